@@ -1,0 +1,97 @@
+"""Address-event types: what every stream between components carries. Defined once, here.
+
+An address travels as its coordinates ``(y, x, c)`` rather than as the flat number, so that no component ever
+divides; the flat address ``(y * width + x) * channels + c`` exists in files, reports and host software only.
+"""
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data, enum
+from amaranth.utils import bits_for
+
+from model.network import Network, Shape
+
+__all__ = ["AddressEvent", "HostEvent", "Kind", "SpikeGroup"]
+
+
+class Kind(enum.Enum, shape=unsigned(1)):
+    """What a token in an event stream is."""
+
+    SPIKE = 0
+    """A signed spike."""
+    END = 1
+    """End of frame, in band: follows all spikes of its frame."""
+
+
+class AddressEvent(data.StructLayout):
+    """A token of an event stream of a layer.
+
+    Parameters
+    ----------
+    shape : shape of the layer that fires
+
+    Members
+    -------
+    kind : `Kind`; the other members are 0 where it is ``END``
+    negative : 1 where the spike's sign is -1
+    y, x, c : coordinates of the neuron
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.neurons = shape
+        super().__init__({"kind": Kind, "negative": 1, **_coordinates(shape.height, shape.width, shape.channels)})
+
+
+class HostEvent(data.StructLayout):
+    """A token that the host sends into a machine, or watches there.
+
+    Members
+    -------
+    port : index of the stream: 0 is the network's input, ``i + 1`` the output of layer ``i``
+    kind, negative, y, x, c : as in `AddressEvent`, wide enough for every layer
+    """
+
+    def __init__(self, network: Network) -> None:
+        shapes = (network.input_shape, *network.shapes)
+        super().__init__(
+            {
+                "port": unsigned(bits_for(len(network.layers))),
+                "kind": Kind,
+                "negative": 1,
+                **_coordinates(*(max(sizes) for sizes in zip(*shapes, strict=True))),
+            }
+        )
+
+
+class SpikeGroup(data.StructLayout):
+    """All spikes of one block of channels at one position.
+
+    Members
+    -------
+    kind : `Kind`; the other members are 0 where it is ``END``
+    y, x : position
+    block : index of the block: it holds channels ``block * channels`` and up
+    plus, minus : one bit a channel; never both
+    """
+
+    def __init__(self, shape: Shape, channels: int) -> None:
+        self.neurons = shape
+        self.channels = channels
+        blocks = -(-shape.channels // channels)
+        super().__init__(
+            {
+                "kind": Kind,
+                "y": unsigned(bits_for(shape.height - 1)),
+                "x": unsigned(bits_for(shape.width - 1)),
+                "block": unsigned(bits_for(blocks - 1)),
+                "plus": unsigned(channels),
+                "minus": unsigned(channels),
+            }
+        )
+
+
+def _coordinates(height: int, width: int, channels: int) -> dict[str, object]:
+    return {
+        "y": unsigned(bits_for(height - 1)),
+        "x": unsigned(bits_for(width - 1)),
+        "c": unsigned(bits_for(channels - 1)),
+    }

@@ -1,0 +1,63 @@
+"""The sigma-delta neuron: Algorithm 1 of the paper, and the residual form that hardware builds.
+
+Both work element by element on integer arrays of any shape, one update of each neuron. They are the same
+function: ``R = V - Q * theta``. A test and a proof hold them equal; `update` is the one that defines.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from model.network import Neurons
+
+__all__ = ["update", "update_residual"]
+
+Ints = npt.NDArray[np.int64]
+
+
+def update(layer: Neurons, V: Ints, Q: Ints, drive: Ints) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_]]:
+    """Algorithm 1: integrate, compare with the count, fire at most once.
+
+    Parameters
+    ----------
+    layer : gives ``theta``, the activation and the widths
+    V, Q : membrane potential and spike count
+    drive : ``s * W``, the signed weight of the event
+
+    Returns
+    -------
+    V, Q : after the update
+    fired : +1, -1 or 0
+    saturated : whether the stored residual or the count was held at its end
+    """
+    theta = layer.theta
+    lowest, highest = layer.residual_limits
+    least, most = layer.count_limits
+    summed = V + drive
+    V = np.clip(summed, lowest + Q * theta, highest + Q * theta)
+    activated = np.maximum(V, 0) if layer.relu else V
+    diff = activated - Q * theta
+    wanted = np.where(diff >= theta, 1, np.where(diff <= -theta, -1, 0))
+    allowed = np.where(wanted > 0, Q < most, Q > least)
+    fired = np.where(allowed, wanted, 0)
+    return V, Q + fired, fired, (summed != V) | (fired != wanted)
+
+
+def update_residual(
+    layer: Neurons, R: Ints, Q: Ints, drive: Ints
+) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_]]:
+    """The residual form: both comparisons are with constants, a spike takes ``theta`` off the residual.
+
+    As `update`, with ``R = V - Q * theta`` in place of ``V``. For ReLU, ``Q >= 1`` stands in for the
+    activation: where ``V < 0``, ``diff = -Q * theta``, which is ``<= -theta`` exactly when ``Q >= 1``.
+    """
+    theta = layer.theta
+    lowest, highest = layer.residual_limits
+    least, most = layer.count_limits
+    summed = R + drive
+    R = np.clip(summed, lowest, highest)
+    up, down = R >= theta, R <= -theta
+    if layer.relu:
+        down &= Q >= 1
+    fired = np.where(up & (Q < most), 1, np.where(down & (Q > least), -1, 0))
+    wanted = np.where(up, 1, np.where(down, -1, 0))
+    return R - fired * theta, Q + fired, fired, (summed != R) | (fired != wanted)

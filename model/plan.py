@@ -1,0 +1,263 @@
+"""The plan: how much hardware a network gets. It decides time, area and energy, never a spike.
+
+Parallelism is nested, so that the canonical order of spikes needs no sorting: lanes go to channels first;
+once all channels of a position are updated at once, to columns; once a whole row of the window is, to rows.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from model.network import Convolution, MaxPool, Network, Neurons, taps
+
+__all__ = ["CorePlan", "FORMAT_VERSION", "NAMED_PLANS", "Plan", "PlanError", "load_plan", "named_plan", "steps_per_event"]
+
+FORMAT_VERSION = 1
+
+DEFAULT_LANES = 150
+"""Lanes that the ``default`` plan may spend."""
+
+
+class PlanError(ValueError):
+    """A plan, or the file it was read from, is not what it must be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorePlan:
+    """Parallelism and memories of the core of one neuron layer.
+
+    Parameters
+    ----------
+    layer : name of the layer
+    channels : output channels updated at once
+    columns, rows : window columns and rows updated at once; more than one only as nesting allows
+    group_fifo : depth of the FIFO of spike groups behind the lanes, in groups (one a cycle with a spike)
+    event_fifo : depth of the FIFO of events at the core's output, in events
+    generation_bits : width of the tag by which state memory is reset lazily
+    """
+
+    layer: str
+    channels: int = 1
+    columns: int = 1
+    rows: int = 1
+    group_fifo: int = 16
+    event_fifo: int = 16
+    generation_bits: int = 4
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if item.type in (int, "int"):
+                value = getattr(self, item.name)
+                if isinstance(value, bool) or not isinstance(value, int):
+                    raise TypeError(f"core {self.layer!r}: {item.name} must be an integer, not {value!r}")
+                low, high = {"group_fifo": (8, 1024), "event_fifo": (2, 65536), "generation_bits": (1, 16)}.get(
+                    item.name, (1, 65536)
+                )
+                if not low <= value <= high:
+                    raise PlanError(f"core {self.layer!r}: {item.name} must be within {low}..{high}, not {value}")
+
+    @property
+    def lanes(self) -> int:
+        """Neurons updated at once."""
+        return self.channels * self.columns * self.rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A plan for a whole network.
+
+    Parameters
+    ----------
+    name : name of the plan
+    cores : one `CorePlan` a neuron layer, in the order of the network
+    architecture : ``"pipeline"``, a core a layer
+    inject : whether the host can inject events into any core
+    watch : whether the host can watch any core
+    """
+
+    name: str
+    cores: tuple[CorePlan, ...]
+    architecture: str = "pipeline"
+    inject: bool = True
+    watch: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cores", tuple(self.cores))
+        if self.architecture != "pipeline":
+            raise PlanError(f"architecture must be 'pipeline', not {self.architecture!r}")
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of all cores."""
+        return sum(core.lanes for core in self.cores)
+
+    def core(self, layer: str) -> CorePlan:
+        """The plan of the core of ``layer``."""
+        for core in self.cores:
+            if core.layer == layer:
+                return core
+        raise PlanError(f"core must be one of {', '.join(c.layer for c in self.cores)}, not {layer!r}")
+
+    def check(self, network: Network) -> None:
+        """Raise `PlanError` with one line where the plan does not suit ``network``."""
+        wanted = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
+        found = [core.layer for core in self.cores]
+        if wanted != found:
+            raise PlanError(f"plan {self.name!r}: cores must be {', '.join(wanted)}, not {', '.join(found)}")
+        for core in self.cores:
+            channels, columns, rows = _limits(network, core.layer)
+            where = f"plan {self.name!r}: core {core.layer!r}"
+            for name, limit in (("channels", channels), ("columns", columns), ("rows", rows)):
+                value = getattr(core, name)
+                if value > limit:
+                    raise PlanError(f"{where}: {name} must be within 1..{limit}, not {value}")
+            if core.columns > 1 and core.channels != channels:
+                raise PlanError(f"{where}: columns must be 1 unless channels is {channels}, not {core.columns}")
+            if core.rows > 1 and core.columns != columns:
+                raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
+        for layer in network.layers:
+            if isinstance(layer, MaxPool) and layer.overlapping:
+                raise PlanError(
+                    f"layer {layer.name!r}: max-pooling with window {layer.window} and stride {layer.stride} "
+                    f"overlaps; hardware needs a stride of at least the window"
+                )
+
+    def save(self, path: Path | str) -> None:
+        """Write the file form: JSON."""
+        data = {"format": "tally-plan", "version": FORMAT_VERSION, **asdict(self)}
+        path = Path(path)
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(data, indent=2) + "\n")
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Plan":
+        """Read the file form; `PlanError` names the file and the field."""
+        try:
+            data = json.loads(Path(path).read_text())
+        except OSError as error:
+            raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise PlanError(f"{path}: must be a Tally plan file: {error}") from None
+        try:
+            if not isinstance(data, dict) or data.pop("format", None) != "tally-plan":
+                raise PlanError("must be a Tally plan file")
+            version = data.pop("version", None)
+            if version != FORMAT_VERSION:
+                raise PlanError(f"version must be {FORMAT_VERSION}, not {version!r}")
+            _check_fields("plan", data, cls)
+            for core in data["cores"]:
+                _check_fields("core", core, CorePlan)
+            return cls(**{**data, "cores": tuple(CorePlan(**core) for core in data["cores"])})
+        except (PlanError, TypeError) as error:
+            raise PlanError(f"{path}: {error}") from None
+
+
+def _check_fields(what: str, data: Any, cls: type) -> None:
+    if not isinstance(data, dict):
+        raise PlanError(f"{what} must be an object, not {data!r}")
+    known = {item.name for item in fields(cls)}
+    if unknown := set(data) - known:
+        raise PlanError(f"{what} fields must be among {sorted(known)}, not {sorted(unknown)}")
+    required = {"plan": {"name", "cores"}, "core": {"layer"}}[what]
+    if missing := required - set(data):
+        raise PlanError(f"{what} must have the fields {sorted(missing)}")
+
+
+def _axes(network: Network, name: str) -> tuple[list[int], list[int]]:
+    """How many output rows each input row reaches, and the same for columns."""
+    layer = network.layer(name)
+    if not isinstance(layer, Convolution):
+        return [1], [1]
+    source, output = network.shape_of(layer.source), network.shape_of(name)
+    return tuple(  # type: ignore[return-value]
+        [
+            len(reached)
+            for reached in taps(
+                size=source[axis],
+                outputs=output[axis],
+                kernel=layer.kernel[axis],
+                stride=layer.stride[axis],
+                padding=layer.padding[axis],
+            )
+        ]
+        for axis in (0, 1)
+    )
+
+
+def _limits(network: Network, name: str) -> tuple[int, int, int]:
+    rows, columns = _axes(network, name)
+    return network.shape_of(name).channels, max(1, *columns, 0), max(1, *rows, 0)
+
+
+def steps_per_event(network: Network, core: CorePlan) -> float:
+    """Mean cycles a core takes for an event, over all input positions, windows clipped at the border."""
+    rows, columns = _axes(network, core.layer)
+    blocks = math.ceil(network.shape_of(core.layer).channels / core.channels)
+    row_steps = sum(math.ceil(n / core.rows) for n in rows) / len(rows)
+    column_steps = sum(math.ceil(n / core.columns) for n in columns) / len(columns)
+    return max(1.0, row_steps * column_steps * blocks)
+
+
+def _choices(network: Network, name: str) -> list[CorePlan]:
+    """Every useful parallelism of a core, from one lane to the whole window a cycle."""
+    channels, columns, rows = _limits(network, name)
+    blocks = sorted({math.ceil(channels / n) for n in range(1, channels + 1)})
+    found = [CorePlan(layer=name, channels=math.ceil(channels / math.ceil(channels / n))) for n in blocks]
+    found += [CorePlan(layer=name, channels=channels, columns=n) for n in range(2, columns + 1)]
+    found += [CorePlan(layer=name, channels=channels, columns=columns, rows=n) for n in range(2, rows + 1)]
+    unique = {core.lanes: core for core in reversed(found)}
+    return [unique[lanes] for lanes in sorted(unique)]
+
+
+def _balanced(network: Network, names: list[str], lanes: int) -> list[CorePlan]:
+    """Give the slowest core more lanes, again and again, while ``lanes`` suffice."""
+    choices = {name: _choices(network, name) for name in names}
+    chosen = dict.fromkeys(names, 0)
+
+    def cycles(name: str, index: int) -> float:
+        return max(1.0, network.layer(name).mean_events) * steps_per_event(network, choices[name][index])
+
+    while True:
+        slowest = max(names, key=lambda name: cycles(name, chosen[name]))
+        faster = [
+            index
+            for index in range(chosen[slowest] + 1, len(choices[slowest]))
+            if cycles(slowest, index) < cycles(slowest, chosen[slowest])
+        ]
+        spent = sum(choices[name][index].lanes for name, index in chosen.items() if name != slowest)
+        if not faster or spent + choices[slowest][faster[0]].lanes > lanes:
+            return [choices[name][chosen[name]] for name in names]
+        chosen[slowest] = faster[0]
+
+
+NAMED_PLANS = ("minimal", "default", "fast")
+
+
+def named_plan(network: Network, name: str) -> Plan:
+    """A plan by name.
+
+    ``minimal``: one lane a core. ``default``: 150 lanes, given to the slowest core one after the other, by the
+    events a layer seen in calibration. ``fast``: every core takes an event a cycle.
+    """
+    names = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
+    if name == "minimal":
+        cores = [CorePlan(layer=layer) for layer in names]
+    elif name == "default":
+        cores = _balanced(network, names, DEFAULT_LANES)
+    elif name == "fast":
+        cores = [_choices(network, layer)[-1] for layer in names]
+    else:
+        raise PlanError(f"plan must be a file or one of {', '.join(NAMED_PLANS)}, not {name!r}")
+    plan = Plan(name=name, cores=tuple(cores))
+    plan.check(network)
+    return plan
+
+
+def load_plan(network: Network, text: str) -> Plan:
+    """A plan by name, or from a ``.json`` file, checked against ``network``."""
+    plan = Plan.load(text) if text.endswith(".json") else named_plan(network, text)
+    plan.check(network)
+    return plan
