@@ -10,9 +10,20 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from model.network import Convolution, MaxPool, Network, Neurons, taps
+from model.network import Convolution, Layer, MaxPool, Network, Neurons, taps
 
-__all__ = ["CorePlan", "FORMAT_VERSION", "NAMED_PLANS", "Plan", "PlanError", "load_plan", "named_plan", "steps_per_event"]
+__all__ = [
+    "FORMAT_VERSION",
+    "NAMED_PLANS",
+    "CorePlan",
+    "Plan",
+    "PlanError",
+    "Stage",
+    "load_plan",
+    "named_plan",
+    "stages",
+    "steps_per_event",
+]
 
 FORMAT_VERSION = 1
 
@@ -153,6 +164,43 @@ class Plan:
             return cls(**{**data, "cores": tuple(CorePlan(**core) for core in data["cores"])})
         except (PlanError, TypeError) as error:
             raise PlanError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One core of the machine: the layers between two links.
+
+    Parameters
+    ----------
+    layers : a neuron layer, a neuron layer with the max-pool that is fused to it, or a max-pool alone
+    """
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the link that leaves the stage: that of its last layer."""
+        return self.layers[-1].name
+
+    @property
+    def source(self) -> str:
+        """Name of the link that enters it."""
+        return self.layers[0].source
+
+
+def stages(network: Network) -> tuple[Stage, ...]:
+    """The cores of ``network``: a max-pool is fused to the neuron layer that it alone reads."""
+    found, fused = [], set()
+    for layer in network.layers:
+        if layer.name in fused:
+            continue
+        readers = network.readers(layer.name)
+        if isinstance(layer, Neurons) and len(readers) == 1 and isinstance(readers[0], MaxPool):
+            fused.add(readers[0].name)
+            found.append(Stage((layer, readers[0])))
+        else:
+            found.append(Stage((layer,)))
+    return tuple(found)
 
 
 def _check_fields(what: str, data: Any, cls: type) -> None:

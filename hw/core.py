@@ -1,0 +1,120 @@
+"""One stage of the pipeline: from the events of one link to the events of the next."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, SpikeGroup
+from hw.groups import EventGrouper, PositionSelector
+from hw.pool import MaxPoolGroups
+from hw.projection import ProjectionCore
+from hw.readout import count_bits
+from hw.serializer import Serializer
+from model.network import MaxPool, Network, Neurons
+from model.plan import CorePlan, Plan, Stage
+
+__all__ = ["LayerCore"]
+
+
+class LayerCore(wiring.Component):
+    """A neuron layer, a neuron layer with its max-pool, or a max-pool alone.
+
+    Operation
+    ---------
+    Projection core (or events as they come), positions one at a time, max-pool on groups, one event a cycle, and a FIFO
+    at the output, so that no path runs through to the next core.
+
+    Timing
+    ------
+    That of its parts, one after the other.
+
+    Parameters
+    ----------
+    network : gives the shapes
+    stage : the layers
+    plan : parallelism and FIFO depths
+
+    Members
+    -------
+    events : In stream, `AddressEvent` of the source
+    spikes : Out stream, `AddressEvent` of the last layer
+    saturated : Out, as of `ProjectionCore`
+    """
+
+    def __init__(self, *, network: Network, stage: Stage, plan: Plan) -> None:
+        self._network = network
+        self._stage = stage
+        first = stage.layers[0]
+        self._core = plan.core(first.name) if isinstance(first, Neurons) else CorePlan(layer=first.name)
+        self._channels = self._core.channels if isinstance(first, Neurons) else network.shape_of(stage.source).channels
+        self.groups = {
+            layer.name: stream.Signature(SpikeGroup(network.shape_of(layer.name), self._channels)).create(
+                path=("groups", layer.name)
+            )
+            for layer in stage.layers
+        }
+        super().__init__(
+            {
+                "events": In(stream.Signature(AddressEvent(network.shape_of(stage.source)))),
+                "spikes": Out(stream.Signature(AddressEvent(network.shape_of(stage.name)))),
+                "saturated": Out(1),
+            }
+        )
+
+    @property
+    def stage(self) -> Stage:
+        """The layers that are built."""
+        return self._stage
+
+    @property
+    def channels(self) -> int:
+        """Channels of a block."""
+        return self._channels
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        network, core = self._network, self._core
+        first, last = self._stage.layers[0], self._stage.layers[-1]
+        source = network.shape_of(self._stage.source)
+        if isinstance(first, Neurons):
+            m.submodules.projection = projection = ProjectionCore(layer=first, source=source, core=core)
+            m.submodules.selector = selector = PositionSelector(shape=network.shape_of(first.name), core=core)
+            wiring.connect(m, wiring.flipped(self.events), projection.events)
+            wiring.connect(m, projection.groups, selector.steps)
+            m.d.comb += self.saturated.eq(projection.saturated)
+            before = selector.groups
+            _tap(m, before, self.groups[first.name])
+        else:
+            m.submodules.grouper = grouper = EventGrouper(shape=source)
+            wiring.connect(m, wiring.flipped(self.events), grouper.events)
+            before = grouper.groups
+        if isinstance(last, MaxPool):
+            m.submodules.pool = pool = MaxPoolGroups(
+                layer=last,
+                shape=network.shape_of(last.source),
+                channels=self._channels,
+                count_bits=count_bits(network, last.name),
+                fifo_depth=core.group_fifo,
+                generation_bits=core.generation_bits,
+            )
+            wiring.connect(m, before, pool.groups)
+            before = pool.pooled
+            _tap(m, before, self.groups[last.name])
+        m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), channels=self._channels)
+        m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
+        wiring.connect(m, before, serializer.groups)
+        m.d.comb += [
+            fifo.w_en.eq(serializer.events.valid),
+            fifo.w_data.eq(serializer.events.payload),
+            serializer.events.ready.eq(fifo.w_rdy),
+            self.spikes.valid.eq(fifo.r_rdy),
+            self.spikes.payload.eq(fifo.r_data),
+            fifo.r_en.eq(self.spikes.ready),
+        ]
+        return m
+
+
+def _tap(m: Module, watched: stream.Interface, copy: stream.Interface) -> None:
+    """Make what passes visible to who is not part of the stream."""
+    m.d.comb += [copy.valid.eq(watched.valid), copy.ready.eq(watched.ready), copy.payload.eq(watched.payload)]

@@ -1,0 +1,134 @@
+"""The machine: a network's cores, the router between them, and the readout."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, HostEvent, SpikeGroup
+from hw.core import LayerCore
+from hw.readout import Readout, Result
+from hw.router import Router, ports
+from model.network import Network, Neurons
+from model.plan import Plan, stages
+
+__all__ = ["SATURATIONS_WIDTH", "Machine", "Trace"]
+
+SATURATIONS_WIDTH = 16
+"""Width of a layer's saturation counter; it stops at its end."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A place in the machine where what passes can be seen: the top's ``trace_NAME_strobe`` and ``trace_NAME_payload``.
+
+    Parameters
+    ----------
+    name : name of the trace
+    layer : layer whose spikes pass, or ``"input"``
+    form : ``"groups"`` (payload `SpikeGroup`) or ``"events"`` (payload `AddressEvent`)
+    channels : channels of a block, for groups
+    layout : layout of the payload
+    """
+
+    name: str
+    layer: str
+    form: str
+    channels: int
+    layout: AddressEvent | SpikeGroup
+
+
+class Machine(wiring.Component):
+    """A network in hardware, a core a layer.
+
+    Operation
+    ---------
+    Frames of events in, an answer a frame out. Frames may follow each other without a gap, and several are under way
+    at once. The cores are linked by the `Router`.
+
+    Timing
+    ------
+    Frames leave at the pace of the slowest core; a frame's latency is in its `Result`.
+
+    Parameters
+    ----------
+    network, plan : what to build, and how much of it
+
+    Members
+    -------
+    host : In stream, `HostEvent`: the frames
+    result : Out stream, `Result`
+    watched : Out stream, `HostEvent`: copies of what passes on the watched links, where ``plan.watch``
+    watch : In, mask of watched ports, where ``plan.watch``
+    saturations : Out, of each neuron layer, input events in which something saturated, since reset
+    """
+
+    def __init__(self, *, network: Network, plan: Plan) -> None:
+        plan.check(network)
+        self._network = network
+        self._plan = plan
+        self._cores = {
+            stage.name: LayerCore(network=network, stage=stage, plan=plan) for stage in stages(network)
+        }
+        self._neuron_layers = tuple(layer.name for layer in network.layers if isinstance(layer, Neurons))
+        members: dict[str, In | Out] = {
+            "host": In(stream.Signature(HostEvent(network))),
+            "result": Out(stream.Signature(Result(network))),
+            "saturations": Out(data.ArrayLayout(unsigned(SATURATIONS_WIDTH), len(self._neuron_layers))),
+        }
+        if plan.watch:
+            members["watched"] = Out(stream.Signature(HostEvent(network)))
+            members["watch"] = In(len(network.layers) + 1)
+        super().__init__(members)
+
+    @property
+    def network(self) -> Network:
+        """The network that is built."""
+        return self._network
+
+    @property
+    def plan(self) -> Plan:
+        """The plan by which it is built."""
+        return self._plan
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """The traces: the spikes of every layer as groups, and the events of every link."""
+        found = []
+        for core in self._cores.values():
+            for layer, groups in core.groups.items():
+                found.append(Trace(f"groups_{layer}", layer, "groups", core.channels, groups.payload.shape()))
+        for name in ports(self._network):
+            found.append(Trace(f"events_{name}", name, "events", 1, AddressEvent(self._network.shape_of(name))))
+        return tuple(found)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.router = router = Router(network=self._network, plan=self._plan)
+        m.submodules.readout = readout = Readout(network=self._network)
+        wiring.connect(m, wiring.flipped(self.host), router.host)
+        wiring.connect(m, router.spikes, readout.spikes)
+        wiring.connect(m, readout.result, wiring.flipped(self.result))
+        m.d.comb += [readout.started.eq(router.started), router.room.eq(readout.room)]
+        if self._plan.watch:
+            wiring.connect(m, router.watched, wiring.flipped(self.watched))
+            m.d.comb += router.watch.eq(self.watch)
+        seen = {f"events_{name}": link for name, link in router.links.items()}
+        for name, core in self._cores.items():
+            m.submodules[f"core_{name}"] = core
+            wiring.connect(m, getattr(router, f"to_{name}"), core.events)
+            wiring.connect(m, core.spikes, getattr(router, f"from_{name}"))
+            seen |= {f"groups_{layer}": groups for layer, groups in core.groups.items()}
+            if isinstance(core.stage.layers[0], Neurons):
+                count = self.saturations[self._neuron_layers.index(core.stage.layers[0].name)]
+                with m.If(core.saturated & ~count.all()):
+                    m.d.sync += count.eq(count + 1)
+        for trace in self.traces:
+            strobe = Signal(name=f"trace_{trace.name}_strobe")
+            payload = Signal(trace.layout, name=f"trace_{trace.name}_payload")
+            m.d.comb += [
+                strobe.eq(seen[trace.name].valid & seen[trace.name].ready),
+                payload.eq(seen[trace.name].payload),
+            ]
+        return m

@@ -1,0 +1,264 @@
+"""Max-pooling on spike counts, on groups: exact for every order of spikes, with additions of one only."""
+
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import Kind, SpikeGroup
+from hw.geometry import lookup
+from hw.state import FrameReset, StateBank
+from model.network import MaxPool, Shape, taps
+
+__all__ = ["MaxPoolGroups", "PoolLane"]
+
+
+class PoolLane(wiring.Component):
+    """The maximum of the counts in one window, for one channel.
+
+    Operation
+    ---------
+    Kept are not the counts but each member's distance from the maximum: ``D[i] = max - count[i]``, at least one of
+    them 0. A spike of member ``s`` moves the maximum in two cases only: +1 where ``D[s] = 0``, which then raises all other
+    distances; -1 where ``D[s]`` alone is 0, which lowers them. Otherwise it moves ``D[s]``. Additions of one and
+    comparisons with 0, and the maximum itself is not stored at all.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    members : positions in a window
+    distance_bits : width of a distance: that of a count
+
+    Members
+    -------
+    state : In, distances before
+    member : In, one-hot, the member that fires
+    present : In, which members the window has (fewer at a padded border)
+    plus, minus : In, sign of its spike
+    update : Out, distances after
+    up, down : Out, 1 where the maximum moves
+    """
+
+    def __init__(self, *, members: int, distance_bits: int) -> None:
+        self._members = members
+        self._distance_bits = distance_bits
+        state = data.ArrayLayout(unsigned(distance_bits), members)
+        super().__init__(
+            {
+                "state": In(state),
+                "member": In(members),
+                "present": In(members),
+                "plus": In(1),
+                "minus": In(1),
+                "update": Out(state),
+                "up": Out(1),
+                "down": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        zero = Signal(self._members)
+        m.d.comb += [
+            zero.eq(Cat(self.state[n] == 0 for n in range(self._members)) & self.present),
+            self.up.eq(self.plus & (zero & self.member).any()),
+            self.down.eq(self.minus & (zero == self.member)),
+        ]
+        for n in range(self._members):
+            moved = self.up | self.down
+            own = self.member[n] & ~moved & (self.plus | self.minus)
+            other = ~self.member[n] & moved
+            falls = (own & self.plus) | (other & self.down)
+            m.d.comb += self.update[n].eq(self.state[n] + Cat((own | other) & self.present[n], falls & self.present[n]).as_signed())
+        return m
+
+
+class MaxPoolGroups(wiring.Component):
+    """Max-pooling of spike groups.
+
+    Operation
+    ---------
+    A group fires at one position, which belongs to one window (or to none, beyond the last whole window). The
+    window's distances of all channels of the block are one word of a `StateBank`; what moves leaves as a group at the
+    window's position.
+
+    Timing
+    ------
+    A group a cycle, `END` included; and a sweep once in many frames. 7 cycles from `groups` to `pooled`. Takes a group
+    only while the FIFO has room for all that is in flight.
+
+    Parameters
+    ----------
+    layer : the layer; its windows must not overlap
+    shape : shape of its source
+    channels : channels of a block
+    count_bits : width of the source's counts
+    fifo_depth : groups
+    generation_bits : as in `FrameReset`
+
+    Members
+    -------
+    groups : In stream, `SpikeGroup` of the source
+    pooled : Out stream, `SpikeGroup` of the layer
+    """
+
+    def __init__(
+        self, *, layer: MaxPool, shape: Shape, channels: int, count_bits: int, fifo_depth: int, generation_bits: int
+    ) -> None:
+        if layer.overlapping:
+            raise ValueError(f"layer {layer.name!r}: windows must not overlap: window {layer.window}, stride {layer.stride}")
+        self._layer = layer
+        self._shape = shape
+        self._output = layer.output_shape(shape)
+        self._channels = channels
+        self._count_bits = count_bits
+        self._fifo_depth = fifo_depth
+        self._generation_bits = generation_bits
+        super().__init__(
+            {
+                "groups": In(stream.Signature(SpikeGroup(shape, channels))),
+                "pooled": Out(stream.Signature(SpikeGroup(self._output, channels))),
+            }
+        )
+
+    @property
+    def layer(self) -> MaxPool:
+        """The layer that is built."""
+        return self._layer
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer, output = self._layer, self._output
+        blocks = -(-output.channels // self._channels)
+        members = layer.window[0] * layer.window[1]
+        depth = output.height * output.width * blocks
+        pooled_layout = SpikeGroup(output, self._channels)
+        word = data.ArrayLayout(data.ArrayLayout(unsigned(self._count_bits), members), self._channels)
+
+        m.submodules.reset = reset = FrameReset(depth=depth, generation_bits=self._generation_bits)
+        m.submodules.state = state = StateBank(word=word, depth=depth, generation_bits=self._generation_bits)
+        m.submodules.fifo = fifo = SyncFIFO(width=pooled_layout.size, depth=self._fifo_depth)
+
+        # Take a group while there is room for all that is in flight.
+        group = self.groups.payload
+        credits = Signal(range(self._fifo_depth + 1), init=self._fifo_depth)
+        take, is_end = Signal(), Signal()
+        m.d.comb += [
+            self.groups.ready.eq((credits != 0) & ~reset.sweeping),
+            take.eq(self.groups.valid & self.groups.ready),
+            is_end.eq(group.kind == Kind.END),
+            reset.next_frame.eq(take & is_end),
+        ]
+
+        # Which window, and which of its members.
+        row, row_inside, row_member, row_present = self._lookup_axis(m, "row", 0, group.y)
+        column, column_inside, column_member, column_present = self._lookup_axis(m, "column", 1, group.x)
+        tag = data.StructLayout(
+            {
+                "group": 1,
+                "end": 1,
+                "y": pooled_layout["y"].shape,
+                "x": pooled_layout["x"].shape,
+                "block": pooled_layout["block"].shape,
+                "member": members,
+                "present": members,
+                "plus": self._channels,
+                "minus": self._channels,
+            }
+        )
+        looked, _summed, _tagged, _reading, updating, fired = tags = [
+            Signal(tag, name=name) for name in ("looked", "summed", "tagged", "reading", "updating", "fired")
+        ]
+        m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
+        m.d.sync += [
+            looked.group.eq(take & ~is_end & row_inside & column_inside),
+            looked.end.eq(take & is_end),
+            looked.y.eq(row),
+            looked.x.eq(column),
+            looked.block.eq(group.block),
+            looked.member.eq(Cat(r & c for r in row_member for c in column_member)),
+            looked.present.eq(Cat(r & c for r in row_present for c in column_present)),
+            looked.plus.eq(group.plus),
+            looked.minus.eq(group.minus),
+        ]
+        outside = Signal()
+        m.d.sync += outside.eq(take & ~is_end & ~(row_inside & column_inside))
+        row_base = lookup(m, "row_base", [y * output.width * blocks for y in range(output.height)], looked.y)
+        column_base = lookup(m, "column_base", [x * blocks for x in range(output.width)], looked.x)
+        clear, clear_addr = Signal(), Signal.like(reset.addr)
+        generations = [Signal.like(reset.generation, name=f"generation_{n}") for n in range(2)]
+        m.d.sync += [
+            clear.eq(reset.sweeping),
+            clear_addr.eq(reset.addr),
+            generations[0].eq(reset.generation),
+            generations[1].eq(generations[0]),
+            state.access.en.eq(looked.group),
+            state.access.clear.eq(clear),
+            state.access.addr.eq(Mux(clear, clear_addr, row_base + column_base + looked.block)),
+        ]
+        m.d.comb += [state.generation.eq(generations[1]), state.initial.eq(Const(0, word.size))]
+
+        # Distances, a lane a channel.
+        up, down = Signal(self._channels), Signal(self._channels)
+        for channel in range(self._channels):
+            m.submodules[f"lane_{channel}"] = lane = PoolLane(members=members, distance_bits=self._count_bits)
+            m.d.comb += [
+                lane.state.eq(state.word[channel]),
+                lane.member.eq(updating.member),
+                lane.present.eq(updating.present),
+                lane.plus.eq(updating.plus[channel]),
+                lane.minus.eq(updating.minus[channel]),
+                state.update[channel].eq(lane.update),
+            ]
+            m.d.sync += [up[channel].eq(lane.up & updating.group), down[channel].eq(lane.down & updating.group)]
+
+        pooled = Signal(pooled_layout)
+        moves, blank = Signal(), Signal()
+        m.d.comb += [
+            moves.eq((up | down).any()),
+            blank.eq(fired.group & ~moves),
+            pooled.kind.eq(Mux(fired.end, Kind.END, Kind.SPIKE)),
+            pooled.plus.eq(up),
+            pooled.minus.eq(down),
+            fifo.w_en.eq(fired.end | (fired.group & moves)),
+            fifo.w_data.eq(pooled),
+            self.pooled.valid.eq(fifo.r_rdy),
+            self.pooled.payload.eq(fifo.r_data),
+            fifo.r_en.eq(self.pooled.ready),
+        ]
+        with m.If(fired.group):
+            m.d.comb += [pooled.y.eq(fired.y), pooled.x.eq(fired.x), pooled.block.eq(fired.block)]
+        m.d.sync += credits.eq(credits + (self.pooled.valid & self.pooled.ready) + blank + outside - take)
+        return m
+
+    def _lookup_axis(
+        self, m: Module, name: str, axis: int, coordinate: Signal
+    ) -> tuple[Signal, Signal, list[Signal], list[Signal]]:
+        """Window, whether there is one, member (one-hot) and members present, of an input coordinate."""
+        layer, window = self._layer, self._layer.window[axis]
+        pairs = taps(
+            size=self._shape[axis],
+            outputs=self._output[axis],
+            kernel=window,
+            stride=layer.stride[axis],
+            padding=layer.padding[axis],
+        )
+        windows = [of[0] if of else None for of in pairs]
+        present = {(w[0], w[1]) for w in windows if w}
+        return (
+            lookup(m, f"{name}_window", [w[0] if w else 0 for w in windows], coordinate),
+            lookup(m, f"{name}_inside", [int(w is not None) for w in windows], coordinate),
+            [
+                lookup(m, f"{name}_member_{k}", [int(w is not None and w[1] == k) for w in windows], coordinate)
+                for k in range(window)
+            ],
+            [
+                lookup(m, f"{name}_present_{k}", [int(w is not None and (w[0], k) in present) for w in windows], coordinate)
+                for k in range(window)
+            ],
+        )

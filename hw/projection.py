@@ -1,0 +1,323 @@
+"""The projection core: events of one layer in, spike groups of the next one out."""
+
+from itertools import pairwise
+
+import numpy as np
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from hw.aer import AddressEvent, Kind
+from hw.geometry import Axis, FanOut, lookup, times
+from hw.neuron import Lane, NeuronState
+from hw.state import FrameReset, StateBank
+from model.network import Neurons, Shape
+from model.plan import CorePlan
+
+__all__ = ["ProjectionCore", "StepGroup"]
+
+
+class StepGroup(data.StructLayout):
+    """All spikes of one step: of each bank, one block of channels at one position.
+
+    Members
+    -------
+    kind : `Kind`; the other members are 0 where it is ``END``
+    y, x : first position of the step
+    block : index of the block of channels
+    fired : one bit a bank: whether it has spikes
+    plus, minus : of each bank, one bit a channel
+    """
+
+    def __init__(self, shape: Shape, core: CorePlan) -> None:
+        banks = core.rows * core.columns
+        super().__init__(
+            {
+                "kind": Kind,
+                "y": unsigned(bits_for(shape.height - 1)),
+                "x": unsigned(bits_for(shape.width - 1)),
+                "block": unsigned(bits_for(-(-shape.channels // core.channels) - 1)),
+                "fired": unsigned(banks),
+                "plus": data.ArrayLayout(unsigned(core.channels), banks),
+                "minus": data.ArrayLayout(unsigned(core.channels), banks),
+            }
+        )
+
+
+class ProjectionCore(wiring.Component):
+    """Convolution or linear layer: fan-out walker, banks of neuron state, lanes.
+
+    Operation
+    ---------
+    The walker takes one event and visits its fan-out in steps, in ascending ``(y, x, c)``: rows outermost, then
+    columns, then blocks of channels. A step updates ``rows * columns * channels`` neurons at once, each position from
+    a bank of its own (`StateBank`). What fires in a step leaves as one `StepGroup`; a step without spikes leaves
+    nothing. An ``END`` follows the last spike of its frame and starts the next generation of state.
+
+    Timing
+    ------
+    ============================  =========================================================
+    event                         cycles
+    ============================  =========================================================
+    with ``n`` steps              ``n``; windows are clipped, blank steps are not taken
+    without fan-out               1
+    ``END``                       1; and a sweep of the deepest bank once in many frames
+    ============================  =========================================================
+
+    From an event taken to its first group at `groups`: 8 cycles. A step is issued only while the FIFO behind the lanes
+    has room for all that is in flight; the pipeline itself never stalls.
+
+    Parameters
+    ----------
+    layer, source : the layer and the shape of its source
+    core : parallelism and FIFO depth
+
+    Members
+    -------
+    events : In stream, `AddressEvent` of the source
+    groups : Out stream, `StepGroup`
+    saturated : Out, pulses once for each input event in which something saturated
+    """
+
+    def __init__(self, *, layer: Neurons, source: Shape, core: CorePlan) -> None:
+        self._layer = layer
+        self._source = source
+        self._core = core
+        self._output = layer.output_shape(source)
+        self._fan_out = FanOut.of(layer, source, core)
+        super().__init__(
+            {
+                "events": In(stream.Signature(AddressEvent(source))),
+                "groups": Out(stream.Signature(StepGroup(self._output, core))),
+                "saturated": Out(1),
+            }
+        )
+
+    @property
+    def layer(self) -> Neurons:
+        """The layer that is built."""
+        return self._layer
+
+    @property
+    def core(self) -> CorePlan:
+        """Its parallelism."""
+        return self._core
+
+    @property
+    def fan_out(self) -> FanOut:
+        """Its tables."""
+        return self._fan_out
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        core, fan_out, layer = self._core, self._fan_out, self._layer
+        banks = core.rows * core.columns
+        step_layout = StepGroup(self._output, core)
+
+        m.submodules.reset = reset = FrameReset(depth=fan_out.depth, generation_bits=core.generation_bits)
+        m.submodules.fifo = fifo = SyncFIFO(width=step_layout.size, depth=core.group_fifo)
+
+        # Walker: the event in hand, and the step it is at.
+        event = Signal(AddressEvent(self._source))
+        held, first = Signal(), Signal()
+        row_step = Signal(range(fan_out.rows.most_steps))
+        column_step = Signal(range(fan_out.columns.most_steps))
+        block = Signal(range(fan_out.blocks))
+        row_steps = lookup(m, "row_steps", [len(steps) for steps in fan_out.rows.steps], event.y)
+        column_steps = lookup(m, "column_steps", [len(steps) for steps in fan_out.columns.steps], event.x)
+        last_block, last_column, last_row = Signal(), Signal(), Signal()
+        is_end, reaches, issue, done = Signal(), Signal(), Signal(), Signal()
+        credits = Signal(range(core.group_fifo + 1), init=core.group_fifo)
+        m.d.comb += [
+            is_end.eq(event.kind == Kind.END),
+            reaches.eq((row_steps != 0) & (column_steps != 0)),
+            last_block.eq(block == fan_out.blocks - 1),
+            last_column.eq(column_step + 1 == column_steps),
+            last_row.eq(row_step + 1 == row_steps),
+            issue.eq(held & ~reset.sweeping & (credits != 0) & (is_end | reaches)),
+            done.eq(
+                (issue & (is_end | (last_block & last_column & last_row)))
+                | (held & ~reset.sweeping & ~is_end & ~reaches)
+            ),
+            reset.next_frame.eq(issue & is_end),
+            self.events.ready.eq(~held | done),
+        ]
+        with m.If(issue & ~is_end):
+            m.d.sync += first.eq(0)
+            m.d.sync += block.eq(Mux(last_block, 0, block + 1))
+            with m.If(last_block):
+                m.d.sync += column_step.eq(Mux(last_column, 0, column_step + 1))
+                with m.If(last_column):
+                    m.d.sync += row_step.eq(Mux(last_row, 0, row_step + 1))
+        with m.If(done):
+            m.d.sync += held.eq(0)
+        with m.If(self.events.ready & self.events.valid):
+            m.d.sync += [held.eq(1), first.eq(1), event.eq(self.events.payload)]
+
+        # What a step carries with it down the pipeline, and the cycles it takes there.
+        tag = data.StructLayout(
+            {
+                "step": 1,
+                "end": 1,
+                "first": 1,
+                "y": step_layout["y"].shape,
+                "x": step_layout["x"].shape,
+                "block": step_layout["block"].shape,
+            }
+        )
+        looked, summed, _tagged, _reading, _updating, fired = tags = [
+            Signal(tag, name=name) for name in ("looked", "summed", "tagged", "reading", "updating", "fired")
+        ]
+        m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
+        rows = _AxisLookup(m, "row", fan_out.rows, event.y, row_step)
+        columns = _AxisLookup(m, "column", fan_out.columns, event.x, column_step)
+        channel_weight = Signal(range(fan_out.weight_depth))
+        m.d.sync += [
+            looked.step.eq(issue & ~is_end),
+            looked.end.eq(issue & is_end),
+            looked.first.eq(first),
+            looked.y.eq(rows.first),
+            looked.x.eq(columns.first),
+            looked.block.eq(block),
+            channel_weight.eq(times(event.c, fan_out.channel_weight)),
+        ]
+        negative = _delays(m, "negative", event.negative, 5)
+        clear = _delays(m, "clear", reset.sweeping, 1)[-1]
+        clear_addr = _delays(m, "clear_addr", reset.addr, 1)[-1]
+        generation = _delays(m, "generation", reset.generation, 2)[-1]
+
+        # Initial state of the block in hand, a cycle before its words are captured.
+        word = data.ArrayLayout(NeuronState(layer), core.channels)
+        bias = _bias_words(layer, core, fan_out.blocks, word)
+        initial = Signal(word)
+        if fan_out.blocks == 1:
+            m.d.comb += initial.eq(Const(bias[0], word.size))
+        else:
+            m.submodules.bias = bias_memory = Memory(shape=unsigned(word.size), depth=fan_out.blocks, init=bias)
+            bias_read = bias_memory.read_port()
+            m.d.comb += bias_read.addr.eq(summed.block)
+            m.d.sync += initial.eq(bias_read.data)
+
+        # Banks, each with its weights and lanes.
+        weight_words = _weight_words(layer, core, fan_out)
+        plus, minus, saturated = [], [], []
+        for index in range(banks):
+            row, column = divmod(index, core.columns)
+            m.submodules[f"state_{index}"] = state = StateBank(
+                word=word, depth=fan_out.depth, generation_bits=core.generation_bits
+            )
+            m.submodules[f"weights_{index}"] = weights = Memory(
+                shape=data.ArrayLayout(unsigned(layer.weight_bits), core.channels),
+                depth=fan_out.weight_depth,
+                init=weight_words,
+            )
+            weight_read = weights.read_port()
+            weight_addr = Signal.like(weight_read.addr, name=f"weight_addr_{index}")
+            drives = Signal(data.ArrayLayout(signed(layer.weight_bits), core.channels), name=f"drives_{index}")
+            m.d.comb += [state.generation.eq(generation), state.initial.eq(initial)]
+            m.d.sync += [
+                state.access.en.eq(looked.step & rows.valid[row] & columns.valid[column]),
+                state.access.clear.eq(clear),
+                state.access.addr.eq(
+                    Mux(clear, clear_addr, rows.words[row] + columns.words[column] + looked.block)
+                ),
+                weight_addr.eq(rows.weights[row] + columns.weights[column] + channel_weight + looked.block),
+                weight_read.addr.eq(weight_addr),
+            ]
+            en = _delays(m, f"en_{index}", state.access.en, 3)[-1]
+            fires = [Signal(core.channels, name=f"{name}_{index}") for name in ("plus", "minus", "saturated")]
+            for channel in range(core.channels):
+                m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
+                m.d.sync += drives[channel].eq(weight_read.data[channel] ^ negative[3].replicate(layer.weight_bits))
+                m.d.comb += [
+                    lane.state.eq(state.word[channel]),
+                    lane.drive.eq(drives[channel]),
+                    lane.negative.eq(negative[4]),
+                    state.update[channel].eq(lane.update),
+                ]
+                for found, fire in zip((lane.plus, lane.minus, lane.saturated), fires, strict=True):
+                    m.d.sync += fire[channel].eq(found & en)
+            for list_, fire in zip((plus, minus, saturated), fires, strict=True):
+                list_.append(fire)
+
+        # What fired, if anything did.
+        group = Signal(step_layout)
+        pushes, blank = Signal(), Signal()
+        m.d.comb += [
+            group.kind.eq(Mux(fired.end, Kind.END, Kind.SPIKE)),
+            *(group.plus[index].eq(mask) for index, mask in enumerate(plus)),
+            *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
+            *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(banks)),
+            pushes.eq(fired.end | (fired.step & group.fired.any())),
+            blank.eq(fired.step & ~group.fired.any()),
+            fifo.w_en.eq(pushes),
+            fifo.w_data.eq(group),
+            self.groups.valid.eq(fifo.r_rdy),
+            self.groups.payload.eq(fifo.r_data),
+            fifo.r_en.eq(self.groups.ready),
+        ]
+        with m.If(fired.step):
+            m.d.comb += [group.y.eq(fired.y), group.x.eq(fired.x), group.block.eq(fired.block)]
+        m.d.sync += credits.eq(credits + (self.groups.valid & self.groups.ready) + blank - issue)
+
+        # One pulse for an event in which something saturated, whatever number of steps it takes.
+        any_saturated, seen = Signal(), Signal()
+        m.d.comb += [
+            any_saturated.eq(fired.step & Cat(saturated).any()),
+            self.saturated.eq(any_saturated & (fired.first | ~seen)),
+        ]
+        with m.If(fired.step):
+            m.d.sync += seen.eq(any_saturated | (seen & ~fired.first))
+        return m
+
+
+class _AxisLookup:
+    """Table outputs of one axis: the step's first coordinate, and a cycle later, of each bank, whether it takes part
+    and its shares of the addresses."""
+
+    def __init__(self, m: Module, name: str, axis: Axis, coordinate: Value, step: Signal) -> None:
+        slots = 1 << len(step)
+        padded = [(*steps, *[(0, (None,) * axis.banks)] * (slots - len(steps))) for steps in axis.steps]
+        entries = [entry for steps in padded for entry in steps]
+        index = Cat(step, coordinate)
+
+        def register(part: str, table: list[int]) -> Signal:
+            found = lookup(m, f"{name}_{part}_lookup", table, index)
+            kept = Signal.like(found, name=f"{name}_{part}")
+            m.d.sync += kept.eq(found)
+            return kept
+
+        reaches = [[banks[bank] for _, banks in entries] for bank in range(axis.banks)]
+        self.first = lookup(m, f"{name}_first", [first for first, _ in entries], index)
+        self.valid = [register(f"valid_{n}", [int(r is not None) for r in bank]) for n, bank in enumerate(reaches)]
+        self.words = [register(f"word_{n}", [r.word if r else 0 for r in bank]) for n, bank in enumerate(reaches)]
+        self.weights = [register(f"weight_{n}", [r.weight if r else 0 for r in bank]) for n, bank in enumerate(reaches)]
+
+
+def _delays(m: Module, name: str, value: Value, cycles: int) -> list[Signal]:
+    """``value`` one cycle later, two cycles later, and so on."""
+    stages = [Signal(len(value), name=f"{name}_{cycle + 1}") for cycle in range(cycles)]
+    m.d.sync += [after.eq(before) for before, after in pairwise([value, *stages])]
+    return stages
+
+
+def _bias_words(layer: Neurons, core: CorePlan, blocks: int, word: data.Layout) -> list[int]:
+    """State after reset, of each block: ``R = bias``, ``Q = 0``; the neurons that pad the last block have bias 0."""
+    padded = np.zeros(blocks * core.channels, dtype=int)
+    padded[: layer.channels] = layer.bias
+    return [
+        word.const([{"residual": int(bias), "count": 0} for bias in block]).as_value().value
+        for block in padded.reshape(blocks, core.channels)
+    ]
+
+
+def _weight_words(layer: Neurons, core: CorePlan, fan_out: FanOut) -> list[list[int]]:
+    """Weights by address: input channel (or input), tap, block; each word one weight a channel of the block."""
+    by_input = layer.weights.reshape(layer.channels, -1)
+    padded = np.zeros((fan_out.blocks * core.channels, by_input.shape[1]), dtype=int)
+    padded[: layer.channels] = by_input
+    words = padded.reshape(fan_out.blocks, core.channels, -1).transpose(2, 0, 1).reshape(-1, core.channels)
+    return (words & (1 << layer.weight_bits) - 1).tolist()

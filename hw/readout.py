@@ -1,0 +1,126 @@
+"""Readout: signed spike counts of the classes, and the answer."""
+
+from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, Kind
+from hw.geometry import times
+from model.network import MaxPool, Network, Neurons
+
+__all__ = ["CYCLES_WIDTH", "Readout", "Result", "count_bits"]
+
+CYCLES_WIDTH = 32
+"""Width of the cycle counter; it wraps around."""
+
+FRAMES_IN_FLIGHT = 16
+"""Frames whose start is remembered; the next one waits at the door."""
+
+
+def count_bits(network: Network, name: str) -> int:
+    """Width of the spike counts of layer ``name``; a max-pool's are its source's."""
+    layer = network.layer(name)
+    while isinstance(layer, MaxPool):
+        if layer.source == "input":
+            return 1
+        layer = network.layer(layer.source)
+    if not isinstance(layer, Neurons):
+        raise TypeError(f"layer must be of neurons or a max-pool, not {type(layer).__name__}")
+    return layer.count_bits
+
+
+class Result(data.StructLayout):
+    """What the machine answers for a frame.
+
+    Members
+    -------
+    answer : class with the most spikes, lowest index on ties
+    cycles : from the frame's first token taken to the answer, modulo ``2 ** 32``
+    counts : signed spike count of each class
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(
+            {
+                "answer": range(network.classes),
+                "cycles": unsigned(CYCLES_WIDTH),
+                "counts": data.ArrayLayout(signed(count_bits(network, network.output.name) + 1), network.classes),
+            }
+        )
+
+
+class Readout(wiring.Component):
+    """Counts the output layer's spikes and picks the class.
+
+    Operation
+    ---------
+    At ``END`` the counts are set aside and compared one class a cycle, while those of the next frame are counted.
+
+    Timing
+    ------
+    A spike a cycle. The answer is valid ``classes + 1`` cycles after ``END``; a second ``END`` waits for it to be taken.
+
+    Parameters
+    ----------
+    network : gives the classes
+
+    Members
+    -------
+    spikes : In stream, `AddressEvent` of the output layer
+    started : In, 1 in the cycle in which a frame's first token enters the machine
+    room : Out, 1 while one more frame may start
+    result : Out stream, `Result`
+    """
+
+    def __init__(self, *, network: Network) -> None:
+        self._network = network
+        super().__init__(
+            {
+                "spikes": In(stream.Signature(AddressEvent(network.shapes[-1]))),
+                "started": In(1),
+                "room": Out(1),
+                "result": Out(stream.Signature(Result(network))),
+            }
+        )
+
+    @property
+    def network(self) -> Network:
+        """The network that is read out."""
+        return self._network
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shape, classes = self._network.shapes[-1], self._network.classes
+        result = self.result.payload
+
+        m.submodules.starts = starts = SyncFIFO(width=CYCLES_WIDTH, depth=FRAMES_IN_FLIGHT)
+        now = Signal(CYCLES_WIDTH)
+        m.d.sync += now.eq(now + 1)
+        m.d.comb += [starts.w_en.eq(self.started), starts.w_data.eq(now), self.room.eq(starts.w_rdy)]
+
+        event, is_end = self.spikes.payload, Signal()
+        address = Signal(range(classes))
+        counting = Signal(result.counts.shape())
+        comparing, index = Signal(), Signal(range(classes))
+        best = Signal(result.counts.shape().elem_shape)
+        m.d.comb += [
+            is_end.eq(event.kind == Kind.END),
+            self.spikes.ready.eq(~is_end | (~comparing & ~self.result.valid)),
+            address.eq(times(event.y, shape.width * shape.channels) + times(event.x, shape.channels) + event.c),
+        ]
+        with m.If(self.spikes.valid & ~is_end):
+            m.d.sync += counting[address].eq(counting[address] + 1 - (event.negative << 1))
+        with m.If(self.spikes.valid & self.spikes.ready & is_end):
+            m.d.sync += [result.counts.eq(counting), counting.eq(0), comparing.eq(1), index.eq(0)]
+
+        with m.If(comparing):
+            with m.If((index == 0) | (result.counts[index] > best)):
+                m.d.sync += [best.eq(result.counts[index]), result.answer.eq(index)]
+            m.d.sync += index.eq(index + 1)
+            with m.If(index == classes - 1):
+                m.d.comb += starts.r_en.eq(1)
+                m.d.sync += [comparing.eq(0), self.result.valid.eq(1), result.cycles.eq(now - starts.r_data)]
+        with m.If(self.result.valid & self.result.ready):
+            m.d.sync += self.result.valid.eq(0)
+        return m
