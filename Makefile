@@ -1,0 +1,41 @@
+# Two commands: `make build` takes the bundled network to a verified bitstream, `make test` runs the tests.
+# Both set up .venv on first use; they need Python 3.11 or newer with venv, make, a C++ compiler and perl.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+# Torch's CPU build is all that training here needs; the default index serves gigabytes of GPU libraries besides.
+TORCH ?= torch==2.13.0
+JOBS ?= 2
+
+.PHONY: build test test-full lint train clean
+
+build: $(STAMP)
+	$(RUN) -m hw.build
+
+test: $(STAMP) lint
+	$(RUN) -m pytest -q -m "not full" -n $(JOBS) --dist worksteal
+
+test-full: $(STAMP) lint
+	$(RUN) -m pytest -q -n $(JOBS) --dist worksteal
+
+lint: $(STAMP)
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy model hw sim boards
+
+train: $(VENV)/.trained-tools
+	$(RUN) -m model.train --seed 1 --out model/zoo
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tally needs Python 3.11 or newer, not " + sys.version.split()[0])'
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+$(VENV)/.trained-tools: $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check '$(TORCH)' -e '.[train]'
+	touch $@
+
+clean:
+	rm -rf build $(VENV) *.egg-info

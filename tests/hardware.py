@@ -1,0 +1,192 @@
+"""What the component tests share: random layers and networks, and streams with idle sources and stalled sinks."""
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from amaranth.lib import stream, wiring
+from amaranth.sim import Simulator
+
+from model.events import Events, make_events
+from model.network import Convolution, Linear, MaxPool, Network, Neurons, Padding, Shape
+
+END = {"kind": 1}
+
+
+def simulate(component: wiring.Component, *testbenches: Any, background: Sequence[Any] = (), cycles: int = 200_000) -> None:
+    """Run to the end of all testbenches; a hang fails after ``cycles``."""
+    simulator = Simulator(component)
+    simulator.add_clock(1e-6, if_exists=True)
+    left = len(testbenches)
+
+    def counted(testbench: Any) -> Any:
+        async def run(ctx: Any) -> None:
+            nonlocal left
+            await testbench(ctx)
+            left -= 1
+
+        return run
+
+    async def watchdog(ctx: Any) -> None:
+        for _ in range(cycles):
+            if not left:
+                return
+            await ctx.delay(1e-6)
+        raise AssertionError(f"{left} testbenches still wait after {cycles} cycles")
+
+    for testbench in testbenches:
+        simulator.add_testbench(counted(testbench))
+    for testbench in background:
+        simulator.add_testbench(testbench, background=True)
+    simulator.add_testbench(watchdog)
+    simulator.run()
+
+
+def source(interface: stream.Interface, tokens: Iterable[Any], *, idle: float = 0.0, seed: int = 0) -> Any:
+    """A testbench that sends ``tokens``, idle with this probability before each cycle."""
+
+    async def run(ctx: Any) -> None:
+        chance = random.Random(seed)
+        for token in tokens:
+            while chance.random() < idle:
+                await ctx.tick()
+            ctx.set(interface.payload, token)
+            ctx.set(interface.valid, 1)
+            await ctx.tick().until(interface.ready)
+            ctx.set(interface.valid, 0)
+
+    return run
+
+
+def sink(interface: stream.Interface, found: list[Any], count: int, *, stall: float = 0.0, seed: int = 1) -> Any:
+    """A testbench that takes ``count`` tokens, stalled with this probability before each cycle."""
+
+    async def run(ctx: Any) -> None:
+        chance = random.Random(seed)
+        while len(found) < count:
+            if chance.random() < stall:
+                await ctx.tick()
+                continue
+            ctx.set(interface.ready, 1)
+            _, _, valid, payload = await ctx.tick().sample(interface.valid, interface.payload)
+            if valid:
+                found.append(payload)
+            ctx.set(interface.ready, 0)
+
+    return run
+
+
+def event_tokens(shape: Shape, frames: Sequence[Events], **extra: int) -> list[dict[str, int]]:
+    """Frames of events as payloads of an event stream, each with its ``END``."""
+    tokens: list[dict[str, int]] = []
+    for events in frames:
+        for event in events:
+            y, x, c = shape.coordinates(event["address"])
+            tokens.append({"kind": 0, "negative": int(event["sign"] < 0), "y": y, "x": x, "c": c, **extra})
+        tokens.append({**END, "negative": 0, "y": 0, "x": 0, "c": 0, **extra})
+    return tokens
+
+
+def frames_of_events(shape: Shape, tokens: Sequence[Any]) -> list[list[tuple[int, int]]]:
+    """Payloads of an event stream as frames of ``(address, sign)``."""
+    frames: list[list[tuple[int, int]]] = [[]]
+    for token in tokens:
+        if token.kind.value:
+            frames.append([])
+        else:
+            frames[-1].append((shape.address(token.y, token.x, token.c), -1 if token.negative else 1))
+    return frames[:-1]
+
+
+def group_spikes(shape: Shape, channels: int, y: int, x: int, block: int, plus: int, minus: int) -> list[tuple[int, int]]:
+    """The spikes of a group, in order, as ``(address, sign)``."""
+    assert not plus & minus
+    return [
+        (shape.address(y, x, block * channels + n), 1 if plus >> n & 1 else -1)
+        for n in range(channels)
+        if (plus | minus) >> n & 1
+    ]
+
+
+def frames_of_groups(shape: Shape, channels: int, tokens: Sequence[Any]) -> list[list[tuple[int, int]]]:
+    """Payloads of a group stream as frames of ``(address, sign)``."""
+    frames: list[list[tuple[int, int]]] = [[]]
+    for token in tokens:
+        if token.kind.value:
+            frames.append([])
+        else:
+            frames[-1] += group_spikes(shape, channels, token.y, token.x, token.block, token.plus, token.minus)
+    return frames[:-1]
+
+
+def pairs(events: Events) -> list[tuple[int, int]]:
+    """A sequence as ``(address, sign)``."""
+    return [(int(event["address"]), int(event["sign"])) for event in events]
+
+
+def random_frames(shape: Shape, seed: int, *, frames: int = 4, events: int = 40, near: bool = False) -> list[Events]:
+    """Random signed events; ``near`` keeps them close together, so that windows overlap. One frame is empty."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(frames):
+        if near:
+            y, x = rng.integers(0, shape.height), rng.integers(0, shape.width)
+            ys = np.clip(y + rng.integers(-1, 2, events), 0, shape.height - 1)
+            xs = np.clip(x + rng.integers(-1, 2, events), 0, shape.width - 1)
+            addresses = (ys * shape.width + xs) * shape.channels + rng.integers(0, shape.channels, events)
+        else:
+            addresses = rng.integers(0, shape.size, events)
+        found.append(make_events(addresses, rng.choice([1, 1, 1, -1], events)))
+    return [*found[:1], make_events([]), *found[1:]]
+
+
+def random_convolution(seed: int, *, inputs: int, name: str = "conv", source: str = "input", **options: Any) -> Convolution:
+    """A convolution of random weights and geometry."""
+    rng = np.random.default_rng(seed)
+    kernel = options.pop("kernel", tuple(int(n) for n in rng.integers(1, 5, 2)))
+    channels = options.pop("channels", int(rng.integers(1, 6)))
+    options.setdefault("stride", tuple(int(n) for n in rng.integers(1, 3, 2)))
+    options.setdefault("padding", Padding(*(int(rng.integers(0, kernel[n % 2])) for n in range(4))))
+    options.setdefault("threshold_log2", 6)
+    return Convolution(
+        name=name,
+        source=source,
+        weights=rng.integers(-60, 80, (channels, inputs, *kernel)),
+        bias=rng.integers(-30, 60, channels),
+        **options,
+    )
+
+
+def random_linear(seed: int, *, inputs: int, outputs: int, name: str = "fc", source: str = "input", **options: Any) -> Linear:
+    """A linear layer of random weights."""
+    rng = np.random.default_rng(seed)
+    options.setdefault("threshold_log2", 6)
+    return Linear(
+        name=name,
+        source=source,
+        weights=rng.integers(-60, 80, (outputs, inputs)),
+        bias=rng.integers(-30, 60, outputs),
+        **options,
+    )
+
+
+def random_network(seed: int) -> Network:
+    """A small network with every layer kind: a fused pool, a pool alone, a side branch, narrow saturating neurons."""
+    rng = np.random.default_rng(seed)
+    shape = Shape(int(rng.integers(6, 10)), int(rng.integers(6, 10)), int(rng.integers(1, 3)))
+    layers: list[Neurons | MaxPool] = [
+        random_convolution(seed, inputs=shape.channels, name="conv1", kernel=(3, 3), stride=(1, 1),
+                           padding=Padding(1, 1, 1, 1), potential_bits=9),
+        MaxPool(name="pool1", source="conv1", window=(2, 2), stride=(2, 2)),
+    ]
+    shape1 = layers[1].output_shape(layers[0].output_shape(shape))
+    layers.append(MaxPool(name="pool2", source="pool1", window=(1, 2), stride=(1, 2)))
+    layers.append(random_linear(seed + 1, inputs=shape1.size, outputs=3, name="side", source="pool1"))
+    shape2 = layers[2].output_shape(shape1)
+    layers.append(random_convolution(seed + 2, inputs=shape2.channels, name="conv2", source="pool2", kernel=(2, 2),
+                                     padding=Padding(1, 0, 0, 1), stride=(1, 1)))
+    layers.append(random_linear(seed + 3, inputs=layers[-1].output_shape(shape2).size, outputs=11, name="fc1",
+                                source="conv2", potential_bits=8, count_bits=3))
+    layers.append(random_linear(seed + 4, inputs=11, outputs=4, name="fc2", source="fc1", activation="identity"))
+    return Network(name=f"random{seed}", input_shape=shape, layers=tuple(layers))
