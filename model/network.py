@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "Convolution",
     "FORMAT_VERSION",
     "INPUT",
+    "Convolution",
     "Layer",
     "Linear",
     "MaxPool",

@@ -37,7 +37,7 @@ def update(layer: Neurons, V: Ints, Q: Ints, drive: Ints) -> tuple[Ints, Ints, I
     activated = np.maximum(V, 0) if layer.relu else V
     diff = activated - Q * theta
     wanted = np.where(diff >= theta, 1, np.where(diff <= -theta, -1, 0))
-    allowed = np.where(wanted > 0, Q < most, Q > least)
+    allowed = np.where(wanted > 0, most > Q, least < Q)
     fired = np.where(allowed, wanted, 0)
     return V, Q + fired, fired, (summed != V) | (fired != wanted)
 
@@ -55,9 +55,9 @@ def update_residual(
     least, most = layer.count_limits
     summed = R + drive
     R = np.clip(summed, lowest, highest)
-    up, down = R >= theta, R <= -theta
+    up, down = theta <= R, -theta >= R
     if layer.relu:
         down &= Q >= 1
-    fired = np.where(up & (Q < most), 1, np.where(down & (Q > least), -1, 0))
+    fired = np.where(up & (most > Q), 1, np.where(down & (least < Q), -1, 0))
     wanted = np.where(up, 1, np.where(down, -1, 0))
     return R - fired * theta, Q + fired, fired, (summed != R) | (fired != wanted)

@@ -1,0 +1,369 @@
+"""From a trained float network to integers: thresholds from calibration data, fixed point, widths with headroom.
+
+A spike of layer ``l`` stands for ``theta_l`` (the input's for 1). With ``f`` fractional bits a weight becomes
+``round(w * theta_before * 2**f / theta_l)``, a bias ``round(b * 2**f / theta_l)``, and the threshold ``2**f``: every
+threshold is a power of two, and ``theta_l`` itself is gone from the hardware.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from model.datasets import DataError, Dataset, load
+from model.engine import run_frames
+from model.errors import Exit, fail, one_line_errors
+from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, NetworkError, Neurons
+from model.onnx_import import ConversionError, FloatLayer, FloatNetwork, import_onnx
+
+__all__ = ["Conversion", "Settings", "convert", "convert_file", "quantize"]
+
+_MOST_POTENTIAL_BITS = 24
+_MOST_COUNT_BITS = 16
+_HEADROOM = 2
+"""Widths hold this many times the extremes seen in calibration."""
+
+_LEVELS = (1.5, 2, 2.5, 3, 4, 5, 6, 8, 12)
+"""Candidates for how many thresholds a large activation of a hidden layer holds."""
+
+_OUTPUT_LEVELS = 48
+"""The same for the output layer, whose spikes reach no neuron, so that many of them are cheap."""
+
+_LARGE = 99.0
+"""Percentile of the positive activations that counts as a large one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to convert.
+
+    Parameters
+    ----------
+    weight_bits : width of a weight
+    accuracy_budget : accuracy on the calibration data that may be lost against the float network on the same 1-bit
+        input, for fewer operations
+    threshold : the paper's mode: this one threshold for all layers, weights as they are; None chooses thresholds
+    input_threshold : pixels fire when greater than this
+    """
+
+    weight_bits: int = 8
+    accuracy_budget: float = 0.002
+    threshold: float | None = None
+    input_threshold: int = 51
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """A converted network, and what it cost.
+
+    Parameters
+    ----------
+    network : the network
+    thresholds : ``theta_l`` of each neuron layer, in the float network's units
+    accuracy_float, accuracy_float_1bit, accuracy_snn : on the calibration data
+    accumulations_per_frame : mean, on the calibration data
+    """
+
+    network: Network
+    thresholds: dict[str, float]
+    accuracy_float: float
+    accuracy_float_1bit: float
+    accuracy_snn: float
+    accumulations_per_frame: float
+    frames: int
+
+
+def quantize(
+    float_network: FloatNetwork, thresholds: Sequence[float], settings: Settings, *, name: str, origin: str = ""
+) -> Network:
+    """The integer network for these thresholds, one a neuron layer, at full widths.
+
+    Raises
+    ------
+    ConversionError : where a weight or bias cannot be represented
+    """
+    layers: list[Layer] = []
+    before, source = 1.0, INPUT
+    left = list(thresholds)
+    for index, layer in enumerate(float_network.layers):
+        if layer.kind == "maxpool":
+            layers.append(MaxPool(name=layer.name, source=source, window=layer.window, stride=layer.stride,
+                                  padding=layer.padding))
+        else:
+            theta = left.pop(0)
+            layers.append(_neurons(float_network.path, layer, source, before, theta, settings))
+            before = theta
+        source = float_network.layers[index].name
+    return Network(name=name, input_shape=float_network.input_shape, layers=tuple(layers),
+                   input_threshold=settings.input_threshold, origin=origin)
+
+
+def _neurons(
+    path: Path, layer: FloatLayer, source: str, before: float, theta: float, settings: Settings
+) -> Convolution | Linear:
+    assert layer.weights is not None and layer.bias is not None
+    scaled = layer.weights * (before / theta)
+    bias = layer.bias / theta
+    most = (1 << settings.weight_bits - 1) - 1
+    bits_left = np.log2(most / max(np.abs(scaled).max(), 1e-12))
+    f = int(np.clip(np.floor(bits_left), 0, _MOST_POTENTIAL_BITS - 4))
+    if bits_left < 0:
+        raise ConversionError(
+            f"{path}: layer {layer.name!r}: largest weight must be at most {most} thresholds, not "
+            f"{np.abs(scaled).max():.4g}; use more weight bits or a larger threshold"
+        )
+    limit = (1 << _MOST_POTENTIAL_BITS - 2) - 1
+    while f > 0 and np.abs(bias).max() * (1 << f) > limit:
+        f -= 1
+    common = {
+        "name": layer.name,
+        "source": source,
+        "bias": np.rint(bias * (1 << f)).astype(np.int64),
+        "threshold_log2": f,
+        "activation": "relu" if layer.relu else "identity",
+        "weight_bits": settings.weight_bits,
+        "potential_bits": _MOST_POTENTIAL_BITS,
+        "count_bits": _MOST_COUNT_BITS,
+    }
+    weights = np.rint(scaled * (1 << f)).astype(np.int64)
+    if layer.kind == "linear":
+        return Linear(weights=weights, **common)  # type: ignore[arg-type]
+    return Convolution(weights=weights, stride=layer.stride, padding=layer.padding, **common)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Measured:
+    accuracy: float
+    accumulations: float
+    network: Network
+
+
+def convert(
+    float_network: FloatNetwork,
+    calibration: Dataset,
+    settings: Settings,
+    *,
+    name: str,
+    origin: str = "",
+    progress: Callable[[str], None] = lambda text: None,
+) -> Conversion:
+    """Convert, choosing thresholds and widths on ``calibration``.
+
+    Raises
+    ------
+    ConversionError : the network or the data does not suit
+    """
+    if calibration.images.shape[1:] != tuple(float_network.input_shape):
+        raise ConversionError(
+            f"{float_network.path}: input must have the shape of the calibration frames "
+            f"{tuple(calibration.images.shape[1:])}, not {tuple(float_network.input_shape)}"
+        )
+    images, labels = calibration.images, calibration.labels
+    binary = (images > settings.input_threshold).astype(np.float32)
+    neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
+    grey = _accuracy(float_network.run(images.astype(np.float32) / 255)[0], labels)
+    scores, *activations = [a for a in float_network.run(binary, [_output(float_network), *(n.tensor for n in neuron_layers)])]
+    one_bit = _accuracy(scores, labels)
+    large = [_large(a) for a in activations]
+
+    def measure(thresholds: Sequence[float]) -> _Measured:
+        network = quantize(float_network, thresholds, settings, name=name, origin=origin)
+        return _measure(network, images, labels)
+
+    if settings.threshold is not None:
+        thresholds = [settings.threshold] * len(large)
+        best = measure(thresholds)
+    else:
+        thresholds, best = _choose(large, one_bit - settings.accuracy_budget, measure, progress)
+    network = _fit_widths(best.network, images)
+    final = _measure(network, images, labels)
+    if final.accuracy != best.accuracy:
+        raise ConversionError(f"{float_network.path}: widths must not change the answers; report this network")
+    return Conversion(
+        network=network,
+        thresholds={layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)},
+        accuracy_float=grey,
+        accuracy_float_1bit=one_bit,
+        accuracy_snn=final.accuracy,
+        accumulations_per_frame=final.accumulations,
+        frames=len(images),
+    )
+
+
+def _output(float_network: FloatNetwork) -> str:
+    return float_network.model.graph.output[0].name
+
+
+def _accuracy(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> float:
+    return float((scores.reshape(len(scores), -1).argmax(axis=1) == labels).mean())
+
+
+def _large(activation: npt.NDArray[np.floating]) -> float:
+    positive = np.abs(activation)[np.abs(activation) > 1e-6]
+    return float(np.percentile(positive, _LARGE)) if len(positive) else 1.0
+
+
+def _measure(network: Network, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> _Measured:
+    right = operations = 0
+    for summary, label in zip(run_frames(network, images), labels, strict=True):
+        right += int(np.argmax(summary.counts)) == label
+        operations += int(summary.operations.sum())
+    return _Measured(right / len(images), operations / len(images), network)
+
+
+def _choose(
+    large: Sequence[float],
+    floor: float,
+    measure: Callable[[Sequence[float]], _Measured],
+    progress: Callable[[str], None],
+) -> tuple[list[float], _Measured]:
+    """Fewest operations with at least the accuracy ``floor``: first one number of levels for all, then layer by layer."""
+    hidden = len(large) - 1
+
+    def thresholds(levels: Sequence[float]) -> list[float]:
+        return [a / n for a, n in zip(large, [*levels, _OUTPUT_LEVELS], strict=True)]
+
+    tried: dict[tuple[float, ...], _Measured] = {}
+
+    def cost(levels: tuple[float, ...]) -> tuple[bool, float]:
+        if levels not in tried:
+            tried[levels] = measure(thresholds(levels))
+            found = tried[levels]
+            progress(
+                f"levels {', '.join(f'{n:g}' for n in levels) or '-'}: accuracy {found.accuracy:.4f}, "
+                f"{found.accumulations:,.0f} accumulations a frame"
+            )
+        found = tried[levels]
+        enough = found.accuracy >= floor
+        return (not enough, found.accumulations if enough else -found.accuracy)
+
+    best = min(((float(n),) * hidden for n in _LEVELS), key=cost)
+    improved = hidden > 0
+    while improved:
+        improved = False
+        for index in range(hidden):
+            for factor in (0.8, 1.25):
+                candidate = (*best[:index], round(best[index] * factor, 4), *best[index + 1 :])
+                while cost(candidate) < cost(best):
+                    best, improved = candidate, True
+                    candidate = (*best[:index], round(best[index] * factor, 4), *best[index + 1 :])
+    return thresholds(best), tried[best]
+
+
+def _fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
+    """Widths that hold `_HEADROOM` times the extremes of the calibration frames; mean events a layer."""
+    summaries = list(run_frames(network, images))
+    spikes = np.mean([s.spikes for s in summaries], axis=0)
+    events = {INPUT: float(np.mean([s.input_events for s in summaries]))}
+    count = np.max([s.greatest_count for s in summaries], axis=0)
+    least = np.min([s.least_residual for s in summaries], axis=0)
+    greatest = np.max([s.greatest_residual for s in summaries], axis=0)
+    layers: list[Layer] = []
+    for index, layer in enumerate(network.layers):
+        events[layer.name] = float(spikes[index])
+        layer = replace(layer, mean_events=round(events[layer.source], 1))
+        if isinstance(layer, Neurons):
+            # The residual must also hold theta on both sides, a bias, and one more weight on top of what is stored.
+            widest = max(-int(least[index]), int(greatest[index]), int(np.abs(layer.bias).max()), layer.theta)
+            potential = (_HEADROOM * (widest + int(np.abs(layer.weights).max()))).bit_length() + 1
+            counted = max(1, _HEADROOM * int(count[index])).bit_length() + (0 if layer.relu else 1)
+            layer = replace(layer, potential_bits=min(potential, _MOST_POTENTIAL_BITS),
+                            count_bits=min(max(counted, 2), _MOST_COUNT_BITS))
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))
+
+
+def convert_file(
+    path: Path | str,
+    *,
+    calibrate: str = "digits5k",
+    data_dir: Path | None = None,
+    settings: Settings | None = None,
+    name: str | None = None,
+    limit: int = 2000,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Conversion:
+    """Convert an ONNX file with the training split of data set ``calibrate`` (a name or an ``.npz`` file)."""
+    settings = settings or Settings()
+    float_network = import_onnx(path)
+    data = load(calibrate, "train", data_dir)
+    data = replace(data, images=data.images[:limit], labels=data.labels[:limit])
+    label = "all thresholds " + f"{settings.threshold:g}" if settings.threshold is not None else "thresholds chosen"
+    origin = f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}"
+    return convert(float_network, data, settings, name=name or Path(path).stem, origin=origin, progress=progress)
+
+
+@click.command(help="Convert a trained network (ONNX) to a spiking network of integers.")
+@click.argument("onnx_file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The network file to write (.npz).")
+@click.option("--calibrate", default="digits5k", show_default=True, metavar="DATA",
+              help="Data that thresholds and widths are chosen on: mnist, digits5k or an .npz file with images and labels.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--limit", default=2000, show_default=True, type=click.IntRange(1), help="Frames to calibrate on.")
+@click.option("--weight-bits", default=8, show_default=True, type=click.IntRange(2, 16), help="Width of a weight.")
+@click.option("--accuracy-budget", default=0.002, show_default=True, type=click.FloatRange(0, 1),
+              help="Accuracy on the calibration data that may go for fewer operations.")
+@click.option("--paper", is_flag=True, help="The paper to the letter: one threshold for all layers, weights as they are.")
+@click.option("--threshold", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True),
+              help="With --paper: the threshold.")
+@click.option("--name", help="Name of the network; the file's name without its ending by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
+def main(onnx_file: Path, output: Path, calibrate: str, data_dir: Path | None, limit: int, weight_bits: int,
+         accuracy_budget: float, paper: bool, threshold: float, name: str | None, as_json: bool) -> None:
+    """See the help text above."""
+    console = Console(stderr=True)
+    settings = Settings(weight_bits=weight_bits, accuracy_budget=accuracy_budget, threshold=threshold if paper else None)
+    with one_line_errors({ConversionError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT, NetworkError: Exit.BAD_INPUT}), \
+            console.status("reading") as status:
+        def progress(text: str) -> None:
+            status.update(text)
+            if not console.is_terminal:
+                print(text, file=sys.stderr)
+
+        if output.suffix != ".npz":
+            fail(Exit.BAD_INPUT, f"--output must end in .npz, not {str(output)!r}")
+        found = convert_file(onnx_file, calibrate=calibrate, data_dir=data_dir, settings=settings, name=name,
+                             limit=limit, progress=progress)
+        try:
+            found.network.save(output)
+        except OSError as error:
+            fail(Exit.BAD_INPUT, f"{output}: cannot be written: {error.strerror}")
+    if as_json:
+        print(json.dumps({
+            "network": found.network.name,
+            "network_hash": found.network.content_hash,
+            "output": str(output),
+            "frames": found.frames,
+            "accuracy_ann": found.accuracy_float,
+            "accuracy_ann_1bit": found.accuracy_float_1bit,
+            "accuracy_snn": found.accuracy_snn,
+            "accumulations_per_frame": found.accumulations_per_frame,
+            "thresholds": found.thresholds,
+        }, indent=2))
+        return
+    table = Table(title=f"{found.network.name}: {found.network.origin}")
+    for column in ("layer", "kind", "output", "theta", "f", "weight/potential/count bits", "events in"):
+        table.add_column(column)
+    for layer, _, shape in found.network.walk():
+        widths = ("", "", "")
+        if isinstance(layer, Neurons):
+            widths = (f"{found.thresholds[layer.name]:.4g}", str(layer.threshold_log2),
+                      f"{layer.weight_bits} / {layer.potential_bits} / {layer.count_bits}")
+        table.add_row(layer.name, layer.KIND, str(shape), *widths, f"{layer.mean_events:.0f}")
+    console.print(table)
+    console.print(
+        f"accuracy on {found.frames} calibration frames: float {found.accuracy_float:.4f}, float on 1-bit input "
+        f"{found.accuracy_float_1bit:.4f}, spiking {found.accuracy_snn:.4f}; "
+        f"{found.accumulations_per_frame:,.0f} accumulations a frame; written to {output}"
+    )
+
+
+if __name__ == "__main__":
+    main()
