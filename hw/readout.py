@@ -1,6 +1,6 @@
 """Readout: signed spike counts of the classes, and the answer."""
 
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -59,7 +59,7 @@ class Readout(wiring.Component):
 
     Timing
     ------
-    A spike a cycle. The answer is valid ``classes + 1`` cycles after ``END``; a second ``END`` waits for it to be taken.
+    A spike a cycle. The answer is valid ``classes + 2`` cycles after ``END``; a second ``END`` waits for it to be taken.
 
     Parameters
     ----------
@@ -99,19 +99,25 @@ class Readout(wiring.Component):
         m.d.sync += now.eq(now + 1)
         m.d.comb += [starts.w_en.eq(self.started), starts.w_data.eq(now), self.room.eq(starts.w_rdy)]
 
-        event, is_end = self.spikes.payload, Signal()
+        # The event in hand; each class has a counter of its own.
+        event, held = Signal(AddressEvent(shape)), Signal()
+        is_end, take = Signal(), Signal()
         address = Signal(range(classes))
         counting = Signal(result.counts.shape())
         comparing, index = Signal(), Signal(range(classes))
         best = Signal(result.counts.shape().elem_shape)
         m.d.comb += [
             is_end.eq(event.kind == Kind.END),
-            self.spikes.ready.eq(~is_end | (~comparing & ~self.result.valid)),
+            take.eq(~held | ~is_end | (~comparing & ~self.result.valid)),
+            self.spikes.ready.eq(take),
             address.eq(times(event.y, shape.width * shape.channels) + times(event.x, shape.channels) + event.c),
         ]
-        with m.If(self.spikes.valid & ~is_end):
-            m.d.sync += counting[address].eq(counting[address] + 1 - (event.negative << 1))
-        with m.If(self.spikes.valid & self.spikes.ready & is_end):
+        with m.If(take):
+            m.d.sync += [held.eq(self.spikes.valid), event.eq(self.spikes.payload)]
+        for number in range(classes):
+            with m.If(held & ~is_end & (address == number)):
+                m.d.sync += counting[number].eq(counting[number] + Cat(Const(1, 1), event.negative).as_signed())
+        with m.If(held & take & is_end):
             m.d.sync += [result.counts.eq(counting), counting.eq(0), comparing.eq(1), index.eq(0)]
 
         with m.If(comparing):

@@ -1,0 +1,36 @@
+"""The cocotb testbench: clock, reset, progress, and a watchdog for hangs. See `sim/recorder.py` for the rest."""
+
+import os
+from pathlib import Path
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, RisingEdge, Timer
+
+PERIOD_NS = 10
+PATIENCE_CYCLES = 100_000
+"""A machine that takes and gives nothing for this long hangs."""
+
+SLICE_CYCLES = 20_000
+
+
+@cocotb.test()
+async def frames_are_answered(dut: object) -> None:
+    """Runs until every frame is answered; the number comes in the environment."""
+    frames = int(os.environ["TALLY_FRAMES"])
+    progress = Path(os.environ["TALLY_PROGRESS"])
+    dut.rst.value = 1  # type: ignore[attr-defined]
+    cocotb.start_soon(Clock(dut.clk, PERIOD_NS, unit="ns").start())  # type: ignore[attr-defined]
+    await ClockCycles(dut.clk, 4)  # type: ignore[attr-defined]
+    dut.rst.value = 0  # type: ignore[attr-defined]
+    await RisingEdge(dut.clk)  # type: ignore[attr-defined]
+    last, waited = -1, 0
+    while (answered := int(dut.answered.value)) < frames:  # type: ignore[attr-defined]
+        moved = int(dut.moved.value)  # type: ignore[attr-defined]
+        waited = 0 if moved != last else waited + SLICE_CYCLES
+        assert waited < PATIENCE_CYCLES, f"hangs: {answered} of {frames} frames answered, nothing moved for {waited} cycles"
+        last = moved
+        progress.write_text(str(answered))
+        await Timer(SLICE_CYCLES * PERIOD_NS, unit="ns")
+    await ClockCycles(dut.clk, 1000)  # type: ignore[attr-defined]
+    progress.write_text(f"{answered} {int(dut.saturations.value)}")  # type: ignore[attr-defined]

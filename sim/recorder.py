@@ -1,0 +1,117 @@
+"""The Verilog around a machine under test: feeds tokens from a file, records all that passes into another.
+
+Doing this in Verilog keeps Python out of the cycles: cocotb starts the clock, watches progress and notices hangs.
+"""
+
+from amaranth.lib import data
+
+from hw.machine import Machine
+
+__all__ = ["RESULT", "WATCHED", "records", "wrapper"]
+
+RESULT = "result"
+WATCHED = "watched"
+"""Names of the two records that are not traces."""
+
+
+def records(machine: Machine) -> list[str]:
+    """Names of what is recorded, by number."""
+    return [*(trace.name for trace in machine.traces), RESULT, *([WATCHED] if machine.plan.watch else [])]
+
+
+def _width(layout: data.Layout) -> int:
+    return int(layout.size)
+
+
+def wrapper(machine: Machine) -> str:
+    """Verilog of module ``tb``, which instantiates module ``machine``.
+
+    Plus-arguments: ``tokens`` and ``record`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle), ``seed``,
+    ``watch`` (mask of ports, in hexadecimal).
+    """
+    host = _width(machine.host.payload.shape())
+    result = _width(machine.result.payload.shape())
+    saturations = _width(machine.saturations.shape())
+    watch = machine.plan.watch
+    ports = [".clk(clk)", ".rst(rst)"]
+    ports += [f".{s}__{p}({s}_{p})" for s in ("host", "result", *(["watched"] if watch else []))
+              for p in ("valid", "ready", "payload")]
+    ports += [".saturations(saturations)", *([".watch(watch)"] if watch else [])]
+    writes = [
+        f"      if (dut.trace_{trace.name}_strobe)\n"
+        f'        $fwrite(record_file, "{number} %0d %h\\n", cycle, dut.trace_{trace.name}_payload);'
+        for number, trace in enumerate(machine.traces)
+    ]
+    number = len(writes)
+    streams = [("result", number), *([("watched", number + 1)] if watch else [])]
+    writes += [
+        f"      if ({name}_valid && {name}_ready)\n"
+        f'        $fwrite(record_file, "{at} %0d %h\\n", cycle, {name}_payload);'
+        for name, at in streams
+    ]
+    watched_width = _width(machine.watched.payload.shape()) if watch else 1
+    newline = "\n"
+    return f"""\
+`timescale 1ns/1ps
+module tb(input clk, input rst, output reg [31:0] answered, output reg [31:0] moved,
+          output [{saturations - 1}:0] saturations);
+  wire host_ready, result_valid, watched_valid;
+  reg host_valid, result_ready, watched_ready;
+  reg [{host - 1}:0] host_payload, token;
+  wire [{result - 1}:0] result_payload;
+  wire [{watched_width - 1}:0] watched_payload;
+  reg [63:0] watch_mask;
+  wire [{max(1, len(machine.watch) if watch else 1) - 1}:0] watch = watch_mask;
+  machine dut({", ".join(ports)});
+
+  integer token_file, record_file, got;
+  reg [31:0] cycle, idle, stall, random, seed;
+  reg [1023:0] token_path, record_path;
+  initial begin
+    idle = 0; stall = 0; watch_mask = 0; seed = 1;
+    got = $value$plusargs("tokens=%s", token_path);
+    got = $value$plusargs("record=%s", record_path);
+    got = $value$plusargs("idle=%d", idle);
+    got = $value$plusargs("stall=%d", stall);
+    got = $value$plusargs("seed=%d", seed);
+    got = $value$plusargs("watch=%h", watch_mask);
+    token_file = $fopen(token_path, "r");
+    record_file = $fopen(record_path, "w");
+    random = seed * 32'd2654435769 + 32'd1;
+    cycle = 0; answered = 0; moved = 0;
+    host_valid = 0; host_payload = 0; result_ready = 0; watched_ready = 0;
+  end
+
+  function [31:0] shifted(input [31:0] value);
+    reg [31:0] v;
+    begin
+      v = value;
+      v = v ^ (v << 13); v = v ^ (v >> 17); v = v ^ (v << 5);
+      shifted = v;
+    end
+  endfunction
+
+  reg [31:0] r1, r2, r3;
+  always @(posedge clk)
+    if (!rst) begin
+      cycle <= cycle + 1;
+      r1 = shifted(random); r2 = shifted(r1); r3 = shifted(r2);
+      random <= r3;
+      result_ready <= r1[15:0] >= stall;
+      watched_ready <= r2[15:0] >= stall;
+      if (!host_valid || host_ready) begin
+        host_valid <= 0;
+        if (r3[15:0] >= idle) begin
+          got = $fscanf(token_file, "%h", token);
+          if (got == 1) begin
+            host_valid <= 1;
+            host_payload <= token;
+          end
+        end
+      end
+      if ((host_valid && host_ready) || (result_valid && result_ready)) moved <= moved + 1;
+      if (result_valid && result_ready) answered <= answered + 1;
+{newline.join(writes)}
+    end
+endmodule
+"""

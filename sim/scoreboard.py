@@ -1,0 +1,190 @@
+"""The scoreboard: what a simulation recorded against the golden traces, every token, in order."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from amaranth.lib import data
+
+from hw.machine import Trace as TracePoint
+from model.events import Events
+from model.golden import LayerTrace, Trace, run_layer
+from model.network import INPUT, Network, Neurons
+
+__all__ = ["Divergence", "Score", "Spike", "Token", "compare", "decode", "field"]
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A spike as recorded or expected: flat address and sign."""
+
+    address: int
+    sign: int
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as recorded: a spike, or the end of a frame (None), and its cycle."""
+
+    spike: Spike | None
+    cycle: int
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first place where a recorded stream leaves the golden one.
+
+    Parameters
+    ----------
+    trace, frame, index : where: the trace, the frame, and the index of the spike in the frame's stream
+    cycle : when, in cycles since reset; None where the recording ended too early
+    expected, found : None is the end of the frame
+    """
+
+    trace: TracePoint
+    frame: int
+    index: int
+    cycle: int | None
+    expected: Spike | None
+    found: Spike | None
+
+    def report(self, network: Network, trace: Trace, *, seed: int, plan: str, simulator: str) -> str:
+        """The report, in lines; ``trace`` is the golden trace of the frame."""
+        layer = self.trace.layer
+        shape = network.shape_of(layer)
+
+        def told(spike: Spike | None) -> str:
+            if spike is None:
+                return "end of frame"
+            if not 0 <= spike.address < shape.size:
+                return f"{'+1' if spike.sign > 0 else '-1'} at address {spike.address}, outside {shape}"
+            return f"{'+1' if spike.sign > 0 else '-1'} from neuron (y, x, c) = {shape.coordinates(spike.address)}"
+
+        lines = [
+            f"first divergence: {self.trace.name}, cycle {'never' if self.cycle is None else self.cycle}",
+            f"  frame           {self.frame}",
+            f"  layer           {layer}",
+            f"  event index     {self.index}",
+            f"  expected        {told(self.expected)}",
+            f"  found           {'nothing more' if self.cycle is None else told(self.found)}",
+        ]
+        if layer != INPUT:
+            lines += self._state(network, trace.layers[layer])
+        lines += [f"  seed            {seed}", f"  plan            {plan}", f"  simulator       {simulator}"]
+        return "\n".join(lines)
+
+    def _state(self, network: Network, trace: LayerTrace) -> list[str]:
+        """``V`` and ``Q`` of the neuron as the golden model has them after the causing event."""
+        spikes = trace.spikes
+        if not len(trace.events):
+            return ["  caused by       no input event: the layer's input is empty"]
+        at = min(self.index, len(spikes) - 1)
+        cause = int(spikes["cause"][at]) if at >= 0 else 0
+        event = trace.events[cause]
+        source = network.shape_of(trace.layer.source)
+        output = network.shape_of(trace.layer.name)
+        spike = self.expected or self.found
+        lines = []
+        if spike is not None and 0 <= spike.address < output.size:
+            state = run_layer(trace.layer, source, trace.events[: cause + 1])
+            neuron = output.coordinates(spike.address)
+            potential = f"V = {state.potential[neuron]}, " if isinstance(trace.layer, Neurons) else ""
+            lines.append(f"  state           {potential}Q = {state.count[neuron]} after the causing event, of neuron {neuron}")
+        sign = "+1" if event["sign"] > 0 else "-1"
+        lines.append(
+            f"  caused by       input event {cause} of the layer, {sign} from (y, x, c) = "
+            f"{source.coordinates(event['address'])}; input event {int(event['origin'])} of the network"
+        )
+        return lines
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a comparison found.
+
+    Parameters
+    ----------
+    spikes_compared : spikes of layers, each once
+    events_compared : events on links between cores, each once
+    mismatches : tokens that differ, or are missing or too many
+    first : the earliest divergence, by cycle
+    """
+
+    spikes_compared: int
+    events_compared: int
+    mismatches: int
+    first: Divergence | None
+
+
+def field(layout: data.Layout, payload: int, name: str) -> int:
+    """Field ``name`` of a packed payload."""
+    member = layout[name]
+    return payload >> member.offset & (1 << member.width) - 1
+
+
+def decode(network: Network, trace: TracePoint, records: Iterable[tuple[int, int]]) -> list[Token]:
+    """The tokens of the ``(cycle, payload)`` records of one trace."""
+    shape, layout = network.shape_of(trace.layer), trace.layout
+    tokens = []
+    for cycle, payload in records:
+        if field(layout, payload, "kind"):
+            tokens.append(Token(None, cycle))
+            continue
+        y, x = field(layout, payload, "y"), field(layout, payload, "x")
+        if trace.form == "events":
+            sign = -1 if field(layout, payload, "negative") else 1
+            tokens.append(Token(Spike(shape.address(y, x, field(layout, payload, "c")), sign), cycle))
+            continue
+        block = field(layout, payload, "block") * trace.channels
+        plus, minus = field(layout, payload, "plus"), field(layout, payload, "minus")
+        for bit in range(trace.channels):
+            for mask, sign in ((plus, 1), (minus, -1)):
+                if mask >> bit & 1:
+                    tokens.append(Token(Spike(shape.address(y, x, block + bit), sign), cycle))
+    return tokens
+
+
+def compare(
+    network: Network, golden: Sequence[Trace], traces: Sequence[TracePoint], found: Mapping[str, Sequence[Token]]
+) -> Score:
+    """Compare the recorded tokens of every trace with the golden frames."""
+    spikes = events = mismatches = 0
+    first: Divergence | None = None
+    for trace in traces:
+        expected: list[tuple[Spike | None, int, int]] = []
+        for number, frame in enumerate(golden):
+            stream = _stream(frame, trace.layer)
+            expected += [
+                (Spike(int(e["address"]), int(e["sign"])), number, index) for index, e in enumerate(stream)
+            ]
+            expected.append((None, number, len(stream)))
+        tokens = found.get(trace.name, ())
+        compared = sum(spike is not None for spike, _, _ in expected)
+        if trace.form == "groups":
+            spikes += compared
+        else:
+            events += compared
+        wrong = [n for n, ((want, _, _), token) in enumerate(zip(expected, tokens, strict=False)) if want != token.spike]
+        mismatches += len(wrong) + abs(len(expected) - len(tokens))
+        if wrong:
+            at, token = wrong[0], tokens[wrong[0]]
+            divergence = Divergence(trace, expected[at][1], expected[at][2], token.cycle, expected[at][0], token.spike)
+        elif len(tokens) < len(expected):
+            want, number, index = expected[len(tokens)]
+            divergence = Divergence(trace, number, index, None, want, None)
+        elif len(tokens) > len(expected):
+            token = tokens[len(expected)]
+            divergence = Divergence(trace, len(golden) - 1, expected[-1][2] + 1, token.cycle, None, token.spike)
+        else:
+            continue
+        if first is None or _earlier(divergence, first):
+            first = divergence
+    return Score(spikes, events, mismatches, first)
+
+
+def _earlier(one: Divergence, other: Divergence) -> bool:
+    never = float("inf")
+    return (never if one.cycle is None else one.cycle) < (never if other.cycle is None else other.cycle)
+
+
+def _stream(frame: Trace, layer: str) -> Events:
+    return frame.events if layer == INPUT else frame.layers[layer].spikes

