@@ -66,7 +66,7 @@ module tb(input clk, input rst, output reg [31:0] answered, output reg [31:0] mo
 
   integer token_file, record_file, got;
   reg [31:0] cycle, idle, stall, random, seed;
-  reg [1023:0] token_path, record_path;
+  reg [8*1024-1:0] token_path, record_path;
   initial begin
     idle = 0; stall = 0; watch_mask = 0; seed = 1;
     got = $value$plusargs("tokens=%s", token_path);

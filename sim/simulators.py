@@ -118,7 +118,8 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
     args = {
         "verilator": ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-assign", "fast", "--x-initial", "fast",
                       "--noassert", "-O3", "--output-split", "20000", "-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 -j2"],
-        "icarus": ["-g2012"],
+        # The language of .v files: declared initial values are events, which the generated always blocks wait for.
+        "icarus": ["-g2005"],
     }[name]
     if waves and name == "verilator":
         args = [*args, "--trace-fst", "--trace-structs"]
