@@ -13,7 +13,7 @@ from model.network import Network, Shape
 __all__ = ["AddressEvent", "HostEvent", "Kind", "SpikeGroup"]
 
 
-class Kind(enum.Enum, shape=unsigned(1)):
+class Kind(enum.Enum, shape=unsigned(1)):  # type: ignore[call-arg]
     """What a token in an event stream is."""
 
     SPIKE = 0

@@ -74,7 +74,8 @@ class PoolLane(wiring.Component):
             own = self.member[n] & ~moved & (self.plus | self.minus)
             other = ~self.member[n] & moved
             falls = (own & self.plus) | (other & self.down)
-            m.d.comb += self.update[n].eq(self.state[n] + Cat((own | other) & self.present[n], falls & self.present[n]).as_signed())
+            change = Cat(own | other, falls) & self.present[n].replicate(2)
+            m.d.comb += self.update[n].eq(self.state[n] + change.as_signed())
         return m
 
 

@@ -203,7 +203,9 @@ class ProjectionCore(wiring.Component):
 
         # Banks, each with its weights and lanes.
         weight_words = _weight_words(layer, core, fan_out)
-        plus, minus, saturated = [], [], []
+        plus: list[Signal] = []
+        minus: list[Signal] = []
+        saturated: list[Signal] = []
         for index in range(banks):
             row, column = divmod(index, core.columns)
             m.submodules[f"state_{index}"] = state = StateBank(

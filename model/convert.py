@@ -30,10 +30,13 @@ _MOST_COUNT_BITS = 16
 _HEADROOM = 2
 """Widths hold this many times the extremes seen in calibration."""
 
-_LEVELS = (1.5, 2, 2.5, 3, 4, 5, 6, 8, 12)
-"""Candidates for how many thresholds a large activation of a hidden layer holds."""
+_MOST_LEVELS = 10.0
+"""How many thresholds a large activation of a hidden layer holds at most."""
 
-_OUTPUT_LEVELS = 48
+_LEVEL_STEP = 0.75
+"""Step of the search to fewer levels."""
+
+_OUTPUT_LEVELS = 100
 """The same for the output layer, whose spikes reach no neuron, so that many of them are cheap."""
 
 _LARGE = 99.0
@@ -54,7 +57,7 @@ class Settings:
     """
 
     weight_bits: int = 8
-    accuracy_budget: float = 0.002
+    accuracy_budget: float = 0.0005
     threshold: float | None = None
     input_threshold: int = 51
 
@@ -94,15 +97,21 @@ def quantize(
     left = list(thresholds)
     for index, layer in enumerate(float_network.layers):
         if layer.kind == "maxpool":
-            layers.append(MaxPool(name=layer.name, source=source, window=layer.window, stride=layer.stride,
-                                  padding=layer.padding))
+            layers.append(
+                MaxPool(name=layer.name, source=source, window=layer.window, stride=layer.stride, padding=layer.padding)
+            )
         else:
             theta = left.pop(0)
             layers.append(_neurons(float_network.path, layer, source, before, theta, settings))
             before = theta
         source = float_network.layers[index].name
-    return Network(name=name, input_shape=float_network.input_shape, layers=tuple(layers),
-                   input_threshold=settings.input_threshold, origin=origin)
+    return Network(
+        name=name,
+        input_shape=float_network.input_shape,
+        layers=tuple(layers),
+        input_threshold=settings.input_threshold,
+        origin=origin,
+    )
 
 
 def _neurons(
@@ -169,7 +178,9 @@ def convert(
     binary = (images > settings.input_threshold).astype(np.float32)
     neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
     grey = _accuracy(float_network.run(images.astype(np.float32) / 255)[0], labels)
-    scores, *activations = [a for a in float_network.run(binary, [_output(float_network), *(n.tensor for n in neuron_layers)])]
+    scores, *activations = [
+        a for a in float_network.run(binary, [_output(float_network), *(n.tensor for n in neuron_layers)])
+    ]
     one_bit = _accuracy(scores, labels)
     large = [_large(a) for a in activations]
 
@@ -224,37 +235,39 @@ def _choose(
     measure: Callable[[Sequence[float]], _Measured],
     progress: Callable[[str], None],
 ) -> tuple[list[float], _Measured]:
-    """Fewest operations with at least the accuracy ``floor``: first one number of levels for all, then layer by layer."""
-    hidden = len(large) - 1
+    """Fewest operations with at least the accuracy ``floor``.
+
+    From many thresholds to a large activation in every layer, again and again the step to fewer that saves the most
+    operations and keeps the accuracy.
+    """
 
     def thresholds(levels: Sequence[float]) -> list[float]:
         return [a / n for a, n in zip(large, [*levels, _OUTPUT_LEVELS], strict=True)]
 
-    tried: dict[tuple[float, ...], _Measured] = {}
+    def measured(levels: Sequence[float]) -> _Measured:
+        found = measure(thresholds(levels))
+        progress(
+            f"levels {', '.join(f'{n:g}' for n in levels) or '-'}: accuracy {found.accuracy:.4f}, "
+            f"{found.accumulations:,.0f} accumulations a frame"
+        )
+        return found
 
-    def cost(levels: tuple[float, ...]) -> tuple[bool, float]:
-        if levels not in tried:
-            tried[levels] = measure(thresholds(levels))
-            found = tried[levels]
-            progress(
-                f"levels {', '.join(f'{n:g}' for n in levels) or '-'}: accuracy {found.accuracy:.4f}, "
-                f"{found.accumulations:,.0f} accumulations a frame"
-            )
-        found = tried[levels]
-        enough = found.accuracy >= floor
-        return (not enough, found.accumulations if enough else -found.accuracy)
-
-    best = min(((float(n),) * hidden for n in _LEVELS), key=cost)
-    improved = hidden > 0
-    while improved:
-        improved = False
-        for index in range(hidden):
-            for factor in (0.8, 1.25):
-                candidate = (*best[:index], round(best[index] * factor, 4), *best[index + 1 :])
-                while cost(candidate) < cost(best):
-                    best, improved = candidate, True
-                    candidate = (*best[:index], round(best[index] * factor, 4), *best[index + 1 :])
-    return thresholds(best), tried[best]
+    levels = [_MOST_LEVELS] * (len(large) - 1)
+    best = measured(levels)
+    floor = min(floor, best.accuracy)
+    coarser = set(range(len(levels)))
+    while coarser:
+        steps = {}
+        for index in sorted(coarser):
+            fewer = [*levels[:index], round(levels[index] * _LEVEL_STEP, 3), *levels[index + 1 :]]
+            found = measured(fewer)
+            if found.accuracy < floor or fewer[index] < 1 or found.accumulations >= best.accumulations:
+                coarser.discard(index)
+            else:
+                steps[index] = (found.accumulations, fewer, found)
+        if steps:
+            _, levels, best = min(steps.values(), key=lambda step: step[0])
+    return thresholds(levels), best
 
 
 def _fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
@@ -274,8 +287,11 @@ def _fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
             widest = max(-int(least[index]), int(greatest[index]), int(np.abs(layer.bias).max()), layer.theta)
             potential = (_HEADROOM * (widest + int(np.abs(layer.weights).max()))).bit_length() + 1
             counted = max(1, _HEADROOM * int(count[index])).bit_length() + (0 if layer.relu else 1)
-            layer = replace(layer, potential_bits=min(potential, _MOST_POTENTIAL_BITS),
-                            count_bits=min(max(counted, 2), _MOST_COUNT_BITS))
+            layer = replace(
+                layer,
+                potential_bits=min(potential, _MOST_POTENTIAL_BITS),
+                count_bits=min(max(counted, 2), _MOST_COUNT_BITS),
+            )
         layers.append(layer)
     return replace(network, layers=tuple(layers))
 
@@ -302,26 +318,61 @@ def convert_file(
 
 @click.command(help="Convert a trained network (ONNX) to a spiking network of integers.")
 @click.argument("onnx_file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The network file to write (.npz).")
-@click.option("--calibrate", default="digits5k", show_default=True, metavar="DATA",
-              help="Data that thresholds and widths are chosen on: mnist, digits5k or an .npz file with images and labels.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The network file to write (.npz)."
+)
+@click.option(
+    "--calibrate",
+    default="digits5k",
+    show_default=True,
+    metavar="DATA",
+    help="Data that thresholds and widths are chosen on: mnist, digits5k or an .npz file with images and labels.",
+)
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--limit", default=2000, show_default=True, type=click.IntRange(1), help="Frames to calibrate on.")
 @click.option("--weight-bits", default=8, show_default=True, type=click.IntRange(2, 16), help="Width of a weight.")
-@click.option("--accuracy-budget", default=0.002, show_default=True, type=click.FloatRange(0, 1),
-              help="Accuracy on the calibration data that may go for fewer operations.")
-@click.option("--paper", is_flag=True, help="The paper to the letter: one threshold for all layers, weights as they are.")
-@click.option("--threshold", default=1.0, show_default=True, type=click.FloatRange(0, min_open=True),
-              help="With --paper: the threshold.")
+@click.option(
+    "--accuracy-budget",
+    default=0.0005,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Accuracy on the calibration data that may go for fewer operations.",
+)
+@click.option(
+    "--paper", is_flag=True, help="The paper to the letter: one threshold for all layers, weights as they are."
+)
+@click.option(
+    "--threshold",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="With --paper: the threshold.",
+)
 @click.option("--name", help="Name of the network; the file's name without its ending by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
-def main(onnx_file: Path, output: Path, calibrate: str, data_dir: Path | None, limit: int, weight_bits: int,
-         accuracy_budget: float, paper: bool, threshold: float, name: str | None, as_json: bool) -> None:
+def main(
+    onnx_file: Path,
+    output: Path,
+    calibrate: str,
+    data_dir: Path | None,
+    limit: int,
+    weight_bits: int,
+    accuracy_budget: float,
+    paper: bool,
+    threshold: float,
+    name: str | None,
+    as_json: bool,
+) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    settings = Settings(weight_bits=weight_bits, accuracy_budget=accuracy_budget, threshold=threshold if paper else None)
-    with one_line_errors({ConversionError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT, NetworkError: Exit.BAD_INPUT}), \
-            console.status("reading") as status:
+    settings = Settings(
+        weight_bits=weight_bits, accuracy_budget=accuracy_budget, threshold=threshold if paper else None
+    )
+    with (
+        one_line_errors({ConversionError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT, NetworkError: Exit.BAD_INPUT}),
+        console.status("reading") as status,
+    ):
+
         def progress(text: str) -> None:
             status.update(text)
             if not console.is_terminal:
@@ -329,24 +380,36 @@ def main(onnx_file: Path, output: Path, calibrate: str, data_dir: Path | None, l
 
         if output.suffix != ".npz":
             fail(Exit.BAD_INPUT, f"--output must end in .npz, not {str(output)!r}")
-        found = convert_file(onnx_file, calibrate=calibrate, data_dir=data_dir, settings=settings, name=name,
-                             limit=limit, progress=progress)
+        found = convert_file(
+            onnx_file,
+            calibrate=calibrate,
+            data_dir=data_dir,
+            settings=settings,
+            name=name,
+            limit=limit,
+            progress=progress,
+        )
         try:
             found.network.save(output)
         except OSError as error:
             fail(Exit.BAD_INPUT, f"{output}: cannot be written: {error.strerror}")
     if as_json:
-        print(json.dumps({
-            "network": found.network.name,
-            "network_hash": found.network.content_hash,
-            "output": str(output),
-            "frames": found.frames,
-            "accuracy_ann": found.accuracy_float,
-            "accuracy_ann_1bit": found.accuracy_float_1bit,
-            "accuracy_snn": found.accuracy_snn,
-            "accumulations_per_frame": found.accumulations_per_frame,
-            "thresholds": found.thresholds,
-        }, indent=2))
+        print(
+            json.dumps(
+                {
+                    "network": found.network.name,
+                    "network_hash": found.network.content_hash,
+                    "output": str(output),
+                    "frames": found.frames,
+                    "accuracy_ann": found.accuracy_float,
+                    "accuracy_ann_1bit": found.accuracy_float_1bit,
+                    "accuracy_snn": found.accuracy_snn,
+                    "accumulations_per_frame": found.accumulations_per_frame,
+                    "thresholds": found.thresholds,
+                },
+                indent=2,
+            )
+        )
         return
     table = Table(title=f"{found.network.name}: {found.network.origin}")
     for column in ("layer", "kind", "output", "theta", "f", "weight/potential/count bits", "events in"):
@@ -354,8 +417,11 @@ def main(onnx_file: Path, output: Path, calibrate: str, data_dir: Path | None, l
     for layer, _, shape in found.network.walk():
         widths = ("", "", "")
         if isinstance(layer, Neurons):
-            widths = (f"{found.thresholds[layer.name]:.4g}", str(layer.threshold_log2),
-                      f"{layer.weight_bits} / {layer.potential_bits} / {layer.count_bits}")
+            widths = (
+                f"{found.thresholds[layer.name]:.4g}",
+                str(layer.threshold_log2),
+                f"{layer.weight_bits} / {layer.potential_bits} / {layer.count_bits}",
+            )
         table.add_row(layer.name, layer.KIND, str(shape), *widths, f"{layer.mean_events:.0f}")
     console.print(table)
     console.print(

@@ -55,7 +55,10 @@ def run_fast(network: Network, events: Events) -> Trace:
 
 
 def run_frames(
-    network: Network, images: Sequence[npt.NDArray[np.uint8]], *, done: Callable[[int], None] | None = None
+    network: Network,
+    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8],
+    *,
+    done: Callable[[int], None] | None = None,
 ) -> Iterator[FrameSummary]:
     """Encode and run frames on all cores, in order.
 
@@ -83,8 +86,17 @@ def _summary(network: Network, image: npt.NDArray[np.uint8]) -> FrameSummary:
         streams[layer.name] = trace.spikes
         rows.append((len(trace.spikes), trace.operations, trace.saturated_events, *extremes))
     spikes, operations, saturated, count, least, greatest = np.array(rows, dtype=np.int64).T
-    return FrameSummary(len(events), trace.count.reshape(-1), trace.potential.reshape(-1), spikes, operations,
-                        saturated, count, least, greatest)
+    return FrameSummary(
+        len(events),
+        trace.count.reshape(-1),
+        trace.potential.reshape(-1),
+        spikes,
+        operations,
+        saturated,
+        count,
+        least,
+        greatest,
+    )
 
 
 def _run_layer(layer: Layer, shape: Shape, events: Events) -> tuple[LayerTrace, tuple[int, int, int]]:
@@ -113,13 +125,14 @@ def _run_layer(layer: Layer, shape: Shape, events: Events) -> tuple[LayerTrace, 
         assert isinstance(layer, Convolution)
         weights = _weights_by_input(layer, layer.weights.transpose(2, 3, 1, 0))
         axes = (*_axis_table(layer, shape, output, 0), *_axis_table(layer, shape, output, 1))
-        source = tuple(shape)
+        source = (shape.height, shape.width, shape.channels)
     found, operations, saturated_updates, saturated_events, most, least, greatest = _integrate(
         address, sign, source, residual, count, weights, layer.theta, layer.relu, *limits, *axes
     )
     potential = residual.astype(np.int64) + count.astype(np.int64) * layer.theta
-    trace = _trace(layer, events, found, potential, count.astype(np.int64), operations, saturated_updates,
-                   saturated_events)
+    trace = _trace(
+        layer, events, found, potential, count.astype(np.int64), operations, saturated_updates, saturated_events
+    )
     return trace, (most, least, greatest)
 
 
@@ -137,8 +150,13 @@ def _axis_table(
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Of each input coordinate the range of outputs, and the tap of each output of that range."""
     kernel = layer.kernel if isinstance(layer, Convolution) else layer.window
-    reached = taps(size=shape[axis], outputs=output[axis], kernel=kernel[axis], stride=layer.stride[axis],
-                   padding=layer.padding[axis])
+    reached = taps(
+        size=shape[axis],
+        outputs=output[axis],
+        kernel=kernel[axis],
+        stride=layer.stride[axis],
+        padding=layer.padding[axis],
+    )
     ranges = np.array([(pairs[0][0], pairs[-1][0] + 1) if pairs else (0, 0) for pairs in reached], dtype=np.int32)
     table = np.zeros((len(reached), max(1, *map(len, reached))), dtype=np.int32)
     for row, pairs in zip(table, reached, strict=True):
@@ -153,19 +171,49 @@ def _window_ranges(reached: npt.NDArray[np.int32], outputs: int) -> npt.NDArray[
 
 
 def _trace(
-    layer: Layer, events: Events, found: npt.NDArray[np.int32], potential: npt.NDArray[np.int64],
-    count: npt.NDArray[np.int64], operations: int, saturated_updates: int, saturated_events: int,
+    layer: Layer,
+    events: Events,
+    found: npt.NDArray[np.int32],
+    potential: npt.NDArray[np.int64],
+    count: npt.NDArray[np.int64],
+    operations: int,
+    saturated_updates: int,
+    saturated_events: int,
 ) -> LayerTrace:
     spikes = np.zeros(len(found), dtype=EVENT)
     spikes["address"], spikes["sign"], spikes["cause"] = found.T
     spikes["origin"] = events["origin"][spikes["cause"]]
-    return LayerTrace(layer=layer, events=events, spikes=spikes, potential=potential, count=count,
-                      operations=operations, saturated_updates=saturated_updates, saturated_events=saturated_events)
+    return LayerTrace(
+        layer=layer,
+        events=events,
+        spikes=spikes,
+        potential=potential,
+        count=count,
+        operations=operations,
+        saturated_updates=saturated_updates,
+        saturated_events=saturated_events,
+    )
 
 
 @njit(cache=True, nogil=True)
-def _integrate(address, sign, source, residual, count, weights, theta, relu, lowest, highest, least, most,
-               row_ranges, row_taps, column_ranges, column_taps):  # type: ignore[no-untyped-def]
+def _integrate(
+    address,
+    sign,
+    source,
+    residual,
+    count,
+    weights,
+    theta,
+    relu,
+    lowest,
+    highest,
+    least,
+    most,
+    row_ranges,
+    row_taps,
+    column_ranges,
+    column_taps,
+):  # type: ignore[no-untyped-def]
     channels = residual.shape[2]
     spikes = np.empty((1024, 3), np.int32)
     found = 0

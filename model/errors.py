@@ -23,6 +23,8 @@ class Exit(enum.IntEnum):
     """Two models of the same network disagree in a spike."""
     TOOL_MISSING = 6
     """An external tool is not installed."""
+    TOOL_FAILED = 7
+    """An external tool ran and failed."""
 
 
 class ToolMissingError(RuntimeError):

@@ -105,7 +105,7 @@ def taps(*, size: int, outputs: int, kernel: int, stride: int, padding: int) -> 
     ]
 
 
-def _check(condition: bool, message: str) -> None:
+def _check(condition: object, message: str) -> None:
     if not condition:
         raise NetworkError(message)
 

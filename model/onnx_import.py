@@ -8,6 +8,7 @@ named with its node.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from onnx.reference import ReferenceEvaluator
 
 from model.network import Padding, Shape
 
-__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "NodeReport", "SUPPORTED", "import_onnx", "report_nodes"]
+__all__ = ["SUPPORTED", "ConversionError", "FloatLayer", "FloatNetwork", "NodeReport", "import_onnx", "report_nodes"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -147,7 +148,9 @@ def report_nodes(path: Path | str) -> list[NodeReport]:
         elif node.op_type in ("Constant", "Shape", "Gather", "Slice", "Unsqueeze", "Cast", "Transpose"):
             found.append(NodeReport(name, node.op_type, True, "constant or shape, where it is not in the data's path"))
         else:
-            found.append(NodeReport(name, node.op_type, False, _REMEDIES.get(node.op_type, "leave it out or replace it")))
+            found.append(
+                NodeReport(name, node.op_type, False, _REMEDIES.get(node.op_type, "leave it out or replace it"))
+            )
     return found
 
 
@@ -205,7 +208,10 @@ class _Importer:
         if not any(layer.kind != "maxpool" for layer in self.layers):
             raise ConversionError(f"{self.path}: must have a Conv, Gemm or MatMul node")
         return FloatNetwork(
-            path=self.path, input_name=self.input.name, input_shape=input_shape, layers=tuple(self.layers),
+            path=self.path,
+            input_name=self.input.name,
+            input_shape=input_shape,
+            layers=tuple(self.layers),
             model=self.model,
         )
 
@@ -230,7 +236,9 @@ class _Importer:
             if any(name and name not in self.constants for name in node.input) or node.op_type.startswith("Random"):
                 continue
             graph = helper.make_graph(
-                [node], "constant", [],
+                [node],
+                "constant",
+                [],
                 [helper.make_empty_tensor_value_info(name) for name in node.output],
                 [numpy_helper.from_array(self.constants[name], name) for name in node.input if name],
             )
@@ -248,11 +256,18 @@ class _Importer:
             found.append(node)
             if node.op_type not in SUPPORTED:
                 raise self._error(
-                    node, f"operator {node.op_type} is not supported; {_REMEDIES.get(node.op_type, 'leave it out or replace it')}"
+                    node,
+                    f"operator {node.op_type} is not supported; {_REMEDIES.get(node.op_type, 'leave it out or replace it')}",
                 )
-            data = [name for name in node.input[: 2 if node.op_type in ("Add", "MatMul") else 1] if name not in self.constants]
+            data = [
+                name
+                for name in node.input[: 2 if node.op_type in ("Add", "MatMul") else 1]
+                if name not in self.constants
+            ]
             if len(data) != 1:
-                raise self._error(node, f"must have one input that is not a constant, not {len(data)}; branches are not supported")
+                raise self._error(
+                    node, f"must have one input that is not a constant, not {len(data)}; branches are not supported"
+                )
             value = data[0]
         return found[::-1]
 
@@ -271,7 +286,7 @@ class _Importer:
         if last.kind != "maxpool" and operator in ("Conv", "Gemm", "MatMul", "Add", "BatchNormalization", "Relu"):
             self.layers[-1] = replace(last, tensor=value)
 
-    def _attributes(self, node: onnx.NodeProto, allowed: Sequence[str]) -> dict[str, object]:
+    def _attributes(self, node: onnx.NodeProto, allowed: Sequence[str]) -> dict[str, Any]:
         found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if unknown := set(found) - set(allowed):
             raise self._error(node, f"attribute {sorted(unknown)[0]!r} is not supported")
@@ -303,7 +318,7 @@ class _Importer:
         return shape, flat
 
     def _window(
-        self, node: onnx.NodeProto, attributes: dict[str, object], shape: Shape, kernel: tuple[int, int]
+        self, node: onnx.NodeProto, attributes: dict[str, Any], shape: Shape, kernel: tuple[int, int]
     ) -> tuple[tuple[int, int], Padding]:
         strides = attributes.get("strides", [1, 1])
         stride = (int(strides[0]), int(strides[1]))  # type: ignore[index]
@@ -329,7 +344,9 @@ class _Importer:
         attributes = self._attributes(node, ("kernel_shape", "strides", "pads", "auto_pad", "dilations", "group"))
         weights = self._constant(node, 1).astype(np.float64)
         if weights.ndim != 4:
-            raise self._error(node, f"weights must have 4 dimensions, not {weights.ndim}; use two-dimensional convolutions")
+            raise self._error(
+                node, f"weights must have 4 dimensions, not {weights.ndim}; use two-dimensional convolutions"
+            )
         if attributes.get("group", 1) != 1:
             raise self._error(node, f"group must be 1, not {attributes['group']}; use an ordinary convolution")
         if weights.shape[1] != shape.channels:
@@ -338,13 +355,28 @@ class _Importer:
         stride, padding = self._window(node, attributes, shape, kernel)
         bias = self._constant(node, 2).astype(np.float64) if len(node.input) > 2 else np.zeros(len(weights))
         self.layers.append(
-            FloatLayer(kind="convolution", name=self._identifier(node), tensor=node.output[0], weights=weights,
-                       bias=bias, window=kernel, stride=stride, padding=padding)
+            FloatLayer(
+                kind="convolution",
+                name=self._identifier(node),
+                tensor=node.output[0],
+                weights=weights,
+                bias=bias,
+                window=kernel,
+                stride=stride,
+                padding=padding,
+            )
         )
         return self._outputs(node, shape, kernel, stride, padding, len(weights))
 
-    def _outputs(self, node: onnx.NodeProto, shape: Shape, kernel: tuple[int, int], stride: tuple[int, int],
-                 padding: Padding, channels: int) -> Shape:
+    def _outputs(
+        self,
+        node: onnx.NodeProto,
+        shape: Shape,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        padding: Padding,
+        channels: int,
+    ) -> Shape:
         height = (shape.height + padding.top + padding.bottom - kernel[0]) // stride[0] + 1
         width = (shape.width + padding.left + padding.right - kernel[1]) // stride[1] + 1
         if height < 1 or width < 1:
@@ -362,8 +394,14 @@ class _Importer:
             raise self._error(node, f"kernel_shape must have 2 dimensions, not {len(kernel)}")
         stride, padding = self._window(node, attributes, shape, (kernel[0], kernel[1]))
         self.layers.append(
-            FloatLayer(kind="maxpool", name=self._identifier(node), tensor=node.output[0],
-                       window=(kernel[0], kernel[1]), stride=stride, padding=padding)
+            FloatLayer(
+                kind="maxpool",
+                name=self._identifier(node),
+                tensor=node.output[0],
+                window=(kernel[0], kernel[1]),
+                stride=stride,
+                padding=padding,
+            )
         )
         return self._outputs(node, shape, (kernel[0], kernel[1]), stride, padding, shape.channels)
 
@@ -391,8 +429,13 @@ class _Importer:
         # ONNX flattens channel-major; addresses here are channel-minor.
         by_address = weights.reshape(-1, shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1)
         self.layers.append(
-            FloatLayer(kind="linear", name=self._identifier(node), tensor=node.output[0],
-                       weights=by_address.reshape(len(weights), -1), bias=bias)
+            FloatLayer(
+                kind="linear",
+                name=self._identifier(node),
+                tensor=node.output[0],
+                weights=by_address.reshape(len(weights), -1),
+                bias=bias,
+            )
         )
         return Shape(1, 1, len(weights))
 
@@ -408,8 +451,9 @@ class _Importer:
         if last is None or last.bias is None or last.relu:
             raise self._error(node, "must stand right behind a Conv, Gemm or MatMul")
         size = len(last.bias)
-        if constant.size not in (1, size) or (last.kind == "convolution" and constant.size == size
-                                              and constant.shape[-2:] != (1, 1) and size > 1):
+        if constant.size not in (1, size) or (
+            last.kind == "convolution" and constant.size == size and constant.shape[-2:] != (1, 1) and size > 1
+        ):
             raise self._error(node, f"constant must hold one value a channel ({size}), not shape {constant.shape}")
         self.layers[-1] = replace(last, bias=last.bias + constant.reshape(-1))
 
@@ -436,8 +480,14 @@ class _Importer:
             target = [int(n) for n in self.constants[node.input[1]].reshape(-1)]
         else:
             inferred = shape_inference.infer_shapes(self.model, data_prop=True)
-            dims = next((v.type.tensor_type.shape.dim for v in [*inferred.graph.value_info, *inferred.graph.output]
-                         if v.name == node.output[0]), [])
+            dims: Any = next(
+                (
+                    v.type.tensor_type.shape.dim
+                    for v in [*inferred.graph.value_info, *inferred.graph.output]
+                    if v.name == node.output[0]
+                ),
+                [],
+            )
             target = [d.dim_value if d.HasField("dim_value") else -1 for d in dims]
         if len(target) == 2 and target[1] in (-1, shape.size):
             return True

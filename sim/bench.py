@@ -20,7 +20,7 @@ async def frames_are_answered(dut: object) -> None:
     frames = int(os.environ["TALLY_FRAMES"])
     progress = Path(os.environ["TALLY_PROGRESS"])
     dut.rst.value = 1  # type: ignore[attr-defined]
-    cocotb.start_soon(Clock(dut.clk, PERIOD_NS, unit="ns").start())  # type: ignore[attr-defined]
+    Clock(dut.clk, PERIOD_NS, unit="ns").start()  # type: ignore[attr-defined]
     await ClockCycles(dut.clk, 4)  # type: ignore[attr-defined]
     dut.rst.value = 0  # type: ignore[attr-defined]
     await RisingEdge(dut.clk)  # type: ignore[attr-defined]

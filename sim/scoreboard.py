@@ -88,7 +88,9 @@ class Divergence:
             state = run_layer(trace.layer, source, trace.events[: cause + 1])
             neuron = output.coordinates(spike.address)
             potential = f"V = {state.potential[neuron]}, " if isinstance(trace.layer, Neurons) else ""
-            lines.append(f"  state           {potential}Q = {state.count[neuron]} after the causing event, of neuron {neuron}")
+            lines.append(
+                f"  state           {potential}Q = {state.count[neuron]} after the causing event, of neuron {neuron}"
+            )
         sign = "+1" if event["sign"] > 0 else "-1"
         lines.append(
             f"  caused by       input event {cause} of the layer, {sign} from (y, x, c) = "
@@ -153,9 +155,7 @@ def compare(
         expected: list[tuple[Spike | None, int, int]] = []
         for number, frame in enumerate(golden):
             stream = _stream(frame, trace.layer)
-            expected += [
-                (Spike(int(e["address"]), int(e["sign"])), number, index) for index, e in enumerate(stream)
-            ]
+            expected += [(Spike(int(e["address"]), int(e["sign"])), number, index) for index, e in enumerate(stream)]
             expected.append((None, number, len(stream)))
         tokens = found.get(trace.name, ())
         compared = sum(spike is not None for spike, _, _ in expected)
@@ -163,7 +163,9 @@ def compare(
             spikes += compared
         else:
             events += compared
-        wrong = [n for n, ((want, _, _), token) in enumerate(zip(expected, tokens, strict=False)) if want != token.spike]
+        wrong = [
+            n for n, ((want, _, _), token) in enumerate(zip(expected, tokens, strict=False)) if want != token.spike
+        ]
         mismatches += len(wrong) + abs(len(expected) - len(tokens))
         if wrong:
             at, token = wrong[0], tokens[wrong[0]]

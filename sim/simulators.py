@@ -13,7 +13,7 @@ from cocotb_tools.runner import get_runner
 
 from model.errors import ToolMissingError
 
-__all__ = ["SIMULATORS", "SimulationError", "Simulation", "build", "check_simulator"]
+__all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "check_simulator"]
 
 SIMULATORS = ("verilator", "icarus")
 
@@ -91,9 +91,17 @@ class Simulation:
         with _environment(self.name):
             try:
                 self._runner.test(
-                    test_module=test_module, hdl_toplevel=self.top, hdl_toplevel_lang="verilog",
-                    build_dir=self.folder, test_dir=run_folder, results_xml=str(results), plusargs=list(plusargs),
-                    extra_env=dict(env), waves=self.waves, log_file=log, timescale=("1ns", "1ps"),
+                    test_module=test_module,
+                    hdl_toplevel=self.top,
+                    hdl_toplevel_lang="verilog",
+                    build_dir=self.folder,
+                    test_dir=run_folder,
+                    results_xml=str(results),
+                    plusargs=list(plusargs),
+                    extra_env=dict(env),
+                    waves=self.waves,
+                    log_file=log,
+                    timescale=("1ns", "1ps"),
                 )
             except (SystemExit, RuntimeError) as error:
                 crashed = str(error)
@@ -116,8 +124,21 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
     """Compile ``sources`` (file name to text) for simulator ``name``; compiled ones are kept in ``cache`` by content."""
     check_simulator(name)
     args = {
-        "verilator": ["-Wno-fatal", "-Wno-lint", "-Wno-style", "--x-assign", "fast", "--x-initial", "fast",
-                      "--noassert", "-O3", "--output-split", "20000", "-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 -j2"],
+        "verilator": [
+            "-Wno-fatal",
+            "-Wno-lint",
+            "-Wno-style",
+            "--x-assign",
+            "fast",
+            "--x-initial",
+            "fast",
+            "--noassert",
+            "-O3",
+            "--output-split",
+            "20000",
+            "-MAKEFLAGS",
+            "OPT_FAST=-O1 OPT_SLOW=-O0 -j2",
+        ],
         # The language of .v files: declared initial values are events, which the generated always blocks wait for.
         "icarus": ["-g2005"],
     }[name]
@@ -138,8 +159,14 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
         with _environment(name):
             try:
                 get_runner(name).build(
-                    sources=paths, hdl_toplevel=top, build_dir=folder, build_args=args, always=True,
-                    timescale=("1ns", "1ps"), waves=waves, log_file=log,
+                    sources=paths,
+                    hdl_toplevel=top,
+                    build_dir=folder,
+                    build_args=args,
+                    always=True,
+                    timescale=("1ns", "1ps"),
+                    waves=waves,
+                    log_file=log,
                 )
             except (SystemExit, RuntimeError) as error:
                 raise SimulationError(f"{name}: the build failed ({error}); see {log}{_last_error(log)}") from None

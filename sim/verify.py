@@ -11,6 +11,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.hdl import UnusedElaboratable
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from hw.aer import Kind
 from hw.machine import Machine
@@ -120,8 +121,12 @@ def verify(
         raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
     frames = [run_fast(network, image if _is_events(image) else encode(network, image)) for image in images]
     sources = {"machine.v": text, "tb.v": wrapper(machine)}
-    options = {"idle": int(idle * 65536), "stall": int(stall * 65536), "seed": seed,
-               "watch": f"{_watch_mask(machine):x}" if watch else "0"}
+    options = {
+        "idle": int(idle * 65536),
+        "stall": int(stall * 65536),
+        "seed": seed,
+        "watch": f"{_watch_mask(machine):x}" if watch else "0",
+    }
 
     def simulate(simulation: Simulation, count: int, folder: Path) -> tuple[Path, Path | None]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,9 +139,13 @@ def verify(
         teller.start()
         try:
             waves = simulation.run(
-                "sim.bench", folder,
-                [f"+tokens={tokens.resolve()}", f"+record={record.resolve()}",
-                 *(f"+{name}={value}" for name, value in options.items())],
+                "sim.bench",
+                folder,
+                [
+                    f"+tokens={tokens.resolve()}",
+                    f"+record={record.resolve()}",
+                    *(f"+{name}={value}" for name, value in options.items()),
+                ],
                 {"TALLY_FRAMES": str(count), "TALLY_PROGRESS": str(told.resolve())},
             )
         finally:
@@ -172,7 +181,9 @@ def _tokens(machine: Machine, events: Events) -> str:
     lines = []
     for event in events:
         y, x, c = shape.coordinates(event["address"])
-        value = layout.const({"port": 0, "kind": Kind.SPIKE, "negative": int(event["sign"] < 0), "y": y, "x": x, "c": c})
+        value = layout.const(
+            {"port": 0, "kind": Kind.SPIKE, "negative": int(event["sign"] < 0), "y": y, "x": x, "c": c}
+        )
         lines.append(f"{value.as_value().value:x}\n")
     end = layout.const({"port": 0, "kind": Kind.END, "negative": 0, "y": 0, "x": 0, "c": 0})
     return "".join(lines) + f"{end.as_value().value:x}\n"
@@ -192,8 +203,8 @@ def _score(
     names = records(machine)
     with record.open() as lines:
         for line in lines:
-            number, cycle, payload = line.split()
-            by_name[names[int(number)]].append((int(cycle), _hexadecimal(payload)))
+            record_number, cycle, text = line.split()
+            by_name[names[int(record_number)]].append((int(cycle), _hexadecimal(text)))
     found = {trace.name: decode(network, trace, by_name[trace.name]) for trace in machine.traces}
     score = compare(network, frames, machine.traces, found)
     mismatches, notes, first = score.mismatches, [], score.first
@@ -227,20 +238,34 @@ def _score(
         expected_count = min(sum(frame.layers[layer.name].saturated_events for frame in frames), 0xFFFF)
         if (saturations >> 16 * index & 0xFFFF) != expected_count:
             mismatches += 1
-            notes.append(f"layer {layer.name}: {saturations >> 16 * index & 0xFFFF} saturated events, expected {expected_count}")
+            notes.append(
+                f"layer {layer.name}: {saturations >> 16 * index & 0xFFFF} saturated events, expected {expected_count}"
+            )
     report = None
     if mismatches:
-        told = first.report(network, frames[first.frame], seed=seed, plan=machine.plan.name, simulator=simulator) if first else ""
+        told = (
+            first.report(network, frames[first.frame], seed=seed, plan=machine.plan.name, simulator=simulator)
+            if first
+            else ""
+        )
         report = "\n".join([f"{mismatches} mismatches", *notes[:4], told]).rstrip()
     starts = by_name["events_input"][0][0] if by_name["events_input"] else 0
     ends = [cycle for cycle, _ in by_name[RESULT]]
     spans = [end - start for start, end in zip([starts, *ends], ends, strict=False)]
     return VerifyResult(
-        network=network.name, plan=machine.plan.name, simulator=simulator, seed=seed, frames=len(frames),
-        spikes_compared=score.spikes_compared, events_compared=score.events_compared, mismatches=mismatches,
+        network=network.name,
+        plan=machine.plan.name,
+        simulator=simulator,
+        seed=seed,
+        frames=len(frames),
+        spikes_compared=score.spikes_compared,
+        events_compared=score.events_compared,
+        mismatches=mismatches,
         cycles_per_frame_mean=round(float(np.mean(spans)), 1) if spans else 0.0,
         latency_cycles_mean=round(float(np.mean(latencies)), 1) if latencies else 0.0,
-        cycles_per_frame=spans, answers=answers, report=report,
+        cycles_per_frame=spans,
+        answers=answers,
+        report=report,
     ), first
 
 
@@ -266,6 +291,10 @@ def _watched(machine: Machine, found: Sequence[tuple[int, int]]) -> dict[str, li
             packed |= payload_field(layout, payload, part) << link[part].offset
         parts[name].append((cycle, packed))
     return {trace.name: decode(machine.network, trace, parts[layer]) for layer, trace in links.items()}
+
+
+def _advance(bar: Progress, task: TaskID, done: int) -> None:
+    bar.update(task, completed=done)
 
 
 def real_frames(
@@ -297,25 +326,65 @@ def real_frames(
 
 @click.command(help="Compare the hardware with the golden model, spike for spike, on real frames.")
 @click.argument("net", type=click.Path(path_type=Path))
-@click.option("--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames to simulate, back to back.")
-@click.option("--plan", "plan_name", default="default", show_default=True, metavar="PLAN",
-              help="minimal (one lane a core), default, fast (an event a cycle), or a .json file.")
+@click.option(
+    "--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames to simulate, back to back."
+)
+@click.option(
+    "--plan",
+    "plan_name",
+    default="default",
+    show_default=True,
+    metavar="PLAN",
+    help="minimal (one lane a core), default, fast (an event a cycle), or a .json file.",
+)
 @click.option("--simulator", default="verilator", show_default=True, type=click.Choice([*SIMULATORS, "both"]))
 @click.option("--level", default="rtl", show_default=True, type=click.Choice(["rtl"]), help="What is simulated.")
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--seed", default=1, show_default=True, help="Seed of idle source and stalled sinks.")
-@click.option("--idle", default=0.0, show_default=True, type=click.FloatRange(0, 0.99), help="Chance of an idle cycle of the source.")
-@click.option("--stall", default=0.0, show_default=True, type=click.FloatRange(0, 0.99), help="Chance of a stalled cycle of a sink.")
+@click.option(
+    "--idle",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 0.99),
+    help="Chance of an idle cycle of the source.",
+)
+@click.option(
+    "--stall",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 0.99),
+    help="Chance of a stalled cycle of a sink.",
+)
 @click.option("--watch", is_flag=True, help="Watch every link through the host port, and compare that too.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for records, logs, waveforms; build/NAME/verify by default.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for records, logs, waveforms; build/NAME/verify by default."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
-def main(net: Path, frames: int, plan_name: str, simulator: str, level: str, dataset: str | None, data_dir: Path | None,
-         seed: int, idle: float, stall: float, watch: bool, out: Path | None, as_json: bool) -> None:
+def main(
+    net: Path,
+    frames: int,
+    plan_name: str,
+    simulator: str,
+    level: str,
+    dataset: str | None,
+    data_dir: Path | None,
+    seed: int,
+    idle: float,
+    stall: float,
+    watch: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    codes = {DataError: Exit.BAD_INPUT, NetworkError: Exit.BAD_INPUT, PlanError: Exit.BAD_INPUT,
-             ToolMissingError: Exit.TOOL_MISSING, SimulationError: Exit.MISMATCH}
+    codes = {
+        DataError: Exit.BAD_INPUT,
+        NetworkError: Exit.BAD_INPUT,
+        PlanError: Exit.BAD_INPUT,
+        ToolMissingError: Exit.TOOL_MISSING,
+        SimulationError: Exit.MISMATCH,
+    }
     results = []
     with one_line_errors(codes):
         network = Network.load(net)
@@ -324,11 +393,23 @@ def main(net: Path, frames: int, plan_name: str, simulator: str, level: str, dat
         for name in SIMULATORS if simulator == "both" else (simulator,):
             folder = (out or Path("build") / network.name / "verify") / f"{plan.name}-{name}"
             if not console.is_terminal:
-                print(f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}", file=sys.stderr)
+                print(
+                    f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}", file=sys.stderr
+                )
             with Progress(console=console, disable=not console.is_terminal) as bar:
                 task = bar.add_task(f"{name}, plan {plan.name}", total=frames)
-                result = verify(network, plan, images, simulator=name, out_dir=folder, seed=seed, idle=idle, stall=stall,
-                                watch=watch, progress=lambda done: bar.update(task, completed=done))  # noqa: B023
+                result = verify(
+                    network,
+                    plan,
+                    images,
+                    simulator=name,
+                    out_dir=folder,
+                    seed=seed,
+                    idle=idle,
+                    stall=stall,
+                    watch=watch,
+                    progress=partial(_advance, bar, task),
+                )
             results.append(result)
             right = sum(int(a) == int(b) for a, b in zip(result.answers, labels, strict=False))
             (folder / "verify.json").write_text(json.dumps(asdict(result), indent=2) + "\n")

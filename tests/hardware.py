@@ -14,7 +14,9 @@ from model.network import Convolution, Linear, MaxPool, Network, Neurons, Paddin
 END = {"kind": 1}
 
 
-def simulate(component: wiring.Component, *testbenches: Any, background: Sequence[Any] = (), cycles: int = 200_000) -> None:
+def simulate(
+    component: wiring.Component, *testbenches: Any, background: Sequence[Any] = (), cycles: int = 200_000
+) -> None:
     """Run to the end of all testbenches; a hang fails after ``cycles``."""
     simulator = Simulator(component)
     simulator.add_clock(1e-6, if_exists=True)
@@ -99,7 +101,9 @@ def frames_of_events(shape: Shape, tokens: Sequence[Any]) -> list[list[tuple[int
     return frames[:-1]
 
 
-def group_spikes(shape: Shape, channels: int, y: int, x: int, block: int, plus: int, minus: int) -> list[tuple[int, int]]:
+def group_spikes(
+    shape: Shape, channels: int, y: int, x: int, block: int, plus: int, minus: int
+) -> list[tuple[int, int]]:
     """The spikes of a group, in order, as ``(address, sign)``."""
     assert not plus & minus
     return [
@@ -141,7 +145,9 @@ def random_frames(shape: Shape, seed: int, *, frames: int = 4, events: int = 40,
     return [*found[:1], make_events([]), *found[1:]]
 
 
-def random_convolution(seed: int, *, inputs: int, name: str = "conv", source: str = "input", **options: Any) -> Convolution:
+def random_convolution(
+    seed: int, *, inputs: int, name: str = "conv", source: str = "input", **options: Any
+) -> Convolution:
     """A convolution of random weights and geometry."""
     rng = np.random.default_rng(seed)
     kernel = options.pop("kernel", tuple(int(n) for n in rng.integers(1, 5, 2)))
@@ -158,7 +164,9 @@ def random_convolution(seed: int, *, inputs: int, name: str = "conv", source: st
     )
 
 
-def random_linear(seed: int, *, inputs: int, outputs: int, name: str = "fc", source: str = "input", **options: Any) -> Linear:
+def random_linear(
+    seed: int, *, inputs: int, outputs: int, name: str = "fc", source: str = "input", **options: Any
+) -> Linear:
     """A linear layer of random weights."""
     rng = np.random.default_rng(seed)
     options.setdefault("threshold_log2", 6)
@@ -176,17 +184,42 @@ def random_network(seed: int) -> Network:
     rng = np.random.default_rng(seed)
     shape = Shape(int(rng.integers(6, 10)), int(rng.integers(6, 10)), int(rng.integers(1, 3)))
     layers: list[Neurons | MaxPool] = [
-        random_convolution(seed, inputs=shape.channels, name="conv1", kernel=(3, 3), stride=(1, 1),
-                           padding=Padding(1, 1, 1, 1), potential_bits=9),
+        random_convolution(
+            seed,
+            inputs=shape.channels,
+            name="conv1",
+            kernel=(3, 3),
+            stride=(1, 1),
+            padding=Padding(1, 1, 1, 1),
+            potential_bits=9,
+        ),
         MaxPool(name="pool1", source="conv1", window=(2, 2), stride=(2, 2)),
     ]
     shape1 = layers[1].output_shape(layers[0].output_shape(shape))
     layers.append(MaxPool(name="pool2", source="pool1", window=(1, 2), stride=(1, 2)))
     layers.append(random_linear(seed + 1, inputs=shape1.size, outputs=3, name="side", source="pool1"))
     shape2 = layers[2].output_shape(shape1)
-    layers.append(random_convolution(seed + 2, inputs=shape2.channels, name="conv2", source="pool2", kernel=(2, 2),
-                                     padding=Padding(1, 0, 0, 1), stride=(1, 1)))
-    layers.append(random_linear(seed + 3, inputs=layers[-1].output_shape(shape2).size, outputs=11, name="fc1",
-                                source="conv2", potential_bits=8, count_bits=3))
+    layers.append(
+        random_convolution(
+            seed + 2,
+            inputs=shape2.channels,
+            name="conv2",
+            source="pool2",
+            kernel=(2, 2),
+            padding=Padding(1, 0, 0, 1),
+            stride=(1, 1),
+        )
+    )
+    layers.append(
+        random_linear(
+            seed + 3,
+            inputs=layers[-1].output_shape(shape2).size,
+            outputs=11,
+            name="fc1",
+            source="conv2",
+            potential_bits=8,
+            count_bits=3,
+        )
+    )
     layers.append(random_linear(seed + 4, inputs=11, outputs=4, name="fc2", source="fc1", activation="identity"))
     return Network(name=f"random{seed}", input_shape=shape, layers=tuple(layers))

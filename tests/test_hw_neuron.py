@@ -12,8 +12,14 @@ from tests.hardware import simulate
 
 
 def layer(activation: str, **options: int) -> Linear:
-    return Linear(name="fc", source="input", weights=np.zeros((1, 1), int), bias=np.zeros(1, int), activation=activation,
-                  **options)
+    return Linear(
+        name="fc",
+        source="input",
+        weights=np.zeros((1, 1), int),
+        bias=np.zeros(1, int),
+        activation=activation,
+        **options,
+    )
 
 
 def run_lane(neuron: Linear, cases: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, bool]]:
@@ -42,8 +48,10 @@ def expected(neuron: Linear, cases: list[tuple[int, int, int, int]]) -> list[tup
     )
     assert (potential - same_count * neuron.theta == new_residual).all()
     assert (same_count == new_count).all() and (same_fired == fired).all() and (same_saturated == saturated).all()
-    return [tuple(case) for case in zip(new_residual.tolist(), new_count.tolist(), fired.tolist(), saturated.tolist(),
-                                        strict=True)]
+    return [
+        tuple(case)
+        for case in zip(new_residual.tolist(), new_count.tolist(), fired.tolist(), saturated.tolist(), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("activation", ["relu", "identity"])

@@ -1,0 +1,493 @@
+"""`python -m hw.build`: from a network to a verified bitstream, step by step.
+
+Each step is kept by the content that it depends on; a second run does only what changed. What looks like a result,
+the bitstream and the report, is there only when every step succeeded.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from boards.definitions import BOARDS, Board, board_named
+from boards.top import BAUD, BoardTop
+from hw.synthesis import (
+    DoesNotFitError,
+    MultiplierError,
+    Placed,
+    Synthesized,
+    TimingError,
+    place_and_route,
+    synthesize,
+)
+from hw.system import System
+from hw.tools import ToolError, find_tool, run_tool, tool_version
+from hw.verilog import machine_verilog, source_hash, to_verilog
+from model.convert import convert_file
+from model.datasets import DataError
+from model.encode import encode
+from model.engine import run_fast
+from model.errors import Exit, ToolMissingError, one_line_errors
+from model.network import Network, NetworkError, Neurons
+from model.onnx_import import ConversionError
+from model.plan import PlanError, load_plan
+from sim.simulators import SimulationError
+from sim.verify import CACHE, VerifyResult, real_frames, verify
+
+__all__ = ["BUNDLED", "Options", "build"]
+
+BUNDLED = Path(__file__).parent.parent / "model" / "zoo" / "mnist-paper.npz"
+"""The network that is built by default."""
+
+SIMULATED_FREQUENCY_HZ = 60_000_000
+"""Clock that `--verilog-only` takes for the UART's divisor."""
+
+
+class VerificationError(RuntimeError):
+    """The RTL differs from the golden model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to build.
+
+    Parameters
+    ----------
+    net : network file, or ONNX file to convert
+    board : name of the board
+    plan : name or file of the plan
+    frames : frames of the co-simulation
+    frequency_mhz : clock that must be met
+    seed : of placement, recorded
+    dataset, data_dir : where frames come from
+    out : folder for results
+    verilog_only : stop behind the Verilog
+    """
+
+    net: Path = BUNDLED
+    board: str = "ulx3s-85f"
+    plan: str = "default"
+    frames: int = 4
+    frequency_mhz: float = 60.0
+    seed: int = 1
+    dataset: str | None = None
+    data_dir: Path | None = None
+    out: Path | None = None
+    verilog_only: bool = False
+
+
+class _Steps:
+    """Runs steps, tells how they go, and keeps what they find by content."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.number = 0
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Callable[[str], None]]:
+        self.number += 1
+        started = time.monotonic()
+        label = f"{self.number}. {title}"
+        if self.console.is_terminal:
+            with self.console.status(label) as status:
+                yield lambda text: status.update(f"{label}: {text[:100]}")
+        else:
+            print(f"{label} ...", file=sys.stderr, flush=True)
+            yield lambda text: None
+        self.console.print(f"{label}: done in {time.monotonic() - started:.1f} s", highlight=False)
+
+    def kept(self, folder: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What ``make`` found for this ``key``: from the file where it is, made and kept where not."""
+        path = folder / f"{key}.json"
+        if path.exists():
+            return json.loads(path.read_text())  # type: ignore[no-any-return]
+        found = make()
+        folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(found))
+        part.replace(path)
+        return found
+
+
+def build(options: Options, console: Console) -> dict[str, Any]:
+    """Build; gives the report.
+
+    Raises
+    ------
+    Every error of `one_line_errors` in `main`; on any of them, no bitstream and no report is left in the folder.
+    """
+    steps = _Steps(console)
+    board = board_named(options.board)
+    with steps.step(f"network {options.net}") as tell:
+        network = _load(options, tell)
+        plan = load_plan(network, options.plan)
+        out = options.out or Path("build") / network.name
+        name = f"{network.name}-{board.name}"
+        out.mkdir(parents=True, exist_ok=True)
+        for stale in (f"{name}.bit", "report.json", "report.md", f"{name}.v", "machine.v", "system.v"):
+            (out / stale).unlink(missing_ok=True)
+
+    if options.verilog_only:
+        with steps.step("Verilog"):
+            divisor = round(SIMULATED_FREQUENCY_HZ / BAUD)
+            (out / "machine.v").write_text(machine_verilog(network, plan, CACHE))
+            system = System(network=network, plan=plan, divisor=divisor)
+            (out / "system.v").write_text(to_verilog(system, "system"))
+        return {
+            "network": network.name,
+            "network_hash": network.content_hash,
+            "plan": plan.name,
+            "verilog": [str(out / "machine.v"), str(out / "system.v")],
+        }
+
+    tools = {}
+    with steps.step("tools (WebAssembly builds compile themselves once, which takes minutes)"):
+        for tool in ("yosys", "nextpnr-ecp5", "ecppack"):
+            find_tool(tool)
+            tools[tool] = tool_version(tool)
+
+    images, labels, data_name = real_frames(network, options.dataset, options.data_dir, options.frames)
+    with steps.step(f"golden run on {options.frames} frames of {data_name}"):
+        traces = [run_fast(network, encode(network, image)) for image in images]
+        right = sum(trace.answer == label for trace, label in zip(traces, labels, strict=True))
+        spikes = sum(len(la.spikes) for t in traces for la in t.layers.values() if isinstance(la.layer, Neurons))
+        accumulations = sum(la.operations for t in traces for la in t.layers.values())
+
+    with steps.step(f"Verilog of the machine, plan {plan.name}, {plan.lanes} lanes"):
+        machine_text = machine_verilog(network, plan, CACHE)
+    sources = f"{source_hash()} {_hash_files(Path(__file__).parent.parent / 'sim')}"
+    frames_hash = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
+    with steps.step(f"co-simulation on {options.frames} frames") as tell:
+        key = _key("verify", network.content_hash, plan, sources, frames_hash)
+        found = steps.kept(
+            CACHE,
+            key,
+            lambda: asdict(
+                verify(network, plan, images, out_dir=out / "verify", progress=lambda n: tell(f"{n} frames"))
+            ),
+        )
+        verified = VerifyResult(**found)
+        if verified.mismatches:
+            raise VerificationError(f"{verified.mismatches} mismatches against the golden model; {verified.report}")
+
+    with steps.step(f"Verilog for {board.title}"):
+        key = _key(
+            "board",
+            network.content_hash,
+            plan,
+            source_hash(),
+            board,
+            options.frequency_mhz,
+            _hash_files(Path(__file__).parent.parent / "boards"),
+        )
+        kept_verilog = CACHE / f"{key}.v"
+        top = BoardTop(board=board, network=network, plan=plan, frequency_hz=options.frequency_mhz * 1e6)
+        if not kept_verilog.exists():
+            text = to_verilog(top, "top")
+            kept_verilog.with_suffix(".part").write_text(text)
+            kept_verilog.with_suffix(".part").replace(kept_verilog)
+        verilog_hash = hashlib.sha256(kept_verilog.read_bytes()).hexdigest()
+
+    netlist = CACHE / f"{_key('netlist', verilog_hash, tools['yosys'], _source_of('synthesis.py'))}.json"
+    with steps.step("synthesis") as tell:
+        log = out / "synthesis.log"
+        synthesized = Synthesized(
+            **steps.kept(
+                CACHE,
+                f"{netlist.stem}-stat",
+                lambda: asdict(synthesize(kept_verilog, top="top", netlist=netlist, log=log, line=tell)),
+            )
+        )
+        _check_fits(board, synthesized)
+
+    with steps.step(f"place and route, seed {options.seed}, {top.pll.output_hz / 1e6:g} MHz") as tell:
+        key = _key(
+            "routed", netlist.stem, board, top.pll, options.seed, tools["nextpnr-ecp5"], _source_of("synthesis.py")
+        )
+        config = CACHE / f"{key}.config"
+        placed = Placed(
+            **steps.kept(
+                CACHE,
+                f"{key}-report",
+                lambda: asdict(
+                    place_and_route(
+                        netlist,
+                        device=board.device,
+                        package=board.package,
+                        speed=board.speed,
+                        lpf=board.lpf(),
+                        frequency_mhz=top.pll.output_hz / 1e6,
+                        seed=options.seed,
+                        config=config,
+                        log=out / "place-and-route.log",
+                        line=tell,
+                    )
+                ),
+            )
+        )
+        if placed.dsp:
+            raise MultiplierError(f"{placed.dsp} DSP blocks are in the routed design")
+
+    bitstream = out / f"{name}.bit"
+    with steps.step("bitstream"):
+        part = bitstream.with_suffix(".part")
+        run_tool(
+            "ecppack",
+            ["--compress", "--input", str(config.resolve()), "--bit", str(part.resolve())],
+            log=out / "bitstream.log",
+            folder=out,
+        )
+        shutil.copyfile(kept_verilog, out / f"{name}.v")
+        (out / "machine.v").write_text(machine_text)
+        part.replace(bitstream)
+
+    frequency_hz = top.pll.output_hz
+    report = {
+        "network": network.name,
+        "network_hash": network.content_hash,
+        "origin": network.origin,
+        "board": board.name,
+        "state_of_proof": "RTL equal to the golden model in every spike; placed and routed; not run on the board",
+        "plan": plan.name,
+        "lanes": plan.lanes,
+        "tools": tools,
+        "seed": options.seed,
+        "dataset": data_name,
+        "frames_verified": verified.frames,
+        "frames_right": int(right),
+        "spikes_compared": verified.spikes_compared,
+        "events_compared": verified.events_compared,
+        "mismatches": verified.mismatches,
+        "spikes_per_neuron": round(spikes / network.neurons / len(traces), 4),
+        "accumulations_per_frame": round(accumulations / len(traces)),
+        "cycles_per_frame_mean": verified.cycles_per_frame_mean,
+        "latency_cycles_mean": verified.latency_cycles_mean,
+        "fmax_mhz": placed.fmax_mhz,
+        "clock_mhz": frequency_hz / 1e6,
+        "frames_per_second": round(frequency_hz / verified.cycles_per_frame_mean),
+        "microseconds_per_frame": round(verified.cycles_per_frame_mean / frequency_hz * 1e6, 2),
+        "lut": placed.slices_lut,
+        "ff": placed.slices_ff,
+        "lut_ram": synthesized.lut_ram,
+        "ram_blocks": placed.ram_blocks,
+        "dsp": placed.dsp,
+        "utilization": placed.utilization,
+        "critical_path": placed.critical_path,
+        "bitstream": str(bitstream),
+        "layers": [
+            {
+                "layer": layer.name,
+                "kind": layer.KIND,
+                "shape": list(shape),
+                "lanes": plan.core(layer.name).lanes if isinstance(layer, Neurons) else 0,
+                "weights": int(layer.weights.size) if isinstance(layer, Neurons) else 0,
+                "weight_bits": layer.weight_bits if isinstance(layer, Neurons) else None,
+                "potential_bits": layer.potential_bits if isinstance(layer, Neurons) else None,
+                "count_bits": layer.count_bits if isinstance(layer, Neurons) else None,
+                "events_per_frame": round(float(np.mean([len(t.layers[layer.name].events) for t in traces])), 1),
+                "spikes_per_frame": round(float(np.mean([len(t.layers[layer.name].spikes) for t in traces])), 1),
+                "accumulations_per_frame": round(float(np.mean([t.layers[layer.name].operations for t in traces]))),
+            }
+            for layer, _, shape in network.walk()
+        ],
+    }
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (out / "report.md").write_text(_markdown(report))
+    return report
+
+
+def _load(options: Options, tell: Callable[[str], None]) -> Network:
+    if options.net.suffix == ".onnx":
+        return convert_file(
+            options.net, calibrate=options.dataset or "digits5k", data_dir=options.data_dir, progress=tell
+        ).network
+    return Network.load(options.net)
+
+
+def _key(what: str, *parts: object) -> str:
+    return f"{what}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+
+
+def _hash_files(folder: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
+
+
+def _source_of(file: str) -> str:
+    return hashlib.sha256((Path(__file__).parent / file).read_bytes()).hexdigest()
+
+
+def _check_fits(board: Board, found: Synthesized) -> None:
+    """Say what is short before place and route takes its time."""
+    lut = found.lut + 4 * found.lut_ram
+    short = [
+        f"{need - have} {what} (needs {need}, has {have})"
+        for what, need, have in (("LUTs", lut, board.luts), ("block RAMs", found.ram_blocks, board.ram_blocks))
+        if need > have
+    ]
+    if short:
+        raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
+
+
+def _markdown(report: dict[str, Any]) -> str:
+    rows = [
+        ("board", report["board"]),
+        ("state of proof", report["state_of_proof"]),
+        ("plan", f"{report['plan']}, {report['lanes']} lanes"),
+        ("frames verified", f"{report['frames_verified']} of {report['dataset']}, {report['frames_right']} right"),
+        ("spikes compared", f"{report['spikes_compared']:,}, {report['mismatches']} mismatches"),
+        ("cycles a frame", f"{report['cycles_per_frame_mean']:,} (latency {report['latency_cycles_mean']:,})"),
+        ("clock", f"{report['clock_mhz']:g} MHz (up to {report['fmax_mhz']} MHz after routing)"),
+        (
+            "frames a second",
+            f"{report['frames_per_second']:,} ({report['microseconds_per_frame']} microseconds a frame)",
+        ),
+        (
+            "LUT / FF / block RAM / DSP",
+            f"{report['lut']:,} / {report['ff']:,} / {report['ram_blocks']} / {report['dsp']}",
+        ),
+        ("spikes a neuron a frame", report["spikes_per_neuron"]),
+        ("accumulations a frame", f"{report['accumulations_per_frame']:,}"),
+        ("tools", "; ".join(report["tools"].values()) + f"; seed {report['seed']}"),
+        ("bitstream", report["bitstream"]),
+    ]
+    lines = [f"# {report['network']}", "", report["origin"], "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    columns = (
+        "layer",
+        "kind",
+        "shape",
+        "lanes",
+        "weights",
+        "weight_bits",
+        "potential_bits",
+        "count_bits",
+        "events_per_frame",
+        "spikes_per_frame",
+        "accumulations_per_frame",
+    )
+    lines += ["", "| " + " | ".join(c.replace("_", " ") for c in columns) + " |", "|" + "---|" * len(columns)]
+    lines += [
+        "| "
+        + " | ".join(
+            "x".join(map(str, layer[c])) if c == "shape" else "" if layer[c] is None else str(layer[c]) for c in columns
+        )
+        + " |"
+        for layer in report["layers"]
+    ]
+    lines += ["", "Slowest path after routing:", "", "```", *report["critical_path"], "```", ""]
+    return "\n".join(lines)
+
+
+@click.command(help="Build a verified bitstream: golden run, RTL, co-simulation, synthesis, place and route.")
+@click.option(
+    "--net",
+    default=BUNDLED,
+    type=click.Path(path_type=Path),
+    help="Network (.npz), or .onnx to convert first; the bundled one by default.",
+)
+@click.option("--board", default="ulx3s-85f", show_default=True, help="Board; see --list-boards.")
+@click.option("--plan", default="default", show_default=True, help="minimal, default, fast, or a .json file.")
+@click.option("--frames", default=4, show_default=True, type=click.IntRange(4), help="Frames of the co-simulation.")
+@click.option(
+    "--freq", default=60.0, show_default=True, type=click.FloatRange(1, 400), help="Clock in MHz that must be met."
+)
+@click.option("--seed", default=1, show_default=True, help="Seed of placement.")
+@click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for results; build/NAME by default.")
+@click.option("--list-boards", is_flag=True, help="List the boards and stop.")
+@click.option(
+    "--verilog-only", is_flag=True, help="Write plain Verilog (machine.v, and system.v with the UART) and stop."
+)
+@click.option("--program", is_flag=True, help="Load the bitstream into the board's SRAM with openFPGALoader.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
+def main(
+    net: Path,
+    board: str,
+    plan: str,
+    frames: int,
+    freq: float,
+    seed: int,
+    dataset: str | None,
+    data_dir: Path | None,
+    out: Path | None,
+    list_boards: bool,
+    verilog_only: bool,
+    program: bool,
+    as_json: bool,
+) -> None:
+    """See the help text above."""
+    if list_boards:
+        _list_boards(as_json)
+        return
+    console = Console(stderr=True)
+    options = Options(
+        net=net,
+        board=board,
+        plan=plan,
+        frames=frames,
+        frequency_mhz=freq,
+        seed=seed,
+        dataset=dataset,
+        data_dir=data_dir,
+        out=out,
+        verilog_only=verilog_only,
+    )
+    codes: dict[type[Exception], Exit] = {
+        ToolMissingError: Exit.TOOL_MISSING,
+        DoesNotFitError: Exit.DOES_NOT_FIT,
+        TimingError: Exit.TIMING,
+        VerificationError: Exit.MISMATCH,
+        SimulationError: Exit.MISMATCH,
+        MultiplierError: Exit.MISMATCH,
+        ConversionError: Exit.BAD_INPUT,
+        NetworkError: Exit.BAD_INPUT,
+        PlanError: Exit.BAD_INPUT,
+        DataError: Exit.BAD_INPUT,
+        ToolError: Exit.TOOL_FAILED,
+        ValueError: Exit.BAD_INPUT,
+    }
+    with one_line_errors(codes):
+        if program:
+            find_tool("openfpgaloader")
+        report = build(options, console)
+        if program and not verilog_only:
+            run_tool(
+                "openfpgaloader",
+                ["--board", board_named(board).programmer, report["bitstream"]],
+                log=Path(report["bitstream"]).with_name("program.log"),
+                folder=Path.cwd(),
+            )
+    if as_json:
+        print(json.dumps(report, indent=2))
+    elif verilog_only:
+        print("\n".join(report["verilog"]))
+    else:
+        print(Path(report["bitstream"]).with_name("report.md").read_text().split("\nSlowest")[0])
+
+
+def _list_boards(as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(board) for board in BOARDS.values()], indent=2))
+        return
+    table = Table()
+    for column in ("name", "board", "device", "LUT4", "block RAM"):
+        table.add_column(column)
+    for board in BOARDS.values():
+        table.add_row(board.name, board.title, f"ECP5 {board.device}", f"{board.luts:,}", str(board.ram_blocks))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

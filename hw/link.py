@@ -1,0 +1,373 @@
+"""The host link: packets of bytes in, frames into the machine, answers out. The protocol is in docs/link.md."""
+
+import enum
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, HostEvent, Kind
+from hw.readout import Result
+from model.network import Network
+
+__all__ = ["CRC_POLYNOMIAL", "PROTOCOL_VERSION", "SYNC", "Command", "Link", "Status", "crc8", "event_bytes"]
+
+PROTOCOL_VERSION = 1
+SYNC = 0xA5
+"""First byte of every packet."""
+
+CRC_POLYNOMIAL = 0x07
+"""CRC-8, most significant bit first, from 0; over all bytes of the packet behind `SYNC`."""
+
+
+class Command(enum.IntEnum):
+    """What the host asks for."""
+
+    IDENTIFY = 0x01
+    FRAME = 0x02
+    EVENTS = 0x03
+    WATCH = 0x04
+    SATURATIONS = 0x05
+
+
+class Status(enum.IntEnum):
+    """First byte of an answer's payload, or the command byte of an error."""
+
+    WATCHED = 0x44
+    BAD_CRC = 0xE1
+    BAD_COMMAND = 0xE2
+    BAD_LENGTH = 0xE3
+
+
+def crc8(data: bytes) -> int:
+    """The packets' checksum."""
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ CRC_POLYNOMIAL) & 0xFF if crc & 0x80 else crc << 1
+    return crc
+
+
+def event_bytes(network: Network) -> int:
+    """Bytes of one event in an event list: a `HostEvent`, least significant byte first."""
+    return -(-HostEvent(network).size // 8)
+
+
+class Link(wiring.Component):
+    """Takes packets, feeds the machine, answers.
+
+    Operation
+    ---------
+    A packet is kept until its checksum is right; only then does it reach the machine. A wrong checksum, an unknown
+    command or a length that does not suit gets an error packet, and the link waits for the next `SYNC`. Answers of the
+    machine (results, watched events) are sent as they come, one packet each. The host waits for the answer to a packet
+    before it sends the next one: bytes that come while a packet is carried out are lost.
+
+    Timing
+    ------
+    A byte a cycle in; a frame is encoded behind it. Each answer byte waits for the transmitter.
+
+    Parameters
+    ----------
+    network : gives sizes and the hash by which the host knows it
+    watch : whether the machine has the watch port
+
+    Members
+    -------
+    received, sent : In and Out stream, bytes
+    pixels : Out stream, bytes of a frame, for the encoder
+    encoded : In stream, `AddressEvent`, what the encoder makes of them
+    host : Out stream, `HostEvent`, to the machine
+    result : In stream, `Result`
+    watched, watch_mask : In stream `HostEvent`, Out mask; where ``watch``
+    saturations : In, the machine's counters
+    """
+
+    def __init__(self, *, network: Network, watch: bool, saturations: int) -> None:
+        self._network = network
+        self._watch = watch
+        self._saturations = saturations
+        members: dict[str, In | Out] = {
+            "received": In(stream.Signature(unsigned(8))),
+            "sent": Out(stream.Signature(unsigned(8))),
+            "pixels": Out(stream.Signature(unsigned(8))),
+            "encoded": In(stream.Signature(AddressEvent(network.input_shape))),
+            "host": Out(stream.Signature(HostEvent(network))),
+            "result": In(stream.Signature(Result(network))),
+            "saturations": In(16 * saturations),
+        }
+        if watch:
+            members["watched"] = In(stream.Signature(HostEvent(network)))
+            members["watch_mask"] = Out(len(network.layers) + 1)
+        super().__init__(members)
+
+    @property
+    def network(self) -> Network:
+        """Gives sizes and the hash."""
+        return self._network
+
+    @property
+    def longest(self) -> int:
+        """The longest payload: a frame, or as many bytes of events."""
+        return max(64, self._network.input_shape.size * event_bytes(self._network))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        network = self._network
+        frame_size = network.input_shape.size
+        mask_bytes = -(-(len(network.layers) + 1) // 8)
+        width = event_bytes(network)
+
+        # Receiver: SYNC, command, length (two bytes, low first), payload, CRC.
+        m.submodules.kept = kept = Memory(shape=unsigned(8), depth=self.longest, init=[])
+        kept_read, kept_write = kept.read_port(), kept.write_port()
+        command, length, at = Signal(8), Signal(16), Signal(16)
+        crc = Signal(8)
+        byte = self.received.payload
+        error = Signal(8)
+        pending = Signal()
+        take, took = Signal(), Signal()
+        m.d.comb += [
+            took.eq(self.received.valid & self.received.ready),
+            kept_write.addr.eq(at),
+            kept_write.data.eq(byte),
+            kept_read.addr.eq(at),
+        ]
+        encoder_busy = Signal()
+        identity = self._identity()
+        event = Signal(8 * width)
+        event_at = Signal(range(width + 1))
+        host_token = Signal(HostEvent(network))
+        mask = Signal(8 * mask_bytes)
+        reply = Signal(8)
+        replying = Signal()
+        fits = Signal()
+        with m.Switch(command):
+            with m.Case(Command.IDENTIFY.value, Command.SATURATIONS.value):
+                m.d.comb += fits.eq(length == 0)
+            with m.Case(Command.FRAME.value):
+                m.d.comb += fits.eq(length == frame_size)
+            with m.Case(Command.EVENTS.value):
+                m.d.comb += fits.eq(length <= self.longest)
+            if self._watch:
+                with m.Case(Command.WATCH.value):
+                    m.d.comb += fits.eq(length == mask_bytes)
+        known = Signal()
+        commands = [c.value for c in Command if self._watch or c is not Command.WATCH]
+        m.d.comb += known.eq(Cat(command == value for value in commands).any())
+
+        with m.FSM(name="receiver"):
+            with m.State("SYNC"):
+                m.d.comb += self.received.ready.eq(1)
+                m.d.sync += [at.eq(0), crc.eq(0)]
+                with m.If(took & (byte == SYNC)):
+                    m.next = "COMMAND"
+            with m.State("COMMAND"):
+                m.d.comb += self.received.ready.eq(1)
+                with m.If(took):
+                    m.d.sync += [command.eq(byte), crc.eq(_crc_step(crc, byte))]
+                    m.next = "LENGTH_LOW"
+            with m.State("LENGTH_LOW"):
+                m.d.comb += self.received.ready.eq(1)
+                with m.If(took):
+                    m.d.sync += [length[:8].eq(byte), crc.eq(_crc_step(crc, byte))]
+                    m.next = "LENGTH_HIGH"
+            with m.State("LENGTH_HIGH"):
+                m.d.comb += self.received.ready.eq(1)
+                with m.If(took):
+                    m.d.sync += [length[8:].eq(byte), crc.eq(_crc_step(crc, byte))]
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.next = "PAYLOAD"
+                with m.If(length == 0):
+                    m.next = "CRC"
+                with m.If(~known | ~fits):
+                    m.d.sync += error.eq(Mux(known, Status.BAD_LENGTH.value, Status.BAD_COMMAND.value))
+                    m.next = "ERROR"
+            with m.State("PAYLOAD"):
+                m.d.comb += [self.received.ready.eq(1), kept_write.en.eq(took)]
+                with m.If(took):
+                    m.d.sync += [at.eq(at + 1), crc.eq(_crc_step(crc, byte))]
+                    with m.If(at + 1 == length):
+                        m.next = "CRC"
+            with m.State("CRC"):
+                m.d.comb += self.received.ready.eq(1)
+                m.d.sync += [event_at.eq(0)]
+                with m.If(took):
+                    m.d.sync += at.eq(0)
+                    with m.If(byte != crc):
+                        m.d.sync += error.eq(Status.BAD_CRC.value)
+                        m.next = "ERROR"
+                    with m.Else():
+                        m.next = "ACT"
+            with m.State("ACT"), m.Switch(command):
+                with m.Case(Command.FRAME.value):
+                    m.next = "READ"
+                with m.Case(Command.EVENTS.value):
+                    m.next = "READ"
+                    with m.If(length == 0):
+                        m.next = "SYNC"
+                with m.Case(Command.WATCH.value):
+                    m.next = "READ"
+                with m.Default():
+                    m.d.sync += [reply.eq(command), replying.eq(1)]
+                    m.next = "REPLY"
+            with m.State("READ"):
+                m.next = "PASS"
+            with m.State("PASS"):
+                done = Signal()
+                m.d.comb += self.pixels.payload.eq(kept_read.data)
+                with m.Switch(command):
+                    with m.Case(Command.FRAME.value):
+                        m.d.comb += [self.pixels.valid.eq(1), take.eq(self.pixels.ready)]
+                    with m.Case(Command.WATCH.value):
+                        m.d.comb += take.eq(1)
+                        m.d.sync += mask.eq(Cat(mask[8:], kept_read.data))
+                    with m.Default():
+                        m.d.comb += take.eq(1)
+                        m.d.sync += [event.eq(Cat(event[8:], kept_read.data)), event_at.eq(event_at + 1)]
+                m.d.comb += done.eq(at + 1 == length)
+                with m.If(take):
+                    m.d.sync += at.eq(at + 1)
+                    m.next = "READ"
+                    with m.If(done):
+                        m.next = "SYNC"
+                        with m.If(command == Command.FRAME.value):
+                            m.next = "ENCODE"
+                        with m.If(command == Command.WATCH.value):
+                            m.d.sync += [reply.eq(command), replying.eq(1)]
+                            m.next = "REPLY"
+                    with m.If((command == Command.EVENTS.value) & (event_at == width - 1)):
+                        m.next = "EVENT"
+            with m.State("EVENT"):
+                m.d.comb += [pending.eq(1)]
+                m.d.sync += event_at.eq(0)
+                with m.If(self.host.ready):
+                    m.next = "READ"
+                    with m.If(at == length):
+                        m.d.sync += [reply.eq(command), replying.eq(1)]
+                        m.next = "REPLY"
+                with m.Else():
+                    m.next = "EVENT"
+            with m.State("ENCODE"):
+                # The next packet's frame must not overtake this one's.
+                m.d.comb += encoder_busy.eq(1)
+                with m.If(self.host.valid & self.host.ready & (self.encoded.payload.kind == Kind.END)):
+                    m.next = "SYNC"
+            with m.State("ERROR"):
+                m.d.sync += [reply.eq(error), replying.eq(1)]
+                m.next = "REPLY"
+            with m.State("REPLY"), m.If(~replying):
+                m.next = "SYNC"
+
+        m.d.comb += host_token.eq(event)
+        with m.If(encoder_busy):
+            m.d.comb += [self.host.valid.eq(self.encoded.valid), self.encoded.ready.eq(self.host.ready)]
+            m.d.comb += [
+                self.host.payload[part].eq(self.encoded.payload[part]) for part in ("kind", "negative", "y", "x", "c")
+            ]
+        with m.Else():
+            m.d.comb += [self.host.valid.eq(pending), self.host.payload.eq(host_token)]
+        if self._watch:
+            m.d.comb += self.watch_mask.eq(mask)
+
+        self._send(m, reply, replying, identity)
+        return m
+
+    def _identity(self) -> bytes:
+        """Payload of the answer to IDENTIFY."""
+        network = self._network
+        shape = network.input_shape
+        return bytes([PROTOCOL_VERSION, event_bytes(network)]) + bytes.fromhex(network.content_hash[:16]) + b"".join(
+            n.to_bytes(2, "little") for n in (shape.height, shape.width, shape.channels, network.classes)
+        )
+
+    def _send(self, m: Module, reply: Signal, replying: Signal, identity: bytes) -> None:
+        """Answers, one packet after the other: replies to commands first, then results, then watched events."""
+        result = self.result.payload
+        result_bits = Cat(_padded(result.answer, 16), result.cycles, *(_padded(n, 16) for n in result.counts))
+        payloads: list[tuple[int, Value]] = [
+            (Command.IDENTIFY.value, Const(int.from_bytes(identity, "little"), 8 * len(identity))),
+            (Command.SATURATIONS.value, self.saturations),
+            (Command.FRAME.value, result_bits),
+        ]
+        if self._watch:
+            payloads.append((Status.WATCHED.value, _padded(self.watched.payload.as_value(), 8 * event_bytes(self._network))))
+        longest = max(len(bits) for _, bits in payloads)
+        head, body = Signal(8), Signal(longest)
+        left = Signal(range(longest // 8 + 1))
+        size = Signal(16)
+        crc = Signal(8)
+        byte = Signal(8)
+        m.d.comb += self.sent.payload.eq(byte)
+
+        def start(command: Value | int, bits: Value | None) -> None:
+            m.d.sync += [head.eq(command), crc.eq(0)]
+            if bits is None:
+                m.d.sync += [left.eq(0), size.eq(0)]
+            else:
+                m.d.sync += [body.eq(bits), left.eq(len(bits) // 8), size.eq(len(bits) // 8)]
+            m.next = "SYNC"
+
+        def send(value: Value | int, following: str) -> None:
+            m.d.comb += [self.sent.valid.eq(1), byte.eq(value)]
+            with m.If(self.sent.ready):
+                m.d.sync += crc.eq(_crc_step(crc, byte))
+                m.next = following
+
+        with m.FSM(name="sender"):
+            with m.State("WAIT"):
+                with m.If(replying):
+                    m.d.sync += replying.eq(0)
+                    start(reply, None)
+                    for command, bits in payloads[:2]:
+                        with m.If(reply == command):
+                            start(command, bits)
+                with m.Elif(self.result.valid):
+                    m.d.comb += self.result.ready.eq(1)
+                    start(*payloads[2])
+                if self._watch:
+                    with m.Elif(self.watched.valid):
+                        m.d.comb += self.watched.ready.eq(1)
+                        start(*payloads[3])
+            with m.State("SYNC"):
+                m.d.comb += [self.sent.valid.eq(1), byte.eq(SYNC)]
+                with m.If(self.sent.ready):
+                    m.next = "HEAD"
+            with m.State("HEAD"):
+                send(head, "SIZE_LOW")
+            with m.State("SIZE_LOW"):
+                send(size[:8], "SIZE_HIGH")
+            with m.State("SIZE_HIGH"):
+                send(size[8:], "BODY")
+            with m.State("BODY"):
+                with m.If(left == 0):
+                    m.next = "CRC"
+                with m.Else():
+                    send(body[:8], "BODY")
+                    with m.If(self.sent.ready):
+                        m.d.sync += [body.eq(body >> 8), left.eq(left - 1)]
+            with m.State("CRC"):
+                m.d.comb += [self.sent.valid.eq(1), byte.eq(crc)]
+                with m.If(self.sent.ready):
+                    m.next = "WAIT"
+
+
+def _padded(value: Value, width: int) -> Value:
+    """``value`` in ``width`` bits, sign kept."""
+    value = Value.cast(value)
+    extension = value[-1].replicate(width - len(value)) if value.shape().signed else Const(0, width - len(value))
+    return Cat(value, extension) if len(value) < width else value[:width]
+
+
+def _crc_step(crc: Value, byte: Value) -> Value:
+    """`crc8` one byte on."""
+    bits = list(crc ^ byte)
+    for _ in range(8):
+        top = bits[-1]
+        bits = [
+            (bits[n - 1] if n else Const(0, 1)) ^ (top if CRC_POLYNOMIAL >> n & 1 else Const(0, 1)) for n in range(8)
+        ]
+    return Cat(bits)

@@ -1,0 +1,219 @@
+"""Synthesis and place and route for ECP5, and what must hold on the way: no multiplier, it fits, it meets its clock."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hw.tools import ToolError, run_tool
+
+__all__ = [
+    "DoesNotFitError",
+    "MultiplierError",
+    "Placed",
+    "Synthesized",
+    "TimingError",
+    "place_and_route",
+    "synthesize",
+]
+
+_MULTIPLIERS = ("$mul", "$macc", "$div", "$mod", "$pow")
+"""Cells that must not exist before technology mapping."""
+
+_DSP = ("MULT18X18D", "ALU54B")
+
+
+class MultiplierError(RuntimeError):
+    """A multiplier or a DSP block crept in."""
+
+
+class DoesNotFitError(RuntimeError):
+    """The design needs more than the device has."""
+
+
+class TimingError(RuntimeError):
+    """The design is too slow for its clock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesized:
+    """What synthesis gave: LUT4s (carry cells count two), flip-flops, LUT RAMs (four LUTs each), block RAMs, DSPs."""
+
+    lut: int
+    ff: int
+    lut_ram: int
+    ram_blocks: int
+    dsp: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """What place and route gave.
+
+    Parameters
+    ----------
+    fmax_mhz : of the machine's clock, after routing
+    slices_lut, slices_ff : TRELLIS_COMB and TRELLIS_FF cells
+    ram_blocks, dsp : DP16KD and multiplier cells
+    utilization : of each kind of cell, used and available
+    critical_path : the slowest path, one hop an entry
+    """
+
+    fmax_mhz: float
+    slices_lut: int
+    slices_ff: int
+    ram_blocks: int
+    dsp: int
+    utilization: dict[str, tuple[int, int]]
+    critical_path: list[str]
+
+
+def synthesize(
+    verilog: Path, *, top: str, netlist: Path, log: Path, line: Callable[[str], None] | None = None
+) -> Synthesized:
+    """Synthesize for ECP5 into the JSON ``netlist``.
+
+    Raises
+    ------
+    MultiplierError : a multiplier before technology mapping, or a DSP block after
+    ToolError : Yosys failed
+    """
+    part = netlist.with_suffix(".part")
+    selection = " ".join(f"t:{cell}" for cell in _MULTIPLIERS)
+    # Nets are split before ABC: it names new ones after bits of old ones, and trips over names that exist already.
+    script = "; ".join(
+        [
+            f"read_verilog {verilog.resolve()}",
+            f"hierarchy -check -top {top}",
+            "proc",
+            f"select -assert-none {selection}",
+            f"synth_ecp5 -nodsp -top {top} -run begin:map_luts",
+            f"select -assert-none {selection}",
+            "splitnets",
+            f"synth_ecp5 -nodsp -top {top} -run map_luts:",
+            f"tee -q -o {log.with_suffix('.stat.json').resolve()} stat -json",
+            f"write_json {part.resolve()}",
+        ]
+    )
+    script_file = log.with_suffix(".ys")
+    script_file.write_text(script.replace("; ", "\n") + "\n")
+    try:
+        run_tool("yosys", ["-s", str(script_file.resolve())], log=log, folder=log.parent, line=line)
+    except ToolError as error:
+        if "selection is not empty" in error.log.lower():
+            raise MultiplierError(f"a multiplication ({', '.join(_MULTIPLIERS)}) is in the design; see {log}") from None
+        raise
+    text = log.with_suffix(".stat.json").read_text()
+    cells = json.loads(text[text.index("{") :])["design"]["num_cells_by_type"]
+    dsp = sum(cells.get(kind, 0) for kind in _DSP)
+    if dsp:
+        raise MultiplierError(f"{dsp} DSP blocks are in the netlist; see {log}")
+    part.replace(netlist)
+    return Synthesized(
+        lut=cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0),
+        ff=cells.get("TRELLIS_FF", 0),
+        lut_ram=cells.get("TRELLIS_DPR16X4", 0),
+        ram_blocks=cells.get("DP16KD", 0),
+        dsp=dsp,
+    )
+
+
+def place_and_route(
+    netlist: Path,
+    *,
+    device: str,
+    package: str,
+    speed: int,
+    lpf: str,
+    frequency_mhz: float,
+    seed: int,
+    config: Path,
+    log: Path,
+    line: Callable[[str], None] | None = None,
+) -> Placed:
+    """Place and route, driven by timing, into the text ``config``.
+
+    Raises
+    ------
+    DoesNotFitError : names what is short, and by how many
+    TimingError : routed, but slower than ``frequency_mhz``
+    ToolError : anything else
+    """
+    constraints, report = log.with_suffix(".lpf"), log.with_suffix(".report.json")
+    constraints.write_text(lpf)
+    part = config.with_suffix(".part")
+    report.unlink(missing_ok=True)
+    try:
+        output = run_tool(
+            "nextpnr-ecp5",
+            [
+                f"--{device}",
+                "--package",
+                package,
+                "--speed",
+                str(speed),
+                "--json",
+                str(netlist.resolve()),
+                "--lpf",
+                str(constraints.resolve()),
+                "--freq",
+                f"{frequency_mhz:g}",
+                "--seed",
+                str(seed),
+                "--router",
+                "router2",
+                "--timing-allow-fail",
+                "--textcfg",
+                str(part.resolve()),
+                "--report",
+                str(report.resolve()),
+            ],
+            log=log,
+            folder=log.parent,
+            line=line,
+        )
+    except ToolError as error:
+        over = [
+            f"{name} ({used} of {there})" for name, (used, there) in _utilization(error.log).items() if used > there
+        ]
+        if over or "no BELs remaining" in error.log or "Unable to place cell" in error.log:
+            raise DoesNotFitError(
+                f"the design does not fit device {device}: needs more {', '.join(over) if over else 'cells than it has'}; "
+                f"see {log}"
+            ) from None
+        raise
+    found = json.loads(report.read_text())
+    clocks = {name: clock for name, clock in found["fmax"].items()}
+    if not clocks:
+        raise ToolError(f"nextpnr reports no clock; see {log}", output)
+    slowest = min(clocks.values(), key=lambda clock: clock["achieved"] / clock["constraint"])
+    if slowest["achieved"] < frequency_mhz:
+        part.unlink(missing_ok=True)
+        raise TimingError(
+            f"timing is not met: {slowest['achieved']:.2f} MHz after routing, below {frequency_mhz:g} MHz; "
+            f"see {log}; try a lower --freq or another --seed"
+        )
+    part.replace(config)
+    paths = [
+        path for path in found["critical_paths"] if path["from"].startswith("posedge") and path["to"] == path["from"]
+    ]
+    longest = max(paths, key=lambda path: sum(hop["delay"] for hop in path["path"]), default=None)
+    utilization = _utilization(output)
+    return Placed(
+        fmax_mhz=round(slowest["achieved"], 2),
+        slices_lut=utilization["TRELLIS_COMB"][0],
+        slices_ff=utilization["TRELLIS_FF"][0],
+        ram_blocks=utilization["DP16KD"][0],
+        dsp=sum(utilization.get(kind, (0, 0))[0] for kind in _DSP),
+        utilization={name: counts for name, counts in utilization.items() if counts[0]},
+        critical_path=[
+            f"{hop['delay']:.2f} ns {hop['type']} {hop['from']['cell']} -> {hop['to']['cell']}"
+            for hop in (longest["path"] if longest else [])
+        ],
+    )
+
+
+def _utilization(log: str) -> dict[str, tuple[int, int]]:
+    found = re.findall(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log)
+    return {name: (int(used), int(there)) for name, used, there in found}

