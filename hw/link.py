@@ -208,7 +208,8 @@ class Link(wiring.Component):
                 with m.Case(Command.EVENTS.value):
                     m.next = "READ"
                     with m.If(length == 0):
-                        m.next = "SYNC"
+                        m.d.sync += [reply.eq(command), replying.eq(1)]
+                        m.next = "REPLY"
                 with m.Case(Command.WATCH.value):
                     m.next = "READ"
                 with m.Default():
@@ -239,8 +240,13 @@ class Link(wiring.Component):
                         with m.If(command == Command.WATCH.value):
                             m.d.sync += [reply.eq(command), replying.eq(1)]
                             m.next = "REPLY"
-                    with m.If((command == Command.EVENTS.value) & (event_at == width - 1)):
-                        m.next = "EVENT"
+                    with m.If(command == Command.EVENTS.value):
+                        with m.If(event_at == width - 1):
+                            m.next = "EVENT"
+                        with m.Elif(done):
+                            # A part of an event is left over.
+                            m.d.sync += error.eq(Status.BAD_LENGTH.value)
+                            m.next = "ERROR"
             with m.State("EVENT"):
                 m.d.comb += [pending.eq(1)]
                 m.d.sync += event_at.eq(0)

@@ -1,0 +1,100 @@
+"""The golden model against loops that are written out, and what the design says of it."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from model.events import EVENT, make_events
+from model.golden import run, run_layer
+from model.network import Linear, MaxPool, Padding, Shape
+from tests.hardware import random_convolution, random_frames, random_network
+
+
+def written_out(layer, shape, events):
+    """A convolution, neuron by neuron, in plain integers and in the order of the design."""
+    output = layer.output_shape(shape)
+    theta = 1 << layer.threshold_log2
+    V = {n: int(layer.bias[n[2]]) for n in itertools.product(*map(range, output))}
+    Q = dict.fromkeys(V, 0)
+    spikes = []
+    for index, event in enumerate(events):
+        y, x, c = shape.coordinates(event["address"])
+        for oy, ox, oc in itertools.product(*map(range, output)):
+            ky = y + layer.padding.top - oy * layer.stride[0]
+            kx = x + layer.padding.left - ox * layer.stride[1]
+            if not (0 <= ky < layer.kernel[0] and 0 <= kx < layer.kernel[1]):
+                continue
+            n = (oy, ox, oc)
+            V[n] += int(event["sign"]) * int(layer.weights[oc, c, ky, kx])
+            diff = (max(V[n], 0) if layer.relu else V[n]) - Q[n] * theta
+            fired = 1 if diff >= theta else -1 if diff <= -theta else 0
+            Q[n] += fired
+            if fired:
+                spikes.append((output.address(*n), fired, index, int(event["origin"])))
+    return spikes, V, Q
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_convolution_is_the_written_out_loop(seed):
+    rng = np.random.default_rng(seed)
+    shape = Shape(int(rng.integers(4, 7)), int(rng.integers(4, 7)), 2)
+    layer = random_convolution(seed, inputs=2, activation=["relu", "identity"][seed % 2], potential_bits=24, count_bits=16)
+    for events in random_frames(shape, seed, frames=3):
+        trace = run_layer(layer, shape, events)
+        spikes, V, Q = written_out(layer, shape, events)
+        assert trace.spikes.tolist() == spikes
+        assert {n: int(trace.potential[n]) for n in V} == V
+        assert {n: int(trace.count[n]) for n in Q} == Q
+        assert trace.saturated_updates == trace.saturated_events == 0
+
+
+@pytest.mark.parametrize(("window", "stride", "padding"), [((2, 2), (2, 2), Padding()), ((3, 2), (1, 2), Padding(1, 0, 1, 1))])
+def test_pool_is_the_maximum_of_counts_after_every_event(window, stride, padding):
+    shape, rng = Shape(5, 6, 2), np.random.default_rng(1)
+    layer = MaxPool(name="p", source="input", window=window, stride=stride, padding=padding)
+    output = layer.output_shape(shape)
+    events = make_events(rng.integers(0, shape.size, 400), rng.choice([1, 1, -1], 400))
+    spikes = run_layer(layer, shape, events).spikes
+    counts, pooled = np.zeros(shape, int), np.zeros(output, int)
+    assert (spikes["sign"] < 0).any()
+    for index, event in enumerate(events):
+        counts[shape.coordinates(event["address"])] += event["sign"]
+        for spike in spikes[spikes["cause"] == index]:
+            pooled[output.coordinates(spike["address"])] += spike["sign"]
+        for oy, ox, c in itertools.product(*map(range, output)):
+            y, x = oy * stride[0] - padding.top, ox * stride[1] - padding.left
+            inside = counts[max(y, 0) : y + window[0], max(x, 0) : x + window[1], c]
+            assert pooled[oy, ox, c] == inside.max()
+
+
+def test_greater_or_equal_fires_and_only_once_an_update():
+    layer = Linear(name="fc", source="input", weights=np.array([[8, 20, -8]]), bias=np.zeros(1, int), threshold_log2=3)
+    fired = run_layer(layer, Shape(1, 1, 3), make_events([0, 1, 2, 2, 2, 2, 2])).spikes
+    # V: 8 fires at theta; 28 fires once although three thresholds above; then V falls by 8: at 4 it is
+    # a threshold below Q, and at -4 ReLU holds it at 0, again a threshold below.
+    assert list(zip(fired["cause"].tolist(), fired["sign"].tolist(), strict=True)) == [(0, 1), (1, 1), (4, -1), (5, -1)]
+
+
+def test_frames_are_independent_and_origins_point_to_the_input():
+    network = random_network(4)
+    frames = random_frames(network.input_shape, 9)
+    traces = [run(network, frame) for frame in frames]
+    assert [run(network, frame).counts.tolist() for frame in reversed(frames)] == [t.counts.tolist() for t in traces][::-1]
+    for trace in traces:
+        for layer in trace.layers.values():
+            assert (layer.spikes["origin"] == layer.events["origin"][layer.spikes["cause"]]).all()
+            assert (np.diff(layer.spikes["cause"]) >= 0).all()
+        last = trace.layers[network.output.name]
+        sums = np.zeros(network.classes, int)
+        np.add.at(sums, last.spikes["address"], last.spikes["sign"])
+        assert (sums == trace.counts).all()
+
+
+def test_bad_events():
+    network = random_network(4)
+    with pytest.raises(ValueError, match=r"^layer 'conv1': event address must be within 0\.\.\d+$"):
+        run(network, make_events([network.input_shape.size]))
+    with pytest.raises(ValueError, match=r"^sign must be \+1 or -1$"):
+        make_events([0], 2)
+    assert make_events([]).dtype == EVENT
