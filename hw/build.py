@@ -241,16 +241,15 @@ def build(options: Options, console: Console) -> dict[str, Any]:
 
     bitstream = out / f"{name}.bit"
     with steps.step("bitstream"):
-        part = bitstream.with_suffix(".part")
+        part = config.with_suffix(".bit")
         run_tool(
             "ecppack",
-            ["--compress", "--input", str(config.resolve()), "--bit", str(part.resolve())],
+            ["--compress", "--input", str(config), "--bit", str(part)],
             log=out / "bitstream.log",
-            folder=out,
         )
         shutil.copyfile(kept_verilog, out / f"{name}.v")
         (out / "machine.v").write_text(machine_text)
-        part.replace(bitstream)
+        shutil.copyfile(part, bitstream)
 
     frequency_hz = top.pll.output_hz
     report = {
@@ -467,7 +466,6 @@ def main(
                 "openfpgaloader",
                 ["--board", board_named(board).programmer, report["bitstream"]],
                 log=Path(report["bitstream"]).with_name("program.log"),
-                folder=Path.cwd(),
             )
     if as_json:
         print(json.dumps(report, indent=2))

@@ -1,6 +1,6 @@
 """Readout: signed spike counts of the classes, and the answer."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -120,9 +120,11 @@ class Readout(wiring.Component):
         with m.If(held & take & is_end):
             m.d.sync += [result.counts.eq(counting), counting.eq(0), comparing.eq(1), index.eq(0)]
 
+        # A view's own indexing would multiply by the width of an element.
+        candidate = Array(result.counts[number] for number in range(classes))[index]
         with m.If(comparing):
-            with m.If((index == 0) | (result.counts[index] > best)):
-                m.d.sync += [best.eq(result.counts[index]), result.answer.eq(index)]
+            with m.If((index == 0) | (candidate > best)):
+                m.d.sync += [best.eq(candidate), result.answer.eq(index)]
             m.d.sync += index.eq(index + 1)
             with m.If(index == classes - 1):
                 m.d.comb += starts.r_en.eq(1)

@@ -104,7 +104,8 @@ class Router(wiring.Component):
                 continue
             core = getattr(self, f"from_{name}")
             if not self._plan.inject:
-                wiring.connect(m, wiring.flipped(core), link[name])
+                m.d.comb += [link[name].valid.eq(core.valid), link[name].payload.eq(core.payload)]
+                m.d.comb += core.ready.eq(link[name].ready)
                 continue
             with m.If(self._injecting == port):
                 self._connect_host(m, link[name], host_valid[name], host_readies)
@@ -185,7 +186,7 @@ class Router(wiring.Component):
         with m.If(host.valid & ~in_frame & (token.port != injecting) & ~Cat(busy).any()):
             m.d.sync += injecting.eq(token.port)
         m.d.comb += [
-            host.ready.eq(may_start & (Cat(ready[n] for n in links).any() | ~known)),
+            host.ready.eq(may_start & (Cat(ready[n] & (injecting == port) for n, port in links.items()).any() | ~known)),
             self.started.eq(passes & ~in_frame & reaches_answer),
         ]
         for name, port in links.items():

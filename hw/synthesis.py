@@ -84,7 +84,7 @@ def synthesize(
     # Nets are split before ABC: it names new ones after bits of old ones, and trips over names that exist already.
     script = "; ".join(
         [
-            f"read_verilog {verilog.resolve()}",
+            f"read_verilog {verilog}",
             f"hierarchy -check -top {top}",
             "proc",
             f"select -assert-none {selection}",
@@ -92,19 +92,19 @@ def synthesize(
             f"select -assert-none {selection}",
             "splitnets",
             f"synth_ecp5 -nodsp -top {top} -run map_luts:",
-            f"tee -q -o {log.with_suffix('.stat.json').resolve()} stat -json",
-            f"write_json {part.resolve()}",
+            f"tee -q -o {netlist.with_suffix('.stat')} stat -json",
+            f"write_json {part}",
         ]
     )
-    script_file = log.with_suffix(".ys")
+    script_file = netlist.with_suffix(".ys")
     script_file.write_text(script.replace("; ", "\n") + "\n")
     try:
-        run_tool("yosys", ["-s", str(script_file.resolve())], log=log, folder=log.parent, line=line)
+        run_tool("yosys", ["-s", str(script_file)], log=log, line=line)
     except ToolError as error:
         if "selection is not empty" in error.log.lower():
             raise MultiplierError(f"a multiplication ({', '.join(_MULTIPLIERS)}) is in the design; see {log}") from None
         raise
-    text = log.with_suffix(".stat.json").read_text()
+    text = netlist.with_suffix(".stat").read_text()
     cells = json.loads(text[text.index("{") :])["design"]["num_cells_by_type"]
     dsp = sum(cells.get(kind, 0) for kind in _DSP)
     if dsp:
@@ -140,7 +140,7 @@ def place_and_route(
     TimingError : routed, but slower than ``frequency_mhz``
     ToolError : anything else
     """
-    constraints, report = log.with_suffix(".lpf"), log.with_suffix(".report.json")
+    constraints, report = config.with_suffix(".lpf"), config.with_suffix(".report")
     constraints.write_text(lpf)
     part = config.with_suffix(".part")
     report.unlink(missing_ok=True)
@@ -154,9 +154,9 @@ def place_and_route(
                 "--speed",
                 str(speed),
                 "--json",
-                str(netlist.resolve()),
+                str(netlist),
                 "--lpf",
-                str(constraints.resolve()),
+                str(constraints),
                 "--freq",
                 f"{frequency_mhz:g}",
                 "--seed",
@@ -165,12 +165,11 @@ def place_and_route(
                 "router2",
                 "--timing-allow-fail",
                 "--textcfg",
-                str(part.resolve()),
+                str(part),
                 "--report",
-                str(report.resolve()),
+                str(report),
             ],
             log=log,
-            folder=log.parent,
             line=line,
         )
     except ToolError as error:

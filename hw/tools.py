@@ -52,9 +52,11 @@ def tool_version(name: str) -> str:
 
 
 def run_tool(
-    name: str, args: Sequence[str], *, log: Path, folder: Path, line: Callable[[str], None] | None = None
+    name: str, args: Sequence[str | Path], *, log: Path, line: Callable[[str], None] | None = None
 ) -> str:
-    """Run tool ``name`` in ``folder``, its output into ``log`` and line by line to ``line``; gives the output.
+    """Run tool ``name``, its output into ``log`` and line by line to ``line``; gives the output.
+
+    Paths among ``args`` should be relative: WebAssembly builds of tools do not see every folder, ``/tmp`` least of all.
 
     Raises
     ------
@@ -64,8 +66,7 @@ def run_tool(
     with (
         log.open("w") as file,
         subprocess.Popen(
-            [find_tool(name), *args],
-            cwd=folder,
+            [find_tool(name), *map(str, args)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -85,3 +86,4 @@ def run_tool(
             f"{name} failed: {errors[-1] if errors else f'exit code {process.returncode}'}; see {log}", output
         )
     return output
+

@@ -1,5 +1,8 @@
 """Whole machines in Amaranth's simulator: injection at every port, watching, multicast; and the Verilog."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,13 +28,13 @@ def from_port(name, events):
 
 @pytest.mark.parametrize("stall", [0, 0.3])
 def test_injecting_into_and_watching_every_port(stall):
-    machine = Machine(network=NETWORK, plan=named_plan(NETWORK, "default"))
+    machine = Machine(network=NETWORK, plan=named_plan(NETWORK, "minimal"))
     links = ports(NETWORK)
     tokens, watched, counts = [], {name: [] for name in links}, []
-    for turn in range(2):
+    for turn in range(1 + (stall == 0)):
         for name, port in links.items():
             shape = NETWORK.shape_of(name)
-            for events in random_frames(shape, port + turn, frames=2, events=25):
+            for events in random_frames(shape, port + turn, frames=2, events=12):
                 tokens += event_tokens(shape, [events], port=port)
                 streams = from_port(name, events)
                 for link, stream in streams.items():
@@ -66,8 +69,6 @@ def test_injecting_into_and_watching_every_port(stall):
 
 
 def test_without_host_ports_a_chain_is_wires():
-    from dataclasses import replace
-
     plan = replace(named_plan(NETWORK, "default"), inject=False, watch=False)
     text = to_verilog(Machine(network=NETWORK, plan=plan), "machine")
     body = text[text.index("module \\machine.router ") :]
@@ -87,7 +88,7 @@ def test_without_host_ports_a_chain_is_wires():
 def test_verilog_is_the_same_every_time_and_has_no_multiplier():
     texts = {to_verilog(Machine(network=NETWORK, plan=named_plan(NETWORK, "fast")), "machine") for _ in range(2)}
     (text,) = texts
-    assert not [line for line in text.splitlines() if " * " in line and "always" not in line and "(*" not in line]
+    assert not [line for line in text.splitlines() if re.search(r"assign .* [*/%] ", line)]
     assert "assert" not in text.lower()
 
 

@@ -68,5 +68,5 @@ def test_values_and_overlapping_pools():
     with pytest.raises(PlanError, match=r"^architecture must be 'pipeline', not 'folded'$"):
         Plan(name="x", cores=(), architecture="folded")
     layers = [replace(la, stride=(1, 1)) if isinstance(la, MaxPool) and la.name == "pool2" else la for la in NETWORK.layers]
-    with pytest.raises(Exception, match="conv2|overlaps"):
+    with pytest.raises(Exception, match=r"conv2|overlaps"):
         named_plan(replace(NETWORK, layers=tuple(layers)), "minimal")
