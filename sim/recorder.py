@@ -26,7 +26,7 @@ def _width(layout: data.Layout) -> int:
 def wrapper(machine: Machine) -> str:
     """Verilog of module ``tb``, which instantiates module ``machine``.
 
-    Plus-arguments: ``tokens`` and ``record`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle), ``seed``,
+    Plus-arguments: ``tokens`` and ``record`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle), ``source_seed``,
     ``watch`` (mask of ports, in hexadecimal).
     """
     host = _width(machine.host.payload.shape())
@@ -73,7 +73,7 @@ module tb(input clk, input rst, output reg [31:0] answered, output reg [31:0] mo
     got = $value$plusargs("record=%s", record_path);
     got = $value$plusargs("idle=%d", idle);
     got = $value$plusargs("stall=%d", stall);
-    got = $value$plusargs("seed=%d", seed);
+    got = $value$plusargs("source_seed=%d", seed);
     got = $value$plusargs("watch=%h", watch_mask);
     token_file = $fopen(token_path, "r");
     record_file = $fopen(record_path, "w");

@@ -83,6 +83,7 @@ class Simulation:
         ------
         SimulationError : where a test failed, or none ran
         """
+        run_folder = run_folder.resolve()
         run_folder.mkdir(parents=True, exist_ok=True)
         results, log = run_folder / "results.xml", run_folder / "simulation.log"
         results.unlink(missing_ok=True)
@@ -145,7 +146,7 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
     if waves and name == "verilator":
         args = [*args, "--trace-fst", "--trace-structs"]
     digest = hashlib.sha256(repr((name, top, sorted(sources.items()), args, waves)).encode()).hexdigest()[:16]
-    folder = cache / f"{name}-{digest}"
+    folder = (cache / f"{name}-{digest}").resolve()
     done = folder / ".done"
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -124,7 +124,7 @@ def verify(
     options = {
         "idle": int(idle * 65536),
         "stall": int(stall * 65536),
-        "seed": seed,
+        "source_seed": seed,
         "watch": f"{_watch_mask(machine):x}" if watch else "0",
     }
 

@@ -14,9 +14,7 @@ from model.network import Convolution, Linear, MaxPool, Network, Neurons, Paddin
 END = {"kind": 1}
 
 
-def simulate(
-    component: wiring.Component, *testbenches: Any, background: Sequence[Any] = (), cycles: int = 200_000
-) -> None:
+def simulate(component: wiring.Component, *testbenches: Any, background: Sequence[Any] = (), cycles: int = 200_000) -> None:
     """Run to the end of all testbenches; a hang fails after ``cycles``."""
     simulator = Simulator(component)
     simulator.add_clock(1e-6, if_exists=True)
@@ -101,9 +99,7 @@ def frames_of_events(shape: Shape, tokens: Sequence[Any]) -> list[list[tuple[int
     return frames[:-1]
 
 
-def group_spikes(
-    shape: Shape, channels: int, y: int, x: int, block: int, plus: int, minus: int
-) -> list[tuple[int, int]]:
+def group_spikes(shape: Shape, channels: int, y: int, x: int, block: int, plus: int, minus: int) -> list[tuple[int, int]]:
     """The spikes of a group, in order, as ``(address, sign)``."""
     assert not plus & minus
     return [
@@ -145,9 +141,7 @@ def random_frames(shape: Shape, seed: int, *, frames: int = 4, events: int = 40,
     return [*found[:1], make_events([]), *found[1:]]
 
 
-def random_convolution(
-    seed: int, *, inputs: int, name: str = "conv", source: str = "input", **options: Any
-) -> Convolution:
+def random_convolution(seed: int, *, inputs: int, name: str = "conv", source: str = "input", **options: Any) -> Convolution:
     """A convolution of random weights and geometry."""
     rng = np.random.default_rng(seed)
     kernel = options.pop("kernel", tuple(int(n) for n in rng.integers(1, 5, 2)))
@@ -164,9 +158,7 @@ def random_convolution(
     )
 
 
-def random_linear(
-    seed: int, *, inputs: int, outputs: int, name: str = "fc", source: str = "input", **options: Any
-) -> Linear:
+def random_linear(seed: int, *, inputs: int, outputs: int, name: str = "fc", source: str = "input", **options: Any) -> Linear:
     """A linear layer of random weights."""
     rng = np.random.default_rng(seed)
     options.setdefault("threshold_log2", 6)

@@ -91,8 +91,7 @@ def test_identify_frames_events_and_saturations():
     events = random_frames(NETWORK.input_shape, 5, frames=2)
     turns = [(packet(Command.IDENTIFY), 1), *((packet(Command.FRAME, image.tobytes()), 1) for image in images)]
     turns += [
-        (packet(Command.EVENTS, b"".join(map(packed, event_tokens(NETWORK.input_shape, [frame], port=0)))), 2)
-        for frame in events
+        (packet(Command.EVENTS, b"".join(map(packed, event_tokens(NETWORK.input_shape, [frame], port=0)))), 2) for frame in events
     ]
     found = talk(*turns, (packet(Command.SATURATIONS), 1))
     traces = [run(NETWORK, encode(NETWORK, image)) for image in images] + [run(NETWORK, frame) for frame in events]
@@ -130,8 +129,10 @@ def test_a_frame_with_a_wrong_checksum_never_reaches_the_machine():
     frame[-1] ^= 1
     found = talk((bytes(frame), 1), (packet(Command.FRAME, image.tobytes()), 1))
     assert [command for command, _ in found] == [Status.BAD_CRC, Command.FRAME]
-    assert answer_of(found[1][1]) == (run(NETWORK, encode(NETWORK, image)).answer,
-                                      run(NETWORK, encode(NETWORK, image)).counts.tolist())
+    assert answer_of(found[1][1]) == (
+        run(NETWORK, encode(NETWORK, image)).answer,
+        run(NETWORK, encode(NETWORK, image)).counts.tolist(),
+    )
 
 
 def test_watched_events_come_as_packets():

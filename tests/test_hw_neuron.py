@@ -43,14 +43,11 @@ def run_lane(neuron: Linear, cases: list[tuple[int, int, int, int]]) -> list[tup
 def expected(neuron: Linear, cases: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, bool]]:
     residual, count, weight, sign = np.array(cases, dtype=np.int64).T
     new_residual, new_count, fired, saturated = update_residual(neuron, residual, count, sign * weight)
-    potential, same_count, same_fired, same_saturated = update(
-        neuron, residual + count * neuron.theta, count, sign * weight
-    )
+    potential, same_count, same_fired, same_saturated = update(neuron, residual + count * neuron.theta, count, sign * weight)
     assert (potential - same_count * neuron.theta == new_residual).all()
     assert (same_count == new_count).all() and (same_fired == fired).all() and (same_saturated == saturated).all()
     return [
-        tuple(case)
-        for case in zip(new_residual.tolist(), new_count.tolist(), fired.tolist(), saturated.tolist(), strict=True)
+        tuple(case) for case in zip(new_residual.tolist(), new_count.tolist(), fired.tolist(), saturated.tolist(), strict=True)
     ]
 
 

@@ -63,8 +63,12 @@ def group_tokens(shape, channels, frames):
 
 @pytest.mark.parametrize(
     ("window", "stride", "padding", "channels"),
-    [((2, 2), (2, 2), Padding(), 4), ((3, 3), (3, 3), Padding(1, 1, 1, 1), 3), ((1, 2), (2, 3), Padding(), 1),
-     ((2, 3), (2, 3), Padding(0, 1, 0, 1), 2)],
+    [
+        ((2, 2), (2, 2), Padding(), 4),
+        ((3, 3), (3, 3), Padding(1, 1, 1, 1), 3),
+        ((1, 2), (2, 3), Padding(), 1),
+        ((2, 3), (2, 3), Padding(0, 1, 0, 1), 2),
+    ],
 )
 @pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.3, 0.4)])
 def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stall):

@@ -30,9 +30,7 @@ class Pair(wiring.Component):
     def __init__(self, layer: Neurons, shape: Shape, core: CorePlan) -> None:
         self.core = ProjectionCore(layer=layer, source=shape, core=core)
         self.selector = PositionSelector(shape=layer.output_shape(shape), core=core)
-        super().__init__(
-            {"events": self.core.signature.members["events"], "groups": self.selector.signature.members["groups"]}
-        )
+        super().__init__({"events": self.core.signature.members["events"], "groups": self.selector.signature.members["groups"]})
 
     def elaborate(self, platform):
         m = Module()
@@ -67,9 +65,7 @@ def check(layer, shape, core, *, idle=0.0, stall=0.0, seed=0, near=False, frames
         chance = random.Random(seed)
         while ends < count:
             ctx.set(pair.groups.ready, chance.random() >= stall)
-            _, _, valid, ready, payload = await ctx.tick().sample(
-                pair.groups.valid, pair.groups.ready, pair.groups.payload
-            )
+            _, _, valid, ready, payload = await ctx.tick().sample(pair.groups.valid, pair.groups.ready, pair.groups.payload)
             if valid and ready:
                 found.append(payload)
                 ends += payload.kind.value
@@ -101,17 +97,13 @@ def test_random_convolutions(seed):
         CorePlan(layer="conv", channels=channels, columns=spans[1], rows=spans[0], group_fifo=8),
     ]
     core = cores[seed % len(cores)]
-    covered = check(
-        layer, shape, core, idle=0.3 * (seed % 2), stall=0.4 * (seed % 3 == 1), seed=seed, near=seed % 2 == 0
-    )
+    covered = check(layer, shape, core, idle=0.3 * (seed % 2), stall=0.4 * (seed % 3 == 1), seed=seed, near=seed % 2 == 0)
     assert covered["spikes"] > 0
 
 
 def test_whole_window_with_hazards_every_cycle():
     shape = Shape(8, 8, 2)
-    layer = random_convolution(
-        3, inputs=2, kernel=(3, 3), channels=4, stride=(1, 1), padding=(1, 1, 1, 1), potential_bits=9
-    )
+    layer = random_convolution(3, inputs=2, kernel=(3, 3), channels=4, stride=(1, 1), padding=(1, 1, 1, 1), potential_bits=9)
     covered = check(layer, shape, CorePlan(layer="conv", channels=4, columns=3, rows=3), near=True, frames=20)
     assert min(covered.values()) > 0, covered
 
@@ -120,9 +112,7 @@ def test_whole_window_with_hazards_every_cycle():
 def test_linear(channels):
     shape = Shape(3, 2, 4)
     layer = random_linear(channels, inputs=24, outputs=11, potential_bits=8, count_bits=3)
-    covered = check(
-        layer, shape, CorePlan(layer="fc", channels=channels), idle=0.2, stall=0.3, frames=20, seed=channels
-    )
+    covered = check(layer, shape, CorePlan(layer="fc", channels=channels), idle=0.2, stall=0.3, frames=20, seed=channels)
     assert covered["spikes"] and covered["negative"] and covered["saturated"]
 
 
@@ -135,9 +125,7 @@ def test_signed_counts():
 
 def test_an_event_takes_as_many_cycles_as_it_has_steps():
     shape = Shape(8, 8, 1)
-    layer = random_convolution(
-        1, inputs=1, kernel=(3, 3), channels=2, stride=(1, 1), padding=(1, 1, 1, 1), threshold_log2=14
-    )
+    layer = random_convolution(1, inputs=1, kernel=(3, 3), channels=2, stride=(1, 1), padding=(1, 1, 1, 1), threshold_log2=14)
     core = ProjectionCore(layer=layer, source=shape, core=CorePlan(layer="conv", channels=2, columns=3))
     addresses = [(0, 0), (4, 4), (7, 3), (4, 0)]
     taken = []

