@@ -85,7 +85,7 @@ def synthesize(
     script = "; ".join(
         [
             f"read_verilog {verilog}",
-            f"hierarchy -check -top {top}",
+            f"hierarchy -top {top}",
             "proc",
             f"select -assert-none {selection}",
             f"synth_ecp5 -nodsp -top {top} -run begin:map_luts",

@@ -53,8 +53,9 @@ def wrapper(machine: Machine) -> str:
     newline = "\n"
     return f"""\
 `timescale 1ns/1ps
-module tb(input clk, input rst, output reg [31:0] answered, output reg [31:0] moved,
-          output [{saturations - 1}:0] saturations);
+module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_flat_rw*/,
+          output reg [31:0] answered /*verilator public_flat_rd*/, output reg [31:0] moved /*verilator public_flat_rd*/,
+          output [{saturations - 1}:0] saturations /*verilator public_flat_rd*/);
   wire host_ready, result_valid, watched_valid;
   reg host_valid, result_ready, watched_ready;
   reg [{host - 1}:0] host_payload, token;

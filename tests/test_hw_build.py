@@ -69,6 +69,7 @@ def test_verilog_only_is_the_same_every_time(tmp_path):
     assert all("module machine(" in text or "module system(" in text for text in texts[0])
 
 
+@pytest.mark.full
 def test_a_small_network_down_to_the_bitstream_and_a_second_run_from_the_cache(tmp_path):
     options = small_options(tmp_path, random_network(1))
     report = build(options, Console(quiet=True))
@@ -87,6 +88,7 @@ def test_a_small_network_down_to_the_bitstream_and_a_second_run_from_the_cache(t
     assert not list((tmp_path / "out").glob("*.bit"))
 
 
+@pytest.mark.full
 def test_too_much_for_a_board_is_said_before_placement(tmp_path, monkeypatch):
     board = replace(board_named("ulx3s-85f"), luts=100, ram_blocks=0)
     monkeypatch.setitem(BOARDS, "ulx3s-85f", board)
