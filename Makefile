@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 JOBS ?= 2
 
-.PHONY: build test test-full lint train clean
+.PHONY: build test test-full lint train train-tools clean
 
 build: $(STAMP)
 	$(RUN) -m hw.build
@@ -24,7 +24,9 @@ lint: $(STAMP)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy model hw sim boards
 
-train: $(VENV)/.trained-tools
+train-tools: $(VENV)/.trained-tools
+
+train: train-tools
 	$(RUN) -m model.train --seed 1 --out model/zoo
 
 $(STAMP): pyproject.toml

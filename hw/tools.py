@@ -47,7 +47,7 @@ def tool_version(name: str) -> str:
     """First line of what the tool says of its version."""
     done = subprocess.run([find_tool(name), "--version"], capture_output=True, text=True, check=False)
     text = (done.stdout + done.stderr).strip()
-    match = re.search(r"Yosys [\d.+]+|nextpnr[-\w]* .*?[\d.][\w.-]*|ecppack.*|openFPGALoader.*", text)
+    match = re.search(r"Yosys [\d.+]+|nextpnr-\d[\w.+-]*|ecppack.*|openFPGALoader.*", text)
     return f"{Path(find_tool(name)).name}: {match.group(0) if match else text.splitlines()[-1] if text else 'unknown'}"
 
 

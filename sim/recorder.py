@@ -27,7 +27,7 @@ def wrapper(machine: Machine) -> str:
     """Verilog of module ``tb``, which instantiates module ``machine``.
 
     Plus-arguments: ``tokens`` and ``record`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle), ``source_seed``,
-    ``watch`` (mask of ports, in hexadecimal).
+    ``watch`` (mask of ports, in hexadecimal), ``waves`` (a file; Verilator has its own way).
     """
     host = _width(machine.host.payload.shape())
     result = _width(machine.result.payload.shape())
@@ -67,7 +67,7 @@ module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_f
 
   integer token_file, record_file, got;
   reg [31:0] cycle, idle, stall, random, seed;
-  reg [8*1024-1:0] token_path, record_path;
+  reg [8*1024-1:0] token_path, record_path, wave_path;
   initial begin
     idle = 0; stall = 0; watch_mask = 0; seed = 1;
     got = $value$plusargs("tokens=%s", token_path);
@@ -81,6 +81,12 @@ module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_f
     random = seed * 32'd2654435769 + 32'd1;
     cycle = 0; answered = 0; moved = 0;
     host_valid = 0; host_payload = 0; result_ready = 0; watched_ready = 0;
+`ifndef VERILATOR
+    if ($value$plusargs("waves=%s", wave_path)) begin
+      $dumpfile(wave_path);
+      $dumpvars(0, tb);
+    end
+`endif
   end
 
   function [31:0] shifted(input [31:0] value);

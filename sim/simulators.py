@@ -110,9 +110,9 @@ class Simulation:
                     build_dir=self.folder,
                     test_dir=run_folder,
                     results_xml=str(results),
-                    plusargs=list(plusargs),
+                    plusargs=[*plusargs, *([f"+waves={run_folder / 'waves.vcd'}"] if self.waves else [])],
                     extra_env=dict(env),
-                    waves=self.waves,
+                    waves=self.waves and self.name == "verilator",
                     log_file=log,
                     timescale=("1ns", "1ps"),
                 )
@@ -178,7 +178,7 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
                     build_args=args,
                     always=True,
                     timescale=("1ns", "1ps"),
-                    waves=waves,
+                    waves=waves and name == "verilator",
                     log_file=log,
                 )
             except (SystemExit, RuntimeError) as error:

@@ -75,7 +75,7 @@ def plant(monkeypatch, component, right, wrong):
 )
 def test_a_planted_fault_is_reported(simulator, fault, tmp_path, monkeypatch):
     network = random_network(1)
-    plan = named_plan(network, "minimal")
+    plan = named_plan(network, "minimal" if simulator == "verilator" else "default")
     frames = random_frames(network.input_shape, 1, frames=6)
     plant(monkeypatch, *FAULTS[fault])
     wrong = to_verilog(Machine(network=network, plan=plan), "machine")
