@@ -110,9 +110,9 @@ class Simulation:
                     build_dir=self.folder,
                     test_dir=run_folder,
                     results_xml=str(results),
-                    plusargs=[*plusargs, *([f"+waves={run_folder / 'waves.vcd'}"] if self.waves else [])],
+                    plusargs=[*plusargs, *([f"+waves={run_folder / 'waves.fst'}"] if self.waves else [])],
                     extra_env=dict(env),
-                    waves=self.waves and self.name == "verilator",
+                    waves=self.waves,
                     log_file=log,
                     timescale=("1ns", "1ps"),
                 )
