@@ -185,7 +185,7 @@ def test_command(monkeypatch, digits, tmp_path):
     assert json.loads(outcome.stdout) == report
     assert report["command"] == (
         "python -m model.train --dataset digits5k --out here --threads 1 --seed 9 --epochs 1 "
-        "--batch-size 128 --learning-rate 0.004 --weight-decay 0.05 --dropout 0.25 --binary-share 0.7 "
+        "--batch-size 128 --learning-rate 0.004 --weight-decay 0.05 --dropout 0.5 --binary-share 0.7 "
         "--average-decay 0.998"
     )
     assert (report["seed"], report["epochs"]) == (9, 1)
@@ -199,15 +199,15 @@ def test_command(monkeypatch, digits, tmp_path):
 def test_command_without_torch(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     outcome = CliRunner().invoke(module.main, ["--dataset", "digits5k", "--out", str(tmp_path / "here")])
-    assert outcome.exit_code != 0
-    assert outcome.stderr == "Error: training must have PyTorch installed: pip install -e .[train]\n"
+    assert outcome.exit_code == 2
+    assert outcome.stderr == "error: training must have PyTorch installed: pip install -e .[train]\n"
     assert not (tmp_path / "here").exists()
 
 
 def test_command_with_bad_option(tmp_path):
     outcome = CliRunner().invoke(module.main, ["--epochs", "0", "--out", str(tmp_path / "here")])
-    assert outcome.exit_code != 0
-    assert outcome.stderr == "Error: epochs must be 1 or more, not 0\n"
+    assert outcome.exit_code == 2
+    assert outcome.stderr == "error: epochs must be 1 or more, not 0\n"
     assert not (tmp_path / "here").exists()
 
 
