@@ -183,7 +183,10 @@ def convert(
         a for a in float_network.run(binary, [_output(float_network), *(n.tensor for n in neuron_layers)])
     ]
     one_bit = _accuracy(scores, labels)
-    large = [_large(a) for a in activations]
+    large = [
+        _large(np.maximum(values, 0) if layer.relu else values)
+        for layer, values in zip(neuron_layers, activations, strict=True)
+    ]
 
     def measure(thresholds: Sequence[float]) -> _Measured:
         network = quantize(float_network, thresholds, settings, name=name, origin=origin)

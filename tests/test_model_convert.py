@@ -1,5 +1,6 @@
 """Conversion from ONNX: equal to the float network where nothing is lost, and errors in one line."""
 
+import json
 import re
 import subprocess
 import sys
@@ -145,7 +146,12 @@ W = np.ones((4, 2, 3, 3))
             {},
             "node 'odd' (GlobalAveragePool): operator GlobalAveragePool is not supported; flatten and use a linear layer",
         ),
-        ("Conv", {"w": W}, {"dilations": [2, 2]}, "node 'odd' (Conv): dilations must be 1, not [2, 2]"),
+        (
+            "Conv",
+            {"w": W},
+            {"dilations": [2, 2]},
+            "node 'odd' (Conv): dilations must be 1, not [2, 2]; use a larger kernel with zeros in between",
+        ),
         (
             "Conv",
             {"w": np.ones((4, 1, 3, 3))},
@@ -159,12 +165,6 @@ W = np.ones((4, 2, 3, 3))
             {},
             "node 'odd' (Conv): window 9x9 must not be larger than its padded input 8x8x2",
         ),
-        (
-            "MaxPool",
-            {},
-            {"kernel_shape": [2, 2], "ceil_mode": 1},
-            "node 'odd' (MaxPool): ceil_mode must be 0, not 1; pad the input instead",
-        ),
         ("Gemm", {"w": np.ones((128, 4))}, {}, "node 'odd' (Gemm): input of shape 8x8x2 must be flattened first"),
         ("Add", {"b": np.ones(3)}, {}, "node 'odd' (Add): must stand right behind a Conv, Gemm or MatMul"),
         ("Relu", {}, {}, None),
@@ -175,6 +175,25 @@ def test_what_is_not_supported_is_named(tmp_path, operator, weights, attributes,
     expected = f"{path}: {message}" if message else f"{path}: must have a Conv, Gemm or MatMul node"
     with pytest.raises(ConversionError, match=f"^{re.escape(expected)}$"):
         import_onnx(path)
+
+
+def test_a_relu_behind_a_pool_is_the_same_network(tmp_path):
+    images = RNG.integers(0, 256, (20, 8, 8, 2), dtype=np.uint8)
+    data = Dataset(name="noise", images=images, labels=RNG.integers(0, 3, 20))
+    weights = {"w1": RNG.normal(0, 0.5, (4, 2, 3, 3)), "b1": RNG.normal(-1, 0.5, 4), "w2": RNG.normal(0, 0.3, (64, 3))}
+    found = []
+    attributes = {"Relu": {}, "MaxPool": {"kernel_shape": [2, 2], "strides": [2, 2]}}
+    for order in (("Relu", "MaxPool"), ("MaxPool", "Relu")):
+        nodes = [
+            helper.make_node("Conv", ["image", "w1", "b1"], ["c"], name="conv", pads=[1] * 4),
+            helper.make_node(order[0], ["c"], ["a"], **attributes[order[0]]),
+            helper.make_node(order[1], ["a"], ["b"], **attributes[order[1]]),
+            helper.make_node("Flatten", ["b"], ["f"]),
+            helper.make_node("MatMul", ["f", "w2"], ["y"], name="head"),
+        ]
+        path = save(tmp_path / f"{order[0]}.onnx", nodes, weights)
+        found.append(convert(import_onnx(path), data, Settings(), name="net").network)
+    assert found[0].content_hash == found[1].content_hash
 
 
 def test_branches_and_reports(tmp_path):
@@ -188,6 +207,29 @@ def test_branches_and_reports(tmp_path):
     ):
         import_onnx(path)
     assert [report.supported for report in report_nodes(one(tmp_path, "LSTM"))] == [False]
+
+
+def test_check_tells_of_each_node(tmp_path):
+    def run(*args):
+        done = subprocess.run(
+            [sys.executable, "-m", "model.check", *map(str, args)], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout, done.stderr.strip()
+
+    code, out, _ = run(small(tmp_path), "--json")
+    found = json.loads(out)
+    assert (code, found["converts"], found["error"]) == (0, True, None)
+    assert [node["operator"] for node in found["nodes"]] == [
+        *("Conv", "Relu", "MaxPool", "Dropout", "Reshape", "MatMul", "Add", "Softmax")
+    ]
+    assert all(node["supported"] for node in found["nodes"])
+    path = one(tmp_path, "Sigmoid")
+    message = f"{path}: node 'odd' (Sigmoid): operator Sigmoid is not supported; train with ReLU"
+    code, out, error = run(path)
+    assert (code, error) == (2, f"error: {message}")
+    assert "odd" in out and "NO" in out and "train with ReLU" in out
+    missing = tmp_path / "none.onnx"
+    assert run(missing) == (2, "", f"error: {missing}: cannot be read: No such file or directory")
 
 
 def test_command(tmp_path):
