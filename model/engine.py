@@ -56,7 +56,7 @@ def run_fast(network: Network, events: Events) -> Trace:
 
 def run_frames(
     network: Network,
-    images: Sequence[npt.NDArray[np.uint8]] | npt.NDArray[np.uint8],
+    images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8],
     *,
     done: Callable[[int], None] | None = None,
 ) -> Iterator[FrameSummary]:
@@ -65,7 +65,7 @@ def run_frames(
     Parameters
     ----------
     network : the network
-    images : uint8 frames
+    images : uint8 frames, or frames of events
     done : called with the number of frames finished
     """
     chunk = 64
@@ -77,8 +77,8 @@ def run_frames(
                 done(len(summaries))
 
 
-def _summary(network: Network, image: npt.NDArray[np.uint8]) -> FrameSummary:
-    events = encode(network, image)
+def _summary(network: Network, image: npt.NDArray[np.uint8] | Events) -> FrameSummary:
+    events: Events = image if image.dtype == EVENT else encode(network, image)  # type: ignore[assignment]
     streams = {INPUT: events}
     rows = []
     for layer, shape, _ in network.walk():
@@ -105,29 +105,16 @@ def _run_layer(layer: Layer, shape: Shape, events: Events) -> tuple[LayerTrace, 
         raise ValueError(f"layer {layer.name!r}: event address must be within 0..{shape.size - 1}")
     output = layer.output_shape(shape)
     address, sign = np.ascontiguousarray(events["address"]), np.ascontiguousarray(events["sign"])
+    tables = _tables(layer, shape, output)
     if isinstance(layer, MaxPool):
-        rows, columns = (_axis_table(layer, shape, output, axis)[0] for axis in (0, 1))
-        inside = (_window_ranges(rows, output.height), _window_ranges(columns, output.width))
-        found, maxima = _pool(address, sign, tuple(shape), tuple(output), rows, columns, *inside)
+        found, maxima = _pool(address, sign, tuple(shape), tuple(output), *tables.axes)
         return _trace(layer, events, found, np.zeros(output, np.int64), maxima, 0, 0, 0), (int(maxima.max()), 0, 0)
-    if not isinstance(layer, Neurons):
-        raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
+    assert isinstance(layer, Neurons) and tables.weights is not None
     residual = np.broadcast_to(layer.bias.astype(np.int32), output).copy()
     count = np.zeros(output, np.int32)
     limits = (*layer.residual_limits, *layer.count_limits)
-    if isinstance(layer, Linear):
-        # One position whose "channels" are the inputs: a kernel of one tap.
-        weights = _weights_by_input(layer, layer.weights.T.reshape(1, 1, shape.size, layer.channels))
-        one = np.zeros((1, 2), np.int32), np.zeros((1, 1), np.int32)
-        one[0][0, 1] = 1
-        axes, source = (*one, *one), (1, 1, shape.size)
-    else:
-        assert isinstance(layer, Convolution)
-        weights = _weights_by_input(layer, layer.weights.transpose(2, 3, 1, 0))
-        axes = (*_axis_table(layer, shape, output, 0), *_axis_table(layer, shape, output, 1))
-        source = (shape.height, shape.width, shape.channels)
     found, operations, saturated_updates, saturated_events, most, least, greatest = _integrate(
-        address, sign, source, residual, count, weights, layer.theta, layer.relu, *limits, *axes
+        address, sign, tables.source, residual, count, tables.weights, layer.theta, layer.relu, *limits, *tables.axes
     )
     potential = residual.astype(np.int64) + count.astype(np.int64) * layer.theta
     trace = _trace(
@@ -136,13 +123,46 @@ def _run_layer(layer: Layer, shape: Shape, events: Events) -> tuple[LayerTrace, 
     return trace, (most, least, greatest)
 
 
-def _weights_by_input(layer: Neurons, weights: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Contiguous weights ``(tap y, tap x, input, channel)``, made once a layer."""
-    cached = layer.__dict__.get("_engine_weights")
-    if cached is None:
-        cached = np.ascontiguousarray(weights, dtype=np.int32)
-        layer.__dict__["_engine_weights"] = cached
-    return cached
+@dataclass(frozen=True)
+class _Tables:
+    """What the kernels need of a layer behind a source of some shape.
+
+    Parameters
+    ----------
+    shape : of the source
+    source : the source as the kernel sees it
+    axes : ranges and taps of rows and columns; of a pool the ranges of outputs and those of inputs
+    weights : contiguous, ``(tap y, tap x, input, channel)``; None of a pool
+    """
+
+    shape: Shape
+    source: tuple[int, int, int]
+    axes: tuple[npt.NDArray[np.int32], ...]
+    weights: npt.NDArray[np.int32] | None
+
+
+def _tables(layer: Layer, shape: Shape, output: Shape) -> _Tables:
+    """The layer's tables, made once and kept with it: they cost more than a frame does."""
+    kept = layer.__dict__.get("_engine_tables")
+    if isinstance(kept, _Tables) and kept.shape == shape:
+        return kept
+    if isinstance(layer, MaxPool):
+        rows, columns = (_axis_table(layer, shape, output, axis)[0] for axis in (0, 1))
+        inside = (_window_ranges(rows, output.height), _window_ranges(columns, output.width))
+        tables = _Tables(shape, (shape.height, shape.width, shape.channels), (rows, columns, *inside), None)
+    elif isinstance(layer, Linear):
+        # One position whose "channels" are the inputs: a kernel of one tap.
+        one = np.array([[0, 1]], np.int32), np.zeros((1, 1), np.int32)
+        weights = layer.weights.T.reshape(1, 1, shape.size, layer.channels)
+        tables = _Tables(shape, (1, 1, shape.size), (*one, *one), np.ascontiguousarray(weights, dtype=np.int32))
+    elif isinstance(layer, Convolution):
+        axes = (*_axis_table(layer, shape, output, 0), *_axis_table(layer, shape, output, 1))
+        weights = np.ascontiguousarray(layer.weights.transpose(2, 3, 1, 0), dtype=np.int32)
+        tables = _Tables(shape, (shape.height, shape.width, shape.channels), axes, weights)
+    else:
+        raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
+    layer.__dict__["_engine_tables"] = tables
+    return tables
 
 
 def _axis_table(
