@@ -3,8 +3,9 @@
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -12,13 +13,26 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from model.datasets import DataError, Dataset, load
+from model.datasets import DataError, Dataset, Split, load
 from model.engine import run_frames
-from model.errors import Exit, one_line_errors
-from model.network import Network, NetworkError, Neurons
+from model.errors import Exit, fail, one_line_errors
+from model.network import INPUT, Convolution, Layer, Network, NetworkError, Neurons, Shape
 from model.onnx_import import ConversionError, import_onnx
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "macs"]
+
+
+def macs(layer: Layer, source: Shape, output: Shape) -> tuple[int, int]:
+    """Multiply-accumulates of the float layer, windows not clipped: the true count, and the paper's.
+
+    The paper's footnote leaves out the input channels of convolutions.
+    """
+    if isinstance(layer, Convolution):
+        paper = output.size * layer.kernel[0] * layer.kernel[1]
+        return paper * source.channels, paper
+    if isinstance(layer, Neurons):
+        return layer.weights.size, layer.weights.size
+    return 0, 0
 
 
 def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: Progress | None = None) -> dict[str, Any]:
@@ -41,6 +55,10 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
     if onnx is not None:
         floats = import_onnx(onnx)
         inputs = {"accuracy_ann": data.images / 255, "accuracy_ann_1bit": data.images > network.input_threshold}
+        if floats.input_shape != network.input_shape:
+            raise ConversionError(
+                f"{onnx}: input must have the network's shape {tuple(network.input_shape)}, not {tuple(floats.input_shape)}"
+            )
         for key, images in inputs.items():
             scores = floats.run(images.astype(np.float32))[0].reshape(len(data.images), -1)
             found[key] = float((scores.argmax(axis=1) == data.labels).mean())
@@ -58,13 +76,21 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
     spikes = np.mean([summary.spikes for summary in summaries], axis=0)
     operations = np.mean([summary.operations for summary in summaries], axis=0)
     saturated = np.sum([summary.saturated_events for summary in summaries], axis=0)
+    arriving = {INPUT: float(np.mean([summary.input_events for summary in summaries]))}
+    arriving |= {layer.name: float(fired) for layer, fired in zip(network.layers, spikes, strict=True)}
+    work = [macs(*item) for item in network.walk()]
     layers = [
         {
             "layer": layer.name,
             "kind": layer.KIND,
             "shape": list(shape),
+            "neurons": shape.size if isinstance(layer, Neurons) else 0,
+            "events_per_frame": round(arriving[layer.source], 2),
             "spikes_per_frame": round(float(spikes[index]), 2),
+            "spikes_per_neuron": round(float(spikes[index]) / shape.size, 4),
             "accumulations_per_frame": round(float(operations[index]), 1),
+            "macs_true": work[index][0],
+            "macs_paper": work[index][1],
             "saturated_events": int(saturated[index]),
         }
         for index, (layer, _, shape) in enumerate(network.walk())
@@ -75,9 +101,11 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
         "frames": len(data.images),
         "accuracy_snn": float((counts.argmax(axis=1) == data.labels).mean()),
         "accuracy_snn_potential": float((potentials.argmax(axis=1) == data.labels).mean()),
-        "input_events_per_frame": round(float(np.mean([summary.input_events for summary in summaries])), 2),
+        "input_events_per_frame": round(arriving[INPUT], 2),
         "spikes_per_neuron": round(float(fired / network.neurons), 4),
         "accumulations_per_frame": round(float(operations.sum())),
+        "macs_true": sum(true for true, _ in work),
+        "macs_paper": sum(paper for _, paper in work),
         "saturated_events": int(saturated.sum()),
         "frames_per_second": round(len(data.images) / seconds, 1),
         "cores": os.cpu_count(),
@@ -89,31 +117,59 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
+@click.option("--limit", type=click.IntRange(1), help="Only this many frames, the first ones; all by default.")
 @click.option("--onnx", type=click.Path(path_type=Path), help="The float network; the .onnx beside NET where there is one.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluate.json; build/NAME by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
-def main(net: Path, dataset: str, data_dir: Path | None, onnx: Path | None, out: Path | None, as_json: bool) -> None:
+def main(
+    net: Path,
+    dataset: str,
+    data_dir: Path | None,
+    split: Split,
+    limit: int | None,
+    onnx: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     """See the help text above."""
     console = Console(stderr=True)
     with one_line_errors({NetworkError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT, ConversionError: Exit.BAD_INPUT}):
         network = Network.load(net)
-        data = load(dataset, "test", data_dir)
+        data = load(dataset, split, data_dir)
+        if limit is not None and limit < len(data):
+            name = f"{data.name} (first {limit:,} frames)"
+            data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])
         beside = net.with_suffix(".onnx")
         with Progress(console=console, disable=not console.is_terminal) as bar:
             found = evaluate(network, data, onnx=onnx or (beside if beside.exists() else None), bar=bar)
-    folder = out or Path("build") / network.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluate.json").write_text(json.dumps(found, indent=2) + "\n")
+    target = (out or Path("build") / network.name) / "evaluate.json"
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(found, indent=2) + "\n")
+        part.replace(target)
+    except OSError as error:
+        fail(Exit.BAD_INPUT, f"{target}: cannot be written: {error.strerror}")
     if as_json:
         print(json.dumps(found, indent=2))
         return
     table = Table(title=f"{network.name} on {found['frames']:,} frames of {found['dataset']}")
-    for column in ("layer", "shape", "spikes a frame", "accumulations a frame", "saturated events"):
-        table.add_column(column)
+    table.add_column("layer")
+    table.add_column("shape")
+    columns = {
+        "events_per_frame": "events in",
+        "spikes_per_frame": "spikes",
+        "spikes_per_neuron": "spikes a neuron",
+        "accumulations_per_frame": "accumulations",
+        "macs_true": "MACs",
+        "saturated_events": "saturated events, all frames",
+    }
+    for title in columns.values():
+        table.add_column(title, justify="right")
     for layer in found["layers"]:
         shape = "x".join(map(str, layer["shape"]))
-        values = (layer["spikes_per_frame"], layer["accumulations_per_frame"], layer["saturated_events"])
-        table.add_row(layer["layer"], shape, *(f"{value:,}" for value in values))
+        table.add_row(layer["layer"], shape, *(f"{layer[key]:,}" for key in columns))
     Console().print(table)
     for key, value in found.items():
         if isinstance(value, (int, float)) or key == "network_hash":
