@@ -17,6 +17,9 @@ __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "check_simula
 
 SIMULATORS = ("verilator", "icarus")
 
+_MAKEFLAGS = "-j2 OPT_FAST=-O1 OPT_SLOW=-O0"
+"""For the C++ compiler: its higher levels take longer than the simulations that they speed up."""
+
 _WHEEL_MAKEFLAGS = (
     "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 "
     "CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread"
@@ -49,11 +52,11 @@ def _environment(name: str) -> Iterator[None]:
         wanted = {
             "VERILATOR_ROOT": str(root),
             "PATH": f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
-            "MAKEFLAGS": _WHEEL_MAKEFLAGS,
+            "MAKEFLAGS": f"{_MAKEFLAGS} {_WHEEL_MAKEFLAGS}",
         }
     elif name == "verilator":
         # An outer make's flags are not meant for the simulator's.
-        wanted = {"MAKEFLAGS": ""}
+        wanted = {"MAKEFLAGS": _MAKEFLAGS}
     before = {key: os.environ.get(key) for key in wanted}
     os.environ.update(wanted)
     try:
@@ -149,8 +152,6 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
             "-O3",
             "--output-split",
             "20000",
-            "-MAKEFLAGS",
-            "OPT_FAST=-O1 OPT_SLOW=-O0 -j2",
         ],
         # The language of .v files: declared initial values are events, which the generated always blocks wait for.
         "icarus": ["-g2005"],
