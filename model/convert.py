@@ -235,14 +235,15 @@ def _measure(network: Network, images: npt.NDArray[np.uint8], labels: npt.NDArra
 
 def _choose(
     large: Sequence[float],
-    floor: float,
+    wanted: float,
     measure: Callable[[Sequence[float]], _Measured],
     progress: Callable[[str], None],
 ) -> tuple[list[float], _Measured]:
-    """Fewest operations with at least the accuracy ``floor``.
+    """Fewest operations with at least the accuracy ``wanted``, or, out of its reach, that of the most thresholds.
 
     From many thresholds to a large activation in every layer, again and again the step to fewer that saves the most
-    operations for the accuracy it costs, while that stays above the floor.
+    operations for the accuracy it costs, while that stays high enough. (Still more thresholds do not help: a neuron fires
+    once an update at most, and lags behind an activation that is worth many.)
     """
 
     def thresholds(levels: Sequence[float]) -> list[float]:
@@ -258,7 +259,7 @@ def _choose(
 
     levels = [_MOST_LEVELS] * (len(large) - 1)
     best = measured(levels)
-    floor = min(floor, best.accuracy)
+    floor = min(wanted, best.accuracy)
     while True:
         steps = []
         for index in range(len(levels)):
@@ -273,6 +274,7 @@ def _choose(
         if not steps:
             break
         _, levels, best = max(steps, key=lambda step: step[0])
+        floor = max(floor, min(wanted, best.accuracy))
     return thresholds(levels), best
 
 
