@@ -199,7 +199,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             kept_verilog.with_suffix(".part").replace(kept_verilog)
         verilog_hash = hashlib.sha256(kept_verilog.read_bytes()).hexdigest()
 
-    netlist = CACHE / f"{_key('netlist', verilog_hash, tools['yosys'], _source_of('synthesis.py'))}.json"
+    netlist = CACHE / f"{_key('netlist', verilog_hash, tools['yosys'], _source_of('synthesis.py', 'outreg.py'))}.json"
     with steps.step("synthesis") as tell:
         log = out / "synthesis.log"
         synthesized = Synthesized(
@@ -280,6 +280,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         "ff": placed.slices_ff,
         "lut_ram": synthesized.lut_ram,
         "ram_blocks": placed.ram_blocks,
+        "ram_output_registers": synthesized.output_registers,
         "dsp": placed.dsp,
         "utilization": placed.utilization,
         "critical_path": placed.critical_path,
@@ -322,8 +323,8 @@ def _hash_files(folder: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
 
 
-def _source_of(file: str) -> str:
-    return hashlib.sha256((Path(__file__).parent / file).read_bytes()).hexdigest()
+def _source_of(*files: str) -> str:
+    return hashlib.sha256(b"".join((Path(__file__).parent / file).read_bytes() for file in files)).hexdigest()
 
 
 def _check_fits(board: Board, found: Synthesized) -> None:

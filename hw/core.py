@@ -6,6 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, SpikeGroup
+from hw.buffer import StreamBuffer
 from hw.groups import EventGrouper, PositionSelector
 from hw.pool import MaxPoolGroups
 from hw.projection import ProjectionCore
@@ -23,7 +24,7 @@ class LayerCore(wiring.Component):
     Operation
     ---------
     Projection core (or events as they come), positions one at a time, max-pool on groups, one event a cycle, and a FIFO
-    at the output, so that no path runs through to the next core.
+    at the output. The input is a `StreamBuffer`: no combinational path runs from one core through the router to another.
 
     Timing
     ------
@@ -77,17 +78,19 @@ class LayerCore(wiring.Component):
         network, core = self._network, self._core
         first, last = self._stage.layers[0], self._stage.layers[-1]
         source = network.shape_of(self._stage.source)
+        m.submodules.input = taken = StreamBuffer(payload=AddressEvent(source))
+        wiring.connect(m, wiring.flipped(self.events), taken.taken)
         if isinstance(first, Neurons):
             m.submodules.projection = projection = ProjectionCore(layer=first, source=source, core=core)
             m.submodules.selector = selector = PositionSelector(shape=network.shape_of(first.name), core=core)
-            wiring.connect(m, wiring.flipped(self.events), projection.events)
+            wiring.connect(m, taken.given, projection.events)
             wiring.connect(m, projection.groups, selector.steps)
             m.d.comb += self.saturated.eq(projection.saturated)
             before = selector.groups
             _tap(m, before, self.groups[first.name])
         else:
             m.submodules.grouper = grouper = EventGrouper(shape=source)
-            wiring.connect(m, wiring.flipped(self.events), grouper.events)
+            wiring.connect(m, taken.given, grouper.events)
             before = grouper.groups
         if isinstance(last, MaxPool):
             m.submodules.pool = pool = MaxPoolGroups(
@@ -101,6 +104,10 @@ class LayerCore(wiring.Component):
             wiring.connect(m, before, pool.groups)
             before = pool.pooled
             _tap(m, before, self.groups[last.name])
+        else:
+            m.submodules.between = between = StreamBuffer(payload=before.payload.shape())
+            wiring.connect(m, before, between.taken)
+            before = between.given
         m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), channels=self._channels)
         m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
         wiring.connect(m, before, serializer.groups)

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, SpikeGroup
+from hw.buffer import StreamBuffer
 from hw.core import LayerCore
 from hw.readout import Readout, Result
 from hw.router import Router, ports
@@ -107,7 +108,9 @@ class Machine(wiring.Component):
         m = Module()
         m.submodules.router = router = Router(network=self._network, plan=self._plan)
         m.submodules.readout = readout = Readout(network=self._network)
-        wiring.connect(m, wiring.flipped(self.host), router.host)
+        m.submodules.door = door = StreamBuffer(payload=HostEvent(self._network))
+        wiring.connect(m, wiring.flipped(self.host), door.taken)
+        wiring.connect(m, door.given, router.host)
         wiring.connect(m, router.spikes, readout.spikes)
         wiring.connect(m, readout.result, wiring.flipped(self.result))
         m.d.comb += [readout.started.eq(router.started), router.room.eq(readout.room)]

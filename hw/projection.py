@@ -14,6 +14,7 @@ from hw.aer import AddressEvent, Kind
 from hw.geometry import Axis, FanOut, lookup, times
 from hw.neuron import Lane, NeuronState
 from hw.state import FrameReset, StateBank
+from hw.weights import WeightMemory
 from model.network import Neurons, Shape
 from model.plan import CorePlan
 
@@ -211,15 +212,16 @@ class ProjectionCore(wiring.Component):
             m.submodules[f"state_{index}"] = state = StateBank(
                 word=word, depth=fan_out.depth, generation_bits=core.generation_bits
             )
-            m.submodules[f"weights_{index}"] = weights = Memory(
-                shape=data.ArrayLayout(unsigned(layer.weight_bits), core.channels),
-                depth=fan_out.weight_depth,
-                init=weight_words,
+            m.submodules[f"weights_{index}"] = weights = WeightMemory(
+                words=weight_words, weight_bits=layer.weight_bits
             )
-            weight_read = weights.read_port()
-            weight_addr = Signal.like(weight_read.addr, name=f"weight_addr_{index}")
+            weight_addr = Signal.like(weights.addr, name=f"weight_addr_{index}")
             drives = Signal(data.ArrayLayout(signed(layer.weight_bits), core.channels), name=f"drives_{index}")
-            m.d.comb += [state.generation.eq(generation), state.initial.eq(initial)]
+            m.d.comb += [
+                state.generation.eq(generation),
+                state.initial.eq(initial),
+                weights.addr.eq(weight_addr),
+            ]
             m.d.sync += [
                 state.access.en.eq(looked.step & rows.valid[row] & columns.valid[column]),
                 state.access.clear.eq(clear),
@@ -227,13 +229,12 @@ class ProjectionCore(wiring.Component):
                     Mux(clear, clear_addr, rows.words[row] + columns.words[column] + looked.block)
                 ),
                 weight_addr.eq(rows.weights[row] + columns.weights[column] + channel_weight + looked.block),
-                weight_read.addr.eq(weight_addr),
             ]
             en = _delays(m, f"en_{index}", state.access.en, 3)[-1]
             fires = [Signal(core.channels, name=f"{name}_{index}") for name in ("plus", "minus", "saturated")]
             for channel in range(core.channels):
                 m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
-                m.d.sync += drives[channel].eq(weight_read.data[channel] ^ negative[3].replicate(layer.weight_bits))
+                m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[3].replicate(layer.weight_bits))
                 m.d.comb += [
                     lane.state.eq(state.word[channel]),
                     lane.drive.eq(drives[channel]),
@@ -322,4 +323,4 @@ def _weight_words(layer: Neurons, core: CorePlan, fan_out: FanOut) -> list[list[
     padded = np.zeros((fan_out.blocks * core.channels, by_input.shape[1]), dtype=int)
     padded[: layer.channels] = by_input
     words = padded.reshape(fan_out.blocks, core.channels, -1).transpose(2, 0, 1).reshape(-1, core.channels)
-    return (words & (1 << layer.weight_bits) - 1).tolist()
+    return words.tolist()

@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw.outreg import pack_output_registers
 from hw.tools import ToolError, run_tool
 
 __all__ = [
@@ -38,13 +40,23 @@ class TimingError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Synthesized:
-    """What synthesis gave: LUT4s (carry cells count two), flip-flops, LUT RAMs (four LUTs each), block RAMs, DSPs."""
+    """What synthesis gave.
+
+    Parameters
+    ----------
+    lut : LUT4s; carry cells count two
+    ff : flip-flops
+    lut_ram : LUT RAMs, of four LUTs each
+    ram_blocks, dsp : block RAMs and multiplier cells
+    output_registers : flip-flops that went into block RAMs
+    """
 
     lut: int
     ff: int
     lut_ram: int
     ram_blocks: int
     dsp: int
+    output_registers: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +104,6 @@ def synthesize(
             f"select -assert-none {selection}",
             "splitnets",
             f"synth_ecp5 -nodsp -top {top} -run map_luts:",
-            f"tee -q -o {netlist.with_suffix('.stat')} stat -json",
             f"write_json {part}",
         ]
     )
@@ -104,18 +115,25 @@ def synthesize(
         if "selection is not empty" in error.log.lower():
             raise MultiplierError(f"a multiplication ({', '.join(_MULTIPLIERS)}) is in the design; see {log}") from None
         raise
-    text = netlist.with_suffix(".stat").read_text()
-    cells = json.loads(text[text.index("{") :])["design"]["num_cells_by_type"]
-    dsp = sum(cells.get(kind, 0) for kind in _DSP)
+    design = json.loads(part.read_text())
+    module = design["modules"][top]
+    packed, registers = pack_output_registers(module)
+    cells = Counter(cell["type"] for cell in module["cells"].values())
+    dsp = sum(cells[kind] for kind in _DSP)
     if dsp:
+        part.unlink()
         raise MultiplierError(f"{dsp} DSP blocks are in the netlist; see {log}")
+    part.write_text(json.dumps(design))
     part.replace(netlist)
+    with log.open("a") as file:
+        file.write(f"\n{registers} flip-flops went into the output registers of {packed} block RAM ports.\n")
     return Synthesized(
-        lut=cells.get("LUT4", 0) + 2 * cells.get("CCU2C", 0),
-        ff=cells.get("TRELLIS_FF", 0),
-        lut_ram=cells.get("TRELLIS_DPR16X4", 0),
-        ram_blocks=cells.get("DP16KD", 0),
+        lut=cells["LUT4"] + 2 * cells["CCU2C"],
+        ff=cells["TRELLIS_FF"],
+        lut_ram=cells["TRELLIS_DPR16X4"],
+        ram_blocks=cells["DP16KD"] + cells["PDPW16KD"],
         dsp=dsp,
+        output_registers=registers,
     )
 
 

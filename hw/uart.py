@@ -106,8 +106,9 @@ class UartTransmitter(wiring.Component):
         timer = Signal(range(self._divisor))
         bits = Signal(10, init=0x3FF)
         left = Signal(range(11))
-        m.d.comb += [self.line.eq(bits[0]), self.data.ready.eq(left == 0)]
-        with m.If(left == 0), m.If(self.data.valid):
+        free = (left == 0) | ((left == 1) & (timer == 0))
+        m.d.comb += [self.line.eq(bits[0]), self.data.ready.eq(free)]
+        with m.If(self.data.valid & free):
             m.d.sync += [
                 bits.eq(Cat(Const(0, 1), self.data.payload, Const(1, 1))),
                 left.eq(10),
@@ -115,6 +116,6 @@ class UartTransmitter(wiring.Component):
             ]
         with m.Elif(timer != 0):
             m.d.sync += timer.eq(timer - 1)
-        with m.Else():
+        with m.Elif(left != 0):
             m.d.sync += [bits.eq(Cat(bits[1:], Const(1, 1))), left.eq(left - 1), timer.eq(self._divisor - 1)]
         return m

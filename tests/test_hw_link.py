@@ -5,7 +5,6 @@ import pytest
 
 from hw.link import SYNC, Command, Status, crc8, event_bytes
 from hw.system import System
-from hw.uart import UartReceiver, UartTransmitter
 from model.encode import encode
 from model.golden import run
 from model.network import Neurons
@@ -143,9 +142,3 @@ def test_watched_events_come_as_packets():
     assert found[0] == (Command.WATCH, b"")
     assert [payload for command, payload in found if command == Status.WATCHED] == [packed(token) for token in tokens]
     assert sum(command == Command.FRAME for command, _ in found) == 1
-
-
-def test_uart_divisor():
-    assert (UartReceiver(divisor=9).divisor, UartTransmitter(divisor=4).divisor) == (9, 4)
-    with pytest.raises(ValueError, match=r"^divisor must be at least 4 cycles a bit, not 3$"):
-        UartReceiver(divisor=3)

@@ -1,0 +1,153 @@
+"""Output registers of block RAM: what is packed, what must not be, and that the netlist still does the same."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hw.outreg import pack_output_registers
+from hw.synthesis import synthesize
+from hw.tools import run_tool
+from hw.verilog import to_verilog
+from hw.weights import WeightMemory
+
+VARIANTS = """
+module top(input clk, input rst, input en, input we, input [9:0] addr, input [17:0] data,
+           output reg [17:0] plain, reset, enabled, shared, output [17:0] bare);
+  reg [17:0] m0 [0:1023], m1 [0:1023], m2 [0:1023], m3 [0:1023];
+  reg [17:0] r0, r1, r2, r3;
+  assign bare = r3;
+  always @(posedge clk) begin
+    if (we) begin m0[addr] <= data; m1[addr] <= ~data; m2[addr] <= data + 1; m3[addr] <= data + 3; end
+    r0 <= m0[addr]; r1 <= m1[addr]; r2 <= m2[addr]; r3 <= m3[addr];
+    plain <= r0;
+    if (rst) reset <= 0; else reset <= r1;
+    if (en) enabled <= r2;
+    shared <= r3;
+  end
+endmodule
+"""
+"""Four memories with a register behind each: only the first is the block's own."""
+
+
+def modes(netlist: Path) -> dict[str, str]:
+    cells = json.loads(netlist.read_text())["modules"]["top"]["cells"]
+    return {
+        name: "/".join(cell["parameters"][f"REGMODE_{side}"] for side in "AB")
+        for name, cell in cells.items()
+        if cell["type"] == "DP16KD"
+    }
+
+
+def test_only_plain_registers_are_packed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("top.v").write_text(VARIANTS)
+    found = synthesize(Path("top.v"), top="top", netlist=Path("top.json"), log=Path("top.log"))
+    assert (found.ram_blocks, found.output_registers) == (4, 18)
+    packed = {name.split(".")[0]: mode for name, mode in modes(Path("top.json")).items() if "OUTREG" in mode}
+    assert list(packed) == ["m0"]
+    assert "18 flip-flops went into the output registers of 1 block RAM ports" in Path("top.log").read_text()
+    # A second time there is nothing left to pack.
+    module = json.loads(Path("top.json").read_text())["modules"]["top"]
+    assert pack_output_registers(module) == (0, 0)
+
+
+BLOCK = """
+module DP16KD(input CLKA, CEA, OCEA, RSTA, WEA, CSA0, CSA1, CSA2, CLKB, CEB, OCEB, RSTB, WEB, CSB0, CSB1, CSB2, {pins});
+  // Reading only, as far as the test needs it: data of a width of 2, 4, 9, 18 or 36 bits. What is 36 bits wide is read at
+  // port B and comes at both, the lower half at A, and both registers must be used or none.
+  parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18, REGMODE_A = "NOREG", REGMODE_B = "NOREG", RESETMODE = "SYNC";
+  parameter ASYNC_RESET_RELEASE = "SYNC", CSDECODE_A = "0b000", CSDECODE_B = "0b000", CLKAMUX = "CLKA", CLKBMUX = "CLKB";
+  parameter WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL", GSR = "ENABLED", INIT_DATA = "STATIC";
+  parameter [319:0] {inits};
+  wire [64*320-1:0] init = {{{all}}};
+  reg [17:0] a_bare = 0, a_register = 0, b_bare = 0, b_register = 0;
+  function [35:0] word(input [13:0] addr, input integer width);
+    integer n, at;
+    begin
+      word = 0;
+      // 320 bits of each parameter hold 16 words of 18 bits in 20; other words are parts of those, or two.
+      for (n = 0; n < width; n = n + 1) begin
+        at = width >= 18 ? n % 18 : width == 9 ? addr[3] * 9 + n : (addr[3] ? 9 : 0) + addr % 8 + n;
+        word[n] = init[((addr >> 4) + n / 18) * 20 + at];
+      end
+    end
+  endfunction
+  wire wide = DATA_WIDTH_B == 36;
+  wire [35:0] a_word = word({{{adA}}}, DATA_WIDTH_A), b_word = word({{{adB}}}, DATA_WIDTH_B);
+  always @(posedge (wide ? CLKB : CLKA)) begin
+    if (wide ? CEB : CEA) a_bare <= wide ? b_word[17:0] : a_word[17:0];
+    if (OCEA) a_register <= a_bare;
+  end
+  always @(posedge CLKB) begin
+    if (CEB) b_bare <= wide ? b_word[35:18] : b_word[17:0];
+    if (OCEB) b_register <= b_bare;
+  end
+  assign {{{doA}}} = REGMODE_A == "OUTREG" ? a_register : a_bare;
+  assign {{{doB}}} = REGMODE_B == "OUTREG" ? b_register : b_bare;
+endmodule
+"""
+"""What the documentation says of the block: Yosys has no model of it to simulate."""
+
+
+def block_model() -> str:
+    buses = {f"{kind}{side}": [f"{kind}{side}{n}" for n in range(width)] for kind, width in (("AD", 14), ("DI", 18), ("DO", 18))
+             for side in "AB"}
+    inputs = [pin for name, bus in buses.items() if name[:2] != "DO" for pin in bus]
+    outputs = [pin for name, bus in buses.items() if name[:2] == "DO" for pin in bus]
+    return BLOCK.format(
+        pins=", ".join([f"input {pin}" for pin in inputs] + [f"output {pin}" for pin in outputs]),
+        inits=", ".join(f"INITVAL_{n:02X} = 0" for n in range(64)),
+        all=", ".join(f"INITVAL_{n:02X}" for n in reversed(range(64))),
+        **{name: ", ".join(reversed(bus)) for name, bus in
+           {"adA": buses["ADA"], "adB": buses["ADB"], "doA": buses["DOA"], "doB": buses["DOB"]}.items()},
+    )
+
+
+@pytest.mark.parametrize(("depth", "channels"), [(400, 9), (900, 3), (1500, 2), (3136, 1), (6000, 1)])
+def test_netlist_of_a_weight_memory_does_what_its_verilog_does(depth, channels, tmp_path, monkeypatch):
+    if not shutil.which("iverilog"):
+        pytest.skip("iverilog is not installed; get it with: apt-get install iverilog")
+    monkeypatch.chdir(tmp_path)
+    words = [[(n * 37 + c * 11 + n // 251) % 256 - 128 for c in range(channels)] for n in range(depth)]
+    text = to_verilog(WeightMemory(words=words, weight_bits=8), "top")
+    Path("top.v").write_text(text)
+    found = synthesize(Path("top.v"), top="top", netlist=Path("top.json"), log=Path("top.log"))
+    assert (found.output_registers, found.ff) == (8 * channels, 0)
+    module = json.loads(Path("top.json").read_text())["modules"]["top"]
+    blocks = [cell["parameters"] for cell in module["cells"].values() if cell["type"] == "DP16KD"]
+    widths = {
+        int(str(block[f"DATA_WIDTH_{side}"]), 2) for block in blocks for side in "AB" if block[f"REGMODE_{side}"] == "OUTREG"
+    }
+    assert max(widths) == {400: 36, 900: 18, 1500: 9, 3136: 4, 6000: 2}[depth]
+    Path("gates.json").write_text(json.dumps({"modules": {"gates": module}}))
+    cells = "read_verilog -overwrite +/lattice/cells_sim_ecp5.v"
+    Path("back.ys").write_text(f"read_json gates.json\n{cells}\nhierarchy -top gates\nwrite_verilog gates.v\n")
+    run_tool("yosys", ["-s", "back.ys"], log=Path("back.log"))
+    Path("block.v").write_text(block_model())
+    bits, width = (depth - 1).bit_length(), 8 * channels
+    Path("bench.v").write_text(f"""
+module bench;
+  reg clk = 0; reg [{bits - 1}:0] addr = 0; wire [{width - 1}:0] expected, found; integer n, wrong = 0, kinds = 0;
+  top rtl(.clk(clk), .rst(1'b0), .addr(addr), .word(expected));
+  gates netlist(.clk(clk), .rst(1'b0), .addr(addr), .word(found));
+  initial begin
+    for (n = 0; n < {depth + 2}; n = n + 1) begin
+      #1 clk = 1; #1 clk = 0;
+      if (n > 2 && found !== expected) wrong = wrong + 1;
+      if (n > 2 && found != 0) kinds = kinds + 1;
+      addr = n < {depth} ? n : 0;
+    end
+    $display("%0d words wrong, %0d not 0", wrong, kinds);
+  end
+endmodule
+""")
+    compiled = ["iverilog", "-g2005", "-s", "bench", "-o", "bench", "bench.v", "top.v", "gates.v", "block.v"]
+    for command in (compiled, ["vvp", "bench"]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    wrong, other = map(int, (done.stdout.split()[0], done.stdout.split()[3]))
+    assert wrong == 0
+    assert other > depth * 0.9
