@@ -30,7 +30,8 @@ class StateBank(wiring.Component):
     ---------
     Each word carries the generation (frame) in which it was last written. A word of another generation reads as
     ``initial``: a new frame resets the bank in no time. An access whose word is still in flight takes it from there
-    (the accesses of the two cycles before; anything older is in the memory).
+    (the accesses of the two cycles before; anything older is in the memory). What the access just before makes of the
+    word goes straight into `word`, so that the loop through the lanes is a register, the lane, and one selection.
 
     Timing
     ------
@@ -39,7 +40,7 @@ class StateBank(wiring.Component):
     ====== ===================================================================
     0      `access` taken; its tag is read
     1      tag compared and written; word read
-    2      `initial` taken; word, `initial` or a word in flight is captured
+    2      `initial` taken; word, `initial` or a word in flight goes to `word`
     3      `word` valid; `update` taken and written
     ====== ===================================================================
 
@@ -119,29 +120,29 @@ class StateBank(wiring.Component):
             stale.eq(just_cleared | ((tag_read.data != generations[0]) & ~just_tagged)),
         ]
 
-        result = Signal(width)
-        captured = Signal(width)
-        from_two_before, from_one_before = Signal(), Signal()
-        follows_one_before = Signal()
+        # Of what can be in flight, the access just before comes last: its update is only now being made.
+        word, result = Signal(width, reset_less=True), Signal(width, reset_less=True)
+        follows_one_before, follows_two_before = Signal(), Signal()
         m.d.comb += [
             word_read.addr.eq(tagged.addr),
             word_read.en.eq(1),
             word_write.addr.eq(updating.addr),
             word_write.data.eq(self.update),
             word_write.en.eq(updating.en),
+            self.word.eq(word),
         ]
         m.d.sync += [
-            from_two_before.eq(
-                updating.en & (tagged.addr == updating.addr) & (generations[0] == generations[2])
-            ),
             follows_one_before.eq(reading.en & (tagged.addr == reading.addr) & (generations[0] == generations[1])),
-            from_one_before.eq(follows_one_before),
-            captured.eq(
-                Mux(from_two_before, result, Mux(stale, _bits(self.initial), word_read.data))
-            ),
+            follows_two_before.eq(updating.en & (tagged.addr == updating.addr) & (generations[0] == generations[2])),
             result.eq(self.update),
+            word.eq(
+                Mux(
+                    follows_one_before,
+                    self.update,
+                    Mux(follows_two_before, result, Mux(stale, _bits(self.initial), word_read.data)),
+                )
+            ),
         ]
-        m.d.comb += self.word.eq(Mux(from_one_before, result, captured))
         return m
 
 
