@@ -460,7 +460,8 @@ class Network:
         except OSError as error:
             raise NetworkError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, TypeError, AttributeError):
-            raise NetworkError(f"{path}: must be a Tally network file, is damaged, truncated or something else") from None
+            what = "an ONNX file, to be converted first" if path.suffix == ".onnx" else "damaged, truncated or something else"
+            raise NetworkError(f"{path}: must be a Tally network file, is {what}") from None
         except Exception as error:  # zlib and struct errors of a damaged archive have no common base
             raise NetworkError(f"{path}: is damaged ({type(error).__name__}: {error})") from None
         try:
