@@ -83,7 +83,7 @@ def test_something_else_and_missing(tmp_path):
         Network.load(path)
     onnx = path.with_suffix(".onnx")
     onnx.write_bytes(b"hello")
-    with pytest.raises(NetworkError, match="other.onnx: must be a Tally network file, is an ONNX file, to be converted first$"):
+    with pytest.raises(NetworkError, match=r"other\.onnx: must be a Tally network file, is an ONNX file, to be converted first$"):
         Network.load(onnx)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "hello")
