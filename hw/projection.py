@@ -185,7 +185,7 @@ class ProjectionCore(wiring.Component):
             looked.block.eq(block),
             channel_weight.eq(times(event.c, fan_out.channel_weight)),
         ]
-        negative = _delays(m, "negative", event.negative, 5)
+        negative = _delays(m, "negative", event.negative, 4)
         clear = _delays(m, "clear", reset.sweeping, 1)[-1]
         clear_addr = _delays(m, "clear_addr", reset.addr, 1)[-1]
         generation = _delays(m, "generation", reset.generation, 2)[-1]
@@ -230,15 +230,18 @@ class ProjectionCore(wiring.Component):
                 ),
                 weight_addr.eq(rows.weights[row] + columns.weights[column] + channel_weight + looked.block),
             ]
-            en = _delays(m, f"en_{index}", state.access.en, 3)[-1]
+            _, almost_en, en = _delays(m, f"en_{index}", state.access.en, 3)
+            # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
+            sign = Signal(name=f"sign_{index}")
+            m.d.sync += sign.eq(negative[-1] & almost_en)
             fires = [Signal(core.channels, name=f"{name}_{index}") for name in ("plus", "minus", "saturated")]
             for channel in range(core.channels):
                 m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
-                m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[3].replicate(layer.weight_bits))
+                m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[-1].replicate(layer.weight_bits))
                 m.d.comb += [
                     lane.state.eq(state.word[channel]),
                     lane.drive.eq(drives[channel]),
-                    lane.negative.eq(negative[4]),
+                    lane.negative.eq(sign),
                     state.update[channel].eq(lane.update),
                 ]
                 for found, fire in zip((lane.plus, lane.minus, lane.saturated), fires, strict=True):
