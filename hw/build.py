@@ -108,16 +108,14 @@ class _Steps:
         self.console.print(f"{label}: done in {time.monotonic() - started:.1f} s", highlight=False)
 
     def kept(self, folder: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What ``make`` found for this ``key``: from the file where it is, made and kept where not."""
+        """What ``make`` found for this ``key``, as its file has it, which is made where it is not there."""
         path = folder / f"{key}.json"
-        if path.exists():
-            return json.loads(path.read_text())  # type: ignore[no-any-return]
-        found = make()
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found))
-        part.replace(path)
-        return found
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(make()))
+            part.replace(path)
+        return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
 def build(options: Options, console: Console) -> dict[str, Any]:
