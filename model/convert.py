@@ -216,7 +216,7 @@ def _output(float_network: FloatNetwork) -> str:
     return float_network.model.graph.output[0].name
 
 
-def _accuracy(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> float:
+def _accuracy(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -> float:
     return float((scores.reshape(len(scores), -1).argmax(axis=1) == labels).mean())
 
 
@@ -226,11 +226,8 @@ def _large(activation: npt.NDArray[np.floating]) -> float:
 
 
 def _measure(network: Network, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> _Measured:
-    right = operations = 0
-    for summary, label in zip(run_frames(network, images), labels, strict=True):
-        right += int(np.argmax(summary.counts)) == label
-        operations += int(summary.operations.sum())
-    return _Measured(right / len(images), operations / len(images), network)
+    found = run_frames(network, images)
+    return _Measured(_accuracy(found.counts, labels), float(found.operations.sum(axis=1).mean()), network)
 
 
 def _choose(
@@ -280,21 +277,19 @@ def _choose(
 
 def _fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
     """Widths that hold `_HEADROOM` times the extremes of the calibration frames; mean events a layer."""
-    summaries = list(run_frames(network, images))
-    spikes = np.mean([s.spikes for s in summaries], axis=0)
-    events = {INPUT: float(np.mean([s.input_events for s in summaries]))}
-    count = np.max([s.greatest_count for s in summaries], axis=0)
-    least = np.min([s.least_residual for s in summaries], axis=0)
-    greatest = np.max([s.greatest_residual for s in summaries], axis=0)
+    found = run_frames(network, images)
+    spikes = found.spikes.mean(axis=0)
+    events = {INPUT: float(found.input_events.mean())}
     layers: list[Layer] = []
     for index, layer in enumerate(network.layers):
         events[layer.name] = float(spikes[index])
         layer = replace(layer, mean_events=round(events[layer.source], 1))
         if isinstance(layer, Neurons):
             # The residual must also hold theta on both sides, a bias, and one more weight on top of what is stored.
-            widest = max(-int(least[index]), int(greatest[index]), int(np.abs(layer.bias).max()), layer.theta)
+            stored = max(-int(found.least_residual[index]), int(found.greatest_residual[index]))
+            widest = max(stored, int(np.abs(layer.bias).max()), layer.theta)
             potential = (_HEADROOM * (widest + int(np.abs(layer.weights).max()))).bit_length() + 1
-            counted = max(1, _HEADROOM * int(count[index])).bit_length() + (0 if layer.relu else 1)
+            counted = max(1, _HEADROOM * int(found.greatest_count[index])).bit_length() + (0 if layer.relu else 1)
             layer = replace(
                 layer,
                 potential_bits=min(potential, _MOST_POTENTIAL_BITS),

@@ -1,6 +1,8 @@
 """The fast engine: the golden model's spikes in the same order, compiled.
 
-The kernels keep the residual form of the neuron and walk the fan-out by its tables. A test holds them equal to
+The kernels keep the residual form of the neuron and walk the fan-out by its tables, a batch of frames in each layer
+before the next layer. A row of an event's window is one run of consecutive neurons, and so are its weights: the run is
+added at once, and only neurons that reach the threshold are looked at one by one. A test holds the engine equal to
 `model.golden` on every layer kind; the golden model is the one that defines.
 """
 
@@ -18,39 +20,61 @@ from model.events import EVENT, Events
 from model.golden import LayerTrace, Trace
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape, taps
 
-__all__ = ["FrameSummary", "run_fast", "run_frames"]
+__all__ = ["FrameSummaries", "run_fast", "run_frames"]
+
+_BATCH = 64
+"""Frames that a core runs at once: what the memory in use grows with."""
+
+_BLOCK = 96
+"""Neurons that are added at once and looked at one by one only where one of them reaches the threshold."""
+
+Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class FrameSummary:
-    """What one frame did, without its spikes.
+@dataclass(frozen=True, kw_only=True)
+class FrameSummaries:
+    """What frames did, without their spikes.
 
     Parameters
     ----------
-    input_events : events of the input
-    counts, potentials : of each class, ``Q`` and ``V``
-    spikes, operations, saturated_events : of each layer
-    greatest_count, least_residual, greatest_residual : extremes of each layer's final state
+    input_events : of each frame, events of the input
+    counts, potentials : of each frame and class, ``Q`` and ``V``
+    spikes, operations, saturated_events : of each frame and layer
+    greatest_count : of each layer, the greatest magnitude of a count in all frames
+    least_residual, greatest_residual : of each layer, the extremes of what was stored beyond the threshold; 0 where
+        nothing was
     """
 
-    input_events: int
-    counts: npt.NDArray[np.int64]
-    potentials: npt.NDArray[np.int64]
-    spikes: npt.NDArray[np.int64]
-    operations: npt.NDArray[np.int64]
-    saturated_events: npt.NDArray[np.int64]
-    greatest_count: npt.NDArray[np.int64]
-    least_residual: npt.NDArray[np.int64]
-    greatest_residual: npt.NDArray[np.int64]
+    input_events: Ints
+    counts: Ints
+    potentials: Ints
+    spikes: Ints
+    operations: Ints
+    saturated_events: Ints
+    greatest_count: Ints
+    least_residual: Ints
+    greatest_residual: Ints
 
 
 def run_fast(network: Network, events: Events) -> Trace:
     """As `model.golden.run`, equal in every field."""
-    streams = {INPUT: events}
-    layers = {}
-    for layer, shape, _ in network.walk():
-        layers[layer.name] = _run_layer(layer, shape, streams[layer.source])[0]
-        streams[layer.name] = layers[layer.name].spikes
+    streams = {INPUT: _Stream.of([events])}
+    layers: dict[str, LayerTrace] = {}
+    for layer, shape, output in network.walk():
+        if len(streams[layer.source].address):
+            _check_addresses(layer, shape, streams[layer.source])
+        found = _run_layer(layer, shape, streams[layer.source], keep_states=True)
+        streams[layer.name] = found.spikes
+        layers[layer.name] = LayerTrace(
+            layer=layer,
+            events=events if layer.source == INPUT else layers[layer.source].spikes,
+            spikes=found.events(),
+            potential=found.potentials[0].reshape(output),
+            count=found.counts[0].reshape(output),
+            operations=int(found.operations[0]),
+            saturated_updates=int(found.saturated_updates[0]),
+            saturated_events=int(found.saturated_events[0]),
+        )
     return Trace(network=network, events=events, layers=layers)
 
 
@@ -59,8 +83,8 @@ def run_frames(
     images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8],
     *,
     done: Callable[[int], None] | None = None,
-) -> Iterator[FrameSummary]:
-    """Encode and run frames on all cores, in order.
+) -> FrameSummaries:
+    """Encode and run frames on all cores.
 
     Parameters
     ----------
@@ -68,59 +92,144 @@ def run_frames(
     images : uint8 frames, or frames of events
     done : called with the number of frames finished
     """
-    chunk = 64
-    starts = range(0, len(images), chunk)
+    return _joined(list(_batches(network, images, done)))
+
+
+def _batches(
+    network: Network,
+    images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8],
+    done: Callable[[int], None] | None,
+) -> Iterator[FrameSummaries]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for summaries in pool.map(lambda at: [_summary(network, f) for f in images[at : at + chunk]], starts):
-            yield from summaries
+        batches = (images[at : at + _BATCH] for at in range(0, len(images), _BATCH))
+        for summaries in pool.map(lambda batch: _summarize(network, batch), batches):
+            yield summaries
             if done:
-                done(len(summaries))
+                done(len(summaries.input_events))
 
 
-def _summary(network: Network, image: npt.NDArray[np.uint8] | Events) -> FrameSummary:
-    events: Events = image if image.dtype == EVENT else encode(network, image)  # type: ignore[assignment]
-    streams = {INPUT: events}
-    rows = []
+def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events]) -> FrameSummaries:
+    frames: list[Events] = [f if f.dtype == EVENT else encode(network, f) for f in images]  # type: ignore[misc]
+    streams = {INPUT: _Stream.of(frames)}
+    found = []
     for layer, shape, _ in network.walk():
-        trace, extremes = _run_layer(layer, shape, streams[layer.source])
-        streams[layer.name] = trace.spikes
-        rows.append((len(trace.spikes), trace.operations, trace.saturated_events, *extremes))
-    spikes, operations, saturated, count, least, greatest = np.array(rows, dtype=np.int64).T
-    return FrameSummary(
-        len(events),
-        trace.count.reshape(-1),
-        trace.potential.reshape(-1),
-        spikes,
-        operations,
-        saturated,
-        count,
-        least,
-        greatest,
+        if layer.source == INPUT and len(streams[INPUT].address):
+            _check_addresses(layer, shape, streams[INPUT])
+        found.append(_run_layer(layer, shape, streams[layer.source], keep_states=layer is network.output))
+        streams[layer.name] = found[-1].spikes
+    last = found[[layer.name for layer in network.layers].index(network.output.name)]
+    extremes = np.array([result.extremes for result in found], dtype=np.int64)
+    return FrameSummaries(
+        input_events=np.diff(streams[INPUT].starts),
+        counts=last.counts,
+        potentials=last.potentials,
+        spikes=np.stack([np.diff(result.spikes.starts) for result in found], axis=1),
+        operations=np.stack([result.operations for result in found], axis=1),
+        saturated_events=np.stack([result.saturated_events for result in found], axis=1),
+        greatest_count=extremes[:, 0],
+        least_residual=extremes[:, 1],
+        greatest_residual=extremes[:, 2],
     )
 
 
-def _run_layer(layer: Layer, shape: Shape, events: Events) -> tuple[LayerTrace, tuple[int, int, int]]:
-    """The layer's trace, and the extremes: greatest magnitude of a count, least and greatest residual ever stored."""
-    if len(events) and not 0 <= events["address"].min() <= events["address"].max() < shape.size:
+def _joined(parts: list[FrameSummaries]) -> FrameSummaries:
+    if not parts:
+        raise ValueError("images must be at least one frame")
+    by_frame = ("input_events", "counts", "potentials", "spikes", "operations", "saturated_events")
+    return FrameSummaries(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in by_frame},
+        greatest_count=np.max([part.greatest_count for part in parts], axis=0),
+        least_residual=np.min([part.least_residual for part in parts], axis=0),
+        greatest_residual=np.max([part.greatest_residual for part in parts], axis=0),
+    )
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Events of several frames, one after the other; frame ``n`` is ``starts[n]`` to ``starts[n + 1]``."""
+
+    address: npt.NDArray[np.int32]
+    sign: npt.NDArray[np.int32]
+    origin: npt.NDArray[np.int32]
+    starts: Ints
+
+    @classmethod
+    def of(cls, frames: Sequence[Events]) -> "_Stream":
+        starts = np.concatenate([[0], np.cumsum([len(frame) for frame in frames])]).astype(np.int64)
+
+        def joined(name: str) -> npt.NDArray[np.int32]:
+            return np.concatenate([frame[name] for frame in frames]).astype(np.int32)
+
+        return cls(joined("address"), joined("sign"), joined("origin"), starts)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What a layer did in several frames; ``counts`` and ``potentials`` have no rows where states were not kept."""
+
+    spikes: _Stream
+    cause: npt.NDArray[np.int32]
+    counts: Ints
+    potentials: Ints
+    operations: Ints
+    saturated_updates: Ints
+    saturated_events: Ints
+    extremes: tuple[int, int, int]
+
+    def events(self) -> Events:
+        """All spikes as events."""
+        spikes = np.zeros(len(self.cause), dtype=EVENT)
+        for name in ("address", "sign", "origin"):
+            spikes[name] = getattr(self.spikes, name)
+        spikes["cause"] = self.cause
+        return spikes
+
+
+def _check_addresses(layer: Layer, shape: Shape, stream: _Stream) -> None:
+    if not 0 <= stream.address.min() <= stream.address.max() < shape.size:
         raise ValueError(f"layer {layer.name!r}: event address must be within 0..{shape.size - 1}")
-    output = layer.output_shape(shape)
-    address, sign = np.ascontiguousarray(events["address"]), np.ascontiguousarray(events["sign"])
-    tables = _tables(layer, shape, output)
+
+
+def _run_layer(layer: Layer, shape: Shape, events: _Stream, *, keep_states: bool) -> _Result:
+    tables = _tables(layer, shape)
     if isinstance(layer, MaxPool):
-        found, maxima = _pool(address, sign, tuple(shape), tuple(output), *tables.axes)
-        return _trace(layer, events, found, np.zeros(output, np.int64), maxima, 0, 0, 0), (int(maxima.max()), 0, 0)
-    assert isinstance(layer, Neurons) and tables.weights is not None
-    residual = np.broadcast_to(layer.bias.astype(np.int32), output).copy()
-    count = np.zeros(output, np.int32)
-    limits = (*layer.residual_limits, *layer.count_limits)
-    found, operations, saturated_updates, saturated_events, most, least, greatest = _integrate(
-        address, sign, tables.source, residual, count, tables.weights, layer.theta, layer.relu, *limits, *tables.axes
+        found, starts, maxima, most = _pool(
+            events.address, events.sign, events.origin, events.starts, tables.source, tables.output, keep_states, *tables.axes
+        )
+        counts, potentials = maxima.astype(np.int64), np.zeros(maxima.shape, np.int64)
+        numbers, extremes = np.zeros((3, len(events.starts) - 1), np.int64), (int(most), 0, 0)
+    else:
+        assert isinstance(layer, Neurons) and tables.weights is not None and tables.bias is not None
+        found, starts, residuals, states, numbers, most, least, greatest = _integrate(
+            events.address,
+            events.sign,
+            events.origin,
+            events.starts,
+            tables.source,
+            tables.output,
+            tables.bias,
+            tables.weights,
+            layer.theta,
+            layer.relu,
+            *layer.residual_limits,
+            *layer.count_limits,
+            keep_states,
+            *tables.axes,
+        )
+        counts = states.astype(np.int64)
+        potentials = residuals.astype(np.int64) + counts * layer.theta
+        extremes = (int(most), int(least), int(greatest))
+    address, sign, cause, origin = found
+    return _Result(
+        spikes=_Stream(address, sign, origin, starts),
+        cause=cause,
+        counts=counts,
+        potentials=potentials,
+        operations=numbers[0],
+        saturated_updates=numbers[1],
+        saturated_events=numbers[2],
+        extremes=extremes,
     )
-    potential = residual.astype(np.int64) + count.astype(np.int64) * layer.theta
-    trace = _trace(
-        layer, events, found, potential, count.astype(np.int64), operations, saturated_updates, saturated_events
-    )
-    return trace, (most, least, greatest)
 
 
 @dataclass(frozen=True)
@@ -130,35 +239,54 @@ class _Tables:
     Parameters
     ----------
     shape : of the source
-    source : the source as the kernel sees it
-    axes : ranges and taps of rows and columns; of a pool the ranges of outputs and those of inputs
-    weights : contiguous, ``(tap y, tap x, input, channel)``; None of a pool
+    source, output : the shapes as the kernel sees them
+    axes : of neurons: ranges of rows, their taps, ranges of columns, which run of weights each column has; of a pool the
+        ranges of outputs and those of inputs
+    weights : ``(run, tap y, input, neuron of the run)``; None of a pool
+    bias : of each neuron
     """
 
     shape: Shape
     source: tuple[int, int, int]
+    output: tuple[int, int, int]
     axes: tuple[npt.NDArray[np.int32], ...]
-    weights: npt.NDArray[np.int32] | None
+    weights: npt.NDArray[np.int32] | None = None
+    bias: npt.NDArray[np.int32] | None = None
 
 
-def _tables(layer: Layer, shape: Shape, output: Shape) -> _Tables:
+def _tables(layer: Layer, shape: Shape) -> _Tables:
     """The layer's tables, made once and kept with it: they cost more than a frame does."""
     kept = layer.__dict__.get("_engine_tables")
     if isinstance(kept, _Tables) and kept.shape == shape:
         return kept
+    height, width, channels = layer.output_shape(shape)
+    output = (height, width, channels)
+    source = (shape.height, shape.width, shape.channels)
     if isinstance(layer, MaxPool):
-        rows, columns = (_axis_table(layer, shape, output, axis)[0] for axis in (0, 1))
-        inside = (_window_ranges(rows, output.height), _window_ranges(columns, output.width))
-        tables = _Tables(shape, (shape.height, shape.width, shape.channels), (rows, columns, *inside), None)
-    elif isinstance(layer, Linear):
-        # One position whose "channels" are the inputs: a kernel of one tap.
-        one = np.array([[0, 1]], np.int32), np.zeros((1, 1), np.int32)
-        weights = layer.weights.T.reshape(1, 1, shape.size, layer.channels)
-        tables = _Tables(shape, (1, 1, shape.size), (*one, *one), np.ascontiguousarray(weights, dtype=np.int32))
-    elif isinstance(layer, Convolution):
-        axes = (*_axis_table(layer, shape, output, 0), *_axis_table(layer, shape, output, 1))
-        weights = np.ascontiguousarray(layer.weights.transpose(2, 3, 1, 0), dtype=np.int32)
-        tables = _Tables(shape, (shape.height, shape.width, shape.channels), axes, weights)
+        rows, columns = (_axis_table(layer, shape, axis)[0] for axis in (0, 1))
+        inside = (_window_ranges(rows, output[0]), _window_ranges(columns, output[1]))
+        tables = _Tables(shape, source, output, (rows, columns, *inside))
+    elif isinstance(layer, Neurons):
+        bias = np.ascontiguousarray(np.broadcast_to(layer.bias, output).reshape(-1), dtype=np.int32)
+        if isinstance(layer, Linear):
+            # One position whose channels are the inputs: a run of all neurons, of one tap.
+            one, none = np.array([[0, 1]], np.int32), np.zeros((1, 1), np.int32)
+            weights = layer.weights.T.reshape(1, 1, shape.size, layer.channels)
+            axes, source = (one, none, one, none[0]), (1, 1, shape.size)
+        elif isinstance(layer, Convolution):
+            rows, row_taps = _axis_table(layer, shape, 0)
+            columns, column_taps = _axis_table(layer, shape, 1)
+            lengths = columns[:, 1] - columns[:, 0]
+            distinct = sorted({tuple(taps[:n]) for taps, n in zip(column_taps.tolist(), lengths, strict=True)})
+            runs = np.array([distinct.index(tuple(t[:n])) for t, n in zip(column_taps.tolist(), lengths, strict=True)], np.int32)
+            by_tap = layer.weights.transpose(2, 1, 3, 0)
+            weights = np.zeros((len(distinct), *by_tap.shape[:2], max(map(len, distinct)) * layer.channels), np.int32)
+            for run, found in enumerate(distinct):
+                weights[run, :, :, : len(found) * layer.channels] = by_tap[:, :, list(found)].reshape(*by_tap.shape[:2], -1)
+            axes = (rows, row_taps, columns, runs)
+        else:
+            raise TypeError(f"layer must be a Convolution or Linear, not {type(layer).__name__}")
+        tables = _Tables(shape, source, output, axes, np.ascontiguousarray(weights, dtype=np.int32), bias)
     else:
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
     layer.__dict__["_engine_tables"] = tables
@@ -166,13 +294,13 @@ def _tables(layer: Layer, shape: Shape, output: Shape) -> _Tables:
 
 
 def _axis_table(
-    layer: Convolution | MaxPool, shape: Shape, output: Shape, axis: int
+    layer: Convolution | MaxPool, shape: Shape, axis: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Of each input coordinate the range of outputs, and the tap of each output of that range."""
     kernel = layer.kernel if isinstance(layer, Convolution) else layer.window
     reached = taps(
         size=shape[axis],
-        outputs=output[axis],
+        outputs=layer.output_shape(shape)[axis],
         kernel=kernel[axis],
         stride=layer.stride[axis],
         padding=layer.padding[axis],
@@ -190,134 +318,164 @@ def _window_ranges(reached: npt.NDArray[np.int32], outputs: int) -> npt.NDArray[
     return np.array([(found[0], found[-1] + 1) for found in inside], dtype=np.int32)
 
 
-def _trace(
-    layer: Layer,
-    events: Events,
-    found: npt.NDArray[np.int32],
-    potential: npt.NDArray[np.int64],
-    count: npt.NDArray[np.int64],
-    operations: int,
-    saturated_updates: int,
-    saturated_events: int,
-) -> LayerTrace:
-    spikes = np.zeros(len(found), dtype=EVENT)
-    spikes["address"], spikes["sign"], spikes["cause"] = found.T
-    spikes["origin"] = events["origin"][spikes["cause"]]
-    return LayerTrace(
-        layer=layer,
-        events=events,
-        spikes=spikes,
-        potential=potential,
-        count=count,
-        operations=operations,
-        saturated_updates=saturated_updates,
-        saturated_events=saturated_events,
-    )
+@njit(cache=True, nogil=True)
+def _room(spikes, found, more):  # type: ignore[no-untyped-def]
+    """``spikes`` with room for ``more`` behind the ``found`` first ones."""
+    if found + more <= spikes.shape[1]:
+        return spikes
+    grown = np.empty((4, 2 * spikes.shape[1] + more), np.int32)
+    grown[:, :found] = spikes[:, :found]
+    return grown
+
+
+@njit(cache=True, nogil=True)
+def _add(residual, count, weights, sign, theta, silent, lowest):  # type: ignore[no-untyped-def]
+    """Add weights to as many residuals. A loop that compilers make vectors of.
+
+    Returns whether a neuron may fire or saturate, and the least residual of those that cannot fire -1.
+    """
+    greatest = least_able = least_silent = np.int32(0)
+    for n in range(len(residual)):
+        total = np.int32(residual[n] + np.int32(sign * weights[n]))
+        residual[n] = total
+        able = count[n] > silent
+        greatest = max(greatest, total)
+        least_able = min(least_able, total if able else np.int32(0))
+        least_silent = min(least_silent, np.int32(0) if able else total)
+    return greatest >= theta or least_able <= -theta or least_silent < lowest, least_silent
 
 
 @njit(cache=True, nogil=True)
 def _integrate(
     address,
     sign,
+    origin,
+    starts,
     source,
-    residual,
-    count,
+    output,
+    bias,
     weights,
     theta,
     relu,
     lowest,
     highest,
-    least,
+    fewest,
     most,
+    keep_states,
     row_ranges,
     row_taps,
     column_ranges,
-    column_taps,
+    column_runs,
 ):  # type: ignore[no-untyped-def]
-    channels = residual.shape[2]
-    spikes = np.empty((1024, 3), np.int32)
-    found = 0
-    operations = saturated_updates = saturated_events = 0
-    most_seen = 0
-    least_seen, greatest_seen = np.int64(residual.min()), np.int64(residual.max())
-    for index in range(len(address)):
-        position = address[index] // source[2]
-        c = address[index] % source[2]
-        y, x = position // source[1], position % source[1]
-        s = np.int32(sign[index])
-        saturated_before = saturated_updates
-        for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-            ky = row_taps[y, oy - row_ranges[y, 0]]
-            for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
-                kx = column_taps[x, ox - column_ranges[x, 0]]
-                if found + channels > len(spikes):
-                    grown = np.empty((2 * len(spikes) + channels, 3), np.int32)
-                    grown[:found] = spikes[:found]
-                    spikes = grown
-                operations += channels
-                for oc in range(channels):
-                    total = residual[oy, ox, oc] + s * weights[ky, kx, c, oc]
-                    held = False
-                    if total > highest:
-                        total, held = highest, True
-                    elif total < lowest:
-                        total, held = lowest, True
-                    if total >= theta:
-                        if count[oy, ox, oc] < most:
-                            total -= theta
-                            count[oy, ox, oc] += 1
-                            most_seen = max(most_seen, abs(count[oy, ox, oc]))
-                            spikes[found, 0] = (oy * residual.shape[1] + ox) * channels + oc
-                            spikes[found, 1] = 1
-                            spikes[found, 2] = index
+    frames, channels = len(starts) - 1, output[2]
+    theta, lowest = np.int32(theta), np.int32(lowest)
+    # A neuron whose count is not above this never fires -1, nor is it held from doing so.
+    silent = np.int32(0 if relu else fewest - 1)
+    residual, count = np.empty(len(bias), np.int32), np.empty(len(bias), np.int32)
+    residuals = np.empty((frames if keep_states else 0, len(bias)), np.int32)
+    counts = np.empty((frames if keep_states else 0, len(bias)), np.int32)
+    spikes, found = np.empty((4, 1024), np.int32), 0
+    ends = np.zeros(frames + 1, np.int64)
+    # Of each frame: operations, saturated updates, saturated events.
+    numbers = np.zeros((3, frames), np.int64)
+    most_seen = least_seen = greatest_seen = np.int64(0)
+    for frame in range(frames):
+        residual[:] = bias
+        count[:] = 0
+        for index in range(starts[frame], starts[frame + 1]):
+            position, c = address[index] // source[2], address[index] % source[2]
+            y, x = position // source[1], position % source[1]
+            first, end = column_ranges[x, 0], column_ranges[x, 1]
+            size = (end - first) * channels
+            saturated_before = numbers[1, frame]
+            for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
+                start = (oy * output[1] + first) * channels
+                added = weights[column_runs[x], row_taps[y, oy - row_ranges[y, 0]], c]
+                numbers[0, frame] += size
+                for at in range(0, size, _BLOCK):
+                    end_of_block = min(at + _BLOCK, size)
+                    run = slice(start + at, start + end_of_block)
+                    may_fire, least = _add(
+                        residual[run], count[run], added[at:end_of_block], sign[index], theta, silent, lowest
+                    )
+                    least_seen = min(least_seen, np.int64(max(least, lowest)))
+                    if not may_fire:
+                        continue
+                    spikes = _room(spikes, found, _BLOCK)
+                    for n in range(start + at, start + end_of_block):
+                        total = np.int64(residual[n])
+                        if total < theta and (total > -theta or count[n] <= silent) and total >= lowest:
+                            continue
+                        held = False
+                        if total > highest:
+                            total, held = highest, True
+                        elif total < lowest:
+                            total, held = lowest, True
+                        fired = 0
+                        if total >= theta:
+                            if count[n] < most:
+                                fired = 1
+                            else:
+                                held = True
+                        elif total <= -theta and count[n] > silent:
+                            if count[n] > fewest:
+                                fired = -1
+                            else:
+                                held = True
+                        if fired != 0:
+                            total -= fired * theta
+                            count[n] += fired
+                            most_seen = max(most_seen, abs(count[n]))
+                            spikes[0, found], spikes[1, found] = n, fired
+                            spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
                             found += 1
-                        else:
-                            held = True
-                    elif total <= -theta and not (relu and count[oy, ox, oc] < 1):
-                        if count[oy, ox, oc] > least:
-                            total += theta
-                            count[oy, ox, oc] -= 1
-                            most_seen = max(most_seen, abs(count[oy, ox, oc]))
-                            spikes[found, 0] = (oy * residual.shape[1] + ox) * channels + oc
-                            spikes[found, 1] = -1
-                            spikes[found, 2] = index
-                            found += 1
-                        else:
-                            held = True
-                    residual[oy, ox, oc] = total
-                    least_seen = min(least_seen, total)
-                    greatest_seen = max(greatest_seen, total)
-                    saturated_updates += held
-        saturated_events += saturated_updates > saturated_before
-    return spikes[:found], operations, saturated_updates, saturated_events, most_seen, least_seen, greatest_seen
+                        residual[n] = total
+                        least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
+                        numbers[1, frame] += held
+            numbers[2, frame] += numbers[1, frame] > saturated_before
+        ends[frame + 1] = found
+        if keep_states:
+            residuals[frame], counts[frame] = residual, count
+    return spikes[:, :found], ends, residuals, counts, numbers, most_seen, least_seen, greatest_seen
 
 
 @njit(cache=True, nogil=True)
-def _pool(address, sign, source, output, row_ranges, column_ranges, row_inputs, column_inputs):  # type: ignore[no-untyped-def]
-    counts = np.zeros(source, np.int64)
-    maxima = np.zeros(output, np.int64)
-    spikes = np.empty((1024, 3), np.int32)
-    found = 0
-    for index in range(len(address)):
-        position = address[index] // source[2]
-        c = address[index] % source[2]
-        y, x = position // source[1], position % source[1]
-        counts[y, x, c] += sign[index]
-        for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-            for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
-                greatest = counts[y, x, c]
-                for iy in range(row_inputs[oy, 0], row_inputs[oy, 1]):
-                    for ix in range(column_inputs[ox, 0], column_inputs[ox, 1]):
-                        greatest = max(greatest, counts[iy, ix, c])
-                change = greatest - maxima[oy, ox, c]
-                if change != 0:
-                    maxima[oy, ox, c] = greatest
-                    if found == len(spikes):
-                        grown = np.empty((2 * len(spikes), 3), np.int32)
-                        grown[:found] = spikes
-                        spikes = grown
-                    spikes[found, 0] = (oy * output[1] + ox) * output[2] + c
-                    spikes[found, 1] = change
-                    spikes[found, 2] = index
-                    found += 1
-    return spikes[:found], maxima
+def _pool(
+    address, sign, origin, starts, source, output, keep_states, row_ranges, column_ranges, row_inputs, column_inputs
+):  # type: ignore[no-untyped-def]
+    frames = len(starts) - 1
+    counts, maxima = np.empty(source, np.int32), np.empty(output, np.int32)
+    kept = np.empty((frames if keep_states else 0, maxima.size), np.int32)
+    spikes, found = np.empty((4, 1024), np.int32), 0
+    ends = np.zeros(frames + 1, np.int64)
+    most_seen = np.int64(0)
+    for frame in range(frames):
+        counts[:] = 0
+        maxima[:] = 0
+        for index in range(starts[frame], starts[frame + 1]):
+            position, c = address[index] // source[2], address[index] % source[2]
+            y, x = position // source[1], position % source[1]
+            counts[y, x, c] += sign[index]
+            for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
+                for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
+                    # Only a count above the maximum raises it, and only one that was the maximum can lower it.
+                    greatest = maxima[oy, ox, c]
+                    if counts[y, x, c] > greatest:
+                        greatest = counts[y, x, c]
+                    elif sign[index] < 0 and counts[y, x, c] + 1 == greatest:
+                        greatest = counts[y, x, c]
+                        for iy in range(row_inputs[oy, 0], row_inputs[oy, 1]):
+                            for ix in range(column_inputs[ox, 0], column_inputs[ox, 1]):
+                                greatest = max(greatest, counts[iy, ix, c])
+                    change = greatest - maxima[oy, ox, c]
+                    if change != 0:
+                        maxima[oy, ox, c] = greatest
+                        most_seen = max(most_seen, abs(greatest))
+                        spikes = _room(spikes, found, 1)
+                        spikes[0, found], spikes[1, found] = (oy * output[1] + ox) * output[2] + c, change
+                        spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
+                        found += 1
+        ends[frame + 1] = found
+        if keep_states:
+            kept[frame] = maxima.reshape(-1)
+    return spikes[:, :found], ends, kept, most_seen

@@ -69,14 +69,11 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
         if bar and task is not None:
             bar.advance(task, frames)
 
-    summaries = list(run_frames(network, data.images, done=advance))
+    summaries = run_frames(network, data.images, done=advance)
     seconds = time.monotonic() - started
-    counts = np.array([summary.counts for summary in summaries])
-    potentials = np.array([summary.potentials for summary in summaries])
-    spikes = np.mean([summary.spikes for summary in summaries], axis=0)
-    operations = np.mean([summary.operations for summary in summaries], axis=0)
-    saturated = np.sum([summary.saturated_events for summary in summaries], axis=0)
-    arriving = {INPUT: float(np.mean([summary.input_events for summary in summaries]))}
+    spikes, operations = summaries.spikes.mean(axis=0), summaries.operations.mean(axis=0)
+    saturated = summaries.saturated_events.sum(axis=0)
+    arriving = {INPUT: float(summaries.input_events.mean())}
     arriving |= {layer.name: float(fired) for layer, fired in zip(network.layers, spikes, strict=True)}
     work = [macs(*item) for item in network.walk()]
     layers = [
@@ -99,8 +96,8 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
     return {
         **found,
         "frames": len(data.images),
-        "accuracy_snn": float((counts.argmax(axis=1) == data.labels).mean()),
-        "accuracy_snn_potential": float((potentials.argmax(axis=1) == data.labels).mean()),
+        "accuracy_snn": float((summaries.counts.argmax(axis=1) == data.labels).mean()),
+        "accuracy_snn_potential": float((summaries.potentials.argmax(axis=1) == data.labels).mean()),
         "input_events_per_frame": round(arriving[INPUT], 2),
         "spikes_per_neuron": round(float(fired / network.neurons), 4),
         "accumulations_per_frame": round(float(operations.sum())),

@@ -8,7 +8,7 @@ import pytest
 from model.encode import encode
 from model.engine import run_fast, run_frames
 from model.golden import run
-from model.network import Network, Shape
+from model.network import Network, Neurons, Shape
 from tests.hardware import random_convolution, random_frames, random_network
 
 
@@ -51,11 +51,33 @@ def test_random_convolutions(seed):
 def test_frames_in_order_on_all_cores():
     network = random_network(3)
     images = np.random.default_rng(0).integers(0, 256, (150, *network.input_shape), dtype=np.uint8)
-    summaries = list(run_frames(network, images))
-    assert len(summaries) == 150
-    for image, summary in zip(images[::25], summaries[::25], strict=True):
-        trace = run(network, encode(network, image))
-        assert summary.counts.tolist() == trace.counts.tolist()
-        assert summary.potentials.tolist() == trace.potentials.tolist()
-        assert summary.spikes.tolist() == [len(t.spikes) for t in trace.layers.values()]
-        assert summary.operations.tolist() == [t.operations for t in trace.layers.values()]
+    done = []
+    found = run_frames(network, images, done=done.append)
+    assert sum(done) == 150
+    assert len(done) > 1
+    traces = [run(network, encode(network, image)) for image in images[::25]]
+    assert found.counts[::25].tolist() == [trace.counts.tolist() for trace in traces]
+    assert found.potentials[::25].tolist() == [trace.potentials.tolist() for trace in traces]
+    assert found.input_events[::25].tolist() == [len(trace.events) for trace in traces]
+    for name in ("operations", "saturated_events"):
+        expected = [[getattr(layer, name) for layer in trace.layers.values()] for trace in traces]
+        assert getattr(found, name)[::25].tolist() == expected, name
+    assert found.spikes[::25].tolist() == [[len(layer.spikes) for layer in trace.layers.values()] for trace in traces]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_extremes_hold_every_final_state(seed):
+    network = random_network(seed)
+    images = np.random.default_rng(seed).integers(0, 256, (40, *network.input_shape), dtype=np.uint8)
+    found = run_frames(network, images)
+    traces = [run_fast(network, encode(network, image)) for image in images]
+    for index, layer in enumerate(network.layers):
+        counts = np.array([trace.layers[layer.name].count for trace in traces])
+        assert found.greatest_count[index] >= np.abs(counts).max()
+        if isinstance(layer, Neurons):
+            residuals = np.array([trace.layers[layer.name].potential for trace in traces]) - counts * layer.theta
+            assert min(found.least_residual[index], -layer.theta) <= residuals.min()
+            assert residuals.max() <= max(found.greatest_residual[index], layer.theta)
+    # Silent neurons far below their threshold are what would be missed.
+    thetas = [layer.theta if isinstance(layer, Neurons) else 0 for layer in network.layers]
+    assert any(found.least_residual < -np.array(thetas))
