@@ -34,6 +34,7 @@ from hw.synthesis import (
 from hw.system import System
 from hw.tools import ToolError, find_tool, run_tool, tool_version
 from hw.verilog import machine_verilog, source_hash, to_verilog
+from model.cache import kept
 from model.convert import convert_file
 from model.datasets import DataError
 from model.encode import encode
@@ -109,12 +110,7 @@ class _Steps:
 
     def kept(self, folder: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What ``make`` found for this ``key``, as its file has it, which is made where it is not there."""
-        path = folder / f"{key}.json"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(make()))
-            part.replace(path)
+        path = kept(folder / f"{key}.json", lambda part: part.write_text(json.dumps(make())))
         return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
@@ -191,10 +187,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         )
         kept_verilog = CACHE / f"{key}.v"
         top = BoardTop(board=board, network=network, plan=plan, frequency_hz=options.frequency_mhz * 1e6)
-        if not kept_verilog.exists():
-            text = to_verilog(top, "top")
-            kept_verilog.with_suffix(".part").write_text(text)
-            kept_verilog.with_suffix(".part").replace(kept_verilog)
+        kept(kept_verilog, lambda part: part.write_text(to_verilog(top, "top")))
         verilog_hash = hashlib.sha256(kept_verilog.read_bytes()).hexdigest()
 
     netlist = CACHE / f"{_key('netlist', verilog_hash, tools['yosys'], _source_of('synthesis.py', 'outreg.py'))}.json"
@@ -239,15 +232,15 @@ def build(options: Options, console: Console) -> dict[str, Any]:
 
     bitstream = out / f"{name}.bit"
     with steps.step("bitstream"):
-        part = config.with_suffix(".bit")
-        run_tool(
-            "ecppack",
-            ["--compress", "--input", str(config), "--bit", str(part)],
-            log=out / "bitstream.log",
+        packed = kept(
+            config.with_suffix(".bit"),
+            lambda part: run_tool(
+                "ecppack", ["--compress", "--input", str(config), "--bit", str(part)], log=out / "bitstream.log"
+            ),
         )
         shutil.copyfile(kept_verilog, out / f"{name}.v")
         (out / "machine.v").write_text(machine_text)
-        shutil.copyfile(part, bitstream)
+        shutil.copyfile(packed, bitstream)
 
     frequency_hz = top.pll.output_hz
     report = {

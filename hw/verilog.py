@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 
 import model.network
 from hw.machine import Machine
+from model.cache import kept
 from model.network import Network
 from model.plan import Plan
 
@@ -77,10 +78,4 @@ def machine_verilog(network: Network, plan: Plan, cache: Path) -> str:
     """Verilog of the `Machine`, top module ``machine``, kept in the folder ``cache`` by content."""
     key = hashlib.sha256(f"{network.content_hash} {plan!r} {source_hash()}".encode()).hexdigest()[:16]
     path = cache / f"machine-{key}.v"
-    if not path.exists():
-        text = to_verilog(Machine(network=network, plan=plan), "machine")
-        cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(text)
-        part.replace(path)
-    return path.read_text()
+    return kept(path, lambda part: part.write_text(to_verilog(Machine(network=network, plan=plan), "machine"))).read_text()

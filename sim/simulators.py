@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import Runner, Verilator, get_runner
 
+from model.cache import alone
 from model.errors import ToolMissingError
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "check_simulator"]
@@ -161,30 +162,31 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
     digest = hashlib.sha256(repr((name, top, sorted(sources.items()), args, waves)).encode()).hexdigest()[:16]
     folder = (cache / f"{name}-{digest}").resolve()
     done = folder / ".done"
-    if not done.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        paths = []
-        for file_name, text in sources.items():
-            path = folder / file_name
-            path.write_text(text)
-            paths.append(path)
-        log = folder / "build.log"
-        with _environment(name):
-            try:
-                _runner(name).build(
-                    sources=paths,
-                    hdl_toplevel=top,
-                    build_dir=folder,
-                    build_args=args,
-                    always=True,
-                    timescale=("1ns", "1ps"),
-                    waves=waves and name == "verilator",
-                    log_file=log,
-                )
-            except (SystemExit, RuntimeError) as error:
-                raise SimulationError(f"{name}: the build failed ({error}); see {log}{_last_error(log)}") from None
-        done.touch()
+    with alone(folder):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            paths = []
+            for file_name, text in sources.items():
+                path = folder / file_name
+                path.write_text(text)
+                paths.append(path)
+            log = folder / "build.log"
+            with _environment(name):
+                try:
+                    _runner(name).build(
+                        sources=paths,
+                        hdl_toplevel=top,
+                        build_dir=folder,
+                        build_args=args,
+                        always=True,
+                        timescale=("1ns", "1ps"),
+                        waves=waves and name == "verilator",
+                        log_file=log,
+                    )
+                except (SystemExit, RuntimeError) as error:
+                    raise SimulationError(f"{name}: the build failed ({error}); see {log}{_last_error(log)}") from None
+            done.touch()
     return Simulation(name, top, folder, waves)
 
 
