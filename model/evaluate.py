@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from model.analysis import confusion, instruments
 from model.datasets import DataError, Dataset, Split, load
 from model.engine import run_frames
 from model.errors import Exit, fail, one_line_errors
 from model.network import INPUT, Convolution, Layer, Network, NetworkError, Neurons, Shape
 from model.onnx_import import ConversionError, import_onnx
+from model.page import evaluation_page
+from model.quantized import quantized_counts
 
 __all__ = ["evaluate", "macs"]
 
@@ -35,8 +38,17 @@ def macs(layer: Layer, source: Shape, output: Shape) -> tuple[int, int]:
     return 0, 0
 
 
-def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: Progress | None = None) -> dict[str, Any]:
+def evaluate(
+    network: Network, data: Dataset, *, onnx: Path | None = None, detail: int = 1000, bar: Progress | None = None
+) -> dict[str, Any]:
     """Run ``network`` on all frames of ``data``; the float network too where ``onnx`` names it.
+
+    Parameters
+    ----------
+    network, data : what to evaluate, and on what
+    onnx : the float network's file
+    detail : frames, the first ones, of which every spike is looked at: agreement of counts, course of the answer
+    bar : shows progress
 
     Returns
     -------
@@ -52,8 +64,8 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
             f"not {tuple(data.images.shape[1:])}"
         )
     found: dict[str, Any] = {"network": network.name, "network_hash": network.content_hash, "dataset": data.name}
-    if onnx is not None:
-        floats = import_onnx(onnx)
+    floats = import_onnx(onnx) if onnx is not None else None
+    if floats is not None:
         inputs = {"accuracy_ann": data.images / 255, "accuracy_ann_1bit": data.images > network.input_threshold}
         if floats.input_shape != network.input_shape:
             raise ConversionError(
@@ -71,6 +83,11 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
 
     summaries = run_frames(network, data.images, done=advance)
     seconds = time.monotonic() - started
+    answers = summaries.counts.argmax(axis=1)
+    quantized = quantized_counts(network, data.images).argmax(axis=1)
+    detail = min(detail, len(data.images))
+    task = bar.add_task(f"every spike of {detail:,} frames", total=detail) if bar else None
+    agreement, course = instruments(network, data.images[:detail], data.labels[:detail], floats=floats, done=advance)
     spikes, operations = summaries.spikes.mean(axis=0), summaries.operations.mean(axis=0)
     saturated = summaries.saturated_events.sum(axis=0)
     arriving = {INPUT: float(summaries.input_events.mean())}
@@ -96,7 +113,8 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
     return {
         **found,
         "frames": len(data.images),
-        "accuracy_snn": float((summaries.counts.argmax(axis=1) == data.labels).mean()),
+        "accuracy_qann": float((quantized == data.labels).mean()),
+        "accuracy_snn": float((answers == data.labels).mean()),
         "accuracy_snn_potential": float((summaries.potentials.argmax(axis=1) == data.labels).mean()),
         "input_events_per_frame": round(arriving[INPUT], 2),
         "spikes_per_neuron": round(float(fired / network.neurons), 4),
@@ -107,6 +125,9 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
         "frames_per_second": round(len(data.images) / seconds, 1),
         "cores": os.cpu_count(),
         "layers": layers,
+        "agreement": agreement,
+        "course": course,
+        "confusion": confusion(answers, data.labels, max(network.classes, int(data.labels.max()) + 1)),
     }
 
 
@@ -117,7 +138,10 @@ def evaluate(network: Network, data: Dataset, *, onnx: Path | None = None, bar: 
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
 @click.option("--limit", type=click.IntRange(1), help="Only this many frames, the first ones; all by default.")
 @click.option("--onnx", type=click.Path(path_type=Path), help="The float network; the .onnx beside NET where there is one.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluate.json; build/NAME by default.")
+@click.option(
+    "--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames of which every spike is looked at."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluate.json and evaluate.html; build/NAME by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     net: Path,
@@ -126,6 +150,7 @@ def main(
     split: Split,
     limit: int | None,
     onnx: Path | None,
+    detail: int,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -139,15 +164,17 @@ def main(
             data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])
         beside = net.with_suffix(".onnx")
         with Progress(console=console, disable=not console.is_terminal) as bar:
-            found = evaluate(network, data, onnx=onnx or (beside if beside.exists() else None), bar=bar)
-    target = (out or Path("build") / network.name) / "evaluate.json"
-    part = target.with_name(target.name + ".part")
+            floats = onnx or (beside if beside.exists() else None)
+            found = evaluate(network, data, onnx=floats, detail=detail, bar=bar)
+    folder = out or Path("build") / network.name
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(found, indent=2) + "\n")
-        part.replace(target)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (("evaluate.json", json.dumps(found, indent=2) + "\n"), ("evaluate.html", evaluation_page(found))):
+            part = folder / f"{name}.part"
+            part.write_text(text)
+            part.replace(folder / name)
     except OSError as error:
-        fail(Exit.BAD_INPUT, f"{target}: cannot be written: {error.strerror}")
+        fail(Exit.BAD_INPUT, f"{folder}: cannot be written: {error.strerror}")
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -155,22 +182,22 @@ def main(
     table.add_column("layer")
     table.add_column("shape")
     columns = {
-        "events_per_frame": "events in",
-        "spikes_per_frame": "spikes",
-        "spikes_per_neuron": "spikes a neuron",
-        "accumulations_per_frame": "accumulations",
-        "macs_true": "MACs",
-        "saturated_events": "saturated events, all frames",
+        "events_per_frame": ("events in", ",.0f"),
+        "spikes_per_frame": ("spikes", ",.0f"),
+        "spikes_per_neuron": ("a neuron", ".3f"),
+        "accumulations_per_frame": ("adds", ",.0f"),
+        "saturated_events": ("saturated", ",d"),
     }
-    for title in columns.values():
+    for title, _ in columns.values():
         table.add_column(title, justify="right")
     for layer in found["layers"]:
         shape = "x".join(map(str, layer["shape"]))
-        table.add_row(layer["layer"], shape, *(f"{layer[key]:,}" for key in columns))
+        table.add_row(layer["layer"], shape, *(format(layer[key], style) for key, (_, style) in columns.items()))
     Console().print(table)
     for key, value in found.items():
         if isinstance(value, (int, float)) or key == "network_hash":
             print(f"{key}: {value}")
+    print(f"plots: {folder / 'evaluate.html'}")
 
 
 if __name__ == "__main__":
