@@ -97,14 +97,14 @@ def _integrate(layer: Neurons, shape: Shape, events: Events) -> LayerTrace:
     spikes, operations, saturated_updates, saturated_events = [], 0, 0, 0
     for index, event in enumerate(events):
         y, x, c = shape.coordinates(event["address"])
-        for rows, columns, W in _fan_out(layer, weights, shape, output, y, x, c):
-            window = np.s_[rows, columns]
+        for rows, columns, channels, W in _fan_out(layer, weights, shape, output, y, x, c):
+            window = np.s_[rows, columns, channels]
             V[window], Q[window], fired, saturated = update(layer, V[window], Q[window], event["sign"] * W)
             operations += fired.size
             saturated_updates += int(saturated.sum())
             saturated_events += bool(saturated.any())
             for dy, dx, oc in np.argwhere(fired):
-                address = output.address(rows.start + dy, columns.start + dx, oc)
+                address = output.address(rows.start + dy, columns.start + dx, channels.start + oc)
                 spikes.append((address, fired[dy, dx, oc], index, event["origin"]))
     return LayerTrace(
         layer=layer,
@@ -120,19 +120,23 @@ def _integrate(layer: Neurons, shape: Shape, events: Events) -> LayerTrace:
 
 def _fan_out(
     layer: Neurons, weights: npt.NDArray[np.int64], shape: Shape, output: Shape, y: int, x: int, c: int
-) -> Iterator[tuple[slice, slice, npt.NDArray[np.int64]]]:
+) -> Iterator[tuple[slice, slice, slice, npt.NDArray[np.int64]]]:
     """The window of neurons that an event at ``(y, x, c)`` reaches, with their weights ``(y, x, c)``; at most one.
 
-    The positions of a window are consecutive, so that it is a pair of slices.
+    The positions of a window are consecutive, and so are the channels of a group: three slices.
     """
     if isinstance(layer, Linear):
-        yield slice(0, 1), slice(0, 1), weights[:, shape.address(y, x, c)].reshape(1, 1, -1)
+        yield slice(0, 1), slice(0, 1), slice(0, output.channels), weights[:, shape.address(y, x, c)].reshape(1, 1, -1)
     elif isinstance(layer, Convolution):
         rows = _axis(layer, shape, output, axis=0)[y]
         columns = _axis(layer, shape, output, axis=1)[x]
         if rows and columns:
-            W = weights[:, c][:, [k for _, k in rows]][:, :, [k for _, k in columns]]
-            yield slice(rows[0][0], rows[-1][0] + 1), slice(columns[0][0], columns[-1][0] + 1), W.transpose(1, 2, 0)
+            group, c_of_group = divmod(c, weights.shape[1])
+            each = output.channels // layer.groups
+            channels = slice(group * each, (group + 1) * each)
+            W = weights[channels, c_of_group][:, [k for _, k in rows]][:, :, [k for _, k in columns]]
+            window = slice(rows[0][0], rows[-1][0] + 1), slice(columns[0][0], columns[-1][0] + 1)
+            yield *window, channels, W.transpose(1, 2, 0)
 
 
 def _axis(layer: Convolution | MaxPool, shape: Shape, output: Shape, *, axis: int) -> list[list[tuple[int, int]]]:

@@ -225,12 +225,20 @@ class Neurons(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution(Neurons):
-    """Convolution; ``weights`` has shape ``(channels, input channels, kernel height, kernel width)``."""
+    """Convolution; ``weights`` has shape ``(channels, input channels of a group, kernel height, kernel width)``.
+
+    Parameters
+    ----------
+    stride, padding : of the window
+    groups : output channels ``n * channels / groups`` and up take the ``n``-th part of the input channels, and no event of
+        the others reaches them; as many as input channels is depthwise
+    """
 
     KIND: ClassVar[str] = "convolution"
 
     stride: tuple[int, int] = (1, 1)
     padding: Padding = Padding()
+    groups: int = 1
 
     def __post_init__(self) -> None:
         _check(
@@ -244,6 +252,11 @@ class Convolution(Neurons):
             _check_int(self.name, "stride", value, 1, 255)
         for value, limit in zip(self.padding, (*self.kernel, *self.kernel), strict=True):
             _check_int(self.name, "padding", value, 0, limit - 1)
+        _check_int(self.name, "groups", self.groups, 1, self.channels)
+        _check(
+            self.channels % self.groups == 0,
+            f"layer {self.name!r}: groups must divide the {self.channels} channels, not {self.groups}",
+        )
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -251,9 +264,10 @@ class Convolution(Neurons):
         return int(self.weights.shape[2]), int(self.weights.shape[3])
 
     def output_shape(self, shape: Shape) -> Shape:
+        taken = self.weights.shape[1] * self.groups
         _check(
-            shape.channels == self.weights.shape[1],
-            f"layer {self.name!r}: weights take {self.weights.shape[1]} input channels, "
+            shape.channels == taken,
+            f"layer {self.name!r}: weights take {taken} input channels, "
             f"but its source {self.source!r} has shape {shape}",
         )
         return Shape(*_window_outputs(self.name, shape, self.kernel, self.stride, self.padding), self.channels)
@@ -321,6 +335,9 @@ def _window_outputs(
     )
     return height, width
 
+
+_WRITTEN_UNLESS = {"groups": 1}
+"""Fields that the file form leaves out at this value, so that networks without them keep their bytes."""
 
 _KINDS: dict[str, type[Layer]] = {kind.KIND: kind for kind in (Convolution, Linear, MaxPool)}
 
@@ -420,7 +437,7 @@ class Network:
                 value = getattr(layer, item.name)
                 if isinstance(value, np.ndarray):
                     arrays[f"{layer.name}.{item.name}"] = value.astype(np.int16 if item.name == "weights" else np.int32)
-                else:
+                elif item.name not in _WRITTEN_UNLESS or value != _WRITTEN_UNLESS[item.name]:
                     entry[item.name] = list(value) if isinstance(value, tuple) else value
             layers.append(entry)
         header = {
@@ -487,7 +504,8 @@ class Network:
                     _check(f"{name}.{array}" in arrays, f"layer {name!r}: array {array!r} is missing")
                     entry[array] = arrays.pop(f"{name}.{array}")
             known = {item.name for item in fields(layer_class)}
-            _check(set(entry) == known, f"layer {name!r}: fields must be {sorted(known)}, not {sorted(entry)}")
+            missing = known - set(entry) - set(_WRITTEN_UNLESS)
+            _check(set(entry) <= known and not missing, f"layer {name!r}: fields must be {sorted(known)}, not {sorted(entry)}")
             layers.append(layer_class(**entry))
         _check(not arrays, f"arrays must belong to a layer, not {sorted(arrays)}")
         return cls(

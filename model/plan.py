@@ -21,6 +21,7 @@ __all__ = [
     "Stage",
     "load_plan",
     "named_plan",
+    "refused_by_hardware",
     "stages",
     "steps_per_event",
 ]
@@ -129,11 +130,8 @@ class Plan:
             if core.rows > 1 and core.columns != columns:
                 raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
         for layer in network.layers:
-            if isinstance(layer, MaxPool) and layer.overlapping:
-                raise PlanError(
-                    f"layer {layer.name!r}: max-pooling with window {layer.window} and stride {layer.stride} "
-                    f"overlaps; hardware needs a stride of at least the window"
-                )
+            if refusal := refused_by_hardware(layer):
+                raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
 
     def save(self, path: Path | str) -> None:
         """Write the file form: JSON."""
@@ -164,6 +162,21 @@ class Plan:
             return cls(**{**data, "cores": tuple(CorePlan(**core) for core in data["cores"])})
         except (PlanError, TypeError) as error:
             raise PlanError(f"{path}: {error}") from None
+
+
+def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
+    """Why there is no hardware for ``layer``, and what could be done; None where there is."""
+    if isinstance(layer, MaxPool) and layer.overlapping:
+        return (
+            f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",
+            "hardware needs a stride of at least the window",
+        )
+    if isinstance(layer, Convolution) and layer.groups > 1:
+        return (
+            f"a convolution of {layer.groups} groups is not built as such",
+            "convert with --for-hardware, which writes grouped convolutions as ordinary ones",
+        )
+    return None
 
 
 @dataclass(frozen=True)
