@@ -143,7 +143,7 @@ def _fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
         ]
         for axis in (0, 1)
     )
-    return np.repeat(np.outer(rows, columns).reshape(-1) * layer.channels, shape.channels)
+    return np.repeat(np.outer(rows, columns).reshape(-1) * (layer.channels // layer.groups), shape.channels)
 
 
 def _activation(floats: FloatNetwork, name: str, images: npt.NDArray[np.uint8], network: Network) -> npt.NDArray[np.float64]:

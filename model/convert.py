@@ -9,7 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -21,6 +21,8 @@ from rich.table import Table
 from model.datasets import DataError, Dataset, load
 from model.engine import run_frames
 from model.errors import Exit, fail, one_line_errors
+from model.explain import Step, explain, verdict
+from model.float_network import hardware_form
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, NetworkError, Neurons
 from model.onnx_import import ConversionError, FloatLayer, FloatNetwork, import_onnx
 
@@ -40,6 +42,9 @@ _LEVEL_STEP = 0.75
 _OUTPUT_LEVELS = 100
 """The same for the output layer, whose spikes reach no neuron, so that many of them are cheap."""
 
+_EXPLAINED = 500
+"""Calibration frames on which it is found where the accuracy went."""
+
 _LARGE = 99.0
 """Percentile of the positive activations that counts as a large one."""
 
@@ -55,12 +60,14 @@ class Settings:
         input, for fewer operations
     threshold : the paper's mode: this one threshold for all layers, weights as they are; None chooses thresholds
     input_threshold : pixels fire when greater than this
+    for_hardware : refuse what hardware does not build, and write grouped convolutions as ordinary ones
     """
 
     weight_bits: int = 8
     accuracy_budget: float = 0.001
     threshold: float | None = None
     input_threshold: int = 51
+    for_hardware: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +80,8 @@ class Conversion:
     thresholds : ``theta_l`` of each neuron layer, in the float network's units
     accuracy_float, accuracy_float_1bit, accuracy_snn : on the calibration data
     accumulations_per_frame : mean, on the calibration data
+    steps : from the float network to the spiking one, where the accuracy went, on the first `_EXPLAINED` frames
+    groups_expanded : grouped convolutions that were written as ordinary ones, for hardware
     """
 
     network: Network
@@ -82,6 +91,8 @@ class Conversion:
     accuracy_snn: float
     accumulations_per_frame: float
     frames: int
+    steps: tuple[Step, ...]
+    groups_expanded: tuple[str, ...] = ()
 
 
 def quantize(
@@ -145,7 +156,8 @@ def _neurons(
     weights = np.rint(scaled * (1 << f)).astype(np.int64)
     if layer.kind == "linear":
         return Linear(weights=weights, **common)  # type: ignore[arg-type]
-    return Convolution(weights=weights, stride=layer.stride, padding=layer.padding, **common)  # type: ignore[arg-type]
+    window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
+    return Convolution(weights=weights, **window, **common)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -170,6 +182,9 @@ def convert(
     ------
     ConversionError : the network or the data does not suit
     """
+    grouped = tuple(layer.name for layer in float_network.layers if layer.groups > 1)
+    if settings.for_hardware:
+        float_network = hardware_form(float_network)
     if calibration.images.shape[1:] != tuple(float_network.input_shape):
         raise ConversionError(
             f"{float_network.path}: input must have the shape of the calibration frames "
@@ -196,19 +211,25 @@ def convert(
         thresholds = [settings.threshold] * len(large)
         best = measure(thresholds)
     else:
-        thresholds, best = _choose(large, one_bit - settings.accuracy_budget, measure, progress)
+        weights = [float(np.abs(layer.weights).max()) for layer in neuron_layers if layer.weights is not None]
+        steepest = [weight / ((1 << settings.weight_bits - 1) - 1) for weight in weights]
+        thresholds, best = _choose(large, steepest, one_bit - settings.accuracy_budget, measure, progress)
     network = _fit_widths(best.network, images)
     final = _measure(network, images, labels)
     if final.accuracy != best.accuracy:
         raise ConversionError(f"{float_network.path}: widths must not change the answers; report this network")
+    progress("where the accuracy went")
+    theta_of = {layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)}
     return Conversion(
         network=network,
-        thresholds={layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)},
+        thresholds=theta_of,
         accuracy_float=grey,
         accuracy_float_1bit=one_bit,
         accuracy_snn=final.accuracy,
         accumulations_per_frame=final.accumulations,
         frames=len(images),
+        steps=explain(float_network, network, theta_of, images[:_EXPLAINED], labels[:_EXPLAINED]),
+        groups_expanded=grouped if settings.for_hardware else (),
     )
 
 
@@ -232,6 +253,7 @@ def _measure(network: Network, images: npt.NDArray[np.uint8], labels: npt.NDArra
 
 def _choose(
     large: Sequence[float],
+    steepest: Sequence[float],
     wanted: float,
     measure: Callable[[Sequence[float]], _Measured],
     progress: Callable[[str], None],
@@ -241,10 +263,17 @@ def _choose(
     From many thresholds to a large activation in every layer, again and again the step to fewer that saves the most
     operations for the accuracy it costs, while that stays high enough. (Still more thresholds do not help: a neuron fires
     once an update at most, and lags behind an activation that is worth many.)
+
+    ``large`` is a large activation of each layer, ``steepest`` the least a threshold can be for each unit of the one
+    before: the largest weight has to fit into its bits.
     """
 
     def thresholds(levels: Sequence[float]) -> list[float]:
-        return [a / n for a, n in zip(large, [*levels, _OUTPUT_LEVELS], strict=True)]
+        found, before = [], 1.0
+        for activation, slope, wanted_levels in zip(large, steepest, [*levels, _OUTPUT_LEVELS], strict=True):
+            before = max(activation / wanted_levels, slope * before * (1 + 1e-12))
+            found.append(before)
+        return found
 
     def measured(levels: Sequence[float]) -> _Measured:
         found = measure(thresholds(levels))
@@ -351,6 +380,11 @@ def convert_file(
     type=click.FloatRange(0, min_open=True),
     help="With --paper: the threshold.",
 )
+@click.option(
+    "--for-hardware",
+    is_flag=True,
+    help="Refuse by name what hardware does not build; write grouped convolutions as ordinary ones.",
+)
 @click.option("--name", help="Name of the network; the file's name without its ending by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
 def main(
@@ -363,13 +397,17 @@ def main(
     accuracy_budget: float,
     paper: bool,
     threshold: float,
+    for_hardware: bool,
     name: str | None,
     as_json: bool,
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
     settings = Settings(
-        weight_bits=weight_bits, accuracy_budget=accuracy_budget, threshold=threshold if paper else None
+        weight_bits=weight_bits,
+        accuracy_budget=accuracy_budget,
+        threshold=threshold if paper else None,
+        for_hardware=for_hardware,
     )
     with (
         one_line_errors({ConversionError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT, NetworkError: Exit.BAD_INPUT}),
@@ -409,6 +447,9 @@ def main(
                     "accuracy_snn": found.accuracy_snn,
                     "accumulations_per_frame": found.accumulations_per_frame,
                     "thresholds": found.thresholds,
+                    "groups_expanded": list(found.groups_expanded),
+                    "steps": [asdict(step) for step in found.steps],
+                    "verdict": verdict(found.steps),
                 },
                 indent=2,
             )
@@ -427,6 +468,15 @@ def main(
             )
         table.add_row(layer.name, layer.KIND, str(shape), *widths, f"{layer.mean_events:.0f}")
     console.print(table)
+    ladder = Table(title=f"where the accuracy went, on {min(found.frames, _EXPLAINED)} of these frames")
+    for column in ("step", "layer", "accuracy", "lost"):
+        ladder.add_column(column)
+    for step in found.steps:
+        ladder.add_row(step.cause, step.layer, f"{step.accuracy:.2%}", f"{step.lost:+.2%}" if step.lost else "")
+    console.print(ladder)
+    console.print(verdict(found.steps))
+    if found.groups_expanded:
+        console.print(f"groups written as ordinary convolutions, for hardware: {', '.join(found.groups_expanded)}")
     console.print(
         f"accuracy on {found.frames} calibration frames: float {found.accuracy_float:.4f}, float on 1-bit input "
         f"{found.accuracy_float_1bit:.4f}, spiking {found.accuracy_snn:.4f}; "

@@ -25,8 +25,8 @@ __all__ = ["FrameSummaries", "run_fast", "run_frames"]
 _BATCH = 64
 """Frames that a core runs at once: what the memory in use grows with."""
 
-_BLOCK = 96
-"""Neurons that are added at once and looked at one by one only where one of them reaches the threshold."""
+_LANES = 16
+"""Neurons are added in whole blocks of this many, those behind a run's end with weights of 0."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -109,8 +109,13 @@ def _batches(
 
 
 def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events]) -> FrameSummaries:
-    frames: list[Events] = [f if f.dtype == EVENT else encode(network, f) for f in images]  # type: ignore[misc]
-    streams = {INPUT: _Stream.of(frames)}
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == tuple(network.input_shape):
+        addresses, starts = _encode(np.ascontiguousarray(images).reshape(len(images), -1), network.input_threshold)
+        origins = np.arange(len(addresses), dtype=np.int32) - np.repeat(starts[:-1], np.diff(starts)).astype(np.int32)
+        streams = {INPUT: _Stream(addresses, np.ones_like(addresses), origins, starts)}
+    else:
+        frames: list[Events] = [f if f.dtype == EVENT else encode(network, f) for f in images]  # type: ignore[misc]
+        streams = {INPUT: _Stream.of(frames)}
     found = []
     for layer, shape, _ in network.walk():
         if layer.source == INPUT and len(streams[INPUT].address):
@@ -205,8 +210,7 @@ def _run_layer(layer: Layer, shape: Shape, events: _Stream, *, keep_states: bool
             events.sign,
             events.origin,
             events.starts,
-            tables.source,
-            tables.output,
+            tables.output[1] * tables.output[2],
             tables.bias,
             tables.weights,
             layer.theta,
@@ -240,18 +244,19 @@ class _Tables:
     ----------
     shape : of the source
     source, output : the shapes as the kernel sees them
-    axes : of neurons: ranges of rows, their taps, ranges of columns, which run of weights each column has; of a pool the
-        ranges of outputs and those of inputs
-    weights : ``(run, tap y, input, neuron of the run)``; None of a pool
-    bias : of each neuron
+    axes : of neurons: of each address row, column and first channel reached; of each row the outputs, and their taps; of
+        each column its runs, as first neuron, neurons and where in ``weights``; of a pool the ranges of outputs and those
+        of inputs, and the coordinates of each address
+    weights : ``(run, tap y, input, neuron of the run)``, filled with zeros to whole blocks of `_LANES`
+    bias : of each neuron, and a block of zeros
     """
 
     shape: Shape
     source: tuple[int, int, int]
     output: tuple[int, int, int]
     axes: tuple[npt.NDArray[np.int32], ...]
-    weights: npt.NDArray[np.int32] | None = None
-    bias: npt.NDArray[np.int32] | None = None
+    weights: npt.NDArray[np.signedinteger] | None = None
+    bias: npt.NDArray[np.signedinteger] | None = None
 
 
 def _tables(layer: Layer, shape: Shape) -> _Tables:
@@ -262,35 +267,72 @@ def _tables(layer: Layer, shape: Shape) -> _Tables:
     height, width, channels = layer.output_shape(shape)
     output = (height, width, channels)
     source = (shape.height, shape.width, shape.channels)
+    y, x, c = np.unravel_index(np.arange(shape.size), source)
     if isinstance(layer, MaxPool):
         rows, columns = (_axis_table(layer, shape, axis)[0] for axis in (0, 1))
         inside = (_window_ranges(rows, output[0]), _window_ranges(columns, output[1]))
-        tables = _Tables(shape, source, output, (rows, columns, *inside))
+        tables = _Tables(shape, source, output, (rows, columns, *inside, np.stack([y, x, c], axis=1).astype(np.int32)))
     elif isinstance(layer, Neurons):
-        bias = np.ascontiguousarray(np.broadcast_to(layer.bias, output).reshape(-1), dtype=np.int32)
+        bits = max(layer.potential_bits, layer.weight_bits)
+        # Sums of three such numbers have to fit.
+        dtype: type[np.signedinteger] = np.int16 if bits <= 14 else np.int32
+        bias = np.zeros(height * width * channels + _LANES, dtype)
+        bias[:-_LANES] = np.broadcast_to(layer.bias, output).reshape(-1)
         if isinstance(layer, Linear):
             # One position whose channels are the inputs: a run of all neurons, of one tap.
-            one, none = np.array([[0, 1]], np.int32), np.zeros((1, 1), np.int32)
-            weights = layer.weights.T.reshape(1, 1, shape.size, layer.channels)
-            axes, source = (one, none, one, none[0]), (1, 1, shape.size)
+            y, x, c = np.zeros_like(c), np.zeros_like(c), np.arange(shape.size)
+            rows, row_taps = np.array([[0, 1]], np.int32), np.zeros((1, 1), np.int32)
+            by_run: npt.NDArray[np.signedinteger] = layer.weights.T.reshape(1, 1, shape.size, channels)
+            runs, reached = np.array([[[0, channels, 0]]]), np.zeros_like(c)
         elif isinstance(layer, Convolution):
             rows, row_taps = _axis_table(layer, shape, 0)
-            columns, column_taps = _axis_table(layer, shape, 1)
-            lengths = columns[:, 1] - columns[:, 0]
-            distinct = sorted({tuple(taps[:n]) for taps, n in zip(column_taps.tolist(), lengths, strict=True)})
-            runs = np.array([distinct.index(tuple(t[:n])) for t, n in zip(column_taps.tolist(), lengths, strict=True)], np.int32)
-            by_tap = layer.weights.transpose(2, 1, 3, 0)
-            weights = np.zeros((len(distinct), *by_tap.shape[:2], max(map(len, distinct)) * layer.channels), np.int32)
-            for run, found in enumerate(distinct):
-                weights[run, :, :, : len(found) * layer.channels] = by_tap[:, :, list(found)].reshape(*by_tap.shape[:2], -1)
-            axes = (rows, row_taps, columns, runs)
+            by_run, runs = _runs(layer, *_axis_table(layer, shape, 1))
+            reached = c // (shape.channels // layer.groups) * (channels // layer.groups)
         else:
             raise TypeError(f"layer must be a Convolution or Linear, not {type(layer).__name__}")
-        tables = _Tables(shape, source, output, axes, np.ascontiguousarray(weights, dtype=np.int32), bias)
+        weights = np.zeros((*by_run.shape[:3], -(-by_run.shape[3] // _LANES) * _LANES), dtype)
+        weights[..., : by_run.shape[3]] = by_run
+        axes = (np.stack([y, x, c, reached], axis=1).astype(np.int32), rows, row_taps, runs.astype(np.int32))
+        tables = _Tables(shape, source, output, axes, weights, bias)
     else:
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
     layer.__dict__["_engine_tables"] = tables
     return tables
+
+
+def _runs(
+    layer: Convolution, columns: npt.NDArray[np.int32], column_taps: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.signedinteger], Ints]:
+    """Runs of consecutive neurons that an event in each column reaches in a row.
+
+    Returns
+    -------
+    Weights ``(run, tap y, input channel, neuron of the run)``; of each column its runs, ``(column, runs, 3)``: first neuron
+    within the row, neurons (0 behind the last), which run of weights.
+    """
+    channels, groups = layer.channels, layer.groups
+    inputs = layer.weights.shape[1] * groups
+    # Of each input channel the weights (tap y, tap x, channel of its group).
+    by_input = layer.weights.reshape(groups, channels // groups, inputs // groups, *layer.kernel)
+    by_tap = by_input.transpose(3, 4, 0, 2, 1).reshape(*layer.kernel, inputs, channels // groups)
+    taps_of = [tuple(found[: end - first]) for found, (first, end) in zip(column_taps.tolist(), columns.tolist(), strict=True)]
+    if groups > 1:
+        # Neighbours in a group are apart in the next position: a run is one position.
+        runs = np.zeros((len(columns), max(1, *map(len, taps_of)), 3), np.int64)
+        for column, (found, (first, _)) in enumerate(zip(taps_of, columns.tolist(), strict=True)):
+            for n, tap in enumerate(found):
+                runs[column, n] = (first + n) * channels, channels // groups, tap
+        return by_tap.transpose(1, 0, 2, 3), runs
+    distinct = sorted({found for found in taps_of if found}) or [(0,)]
+    weights = np.zeros((len(distinct), layer.kernel[0], inputs, max(map(len, distinct)) * channels), np.int64)
+    for run, found in enumerate(distinct):
+        weights[run, :, :, : len(found) * channels] = by_tap[:, list(found)].transpose(0, 2, 1, 3).reshape(
+            layer.kernel[0], inputs, -1
+        )
+    runs = np.zeros((len(columns), 1, 3), np.int64)
+    for column, (found, (first, _)) in enumerate(zip(taps_of, columns.tolist(), strict=True)):
+        runs[column, 0] = first * channels, len(found) * channels, distinct.index(found) if found else 0
+    return weights, runs
 
 
 def _axis_table(
@@ -319,30 +361,71 @@ def _window_ranges(reached: npt.NDArray[np.int32], outputs: int) -> npt.NDArray[
 
 
 @njit(cache=True, nogil=True)
-def _room(spikes, found, more):  # type: ignore[no-untyped-def]
-    """``spikes`` with room for ``more`` behind the ``found`` first ones."""
-    if found + more <= spikes.shape[1]:
-        return spikes
+def _encode(frames, threshold):  # type: ignore[no-untyped-def]
+    """As `model.encode.encode`, of frames ``(frames, pixels)``: addresses, and where each frame starts."""
+    addresses, starts = np.empty(frames.size, np.int32), np.zeros(len(frames) + 1, np.int64)
+    ends, found = np.empty(256, np.int64), 0
+    for frame in range(len(frames)):
+        # Counting sort: of each brightness, where its pixels go.
+        ends[:] = 0
+        for pixel in frames[frame]:
+            ends[pixel] += 1
+        total = 0
+        for value in range(255, threshold, -1):
+            total, ends[value] = total + ends[value], total
+        for address in range(frames.shape[1]):
+            value = frames[frame, address]
+            if value > threshold:
+                addresses[found + ends[value]] = address
+                ends[value] += 1
+        found += total
+        starts[frame + 1] = found
+    return addresses[:found].copy(), starts
+
+
+@njit(cache=True, nogil=True)
+def _grown(spikes, more):  # type: ignore[no-untyped-def]
+    """``spikes`` with room for as many again, and ``more``."""
     grown = np.empty((4, 2 * spikes.shape[1] + more), np.int32)
-    grown[:, :found] = spikes[:, :found]
+    grown[:, : spikes.shape[1]] = spikes
     return grown
 
 
 @njit(cache=True, nogil=True)
-def _add(residual, count, weights, sign, theta, silent, lowest):  # type: ignore[no-untyped-def]
-    """Add weights to as many residuals. A loop that compilers make vectors of.
+def _add(residual, below, weights, flags, neuron, weight, blocks, flip, above):  # type: ignore[no-untyped-def]
+    """Add ``blocks`` of weights to as many residuals, in the arrays' own type. A loop that compilers make vectors of.
 
-    Returns whether a neuron may fire or saturate, and the least residual of those that cannot fire -1.
+    Makes ``flags`` negative where a neuron may fire or saturate. Returns a negative number where one may, and the least
+    residual of the others, 0 at most.
     """
-    greatest = least_able = least_silent = np.int32(0)
-    for n in range(len(residual)):
-        total = np.int32(residual[n] + np.int32(sign * weights[n]))
-        residual[n] = total
-        able = count[n] > silent
-        greatest = max(greatest, total)
-        least_able = min(least_able, total if able else np.int32(0))
-        least_silent = min(least_silent, np.int32(0) if able else total)
-    return greatest >= theta or least_able <= -theta or least_silent < lowest, least_silent
+    kind = residual.dtype.type
+    # Unsigned, or the compiler allows for indices from the end.
+    neuron, weight = np.uint64(neuron), np.uint64(weight)
+    outside, least = kind(0), kind(0)
+    for n in range(np.uint64(blocks * _LANES)):
+        # x ^ flip - flip is the negative of x where flip is -1.
+        total = kind(residual[neuron + n] + kind(kind(weights[weight + n] ^ flip) - flip))
+        residual[neuron + n] = total
+        flag = kind(kind(total - below[neuron + n]) | kind(above - total))
+        flags[n] = flag
+        outside = kind(outside | flag)
+        least = min(least, total if flag >= 0 else kind(0))
+    return outside, least
+
+
+@njit(cache=True, nogil=True)
+def _settle(total, count, theta, silent, lowest, highest, fewest, most):  # type: ignore[no-untyped-def]
+    """Saturate, compare and fire: the residual to store, the spike, and whether something was held back."""
+    held = total > highest or total < lowest
+    total = min(max(total, lowest), highest)
+    fired = 0
+    if total >= theta:
+        fired = 1 if count < most else 0
+        held |= fired == 0
+    elif total <= -theta and count > silent:
+        fired = -1 if count > fewest else 0
+        held |= fired == 0
+    return total - fired * theta, fired, held
 
 
 @njit(cache=True, nogil=True)
@@ -351,8 +434,7 @@ def _integrate(
     sign,
     origin,
     starts,
-    source,
-    output,
+    row_size,
     bias,
     weights,
     theta,
@@ -362,86 +444,85 @@ def _integrate(
     fewest,
     most,
     keep_states,
+    places,
     row_ranges,
     row_taps,
-    column_ranges,
-    column_runs,
+    runs,
 ):  # type: ignore[no-untyped-def]
-    frames, channels = len(starts) - 1, output[2]
-    theta, lowest = np.int32(theta), np.int32(lowest)
+    frames, neurons = len(starts) - 1, len(bias) - _LANES
     # A neuron whose count is not above this never fires -1, nor is it held from doing so.
-    silent = np.int32(0 if relu else fewest - 1)
-    residual, count = np.empty(len(bias), np.int32), np.empty(len(bias), np.int32)
-    residuals = np.empty((frames if keep_states else 0, len(bias)), np.int32)
-    counts = np.empty((frames if keep_states else 0, len(bias)), np.int32)
+    silent = 0 if relu else fewest - 1
+    residual, count = np.empty_like(bias), np.empty(neurons, np.int32)
+    # A neuron below its own limit fires -1 or saturates; one above the common limit fires +1 or is held from it.
+    kind = residual.dtype.type
+    below, above = np.empty_like(bias), kind(theta - 1)
+    residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
+    counts = np.empty((frames if keep_states else 0, neurons), np.int32)
     spikes, found = np.empty((4, 1024), np.int32), 0
     ends = np.zeros(frames + 1, np.int64)
     # Of each frame: operations, saturated updates, saturated events.
     numbers = np.zeros((3, frames), np.int64)
     most_seen = least_seen = greatest_seen = np.int64(0)
+    taps, inputs, longest = weights.shape[1:]
+    # Of a run, who may fire or saturate: a sign bit a neuron, several in a word.
+    per_word = 8 // residual.itemsize
+    flags = np.zeros(longest, residual.dtype)
+    words = flags.view(np.uint64)
+    signs = np.uint64(0x8000800080008000 if per_word == 4 else 0x8000000080000000)
+    flat = weights.reshape(-1)
     for frame in range(frames):
         residual[:] = bias
         count[:] = 0
+        below[:] = lowest if silent >= 0 else 1 - theta
         for index in range(starts[frame], starts[frame + 1]):
-            position, c = address[index] // source[2], address[index] % source[2]
-            y, x = position // source[1], position % source[1]
-            first, end = column_ranges[x, 0], column_ranges[x, 1]
-            size = (end - first) * channels
+            y, x = places[address[index], 0], places[address[index], 1]
+            c, reached = places[address[index], 2], places[address[index], 3]
+            flip = kind(0 if sign[index] > 0 else -1)
             saturated_before = numbers[1, frame]
             for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-                start = (oy * output[1] + first) * channels
-                added = weights[column_runs[x], row_taps[y, oy - row_ranges[y, 0]], c]
-                numbers[0, frame] += size
-                for at in range(0, size, _BLOCK):
-                    end_of_block = min(at + _BLOCK, size)
-                    run = slice(start + at, start + end_of_block)
-                    may_fire, least = _add(
-                        residual[run], count[run], added[at:end_of_block], sign[index], theta, silent, lowest
-                    )
-                    least_seen = min(least_seen, np.int64(max(least, lowest)))
-                    if not may_fire:
+                tap = row_taps[y, oy - row_ranges[y, 0]]
+                for run in range(runs.shape[1]):
+                    start = oy * row_size + runs[x, run, 0] + reached
+                    size = runs[x, run, 1]
+                    numbers[0, frame] += size
+                    first = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
+                    blocks = (size + _LANES - 1) // _LANES
+                    outside, least = _add(residual, below, flat, flags, start, first, blocks, flip, above)
+                    least_seen = min(least_seen, np.int64(least))
+                    if outside >= 0:
                         continue
-                    spikes = _room(spikes, found, _BLOCK)
-                    for n in range(start + at, start + end_of_block):
-                        total = np.int64(residual[n])
-                        if total < theta and (total > -theta or count[n] <= silent) and total >= lowest:
+                    if found + size > spikes.shape[1]:
+                        spikes = _grown(spikes, size)
+                    # Several flags at a time: a word of them without a sign bit set is of no interest.
+                    for word in range((size + per_word - 1) // per_word):
+                        if not words[word] & signs:
                             continue
-                        held = False
-                        if total > highest:
-                            total, held = highest, True
-                        elif total < lowest:
-                            total, held = lowest, True
-                        fired = 0
-                        if total >= theta:
-                            if count[n] < most:
-                                fired = 1
-                            else:
-                                held = True
-                        elif total <= -theta and count[n] > silent:
-                            if count[n] > fewest:
-                                fired = -1
-                            else:
-                                held = True
-                        if fired != 0:
-                            total -= fired * theta
-                            count[n] += fired
-                            most_seen = max(most_seen, abs(count[n]))
-                            spikes[0, found], spikes[1, found] = n, fired
-                            spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
-                            found += 1
-                        residual[n] = total
-                        least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
-                        numbers[1, frame] += held
+                        for at in range(word * per_word, min((word + 1) * per_word, size)):
+                            if flags[at] >= 0:
+                                continue
+                            n = start + at
+                            total = np.int64(residual[n])
+                            total, fired, held = _settle(total, count[n], theta, silent, lowest, highest, fewest, most)
+                            if fired != 0:
+                                count[n] += fired
+                                below[n] = 1 - theta if count[n] > silent else lowest
+                                most_seen = max(most_seen, abs(count[n]))
+                                spikes[0, found], spikes[1, found] = n, fired
+                                spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
+                                found += 1
+                            residual[n] = total
+                            least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
+                            numbers[1, frame] += held
             numbers[2, frame] += numbers[1, frame] > saturated_before
         ends[frame + 1] = found
         if keep_states:
-            residuals[frame], counts[frame] = residual, count
+            residuals[frame], counts[frame] = residual[:neurons], count
     return spikes[:, :found], ends, residuals, counts, numbers, most_seen, least_seen, greatest_seen
 
 
 @njit(cache=True, nogil=True)
 def _pool(
-    address, sign, origin, starts, source, output, keep_states, row_ranges, column_ranges, row_inputs, column_inputs
+    address, sign, origin, starts, source, output, keep_states, row_ranges, column_ranges, row_inputs, column_inputs, places
 ):  # type: ignore[no-untyped-def]
     frames = len(starts) - 1
     counts, maxima = np.empty(source, np.int32), np.empty(output, np.int32)
@@ -453,8 +534,7 @@ def _pool(
         counts[:] = 0
         maxima[:] = 0
         for index in range(starts[frame], starts[frame + 1]):
-            position, c = address[index] // source[2], address[index] % source[2]
-            y, x = position // source[1], position % source[1]
+            y, x, c = places[address[index], 0], places[address[index], 1], places[address[index], 2]
             counts[y, x, c] += sign[index]
             for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
                 for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
@@ -471,7 +551,8 @@ def _pool(
                     if change != 0:
                         maxima[oy, ox, c] = greatest
                         most_seen = max(most_seen, abs(greatest))
-                        spikes = _room(spikes, found, 1)
+                        if found == spikes.shape[1]:
+                            spikes = _grown(spikes, 1)
                         spikes[0, found], spikes[1, found] = (oy * output[1] + ox) * output[2] + c, change
                         spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
                         found += 1

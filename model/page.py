@@ -10,9 +10,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["evaluation_page"]
+__all__ = ["PLOTS", "STYLE", "document", "evaluation_page", "image", "table"]
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1c2733; background: #fff; }
 body { max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
@@ -25,9 +25,11 @@ th:first-child, td:first-child { text-align: left; white-space: normal; }
 th { font-weight: 600; color: #55616d; }
 img { max-width: 100%; height: auto; }
 """
+"""Of every page."""
 
 _BLUE, _ORANGE, _GREEN = "#2463a8", "#c8641b", "#2a8550"
-_PLOTS: Any = {
+
+PLOTS: Any = {
     "font.family": "sans-serif",
     "font.size": 11,
     "axes.spines.top": False,
@@ -37,6 +39,7 @@ _PLOTS: Any = {
     "axes.axisbelow": True,
     "svg.hashsalt": "tally",
 }
+"""Of every plot, for `matplotlib.rc_context`."""
 
 
 def evaluation_page(found: dict[str, Any]) -> str:
@@ -88,7 +91,7 @@ def evaluation_page(found: dict[str, Any]) -> str:
         if "float_correlation" in row
     ]
     course = found["course"]
-    with mpl.rc_context(_PLOTS):
+    with mpl.rc_context(PLOTS):
         plots = [_layers_plot(found), _course_plot(course), _confusion_plot(found["confusion"])]
     float_part = []
     if float_agreement:
@@ -96,28 +99,35 @@ def evaluation_page(found: dict[str, Any]) -> str:
             "<h2>Where spikes and the float network part</h2><p>Spike counts against float activations on the same 1-bit "
             "input, in thresholds, the threshold being what fits the layer best: this includes the rounding to whole "
             "thresholds, the weight bits and all of the above.</p>",
-            _table(("layer", "correlation", "mean difference", "mean magnitude", "worst neurons (y, x, c)"), float_agreement),
+            table(("layer", "correlation", "mean difference", "mean magnitude", "worst neurons (y, x, c)"), float_agreement),
         ]
     parts = [
         f"<h1>{html.escape(found['network'])}</h1><p class=about>{html.escape(about)}</p>",
         "<h2>Accuracy, from stage to stage</h2>",
-        _table(("network", "accuracy"), [(name, f"{value:.2%}") for name, value in accuracies if value is not None]),
+        table(("network", "accuracy"), [(name, f"{value:.2%}") for name, value in accuracies if value is not None]),
         "<h2>Work</h2>",
-        _table(("", ""), totals),
-        _table(("layer", "shape", "events in", "spikes", "spikes a neuron", "accumulations", "MACs", "saturated"), layers),
+        table(("", ""), totals),
+        table(("layer", "shape", "events in", "spikes", "spikes a neuron", "accumulations", "MACs", "saturated"), layers),
         plots[0],
         f"<h2>The answer as it grows</h2><p>From {course['frames']:,} frames. Pixels fire brightest first; each spike counts at "
         "the time of the pixel that caused it. Where the curve is flat, the rest of the frame changes nothing: stop there.</p>",
         plots[1],
         f"<h2>Where spikes and quantization part</h2><p>Spike counts against the quantized network's, from {course['frames']:,} "
         "frames: what differs is lost to the order of events, as a neuron fires once an update at most.</p>",
-        _table(("layer", "correlation", "equal", "mean difference", "mean magnitude", "worst neurons (y, x, c)"), agreement),
+        table(("layer", "correlation", "equal", "mean difference", "mean magnitude", "worst neurons (y, x, c)"), agreement),
         *float_part,
         "<h2>Confusion</h2><p>Frames by class and answer; the diagonal is left white.</p>",
         plots[2],
     ]
-    title = html.escape(found["network"])
-    head = f'<meta charset=utf-8><meta name=viewport content="width=device-width"><title>{title}</title><style>{_STYLE}</style>'
+    return document(found["network"], parts)
+
+
+def document(title: str, parts: Sequence[str]) -> str:
+    """A page of HTML ``parts`` that loads nothing."""
+    head = (
+        "<meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+    )
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
 
@@ -129,13 +139,15 @@ def _neurons(worst: Sequence[dict[str, Any]]) -> str:
     return ", ".join("({}, {}, {})".format(*found["neuron"]) for found in worst[:3])
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table, as HTML; ``titles`` that are all empty make no head."""
     head = "".join(f"<th>{html.escape(title)}</th>" for title in titles) if any(titles) else ""
     body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class=scroll><table>{f'<tr>{head}</tr>' if head else ''}{body}</table></div>"
 
 
-def _image(figure: Figure, text: str) -> str:
+def image(figure: Figure, text: str) -> str:
+    """A figure as HTML: an SVG inside the page, with ``text`` for those who cannot see it."""
     file = io.BytesIO()
     figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
     data = base64.b64encode(file.getvalue()).decode()
@@ -161,7 +173,7 @@ def _layers_plot(found: dict[str, Any]) -> str:
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
         axes.xaxis.set_major_formatter("{x:,.0f}")
     figure.tight_layout()
-    return _image(figure, "spikes and accumulations of each layer")
+    return image(figure, "spikes and accumulations of each layer")
 
 
 def _course_plot(course: dict[str, Any]) -> str:
@@ -179,7 +191,7 @@ def _course_plot(course: dict[str, Any]) -> str:
         _mark(axes, values, accuracy)
     by_time.set_ylabel("accuracy, %")
     figure.tight_layout()
-    return _image(figure, "accuracy of the answer so far against time, spikes and accumulations")
+    return image(figure, "accuracy of the answer so far against time, spikes and accumulations")
 
 
 def _mark(axes: Axes, values: Sequence[float], accuracy: Sequence[float]) -> None:
@@ -212,4 +224,4 @@ def _confusion_plot(confusion: Sequence[Sequence[int]]) -> str:
     axes.set_xlabel("answer")
     axes.set_ylabel("class")
     axes.grid(visible=False)
-    return _image(figure, "frames by class and answer")
+    return image(figure, "frames by class and answer")

@@ -1,6 +1,6 @@
 """Conversion from ONNX: equal to the float network where nothing is lost, and errors in one line."""
 
-import json
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +15,7 @@ from model.datasets import Dataset
 from model.engine import run_frames
 from model.network import Convolution, MaxPool, Network, Neurons
 from model.onnx_import import ConversionError, import_onnx, report_nodes
+from model.plan import PlanError, named_plan
 
 RNG = np.random.default_rng(0)
 
@@ -139,23 +140,13 @@ W = np.ones((4, 2, 3, 3))
     ("operator", "weights", "attributes", "message"),
     [
         ("Sigmoid", {}, {}, "node 'odd' (Sigmoid): operator Sigmoid is not supported; train with ReLU"),
-        (
-            "GlobalAveragePool",
-            {},
-            {},
-            "node 'odd' (GlobalAveragePool): operator GlobalAveragePool is not supported; flatten and use a linear layer",
-        ),
-        (
-            "Conv",
-            {"w": W},
-            {"dilations": [2, 2]},
-            "node 'odd' (Conv): dilations must be 1, not [2, 2]; use a larger kernel with zeros in between",
-        ),
+        ("GlobalAveragePool", {}, {}, None),
+        ("Conv", {"w": W}, {"dilations": [0, 1]}, "node 'odd' (Conv): dilations must be two numbers of at least 1, not [0, 1]"),
         (
             "Conv",
             {"w": np.ones((4, 1, 3, 3))},
-            {"group": 2},
-            "node 'odd' (Conv): group must be 1, not 2; use an ordinary convolution",
+            {"group": 3},
+            "node 'odd' (Conv): weights must take 2 channels, not 1 in 3 groups",
         ),
         ("Conv", {"w": np.ones((4, 3, 3, 3))}, {}, "node 'odd' (Conv): weights must take 2 channels, not 3"),
         (
@@ -165,7 +156,7 @@ W = np.ones((4, 2, 3, 3))
             "node 'odd' (Conv): window 9x9 must not be larger than its padded input 8x8x2",
         ),
         ("Gemm", {"w": np.ones((128, 4))}, {}, "node 'odd' (Gemm): input of shape 8x8x2 must be flattened first"),
-        ("Add", {"b": np.ones(3)}, {}, "node 'odd' (Add): must stand right behind a Conv, Gemm or MatMul"),
+        ("Add", {"b": np.ones(3)}, {}, "node 'odd' (Add): constant must hold one value a channel (2), not shape (3,)"),
         ("Relu", {}, {}, None),
     ],
 )
@@ -208,27 +199,43 @@ def test_branches_and_reports(tmp_path):
     assert [report.supported for report in report_nodes(one(tmp_path, "LSTM"))] == [False]
 
 
-def test_check_tells_of_each_node(tmp_path):
-    def run(*args):
-        done = subprocess.run(
-            [sys.executable, "-m", "model.check", *map(str, args)], capture_output=True, text=True, check=False
-        )
-        return done.returncode, done.stdout, done.stderr.strip()
-
-    code, out, _ = run(small(tmp_path), "--json")
-    found = json.loads(out)
-    assert (code, found["converts"], found["error"]) == (0, True, None)
-    assert [node["operator"] for node in found["nodes"]] == [
-        *("Conv", "Relu", "MaxPool", "Dropout", "Reshape", "MatMul", "Add", "Softmax")
+def grouped(tmp_path, window=2):
+    """A depthwise separable network with a max-pool of stride 2."""
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], name="depthwise", group=2, pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], name="pointwise"),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("MaxPool", ["r2"], ["p2"], name="pool", kernel_shape=[window] * 2, strides=[2, 2]),
+        helper.make_node("GlobalAveragePool", ["p2"], ["y"], name="mean"),
     ]
-    assert all(node["supported"] for node in found["nodes"])
-    path = one(tmp_path, "Sigmoid")
-    message = f"{path}: node 'odd' (Sigmoid): operator Sigmoid is not supported; train with ReLU"
-    code, out, error = run(path)
-    assert (code, error) == (2, f"error: {message}")
-    assert "odd" in out and "NO" in out and "train with ReLU" in out
-    missing = tmp_path / "none.onnx"
-    assert run(missing) == (2, "", f"error: {missing}: cannot be read: No such file or directory")
+    rng = np.random.default_rng(5)
+    weights = {"w1": rng.uniform(-0.2, 0.5, (2, 1, 3, 3)), "w2": rng.uniform(-0.2, 0.5, (3, 2, 1, 1))}
+    return save(tmp_path / "grouped.onnx", nodes, weights)
+
+
+def test_for_hardware(tmp_path):
+    path = grouped(tmp_path)
+    images = RNG.integers(0, 256, (40, 8, 8, 2), dtype=np.uint8)
+    data = Dataset(name="own", images=images, labels=RNG.integers(0, 3, 40))
+    plain = quantize(import_onnx(path), [0.5, 0.5, 0.1], Settings(), name="net")
+    layer = plain.layer("depthwise")
+    assert isinstance(layer, Convolution) and (layer.groups, layer.weights.shape) == (2, (2, 1, 3, 3))
+    with pytest.raises(PlanError, match=r"^layer 'depthwise': a convolution of 2 groups is not built as such; convert with "):
+        named_plan(plain, "minimal")
+    found = convert(import_onnx(path), data, Settings(for_hardware=True, accuracy_budget=0.5), name="net")
+    assert found.groups_expanded == ("depthwise",)
+    layer = found.network.layer("depthwise")
+    assert isinstance(layer, Convolution) and (layer.groups, layer.weights.shape) == (1, (2, 2, 3, 3))
+    named_plan(found.network, "default")
+    overlapping = grouped(tmp_path, window=3)
+    message = (
+        f"{overlapping}: layer 'pool': max-pooling with window (3, 3) and stride (2, 2) overlaps; hardware needs a stride of at "
+        "least the window"
+    )
+    with pytest.raises(ConversionError, match=f"^{re.escape(message)}$"):
+        convert(import_onnx(overlapping), data, Settings(for_hardware=True), name="net")
+    assert isinstance(quantize(import_onnx(overlapping), [0.5, 0.5, 0.1], Settings(), name="net").layer("pool"), MaxPool)
 
 
 def test_command(tmp_path):
@@ -256,3 +263,17 @@ def test_command(tmp_path):
     code, _ = run(small(tmp_path), "-o", out, "--calibrate", tmp_path / "data.npz")
     assert code == 0
     assert any(isinstance(layer, Neurons) for layer in Network.load(out).layers)
+    out.unlink()
+    code, line = run(grouped(tmp_path, window=3), "-o", out, "--calibrate", tmp_path / "data.npz", "--for-hardware")
+    assert code == 2 and "layer 'pool': max-pooling with window (3, 3) and stride (2, 2) overlaps" in line
+    assert not out.exists()
+    more = ("--calibrate", tmp_path / "data.npz", "--accuracy-budget", "1", "--for-hardware")
+    done = subprocess.run(
+        [sys.executable, "-m", "model.convert", grouped(tmp_path), "-o", out, *more],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "groups written as ordinary convolutions, for hardware: depthwise" in done.stderr

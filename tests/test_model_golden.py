@@ -1,13 +1,14 @@
 """The golden model against loops that are written out, and what the design says of it."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from model.events import EVENT, make_events
 from model.golden import run, run_layer
-from model.network import Linear, MaxPool, Padding, Shape
+from model.network import Convolution, Linear, MaxPool, Padding, Shape
 from tests.hardware import random_convolution, random_frames, random_network
 
 
@@ -26,7 +27,10 @@ def written_out(layer, shape, events):
             if not (0 <= ky < layer.kernel[0] and 0 <= kx < layer.kernel[1]):
                 continue
             n = (oy, ox, oc)
-            V[n] += int(event["sign"]) * int(layer.weights[oc, c, ky, kx])
+            group, taken = oc // (layer.channels // layer.groups), layer.weights.shape[1]
+            if c // taken != group:
+                continue
+            V[n] += int(event["sign"]) * int(layer.weights[oc, c % taken, ky, kx])
             diff = (max(V[n], 0) if layer.relu else V[n]) - Q[n] * theta
             fired = 1 if diff >= theta else -1 if diff <= -theta else 0
             Q[n] += fired
@@ -35,11 +39,19 @@ def written_out(layer, shape, events):
     return spikes, V, Q
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_convolution_is_the_written_out_loop(seed):
+@pytest.mark.parametrize(("groups", "seed"), [(1, seed) for seed in range(8)] + [(2, 8), (2, 9), (6, 10), (6, 11)])
+def test_convolution_is_the_written_out_loop(groups, seed):
     rng = np.random.default_rng(seed)
-    shape = Shape(int(rng.integers(4, 7)), int(rng.integers(4, 7)), 2)
-    layer = random_convolution(seed, inputs=2, activation=["relu", "identity"][seed % 2], potential_bits=24, count_bits=16)
+    shape = Shape(int(rng.integers(4, 7)), int(rng.integers(4, 7)), 2 if groups == 1 else 6)
+    more = {} if groups == 1 else {"groups": groups, "channels": 6 * int(rng.integers(1, 3))}
+    layer = random_convolution(
+        seed,
+        inputs=shape.channels // groups,
+        activation=["relu", "identity"][seed % 2],
+        potential_bits=24,
+        count_bits=16,
+        **more,
+    )
     for events in random_frames(shape, seed, frames=3):
         trace = run_layer(layer, shape, events)
         spikes, V, Q = written_out(layer, shape, events)
@@ -66,6 +78,59 @@ def test_pool_is_the_maximum_of_counts_after_every_event(window, stride, padding
             y, x = oy * stride[0] - padding.top, ox * stride[1] - padding.left
             inside = counts[max(y, 0) : y + window[0], max(x, 0) : x + window[1], c]
             assert pooled[oy, ox, c] == inside.max()
+
+
+def expanded(layer):
+    """A grouped convolution as an ordinary one."""
+    taken, each = layer.weights.shape[1], layer.channels // layer.groups
+    weights = np.zeros((layer.channels, taken * layer.groups, *layer.kernel), int)
+    for channel in range(layer.channels):
+        first = channel // each * taken
+        weights[channel, first : first + taken] = layer.weights[channel]
+    return replace(layer, weights=weights, groups=1)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_groups_are_an_expansion_with_zeros_where_no_neuron_lags(groups):
+    """No weight is above the threshold, so that no neuron is left with a spike to fire at a visit of weight 0."""
+    layer = random_convolution(groups, inputs=6 // groups, channels=12, groups=groups, threshold_log2=7, kernel=(3, 2))
+    shape = Shape(5, 6, 6)
+    assert max(abs(layer.weights).max(), abs(layer.bias).max()) < layer.theta
+    negative = 0
+    for events in random_frames(shape, groups, frames=4, events=300):
+        grouped, dense = run_layer(layer, shape, events), run_layer(expanded(layer), shape, events)
+        assert grouped.spikes.tolist() == dense.spikes.tolist()
+        assert (grouped.potential == dense.potential).all() and (grouped.count == dense.count).all()
+        assert grouped.operations * groups == dense.operations
+        negative += int((grouped.spikes["sign"] < 0).sum())
+    assert negative
+
+
+def test_an_event_reaches_its_group_only_in_order():
+    """Two groups of one input and two output channels, a window of two columns; 8 is the threshold."""
+    weights = np.array([[[[8, 8]]], [[[0, 8]]], [[[8, 16]]], [[[-8, 24]]]])
+    layer = Convolution(
+        name="c", source="input", weights=weights, bias=np.zeros(4, int), threshold_log2=3, groups=2, activation="identity"
+    )
+    shape = Shape(1, 3, 2)
+    assert layer.output_shape(shape) == Shape(1, 2, 4)
+    # Column 1 is the right column of the window at 0, and the left column of the one at 1.
+    trace = run_layer(layer, shape, make_events([shape.address(0, 1, 1), shape.address(0, 1, 0), shape.address(0, 0, 0)]))
+    fired = [(*trace.layer.output_shape(shape).coordinates(s["address"]), int(s["sign"]), int(s["cause"])) for s in trace.spikes]
+    assert fired == [
+        (0, 0, 2, 1, 0),
+        (0, 0, 3, 1, 0),
+        (0, 1, 2, 1, 0),
+        (0, 1, 3, -1, 0),
+        (0, 0, 0, 1, 1),
+        (0, 0, 1, 1, 1),
+        (0, 1, 0, 1, 1),
+        (0, 0, 0, 1, 2),
+    ]
+    # Neurons 2 and 3 of the window at 0 lag by one and two spikes, and no event of the other group lets them catch up.
+    assert trace.potential[0, 0].tolist() == [16, 8, 16, 24] and trace.count[0, 0].tolist() == [2, 1, 1, 1]
+    assert trace.operations == 4 + 4 + 2
+    assert len(run_layer(expanded(layer), shape, trace.events).spikes) > len(fired)
 
 
 def test_greater_or_equal_fires_and_only_once_an_update():

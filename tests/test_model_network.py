@@ -1,9 +1,11 @@
 """Networks: checks with whole messages, and the file form."""
 
+import io
 import json
 import re
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +123,38 @@ def test_shapes_must_fit():
         Network(name="n", input_shape=Shape(1, 1, 4), layers=(replace(fc, source="nowhere"),))
     with pytest.raises(TypeError, match=r"^layer 'p': window must be an integer, not 2.0$"):
         MaxPool(name="p", source="input", window=(2.0, 2), stride=(2, 2))
+
+
+GROUPED = Convolution(
+    name="c", source="input", weights=np.ones((4, 1, 3, 3), int), bias=np.zeros(4, int), threshold_log2=3, groups=2
+)
+
+
+def test_groups_in_the_file_form(tmp_path):
+    """Written where there are groups; files of networks without them stay as they were."""
+    network = Network(name="n", input_shape=Shape(5, 5, 2), layers=(GROUPED,))
+    network.save(tmp_path / "net.npz")
+    read = Network.load(tmp_path / "net.npz")
+    assert read == network and read.layers[0].groups == 2 and read.shapes[0] == Shape(3, 3, 4)
+    ordinary = replace(GROUPED, weights=np.ones((4, 2, 3, 3), int), groups=1)
+    for layer, written in ((GROUPED, True), (ordinary, False)):
+        Network(name="n", input_shape=Shape(5, 5, 2), layers=(layer,)).save(tmp_path / "net.npz")
+        with np.load(tmp_path / "net.npz") as archive:
+            assert ("groups" in json.loads(bytes(archive["header"]))["layers"][0]) == written
+    zoo = Path(__file__).parents[1] / "model/zoo/mnist-paper.npz"
+    with np.load(zoo) as file, np.load(io.BytesIO(Network.load(zoo).to_bytes())) as again:
+        assert bytes(file["header"]) == bytes(again["header"])
+
+
+def test_groups_must_fit():
+    with pytest.raises(NetworkError, match=r"^layer 'c': groups must divide the 4 channels, not 3$"):
+        replace(GROUPED, groups=3)
+    with pytest.raises(NetworkError, match=r"^layer 'c': groups must be within 1\.\.4, not 0$"):
+        replace(GROUPED, groups=0)
+    with pytest.raises(TypeError, match=r"^layer 'c': groups must be an integer, not True$"):
+        replace(GROUPED, groups=True)
+    with pytest.raises(NetworkError, match=r"^layer 'c': weights take 2 input channels, but .* has shape 5x5x3$"):
+        Network(name="n", input_shape=Shape(5, 5, 3), layers=(GROUPED,))
 
 
 def test_taps_are_the_transposed_convolution():

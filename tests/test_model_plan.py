@@ -5,9 +5,20 @@ from dataclasses import replace
 
 import pytest
 
-from model.network import MaxPool
-from model.plan import DEFAULT_LANES, NAMED_PLANS, CorePlan, Plan, PlanError, load_plan, named_plan, stages, steps_per_event
-from tests.hardware import random_network
+from model.network import MaxPool, Network, Shape
+from model.plan import (
+    DEFAULT_LANES,
+    NAMED_PLANS,
+    CorePlan,
+    Plan,
+    PlanError,
+    load_plan,
+    named_plan,
+    refused_by_hardware,
+    stages,
+    steps_per_event,
+)
+from tests.hardware import random_convolution, random_network
 
 NETWORK = random_network(1)
 
@@ -75,3 +86,19 @@ def test_values_and_overlapping_pools():
     layers = [replace(la, stride=(1, 1)) if isinstance(la, MaxPool) and la.name == "pool2" else la for la in NETWORK.layers]
     with pytest.raises(Exception, match=r"conv2|overlaps"):
         named_plan(replace(NETWORK, layers=tuple(layers)), "minimal")
+
+
+def test_what_hardware_does_not_build():
+    pool = MaxPool(name="p", source="input", window=(3, 2), stride=(2, 2))
+    assert refused_by_hardware(pool) == (
+        "max-pooling with window (3, 2) and stride (2, 2) overlaps",
+        "hardware needs a stride of at least the window",
+    )
+    grouped = random_convolution(0, inputs=1, channels=4, groups=2, name="c")
+    message = (
+        "layer 'c': a convolution of 2 groups is not built as such; convert with --for-hardware, which writes grouped "
+        "convolutions as ordinary ones"
+    )
+    with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
+        named_plan(Network(name="n", input_shape=Shape(8, 8, 2), layers=(grouped,)), "fast")
+    assert all(refused_by_hardware(layer) is None for layer in NETWORK.layers)

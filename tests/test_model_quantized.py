@@ -10,14 +10,18 @@ from model.quantized import counts_of_layers, quantized_counts
 from tests.hardware import random_convolution, random_linear
 
 
-def wide(seed, **pool):
+def wide(seed, *, groups=1, **pool):
     """A network that never saturates: its potentials are plain sums."""
     shape = Shape(7, 6, 2)
     layers = [random_convolution(seed, inputs=2, name="conv1", channels=4, potential_bits=24, count_bits=12)]
     layers.append(MaxPool(name="pool", source="conv1", **pool))
     pooled = layers[1].output_shape(layers[0].output_shape(shape))
     widths = {"potential_bits": 24, "count_bits": 12}
-    layers.append(random_convolution(seed + 1, inputs=4, name="conv2", source="pool", kernel=(2, 2), **widths))
+    layers.append(
+        random_convolution(
+            seed + 1, inputs=4 // groups, groups=groups, channels=6, name="conv2", source="pool", kernel=(2, 2), **widths
+        )
+    )
     size = layers[2].output_shape(pooled).size
     layers.append(
         random_linear(
@@ -38,7 +42,7 @@ def events_of(counts):
     "pool", [{"window": (2, 2), "stride": (2, 2)}, {"window": (3, 2), "stride": (1, 2), "padding": Padding(1, 1, 0, 1)}]
 )
 def test_counts_are_whole_thresholds_of_the_potentials(seed, pool):
-    network = wide(seed, **pool)
+    network = wide(seed, groups=1 + seed % 2, **pool)
     images = np.random.default_rng(seed).integers(0, 256, (3, *network.input_shape), dtype=np.uint8)
     (layers,) = counts_of_layers(network, images)
     assert (layers["input"] == (images > network.input_threshold)).all()

@@ -1,0 +1,101 @@
+"""What becomes of each operator of an ONNX file, and what could be done about the others."""
+
+__all__ = ["PASSING", "SUPPORTED", "refusal"]
+
+SUPPORTED = {
+    "Conv": "convolution",
+    "Gemm": "linear layer",
+    "MatMul": "linear layer, with the Add behind it",
+    "BatchNormalization": "folded into the layer before it, or behind it",
+    "Add": "constant: folded into the layer before it, or behind it",
+    "Sub": "constant: folded into the layer before it, or behind it",
+    "Mul": "constant: folded into the layer before it, or behind it",
+    "Div": "constant: folded into the layer before it, or behind it",
+    "Relu": "activation of the layer before it",
+    "Clip": "activation of the layer before it, where it is a ReLU",
+    "MaxPool": "max-pooling on counts",
+    "GlobalMaxPool": "max-pooling on counts",
+    "AveragePool": "folded into the layer behind it, or before it",
+    "GlobalAveragePool": "folded into the layer behind it, or before it",
+    "ReduceMean": "folded into the layer behind it, or before it",
+    "Pad": "padding of the layer behind it",
+    "Flatten": "change of address",
+    "Reshape": "change of address",
+    "Squeeze": "change of address",
+    "Unsqueeze": "change of address",
+    "Transpose": "change of address",
+    "Dropout": "nothing in inference",
+    "Identity": "nothing",
+    "Cast": "nothing, between float types",
+    "Softmax": "nothing: does not change the arg-max",
+    "LogSoftmax": "nothing: does not change the arg-max",
+}
+"""What becomes of each operator."""
+
+PASSING = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Softmax", "LogSoftmax")
+"""What may stand behind a final Softmax."""
+
+_QUANTIZED = (
+    "QLinearConv",
+    "QLinearMatMul",
+    "ConvInteger",
+    "MatMulInteger",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+    "QLinearAdd",
+    "QLinearMul",
+    "QLinearAveragePool",
+    "QLinearGlobalAveragePool",
+    "QLinearSigmoid",
+    "QLinearLeakyRelu",
+    "QLinearConcat",
+    "QGemm",
+)
+
+_ACTIVATIONS = (
+    *("Sigmoid", "HardSigmoid", "Tanh", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Softplus", "Softsign"),
+    *("HardSwish", "Swish", "Mish", "ThresholdedRelu"),
+)
+_NO_RECURRENCE = "recurrent layers have no event-driven form here: use convolutions or linear layers over a frame"
+_NO_ATTENTION = "products of activations have no event-driven form here: use convolutions or linear layers"
+_CHAIN = "networks must be a chain: leave out branches"
+_BATCH_NORM = "normalizes with statistics of each frame: use BatchNormalization, which folds into weights"
+_STRIDED = "use a convolution; to make frames larger, do so before they are encoded"
+_REMEDIES = {
+    **dict.fromkeys(_ACTIVATIONS, "train with ReLU"),
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "Scan", "Loop"), _NO_RECURRENCE),
+    **dict.fromkeys(("Attention", "MultiHeadAttention", "Einsum", "RotaryEmbedding"), _NO_ATTENTION),
+    **dict.fromkeys(("Concat", "Split", "Sum", "Max", "Min", "Mean", "Where"), _CHAIN),
+    **dict.fromkeys(
+        (
+            "LayerNormalization",
+            "InstanceNormalization",
+            "GroupNormalization",
+            "RMSNormalization",
+            "MeanVarianceNormalization",
+            "LpNormalization",
+            "LRN",
+        ),
+        _BATCH_NORM,
+    ),
+    **dict.fromkeys(("ConvTranspose", "Upsample", "Resize", "DepthToSpace", "SpaceToDepth"), _STRIDED),
+    **dict.fromkeys(("LpPool", "GlobalLpPool"), "use AveragePool or MaxPool"),
+    **dict.fromkeys(("ArgMax", "TopK", "Hardmax"), "leave it out: the answer is the arg-max of the spike counts"),
+    **dict.fromkeys(("Slice", "Gather"), "cut the frames before they are encoded"),
+    "If": "export the network in evaluation mode, without control flow",
+    "ReduceSum": "use ReduceMean",
+    "ReduceMax": "use GlobalMaxPool",
+}
+
+
+def refusal(operator: str, domain: str) -> tuple[str, str]:
+    """Why an operator that is not in `SUPPORTED` is not, and what could be done."""
+    if operator in _QUANTIZED:
+        return f"quantized files are not read (operator {operator})", "export the float network: conversion quantizes by itself"
+    if operator in SUPPORTED or domain not in ("", "ai.onnx"):
+        return (
+            f"operator {domain}.{operator} is not one of ONNX",
+            "export without the optimizations of a runtime, and without operators of your own",
+        )
+    return f"operator {operator} is not supported", _REMEDIES.get(operator, "leave it out or replace it")
