@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
 
-__all__ = ["counts_of_layers", "pooled", "quantized_counts", "rounded", "weighted_sums"]
+__all__ = ["counts_of_layer", "counts_of_layers", "pooled", "quantized_counts", "rounded", "weighted_sums"]
 
 T = TypeVar("T", np.int64, np.float64)
 Ints = npt.NDArray[np.int64]
@@ -35,11 +35,12 @@ def counts_of_layers(network: Network, images: npt.NDArray[np.uint8]) -> Iterato
     for at in range(0, len(images), _BATCH):
         counts = {INPUT: (images[at : at + _BATCH] > network.input_threshold).astype(np.int64)}
         for layer, shape, output in network.walk():
-            counts[layer.name] = _counts(layer, shape, output, counts[layer.source])
+            counts[layer.name] = counts_of_layer(layer, shape, output, counts[layer.source])
         yield counts
 
 
-def _counts(layer: Layer, shape: Shape, output: Shape, counts: Ints) -> Ints:
+def counts_of_layer(layer: Layer, shape: Shape, output: Shape, counts: Ints) -> Ints:
+    """The layer's counts ``(frames, *output)`` for counts ``(frames, *shape)`` of its source."""
     if isinstance(layer, MaxPool):
         return pooled(layer, counts)
     assert isinstance(layer, Neurons)

@@ -79,6 +79,10 @@ def test_saturation_is_named(ladder):
 
 
 def test_verdict_names_layer_and_remedy():
-    steps = (Step("weight bits", "conv1", 0.97, 0.01), Step("threshold", "conv2", 0.93, 0.04), Step("saturation", "", 0.95, -0.02))
+    steps = (
+        Step("weight bits", "conv1", 0.97, 0.01),
+        Step("threshold", "conv2", 0.93, 0.04),
+        Step("saturation", "", 0.95, -0.02),
+    )
     assert verdict(steps) == f"most is lost to the threshold in conv2 (4.00%): {REMEDIES['threshold']}"
     assert verdict(steps, least=0.05) == "no step loses 5.0% or more"
