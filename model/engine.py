@@ -465,10 +465,10 @@ def _integrate(
     most_seen = least_seen = greatest_seen = np.int64(0)
     taps, inputs, longest = weights.shape[1:]
     # Of a run, who may fire or saturate: a sign bit a neuron, several in a word.
-    per_word = 8 // residual.itemsize
+    words_per_block = _LANES * residual.itemsize // 8
     flags = np.zeros(longest, residual.dtype)
     words = flags.view(np.uint64)
-    signs = np.uint64(0x8000800080008000 if per_word == 4 else 0x8000000080000000)
+    signs = np.uint64(0x8000800080008000 if residual.itemsize == 2 else 0x8000000080000000)
     flat = weights.reshape(-1)
     for frame in range(frames):
         residual[:] = bias
@@ -493,14 +493,18 @@ def _integrate(
                         continue
                     if found + size > spikes.shape[1]:
                         spikes = _grown(spikes, size)
-                    # Several flags at a time: a word of them without a sign bit set is of no interest.
-                    for word in range((size + per_word - 1) // per_word):
-                        if not words[word] & signs:
+                    # Several flags at a time: words of them without a sign bit set are of no interest.
+                    for block in range(blocks):
+                        word = np.uint64(block * words_per_block)
+                        seen = words[word]
+                        for more in range(np.uint64(1), np.uint64(words_per_block)):
+                            seen |= words[word + more]
+                        if not seen & signs:
                             continue
-                        for at in range(word * per_word, min((word + 1) * per_word, size)):
-                            if flags[at] >= 0:
+                        for at in range(block * _LANES, min((block + 1) * _LANES, size)):
+                            if flags[np.uint64(at)] >= 0:
                                 continue
-                            n = start + at
+                            n = np.uint64(start + at)
                             total = np.int64(residual[n])
                             total, fired, held = _settle(total, count[n], theta, silent, lowest, highest, fewest, most)
                             if fired != 0:
