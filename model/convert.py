@@ -475,6 +475,8 @@ def main(
         ladder.add_row(step.cause, step.layer, f"{step.accuracy:.2%}", f"{step.lost:+.2%}" if step.lost else "")
     console.print(ladder)
     console.print(verdict(found.steps))
+    if not paper and found.accuracy_snn < found.accuracy_float_1bit - accuracy_budget:
+        console.print(f"the accuracy budget of {accuracy_budget:.2%} could not be met on the calibration frames")
     if found.groups_expanded:
         console.print(f"groups written as ordinary convolutions, for hardware: {', '.join(found.groups_expanded)}")
     console.print(

@@ -21,7 +21,7 @@ from model.quantized import pooled, rounded, weighted_sums
 
 __all__ = ["REMEDIES", "Step", "explain", "verdict"]
 
-_BATCH = 250
+_BATCH = 50
 """Frames at once: what the memory in use grows with."""
 
 REMEDIES = {

@@ -5,6 +5,7 @@ This is the direct quantization that the spiking network is to reach (the paper'
 the order of events: to hysteresis, and to one spike an update at most.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST = -(2**53)
 
-_BATCH = 250
+_BATCH = 20
 """Frames at once: what the memory in use grows with."""
 
 
@@ -51,7 +52,9 @@ def counts_of_layer(layer: Layer, shape: Shape, output: Shape, counts: Ints) -> 
 
 def pooled(layer: MaxPool, values: npt.NDArray[T]) -> npt.NDArray[T]:
     """Maxima of the windows of values ``(frames, height, width, channels)``."""
-    return _windows(layer, values, least=True).max(axis=(4, 5))
+    output = layer.output_shape(Shape(*values.shape[1:]))
+    # What stands in the padding takes no part: nothing is as small.
+    return functools.reduce(np.maximum, (there for _, there in _taps(layer, values, _LEAST, layer.window, output)))
 
 
 def rounded(layer: Neurons, potential: Floats) -> Floats:
@@ -79,20 +82,26 @@ def weighted_sums(layer: Neurons, weights: npt.NDArray[np.number], values: Float
         return (values.reshape(len(values), -1) @ floats.T).reshape(len(values), *output)
     if not isinstance(layer, Convolution):
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
-    windows = np.split(_windows(layer, values), layer.groups, axis=3)
-    parts = [
-        np.tensordot(part, taken, axes=((3, 4, 5), (1, 2, 3)))
-        for part, taken in zip(windows, np.split(floats, layer.groups), strict=True)
-    ]
-    return np.concatenate(parts, axis=-1).astype(np.float64, copy=False)
+    sums = np.zeros((len(values), *output))
+    parts = zip(np.split(values, layer.groups, axis=3), np.split(floats, layer.groups), strict=True)
+    each = layer.channels // layer.groups
+    for group, (part, taken) in enumerate(parts):
+        # A tap at a time: the product of a matrix with what all windows have there.
+        for tap, there in _taps(layer, part, 0.0, layer.kernel, output):
+            sums[..., group * each : (group + 1) * each] += np.tensordot(there, taken[:, :, *tap], axes=(3, 1))
+    return sums
 
 
-def _windows(layer: Convolution | MaxPool, values: npt.NDArray[T], *, least: bool = False) -> npt.NDArray[T]:
-    """Views ``(frames, height, width, channels, window height, window width)`` of the padded values."""
-    kernel = layer.kernel if isinstance(layer, Convolution) else layer.window
-    padding = layer.padding
-    around = ((0, 0), (padding.top, padding.bottom), (padding.left, padding.right), (0, 0))
-    # A maximum takes no part in the padding: nothing is as small as what stands there.
-    padded = np.pad(values, around, constant_values=_LEAST if least else 0)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))
-    return windows[:, :: layer.stride[0], :: layer.stride[1]]
+def _taps(
+    layer: Convolution | MaxPool, values: npt.NDArray[T], outside: float, window: tuple[int, int], output: Shape
+) -> Iterator[tuple[tuple[int, int], npt.NDArray[T]]]:
+    """Of each tap of the window, the padded values ``(frames, output height, output width, channels)`` that it sees."""
+    top, left, bottom, right = layer.padding
+    padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=outside)
+    rows, columns = (
+        [slice(tap, tap + (count - 1) * stride + 1, stride) for tap in range(size)]
+        for size, count, stride in zip(window, output, layer.stride, strict=False)
+    )
+    for y, down in enumerate(rows):
+        for x, across in enumerate(columns):
+            yield (y, x), padded[:, down, across]
