@@ -102,8 +102,8 @@ class SparseSettings:
     learning_rate: float = 1e-3
     event_price: float = 1.3
     moments: int = 4
-    last_epochs: int = 6
-    last_moments: int = 12
+    last_epochs: int = 4
+    last_moments: int = 10
     weight_bits: int = 8
     teacher_share: float = 0.5
     average_decay: float = 0.998
@@ -344,7 +344,9 @@ def last(settings: SparseSettings) -> SparseSettings:
     )
 
 
-def make(settings: SparseSettings, start: nn.Sequential, dataset: Dataset, test: Dataset, target: Path) -> dict[str, Any]:
+def make(
+    settings: SparseSettings, start: nn.Sequential, teacher: nn.Sequential, dataset: Dataset, test: Dataset, target: Path
+) -> dict[str, Any]:
     """Fine-tune, write the ONNX file ``target`` and the integer network beside it, and measure both on held-out data.
 
     Returns
@@ -358,9 +360,9 @@ def make(settings: SparseSettings, start: nn.Sequential, dataset: Dataset, test:
         lines.append(line)
         click.echo(line, err=True)
 
-    network = fine_tune(settings, start, dataset, progress=True, report=report)
+    network = fine_tune(settings, start, dataset, teacher=teacher, progress=True, report=report)
     if settings.last_epochs:
-        network = fine_tune(last(settings), network, dataset, teacher=start, progress=True, report=report)
+        network = fine_tune(last(settings), network, dataset, teacher=teacher, progress=True, report=report)
     export_onnx(network, target, target.stem)
     kept = ~held_out(dataset)
     calibration = replace(dataset, images=dataset.images[kept][:_CALIBRATED], labels=dataset.labels[kept][:_CALIBRATED])

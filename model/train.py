@@ -529,6 +529,8 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
 @click.option("--sparse", is_flag=True, help="Fine-tune for few events, instead of training from the beginning.")
 @click.option("--start", type=click.Path(path_type=Path),
               help="With --sparse: the network to start from; the bundled one by default.")
+@click.option("--teacher", type=click.Path(path_type=Path),
+              help="With --sparse: the float network whose answers are learned; the bundled one by default.")
 @click.option("--seed", type=int, help="Seed of everything random; 1 by default.")
 @click.option("--epochs", type=int, help="Passes over the training frames; 60 by default, 16 with --sparse.")
 @click.option("--batch-size", type=int, help="Frames a step; 128 by default.")
@@ -541,8 +543,8 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
               help="Share of training frames shown as 1-bit, the others are grey; 0.7 by default. Not with --sparse.")
 @click.option("--event-price", type=float, help="With --sparse: loss for one spike a neuron a frame; 1.3 by default.")
 @click.option("--moments", type=int, help="With --sparse: moments of a frame that are looked at; 4 by default.")
-@click.option("--last-epochs", type=int, help="With --sparse: passes with more moments after these; 6 by default.")
-@click.option("--last-moments", type=int, help="With --sparse: moments of a frame in these; 12 by default.")
+@click.option("--last-epochs", type=int, help="With --sparse: passes with more moments after these; 4 by default.")
+@click.option("--last-moments", type=int, help="With --sparse: moments of a frame in these; 10 by default.")
 @click.option("--weight-bits", type=int, help="With --sparse: width of the weights; 8 by default.")
 @click.option("--teacher-share", type=float,
               help="With --sparse: share of the loss that is distance from the start's answers; 0.5 by default.")
@@ -550,8 +552,8 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
               help="With --sparse: the start is for the threshold 1.0, as what --sparse makes is.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads; 2 by default, 1 with --sparse.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
-def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, start: Path | None, threads: int | None,
-         as_json: bool, **options: Any) -> None:
+def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, start: Path | None, teacher: Path | None,
+         threads: int | None, as_json: bool, **options: Any) -> None:
     """Train the network 16C5-2MP2-8C5-2MP2-256FC-10FC and export it as ONNX; or fine-tune one for few events.
 
     One training frame of twelve is held out for validation; the test frames are measured once, at the end.
@@ -560,8 +562,9 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
     """
     try:
         settings = _settings(sparse, options)
-        if start is not None and not sparse:
-            raise ValueError("--start must not be given without --sparse")
+        for option, path in (("start", start), ("teacher", teacher)):
+            if path is not None and not sparse:
+                raise ValueError(f"--{option} must not be given without --sparse")
         torch = import_torch()
         threads = threads or (1 if sparse else 2)
         torch.set_num_threads(threads)
@@ -570,7 +573,8 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
         check_dataset(test)
         command = ["python", "-m", "model.train", *(["--sparse"] if sparse else []), "--dataset", dataset_name,
                    "--out", out.as_posix(), "--threads", str(threads)]
-        command += ["--start", start.as_posix()] if start else []
+        for option, path in (("start", start), ("teacher", teacher)):
+            command += [f"--{option}", path.as_posix()] if path else []
         for name, value in asdict(settings).items():
             if isinstance(value, bool):
                 command += [f"--{name.replace('_', '-')}"] if value else []
@@ -588,7 +592,8 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
             from model.sparse import make
 
             target = out / f"{_SPARSE}.onnx"
-            report = given | make(settings, load_network(start or ZOO / f"{_NAME}.onnx"), dataset, test, target)
+            first, taught = (load_network(path or ZOO / f"{_NAME}.onnx") for path in (start, teacher))
+            report = given | make(settings, first, taught, dataset, test, target)
             line = (f"{target.with_suffix('.npz')}: accuracy {report['accuracy_snn']:.2%} by spike count on {len(test)} test "
                     f"frames of {test.name}, {report['spikes_per_neuron']} spikes a neuron, "
                     f"{report['accumulations_per_frame']:,} accumulations")
