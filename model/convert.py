@@ -375,10 +375,8 @@ def convert_file(
 )
 @click.option(
     "--threshold",
-    default=1.0,
-    show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="With --paper: the threshold.",
+    help="With --paper: the threshold; 1.0 by default.",
 )
 @click.option(
     "--for-hardware",
@@ -396,7 +394,7 @@ def main(
     weight_bits: int,
     accuracy_budget: float,
     paper: bool,
-    threshold: float,
+    threshold: float | None,
     for_hardware: bool,
     name: str | None,
     as_json: bool,
@@ -406,7 +404,7 @@ def main(
     settings = Settings(
         weight_bits=weight_bits,
         accuracy_budget=accuracy_budget,
-        threshold=threshold if paper else None,
+        threshold=(1.0 if threshold is None else threshold) if paper else None,
         for_hardware=for_hardware,
     )
     with (
@@ -419,6 +417,8 @@ def main(
             if not console.is_terminal:
                 print(text, file=sys.stderr)
 
+        if threshold is not None and not paper:
+            fail(Exit.BAD_INPUT, "--threshold must not be given without --paper")
         if output.suffix != ".npz":
             fail(Exit.BAD_INPUT, f"--output must end in .npz, not {str(output)!r}")
         found = convert_file(

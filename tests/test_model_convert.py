@@ -258,6 +258,7 @@ def test_command(tmp_path):
     assert code == 2
     assert "input must have the shape of the calibration frames (28, 28, 1), not (8, 8, 2)" in line
     assert not out.exists()
+    assert run(small(tmp_path), "-o", out, "--threshold", "1.0") == (2, "error: --threshold must not be given without --paper")
     images = RNG.integers(0, 256, (20, 8, 8, 2), dtype=np.uint8)
     np.savez(tmp_path / "data.npz", images=images, labels=RNG.integers(0, 3, 20))
     code, _ = run(small(tmp_path), "-o", out, "--calibrate", tmp_path / "data.npz")
