@@ -174,6 +174,8 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         verified = VerifyResult(**found)
         if verified.mismatches:
             raise VerificationError(f"{verified.mismatches} mismatches against the golden model; {verified.report}")
+        if verified.cycle_mismatches:
+            raise VerificationError(f"{verified.cycle_mismatches} cycles differ from the cycle model; {verified.report}")
 
     with steps.step(f"Verilog for {board.title}"):
         key = _key(
@@ -259,6 +261,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         "spikes_compared": verified.spikes_compared,
         "events_compared": verified.events_compared,
         "mismatches": verified.mismatches,
+        "cycle_mismatches": verified.cycle_mismatches,
         "spikes_per_neuron": round(spikes / network.neurons / len(traces), 4),
         "accumulations_per_frame": round(accumulations / len(traces)),
         "cycles_per_frame_mean": verified.cycles_per_frame_mean,

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind
 from hw.geometry import times
-from model.network import MaxPool, Network, Neurons
+from model.network import INPUT, MaxPool, Network, Neurons
 
 __all__ = ["CYCLES_WIDTH", "Readout", "Result", "count_bits"]
 
@@ -18,12 +18,17 @@ FRAMES_IN_FLIGHT = 16
 """Frames whose start is remembered; the next one waits at the door."""
 
 
+INPUT_COUNT_BITS = 8
+"""Width of the counts of the input's pixels, for a max-pool that reads them. A frame fires a pixel once at most; a list of
+events may do so more often, but the counts of a window must not part by more than this holds."""
+
+
 def count_bits(network: Network, name: str) -> int:
     """Width of the spike counts of layer ``name``; a max-pool's are its source's."""
     layer = network.layer(name)
     while isinstance(layer, MaxPool):
-        if layer.source == "input":
-            return 1
+        if layer.source == INPUT:
+            return INPUT_COUNT_BITS
         layer = network.layer(layer.source)
     if not isinstance(layer, Neurons):
         raise TypeError(f"layer must be of neurons or a max-pool, not {type(layer).__name__}")

@@ -20,7 +20,7 @@ from model.events import EVENT, Events
 from model.golden import LayerTrace, Trace
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape, taps
 
-__all__ = ["FrameSummaries", "run_fast", "run_frames"]
+__all__ = ["FrameSummaries", "Stream", "run_fast", "run_frames", "run_streams"]
 
 _BATCH = 64
 """Frames that a core runs at once: what the memory in use grows with."""
@@ -56,9 +56,42 @@ class FrameSummaries:
     greatest_residual: Ints
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Events of several frames, one after the other, with the fields of `model.events.EVENT`.
+
+    Parameters
+    ----------
+    address, sign, origin, cause : of each event; ``cause`` and ``origin`` count within their frame
+    starts : frame ``n`` is ``starts[n]`` to ``starts[n + 1]``
+    """
+
+    address: npt.NDArray[np.int32]
+    sign: npt.NDArray[np.int32]
+    origin: npt.NDArray[np.int32]
+    cause: npt.NDArray[np.int32]
+    starts: Ints
+
+    @classmethod
+    def of(cls, frames: Sequence[Events]) -> "Stream":
+        starts = np.concatenate([[0], np.cumsum([len(frame) for frame in frames])]).astype(np.int64)
+
+        def joined(name: str) -> npt.NDArray[np.int32]:
+            return np.concatenate([frame[name] for frame in frames]).astype(np.int32)
+
+        return cls(joined("address"), joined("sign"), joined("origin"), joined("cause"), starts)
+
+    def events(self) -> Events:
+        """All of them as `model.events.Events`."""
+        found = np.zeros(len(self.address), dtype=EVENT)
+        for name in ("address", "sign", "origin", "cause"):
+            found[name] = getattr(self, name)
+        return found
+
+
 def run_fast(network: Network, events: Events) -> Trace:
     """As `model.golden.run`, equal in every field."""
-    streams = {INPUT: _Stream.of([events])}
+    streams = {INPUT: Stream.of([events])}
     layers: dict[str, LayerTrace] = {}
     for layer, shape, output in network.walk():
         if len(streams[layer.source].address):
@@ -68,7 +101,7 @@ def run_fast(network: Network, events: Events) -> Trace:
         layers[layer.name] = LayerTrace(
             layer=layer,
             events=events if layer.source == INPUT else layers[layer.source].spikes,
-            spikes=found.events(),
+            spikes=found.spikes.events(),
             potential=found.potentials[0].reshape(output),
             count=found.counts[0].reshape(output),
             operations=int(found.operations[0]),
@@ -109,13 +142,7 @@ def _batches(
 
 
 def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events]) -> FrameSummaries:
-    if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == tuple(network.input_shape):
-        addresses, starts = _encode(np.ascontiguousarray(images).reshape(len(images), -1), network.input_threshold)
-        origins = np.arange(len(addresses), dtype=np.int32) - np.repeat(starts[:-1], np.diff(starts)).astype(np.int32)
-        streams = {INPUT: _Stream(addresses, np.ones_like(addresses), origins, starts)}
-    else:
-        frames: list[Events] = [f if f.dtype == EVENT else encode(network, f) for f in images]  # type: ignore[misc]
-        streams = {INPUT: _Stream.of(frames)}
+    streams = {INPUT: _inputs(network, images)}
     found = []
     for layer, shape, _ in network.walk():
         if layer.source == INPUT and len(streams[INPUT].address):
@@ -137,6 +164,25 @@ def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events
     )
 
 
+def run_streams(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8]) -> dict[str, Stream]:
+    """All spikes of all layers, by name, and the events of the input; in memory at once."""
+    streams = {INPUT: _inputs(network, images)}
+    for layer, shape, _ in network.walk():
+        if layer.source == INPUT and len(streams[INPUT].address):
+            _check_addresses(layer, shape, streams[INPUT])
+        streams[layer.name] = _run_layer(layer, shape, streams[layer.source], keep_states=False).spikes
+    return streams
+
+
+def _inputs(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8]) -> Stream:
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == tuple(network.input_shape):
+        addresses, starts = _encode(np.ascontiguousarray(images).reshape(len(images), -1), network.input_threshold)
+        origins = np.arange(len(addresses), dtype=np.int32) - np.repeat(starts[:-1], np.diff(starts)).astype(np.int32)
+        return Stream(addresses, np.ones_like(addresses), origins, origins, starts)
+    frames: list[Events] = [f if f.dtype == EVENT else encode(network, f) for f in images]  # type: ignore[misc]
+    return Stream.of(frames)
+
+
 def _joined(parts: list[FrameSummaries]) -> FrameSummaries:
     if not parts:
         raise ValueError("images must be at least one frame")
@@ -150,30 +196,10 @@ def _joined(parts: list[FrameSummaries]) -> FrameSummaries:
 
 
 @dataclass(frozen=True)
-class _Stream:
-    """Events of several frames, one after the other; frame ``n`` is ``starts[n]`` to ``starts[n + 1]``."""
-
-    address: npt.NDArray[np.int32]
-    sign: npt.NDArray[np.int32]
-    origin: npt.NDArray[np.int32]
-    starts: Ints
-
-    @classmethod
-    def of(cls, frames: Sequence[Events]) -> "_Stream":
-        starts = np.concatenate([[0], np.cumsum([len(frame) for frame in frames])]).astype(np.int64)
-
-        def joined(name: str) -> npt.NDArray[np.int32]:
-            return np.concatenate([frame[name] for frame in frames]).astype(np.int32)
-
-        return cls(joined("address"), joined("sign"), joined("origin"), starts)
-
-
-@dataclass(frozen=True)
 class _Result:
     """What a layer did in several frames; ``counts`` and ``potentials`` have no rows where states were not kept."""
 
-    spikes: _Stream
-    cause: npt.NDArray[np.int32]
+    spikes: Stream
     counts: Ints
     potentials: Ints
     operations: Ints
@@ -181,21 +207,13 @@ class _Result:
     saturated_events: Ints
     extremes: tuple[int, int, int]
 
-    def events(self) -> Events:
-        """All spikes as events."""
-        spikes = np.zeros(len(self.cause), dtype=EVENT)
-        for name in ("address", "sign", "origin"):
-            spikes[name] = getattr(self.spikes, name)
-        spikes["cause"] = self.cause
-        return spikes
 
-
-def _check_addresses(layer: Layer, shape: Shape, stream: _Stream) -> None:
+def _check_addresses(layer: Layer, shape: Shape, stream: Stream) -> None:
     if not 0 <= stream.address.min() <= stream.address.max() < shape.size:
         raise ValueError(f"layer {layer.name!r}: event address must be within 0..{shape.size - 1}")
 
 
-def _run_layer(layer: Layer, shape: Shape, events: _Stream, *, keep_states: bool) -> _Result:
+def _run_layer(layer: Layer, shape: Shape, events: Stream, *, keep_states: bool) -> _Result:
     tables = _tables(layer, shape)
     if isinstance(layer, MaxPool):
         found, starts, maxima, most = _pool(
@@ -225,8 +243,7 @@ def _run_layer(layer: Layer, shape: Shape, events: _Stream, *, keep_states: bool
         extremes = (int(most), int(least), int(greatest))
     address, sign, cause, origin = found
     return _Result(
-        spikes=_Stream(address, sign, origin, starts),
-        cause=cause,
+        spikes=Stream(address, sign, origin, cause, starts),
         counts=counts,
         potentials=potentials,
         operations=numbers[0],

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from amaranth.lib import data
 
 from hw.machine import Trace as TracePoint
@@ -10,7 +12,7 @@ from model.events import Events
 from model.golden import LayerTrace, Trace, run_layer
 from model.network import INPUT, Network, Neurons
 
-__all__ = ["Divergence", "Score", "Spike", "Token", "compare", "decode", "field"]
+__all__ = ["Divergence", "Score", "Spike", "Token", "compare", "compare_cycles", "decode", "field"]
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,28 @@ def compare(
         if first is None or _earlier(divergence, first):
             first = divergence
     return Score(spikes, events, mismatches, first)
+
+
+def compare_cycles(
+    expected: Mapping[str, npt.NDArray[np.int64]], found: Mapping[str, Sequence[int]]
+) -> tuple[int, str | None]:
+    """Tokens that pass in another cycle than expected, are missing or too many; and where that first happens.
+
+    Parameters
+    ----------
+    expected, found : of each trace, the cycle of each token
+    """
+    mismatches, first, note = 0, float("inf"), None
+    for trace, cycles in expected.items():
+        both = min(len(cycles), len(found[trace]))
+        at = np.flatnonzero(cycles[:both] != np.asarray(found[trace][:both], dtype=np.int64))
+        mismatches += len(at) + abs(len(cycles) - len(found[trace]))
+        number = int(at[0]) if len(at) else both
+        pair = tuple(int(of[number]) if number < len(of) else None for of in (cycles, found[trace]))
+        when = min((cycle for cycle in pair if cycle is not None), default=float("inf"))
+        if pair[0] != pair[1] and when < first:
+            first, note = when, f"{trace}: token {number} expected in cycle {pair[0]}, found in {pair[1]}"
+    return mismatches, note
 
 
 def _earlier(one: Divergence, other: Divergence) -> bool:

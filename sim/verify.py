@@ -1,7 +1,8 @@
 """Spike-for-spike co-simulation: the RTL of a whole machine against the golden model, on real frames.
 
 Every spike of every layer and every event on every link is compared, in order, with the answers and the saturation
-counters. A difference is reported where it first appears, and simulated again with waveforms.
+counters; and the cycle in which each passes, with the cycle model. A difference is reported where it first appears, and
+simulated again with waveforms.
 """
 
 import json
@@ -24,6 +25,8 @@ from rich.progress import Progress, TaskID
 from hw.aer import Kind
 from hw.machine import Machine
 from hw.verilog import machine_verilog
+from model.cycle import Cycles
+from model.cycle import simulate as cycles
 from model.datasets import DataError, load
 from model.encode import encode
 from model.engine import run_fast
@@ -33,7 +36,7 @@ from model.golden import Trace
 from model.network import Network, NetworkError, Neurons
 from model.plan import Plan, PlanError, load_plan
 from sim.recorder import RESULT, WATCHED, records, wrapper
-from sim.scoreboard import Divergence, compare, decode
+from sim.scoreboard import Divergence, compare, compare_cycles, decode
 from sim.scoreboard import field as payload_field
 from sim.simulators import SIMULATORS, Simulation, SimulationError, build
 
@@ -56,6 +59,8 @@ class VerifyResult:
     spikes_compared : spikes of layers compared, each once
     events_compared : events on links compared, each once
     mismatches : everything that differs: spikes, events, ends of frames, answers, saturation counters
+    cycles_compared : cycles of tokens compared with the cycle model's: spikes in groups, events, ends, answers, copies
+    cycle_mismatches : tokens that pass in another cycle than the cycle model says, or are missing or too many
     cycles_per_frame_mean : cycles from the first token taken to the last answer, over the frames
     cycles_per_frame : from one answer to the next (the first: from the first token)
     latency_cycles_mean : from a frame's first token to its answer
@@ -72,6 +77,8 @@ class VerifyResult:
     spikes_compared: int
     events_compared: int
     mismatches: int
+    cycles_compared: int
+    cycle_mismatches: int
     cycles_per_frame_mean: float
     latency_cycles_mean: float
     cycles_per_frame: list[int] = field(default_factory=list)
@@ -121,12 +128,7 @@ def verify(
         raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
     frames = [run_fast(network, image if _is_events(image) else encode(network, image)) for image in images]
     sources = {"machine.v": text, "tb.v": wrapper(machine)}
-    options = {
-        "idle": int(idle * 65536),
-        "stall": int(stall * 65536),
-        "source_seed": seed,
-        "watch": f"{_watch_mask(machine):x}" if watch else "0",
-    }
+    options = {"idle": int(idle * 65536), "stall": int(stall * 65536), "source_seed": seed}
 
     def simulate(simulation: Simulation, count: int, folder: Path) -> tuple[Path, Path | None]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,6 +147,7 @@ def verify(
                     f"+tokens={tokens.resolve()}",
                     f"+record={record.resolve()}",
                     *(f"+{name}={value}" for name, value in options.items()),
+                    f"+watch={_watch_mask(machine) if watch else 0:x}",
                 ],
                 {"TALLY_FRAMES": str(count), "TALLY_PROGRESS": str(told.resolve())},
             )
@@ -155,13 +158,21 @@ def verify(
 
     simulation = build(simulator, top="tb", sources=sources, cache=cache)
     record, _ = simulate(simulation, len(frames), out_dir)
-    result, divergence = _score(machine, frames, record, out_dir / "progress.txt", simulator, seed, watch)
-    if not result.mismatches:
+    expected = cycles(
+        network,
+        plan,
+        [frame.events for frame in frames],
+        idle=options["idle"],
+        stall=options["stall"],
+        seed=seed,
+        watch=_watch_mask(machine) if watch else 0,
+        record=True,
+    )
+    result, divergence = _score(machine, frames, expected, record, out_dir / "progress.txt", simulator, seed, watch)
+    if not result.mismatches and not result.cycle_mismatches:
         return result
-    waveform = None
-    if divergence is not None:
-        traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
-        _, waveform = simulate(traced, divergence.frame + 1, out_dir / "waves")
+    traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
+    _, waveform = simulate(traced, divergence.frame + 1 if divergence else len(frames), out_dir / "waves")
     report = f"{result.report}\n  waveform        {waveform}" + ("" if own else "\n  (Verilog handed in)")
     (out_dir / "divergence.txt").write_text(report + "\n")
     return VerifyResult(**{**asdict(result), "report": report, "waveform": str(waveform) if waveform else None})
@@ -196,7 +207,14 @@ def _tell(path: Path, progress: Callable[[int], None] | None, stop: threading.Ev
 
 
 def _score(
-    machine: Machine, frames: Sequence[Trace], record: Path, progress: Path, simulator: str, seed: int, watch: bool
+    machine: Machine,
+    frames: Sequence[Trace],
+    cycles: Cycles,
+    record: Path,
+    progress: Path,
+    simulator: str,
+    seed: int,
+    watch: bool,
 ) -> tuple[VerifyResult, Divergence | None]:
     network = machine.network
     by_name: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -241,14 +259,20 @@ def _score(
             notes.append(
                 f"layer {layer.name}: {saturations >> 16 * index & 0xFFFF} saturated events, expected {expected_count}"
             )
+    of_cycles = {**cycles.passed, RESULT: cycles.answered, **({WATCHED: cycles.watched} if watch else {})}
+    cycle_mismatches, cycle_note = compare_cycles(
+        of_cycles, {name: [cycle for cycle, _ in by_name[name]] for name in of_cycles}
+    )
+    notes += [cycle_note] if cycle_note else []
     report = None
-    if mismatches:
+    if mismatches or cycle_mismatches:
         told = (
             first.report(network, frames[first.frame], seed=seed, plan=machine.plan.name, simulator=simulator)
             if first
             else ""
         )
-        report = "\n".join([f"{mismatches} mismatches", *notes[:4], told]).rstrip()
+        summary = f"{mismatches} mismatches, {cycle_mismatches} cycle mismatches"
+        report = "\n".join([summary, *notes[:4], told]).rstrip()
     starts = by_name["events_input"][0][0] if by_name["events_input"] else 0
     ends = [cycle for cycle, _ in by_name[RESULT]]
     spans = [end - start for start, end in zip([starts, *ends], ends, strict=False)]
@@ -261,6 +285,8 @@ def _score(
         spikes_compared=score.spikes_compared,
         events_compared=score.events_compared,
         mismatches=mismatches,
+        cycles_compared=sum(map(len, of_cycles.values())),
+        cycle_mismatches=cycle_mismatches,
         cycles_per_frame_mean=round(float(np.mean(spans)), 1) if spans else 0.0,
         latency_cycles_mean=round(float(np.mean(latencies)), 1) if latencies else 0.0,
         cycles_per_frame=spans,
@@ -324,7 +350,7 @@ def real_frames(
     return data.images[:count], data.labels[:count], data.name
 
 
-@click.command(help="Compare the hardware with the golden model, spike for spike, on real frames.")
+@click.command(help="Compare the hardware with the golden model, spike for spike, and with the cycle model, cycle for cycle.")
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option(
     "--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames to simulate, back to back."
@@ -417,15 +443,17 @@ def main(
                 print(
                     f"{name}, plan {plan.name} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "
                     f"{result.spikes_compared:,} spikes and {result.events_compared:,} events compared, "
-                    f"{result.mismatches} mismatches, {result.cycles_per_frame_mean:,.1f} cycles a frame"
+                    f"{result.mismatches} mismatches; {result.cycles_compared:,} cycles compared, "
+                    f"{result.cycle_mismatches} mismatches; {result.cycles_per_frame_mean:,.1f} cycles a frame"
                 )
     if as_json:
         told = [asdict(result) for result in results]
         print(json.dumps(told[0] if len(told) == 1 else told, indent=2))
     for result in results:
-        if result.mismatches:
+        if result.mismatches or result.cycle_mismatches:
             print(result.report, file=sys.stderr)
-            fail(Exit.MISMATCH, f"{net}: the {result.simulator} simulation differs from the golden model")
+            model = "golden model" if result.mismatches else "cycle model"
+            fail(Exit.MISMATCH, f"{net}: the {result.simulator} simulation differs from the {model}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hw.build import BUNDLED
 from hw.machine import Machine
 from hw.neuron import Lane
 from hw.serializer import Serializer
-from hw.verilog import to_verilog
+from hw.verilog import machine_verilog, to_verilog
 from model.errors import ToolMissingError
 from model.network import Network
 from model.plan import NAMED_PLANS, named_plan
@@ -42,7 +43,8 @@ def test_random_network(simulator, plan, tmp_path):
             stall=stall,
             watch=watch,
         )
-        assert (result.mismatches, result.report) == (0, None)
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.cycles_compared > 1000
         assert result.frames == len(frames) == len(result.answers)
         assert result.spikes_compared > 1000
 
@@ -102,11 +104,25 @@ def test_a_planted_fault_is_reported(simulator, fault, tmp_path, monkeypatch):
     assert (tmp_path / "divergence.txt").read_text().strip() == result.report
 
 
+def test_a_cycle_too_many_is_reported(tmp_path):
+    """The hardware of a plan whose FIFO is smaller fires the same spikes, in other cycles."""
+    network = random_network(1)
+    plan = named_plan(network, "fast")
+    smaller = replace(plan, cores=(replace(plan.cores[0], group_fifo=8), *plan.cores[1:]))
+    frames = random_frames(network.input_shape, 1, frames=6)
+    wrong = machine_verilog(network, smaller, tmp_path)
+    result = verify(network, plan, frames, out_dir=tmp_path, seed=11, verilog=wrong, stall=0.5)
+    assert result.mismatches == 0
+    assert result.cycle_mismatches > 0
+    assert re.search(r"\w+_\w+: token \d+ expected in cycle \d+, found in \d+", result.report)
+    assert Path(result.waveform).stat().st_size > 0
+
+
 def test_whole_mnist_network_on_a_real_digit(tmp_path):
     network = Network.load(BUNDLED)
     images, labels, _ = real_frames(network, None, None, 1)
     result = verify(network, named_plan(network, "default"), images, out_dir=tmp_path, idle=0.1, stall=0.1, watch=True)
-    assert (result.mismatches, result.report) == (0, None)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert result.answers == labels.tolist()
     assert result.spikes_compared > 1000
 
@@ -118,7 +134,7 @@ def test_whole_mnist_network_on_twenty_digits(simulator, plan, tmp_path):
     network = Network.load(BUNDLED)
     images, _, _ = real_frames(network, None, None, 20)
     result = verify(network, named_plan(network, plan), images, simulator=simulator, out_dir=tmp_path)
-    assert (result.mismatches, result.report, len(result.answers)) == (0, None, 20)
+    assert (result.mismatches, result.cycle_mismatches, result.report, len(result.answers)) == (0, 0, None, 20)
     if plan == "default":
         assert result.cycles_per_frame_mean <= 8000
 
@@ -137,7 +153,7 @@ def test_command_prints_json(tmp_path):
     code, out, _ = command(tmp_path / "net.npz", "--frames", 3, "--dataset", tmp_path / "data.npz", "--out", tmp_path, "--json")
     found = json.loads(out)
     assert code == 0
-    assert (found["frames"], found["mismatches"]) == (3, 0)
+    assert (found["frames"], found["mismatches"], found["cycle_mismatches"]) == (3, 0, 0)
     assert found["spikes_compared"] > 0
     assert found["cycles_per_frame_mean"] > 0
 
