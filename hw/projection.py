@@ -311,11 +311,11 @@ def _delays(m: Module, name: str, value: Value, cycles: int) -> list[Signal]:
 
 
 def _bias_words(layer: Neurons, core: CorePlan, blocks: int, word: data.Layout) -> list[int]:
-    """State after reset, of each block: ``R = bias``, ``Q = 0``; the neurons that pad the last block have bias 0."""
+    """State after reset, of each block: ``R = bias``, ``Q = 0``, no spike to settle; what pads the last block has bias 0."""
     padded = np.zeros(blocks * core.channels, dtype=int)
     padded[: layer.channels] = layer.bias
     return [
-        word.const([{"residual": int(bias), "count": 0} for bias in block]).as_value().value
+        word.const([{"summed": int(bias), "count": 0, "fired": 0} for bias in block]).as_value().value
         for block in padded.reshape(blocks, core.channels)
     ]
 

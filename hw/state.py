@@ -92,8 +92,13 @@ class StateBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self._word.size
-        m.submodules.words = words = Memory(shape=unsigned(width), depth=self._depth, init=[])
-        m.submodules.tags = tags = Memory(shape=unsigned(self._generation_bits), depth=self._depth, init=[])
+        # What a read finds in the word that is written in the same cycle never matters: it is forwarded, or stale. Yosys
+        # has to know, or it builds registers and selections around each memory that keep the old word.
+        free = {"no_rw_check": 1}
+        m.submodules.words = words = Memory(shape=unsigned(width), depth=self._depth, init=[], attrs=free)
+        m.submodules.tags = tags = Memory(
+            shape=unsigned(self._generation_bits), depth=self._depth, init=[], attrs=free
+        )
         word_read, word_write = words.read_port(), words.write_port()
         tag_read, tag_write = tags.read_port(), tags.write_port()
 
