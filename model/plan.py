@@ -19,6 +19,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Stage",
+    "choices",
     "load_plan",
     "named_plan",
     "refused_by_hardware",
@@ -262,8 +263,8 @@ def steps_per_event(network: Network, core: CorePlan) -> float:
     return max(1.0, row_steps * column_steps * blocks)
 
 
-def _choices(network: Network, name: str) -> list[CorePlan]:
-    """Every useful parallelism of a core, from one lane to the whole window a cycle."""
+def choices(network: Network, name: str) -> list[CorePlan]:
+    """Every useful parallelism of the core of layer ``name``, from one lane to the whole window a cycle."""
     channels, columns, rows = _limits(network, name)
     blocks = sorted({math.ceil(channels / n) for n in range(1, channels + 1)})
     found = [CorePlan(layer=name, channels=math.ceil(channels / math.ceil(channels / n))) for n in blocks]
@@ -275,22 +276,22 @@ def _choices(network: Network, name: str) -> list[CorePlan]:
 
 def _balanced(network: Network, names: list[str], lanes: int) -> list[CorePlan]:
     """Give the slowest core more lanes, again and again, while ``lanes`` suffice."""
-    choices = {name: _choices(network, name) for name in names}
+    options = {name: choices(network, name) for name in names}
     chosen = dict.fromkeys(names, 0)
 
     def cycles(name: str, index: int) -> float:
-        return max(1.0, network.layer(name).mean_events) * steps_per_event(network, choices[name][index])
+        return max(1.0, network.layer(name).mean_events) * steps_per_event(network, options[name][index])
 
     while True:
         slowest = max(names, key=lambda name: cycles(name, chosen[name]))
         faster = [
             index
-            for index in range(chosen[slowest] + 1, len(choices[slowest]))
+            for index in range(chosen[slowest] + 1, len(options[slowest]))
             if cycles(slowest, index) < cycles(slowest, chosen[slowest])
         ]
-        spent = sum(choices[name][index].lanes for name, index in chosen.items() if name != slowest)
-        if not faster or spent + choices[slowest][faster[0]].lanes > lanes:
-            return [choices[name][chosen[name]] for name in names]
+        spent = sum(options[name][index].lanes for name, index in chosen.items() if name != slowest)
+        if not faster or spent + options[slowest][faster[0]].lanes > lanes:
+            return [options[name][chosen[name]] for name in names]
         chosen[slowest] = faster[0]
 
 
@@ -309,7 +310,7 @@ def named_plan(network: Network, name: str) -> Plan:
     elif name == "default":
         cores = _balanced(network, names, DEFAULT_LANES)
     elif name == "fast":
-        cores = [_choices(network, layer)[-1] for layer in names]
+        cores = [choices(network, layer)[-1] for layer in names]
     else:
         raise PlanError(f"plan must be a file or one of {', '.join(NAMED_PLANS)}, not {name!r}")
     plan = Plan(name=name, cores=tuple(cores))

@@ -14,7 +14,7 @@ from model.engine import Stream
 from model.network import Convolution, Layer, MaxPool, Network, Neurons, taps
 from model.plan import CorePlan, Plan, Stage
 
-__all__ = ["END", "OUTSIDE", "Schedule", "schedule", "state_words"]
+__all__ = ["END", "OUTSIDE", "Schedule", "reached", "schedule", "state_words"]
 
 END = -1
 """Marks an end of frame, among steps and among groups."""
@@ -72,7 +72,7 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     frames = len(source.starts) - 1
     if isinstance(first, Neurons):
         core = plan.core(first.name)
-        rows, columns = (_reached(network, first, axis) for axis in (0, 1))
+        rows, columns = (reached(network, first, axis) for axis in (0, 1))
         _, width, channels = network.shape_of(first.source)
         in_y, in_x = np.divmod(source.address // channels, width)
         blocks = -(-network.shape_of(first.name).channels // core.channels)
@@ -100,7 +100,7 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         pooled = streams[last.name]
         before = np.repeat(spikes.starts[:-1], np.diff(pooled.starts))
         leaves = np.bincount(before + pooled.cause, minlength=len(spikes.address))
-        windows = [_reached(network, last, axis)[1] > 0 for axis in (0, 1)]
+        windows = [reached(network, last, axis)[1] > 0 for axis in (0, 1)]
         y, x = np.divmod(place, network.shape_of(last.source).width)
         leaves[~(windows[0][y] & windows[1][x])] = OUTSIDE
     leaves = _with_ends(leaves, spikes.starts, END)
@@ -130,7 +130,7 @@ def _with_ends(values: npt.NDArray[Any], starts: Ints, end: Any) -> Ints:
     return found
 
 
-def _reached(network: Network, layer: Layer, axis: int) -> tuple[Ints, Ints]:
+def reached(network: Network, layer: Layer, axis: int) -> tuple[Ints, Ints]:
     """Of each input coordinate, the first output coordinate that it reaches, and how many."""
     if not isinstance(layer, (Convolution, MaxPool)):
         size = network.shape_of(layer.source)[axis]

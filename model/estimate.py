@@ -1,0 +1,345 @@
+"""What a plan does, before any synthesis: cycles, frames a second, who waits for whom; and which plan to take.
+
+All cycles are those of the cycle model, which `sim.verify` holds equal to the hardware's.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from model.cycle import ACTIVITIES, CycleError, Cycles, simulate
+from model.datasets import DataError, Dataset, load
+from model.engine import Stream, run_streams
+from model.errors import Exit, fail, one_line_errors
+from model.network import Network, NetworkError, Neurons
+from model.page import PLOTS, document, image, table
+from model.plan import Plan, PlanError, load_plan, stages
+from model.planner import Demand, fastest, ladder, size_fifos, walker_cycles
+
+__all__ = ["estimate", "planned", "timeline"]
+
+_SHOWN = 3
+"""The frame whose timeline is drawn: by then all cores are at work."""
+
+_CALIBRATED = 100
+"""Frames that FIFOs are sized on."""
+
+
+def planned(
+    network: Network,
+    images: npt.NDArray[np.uint8],
+    *,
+    cycles: float | None = None,
+    lanes: int | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Plan:
+    """The smallest plan that takes at most ``cycles`` a mean frame; or the fastest of at most ``lanes``.
+
+    Parameters
+    ----------
+    network : what to plan for
+    images : uint8 calibration frames
+    cycles : cycles a frame that must be met; None takes what ``lanes`` allow
+    lanes : lanes that may be spent
+    tell : told what goes on
+
+    Raises
+    ------
+    PlanError : that cannot be had; the message says what can
+    """
+    demand = Demand.of(network, images)
+    if cycles is None:
+        if lanes is None:
+            raise ValueError("cycles or lanes must be given")
+        plan = fastest(network, demand, lambda plan: plan.lanes, lanes)
+        return size_fifos(network, plan, images[:_CALIBRATED])[0]
+    for pace, plan in ladder(network, demand):
+        if pace > cycles:
+            continue
+        if lanes is not None and plan.lanes > lanes:
+            raise PlanError(f"lanes must be at least {plan.lanes} for {cycles:.0f} cycles a frame, not {lanes}")
+        # Together, cores can be slower than the slowest of them alone: then the next larger plan.
+        sized, found = size_fifos(network, plan, images[:_CALIBRATED])
+        tell(f"{sized.lanes} lanes: {found.cycles_per_frame:,.0f} cycles a frame, wanted {cycles:,.0f}")
+        if found.cycles_per_frame <= cycles:
+            return sized
+    least, plan = ladder(network, demand)[-1]
+    raise PlanError(f"cycles a frame must be at least {least:.0f}, not {cycles:.0f}: the fastest plan has {plan.lanes} lanes")
+
+
+def estimate(
+    network: Network,
+    plan: Plan,
+    data: Dataset,
+    *,
+    clock_mhz: float,
+    done: Callable[[int], None] | None = None,
+) -> tuple[dict[str, Any], Cycles]:
+    """Cycles of ``plan`` on the frames of ``data``.
+
+    Returns
+    -------
+    A JSON object with units in its names, and the cycles of the first frames, with what the walkers did in each.
+    """
+    cycles = simulate(network, plan, data.images, record=True, done=done)
+    first = data.images[: _SHOWN + 1]
+    shown = simulate(network, plan, first, activity=int(cycles.answered[len(first) - 1]) + 1, record=True)
+    streams = run_streams(network, data.images)
+    demand = Demand.of(network, data.images)
+    spikes = cycles.passed[f"events_{network.output.name}"]
+    first_spike, right = _answers(streams[network.output.name], spikes, cycles.started, data.labels, network.classes)
+    cores = []
+    for use, stage in zip(cycles.cores, stages(network), strict=True):
+        layer = stage.layers[0]
+        total = sum(getattr(use, name) for name in ACTIVITIES)
+        row: dict[str, Any] = {"core": use.name, "layers": [layer.name for layer in stage.layers]}
+        if isinstance(layer, Neurons):
+            core = plan.core(layer.name)
+            row |= {"channels": core.channels, "columns": core.columns, "rows": core.rows, "lanes": core.lanes}
+            row["walker_cycles"] = round(walker_cycles(network, demand, core), 1)
+            row |= {"group_fifo_depth": core.group_fifo, "event_fifo_depth": core.event_fifo}
+        row |= {f"{name}_share": round(getattr(use, name) / total, 4) for name in ACTIVITIES}
+        row |= {f"{name}_most": getattr(use, name) for name in ("group_fifo", "pool_fifo", "event_fifo")}
+        row["events_in_per_frame"] = round(len(streams[stage.source].address) / len(data), 2)
+        cores.append(row)
+    with_walker = [row for row in cores if "walker_cycles" in row]
+    slowest = max(with_walker, key=lambda row: row["walker_cycles"])
+    return {
+        "network": network.name,
+        "network_hash": network.content_hash,
+        "plan": plan.name,
+        "lanes": plan.lanes,
+        "dataset": data.name,
+        "frames": len(data),
+        "clock_mhz": clock_mhz,
+        "cycles_per_frame": round(cycles.cycles_per_frame, 1),
+        "frames_per_second": round(clock_mhz * 1e6 / cycles.cycles_per_frame, 1),
+        "latency_cycles_mean": round(float(cycles.latency.mean()), 1),
+        "first_spike_cycles_mean": _mean(first_spike),
+        "right_answer_cycles_mean": _mean(right),
+        "right_answers": int((right >= 0).sum()),
+        "slowest_core": slowest["core"],
+        "slowest_core_cycles": slowest["walker_cycles"],
+        "slowest_core_share": round(slowest["walker_cycles"] / cycles.cycles_per_frame, 4),
+        "cores": cores,
+    }, shown
+
+
+def _mean(cycles: npt.NDArray[np.int64]) -> float | None:
+    found = cycles[cycles >= 0]
+    return round(float(found.mean()), 1) if len(found) else None
+
+
+def _answers(
+    spikes: Stream, cycles: npt.NDArray[np.int64], started: npt.NDArray[np.int64], labels: npt.NDArray[Any], classes: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Of each frame, cycles from its first token to its first output spike, and to the spike from which on the answer so far
+    stays right; -1 where there is none. ``cycles`` has one more a frame, for its end."""
+    first, right = np.full(len(labels), -1), np.full(len(labels), -1)
+    for frame, label in enumerate(labels):
+        begin, end = spikes.starts[frame], spikes.starts[frame + 1]
+        if begin == end:
+            continue
+        passed = cycles[begin + frame : end + frame] - started[frame]
+        first[frame] = passed[0]
+        counts = np.zeros((end - begin, classes), np.int64)
+        counts[np.arange(end - begin), spikes.address[begin:end]] = spikes.sign[begin:end]
+        wrong = np.flatnonzero(counts.cumsum(axis=0).argmax(axis=1) != label)
+        if not len(wrong) or wrong[-1] < end - begin - 1:
+            right[frame] = passed[wrong[-1] + 1 if len(wrong) else 0]
+    return first, right
+
+
+_COLORS = {"starved": "#e9edf1", "working": "#2463a8", "blocked": "#c8641b", "sweeping": "#8a93a0"}
+
+
+def timeline(cycles: Cycles, output: str) -> Figure:
+    """Who worked, starved, was blocked, and when, in the last frame of ``cycles``."""
+    frame = cycles.frames - 1
+    begin, end = int(cycles.started[frame]), int(cycles.compared[frame])
+    with mpl.rc_context({**PLOTS, "axes.grid": False}):
+        figure = Figure(figsize=(9.5, 0.5 * len(cycles.cores) + 1.6))
+        axes = figure.subplots()
+        for row, core in enumerate(cycles.cores):
+            doing = cycles.activity[row, begin : end + 1]
+            edges = np.flatnonzero(np.diff(doing, prepend=-1, append=-1))
+            for code, name in enumerate(ACTIVITIES):
+                runs = [(int(a), int(b - a)) for a, b in pairwise(edges) if doing[a] == code]
+                axes.broken_barh(runs, (row - 0.35, 0.7), color=_COLORS[name], linewidth=0, label="" if row else name)
+            passed = cycles.passed[f"events_{core.name}"]
+            passed = passed[(passed >= begin) & (passed <= end)] - begin
+            axes.plot(passed, np.full(len(passed), row + 0.42), "|", color="#1c2733", markersize=4, markeredgewidth=0.6)
+        axes.set_yticks(range(len(cycles.cores)), [core.name for core in cycles.cores])
+        axes.set_ylim(len(cycles.cores) - 0.3, -0.7)
+        axes.set_xlim(0, end - begin)
+        axes.set_xlabel(f"cycles since the first input event of frame {frame}; a stroke is an event that leaves the core")
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+        figure.legend(loc="upper center", ncols=len(ACTIVITIES), fontsize=9, frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 0.94))
+    return figure
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows = []
+    for core in found["cores"]:
+        lanes = f"{core['channels']}x{core['columns']}x{core['rows']} = {core['lanes']}" if "lanes" in core else ""
+        fifos = " ".join(
+            f"{core[f'{name}_fifo_most']}/{core.get(f'{depth}_fifo_depth', '-')}"
+            for name, depth in (("group", "group"), ("pool", "group"), ("event", "event"))
+        )
+        rows.append(
+            (
+                " + ".join(core["layers"]),
+                lanes,
+                f"{core['events_in_per_frame']:,.0f}",
+                f"{core['walker_cycles']:,.0f}" if "walker_cycles" in core else "",
+                *(f"{core[f'{name}_share']:.0%}" for name in ("working", "starved", "blocked", "sweeping")),
+                fifos,
+            )
+        )
+    return rows
+
+
+_TITLES = (
+    "core",
+    "lanes",
+    "events in",
+    "walker cycles",
+    "working",
+    "starved",
+    "blocked",
+    "sweeping",
+    "FIFOs: groups, pooled, events",
+)
+
+
+def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
+    def cycles(key: str) -> str:
+        return "never" if found[key] is None else f"{found[key]:,.1f} cycles, {found[key] / found['clock_mhz']:,.1f} us"
+
+    return [
+        ("frames", f"{found['frames']:,} of {found['dataset']}, back to back"),
+        ("lanes", f"{found['lanes']}"),
+        ("a frame", cycles("cycles_per_frame")),
+        (f"at {found['clock_mhz']:g} MHz", f"{found['frames_per_second']:,.0f} frames a second"),
+        ("first input event to the answer", cycles("latency_cycles_mean")),
+        ("to the first output spike", cycles("first_spike_cycles_mean")),
+        (f"until the answer stays right ({found['right_answers']:,} frames)", cycles("right_answer_cycles_mean")),
+        (
+            "slowest core",
+            f"{found['slowest_core']}: {found['slowest_core_cycles']:,.0f} cycles, {found['slowest_core_share']:.0%} of all",
+        ),
+    ]
+
+
+def _page(found: dict[str, Any], shown: Cycles, output: str) -> str:
+    return document(
+        f"{found['network']}, plan {found['plan']}",
+        [
+            f"<h1>{found['network']}, plan {found['plan']}</h1>",
+            table(("", ""), _summary(found)),
+            "<h2>Cores</h2>",
+            table(_TITLES, _rows(found)),
+            "<p>Working: the walker takes a step of an event's fan-out. Starved: it has no event. Blocked: what is behind it has "
+            "no room. Sweeping: old tags are cleared. Lanes: channels x columns x rows. Of each FIFO, the most it held, and its "
+            "depth.</p>",
+            "<h2>One frame</h2>",
+            image(timeline(shown, output), "what each core does in each cycle of a frame"),
+        ],
+    )
+
+
+@click.command(help="Cycles, frames a second and the use of every core, before any synthesis; and which plan to take.")
+@click.argument("net", type=click.Path(path_type=Path))
+@click.option("--plan", "plan_name", metavar="PLAN", help="minimal, default, fast, or a .json file; default if nothing is asked.")
+@click.option("--target-fps", type=click.FloatRange(0, min_open=True), help="Plan for this: the fewest lanes that reach it.")
+@click.option("--max-lanes", type=click.IntRange(1), help="Plan for this: the fastest plan that has no more.")
+@click.option("--clock", "clock_mhz", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="In MHz.")
+@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--frames", default=1000, show_default=True, type=click.IntRange(1), help="Frames to run, the first test frames.")
+@click.option("--save-plan", type=click.Path(path_type=Path), help="Write the plan to this .json file, for --plan elsewhere.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for estimate.json and estimate.html; build/NAME by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+def main(
+    net: Path,
+    plan_name: str | None,
+    target_fps: float | None,
+    max_lanes: int | None,
+    clock_mhz: float,
+    dataset: str,
+    data_dir: Path | None,
+    frames: int,
+    save_plan: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """See the help text above."""
+    console = Console(stderr=True)
+    codes = dict.fromkeys((NetworkError, DataError, PlanError, CycleError), Exit.BAD_INPUT)
+    with one_line_errors(codes):
+        network = Network.load(net)
+        wanted = target_fps is not None or max_lanes is not None
+        if wanted and plan_name is not None:
+            fail(Exit.BAD_INPUT, "--plan must not be given with --target-fps or --max-lanes")
+        if save_plan is not None and save_plan.suffix != ".json":
+            fail(Exit.BAD_INPUT, f"--save-plan must end in .json, not {str(save_plan)!r}")
+        data = load(dataset, "test", data_dir)
+        if data.images.shape[1:] != tuple(network.input_shape):
+            raise DataError(
+                f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
+                f"not {tuple(data.images.shape[1:])}"
+            )
+        data = replace(data, images=data.images[:frames], labels=data.labels[:frames])
+        if wanted:
+            # Planned on frames that are not those it is measured on.
+            calibration = load(dataset, "train", data_dir).images[:_CALIBRATED * 5]
+            with console.status("planning") as status:
+                cycles = clock_mhz * 1e6 / target_fps if target_fps is not None else None
+                plan = planned(network, calibration, cycles=cycles, lanes=max_lanes, tell=status.update)
+        else:
+            plan = load_plan(network, plan_name or "default")
+        with Progress(console=console, disable=not console.is_terminal) as bar:
+            task = bar.add_task(f"{network.name}, plan {plan.name}", total=len(data))
+            found, shown = estimate(network, plan, data, clock_mhz=clock_mhz, done=lambda more: bar.advance(task, more))
+    folder = out or Path("build") / network.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = {"estimate.json": json.dumps(found, indent=2) + "\n", "estimate.html": _page(found, shown, network.output.name)}
+        for name, text in files.items():
+            part = folder / f"{name}.part"
+            part.write_text(text)
+            part.replace(folder / name)
+        if save_plan is not None:
+            plan.save(save_plan)
+    except OSError as error:
+        fail(Exit.BAD_INPUT, f"{error.filename}: cannot be written: {error.strerror}")
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    printed = Table(title=f"{network.name}, plan {plan.name}")
+    for title in _TITLES[:-2]:
+        printed.add_column(title, justify="left" if title == "core" else "right")
+    for row in _rows(found):
+        printed.add_row(*row[:-2])
+    Console().print(printed)
+    for name, text in _summary(found):
+        print(f"{name}: {text}")
+    print(f"timeline: {folder / 'estimate.html'}")
+
+
+if __name__ == "__main__":
+    main()
