@@ -94,6 +94,9 @@ class SparseSettings:
     keep_thresholds : bool
         Whether the start is for the threshold 1.0 already, as what comes out is; otherwise thresholds are chosen by the
         start's activations.
+    average_start : bool
+        Whether the outcome is the average of the start and the fine-tuned network, which generalizes better than either;
+        needs ``keep_thresholds``.
     """
 
     seed: int = 1
@@ -108,6 +111,7 @@ class SparseSettings:
     teacher_share: float = 0.5
     average_decay: float = 0.998
     keep_thresholds: bool = False
+    average_start: bool = False
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "moments": 1, "last_epochs": 0, "last_moments": 1})
@@ -121,6 +125,8 @@ class SparseSettings:
             raise ValueError(f"teacher_share must be from 0 to 1, not {self.teacher_share!r}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must be at least 0 and less than 1, not {self.average_decay!r}")
+        if self.average_start and not self.keep_thresholds:
+            raise ValueError("average_start must not be given without keep_thresholds")
 
 
 class _Quantized:
@@ -333,6 +339,16 @@ def _at_threshold_one(
     return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
 
 
+def _average(one: nn.Sequential, other: nn.Sequential) -> nn.Sequential:
+    """The network half way between two, both for the threshold 1.0."""
+    torch = import_torch()
+    network = copy.deepcopy(other)
+    with torch.no_grad():
+        for average, first in zip(network.parameters(), one.parameters(), strict=True):
+            average.copy_((average.double() + first.double()) / 2)
+    return network
+
+
 def last(settings: SparseSettings) -> SparseSettings:
     """The settings of the last epochs: more moments, smaller steps, thresholds as they are."""
     return replace(
@@ -363,6 +379,8 @@ def make(
     network = fine_tune(settings, start, dataset, teacher=teacher, progress=True, report=report)
     if settings.last_epochs:
         network = fine_tune(last(settings), network, dataset, teacher=teacher, progress=True, report=report)
+    if settings.average_start:
+        network = _average(start, network)
     export_onnx(network, target, target.stem)
     kept = ~held_out(dataset)
     calibration = replace(dataset, images=dataset.images[kept][:_CALIBRATED], labels=dataset.labels[kept][:_CALIBRATED])

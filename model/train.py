@@ -550,6 +550,8 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
               help="With --sparse: share of the loss that is distance from the start's answers; 0.5 by default.")
 @click.option("--keep-thresholds", is_flag=True, default=None,
               help="With --sparse: the start is for the threshold 1.0, as what --sparse makes is.")
+@click.option("--average-start", is_flag=True, default=None,
+              help="With --keep-thresholds: the outcome is the average of the start and of what it became.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads; 2 by default, 1 with --sparse.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
 def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, start: Path | None, teacher: Path | None,

@@ -1,5 +1,6 @@
 """Fine-tuning for few events: its forward pass against the golden model and the conversion, and the bundled network."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -139,6 +140,7 @@ def test_same_seed_same_weights(tuned, start, digits):
         ("event_price", -1.0, "event_price must be 0 or more, not -1.0"),
         ("teacher_share", 1.5, "teacher_share must be from 0 to 1, not 1.5"),
         ("average_decay", 1.0, "average_decay must be at least 0 and less than 1, not 1.0"),
+        ("average_start", True, "average_start must not be given without keep_thresholds"),
     ],
 )
 def test_settings_errors(field, value, expected):
@@ -182,3 +184,31 @@ def test_command(monkeypatch, digits, tmp_path):
     ]
     counts = run_frames(network, few["test"].images).counts
     assert report["accuracy_snn"] == (counts.argmax(axis=1) == few["test"].labels).mean()
+
+    # From there on, once without and once with averaging: the same training, and the average lies half way.
+    first = train_module.load_network(Path("here/mnist-sparse.onnx"))
+    more = ["--sparse", "--dataset", "digits5k", "--epochs", "1", "--moments", "2", "--last-epochs", "0", "--keep-thresholds"]
+    found = []
+    for out, option in (("plain", []), ("averaged", ["--average-start"])):
+        outcome = CliRunner().invoke(
+            train_module.main, [*more, *option, "--start", "here/mnist-sparse.onnx", "--out", out]
+        )
+        assert outcome.exit_code == 0, outcome.output
+        found.append(train_module.load_network(Path(out) / "mnist-sparse.onnx").state_dict())
+    plain, averaged = found
+    for name, value in first.state_dict().items():
+        assert torch.allclose(averaged[name], (value + plain[name]) / 2, atol=1e-6), name
+        assert not torch.equal(averaged[name], plain[name])
+
+
+def test_bundled_network():
+    """What the report says was measured on MNIST; here the digits are among those it was trained on."""
+    report = json.loads((ZOO / "mnist-sparse.train.json").read_text())
+    assert hashlib.sha256((ZOO / "mnist-sparse.onnx").read_bytes()).hexdigest() == report["onnx_sha256"]
+    network = Network.load(ZOO / "mnist-sparse.npz")
+    assert network.content_hash == report["network_hash"]
+    digits = load("digits5k", "train")
+    found = sparse.measure(network, digits.images, digits.labels)
+    assert found["accuracy_snn"] >= 0.99
+    assert found["saturated_events"] == 0
+    assert found["spikes_per_neuron"] <= 0.2
