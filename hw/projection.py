@@ -210,7 +210,7 @@ class ProjectionCore(wiring.Component):
         for index in range(banks):
             row, column = divmod(index, core.columns)
             m.submodules[f"state_{index}"] = state = StateBank(
-                word=word, depth=fan_out.depth, generation_bits=core.generation_bits
+                word=word, depth=fan_out.depth, generation_bits=core.generation_bits, memory=core.state_memory
             )
             m.submodules[f"weights_{index}"] = weights = WeightMemory(
                 words=weight_words, weight_bits=layer.weight_bits

@@ -6,6 +6,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from model.plan import DISTRIBUTED_WORDS
+
 __all__ = ["Access", "FrameReset", "StateBank"]
 
 
@@ -51,6 +53,7 @@ class StateBank(wiring.Component):
     word : layout of a word
     depth : number of words
     generation_bits : width of the tag
+    memory : ``"block"``, ``"distributed"`` or ``"auto"``, as in `model.plan.CorePlan`
 
     Members
     -------
@@ -61,7 +64,7 @@ class StateBank(wiring.Component):
     update : In, state after it
     """
 
-    def __init__(self, *, word: data.Layout, depth: int, generation_bits: int) -> None:
+    def __init__(self, *, word: data.Layout, depth: int, generation_bits: int, memory: str = "auto") -> None:
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         if generation_bits < 1:
@@ -69,6 +72,7 @@ class StateBank(wiring.Component):
         self._word = word
         self._depth = depth
         self._generation_bits = generation_bits
+        self._memory = memory
         super().__init__(
             {
                 "access": In(Access(depth)),
@@ -89,13 +93,19 @@ class StateBank(wiring.Component):
         """Width of the tag."""
         return self._generation_bits
 
+    @property
+    def in_blocks(self) -> bool:
+        """Whether the words are in block RAM."""
+        return self._memory == "block" or (self._memory == "auto" and self._depth > DISTRIBUTED_WORDS)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self._word.size
         # What a read finds in the word that is written in the same cycle never matters: it is forwarded, or stale. Yosys
         # has to know, or it builds registers and selections around each memory that keep the old word.
         free = {"no_rw_check": 1}
-        m.submodules.words = words = Memory(shape=unsigned(width), depth=self._depth, init=[], attrs=free)
+        style = {"ram_style": "block" if self.in_blocks else "distributed"}
+        m.submodules.words = words = Memory(shape=unsigned(width), depth=self._depth, init=[], attrs=free | style)
         m.submodules.tags = tags = Memory(
             shape=unsigned(self._generation_bits), depth=self._depth, init=[], attrs=free
         )

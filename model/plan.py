@@ -33,6 +33,12 @@ DEFAULT_LANES = 150
 """Lanes that the ``default`` plan may spend."""
 
 
+STATE_MEMORIES = ("auto", "block", "distributed")
+
+DISTRIBUTED_WORDS = 16
+"""Words of a LUT RAM of the ECP5, the smallest of the devices: deeper ones cost a selection besides."""
+
+
 class PlanError(ValueError):
     """A plan, or the file it was read from, is not what it must be."""
 
@@ -49,6 +55,8 @@ class CorePlan:
     group_fifo : depth of the FIFO of spike groups behind the lanes, in groups (one a cycle with a spike)
     event_fifo : depth of the FIFO of events at the core's output, in events
     generation_bits : width of the tag by which state memory is reset lazily
+    state_memory : what holds the states: ``"block"`` RAM, ``"distributed"`` RAM made of LUTs, or ``"auto"``: blocks where a
+        bank is deeper than `DISTRIBUTED_WORDS`
     """
 
     layer: str
@@ -58,6 +66,7 @@ class CorePlan:
     group_fifo: int = 16
     event_fifo: int = 16
     generation_bits: int = 4
+    state_memory: str = "auto"
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -70,6 +79,10 @@ class CorePlan:
                 )
                 if not low <= value <= high:
                     raise PlanError(f"core {self.layer!r}: {item.name} must be within {low}..{high}, not {value}")
+        if self.state_memory not in STATE_MEMORIES:
+            raise PlanError(
+                f"core {self.layer!r}: state_memory must be one of {', '.join(STATE_MEMORIES)}, not {self.state_memory!r}"
+            )
 
     @property
     def lanes(self) -> int:
