@@ -4,6 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.buffer import StreamBuffer
 from hw.encoder import Encoder
 from hw.link import Link
 from hw.machine import Machine
@@ -51,15 +52,22 @@ class System(wiring.Component):
         m.submodules.machine = machine = Machine(network=network, plan=self._plan)
         m.d.comb += [receiver.line.eq(self.rx), self.tx.eq(transmitter.line)]
         wiring.connect(m, receiver.data, link.received)
-        wiring.connect(m, link.sent, transmitter.data)
         wiring.connect(m, link.pixels, encoder.pixels)
-        wiring.connect(m, encoder.events, link.encoded)
         wiring.connect(m, link.host, machine.host)
-        wiring.connect(m, machine.result, link.result)
         m.d.comb += link.saturations.eq(machine.saturations)
+        # The link is in no hurry: where it meets the fast part of the machine, paths end.
+        passages = {
+            "sent": (link.sent, transmitter.data),
+            "encoded": (encoder.events, link.encoded),
+            "result": (machine.result, link.result),
+        }
         if watch:
-            wiring.connect(m, machine.watched, link.watched)
+            passages["watched"] = (machine.watched, link.watched)
             m.d.comb += machine.watch.eq(link.watch_mask)
+        for name, (source, sink) in passages.items():
+            m.submodules[f"{name}_buffer"] = buffer = StreamBuffer(payload=source.payload.shape())
+            wiring.connect(m, source, buffer.taken)
+            wiring.connect(m, buffer.given, sink)
         with m.If(machine.result.valid & machine.result.ready):
             m.d.sync += self.answer.eq(machine.result.payload.answer)
         return m
