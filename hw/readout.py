@@ -7,15 +7,13 @@ from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind
 from hw.geometry import times
+from model.cycle import FRAMES_IN_FLIGHT, STARTS_UNSEEN
 from model.network import INPUT, MaxPool, Network, Neurons
 
 __all__ = ["CYCLES_WIDTH", "Readout", "Result", "count_bits"]
 
 CYCLES_WIDTH = 32
 """Width of the cycle counter; it wraps around."""
-
-FRAMES_IN_FLIGHT = 16
-"""Frames whose start is remembered; the next one waits at the door."""
 
 
 INPUT_COUNT_BITS = 8
@@ -84,7 +82,7 @@ class Readout(wiring.Component):
             {
                 "spikes": In(stream.Signature(AddressEvent(network.shapes[-1]))),
                 "started": In(1),
-                "room": Out(1),
+                "room": Out(1, init=1),
                 "result": Out(stream.Signature(Result(network))),
             }
         )
@@ -102,7 +100,10 @@ class Readout(wiring.Component):
         m.submodules.starts = starts = SyncFIFO(width=CYCLES_WIDTH, depth=FRAMES_IN_FLIGHT)
         now = Signal(CYCLES_WIDTH)
         m.d.sync += now.eq(now + 1)
-        m.d.comb += [starts.w_en.eq(self.started), starts.w_data.eq(now), self.room.eq(starts.w_rdy)]
+        # A start is written a cycle late, and room is known another cycle late: until then as many frames may have started.
+        began, then = Signal(), Signal(CYCLES_WIDTH)
+        m.d.sync += [began.eq(self.started), then.eq(now), self.room.eq(starts.level <= FRAMES_IN_FLIGHT - STARTS_UNSEEN)]
+        m.d.comb += [starts.w_en.eq(began), starts.w_data.eq(then)]
 
         # The event in hand; each class has a counter of its own.
         event, held = Signal(AddressEvent(shape)), Signal()

@@ -4,14 +4,16 @@ from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, HostEvent, Kind
+from model.cycle import FRAMES_TO_LEAF
 from model.network import INPUT, Network
 from model.plan import Plan, stages
 
 __all__ = ["FRAMES_WIDTH", "Router", "ports"]
 
-FRAMES_WIDTH = 8
+FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
 """Width of the counters of frames in flight."""
 
 
@@ -177,7 +179,10 @@ class Router(wiring.Component):
             ]
             m.d.sync += frames.eq(frames + enters - leaves_now)
             busy.append(frames != 0)
-            full.append(frames.all())
+            # A cycle late, so a frame early.
+            nearly_full = Signal(name=f"nearly_full_{leaf}")
+            m.d.sync += nearly_full.eq(frames >= FRAMES_TO_LEAF - 1)
+            full.append(nearly_full)
         known = _by_port(injecting, dict.fromkeys(links.values(), True))
         reaches_answer = _by_port(injecting, answered)
         m.d.comb += may_start.eq(

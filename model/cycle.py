@@ -35,7 +35,10 @@ _PIPE_MASK = (1 << 2 * PIPELINE) - 1
 """A pipeline is two bits a stage: 0 nothing, 1 a step that fires nothing, 2 one that does."""
 
 FRAMES_IN_FLIGHT = 16
-"""Frames whose start the readout remembers."""
+"""Frames whose start the readout remembers; one more waits at the door."""
+
+STARTS_UNSEEN = 4
+"""Starts that must have room when the next frame is let in: some are on their way into that memory."""
 
 FRAMES_TO_LEAF = 255
 """Frames that the router counts on their way to a leaf."""
@@ -121,7 +124,10 @@ _STEPS, _FIRED_TOKEN, _FIRED_STEP, _FIRED_POSITIONS, _GROUP_EVENTS, _TOKENS, _FR
     _DOOR,
     _DOOR_SECOND,
     _IN_FRAME,
+    _BEGAN,
     _STARTS,
+    _ROOM,
+    _NEARLY_FULL,
     _READ_HELD,
     _READ_IS_END,
     _COMPARING,
@@ -132,7 +138,7 @@ _STEPS, _FIRED_TOKEN, _FIRED_STEP, _FIRED_POSITIONS, _GROUP_EVENTS, _TOKENS, _FR
     _FRAMES_LEFT,
     _QUIET,
     _STATE,
-) = range(19)
+) = range(22)
 
 _STARTED, _COMPARED_LOG, _ANSWERED, _WATCHED, _TRACES = range(5)
 """What is logged besides the links and the groups, which follow."""
@@ -309,6 +315,7 @@ class _Machine:
         readers[:, -1] = [plan.watch and bool(watch >> port & 1) for port in ports]
         state = np.zeros(_STATE, np.int64)
         state[_RANDOM] = (seed * 2654435769 + 1) & 0xFFFFFFFF
+        state[_ROOM] = 1
         return cls(
             network=network,
             plan=plan,
@@ -601,8 +608,8 @@ def _run(  # type: ignore[no-untyped-def]
         cycle = state[_CYCLE]
 
         # The router: who has a token, who takes it.
-        full = leaf_frames.max() == FRAMES_TO_LEAF
-        may_start = state[_IN_FRAME] or (state[_STARTS] != FRAMES_IN_FLIGHT and not (inject and full))
+        may_start = state[_IN_FRAME] or (state[_ROOM] and not (inject and state[_NEARLY_FULL]))
+        state[_NEARLY_FULL] = leaf_frames.max() >= FRAMES_TO_LEAF - 1
         valid[0] = state[_DOOR] and may_start
         copies_full = state[_WATCHES] == WATCH_FIFO
         read_takes = not state[_READ_HELD] or not state[_READ_IS_END] or (not state[_COMPARING] and not state[_RESULT_VALID])
@@ -668,7 +675,9 @@ def _run(  # type: ignore[no-untyped-def]
         if starting:
             log = _logged(log, found, _STARTED, cycle)
             found += 1
-        state[_STARTS] += starting - compares
+        state[_ROOM] = state[_STARTS] <= FRAMES_IN_FLIGHT - STARTS_UNSEEN
+        state[_STARTS] += state[_BEGAN] - compares
+        state[_BEGAN] = starting
         moved = answers
         for link in range(links):
             if not passes[link]:
