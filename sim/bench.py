@@ -12,12 +12,14 @@ PATIENCE_CYCLES = 100_000
 """A machine that takes and gives nothing for this long hangs."""
 
 SLICE_CYCLES = 20_000
+"""How often progress is watched, where the environment does not say."""
 
 
 @cocotb.test()
 async def frames_are_answered(dut: object) -> None:
     """Runs until every frame is answered; the number comes in the environment."""
     frames = int(os.environ["TALLY_FRAMES"])
+    cycles = int(os.environ.get("TALLY_SLICE_CYCLES", SLICE_CYCLES))
     progress = Path(os.environ["TALLY_PROGRESS"])
     dut.rst.value = 1  # type: ignore[attr-defined]
     Clock(dut.clk, PERIOD_NS, unit="ns").start()  # type: ignore[attr-defined]
@@ -27,10 +29,10 @@ async def frames_are_answered(dut: object) -> None:
     last, waited = -1, 0
     while (answered := int(dut.answered.value)) < frames:  # type: ignore[attr-defined]
         moved = int(dut.moved.value)  # type: ignore[attr-defined]
-        waited = 0 if moved != last else waited + SLICE_CYCLES
+        waited = 0 if moved != last else waited + cycles
         assert waited < PATIENCE_CYCLES, f"hangs: {answered} of {frames} frames answered, nothing moved for {waited} cycles"
         last = moved
         progress.write_text(str(answered))
-        await Timer(SLICE_CYCLES * PERIOD_NS, unit="ns")
+        await Timer(cycles * PERIOD_NS, unit="ns")
     await ClockCycles(dut.clk, 1000)  # type: ignore[attr-defined]
     progress.write_text(f"{answered} {int(dut.saturations.value)}")  # type: ignore[attr-defined]

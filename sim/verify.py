@@ -1,4 +1,4 @@
-"""Spike-for-spike co-simulation: the RTL of a whole machine against the golden model, on real frames.
+"""Spike-for-spike co-simulation: a whole machine, as RTL or as netlist after synthesis, against the golden model, on real frames.
 
 Every spike of every layer and every event on every link is compared, in order, with the answers and the saturation
 counters; and the cycle in which each passes, with the cycle model. A difference is reported where it first appears, and
@@ -8,11 +8,11 @@ simulated again with waveforms.
 import json
 import sys
 import threading
+import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
 import click
@@ -24,6 +24,8 @@ from rich.progress import Progress, TaskID
 
 from hw.aer import Kind
 from hw.machine import Machine
+from hw.synthesis import MultiplierError
+from hw.tools import ToolError
 from hw.verilog import machine_verilog
 from model.cycle import Cycles
 from model.cycle import simulate as cycles
@@ -35,18 +37,25 @@ from model.events import Events
 from model.golden import Trace
 from model.network import Network, NetworkError, Neurons
 from model.plan import Plan, PlanError, load_plan
+from sim.netlist import machine_netlist
 from sim.recorder import RESULT, WATCHED, records, wrapper
 from sim.scoreboard import Divergence, compare, compare_cycles, decode
 from sim.scoreboard import field as payload_field
-from sim.simulators import SIMULATORS, Simulation, SimulationError, build
+from sim.simulators import SIMULATORS, Simulation, SimulationError, build, check_simulator
 
-__all__ = ["VerifyResult", "real_frames", "verify"]
+__all__ = ["LEVELS", "VerifyResult", "real_frames", "verify"]
 
 # Here machines are read, not built: their Verilog comes from the cache.
 warnings.simplefilter("ignore", UnusedElaboratable)
 
 CACHE = Path("build") / "cache"
-"""Where compiled simulations and generated Verilog are kept."""
+"""Where compiled simulations, generated Verilog and netlists are kept."""
+
+LEVELS = ("rtl", "netlist")
+"""What can be simulated: the Verilog of a machine, or what synthesis for ECP5 makes of it."""
+
+SLICE_CYCLES = {"rtl": 20_000, "netlist": 1_000}
+"""How often it is asked whether a simulation is done: netlists take far longer for a cycle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +64,7 @@ class VerifyResult:
 
     Parameters
     ----------
+    level : what was simulated, one of `LEVELS`
     frames : frames simulated
     spikes_compared : spikes of layers compared, each once
     events_compared : events on links compared, each once
@@ -71,6 +81,7 @@ class VerifyResult:
 
     network: str
     plan: str
+    level: str
     simulator: str
     seed: int
     frames: int
@@ -92,6 +103,7 @@ def verify(
     plan: Plan,
     images: npt.NDArray[np.uint8] | Sequence[Events],
     *,
+    level: str = "rtl",
     simulator: str = "verilator",
     out_dir: Path,
     seed: int = 1,
@@ -101,6 +113,7 @@ def verify(
     cache: Path = CACHE,
     verilog: str | None = None,
     progress: Callable[[int], None] | None = None,
+    line: Callable[[str], None] | None = None,
 ) -> VerifyResult:
     """Simulate frames back to back and compare.
 
@@ -108,26 +121,40 @@ def verify(
     ----------
     network, plan : what to verify
     images : uint8 frames, or sequences of input events
+    level : one of `LEVELS`
     simulator : one of `SIMULATORS`
     out_dir : where records, logs and waveforms go
     seed : of idle source and stalled sinks
     idle, stall : chance in a cycle that the source is idle, that a sink is stalled
     watch : watch every link too, and compare what is watched
-    cache : where compiled simulations are kept
-    verilog : test this Verilog in place of the machine's own (to plant faults)
+    cache : where compiled simulations and netlists are kept
+    verilog : test this Verilog in place of the machine's own (to plant faults); of the netlist, where that is the level
     progress : called with the number of frames answered so far
+    line : called with what is being done, and with each line that Yosys prints
 
     Raises
     ------
+    MultiplierError, ToolError : synthesis failed
     SimulationError : the build failed, or the machine hangs
     """
+    if level not in LEVELS:
+        raise ValueError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
+    check_simulator(simulator)
     machine = Machine(network=network, plan=plan)
     own = verilog is None
-    text = machine_verilog(network, plan, cache) if verilog is None else verilog
     if watch and not plan.watch:
         raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
     frames = [run_fast(network, image if _is_events(image) else encode(network, image)) for image in images]
-    sources = {"machine.v": text, "tb.v": wrapper(machine)}
+    tell = line or (lambda text: None)
+    if level == "rtl":
+        sources = {"machine.v": machine_verilog(network, plan, cache) if verilog is None else verilog}
+    else:
+        tell("synthesis")
+        out_dir.mkdir(parents=True, exist_ok=True)
+        netlist = machine_netlist(machine, cache=cache, log=out_dir / "synthesis.log", line=line)
+        sources = {"machine.v": netlist.verilog if verilog is None else verilog, "cells.v": netlist.models}
+        tell("cells: " + ", ".join(f"{count:,} {cell}" for cell, count in sorted(netlist.cells.items())))
+    sources["tb.v"] = wrapper(machine)
     options = {"idle": int(idle * 65536), "stall": int(stall * 65536), "source_seed": seed}
 
     def simulate(simulation: Simulation, count: int, folder: Path) -> tuple[Path, Path | None]:
@@ -149,14 +176,20 @@ def verify(
                     *(f"+{name}={value}" for name, value in options.items()),
                     f"+watch={_watch_mask(machine) if watch else 0:x}",
                 ],
-                {"TALLY_FRAMES": str(count), "TALLY_PROGRESS": str(told.resolve())},
+                {
+                    "TALLY_FRAMES": str(count),
+                    "TALLY_PROGRESS": str(told.resolve()),
+                    "TALLY_SLICE_CYCLES": str(SLICE_CYCLES[level]),
+                },
             )
         finally:
             stop.set()
             teller.join()
         return record, waves
 
+    tell(f"compiling for {simulator}")
     simulation = build(simulator, top="tb", sources=sources, cache=cache)
+    tell(f"simulating with {simulator}")
     record, _ = simulate(simulation, len(frames), out_dir)
     expected = cycles(
         network,
@@ -168,7 +201,7 @@ def verify(
         watch=_watch_mask(machine) if watch else 0,
         record=True,
     )
-    result, divergence = _score(machine, frames, expected, record, out_dir / "progress.txt", simulator, seed, watch)
+    result, divergence = _score(machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, watch)
     if not result.mismatches and not result.cycle_mismatches:
         return result
     traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
@@ -212,6 +245,7 @@ def _score(
     cycles: Cycles,
     record: Path,
     progress: Path,
+    level: str,
     simulator: str,
     seed: int,
     watch: bool,
@@ -279,6 +313,7 @@ def _score(
     return VerifyResult(
         network=network.name,
         plan=machine.plan.name,
+        level=level,
         simulator=simulator,
         seed=seed,
         frames=len(frames),
@@ -319,10 +354,6 @@ def _watched(machine: Machine, found: Sequence[tuple[int, int]]) -> dict[str, li
     return {trace.name: decode(machine.network, trace, parts[layer]) for layer, trace in links.items()}
 
 
-def _advance(bar: Progress, task: TaskID, done: int) -> None:
-    bar.update(task, completed=done)
-
-
 def real_frames(
     network: Network, dataset: str | None, data_dir: Path | None, count: int
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
@@ -350,7 +381,36 @@ def real_frames(
     return data.images[:count], data.labels[:count], data.name
 
 
-@click.command(help="Compare the hardware with the golden model, spike for spike, and with the cycle model, cycle for cycle.")
+class _Teller:
+    """Tells what is being done: behind the bar's name on a terminal, in a line now and then where there is none."""
+
+    PAUSE_SECONDS = 20
+
+    def __init__(self, bar: Progress, task: TaskID, label: str) -> None:
+        self._bar, self._task, self._label = bar, task, label
+        self._told = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """What is being done; most of it is Yosys', and not worth a line each."""
+        if not self._bar.disable:
+            self._bar.update(self._task, description=f"{self._label}: {text.strip()[:60]}")
+        elif time.monotonic() - self._told > self.PAUSE_SECONDS and text.strip():
+            self._told = time.monotonic()
+            print(f"{self._label}: {text.strip()[:100]}", file=sys.stderr, flush=True)
+
+    def frames(self, done: int) -> None:
+        """How many frames are answered."""
+        self._bar.update(self._task, completed=done, description=self._label)
+
+
+HELP = """Compare the hardware with the golden model, spike for spike, and with the cycle model, cycle for cycle.
+
+With --level netlist the hardware is what synthesis for ECP5 makes of it, made of models of its cells: for small plans. Of the
+bundled network, plan minimal takes minutes to synthesize and to compile; it is kept, and a second run only simulates.
+"""
+
+
+@click.command(help=HELP)
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option(
     "--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames to simulate, back to back."
@@ -364,7 +424,7 @@ def real_frames(
     help="minimal (one lane a core), default, fast (an event a cycle), or a .json file.",
 )
 @click.option("--simulator", default="verilator", show_default=True, type=click.Choice([*SIMULATORS, "both"]))
-@click.option("--level", default="rtl", show_default=True, type=click.Choice(["rtl"]), help="What is simulated.")
+@click.option("--level", default="rtl", show_default=True, type=click.Choice(LEVELS), help="What is simulated.")
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--seed", default=1, show_default=True, help="Seed of idle source and stalled sinks.")
@@ -409,6 +469,8 @@ def main(
         NetworkError: Exit.BAD_INPUT,
         PlanError: Exit.BAD_INPUT,
         ToolMissingError: Exit.TOOL_MISSING,
+        ToolError: Exit.TOOL_FAILED,
+        MultiplierError: Exit.MISMATCH,
         SimulationError: Exit.MISMATCH,
     }
     results = []
@@ -416,32 +478,37 @@ def main(
         network = Network.load(net)
         plan = load_plan(network, plan_name)
         images, labels, data_name = real_frames(network, dataset, data_dir, frames)
+        suffix = "" if level == "rtl" else f"-{level}"
         for name in SIMULATORS if simulator == "both" else (simulator,):
-            folder = (out or Path("build") / network.name / "verify") / f"{plan.name}-{name}"
+            folder = (out or Path("build") / network.name / "verify") / f"{plan.name}-{name}{suffix}"
             if not console.is_terminal:
                 print(
-                    f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}", file=sys.stderr
+                    f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}, level {level}",
+                    file=sys.stderr,
                 )
             with Progress(console=console, disable=not console.is_terminal) as bar:
-                task = bar.add_task(f"{name}, plan {plan.name}", total=frames)
+                label = f"{name}, plan {plan.name}" + ("" if level == "rtl" else f", {level}")
+                teller = _Teller(bar, bar.add_task(label, total=frames), label)
                 result = verify(
                     network,
                     plan,
                     images,
+                    level=level,
                     simulator=name,
                     out_dir=folder,
                     seed=seed,
                     idle=idle,
                     stall=stall,
                     watch=watch,
-                    progress=partial(_advance, bar, task),
+                    progress=teller.frames,
+                    line=teller.line,
                 )
             results.append(result)
             right = sum(int(a) == int(b) for a, b in zip(result.answers, labels, strict=False))
             (folder / "verify.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
             if not as_json:
                 print(
-                    f"{name}, plan {plan.name} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "
+                    f"{label} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "
                     f"{result.spikes_compared:,} spikes and {result.events_compared:,} events compared, "
                     f"{result.mismatches} mismatches; {result.cycles_compared:,} cycles compared, "
                     f"{result.cycle_mismatches} mismatches; {result.cycles_per_frame_mean:,.1f} cycles a frame"

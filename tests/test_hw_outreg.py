@@ -12,6 +12,7 @@ from hw.synthesis import synthesize
 from hw.tools import run_tool
 from hw.verilog import to_verilog
 from hw.weights import WeightMemory
+from sim.netlist import BLOCK_RAM
 
 VARIANTS = """
 module top(input clk, input rst, input en, input we, input [9:0] addr, input [17:0] data,
@@ -54,58 +55,6 @@ def test_only_plain_registers_are_packed(tmp_path, monkeypatch):
     assert pack_output_registers(module) == (0, 0)
 
 
-BLOCK = """
-module DP16KD(input CLKA, CEA, OCEA, RSTA, WEA, CSA0, CSA1, CSA2, CLKB, CEB, OCEB, RSTB, WEB, CSB0, CSB1, CSB2, {pins});
-  // Reading only, as far as the test needs it: data of a width of 2, 4, 9, 18 or 36 bits. What is 36 bits wide is read at
-  // port B and comes at both, the lower half at A, and both registers must be used or none.
-  parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18, REGMODE_A = "NOREG", REGMODE_B = "NOREG", RESETMODE = "SYNC";
-  parameter ASYNC_RESET_RELEASE = "SYNC", CSDECODE_A = "0b000", CSDECODE_B = "0b000", CLKAMUX = "CLKA", CLKBMUX = "CLKB";
-  parameter WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL", GSR = "ENABLED", INIT_DATA = "STATIC";
-  parameter [319:0] {inits};
-  wire [64*320-1:0] init = {{{all}}};
-  reg [17:0] a_bare = 0, a_register = 0, b_bare = 0, b_register = 0;
-  function [35:0] word(input [13:0] addr, input integer width);
-    integer n, at;
-    begin
-      word = 0;
-      // 320 bits of each parameter hold 16 words of 18 bits in 20; other words are parts of those, or two.
-      for (n = 0; n < width; n = n + 1) begin
-        at = width >= 18 ? n % 18 : width == 9 ? addr[3] * 9 + n : (addr[3] ? 9 : 0) + addr % 8 + n;
-        word[n] = init[((addr >> 4) + n / 18) * 20 + at];
-      end
-    end
-  endfunction
-  wire wide = DATA_WIDTH_B == 36;
-  wire [35:0] a_word = word({{{adA}}}, DATA_WIDTH_A), b_word = word({{{adB}}}, DATA_WIDTH_B);
-  always @(posedge (wide ? CLKB : CLKA)) begin
-    if (wide ? CEB : CEA) a_bare <= wide ? b_word[17:0] : a_word[17:0];
-    if (OCEA) a_register <= a_bare;
-  end
-  always @(posedge CLKB) begin
-    if (CEB) b_bare <= wide ? b_word[35:18] : b_word[17:0];
-    if (OCEB) b_register <= b_bare;
-  end
-  assign {{{doA}}} = REGMODE_A == "OUTREG" ? a_register : a_bare;
-  assign {{{doB}}} = REGMODE_B == "OUTREG" ? b_register : b_bare;
-endmodule
-"""
-"""What the documentation says of the block: Yosys has no model of it to simulate."""
-
-
-def block_model() -> str:
-    buses = {f"{kind}{side}": [f"{kind}{side}{n}" for n in range(width)] for kind, width in (("AD", 14), ("DI", 18), ("DO", 18))
-             for side in "AB"}
-    inputs = [pin for name, bus in buses.items() if name[:2] != "DO" for pin in bus]
-    outputs = [pin for name, bus in buses.items() if name[:2] == "DO" for pin in bus]
-    return BLOCK.format(
-        pins=", ".join([f"input {pin}" for pin in inputs] + [f"output {pin}" for pin in outputs]),
-        inits=", ".join(f"INITVAL_{n:02X} = 0" for n in range(64)),
-        all=", ".join(f"INITVAL_{n:02X}" for n in reversed(range(64))),
-        **{name: ", ".join(reversed(bus)) for name, bus in
-           {"adA": buses["ADA"], "adB": buses["ADB"], "doA": buses["DOA"], "doB": buses["DOB"]}.items()},
-    )
-
-
 @pytest.mark.parametrize(("depth", "channels"), [(400, 9), (900, 3), (1500, 2), (3136, 1), (6000, 1)])
 def test_netlist_of_a_weight_memory_does_what_its_verilog_does(depth, channels, tmp_path, monkeypatch):
     if not shutil.which("iverilog"):
@@ -126,7 +75,7 @@ def test_netlist_of_a_weight_memory_does_what_its_verilog_does(depth, channels, 
     cells = "read_verilog -overwrite +/lattice/cells_sim_ecp5.v"
     Path("back.ys").write_text(f"read_json gates.json\n{cells}\nhierarchy -top gates\nwrite_verilog gates.v\n")
     run_tool("yosys", ["-s", "back.ys"], log=Path("back.log"))
-    Path("block.v").write_text(block_model())
+    Path("block.v").write_text(BLOCK_RAM.read_text())
     bits, width = (depth - 1).bit_length(), 8 * channels
     Path("bench.v").write_text(f"""
 module bench;

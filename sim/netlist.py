@@ -1,0 +1,162 @@
+"""The netlist that a build would place, as Verilog that a simulator reads: of a machine, with models of its cells.
+
+Synthesis is the build's (`hw/synthesis.py`), of the machine alone: no board, no UART. Its traces become outputs, since
+nothing of their names would be left otherwise. The cells behave as the models that come with Yosys say; of block RAM it
+has none, and `sim/dp16kd.v` is ours.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hw.outreg
+import hw.synthesis
+from hw.machine import Machine
+from hw.synthesis import synthesize
+from hw.tools import tool_version, yosys_share
+from hw.verilog import machine_verilog
+from model.cache import kept
+from sim.simulators import SimulationError
+
+__all__ = ["BLOCK_RAM", "Netlist", "cell_models", "machine_netlist", "netlist_verilog"]
+
+BLOCK_RAM = Path(__file__).parent / "dp16kd.v"
+"""Our model of block RAM."""
+
+_IGNORED = ("$scopeinfo",)
+"""Cells that say something of the netlist and are no part of it."""
+
+_INCLUDE = re.compile(r'^`include "([^"]+)"', re.MULTILINE)
+_MODULE = re.compile(r"^module\s+(\S+?)\s*[(;].*?^endmodule", re.MULTILINE | re.DOTALL)
+_TIMING = re.compile(r"^\s*specify\b.*?^\s*endspecify\b", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Netlist:
+    """A netlist after synthesis, to be simulated.
+
+    Parameters
+    ----------
+    verilog : module ``machine``, of cells only
+    models : the cells
+    cells : how many there are of each
+    """
+
+    verilog: str
+    models: str
+    cells: Mapping[str, int]
+
+
+def machine_netlist(
+    machine: Machine, *, cache: Path, log: Path, line: Callable[[str], None] | None = None
+) -> Netlist:
+    """The netlist of ``machine``, synthesized where the folder ``cache`` does not have it yet.
+
+    Parameters
+    ----------
+    machine : what to synthesize
+    cache : folder in which netlists are kept by content
+    log : Yosys' output, where it ran
+    line : called with each line of it
+
+    Raises
+    ------
+    MultiplierError, ToolError : as `synthesize`
+    """
+    text = machine_verilog(machine.network, machine.plan, cache)
+    expose = [f"trace_{trace.name}_{part}" for trace in machine.traces for part in ("strobe", "payload")]
+    # WebAssembly builds of Yosys do not see every folder, but always those below the one that they run in.
+    folder = Path(os.path.relpath(cache))
+    sources = [Path(str(module.__file__)).read_bytes() for module in (hw.synthesis, hw.outreg)]
+    key = hashlib.sha256(repr((text, expose, tool_version("yosys"), sources)).encode()).hexdigest()[:16]
+    verilog = kept(folder / f"machine-netlist-{key}.v", lambda part: part.write_text(text))
+    netlist = kept(
+        folder / f"machine-netlist-{key}.json",
+        lambda part: synthesize(verilog, top="machine", netlist=part, log=log, line=line, expose=expose),
+    )
+    module = json.loads(netlist.read_text())["modules"]["machine"]
+    cells = Counter(cell["type"] for cell in module["cells"].values() if cell["type"] not in _IGNORED)
+    return Netlist(verilog=netlist_verilog(module, "machine"), models=cell_models(cells), cells=cells)
+
+
+def netlist_verilog(module: Mapping[str, Any], name: str) -> str:
+    """Verilog of a module of Yosys' JSON netlist, called ``name``: each net a wire of one bit, each cell an instance."""
+    ports = module["ports"]
+    nets: dict[int, str] = {}
+    for port, of in ports.items():
+        if of["direction"] == "input":
+            nets |= {bit: f"\\{port} " + (f"[{n}]" if len(of["bits"]) > 1 else "") for n, bit in enumerate(of["bits"])}
+    taken = set(ports)
+    wires = []
+    for net, of in module["netnames"].items():
+        for n, bit in enumerate(of["bits"]):
+            if isinstance(bit, int) and bit not in nets:
+                # The name of a bit has its brackets in it; where a name is taken, the number of the net does.
+                wire = net if len(of["bits"]) == 1 else f"{net}[{n}]"
+                wire = f"net${bit}" if wire in taken else wire
+                taken.add(wire)
+                nets[bit] = f"\\{wire} "
+                wires.append(f"  wire \\{wire} ;")
+
+    def value(bits: Iterable[int | str]) -> str:
+        found = [nets[bit] if isinstance(bit, int) else f"1'b{bit}" for bit in bits]
+        return found[0] if len(found) == 1 else f"{{{', '.join(reversed(found))}}}"
+
+    instances = [
+        f"  {cell['type']} #({', '.join(f'.{key}({_constant(text)})' for key, text in cell['parameters'].items())}) "
+        f"\\{cell_name} ({', '.join(f'.{port}({value(bits)})' for port, bits in cell['connections'].items())});"
+        for cell_name, cell in module["cells"].items()
+        if cell["type"] not in _IGNORED
+    ]
+    outputs = [f"  assign \\{port} = {value(of['bits'])};" for port, of in ports.items() if of["direction"] == "output"]
+    header = ", ".join(
+        of["direction"] + (f" [{len(of['bits']) - 1}:0]" if len(of["bits"]) > 1 else "") + f" \\{port} "
+        for port, of in ports.items()
+    )
+    return "\n".join([f"module {name}({header});", *wires, *instances, *outputs, "endmodule", ""])
+
+
+def _constant(value: str | int) -> str:
+    """A parameter as Yosys writes it: bits, or a text, with a space behind it where it looks like bits."""
+    if isinstance(value, int):
+        return str(value)
+    if value and set(value) <= set("01xz"):
+        return f"{len(value)}'b{value}"
+    return f'"{value[:-1] if value.endswith(" ") else value}"'
+
+
+def cell_models(cells: Iterable[str]) -> str:
+    """Verilog of these kinds of cells and of what they consist of; without their timing, which not every simulator reads.
+
+    Raises
+    ------
+    SimulationError : there is no model of a cell
+    """
+    models = {name: _TIMING.sub("", text) for name, text in _library(yosys_share() / "ecp5" / "cells_sim.v").items()}
+    # Yosys has the block RAM's ports and parameters, but nothing inside.
+    models["DP16KD"] = BLOCK_RAM.read_text()
+    found: dict[str, str] = {}
+    wanted = sorted(cells)
+    while wanted:
+        name = wanted.pop()
+        if name not in models:
+            raise SimulationError(f"there is no model of cell {name}")
+        if name not in found:
+            found[name] = models[name]
+            wanted += [part for part in models if re.search(rf"^\s*{re.escape(part)}\s+[#\w]", found[name], re.MULTILINE)]
+    return "\n\n".join(found[name] for name in sorted(found)) + "\n"
+
+
+def _library(path: Path) -> dict[str, str]:
+    """The modules of a file and of those that it includes, by name."""
+    text = path.read_text()
+    found = {match[1]: match[0] for match in _MODULE.finditer(text)}
+    for included in _INCLUDE.findall(text):
+        found = _library(path.parent / included) | found
+    return found
