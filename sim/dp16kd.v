@@ -1,4 +1,5 @@
-// Block RAM of the ECP5, which Yosys has no model of: what Lattice's ECP5 and ECP5-5G Memory User Guide says of it.
+// Block RAM of the ECP5, which Yosys has no model of: modes, enables, resets and places of bits as Yosys' mapping to it relies
+// on them, and the output registers that hw/outreg.py uses.
 //
 // Both ports must be on one clock, as all of the machine is. Then a bit that is read at one port while the other writes it
 // is garbage, since the hardware promises nothing there: undefined where the simulator has undefined bits, and the
