@@ -39,7 +39,7 @@ class Result(data.StructLayout):
     Members
     -------
     answer : class with the most spikes, lowest index on ties
-    cycles : from the frame's first token taken to the answer, modulo ``2 ** 32``
+    cycles : from the frame's first token offered to a core to the answer, modulo ``2 ** 32``
     counts : signed spike count of each class
     """
 
@@ -71,7 +71,7 @@ class Readout(wiring.Component):
     Members
     -------
     spikes : In stream, `AddressEvent` of the output layer
-    started : In, 1 in the cycle in which a frame's first token enters the machine
+    started : In, 1 in the cycle in which a frame's first token is offered to a core
     room : Out, 1 while one more frame may start
     result : Out stream, `Result`
     """

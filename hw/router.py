@@ -56,7 +56,7 @@ class Router(wiring.Component):
     from_NAME : In stream, `AddressEvent`, what core NAME fires
     to_NAME : Out stream, `AddressEvent`, what core NAME takes
     spikes : Out stream, `AddressEvent`, what the output layer fires
-    started : Out, 1 in the cycle in which a frame starts that will be answered
+    started : Out, 1 in the cycle in which the first token of a frame is offered that will be answered
     room : In, whether one more frame may start
     """
 
@@ -150,10 +150,17 @@ class Router(wiring.Component):
         valid = {name: Signal(name=f"host_valid_{name}") for name in links}
         ready = {name: Signal(name=f"host_ready_{name}") for name in links}
         in_frame, may_start, passes = Signal(), Signal(), Signal()
-        is_end = Signal()
-        m.d.comb += [is_end.eq(token.kind == Kind.END), passes.eq(host.valid & host.ready)]
-        with m.If(passes):
-            m.d.sync += in_frame.eq(~is_end)
+        is_end, offers, starts = Signal(), Signal(), Signal()
+        # A frame starts when its first token is offered: some readers may take it, and pass it on to a leaf even, long
+        # before the last one has.
+        m.d.comb += [
+            is_end.eq(token.kind == Kind.END),
+            offers.eq(host.valid & may_start),
+            passes.eq(host.valid & host.ready),
+            starts.eq(offers & ~in_frame),
+        ]
+        with m.If(offers):
+            m.d.sync += in_frame.eq(~(passes & is_end))
         leads = [self._below(name) for name in links]
         answered = {port: self._network.output.name in below for port, below in zip(links.values(), leads, strict=True)}
         if not self._plan.inject:
@@ -161,7 +168,7 @@ class Router(wiring.Component):
                 may_start.eq(in_frame | self.room),
                 valid[INPUT].eq(host.valid & may_start),
                 host.ready.eq(ready[INPUT] & may_start),
-                self.started.eq(passes & ~in_frame),
+                self.started.eq(starts),
             ]
             return valid, ready
 
@@ -174,7 +181,7 @@ class Router(wiring.Component):
             reached = _by_port(injecting, {links[name]: leaf in self._below(name) for name in links})
             enters, leaves_now = Signal(name=f"enters_{leaf}"), Signal(name=f"leaves_{leaf}")
             m.d.comb += [
-                enters.eq(passes & is_end & reached),
+                enters.eq(starts & reached),
                 leaves_now.eq(link[leaf].valid & link[leaf].ready & (link[leaf].payload.kind == Kind.END)),
             ]
             m.d.sync += frames.eq(frames + enters - leaves_now)
@@ -192,7 +199,7 @@ class Router(wiring.Component):
             m.d.sync += injecting.eq(token.port)
         m.d.comb += [
             host.ready.eq(may_start & (Cat(ready[n] & (injecting == port) for n, port in links.items()).any() | ~known)),
-            self.started.eq(passes & ~in_frame & reaches_answer),
+            self.started.eq(starts & reaches_answer),
         ]
         for name, port in links.items():
             m.d.comb += valid[name].eq(host.valid & may_start & (injecting == port))

@@ -180,8 +180,8 @@ class Cycles:
     passed : of each trace of the hardware (``events_NAME``, ``groups_NAME``), the cycle in which each token passes, ends of
         frames included; empty where it was not recorded
     watched : cycles in which a watched copy leaves
-    started, compared, answered : of each frame, the cycle in which its first token is taken, that in which its answer is
-        found, and that in which the host takes it
+    started, compared, answered : of each frame, the cycle in which its first token is offered to a core, that in which its
+        answer is found, and that in which the host takes it
     cores : how each core spent its cycles up to the last answer
     activity : of each core (row), what its walker did in each cycle recorded: an index into `ACTIVITIES`
     """
@@ -671,8 +671,12 @@ def _run(  # type: ignore[no-untyped-def]
             found += 1
 
         # Frames under way.
-        starting = passes[0] and not state[_IN_FRAME]
+        starting = valid[0] and not state[_IN_FRAME]
+        if valid[0]:
+            state[_IN_FRAME] = 1
         if starting:
+            for link in range(links):
+                leaf_frames[link] += leaf[link]
             log = _logged(log, found, _STARTED, cycle)
             found += 1
         state[_ROOM] = state[_STARTS] <= FRAMES_IN_FLIGHT - STARTS_UNSEEN
@@ -687,15 +691,10 @@ def _run(  # type: ignore[no-untyped-def]
                 log = _logged(log, found, _TRACES + link, cycle)
                 found += 1
             left[link] -= 1
-            if left[link] >= 0:
+            if left[link] < 0:
+                leaf_frames[link] -= leaf[link]
                 if link == 0:
-                    state[_IN_FRAME] = 1
-                continue
-            leaf_frames[link] -= leaf[link]
-            if link == 0:
-                state[_IN_FRAME] = 0
-                for other in range(links):
-                    leaf_frames[other] += leaf[other]
+                    state[_IN_FRAME] = 0
 
         # Copies to the host.
         leaves = state[_WATCHES] > 0 and state[_WATCHED_READY]
