@@ -37,9 +37,8 @@ class PoolLane(wiring.Component):
     Members
     -------
     state : In, distances before
-    member : In, one-hot, the member that fires
+    rises, falls : In, one-hot, the member that fires +1, -1; at most one of both
     present : In, which members the window has (fewer at a padded border)
-    plus, minus : In, sign of its spike
     update : Out, distances after
     up, down : Out, 1 where the maximum moves
     """
@@ -51,10 +50,9 @@ class PoolLane(wiring.Component):
         super().__init__(
             {
                 "state": In(state),
-                "member": In(members),
+                "rises": In(members),
+                "falls": In(members),
                 "present": In(members),
-                "plus": In(1),
-                "minus": In(1),
                 "update": Out(state),
                 "up": Out(1),
                 "down": Out(1),
@@ -63,18 +61,17 @@ class PoolLane(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        zero = Signal(self._members)
+        zero, alone = Signal(self._members), Signal(self._members)
         m.d.comb += [
             zero.eq(Cat(self.state[n] == 0 for n in range(self._members)) & self.present),
-            self.up.eq(self.plus & (zero & self.member).any()),
-            self.down.eq(self.minus & (zero == self.member)),
+            alone.eq(Cat(zero == 1 << n for n in range(self._members))),
+            self.up.eq((zero & self.rises).any()),
+            self.down.eq((alone & self.falls).any()),
         ]
         for n in range(self._members):
-            moved = self.up | self.down
-            own = self.member[n] & ~moved & (self.plus | self.minus)
-            other = ~self.member[n] & moved
-            falls = (own & self.plus) | (other & self.down)
-            change = Cat(own | other, falls) & self.present[n].replicate(2)
+            # Where the maximum moves, all distances follow but that of the member that fired; else only that one.
+            changes = ((self.rises[n] | self.falls[n]) ^ (self.up | self.down)) & self.present[n]
+            change = Cat(changes, changes & (self.rises[n] | self.down))
             m.d.comb += self.update[n].eq(self.state[n] + change.as_signed())
         return m
 
@@ -172,7 +169,7 @@ class MaxPoolGroups(wiring.Component):
                 "minus": self._channels,
             }
         )
-        looked, _summed, _tagged, _reading, updating, fired = tags = [
+        looked, _summed, _tagged, reading, updating, fired = tags = [
             Signal(tag, name=name) for name in ("looked", "summed", "tagged", "reading", "updating", "fired")
         ]
         m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
@@ -204,16 +201,19 @@ class MaxPoolGroups(wiring.Component):
         ]
         m.d.comb += [state.generation.eq(generations[1]), state.initial.eq(Const(0, word.size))]
 
-        # Distances, a lane a channel.
+        # Distances, a lane a channel. Which member fires is told each lane by registers of its own: the loop is too tight for
+        # one that all of them share.
+        partial = any(layer.padding)
         up, down = Signal(self._channels), Signal(self._channels)
         for channel in range(self._channels):
             m.submodules[f"lane_{channel}"] = lane = PoolLane(members=members, distance_bits=self._count_bits)
+            m.d.sync += [
+                lane.rises.eq(reading.member & reading.plus[channel].replicate(members)),
+                lane.falls.eq(reading.member & reading.minus[channel].replicate(members)),
+            ]
             m.d.comb += [
                 lane.state.eq(state.word[channel]),
-                lane.member.eq(updating.member),
-                lane.present.eq(updating.present),
-                lane.plus.eq(updating.plus[channel]),
-                lane.minus.eq(updating.minus[channel]),
+                lane.present.eq(updating.present if partial else Const(1, 1).replicate(members)),
                 state.update[channel].eq(lane.update),
             ]
             m.d.sync += [up[channel].eq(lane.up & updating.group), down[channel].eq(lane.down & updating.group)]

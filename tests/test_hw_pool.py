@@ -30,10 +30,9 @@ def test_lane_tracks_the_maximum_of_all_small_windows():
                     continue
                 now = max(after[n] for n in inside)
                 ctx.set(lane.state, [most - counts[n] if n in inside else 0 for n in range(3)])
-                ctx.set(lane.member, 1 << member)
+                ctx.set(lane.rises, (sign > 0) << member)
+                ctx.set(lane.falls, (sign < 0) << member)
                 ctx.set(lane.present, present)
-                ctx.set(lane.plus, sign > 0)
-                ctx.set(lane.minus, sign < 0)
                 assert ctx.get(lane.up) - ctx.get(lane.down) == now - most
                 found = [int(distance) for distance in ctx.get(lane.update)]
                 assert found == [now - after[n] if n in inside else 0 for n in range(3)]
