@@ -10,10 +10,9 @@ from hw.buffer import StreamBuffer
 from hw.groups import EventGrouper, PositionSelector
 from hw.pool import MaxPoolGroups
 from hw.projection import ProjectionCore
-from hw.readout import count_bits
 from hw.serializer import Serializer
 from model.network import MaxPool, Network, Neurons
-from model.plan import CorePlan, Plan, Stage
+from model.plan import CorePlan, Plan, Stage, count_bits
 
 __all__ = ["LayerCore"]
 
@@ -23,8 +22,8 @@ class LayerCore(wiring.Component):
 
     Operation
     ---------
-    Projection core (or events as they come), positions one at a time, max-pool on groups, one event a cycle, and a FIFO
-    at the output. The input is a `StreamBuffer`: no combinational path runs from one core through the router to another.
+    Projection core (or events as they come), positions one at a time, max-pool on groups, one event a cycle, and a FIFO.
+    Input and output are a `StreamBuffer` each: no combinational path runs from one core through the router to another.
 
     Timing
     ------
@@ -110,15 +109,17 @@ class LayerCore(wiring.Component):
             before = between.given
         m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), channels=self._channels)
         m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
+        m.submodules.output = output = StreamBuffer(payload=serializer.events.payload.shape())
         wiring.connect(m, before, serializer.groups)
         m.d.comb += [
             fifo.w_en.eq(serializer.events.valid),
             fifo.w_data.eq(serializer.events.payload),
             serializer.events.ready.eq(fifo.w_rdy),
-            self.spikes.valid.eq(fifo.r_rdy),
-            self.spikes.payload.eq(fifo.r_data),
-            fifo.r_en.eq(self.spikes.ready),
+            output.taken.valid.eq(fifo.r_rdy),
+            output.taken.payload.eq(fifo.r_data),
+            fifo.r_en.eq(output.taken.ready),
         ]
+        wiring.connect(m, output.given, wiring.flipped(self.spikes))
         return m
 
 

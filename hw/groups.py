@@ -26,7 +26,8 @@ class PositionSelector(wiring.Component):
 
     Timing
     ------
-    A step with ``n`` firing positions takes ``n`` cycles, ``END`` takes one; 2 cycles from `steps` to `groups`.
+    A step with ``n`` firing positions takes ``n`` cycles, ``END`` takes one; 3 cycles from `steps` to `groups`: a step waits,
+    is in hand, and leaves. The next position is found while the one before it leaves.
 
     Parameters
     ----------
@@ -59,11 +60,12 @@ class PositionSelector(wiring.Component):
         rows, columns = self._core.rows, self._core.columns
         offsets = [(dy, dx) for dy in range(rows) for dx in range(columns)]
 
-        # The step in hand, where its first position's bank is, and which positions are still to go.
-        step = Signal(StepGroup(self._shape, self._core))
-        left = Signal(rows * columns)
-        held, take = Signal(), Signal()
-        y_phase, x_phase = Signal(range(rows)), Signal(range(columns))
+        # The step that waits, and the one in hand: where its first position's bank is, and which positions fired.
+        layout = StepGroup(self._shape, self._core)
+        waiting, step = Signal(layout), Signal(layout)
+        waits, held, take = Signal(), Signal(), Signal()
+        waiting_y_phase, y_phase = Signal(range(rows)), Signal(range(rows))
+        waiting_x_phase, x_phase = Signal(range(columns)), Signal(range(columns))
         next_y_phase = lookup(m, "next_y_phase", [y % rows for y in range(self._shape.height)], self.steps.payload.y)
         next_x_phase = lookup(m, "next_x_phase", [x % columns for x in range(self._shape.width)], self.steps.payload.x)
 
@@ -79,32 +81,38 @@ class PositionSelector(wiring.Component):
                 for c in range(columns)
             )
 
-        # The first position still to go.
-        selected, bank = Signal.like(left), Signal.like(left)
-        last, is_end, moves = Signal(), Signal(), Signal()
+        m.d.comb += self.steps.ready.eq(~waits | take)
+        with m.If(self.steps.ready):
+            m.d.sync += [
+                waits.eq(self.steps.valid),
+                waiting.eq(self.steps.payload),
+                waiting.fired.eq(turned(self.steps.payload.fired, next_y_phase, next_x_phase, 1)),
+                waiting_y_phase.eq(next_y_phase),
+                waiting_x_phase.eq(next_x_phase),
+            ]
+
+        # The position that leaves, and those still to go.
+        selected, rest, pending = Signal(rows * columns), Signal(rows * columns), Signal(rows * columns)
+        moves = Signal()
         m.d.comb += [
-            selected.eq(left & -left),
-            bank.eq(turned(selected, y_phase, x_phase, -1)),
-            is_end.eq(step.kind == Kind.END),
-            last.eq((left == selected) | is_end),
-            moves.eq(held & (~self.groups.valid | self.groups.ready)),
-            take.eq(~held | (moves & last)),
-            self.steps.ready.eq(take),
+            moves.eq(~self.groups.valid | self.groups.ready),
+            take.eq(~held | (moves & (rest == 0))),
+            pending.eq(Mux(take, waiting.fired, rest)),
         ]
         with m.If(take):
             m.d.sync += [
-                held.eq(self.steps.valid),
-                step.eq(self.steps.payload),
-                left.eq(turned(self.steps.payload.fired, next_y_phase, next_x_phase, 1)),
-                y_phase.eq(next_y_phase),
-                x_phase.eq(next_x_phase),
+                held.eq(waits),
+                step.eq(waiting),
+                y_phase.eq(waiting_y_phase),
+                x_phase.eq(waiting_x_phase),
             ]
-        with m.Elif(moves):
-            m.d.sync += left.eq(left & ~selected)
+        with m.If(take | moves):
+            m.d.sync += [selected.eq(pending & -pending), rest.eq(pending & (pending - 1))]
 
         # The group in hand.
         group = self.groups.payload
-        with m.If(~self.groups.valid | self.groups.ready):
+        bank = turned(selected, y_phase, x_phase, -1)
+        with m.If(moves):
             m.d.sync += [
                 self.groups.valid.eq(held),
                 group.kind.eq(step.kind),

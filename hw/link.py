@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
+from hw.memory import ram_kind, style
 from hw.readout import Result
 from model.network import Network
 
@@ -53,6 +54,11 @@ def crc8(data: bytes) -> int:
 def event_bytes(network: Network) -> int:
     """Bytes of one event in an event list: a `HostEvent`, least significant byte first."""
     return -(-HostEvent(network).size // 8)
+
+
+def longest_payload(network: Network) -> int:
+    """Bytes of the longest payload: a frame, or as many events."""
+    return max(64, network.input_shape.size * event_bytes(network))
 
 
 class Link(wiring.Component):
@@ -108,20 +114,18 @@ class Link(wiring.Component):
         """Gives sizes and the hash."""
         return self._network
 
-    @property
-    def longest(self) -> int:
-        """The longest payload: a frame, or as many bytes of events."""
-        return max(64, self._network.input_shape.size * event_bytes(self._network))
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         network = self._network
         frame_size = network.input_shape.size
         mask_bytes = -(-(len(network.layers) + 1) // 8)
         width = event_bytes(network)
+        longest = longest_payload(network)
 
         # Receiver: SYNC, command, length (two bytes, low first), payload, CRC.
-        m.submodules.kept = kept = Memory(shape=unsigned(8), depth=self.longest, init=[])
+        m.submodules.kept = kept = Memory(
+            shape=unsigned(8), depth=longest, init=[], attrs=style(ram_kind(8, longest))
+        )
         kept_read, kept_write = kept.read_port(), kept.write_port()
         command, length, at = Signal(8), Signal(16), Signal(16)
         crc = Signal(8)
@@ -135,6 +139,8 @@ class Link(wiring.Component):
             kept_write.data.eq(byte),
             kept_read.addr.eq(at),
         ]
+        kept_byte = Signal(8, reset_less=True)
+        m.d.sync += kept_byte.eq(kept_read.data)
         encoder_busy = Signal()
         identity = self._identity()
         event = Signal(8 * width)
@@ -150,7 +156,7 @@ class Link(wiring.Component):
             with m.Case(Command.FRAME.value):
                 m.d.comb += fits.eq(length == frame_size)
             with m.Case(Command.EVENTS.value):
-                m.d.comb += fits.eq(length <= self.longest)
+                m.d.comb += fits.eq(length <= longest)
             if self._watch:
                 with m.Case(Command.WATCH.value):
                     m.d.comb += fits.eq(length == mask_bytes)
@@ -216,19 +222,21 @@ class Link(wiring.Component):
                     m.d.sync += [reply.eq(command), replying.eq(1)]
                     m.next = "REPLY"
             with m.State("READ"):
+                m.next = "READY"
+            with m.State("READY"):
                 m.next = "PASS"
             with m.State("PASS"):
                 done = Signal()
-                m.d.comb += self.pixels.payload.eq(kept_read.data)
+                m.d.comb += self.pixels.payload.eq(kept_byte)
                 with m.Switch(command):
                     with m.Case(Command.FRAME.value):
                         m.d.comb += [self.pixels.valid.eq(1), take.eq(self.pixels.ready)]
                     with m.Case(Command.WATCH.value):
                         m.d.comb += take.eq(1)
-                        m.d.sync += mask.eq(Cat(mask[8:], kept_read.data))
+                        m.d.sync += mask.eq(Cat(mask[8:], kept_byte))
                     with m.Default():
                         m.d.comb += take.eq(1)
-                        m.d.sync += [event.eq(Cat(event[8:], kept_read.data)), event_at.eq(event_at + 1)]
+                        m.d.sync += [event.eq(Cat(event[8:], kept_byte)), event_at.eq(event_at + 1)]
                 m.d.comb += done.eq(at + 1 == length)
                 with m.If(take):
                     m.d.sync += at.eq(at + 1)
@@ -309,14 +317,6 @@ class Link(wiring.Component):
         byte = Signal(8)
         m.d.comb += self.sent.payload.eq(byte)
 
-        def start(command: Value | int, bits: Value | None) -> None:
-            m.d.sync += [head.eq(command), crc.eq(0)]
-            if bits is None:
-                m.d.sync += [left.eq(0), size.eq(0)]
-            else:
-                m.d.sync += [body.eq(bits), left.eq(len(bits) // 8), size.eq(len(bits) // 8)]
-            m.next = "SYNC"
-
         def send(value: Value | int, following: str) -> None:
             m.d.comb += [self.sent.valid.eq(1), byte.eq(value)]
             with m.If(self.sent.ready):
@@ -324,20 +324,29 @@ class Link(wiring.Component):
                 m.next = following
 
         with m.FSM(name="sender"):
+            # What to send is chosen in one cycle and fetched in the next.
             with m.State("WAIT"):
+                m.d.sync += crc.eq(0)
                 with m.If(replying):
-                    m.d.sync += replying.eq(0)
-                    start(reply, None)
-                    for command, bits in payloads[:2]:
-                        with m.If(reply == command):
-                            start(command, bits)
+                    m.d.sync += [head.eq(reply), replying.eq(0)]
+                    m.next = "FETCH"
                 with m.Elif(self.result.valid):
-                    m.d.comb += self.result.ready.eq(1)
-                    start(*payloads[2])
+                    m.d.sync += head.eq(Command.FRAME.value)
+                    m.next = "FETCH"
                 if self._watch:
                     with m.Elif(self.watched.valid):
-                        m.d.comb += self.watched.ready.eq(1)
-                        start(*payloads[3])
+                        m.d.sync += head.eq(Status.WATCHED.value)
+                        m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.sync += [left.eq(0), size.eq(0)]
+                with m.Switch(head):
+                    for command, bits in payloads:
+                        with m.Case(command):
+                            m.d.sync += [body.eq(bits), left.eq(len(bits) // 8), size.eq(len(bits) // 8)]
+                m.d.comb += self.result.ready.eq(head == Command.FRAME.value)
+                if self._watch:
+                    m.d.comb += self.watched.ready.eq(head == Status.WATCHED.value)
+                m.next = "SYNC"
             with m.State("SYNC"):
                 m.d.comb += [self.sent.valid.eq(1), byte.eq(SYNC)]
                 with m.If(self.sent.ready):

@@ -12,7 +12,20 @@ from hw.geometry import lookup
 from hw.state import FrameReset, StateBank
 from model.network import MaxPool, Shape, taps
 
-__all__ = ["MaxPoolGroups", "PoolLane"]
+__all__ = ["MaxPoolGroups", "PoolLane", "PoolState"]
+
+
+class PoolState(data.StructLayout):
+    """Stored state of one window of one channel, all 0 at the start of a frame.
+
+    Members
+    -------
+    distance : of each of ``members``, how far its count is from the maximum
+    apart : of each, 1 where that is not 0, so that it need not be found in the loop
+    """
+
+    def __init__(self, members: int, distance_bits: int) -> None:
+        super().__init__({"distance": data.ArrayLayout(unsigned(distance_bits), members), "apart": members})
 
 
 class PoolLane(wiring.Component):
@@ -36,17 +49,17 @@ class PoolLane(wiring.Component):
 
     Members
     -------
-    state : In, distances before
+    state : In, `PoolState` before
     rises, falls : In, one-hot, the member that fires +1, -1; at most one of both
     present : In, which members the window has (fewer at a padded border)
-    update : Out, distances after
+    update : Out, `PoolState` after
     up, down : Out, 1 where the maximum moves
     """
 
     def __init__(self, *, members: int, distance_bits: int) -> None:
         self._members = members
         self._distance_bits = distance_bits
-        state = data.ArrayLayout(unsigned(distance_bits), members)
+        state = PoolState(members, distance_bits)
         super().__init__(
             {
                 "state": In(state),
@@ -63,7 +76,7 @@ class PoolLane(wiring.Component):
         m = Module()
         zero, alone = Signal(self._members), Signal(self._members)
         m.d.comb += [
-            zero.eq(Cat(self.state[n] == 0 for n in range(self._members)) & self.present),
+            zero.eq(~self.state.apart & self.present),
             alone.eq(Cat(zero == 1 << n for n in range(self._members))),
             self.up.eq((zero & self.rises).any()),
             self.down.eq((alone & self.falls).any()),
@@ -71,8 +84,11 @@ class PoolLane(wiring.Component):
         for n in range(self._members):
             # Where the maximum moves, all distances follow but that of the member that fired; else only that one.
             changes = ((self.rises[n] | self.falls[n]) ^ (self.up | self.down)) & self.present[n]
-            change = Cat(changes, changes & (self.rises[n] | self.down))
-            m.d.comb += self.update[n].eq(self.state[n] + change.as_signed())
+            shrinks = self.rises[n] | self.down
+            m.d.comb += [
+                self.update.distance[n].eq(self.state.distance[n] + Cat(changes, changes & shrinks).as_signed()),
+                self.update.apart[n].eq(Mux(changes, ~shrinks | (self.state.distance[n] != 1), self.state.apart[n])),
+            ]
         return m
 
 
@@ -136,7 +152,7 @@ class MaxPoolGroups(wiring.Component):
         members = layer.window[0] * layer.window[1]
         depth = output.height * output.width * blocks
         pooled_layout = SpikeGroup(output, self._channels)
-        word = data.ArrayLayout(data.ArrayLayout(unsigned(self._count_bits), members), self._channels)
+        word = data.ArrayLayout(PoolState(members, self._count_bits), self._channels)
 
         m.submodules.reset = reset = FrameReset(depth=depth, generation_bits=self._generation_bits)
         m.submodules.state = state = StateBank(word=word, depth=depth, generation_bits=self._generation_bits)
@@ -234,7 +250,12 @@ class MaxPoolGroups(wiring.Component):
         ]
         with m.If(fired.group):
             m.d.comb += [pooled.y.eq(fired.y), pooled.x.eq(fired.x), pooled.block.eq(fired.block)]
-        m.d.sync += credits.eq(credits + (self.pooled.valid & self.pooled.ready) + blank + outside - take)
+        # What leaves gives its place back a cycle late.
+        returned = Signal(2)
+        m.d.sync += [
+            returned.eq((self.pooled.valid & self.pooled.ready) + blank + outside),
+            credits.eq(credits + returned - take),
+        ]
         return m
 
     def _lookup_axis(

@@ -12,6 +12,7 @@ from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, Kind
 from hw.geometry import Axis, FanOut, lookup, times
+from hw.memory import rom_kind, style
 from hw.neuron import Lane, NeuronState
 from hw.state import FrameReset, StateBank
 from hw.weights import WeightMemory
@@ -127,17 +128,23 @@ class ProjectionCore(wiring.Component):
         row_step = Signal(range(fan_out.rows.most_steps))
         column_step = Signal(range(fan_out.columns.most_steps))
         block = Signal(range(fan_out.blocks))
-        row_steps = lookup(m, "row_steps", [len(steps) for steps in fan_out.rows.steps], event.y)
-        column_steps = lookup(m, "column_steps", [len(steps) for steps in fan_out.columns.steps], event.x)
+        # How far the event reaches is looked up as it comes in.
+        row_steps, column_steps = (
+            lookup(m, f"{name}_steps", [len(steps) for steps in axis.steps], coordinate)
+            for name, axis, coordinate in (
+                ("row", fan_out.rows, self.events.payload.y),
+                ("column", fan_out.columns, self.events.payload.x),
+            )
+        )
+        final_row, final_column = Signal.like(row_step), Signal.like(column_step)
         last_block, last_column, last_row = Signal(), Signal(), Signal()
         is_end, reaches, issue, done = Signal(), Signal(), Signal(), Signal()
         credits = Signal(range(core.group_fifo + 1), init=core.group_fifo)
         m.d.comb += [
             is_end.eq(event.kind == Kind.END),
-            reaches.eq((row_steps != 0) & (column_steps != 0)),
             last_block.eq(block == fan_out.blocks - 1),
-            last_column.eq(column_step + 1 == column_steps),
-            last_row.eq(row_step + 1 == row_steps),
+            last_column.eq(column_step == final_column),
+            last_row.eq(row_step == final_row),
             issue.eq(held & ~reset.sweeping & (credits != 0) & (is_end | reaches)),
             done.eq(
                 (issue & (is_end | (last_block & last_column & last_row)))
@@ -156,7 +163,14 @@ class ProjectionCore(wiring.Component):
         with m.If(done):
             m.d.sync += held.eq(0)
         with m.If(self.events.ready & self.events.valid):
-            m.d.sync += [held.eq(1), first.eq(1), event.eq(self.events.payload)]
+            m.d.sync += [
+                held.eq(1),
+                first.eq(1),
+                event.eq(self.events.payload),
+                reaches.eq((row_steps != 0) & (column_steps != 0)),
+                final_row.eq(row_steps - 1),
+                final_column.eq(column_steps - 1),
+            ]
 
         # What a step carries with it down the pipeline, and the cycles it takes there.
         tag = data.StructLayout(
@@ -197,7 +211,9 @@ class ProjectionCore(wiring.Component):
         if fan_out.blocks == 1:
             m.d.comb += initial.eq(Const(bias[0], word.size))
         else:
-            m.submodules.bias = bias_memory = Memory(shape=unsigned(word.size), depth=fan_out.blocks, init=bias)
+            m.submodules.bias = bias_memory = Memory(
+                shape=unsigned(word.size), depth=fan_out.blocks, init=bias, attrs=style(rom_kind(fan_out.blocks))
+            )
             bias_read = bias_memory.read_port()
             m.d.comb += bias_read.addr.eq(summed.block)
             m.d.sync += initial.eq(bias_read.data)
@@ -267,7 +283,12 @@ class ProjectionCore(wiring.Component):
         ]
         with m.If(fired.step):
             m.d.comb += [group.y.eq(fired.y), group.x.eq(fired.x), group.block.eq(fired.block)]
-        m.d.sync += credits.eq(credits + (self.groups.valid & self.groups.ready) + blank - issue)
+        # What leaves gives its place back a cycle late.
+        returned = Signal(2)
+        m.d.sync += [
+            returned.eq((self.groups.valid & self.groups.ready) + blank),
+            credits.eq(credits + returned - issue),
+        ]
 
         # One pulse for an event in which something saturated, whatever number of steps it takes.
         any_saturated, seen = Signal(), Signal()

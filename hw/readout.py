@@ -1,6 +1,6 @@
 """Readout: signed spike counts of the classes, and the answer."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -8,29 +8,13 @@ from amaranth.lib.wiring import In, Out
 from hw.aer import AddressEvent, Kind
 from hw.geometry import times
 from model.cycle import FRAMES_IN_FLIGHT, STARTS_UNSEEN
-from model.network import INPUT, MaxPool, Network, Neurons
+from model.network import Network
+from model.plan import count_bits
 
-__all__ = ["CYCLES_WIDTH", "Readout", "Result", "count_bits"]
+__all__ = ["CYCLES_WIDTH", "Readout", "Result"]
 
 CYCLES_WIDTH = 32
 """Width of the cycle counter; it wraps around."""
-
-
-INPUT_COUNT_BITS = 8
-"""Width of the counts of the input's pixels, for a max-pool that reads them. A frame fires a pixel once at most; a list of
-events may do so more often, but the counts of a window must not part by more than this holds."""
-
-
-def count_bits(network: Network, name: str) -> int:
-    """Width of the spike counts of layer ``name``; a max-pool's are its source's."""
-    layer = network.layer(name)
-    while isinstance(layer, MaxPool):
-        if layer.source == INPUT:
-            return INPUT_COUNT_BITS
-        layer = network.layer(layer.source)
-    if not isinstance(layer, Neurons):
-        raise TypeError(f"layer must be of neurons or a max-pool, not {type(layer).__name__}")
-    return layer.count_bits
 
 
 class Result(data.StructLayout):
@@ -126,12 +110,14 @@ class Readout(wiring.Component):
         with m.If(held & take & is_end):
             m.d.sync += [result.counts.eq(counting), counting.eq(0), comparing.eq(1), index.eq(0)]
 
-        # A view's own indexing would multiply by the width of an element.
-        candidate = Array(result.counts[number] for number in range(classes))[index]
+        # The counts go round once while they are compared, so that always the first one is at hand.
         with m.If(comparing):
-            with m.If((index == 0) | (candidate > best)):
-                m.d.sync += [best.eq(candidate), result.answer.eq(index)]
+            with m.If((index == 0) | (result.counts[0] > best)):
+                m.d.sync += [best.eq(result.counts[0]), result.answer.eq(index)]
             m.d.sync += index.eq(index + 1)
+            m.d.sync += [
+                result.counts[number].eq(result.counts[(number + 1) % classes]) for number in range(classes)
+            ]
             with m.If(index == classes - 1):
                 m.d.comb += starts.r_en.eq(1)
                 m.d.sync += [comparing.eq(0), self.result.valid.eq(1), result.cycles.eq(now - starts.r_data)]

@@ -11,10 +11,13 @@ from model.cycle import FRAMES_TO_LEAF
 from model.network import INPUT, Network
 from model.plan import Plan, stages
 
-__all__ = ["FRAMES_WIDTH", "Router", "ports"]
+__all__ = ["FRAMES_WIDTH", "WATCHED_FIFO", "Router", "ports"]
 
 FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
 """Width of the counters of frames in flight."""
+
+WATCHED_FIFO = 16
+"""Depth of the FIFO of what is watched, in tokens."""
 
 
 def ports(network: Network) -> dict[str, int]:
@@ -221,7 +224,7 @@ class Router(wiring.Component):
         links: dict[str, int],
     ) -> None:
         layout = HostEvent(self._network)
-        m.submodules.watch_fifo = fifo = SyncFIFO(width=layout.size, depth=16)
+        m.submodules.watch_fifo = fifo = SyncFIFO(width=layout.size, depth=WATCHED_FIFO)
         copy = Signal(layout)
         m.d.comb += [
             fifo.w_data.eq(copy),

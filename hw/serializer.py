@@ -1,6 +1,6 @@
 """From spike groups to address events: one event a cycle."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -49,14 +49,14 @@ class Serializer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         group = Signal(SpikeGroup(self._shape, self._channels))
-        left, selected = Signal(self._channels), Signal(self._channels)
-        held, last, take = Signal(), Signal(), Signal()
+        # The channel that leaves, and those still to go: the next one is found while the one before it leaves.
+        selected, rest, pending = Signal(self._channels), Signal(self._channels), Signal(self._channels)
+        held, take = Signal(), Signal()
         event, is_end = self.events.payload, Signal()
         m.d.comb += [
             is_end.eq(group.kind == Kind.END),
-            selected.eq(left & -left),
-            last.eq((left == selected) | is_end),
-            take.eq(~held | (last & self.events.ready)),
+            pending.eq(Mux(take, self.groups.payload.plus | self.groups.payload.minus, rest)),
+            take.eq(~held | ((rest == 0) & self.events.ready)),
             self.groups.ready.eq(take),
             self.events.valid.eq(held),
             event.kind.eq(group.kind),
@@ -69,11 +69,7 @@ class Serializer(wiring.Component):
                 event.negative.eq((selected & group.minus).any()),
             ]
         with m.If(take):
-            m.d.sync += [
-                held.eq(self.groups.valid),
-                group.eq(self.groups.payload),
-                left.eq(self.groups.payload.plus | self.groups.payload.minus),
-            ]
-        with m.Elif(self.events.ready):
-            m.d.sync += left.eq(left & ~selected)
+            m.d.sync += [held.eq(self.groups.valid), group.eq(self.groups.payload)]
+        with m.If(take | self.events.ready):
+            m.d.sync += [selected.eq(pending & -pending), rest.eq(pending & (pending - 1))]
         return m

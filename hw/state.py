@@ -1,14 +1,17 @@
 """State memory: banks that are read, updated and written every cycle, and reset lazily."""
 
-from amaranth.hdl import Module, Mux, Signal, ValueCastable, unsigned
+from itertools import pairwise
+
+from amaranth.hdl import Const, Module, Mux, Signal, ValueCastable, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from hw.memory import BLOCK, DISTRIBUTED, ram_kind, style
 from model.plan import DISTRIBUTED_WORDS
 
-__all__ = ["Access", "FrameReset", "StateBank"]
+__all__ = ["Access", "FrameReset", "StateBank", "words_kind"]
 
 
 class Access(data.StructLayout):
@@ -32,8 +35,9 @@ class StateBank(wiring.Component):
     ---------
     Each word carries the generation (frame) in which it was last written. A word of another generation reads as
     ``initial``: a new frame resets the bank in no time. An access whose word is still in flight takes it from there
-    (the accesses of the two cycles before; anything older is in the memory). What the access just before makes of the
-    word goes straight into `word`, so that the loop through the lanes is a register, the lane, and one selection.
+    (the accesses of the three cycles before; anything older is in the memory). What the access just before makes of the
+    word goes straight into `word`, so that the loop through the lanes is a register, the lane, and one selection; the memory,
+    which may be far, is written from a register.
 
     Timing
     ------
@@ -43,7 +47,8 @@ class StateBank(wiring.Component):
     0      `access` taken; its tag is read
     1      tag compared and written; word read
     2      `initial` taken; word, `initial` or a word in flight goes to `word`
-    3      `word` valid; `update` taken and written
+    3      `word` valid; `update` taken
+    4      written
     ====== ===================================================================
 
     An access every cycle, to any address. Nothing stalls.
@@ -93,36 +98,42 @@ class StateBank(wiring.Component):
         """Width of the tag."""
         return self._generation_bits
 
-    @property
-    def in_blocks(self) -> bool:
-        """Whether the words are in block RAM."""
-        return self._memory == "block" or (self._memory == "auto" and self._depth > DISTRIBUTED_WORDS)
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self._word.size
         # What a read finds in the word that is written in the same cycle never matters: it is forwarded, or stale. Yosys
         # has to know, or it builds registers and selections around each memory that keep the old word.
         free = {"no_rw_check": 1}
-        style = {"ram_style": "block" if self.in_blocks else "distributed"}
-        m.submodules.words = words = Memory(shape=unsigned(width), depth=self._depth, init=[], attrs=free | style)
+        m.submodules.words = words = Memory(
+            shape=unsigned(width),
+            depth=self._depth,
+            init=[],
+            attrs=free | style(words_kind(self._memory, self._depth)),
+        )
         m.submodules.tags = tags = Memory(
-            shape=unsigned(self._generation_bits), depth=self._depth, init=[], attrs=free
+            shape=unsigned(self._generation_bits),
+            depth=self._depth,
+            init=[],
+            attrs=free | style(ram_kind(self._generation_bits, self._depth)),
         )
         word_read, word_write = words.read_port(), words.write_port()
         tag_read, tag_write = tags.read_port(), tags.write_port()
 
-        # The access as it moves through cycles 1, 2 and 3.
+        # The access as it moves through cycles 1, 2, 3 and 4.
         layout = Access(self._depth)
-        tagged, reading, updating = (Signal(layout, name=name) for name in ("tagged", "reading", "updating"))
+        tagged, reading, updating, writing = (Signal(layout, name=name) for name in ("tagged", "reading", "updating", "writing"))
         generations = [Signal(self._generation_bits, name=f"generation_{cycle}") for cycle in (1, 2, 3)]
-        m.d.sync += [tagged.eq(self.access), reading.eq(tagged), updating.eq(reading)]
-        for before, after in zip([self.generation, *generations], generations, strict=False):
-            m.d.sync += after.eq(before)
+        m.d.sync += [after.eq(before) for before, after in pairwise([self.access, tagged, reading, updating, writing])]
+        m.d.sync += [after.eq(before) for before, after in pairwise([self.generation, *generations])]
 
         # The tag that the access just before writes is not visible yet, but known.
+        same_addr = [Signal(name=f"same_addr_{cycle}") for cycle in (1, 2, 3)]
         just_tagged, just_cleared, stale = Signal(), Signal(), Signal()
         m.d.comb += [
+            *(
+                same.eq(self.access.addr == before.addr)
+                for same, before in zip(same_addr, (tagged, reading, updating), strict=True)
+            ),
             tag_read.addr.eq(self.access.addr),
             tag_read.en.eq(1),
             tag_write.addr.eq(tagged.addr),
@@ -130,35 +141,51 @@ class StateBank(wiring.Component):
             tag_write.en.eq(tagged.en | tagged.clear),
         ]
         m.d.sync += [
-            just_tagged.eq(tagged.en & (self.access.addr == tagged.addr)),
-            just_cleared.eq(tagged.clear & (self.access.addr == tagged.addr)),
+            just_tagged.eq(tagged.en & same_addr[0]),
+            just_cleared.eq(tagged.clear & same_addr[0]),
             stale.eq(just_cleared | ((tag_read.data != generations[0]) & ~just_tagged)),
         ]
 
-        # Of what can be in flight, the access just before comes last: its update is only now being made.
-        word, result = Signal(width, reset_less=True), Signal(width, reset_less=True)
-        follows_one_before, follows_two_before = Signal(), Signal()
+        # Which of the three accesses before has the same word in flight. The one just before has its update only now being
+        # made when `word` is loaded; of the other two, the later one is picked a cycle earlier.
+        # What was cleared since is gone, though its generation may be the same.
+        follows = [Signal(name=f"follows_{cycle}") for cycle in (1, 2, 3)]
+        cleared = [Const(0, 1), tagged.clear, tagged.clear | reading.clear]
+        m.d.sync += [
+            follow.eq(before.en & same & (self.generation == generation) & ~gone)
+            for follow, before, same, generation, gone in zip(
+                follows, (tagged, reading, updating), same_addr, generations, cleared, strict=True
+            )
+        ]
+        word, result, earlier = (Signal(width, name=name, reset_less=True) for name in ("word_held", "result", "earlier"))
+        take_update, take_earlier = Signal(), Signal()
         m.d.comb += [
             word_read.addr.eq(tagged.addr),
             word_read.en.eq(1),
-            word_write.addr.eq(updating.addr),
-            word_write.data.eq(self.update),
-            word_write.en.eq(updating.en),
+            word_write.addr.eq(writing.addr),
+            word_write.data.eq(result),
+            word_write.en.eq(writing.en),
             self.word.eq(word),
         ]
         m.d.sync += [
-            follows_one_before.eq(reading.en & (tagged.addr == reading.addr) & (generations[0] == generations[1])),
-            follows_two_before.eq(updating.en & (tagged.addr == updating.addr) & (generations[0] == generations[2])),
+            take_update.eq(follows[0]),
+            take_earlier.eq(follows[1] | follows[2]),
             result.eq(self.update),
+            earlier.eq(Mux(follows[1], self.update, result)),
             word.eq(
                 Mux(
-                    follows_one_before,
+                    take_update,
                     self.update,
-                    Mux(follows_two_before, result, Mux(stale, _bits(self.initial), word_read.data)),
+                    Mux(take_earlier, earlier, Mux(stale, _bits(self.initial), word_read.data)),
                 )
             ),
         ]
         return m
+
+
+def words_kind(memory: str, depth: int) -> str:
+    """What a bank's words are made of, where a `CorePlan` says ``memory``."""
+    return (BLOCK if depth > DISTRIBUTED_WORDS else DISTRIBUTED) if memory == "auto" else memory
 
 
 def _bits(value: ValueCastable) -> Signal:

@@ -8,10 +8,20 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-__all__ = ["BLOCK_BITS", "WeightMemory"]
+from hw.memory import rom_kind, style
+
+__all__ = ["BLOCK_BITS", "WeightMemory", "slice_bits"]
 
 BLOCK_BITS = 16384
 """Bits of data in a memory block, without parity, at its deepest: DP16KD of the ECP5, BSRAM of Gowin."""
+
+
+def slice_bits(depth: int) -> int:
+    """Width of a slice of a memory of ``depth`` words: 18 bits where a block is 1,024 words deep, 9, 4, 2, and 1 where it is
+    16,384."""
+    width = max(1, BLOCK_BITS >> ceil_log2(depth))
+    # Blocks of bytes have a parity bit each, which holds data just as well.
+    return width + width // 8 if width <= 16 else 36
 
 
 class WeightMemory(wiring.Component):
@@ -60,24 +70,20 @@ class WeightMemory(wiring.Component):
         """Width of a weight."""
         return self._weight_bits
 
-    @property
-    def slice_bits(self) -> int:
-        """Width of a slice: 18 bits where a block is 1,024 words deep, 9, 4, 2, and 1 where it is 16,384."""
-        width = max(1, BLOCK_BITS >> ceil_log2(self.depth))
-        # Blocks of bytes have a parity bit each, which holds data just as well.
-        return width + width // 8 if width <= 16 else 36
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self.word.as_value().shape().width
         mask = (1 << self._weight_bits) - 1
         words = [sum((weight & mask) << n * self._weight_bits for n, weight in enumerate(word)) for word in self._words]
-        slices = []
-        for start in range(0, width, self.slice_bits):
-            bits = min(self.slice_bits, width - start)
-            name = f"slice_{start // self.slice_bits}"
+        slices, wide = [], slice_bits(self.depth)
+        for start in range(0, width, wide):
+            bits = min(wide, width - start)
+            name = f"slice_{start // wide}"
             m.submodules[name] = memory = Memory(
-                shape=unsigned(bits), depth=self.depth, init=[word >> start & (1 << bits) - 1 for word in words]
+                shape=unsigned(bits),
+                depth=self.depth,
+                init=[word >> start & (1 << bits) - 1 for word in words],
+                attrs=style(rom_kind(self.depth)),
             )
             read = memory.read_port()
             # Without a reset and with nothing before it, so that it can be the block's register.

@@ -66,13 +66,16 @@ class CycleError(RuntimeError):
     _HELD,
     _STEP,
     _CREDITS,
+    _RETURNED,
     _SWEEP,
     _GENERATION,
     _GROUPS,
+    _WAITING,
     _SELECTING,
     _LEFT,
     _SELECTED,
     _POOL_CREDITS,
+    _POOL_RETURNED,
     _POOL_SWEEP,
     _POOL_GENERATION,
     _POOL_OUTSIDE,
@@ -82,10 +85,12 @@ class CycleError(RuntimeError):
     _SERIALIZING,
     _SERIAL_LEFT,
     _EVENTS,
+    _OUTPUT,
+    _OUTPUT_SECOND,
     _PIPE,
     _POOL_PIPE,
     _REGISTERS,
-) = range(24)
+) = range(29)
 
 # How far each part of a core has come in the lists of its schedule.
 _AT_TOKEN, _AT_FIRED, _AT_STEP, _AT_GROUP, _AT_LEAVING, _AT_FRAME, _POINTERS = range(7)
@@ -443,8 +448,8 @@ def _shifted(value):  # type: ignore[no-untyped-def]
 def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  # type: ignore[no-untyped-def]
     """One clock edge of a core.
 
-    ``gets``: a token enters its buffer; ``gives``: one leaves its FIFO of events. Returns what the walker does, and whether a
-    group passes behind the position selector, and behind the max-pool.
+    ``gets``: a token enters its input buffer; ``gives``: one leaves its output buffer. Returns what the walker does, and
+    whether a group passes behind the position selector, and behind the max-pool.
     """
     neurons, pool = constants[core, _HAS_NEURONS] != 0, constants[core, _HAS_POOL] != 0
 
@@ -460,7 +465,7 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
     passes = group and taker_ready
     selector_moves = r[core, _SELECTING] and (not r[core, _SELECTED] or taker_ready)
     selector_ready = not r[core, _SELECTING] or (selector_moves and r[core, _LEFT] <= 1)
-    selects = selector_ready and r[core, _GROUPS] > 0
+    selects = (not r[core, _WAITING] or selector_ready) and r[core, _GROUPS] > 0
 
     # Walker: a step a cycle while there are credits.
     issue = done = is_end = False
@@ -509,17 +514,20 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
                     r[core, _GENERATION], r[core, _SWEEP] = 1, constants[core, _DEPTH]
         out = r[core, _PIPE] >> 2 * PIPELINE - 2
         r[core, _PIPE] = (r[core, _PIPE] << 2 | code) & _PIPE_MASK
-        r[core, _CREDITS] += selects + (out == 1) - issue
+        r[core, _CREDITS] += r[core, _RETURNED] - issue
+        r[core, _RETURNED] = selects + (out == 1)
         r[core, _GROUPS] += (out == 2) - selects
         if not r[core, _SELECTED] or taker_ready:
             r[core, _SELECTED] = r[core, _SELECTING]
         if selector_ready:
-            r[core, _SELECTING] = selects
-            if selects:
+            r[core, _SELECTING] = r[core, _WAITING]
+            if r[core, _WAITING]:
                 r[core, _LEFT] = lists[_FIRED_POSITIONS][starts[core, _FIRED_POSITIONS] + at[core, _AT_STEP]]
                 at[core, _AT_STEP] += 1
         elif selector_moves:
             r[core, _LEFT] -= 1
+        if not r[core, _WAITING] or selector_ready:
+            r[core, _WAITING] = selects
 
     leaves = leaving and serializer_ready
     if pool:
@@ -536,7 +544,8 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
                     r[core, _POOL_GENERATION], r[core, _POOL_SWEEP] = 1, constants[core, _POOL_DEPTH]
         out = r[core, _POOL_PIPE] >> 2 * PIPELINE - 2
         r[core, _POOL_PIPE] = (r[core, _POOL_PIPE] << 2 | code) & _PIPE_MASK
-        r[core, _POOL_CREDITS] += leaves + (out == 1) + r[core, _POOL_OUTSIDE] - passes
+        r[core, _POOL_CREDITS] += r[core, _POOL_RETURNED] - passes
+        r[core, _POOL_RETURNED] = leaves + (out == 1) + r[core, _POOL_OUTSIDE]
         r[core, _POOL_OUTSIDE] = outside
         r[core, _POOLED] += (out == 2) - leaves
     else:
@@ -554,7 +563,15 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
             at[core, _AT_LEAVING] += 1
     elif room:
         r[core, _SERIAL_LEFT] -= 1
-    r[core, _EVENTS] += pushes - gives
+
+    # Output buffer.
+    pops = r[core, _EVENTS] > 0 and not r[core, _OUTPUT_SECOND]
+    if not r[core, _OUTPUT] or gives:
+        r[core, _OUTPUT] = 1 if r[core, _OUTPUT_SECOND] else pops
+        r[core, _OUTPUT_SECOND] = 0
+    elif not r[core, _OUTPUT_SECOND]:
+        r[core, _OUTPUT_SECOND] = pops
+    r[core, _EVENTS] += pushes - pops
 
     used[core, doing] += 1
     highest[core, 0] = max(highest[core, 0], r[core, _GROUPS])
@@ -618,7 +635,7 @@ def _run(  # type: ignore[no-untyped-def]
         for link in range(links - 1, -1, -1):
             passes[link] = False
             if link > 0:
-                valid[link] = registers[link - 1, _EVENTS] > 0
+                valid[link] = registers[link - 1, _OUTPUT]
             if not valid[link]:
                 continue
             everyone = True

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
 
-__all__ = ["Exit", "ToolMissingError", "fail", "one_line_errors"]
+__all__ = ["DoesNotFitError", "Exit", "ToolMissingError", "fail", "one_line_errors"]
 
 
 class Exit(enum.IntEnum):
@@ -25,6 +25,10 @@ class Exit(enum.IntEnum):
     """An external tool is not installed."""
     TOOL_FAILED = 7
     """An external tool ran and failed."""
+
+
+class DoesNotFitError(RuntimeError):
+    """The design needs more than the device has."""
 
 
 class ToolMissingError(RuntimeError):

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from model.network import Convolution, Layer, MaxPool, Network, Neurons, taps
+from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons, taps
 
 __all__ = [
     "FORMAT_VERSION",
@@ -20,6 +20,7 @@ __all__ = [
     "PlanError",
     "Stage",
     "choices",
+    "count_bits",
     "load_plan",
     "named_plan",
     "refused_by_hardware",
@@ -37,6 +38,11 @@ STATE_MEMORIES = ("auto", "block", "distributed")
 
 DISTRIBUTED_WORDS = 16
 """Words of a LUT RAM of the ECP5, the smallest of the devices: deeper ones cost a selection besides."""
+
+
+INPUT_COUNT_BITS = 8
+"""Width of the counts of the input's pixels, for a max-pool that reads them. A frame fires a pixel once at most; a list of
+events may do so more often, but the counts of a window must not part by more than this holds."""
 
 
 class PlanError(ValueError):
@@ -228,6 +234,18 @@ def stages(network: Network) -> tuple[Stage, ...]:
         else:
             found.append(Stage((layer,)))
     return tuple(found)
+
+
+def count_bits(network: Network, name: str) -> int:
+    """Width of the spike counts of layer ``name``; a max-pool's are its source's."""
+    layer = network.layer(name)
+    while isinstance(layer, MaxPool):
+        if layer.source == INPUT:
+            return INPUT_COUNT_BITS
+        layer = network.layer(layer.source)
+    if not isinstance(layer, Neurons):
+        raise TypeError(f"layer must be of neurons or a max-pool, not {type(layer).__name__}")
+    return layer.count_bits
 
 
 def _check_fields(what: str, data: Any, cls: type) -> None:

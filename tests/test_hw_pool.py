@@ -14,6 +14,10 @@ from model.network import MaxPool, Padding, Shape
 from tests.hardware import END, event_tokens, frames_of_events, frames_of_groups, pairs, random_frames, simulate, sink, source
 
 
+def nonzero(distances):
+    return sum((distance != 0) << n for n, distance in enumerate(distances))
+
+
 def test_lane_tracks_the_maximum_of_all_small_windows():
     lane = PoolLane(members=3, distance_bits=2)
 
@@ -29,13 +33,16 @@ def test_lane_tracks_the_maximum_of_all_small_windows():
                 if not 0 <= after[member] < 4:
                     continue
                 now = max(after[n] for n in inside)
-                ctx.set(lane.state, [most - counts[n] if n in inside else 0 for n in range(3)])
+                distances = [most - counts[n] if n in inside else 0 for n in range(3)]
+                ctx.set(lane.state, {"distance": distances, "apart": nonzero(distances)})
                 ctx.set(lane.rises, (sign > 0) << member)
                 ctx.set(lane.falls, (sign < 0) << member)
                 ctx.set(lane.present, present)
                 assert ctx.get(lane.up) - ctx.get(lane.down) == now - most
-                found = [int(distance) for distance in ctx.get(lane.update)]
-                assert found == [now - after[n] if n in inside else 0 for n in range(3)]
+                found = ctx.get(lane.update)
+                distances = [now - after[n] if n in inside else 0 for n in range(3)]
+                assert [int(distance) for distance in found.distance] == distances
+                assert found.apart == nonzero(distances)
 
     simulate(lane, testbench)
 

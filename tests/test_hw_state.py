@@ -36,7 +36,7 @@ def random_accesses(seed: int, depth: int, generations: int, count: int) -> list
 def test_bank_is_an_ideal_memory(depth, generation_bits):
     bank = StateBank(word=WORD, depth=depth, generation_bits=generation_bits)
     accesses = random_accesses(depth, depth, (1 << generation_bits) - 1, 3000)
-    content, expected, hazards = {}, [], {1: 0, 2: 0}
+    content, expected, hazards = {}, [], {1: 0, 2: 0, 3: 0}
     for index, (what, addr, generation) in enumerate(accesses):
         if what == "end":
             content = {}

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from hw.weights import BLOCK_BITS, WeightMemory
+from hw.weights import slice_bits as slice_bits_of
 from tests.hardware import simulate
 
 
@@ -18,7 +19,7 @@ def test_every_word_comes_two_cycles_later(depth, channels, weight_bits, slice_b
     words = [[chance.randint(low, high) for _ in range(channels)] for _ in range(depth)]
     words[0][0], words[-1][-1] = low, high
     memory = WeightMemory(words=words, weight_bits=weight_bits)
-    assert (memory.depth, memory.weight_bits, memory.slice_bits) == (depth, weight_bits, slice_bits)
+    assert (memory.depth, memory.weight_bits, slice_bits_of(depth)) == (depth, weight_bits, slice_bits)
     # A slice fits a block, but for the deepest memories.
     assert slice_bits == 1 or slice_bits // 9 * 8 * depth <= BLOCK_BITS
     addresses = [0, depth - 1, *(chance.randrange(depth) for _ in range(300))]

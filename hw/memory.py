@@ -1,0 +1,71 @@
+"""Memories: what each is built of, said here and not left to the tools, so that what it takes is known before they run."""
+
+from dataclasses import dataclass
+
+__all__ = ["BLOCK", "DISTRIBUTED", "LOGIC", "BuiltMemory", "ram_kind", "rom_kind", "style"]
+
+BLOCK, DISTRIBUTED, LOGIC = "block", "distributed", "logic"
+"""Block RAM, RAM made of LUTs, and tables made of LUTs."""
+
+_BLOCK_SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+"""Words and width of a block with one port to read and one to write: DP16KD of the ECP5 (Lattice TN-02204)."""
+
+_LUT_RAM = (16, 4)
+"""Words and width of a LUT RAM: TRELLIS_DPR16X4 of the ECP5."""
+
+_MOST_LUT_RAMS = 16
+"""Of as many LUT RAMs as this, each six LUTs, a memory may be made."""
+
+_TABLE_WORDS = 32
+"""Words up to which a table is made of LUTs: two of them a bit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltMemory:
+    """A memory of a machine.
+
+    Parameters
+    ----------
+    name : its place in the hierarchy
+    width, depth : bits of a word, words
+    kind : `BLOCK`, `DISTRIBUTED` or `LOGIC`
+    """
+
+    name: str
+    width: int
+    depth: int
+    kind: str
+
+    @property
+    def blocks(self) -> int:
+        """Memory blocks that it takes: the fewest that any shape of a block allows."""
+        if self.kind != BLOCK:
+            return 0
+        return min(-(-self.depth // words) * -(-self.width // width) for words, width in _BLOCK_SHAPES)
+
+    @property
+    def lut_rams(self) -> int:
+        """LUT RAMs that it takes."""
+        words, width = _LUT_RAM
+        return -(-self.depth // words) * -(-self.width // width) if self.kind == DISTRIBUTED else 0
+
+    @property
+    def table_luts(self) -> int:
+        """LUTs of a table, before any of them is found to be another's."""
+        return self.width * -(-self.depth // 16) if self.kind == LOGIC else 0
+
+
+def ram_kind(width: int, depth: int) -> str:
+    """What a small memory that is written is made of."""
+    lut_rams = BuiltMemory(name="", width=width, depth=depth, kind=DISTRIBUTED).lut_rams
+    return BLOCK if lut_rams > _MOST_LUT_RAMS else DISTRIBUTED
+
+
+def rom_kind(depth: int) -> str:
+    """What a memory that is only read is made of."""
+    return BLOCK if depth > _TABLE_WORDS else LOGIC
+
+
+def style(kind: str) -> dict[str, str]:
+    """The attribute of a memory, written or not, by which Yosys builds it of ``kind``."""
+    return {"ram_style": kind}
