@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -85,6 +85,8 @@ class BoardTop(wiring.Component):
         m = Module()
         pll = self._pll
         m.domains.sync = ClockDomain("sync")
+        m.domains.plain = ClockDomain("plain", reset_less=True)
+        m.domains.synchronized = ClockDomain("synchronized")
         locked = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
@@ -103,7 +105,15 @@ class BoardTop(wiring.Component):
             o_CLKOP=ClockSignal("sync"),
             o_LOCK=locked,
         )
-        m.submodules.reset = ResetSynchronizer(~locked, domain="sync")
+        # The reset has a flip-flop behind its synchronizer, so that it can have copies (`hw.fanout`).
+        m.submodules.reset = ResetSynchronizer(~locked, domain="synchronized")
+        reset = Signal(init=1)
+        m.d.plain += reset.eq(ResetSignal("synchronized"))
+        m.d.comb += [
+            ClockSignal("plain").eq(ClockSignal("sync")),
+            ClockSignal("synchronized").eq(ClockSignal("sync")),
+            ResetSignal("sync").eq(reset),
+        ]
         m.submodules.system = system = System(
             network=self._network, plan=self._plan, divisor=round(pll.output_hz / BAUD)
         )

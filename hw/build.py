@@ -23,7 +23,6 @@ from rich.table import Table
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop
 from hw.synthesis import (
-    DoesNotFitError,
     MultiplierError,
     Placed,
     Synthesized,
@@ -39,7 +38,7 @@ from model.convert import convert_file
 from model.datasets import DataError
 from model.encode import encode
 from model.engine import run_fast
-from model.errors import Exit, ToolMissingError, one_line_errors
+from model.errors import DoesNotFitError, Exit, ToolMissingError, one_line_errors
 from model.network import Network, NetworkError, Neurons
 from model.onnx_import import ConversionError
 from model.plan import PlanError, load_plan
@@ -192,7 +191,8 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         kept(kept_verilog, lambda part: part.write_text(to_verilog(top, "top")))
         verilog_hash = hashlib.sha256(kept_verilog.read_bytes()).hexdigest()
 
-    netlist = CACHE / f"{_key('netlist', verilog_hash, tools['yosys'], _source_of('synthesis.py', 'outreg.py'))}.json"
+    passes = _source_of("synthesis.py", "outreg.py", "fanout.py")
+    netlist = CACHE / f"{_key('netlist', verilog_hash, tools['yosys'], passes)}.json"
     with steps.step("synthesis") as tell:
         log = out / "synthesis.log"
         synthesized = Synthesized(

@@ -92,12 +92,10 @@ class PositionSelector(wiring.Component):
             ]
 
         # The position that leaves, and those still to go.
-        selected, rest, pending = Signal(rows * columns), Signal(rows * columns), Signal(rows * columns)
-        moves = Signal()
+        selected, rest, moves = Signal(rows * columns), Signal(rows * columns), Signal()
         m.d.comb += [
             moves.eq(~self.groups.valid | self.groups.ready),
             take.eq(~held | (moves & (rest == 0))),
-            pending.eq(Mux(take, waiting.fired, rest)),
         ]
         with m.If(take):
             m.d.sync += [
@@ -105,9 +103,11 @@ class PositionSelector(wiring.Component):
                 step.eq(waiting),
                 y_phase.eq(waiting_y_phase),
                 x_phase.eq(waiting_x_phase),
+                selected.eq(waiting.fired & -waiting.fired),
+                rest.eq(waiting.fired & (waiting.fired - 1)),
             ]
-        with m.If(take | moves):
-            m.d.sync += [selected.eq(pending & -pending), rest.eq(pending & (pending - 1))]
+        with m.Elif(moves):
+            m.d.sync += [selected.eq(rest & -rest), rest.eq(rest & (rest - 1))]
 
         # The group in hand.
         group = self.groups.payload

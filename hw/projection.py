@@ -69,7 +69,7 @@ class ProjectionCore(wiring.Component):
     ``END``                       1; and a sweep of the deepest bank once in many frames
     ============================  =========================================================
 
-    From an event taken to its first group at `groups`: 8 cycles. A step is issued only while the FIFO behind the lanes
+    From an event taken to its first group at `groups`: 9 cycles. A step is issued only while the FIFO behind the lanes
     has room for all that is in flight; the pipeline itself never stalls.
 
     Parameters
@@ -266,17 +266,20 @@ class ProjectionCore(wiring.Component):
                 list_.append(fire)
 
         # What fired, if anything did.
-        group = Signal(step_layout)
+        group, pushed = Signal(step_layout), Signal(step_layout, reset_less=True)
         pushes, blank = Signal(), Signal()
+        m.d.sync += [
+            pushed.eq(group),
+            pushes.eq(fired.end | (fired.step & group.fired.any())),
+            blank.eq(fired.step & ~group.fired.any()),
+        ]
         m.d.comb += [
             group.kind.eq(Mux(fired.end, Kind.END, Kind.SPIKE)),
             *(group.plus[index].eq(mask) for index, mask in enumerate(plus)),
             *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
             *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(banks)),
-            pushes.eq(fired.end | (fired.step & group.fired.any())),
-            blank.eq(fired.step & ~group.fired.any()),
             fifo.w_en.eq(pushes),
-            fifo.w_data.eq(group),
+            fifo.w_data.eq(pushed),
             self.groups.valid.eq(fifo.r_rdy),
             self.groups.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.groups.ready),
@@ -291,13 +294,15 @@ class ProjectionCore(wiring.Component):
         ]
 
         # One pulse for an event in which something saturated, whatever number of steps it takes.
-        any_saturated, seen = Signal(), Signal()
-        m.d.comb += [
+        any_saturated, step, starts, seen = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [
             any_saturated.eq(fired.step & Cat(saturated).any()),
-            self.saturated.eq(any_saturated & (fired.first | ~seen)),
+            step.eq(fired.step),
+            starts.eq(fired.first),
         ]
-        with m.If(fired.step):
-            m.d.sync += seen.eq(any_saturated | (seen & ~fired.first))
+        m.d.comb += self.saturated.eq(any_saturated & (starts | ~seen))
+        with m.If(step):
+            m.d.sync += seen.eq(any_saturated | (seen & ~starts))
         return m
 
 

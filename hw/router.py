@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, HostEvent, Kind
+from hw.buffer import StreamBuffer
 from model.cycle import FRAMES_TO_LEAF
 from model.network import INPUT, Network
 from model.plan import Plan, stages
@@ -128,15 +129,16 @@ class Router(wiring.Component):
             branches = [(reader.valid, reader.ready) for reader in readers]
             m.d.comb += [reader.payload.eq(link[name].payload) for reader in readers]
             if self._plan.watch:
-                valid, ready = Signal(name=f"copy_valid_{name}"), Signal(name=f"copy_ready_{name}")
-                copies[name] = (valid, ready)
+                # A register stage for each link's copies: whose turn it is does not hold up the link.
+                m.submodules[f"copies_{name}"] = buffer = StreamBuffer(payload=link[name].payload.shape())
+                copies[name] = buffer.given
                 watched = self.watch[port]
                 branch = Signal(name=f"copy_branch_{name}")
-                m.d.comb += valid.eq(branch & watched)
-                branches.append((branch, ready | ~watched))
+                m.d.comb += [buffer.taken.valid.eq(branch & watched), buffer.taken.payload.eq(link[name].payload)]
+                branches.append((branch, buffer.taken.ready | ~watched))
             _fork(m, name, link[name].valid, link[name].ready, branches)
         if self._plan.watch:
-            self._merge_copies(m, link, copies, links)
+            self._merge_copies(m, copies, links)
         return m
 
     def _connect_host(self, m: Module, link: stream.Interface, valid: Signal, ready: Signal) -> None:
@@ -219,8 +221,7 @@ class Router(wiring.Component):
     def _merge_copies(
         self,
         m: Module,
-        link: dict[str, stream.Interface],
-        copies: dict[str, tuple[Signal, Signal]],
+        copies: dict[str, stream.Interface],
         links: dict[str, int],
     ) -> None:
         layout = HostEvent(self._network)
@@ -233,12 +234,12 @@ class Router(wiring.Component):
             fifo.r_en.eq(self.watched.ready),
         ]
         taken: Value = ~fifo.w_rdy
-        for name, (valid, ready) in reversed(copies.items()):
-            m.d.comb += ready.eq(~taken)
-            with m.If(valid & ~taken):
+        for name, given in reversed(copies.items()):
+            m.d.comb += given.ready.eq(~taken)
+            with m.If(given.valid & ~taken):
                 m.d.comb += [fifo.w_en.eq(1), copy.port.eq(links[name])]
-                m.d.comb += [copy[f].eq(link[name].payload[f]) for f in ("kind", "negative", "y", "x", "c")]
-            taken = taken | valid
+                m.d.comb += [copy[f].eq(given.payload[f]) for f in ("kind", "negative", "y", "x", "c")]
+            taken = taken | given.valid
 
 
 def _by_port(port: Signal, of: dict[int, bool]) -> Value:

@@ -1,6 +1,6 @@
 """From spike groups to address events: one event a cycle."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,12 +50,12 @@ class Serializer(wiring.Component):
         m = Module()
         group = Signal(SpikeGroup(self._shape, self._channels))
         # The channel that leaves, and those still to go: the next one is found while the one before it leaves.
-        selected, rest, pending = Signal(self._channels), Signal(self._channels), Signal(self._channels)
+        selected, rest, fires = Signal(self._channels), Signal(self._channels), Signal(self._channels)
         held, take = Signal(), Signal()
         event, is_end = self.events.payload, Signal()
         m.d.comb += [
             is_end.eq(group.kind == Kind.END),
-            pending.eq(Mux(take, self.groups.payload.plus | self.groups.payload.minus, rest)),
+            fires.eq(self.groups.payload.plus | self.groups.payload.minus),
             take.eq(~held | ((rest == 0) & self.events.ready)),
             self.groups.ready.eq(take),
             self.events.valid.eq(held),
@@ -69,7 +69,12 @@ class Serializer(wiring.Component):
                 event.negative.eq((selected & group.minus).any()),
             ]
         with m.If(take):
-            m.d.sync += [held.eq(self.groups.valid), group.eq(self.groups.payload)]
-        with m.If(take | self.events.ready):
-            m.d.sync += [selected.eq(pending & -pending), rest.eq(pending & (pending - 1))]
+            m.d.sync += [
+                held.eq(self.groups.valid),
+                group.eq(self.groups.payload),
+                selected.eq(fires & -fires),
+                rest.eq(fires & (fires - 1)),
+            ]
+        with m.Elif(self.events.ready):
+            m.d.sync += [selected.eq(rest & -rest), rest.eq(rest & (rest - 1))]
         return m

@@ -35,9 +35,9 @@ class StateBank(wiring.Component):
     ---------
     Each word carries the generation (frame) in which it was last written. A word of another generation reads as
     ``initial``: a new frame resets the bank in no time. An access whose word is still in flight takes it from there
-    (the accesses of the three cycles before; anything older is in the memory). What the access just before makes of the
-    word goes straight into `word`, so that the loop through the lanes is a register, the lane, and one selection; the memory,
-    which may be far, is written from a register.
+    (the accesses of the two cycles before, three for block RAM; anything older is in the memory). What the access just before
+    makes of the word goes straight into `word`, so that the loop through the lanes is a register, the lane, and one selection.
+    Block RAM, which may be far, is written from a register.
 
     Timing
     ------
@@ -47,8 +47,8 @@ class StateBank(wiring.Component):
     0      `access` taken; its tag is read
     1      tag compared and written; word read
     2      `initial` taken; word, `initial` or a word in flight goes to `word`
-    3      `word` valid; `update` taken
-    4      written
+    3      `word` valid; `update` taken; LUT RAM written
+    4      block RAM written
     ====== ===================================================================
 
     An access every cycle, to any address. Nothing stalls.
@@ -101,6 +101,7 @@ class StateBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = self._word.size
+        kind = words_kind(self._memory, self._depth)
         # What a read finds in the word that is written in the same cycle never matters: it is forwarded, or stale. Yosys
         # has to know, or it builds registers and selections around each memory that keep the old word.
         free = {"no_rw_check": 1}
@@ -108,7 +109,7 @@ class StateBank(wiring.Component):
             shape=unsigned(width),
             depth=self._depth,
             init=[],
-            attrs=free | style(words_kind(self._memory, self._depth)),
+            attrs=free | style(kind),
         )
         m.submodules.tags = tags = Memory(
             shape=unsigned(self._generation_bits),
@@ -146,9 +147,9 @@ class StateBank(wiring.Component):
             stale.eq(just_cleared | ((tag_read.data != generations[0]) & ~just_tagged)),
         ]
 
-        # Which of the three accesses before has the same word in flight. The one just before has its update only now being
-        # made when `word` is loaded; of the other two, the later one is picked a cycle earlier.
-        # What was cleared since is gone, though its generation may be the same.
+        # Which of the accesses before has the same word in flight: three of them where the memory is written late, else two.
+        # The one just before has its update only now being made when `word` is loaded; of the other two, the later one is
+        # picked a cycle earlier. What was cleared since is gone, though its generation may be the same.
         follows = [Signal(name=f"follows_{cycle}") for cycle in (1, 2, 3)]
         cleared = [Const(0, 1), tagged.clear, tagged.clear | reading.clear]
         m.d.sync += [
@@ -159,19 +160,20 @@ class StateBank(wiring.Component):
         ]
         word, result, earlier = (Signal(width, name=name, reset_less=True) for name in ("word_held", "result", "earlier"))
         take_update, take_earlier = Signal(), Signal()
-        m.d.comb += [
-            word_read.addr.eq(tagged.addr),
-            word_read.en.eq(1),
-            word_write.addr.eq(writing.addr),
-            word_write.data.eq(result),
-            word_write.en.eq(writing.en),
-            self.word.eq(word),
-        ]
+        m.d.comb += [word_read.addr.eq(tagged.addr), word_read.en.eq(1), self.word.eq(word)]
+        m.d.sync += [take_update.eq(follows[0]), result.eq(self.update)]
+        if kind == BLOCK:
+            m.d.comb += [word_write.addr.eq(writing.addr), word_write.data.eq(result), word_write.en.eq(writing.en)]
+            m.d.sync += [take_earlier.eq(follows[1] | follows[2]), earlier.eq(Mux(follows[1], self.update, result))]
+        else:
+            m.d.comb += [
+                word_write.addr.eq(updating.addr),
+                word_write.data.eq(self.update),
+                word_write.en.eq(updating.en),
+                earlier.eq(result),
+            ]
+            m.d.sync += take_earlier.eq(follows[1])
         m.d.sync += [
-            take_update.eq(follows[0]),
-            take_earlier.eq(follows[1] | follows[2]),
-            result.eq(self.update),
-            earlier.eq(Mux(follows[1], self.update, result)),
             word.eq(
                 Mux(
                     take_update,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hw.fanout import split_fan_out
 from hw.outreg import pack_output_registers
 from hw.tools import ToolError, run_tool
 from model.errors import DoesNotFitError
@@ -45,6 +46,7 @@ class Synthesized:
     lut_ram : LUT RAMs, of four LUTs each
     ram_blocks, dsp : block RAMs and multiplier cells
     output_registers : flip-flops that went into block RAMs
+    copies : LUTs and flip-flops that are copies, so that no net has too many sinks
     """
 
     lut: int
@@ -53,6 +55,7 @@ class Synthesized:
     ram_blocks: int
     dsp: int
     output_registers: int
+    copies: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,8 @@ def synthesize(
     script_file = netlist.with_suffix(".ys")
     script_file.write_text(script.replace("; ", "\n") + "\n")
     try:
-        run_tool("yosys", ["-s", str(script_file)], log=log, line=line)
+        # Less than the default: it lists every cell that it maps, which is a hundred megabytes for a large machine.
+        run_tool("yosys", ["-v", "3", "-s", str(script_file)], log=log, line=line)
     except ToolError as error:
         if "selection is not empty" in error.log.lower():
             raise MultiplierError(f"a multiplication ({', '.join(_MULTIPLIERS)}) is in the design; see {log}") from None
@@ -128,6 +132,7 @@ def synthesize(
     design = json.loads(part.read_text())
     module = design["modules"][top]
     packed, registers = pack_output_registers(module)
+    split, copies = split_fan_out(module)
     cells = Counter(cell["type"] for cell in module["cells"].values())
     dsp = sum(cells[kind] for kind in _DSP)
     if dsp:
@@ -137,6 +142,7 @@ def synthesize(
     part.replace(netlist)
     with log.open("a") as file:
         file.write(f"\n{registers} flip-flops went into the output registers of {packed} block RAM ports.\n")
+        file.write(f"{copies} copies of LUTs and flip-flops split {split} nets.\n")
     return Synthesized(
         lut=cells["LUT4"] + 2 * cells["CCU2C"],
         ff=cells["TRELLIS_FF"],
@@ -144,6 +150,7 @@ def synthesize(
         ram_blocks=cells["DP16KD"] + cells["PDPW16KD"],
         dsp=dsp,
         output_registers=registers,
+        copies=copies,
     )
 
 

@@ -28,10 +28,14 @@ Ints = npt.NDArray[np.int64]
 ACTIVITIES = ("starved", "working", "blocked", "sweeping")
 """What a core's walker does in a cycle: it has no event; it takes a step; what is behind it has no room; it clears tags."""
 
-PIPELINE = 6
-"""Cycles from a step issued to what it fires: of a projection core, and of a max-pool."""
+PIPELINE = 7
+"""Cycles from a step issued to what it fires in the FIFO."""
+
+POOL_PIPELINE = 6
+"""Those of a max-pool."""
 
 _PIPE_MASK = (1 << 2 * PIPELINE) - 1
+_POOL_PIPE_MASK = (1 << 2 * POOL_PIPELINE) - 1
 """A pipeline is two bits a stage: 0 nothing, 1 a step that fires nothing, 2 one that does."""
 
 FRAMES_IN_FLIGHT = 16
@@ -283,6 +287,7 @@ class _Machine:
     pointers: Ints
     taken: npt.NDArray[np.bool_]
     leaf_frames: Ints
+    copies: Ints
     used: Ints
     highest: Ints
     activity: npt.NDArray[np.int8]
@@ -333,6 +338,7 @@ class _Machine:
             pointers=np.zeros((len(cores), _POINTERS), np.int64),
             taken=np.zeros(readers.shape, bool),
             leaf_frames=np.zeros(len(links), np.int64),
+            copies=np.zeros((len(links), 2), np.int64),
             used=np.zeros((len(cores), len(ACTIVITIES)), np.int64),
             highest=np.zeros((len(cores), 3), np.int64),
             activity=np.zeros((len(cores), activity), np.int8),
@@ -377,6 +383,7 @@ class _Machine:
             self.pointers,
             self.taken,
             self.leaf_frames,
+            self.copies,
             self.used,
             self.highest,
             self.activity,
@@ -542,8 +549,8 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
                 r[core, _POOL_GENERATION] += 1
                 if r[core, _POOL_GENERATION] > constants[core, _GENERATIONS]:
                     r[core, _POOL_GENERATION], r[core, _POOL_SWEEP] = 1, constants[core, _POOL_DEPTH]
-        out = r[core, _POOL_PIPE] >> 2 * PIPELINE - 2
-        r[core, _POOL_PIPE] = (r[core, _POOL_PIPE] << 2 | code) & _PIPE_MASK
+        out = r[core, _POOL_PIPE] >> 2 * POOL_PIPELINE - 2
+        r[core, _POOL_PIPE] = (r[core, _POOL_PIPE] << 2 | code) & _POOL_PIPE_MASK
         r[core, _POOL_CREDITS] += r[core, _POOL_RETURNED] - passes
         r[core, _POOL_RETURNED] = leaves + (out == 1) + r[core, _POOL_OUTSIDE]
         r[core, _POOL_OUTSIDE] = outside
@@ -590,6 +597,7 @@ def _run(  # type: ignore[no-untyped-def]
     pointers,
     taken,
     leaf_frames,
+    copies,
     used,
     highest,
     activity,
@@ -616,9 +624,9 @@ def _run(  # type: ignore[no-untyped-def]
                 leaf[link] &= reader >= cores
         if readers[link, readout]:
             output_link = link
-    ready, gets = np.zeros(cores + 2, np.bool_), np.zeros(cores + 2, np.bool_)
+    ready, gets, copied = np.zeros(cores + 2, np.bool_), np.zeros(cores + 2, np.bool_), np.zeros(links, np.bool_)
     inputs_read = 0
-    while not final or state[_FRAMES_LEFT] or state[_WATCHES] or leaf_frames.any():
+    while not final or state[_FRAMES_LEFT] or state[_WATCHES] or copies.any() or leaf_frames.any():
         host_takes = not state[_HOST_VALID] or not state[_DOOR_SECOND]
         if not final and host_takes and not state[_TOKENS_LEFT]:
             break
@@ -628,10 +636,9 @@ def _run(  # type: ignore[no-untyped-def]
         may_start = state[_IN_FRAME] or (state[_ROOM] and not (inject and state[_NEARLY_FULL]))
         state[_NEARLY_FULL] = leaf_frames.max() >= FRAMES_TO_LEAF - 1
         valid[0] = state[_DOOR] and may_start
-        copies_full = state[_WATCHES] == WATCH_FIFO
         read_takes = not state[_READ_HELD] or not state[_READ_IS_END] or (not state[_COMPARING] and not state[_RESULT_VALID])
-        copied = False
         gets[:] = False
+        copied[:] = False
         for link in range(links - 1, -1, -1):
             passes[link] = False
             if link > 0:
@@ -646,10 +653,10 @@ def _run(  # type: ignore[no-untyped-def]
                 elif reader == readout:
                     ready[n] = read_takes
                 else:
-                    ready[n] = not copies_full and not copied
+                    ready[n] = not copies[link, 1]
                 if not taken[link, reader]:
                     gets[reader] |= ready[n]
-                    copied |= reader == copy
+                    copied[link] |= reader == copy and ready[n]
                 everyone &= ready[n] or taken[link, reader]
             passes[link] = everyone
             for n in range(reader_count[link]):
@@ -713,12 +720,23 @@ def _run(  # type: ignore[no-untyped-def]
                 if link == 0:
                     state[_IN_FRAME] = 0
 
-        # Copies to the host.
+        # Copies to the host: of each link a register stage, the last link first.
         leaves = state[_WATCHES] > 0 and state[_WATCHED_READY]
         if leaves:
             log = _logged(log, found, _WATCHED, cycle)
             found += 1
-        state[_WATCHES] += gets[copy] - leaves
+        has_room = state[_WATCHES] != WATCH_FIFO
+        state[_WATCHES] -= leaves
+        for link in range(links - 1, -1, -1):
+            turn = copies[link, 0] and has_room
+            if turn:
+                has_room = False
+                state[_WATCHES] += 1
+            if not copies[link, 0] or turn:
+                copies[link, 0] = 1 if copies[link, 1] else copied[link]
+                copies[link, 1] = 0
+            elif not copies[link, 1]:
+                copies[link, 1] = copied[link]
 
         # Cores.
         for core in range(cores):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hw.fanout
 import hw.outreg
 import hw.synthesis
 from hw.machine import Machine
@@ -73,7 +74,7 @@ def machine_netlist(
     expose = [f"trace_{trace.name}_{part}" for trace in machine.traces for part in ("strobe", "payload")]
     # WebAssembly builds of Yosys do not see every folder, but always those below the one that they run in.
     folder = Path(os.path.relpath(cache))
-    sources = [Path(str(module.__file__)).read_bytes() for module in (hw.synthesis, hw.outreg)]
+    sources = [Path(str(module.__file__)).read_bytes() for module in (hw.synthesis, hw.outreg, hw.fanout)]
     key = hashlib.sha256(repr((text, expose, tool_version("yosys"), sources)).encode()).hexdigest()[:16]
     verilog = kept(folder / f"machine-netlist-{key}.v", lambda part: part.write_text(text))
     netlist = kept(

@@ -76,9 +76,11 @@ def test_a_netlist_fires_the_same_spikes_in_the_same_cycles(simulator, tmp_path)
 
 
 def changed_lut(netlist):
-    """The netlist with one bit changed in a LUT that makes a bit of the convolution's new state."""
+    """The netlist with one bit changed in a LUT before a register of the convolution's new state."""
     memory = re.search(r"  DP16KD #\(.*\) \\core_pool\.projection\.state_0\.words\S* \(.*", netlist)[0]
-    nets = re.findall(r"\.DI[AB]\d+\((\\\S+) \)", memory)
+    held = re.findall(r"\.DI[AB]\d+\((\\\S+) \)", memory)
+    registers = (re.search(rf"  TRELLIS_FF .*\.Q\({re.escape(net)} \).*", netlist) for net in held)
+    nets = [re.search(r"\.DI\((\S+) \)", register[0])[1] for register in registers if register]
     cells = (re.search(rf"  LUT4 #\(\.INIT\(16'b([01]+)\)\) .*\.Z\({re.escape(net)} \)\);", netlist) for net in nets)
     cell = next(cell for cell in cells if cell)
     inputs = [re.search(rf"\.{pin}\(([^)]+)\)", cell[0])[1] for pin in "ABCD"]

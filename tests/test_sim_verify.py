@@ -55,11 +55,16 @@ FAULTS = {
     # Spikes of channel 1 never leave.
     "dropped": (
         Serializer,
-        "left.eq(self.groups.payload.plus | self.groups.payload.minus)",
-        "left.eq((self.groups.payload.plus | self.groups.payload.minus) & ~2)",
+        "fires.eq(self.groups.payload.plus | self.groups.payload.minus)",
+        "fires.eq((self.groups.payload.plus | self.groups.payload.minus) & ~2)",
     ),
     # The highest channel first.
-    "order": (Serializer, "selected.eq(left & -left)", "selected.eq(Mux(left[-1], 1 << len(left) - 1, left & -left))"),
+    "order": (
+        Serializer,
+        "selected.eq(fires & -fires),\n            rest.eq(fires & (fires - 1)),",
+        "selected.eq(Mux(fires[-1], 1 << len(fires) - 1, fires & -fires)),\n"
+        "            rest.eq(Mux(fires[-1], fires[:-1], fires & (fires - 1))),",
+    ),
 }
 
 
