@@ -9,6 +9,7 @@ from amaranth.lib import data, enum
 from amaranth.utils import bits_for
 
 from model.network import Network, Shape
+from model.plan import CorePlan
 
 __all__ = ["AddressEvent", "HostEvent", "Kind", "SpikeGroup"]
 
@@ -63,28 +64,38 @@ class HostEvent(data.StructLayout):
 
 
 class SpikeGroup(data.StructLayout):
-    """All spikes of one block of channels at one position.
+    """All spikes of some channels at one position.
+
+    Parameters
+    ----------
+    shape : shape of the layer that fires
+    core : how many channels a group has
+
+    Attributes
+    ----------
+    channels : channels of a group
+    firsts : the first channel of each part of the channels
 
     Members
     -------
     kind : `Kind`; the other members are 0 where it is ``END``
     y, x : position
-    block : index of the block: it holds channels ``block * channels`` and up
+    part : which part of the channels
     plus, minus : one bit a channel; never both
     """
 
-    def __init__(self, shape: Shape, channels: int) -> None:
+    def __init__(self, shape: Shape, core: CorePlan) -> None:
         self.neurons = shape
-        self.channels = channels
-        blocks = -(-shape.channels // channels)
+        self.channels = core.group_channels
+        self.firsts = core.firsts(shape.channels)
         super().__init__(
             {
                 "kind": Kind,
                 "y": unsigned(bits_for(shape.height - 1)),
                 "x": unsigned(bits_for(shape.width - 1)),
-                "block": unsigned(bits_for(blocks - 1)),
-                "plus": unsigned(channels),
-                "minus": unsigned(channels),
+                "part": unsigned(bits_for(len(self.firsts) - 1)),
+                "plus": unsigned(self.channels),
+                "minus": unsigned(self.channels),
             }
         )
 

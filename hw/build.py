@@ -32,7 +32,7 @@ from hw.synthesis import (
 )
 from hw.system import System
 from hw.tools import ToolError, find_tool, run_tool, tool_version
-from hw.verilog import machine_verilog, source_hash, to_verilog
+from hw.verilog import machine_verilog, source_hash, to_rtlil, to_verilog
 from model.cache import kept
 from model.convert import convert_file
 from model.datasets import DataError
@@ -186,20 +186,20 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             options.frequency_mhz,
             _hash_files(Path(__file__).parent.parent / "boards"),
         )
-        kept_verilog = CACHE / f"{key}.v"
         top = BoardTop(board=board, network=network, plan=plan, frequency_hz=options.frequency_mhz * 1e6)
-        kept(kept_verilog, lambda part: part.write_text(to_verilog(top, "top")))
-        verilog_hash = hashlib.sha256(kept_verilog.read_bytes()).hexdigest()
+        kept_verilog = kept(CACHE / f"{key}.v", lambda part: part.write_text(to_verilog(top, "top")))
+        kept_rtlil = kept(CACHE / f"{key}.il", lambda part: part.write_text(to_rtlil(top, "top")))
+        rtlil_hash = hashlib.sha256(kept_rtlil.read_bytes()).hexdigest()
 
     passes = _source_of("synthesis.py", "outreg.py", "fanout.py")
-    netlist = CACHE / f"{_key('netlist', verilog_hash, tools['yosys'], passes)}.json"
+    netlist = CACHE / f"{_key('netlist', rtlil_hash, tools['yosys'], passes)}.json"
     with steps.step("synthesis") as tell:
         log = out / "synthesis.log"
         synthesized = Synthesized(
             **steps.kept(
                 CACHE,
                 f"{netlist.stem}-stat",
-                lambda: asdict(synthesize(kept_verilog, top="top", netlist=netlist, log=log, line=tell)),
+                lambda: asdict(synthesize(kept_rtlil, top="top", netlist=netlist, log=log, line=tell)),
             )
         )
         _check_fits(board, synthesized)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, SpikeGroup
 from hw.buffer import StreamBuffer
-from hw.groups import EventGrouper, PositionSelector
+from hw.groups import EventGrouper, GroupSelector
 from hw.pool import MaxPoolGroups
 from hw.projection import ProjectionCore
 from hw.serializer import Serializer
@@ -22,7 +22,7 @@ class LayerCore(wiring.Component):
 
     Operation
     ---------
-    Projection core (or events as they come), positions one at a time, max-pool on groups, one event a cycle, and a FIFO.
+    Projection core (or events as they come), one group of spikes at a time, max-pool on groups, one event a cycle, and a FIFO.
     Input and output are a `StreamBuffer` each: no combinational path runs from one core through the router to another.
 
     Timing
@@ -46,10 +46,13 @@ class LayerCore(wiring.Component):
         self._network = network
         self._stage = stage
         first = stage.layers[0]
-        self._core = plan.core(first.name) if isinstance(first, Neurons) else CorePlan(layer=first.name)
-        self._channels = self._core.channels if isinstance(first, Neurons) else network.shape_of(stage.source).channels
+        self._core = (
+            plan.core(first.name)
+            if isinstance(first, Neurons)
+            else CorePlan(layer=first.name, channels=network.shape_of(stage.source).channels)
+        )
         self.groups = {
-            layer.name: stream.Signature(SpikeGroup(network.shape_of(layer.name), self._channels)).create(
+            layer.name: stream.Signature(SpikeGroup(network.shape_of(layer.name), self._core)).create(
                 path=("groups", layer.name)
             )
             for layer in stage.layers
@@ -67,11 +70,6 @@ class LayerCore(wiring.Component):
         """The layers that are built."""
         return self._stage
 
-    @property
-    def channels(self) -> int:
-        """Channels of a block."""
-        return self._channels
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         network, core = self._network, self._core
@@ -81,24 +79,22 @@ class LayerCore(wiring.Component):
         wiring.connect(m, wiring.flipped(self.events), taken.taken)
         if isinstance(first, Neurons):
             m.submodules.projection = projection = ProjectionCore(layer=first, source=source, core=core)
-            m.submodules.selector = selector = PositionSelector(shape=network.shape_of(first.name), core=core)
+            m.submodules.selector = selector = GroupSelector(shape=network.shape_of(first.name), core=core)
             wiring.connect(m, taken.given, projection.events)
             wiring.connect(m, projection.groups, selector.steps)
             m.d.comb += self.saturated.eq(projection.saturated)
             before = selector.groups
             _tap(m, before, self.groups[first.name])
         else:
-            m.submodules.grouper = grouper = EventGrouper(shape=source)
+            m.submodules.grouper = grouper = EventGrouper(shape=source, core=core)
             wiring.connect(m, taken.given, grouper.events)
             before = grouper.groups
         if isinstance(last, MaxPool):
             m.submodules.pool = pool = MaxPoolGroups(
                 layer=last,
                 shape=network.shape_of(last.source),
-                channels=self._channels,
+                core=core,
                 count_bits=count_bits(network, last.name),
-                fifo_depth=core.group_fifo,
-                generation_bits=core.generation_bits,
             )
             wiring.connect(m, before, pool.groups)
             before = pool.pooled
@@ -107,7 +103,7 @@ class LayerCore(wiring.Component):
             m.submodules.between = between = StreamBuffer(payload=before.payload.shape())
             wiring.connect(m, before, between.taken)
             before = between.given
-        m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), channels=self._channels)
+        m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), core=core)
         m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
         m.submodules.output = output = StreamBuffer(payload=serializer.events.payload.shape())
         wiring.connect(m, before, serializer.groups)

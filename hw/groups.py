@@ -1,33 +1,35 @@
-"""From steps to positions: the spikes of one position at a time, in canonical order."""
+"""From steps to groups: the spikes of some channels of one position at a time, in canonical order."""
 
+from bisect import bisect_right
 from functools import reduce
 from operator import or_
+from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
-from hw.geometry import lookup
+from hw.geometry import lookup, times
 from hw.projection import StepGroup
 from model.network import Shape
 from model.plan import CorePlan
 
-__all__ = ["EventGrouper", "PositionSelector", "encoded"]
+__all__ = ["EventGrouper", "GroupSelector", "encoded", "next_of"]
 
 
-class PositionSelector(wiring.Component):
-    """Takes the positions of a step apart.
+class GroupSelector(wiring.Component):
+    """Takes a step apart into groups.
 
     Operation
     ---------
-    A step covers consecutive rows and columns, each position in the bank ``(y mod rows, x mod columns)``. The positions
-    that fired leave one a cycle, in ascending ``(y, x)``.
+    A step covers consecutive rows and columns, each position in the bank ``(y mod rows, x mod columns)``, and its channels are
+    chunks of one group each. The groups that fired leave one a cycle, in ascending ``(y, x, c)``.
 
     Timing
     ------
-    A step with ``n`` firing positions takes ``n`` cycles, ``END`` takes one; 3 cycles from `steps` to `groups`: a step waits,
-    is in hand, and leaves. The next position is found while the one before it leaves.
+    A step with ``n`` groups takes ``n`` cycles, ``END`` takes one; 4 cycles from `steps` to `groups`: a step waits with its
+    groups in order, the next one of them is found, its bank is, and it leaves.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ class PositionSelector(wiring.Component):
         super().__init__(
             {
                 "steps": In(stream.Signature(StepGroup(shape, core))),
-                "groups": Out(stream.Signature(SpikeGroup(shape, core.channels))),
+                "groups": Out(stream.Signature(SpikeGroup(shape, core))),
             }
         )
 
@@ -57,70 +59,81 @@ class PositionSelector(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows, columns = self._core.rows, self._core.columns
-        offsets = [(dy, dx) for dy in range(rows) for dx in range(columns)]
-
-        # The step that waits, and the one in hand: where its first position's bank is, and which positions fired.
+        rows, columns, chunks = self._core.rows, self._core.columns, self._core.chunks
         layout = StepGroup(self._shape, self._core)
-        waiting, step = Signal(layout), Signal(layout)
-        waits, held, take = Signal(), Signal(), Signal()
-        waiting_y_phase, y_phase = Signal(range(rows)), Signal(range(rows))
-        waiting_x_phase, x_phase = Signal(range(columns)), Signal(range(columns))
-        next_y_phase = lookup(m, "next_y_phase", [y % rows for y in range(self._shape.height)], self.steps.payload.y)
-        next_x_phase = lookup(m, "next_x_phase", [x % columns for x in range(self._shape.width)], self.steps.payload.x)
+        steps, group = self.steps.payload, self.groups.payload
+        # Of each group of a step, in order, where it is.
+        places = [(dy, dx, chunk) for dy in range(rows) for dx in range(columns) for chunk in range(chunks)]
 
         def turned(bits: Value, y: Value, x: Value, sign: int) -> Value:
-            """Bits of banks in the order of positions (sign 1), or of positions in the order of banks (sign -1)."""
-            by_column = [
-                [Array(bits[r * columns + (c + sign * n) % columns] for n in range(columns))[x] for c in range(columns)]
-                for r in range(rows)
-            ]
-            return Cat(
-                Array(by_column[(r + sign * n) % rows][c] for n in range(rows))[y]
-                for r in range(rows)
-                for c in range(columns)
-            )
+            """Bits in the order of banks in that of positions (sign 1), or the other way round (sign -1)."""
 
+            def bank(row: int, column: int, chunk: int) -> Value:
+                return bits[(row % rows * columns + column % columns) * chunks + chunk]
+
+            by_column = {
+                (r, c, k): Array(bank(r, c + sign * n, k) for n in range(columns))[x] for r, c, k in places
+            }
+            return Cat(Array(by_column[(r + sign * n) % rows, c, k] for n in range(rows))[y] for r, c, k in places)
+
+        # A step that waits, its groups in order, and where the bank of its first position is.
+        waiting, waits, take = Signal(layout), Signal(), Signal()
+        in_order = Signal(len(places))
+        y_phase, x_phase = (
+            lookup(m, f"{name}_phase_lookup", [n % banks for n in range(size)], coordinate)
+            for name, banks, size, coordinate in (
+                ("y", rows, self._shape.height, steps.y),
+                ("x", columns, self._shape.width, steps.x),
+            )
+        )
+        phase_layout = data.StructLayout({"y": unsigned(len(y_phase)), "x": unsigned(len(x_phase))})
+        waiting_phase, phase = Signal(phase_layout), Signal(phase_layout)
         m.d.comb += self.steps.ready.eq(~waits | take)
         with m.If(self.steps.ready):
             m.d.sync += [
                 waits.eq(self.steps.valid),
-                waiting.eq(self.steps.payload),
-                waiting.fired.eq(turned(self.steps.payload.fired, next_y_phase, next_x_phase, 1)),
-                waiting_y_phase.eq(next_y_phase),
-                waiting_x_phase.eq(next_x_phase),
+                waiting.eq(steps),
+                in_order.eq(turned(steps.fired, y_phase, x_phase, 1)),
+                waiting_phase.y.eq(y_phase),
+                waiting_phase.x.eq(x_phase),
             ]
 
-        # The position that leaves, and those still to go.
-        selected, rest, moves = Signal(rows * columns), Signal(rows * columns), Signal()
+        # The step in hand: the group that is next, those still to go, and whether there are any.
+        step, held = Signal(layout), Signal()
+        selected, rest, more = Signal(len(places)), Signal(len(places)), Signal()
+        turns, turns_on, moves = Signal(), Signal(), Signal()
         m.d.comb += [
             moves.eq(~self.groups.valid | self.groups.ready),
-            take.eq(~held | (moves & (rest == 0))),
+            turns_on.eq(~turns | moves),
+            take.eq(~held | (turns_on & ~more)),
         ]
         with m.If(take):
-            m.d.sync += [
-                held.eq(waits),
-                step.eq(waiting),
-                y_phase.eq(waiting_y_phase),
-                x_phase.eq(waiting_x_phase),
-                selected.eq(waiting.fired & -waiting.fired),
-                rest.eq(waiting.fired & (waiting.fired - 1)),
-            ]
-        with m.Elif(moves):
-            m.d.sync += [selected.eq(rest & -rest), rest.eq(rest & (rest - 1))]
+            m.d.sync += [held.eq(waits), step.eq(waiting), phase.eq(waiting_phase)]
+            m.d.sync += next_of(in_order, selected, rest, more)
+        with m.Elif(turns_on):
+            m.d.sync += next_of(rest, selected, rest, more)
 
-        # The group in hand.
-        group = self.groups.payload
-        bank = turned(selected, y_phase, x_phase, -1)
+        # The group that was selected, by its bank.
+        turning, bank = Signal(layout), Signal(len(places))
+        place = Signal(data.StructLayout({name: group.shape()[name].shape for name in ("kind", "y", "x", "part")}))
+        with m.If(turns_on):
+            m.d.sync += [
+                turns.eq(held),
+                turning.eq(step),
+                bank.eq(turned(selected, phase.y, phase.x, -1)),
+                place.kind.eq(step.kind),
+                place.y.eq(step.y + encoded(selected, [dy for dy, _, _ in places])),
+                place.x.eq(step.x + encoded(selected, [dx for _, dx, _ in places])),
+                place.part.eq(times(step.block, chunks) + encoded(selected, [chunk for _, _, chunk in places])),
+            ]
+
+        # The group that leaves.
         with m.If(moves):
             m.d.sync += [
-                self.groups.valid.eq(held),
-                group.kind.eq(step.kind),
-                group.y.eq(step.y + encoded(selected, [dy for dy, _ in offsets])),
-                group.x.eq(step.x + encoded(selected, [dx for _, dx in offsets])),
-                group.block.eq(step.block),
-                group.plus.eq(_chosen(bank, step.plus)),
-                group.minus.eq(_chosen(bank, step.minus)),
+                self.groups.valid.eq(turns),
+                *(group[name].eq(place[name]) for name in ("kind", "y", "x", "part")),
+                group.plus.eq(_chosen(bank, turning.plus)),
+                group.minus.eq(_chosen(bank, turning.minus)),
             ]
         return m
 
@@ -135,26 +148,31 @@ class EventGrouper(wiring.Component):
     Parameters
     ----------
     shape : shape of the layer that fires
+    core : channels of a group
 
     Members
     -------
     events : In stream, `AddressEvent`
-    groups : Out stream, `SpikeGroup` of all channels
+    groups : Out stream, `SpikeGroup`
     """
 
-    def __init__(self, *, shape: Shape) -> None:
+    def __init__(self, *, shape: Shape, core: CorePlan) -> None:
         self._shape = shape
+        self._core = core
         super().__init__(
             {
                 "events": In(stream.Signature(AddressEvent(shape))),
-                "groups": Out(stream.Signature(SpikeGroup(shape, shape.channels))),
+                "groups": Out(stream.Signature(SpikeGroup(shape, core))),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         event, group = self.events.payload, self.groups.payload
-        channel = Signal(self._shape.channels)
+        layout = group.shape()
+        part_of = [bisect_right(layout.firsts, c) - 1 for c in range(self._shape.channels)]
+        part = lookup(m, "part", part_of, event.c)
+        channel = lookup(m, "channel", [1 << c - layout.firsts[part] for c, part in enumerate(part_of)], event.c)
         m.d.comb += [
             self.groups.valid.eq(self.events.valid),
             self.events.ready.eq(self.groups.ready),
@@ -164,7 +182,7 @@ class EventGrouper(wiring.Component):
         ]
         with m.If(event.kind == Kind.SPIKE):
             m.d.comb += [
-                channel.eq(1 << event.c),
+                group.part.eq(part),
                 group.plus.eq(channel & ~event.negative.replicate(len(channel))),
                 group.minus.eq(channel & event.negative.replicate(len(channel))),
             ]
@@ -179,3 +197,9 @@ def _chosen(one_hot: Value, words: data.View) -> Value:
 def encoded(one_hot: Value, numbers: list[int]) -> Value:
     """The number at the place of the one bit that is set; 0 where none is."""
     return reduce(or_, (Mux(bit, number, 0) for bit, number in zip(one_hot, numbers, strict=True)))
+
+
+def next_of(pending: Value, selected: Signal, rest: Signal, more: Signal) -> list[Any]:
+    """Assignments: the lowest bit of ``pending``, the bits above it, and whether there are any."""
+    left = pending & (pending - 1)
+    return [selected.eq(pending & -pending), rest.eq(left), more.eq(left.any())]

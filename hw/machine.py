@@ -29,14 +29,12 @@ class Trace:
     name : name of the trace
     layer : layer whose spikes pass, or ``"input"``
     form : ``"groups"`` (payload `SpikeGroup`) or ``"events"`` (payload `AddressEvent`)
-    channels : channels of a block, for groups
     layout : layout of the payload
     """
 
     name: str
     layer: str
     form: str
-    channels: int
     layout: AddressEvent | SpikeGroup
 
 
@@ -99,9 +97,9 @@ class Machine(wiring.Component):
         found = []
         for core in self._cores.values():
             for layer, groups in core.groups.items():
-                found.append(Trace(f"groups_{layer}", layer, "groups", core.channels, groups.payload.shape()))
+                found.append(Trace(f"groups_{layer}", layer, "groups", groups.payload.shape()))
         for name in ports(self._network):
-            found.append(Trace(f"events_{name}", name, "events", 1, AddressEvent(self._network.shape_of(name))))
+            found.append(Trace(f"events_{name}", name, "events", AddressEvent(self._network.shape_of(name))))
         return tuple(found)
 
     def elaborate(self, platform: object) -> Module:

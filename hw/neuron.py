@@ -6,21 +6,20 @@ from amaranth.lib.wiring import In, Out
 
 from model.network import Neurons
 
-__all__ = ["Lane", "NeuronState", "saturate"]
+__all__ = ["Comparison", "Lane", "NeuronState", "saturate"]
 
 
 class NeuronState(data.StructLayout):
     """Stored state of one neuron of ``layer``: what its last update left, before its spike is settled.
 
-    A spike of sign ``p`` does ``R <- R - p * theta`` and ``Q <- Q + p``. Storing that it fired, and settling it in the next
-    update, takes that subtraction out of the loop: it is made together with the next weight. The sign of the spike is that of
-    the sum.
+    A spike of sign ``p`` does ``R <- R - p * theta`` and ``Q <- Q + p``. Whether a neuron fires follows from what is stored, so
+    that comparing and settling can wait: the next update does both while it adds its weight.
 
     Members
     -------
-    summed : ``R + p * theta``, in units of the potential; the residual ``R`` where it has not fired
-    count : ``Q - p``
-    fired : 1 where the last update fired
+    summed : ``R`` after the last weight was added, in units of the potential
+    count : ``Q`` before the spike of that update
+    updated : 0 where there was no update yet in this frame, and hence no spike, whatever the bias
     """
 
     def __init__(self, layer: Neurons) -> None:
@@ -28,7 +27,7 @@ class NeuronState(data.StructLayout):
             {
                 "summed": signed(layer.potential_bits),
                 "count": unsigned(layer.count_bits) if layer.relu else signed(layer.count_bits),
-                "fired": 1,
+                "updated": 1,
             }
         )
 
@@ -42,16 +41,61 @@ def saturate(value: Value, width: int) -> tuple[Value, Value]:
     return Mux(held, limit, value[:width]).as_signed(), held
 
 
-class Lane(wiring.Component):
-    """One neuron update.
+class Comparison(wiring.Component):
+    """Whether a neuron fires: both comparisons of Algorithm 1.
 
     Operation
     ---------
-    ``R <- saturate(R + s * W)``; fire +1 where ``R >= theta``, -1 where ``R <= -theta`` (ReLU: and ``Q >= 1``),
-    unless ``Q`` is at its end; a spike of sign ``p`` does ``R <- R - p * theta`` and ``Q <- Q + p``, which the next update
-    settles first (`NeuronState`). The sign of the event comes folded into the weight as its one's complement, so that it
-    costs a carry-in; of the weight, only the bits above ``theta`` know of the spike before. So the loop is one addition
-    and the comparisons with constants.
+    +1 where ``R >= theta``, -1 where ``R <= -theta`` (ReLU: and ``Q >= 1``), unless ``Q`` is at its end. Constants that are
+    powers of two: a few gates on the upper bits.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    layer : gives threshold, activation and widths
+
+    Members
+    -------
+    state : In, `NeuronState` after an update
+    plus, minus : Out, 1 where that update fires +1, -1
+    held : Out, 1 where it would, but the count is at its end
+    """
+
+    def __init__(self, *, layer: Neurons) -> None:
+        self._layer = layer
+        super().__init__({"state": In(NeuronState(layer)), "plus": Out(1), "minus": Out(1), "held": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer, f = self._layer, self._layer.threshold_log2
+        summed, count = self.state.summed, self.state.count
+        sign, rest, upper = summed[-1], summed[:f], summed[f:-1]
+        up, down = Signal(), Signal()
+        most = count.all() if layer.relu else ~count[-1] & count[:-1].all()
+        least = ~count.any() if layer.relu else count[-1] & ~count[:-1].any()
+        m.d.comb += [
+            up.eq(self.state.updated & ~sign & upper.any()),
+            down.eq(self.state.updated & sign & ~(upper.all() & rest.any())),
+            self.plus.eq(up & ~most),
+            self.minus.eq(down & ~least),
+            self.held.eq((up & most) | (Const(0) if layer.relu else down & least)),
+        ]
+        return m
+
+
+class Lane(wiring.Component):
+    """One neuron update: Algorithm 1, in residual form.
+
+    Operation
+    ---------
+    The spike of the update before is settled: of sign ``p``, it does ``R <- R - p * theta`` and ``Q <- Q + p``. Then ``R <-
+    saturate(R + s * W)``. Whether this update fires in turn is a `Comparison` of what it leaves.
+
+    The sign of the event comes folded into the weight as its one's complement, so that it costs a carry-in. The weight is added
+    while it is found whether there is a spike to settle, which then changes only the bits from ``theta`` on.
 
     Timing
     ------
@@ -67,8 +111,7 @@ class Lane(wiring.Component):
     drive : In, ``W`` for a positive event, ``~W`` for a negative one
     negative : In, 1 for a negative event
     update : Out, `NeuronState` after the update
-    plus, minus : Out, 1 where the neuron fires +1, -1
-    saturated : Out, 1 where the residual or the count was held at its end
+    overflow : Out, 1 where the residual was held at its end
     """
 
     def __init__(self, *, layer: Neurons) -> None:
@@ -80,9 +123,7 @@ class Lane(wiring.Component):
                 "drive": In(signed(layer.weight_bits)),
                 "negative": In(1),
                 "update": Out(state),
-                "plus": Out(1),
-                "minus": Out(1),
-                "saturated": Out(1),
+                "overflow": Out(1),
             }
         )
 
@@ -94,37 +135,25 @@ class Lane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layer, f = self._layer, self._layer.threshold_log2
-        state, drive = self.state, self.drive
-        width = max(layer.potential_bits, layer.weight_bits)
-        below = state.summed[-1]
-
-        # Settle the spike before: of sign p = -1 where the sum is below 0. Adding 1 flips a bit where all lower ones are 1,
-        # subtracting 1 where they are 0.
-        count = Signal.like(state.count)
-        m.d.comb += count.eq(state.count + Cat(state.fired, state.fired & below).as_signed())
-        wide = Cat(drive, drive[-1].replicate(max(len(drive), f + 1) + 1 - len(drive)))
-        low, upper = wide[:f], wide[f:]
-        flips = [state.fired]
-        for bit in upper[:-1]:
-            flips.append(flips[-1] & (bit == below))
-        less_spike = Cat(low, *(bit ^ flip for bit, flip in zip(upper, flips, strict=True))).as_signed()
+        m.submodules.before = before = Comparison(layer=layer)
+        m.d.comb += before.state.eq(self.state)
+        plus, minus = before.plus, before.minus
 
         # One adder for add and subtract: 1 + negative in the place below the binary point carries in.
-        total = (Cat(Const(1, 1), state.summed).as_signed() + Cat(self.negative, less_spike).as_signed())[1 : width + 2]
-        residual, overflow = saturate(total.as_signed(), layer.potential_bits)
+        width = max(layer.potential_bits, layer.weight_bits) + 1
+        added = Signal(signed(width))
+        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
+        m.d.comb += added.eq(both[1:].as_signed())
 
-        # Saturation keeps the order against theta, so both tests can use the sum before it.
-        sign, rest, upper = total[-1], total[:f], total[f:-1]
-        up = ~sign & upper.any()
-        down = sign & ~(upper.all() & rest.any())
-        most = count.all() if layer.relu else ~count[-1] & count[:-1].all()
-        least = ~count.any() if layer.relu else count[-1] & ~count[:-1].any()
+        # The spike before: theta less or more. Adding 1 has all bits 0 but the lowest, subtracting 1 has them all 1.
+        settled = Signal(signed(width))
+        upper = added[f:].as_signed() + Cat(plus | minus, plus).as_signed()
+        m.d.comb += settled.eq(Cat(added[:f], upper[: width - f]))
+        residual, overflow = saturate(settled, layer.potential_bits)
         m.d.comb += [
-            self.plus.eq(up & ~most),
-            self.minus.eq(down & ~least),
-            self.saturated.eq(overflow | (up & most) | (Const(0) if layer.relu else down & least)),
             self.update.summed.eq(residual),
-            self.update.count.eq(count),
-            self.update.fired.eq(self.plus | self.minus),
+            self.update.count.eq(self.state.count + Cat(plus | minus, minus).as_signed()),
+            self.update.updated.eq(1),
+            self.overflow.eq(overflow),
         ]
         return m

@@ -11,6 +11,7 @@ from hw.aer import Kind, SpikeGroup
 from hw.geometry import lookup
 from hw.state import FrameReset, StateBank
 from model.network import MaxPool, Shape, taps
+from model.plan import CorePlan
 
 __all__ = ["MaxPoolGroups", "PoolLane", "PoolState"]
 
@@ -98,22 +99,20 @@ class MaxPoolGroups(wiring.Component):
     Operation
     ---------
     A group fires at one position, which belongs to one window (or to none, beyond the last whole window). The
-    window's distances of all channels of the block are one word of a `StateBank`; what moves leaves as a group at the
+    window's distances of all channels of the group are one word of a `StateBank`; what moves leaves as a group at the
     window's position.
 
     Timing
     ------
-    A group a cycle, `END` included; and a sweep once in many frames. 7 cycles from `groups` to `pooled`. Takes a group
+    A group a cycle, `END` included; and a sweep once in many frames. 10 cycles from `groups` to `pooled`. Takes a group
     only while the FIFO has room for all that is in flight.
 
     Parameters
     ----------
     layer : the layer; its windows must not overlap
     shape : shape of its source
-    channels : channels of a block
+    core : channels of a group, depth of the FIFO of groups, generations
     count_bits : width of the source's counts
-    fifo_depth : groups
-    generation_bits : as in `FrameReset`
 
     Members
     -------
@@ -121,22 +120,19 @@ class MaxPoolGroups(wiring.Component):
     pooled : Out stream, `SpikeGroup` of the layer
     """
 
-    def __init__(
-        self, *, layer: MaxPool, shape: Shape, channels: int, count_bits: int, fifo_depth: int, generation_bits: int
-    ) -> None:
+    def __init__(self, *, layer: MaxPool, shape: Shape, core: CorePlan, count_bits: int) -> None:
         if layer.overlapping:
             raise ValueError(f"layer {layer.name!r}: windows must not overlap: window {layer.window}, stride {layer.stride}")
         self._layer = layer
         self._shape = shape
         self._output = layer.output_shape(shape)
-        self._channels = channels
+        self._core = core
+        self._channels = core.group_channels
         self._count_bits = count_bits
-        self._fifo_depth = fifo_depth
-        self._generation_bits = generation_bits
         super().__init__(
             {
-                "groups": In(stream.Signature(SpikeGroup(shape, channels))),
-                "pooled": Out(stream.Signature(SpikeGroup(self._output, channels))),
+                "groups": In(stream.Signature(SpikeGroup(shape, core))),
+                "pooled": Out(stream.Signature(SpikeGroup(self._output, core))),
             }
         )
 
@@ -148,19 +144,19 @@ class MaxPoolGroups(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layer, output = self._layer, self._output
-        blocks = -(-output.channels // self._channels)
+        parts = len(self._core.firsts(output.channels))
         members = layer.window[0] * layer.window[1]
-        depth = output.height * output.width * blocks
-        pooled_layout = SpikeGroup(output, self._channels)
+        depth = output.height * output.width * parts
+        pooled_layout = SpikeGroup(output, self._core)
         word = data.ArrayLayout(PoolState(members, self._count_bits), self._channels)
 
-        m.submodules.reset = reset = FrameReset(depth=depth, generation_bits=self._generation_bits)
-        m.submodules.state = state = StateBank(word=word, depth=depth, generation_bits=self._generation_bits)
-        m.submodules.fifo = fifo = SyncFIFO(width=pooled_layout.size, depth=self._fifo_depth)
+        m.submodules.reset = reset = FrameReset(depth=depth, generation_bits=self._core.generation_bits)
+        m.submodules.state = state = StateBank(word=word, depth=depth, generation_bits=self._core.generation_bits)
+        m.submodules.fifo = fifo = SyncFIFO(width=pooled_layout.size, depth=self._core.group_fifo)
 
         # Take a group while there is room for all that is in flight.
         group = self.groups.payload
-        credits = Signal(range(self._fifo_depth + 1), init=self._fifo_depth)
+        credits = Signal(range(self._core.group_fifo + 1), init=self._core.group_fifo)
         take, is_end = Signal(), Signal()
         m.d.comb += [
             self.groups.ready.eq((credits != 0) & ~reset.sweeping),
@@ -178,23 +174,23 @@ class MaxPoolGroups(wiring.Component):
                 "end": 1,
                 "y": pooled_layout["y"].shape,
                 "x": pooled_layout["x"].shape,
-                "block": pooled_layout["block"].shape,
+                "part": pooled_layout["part"].shape,
                 "member": members,
                 "present": members,
                 "plus": self._channels,
                 "minus": self._channels,
             }
         )
-        looked, _summed, _tagged, reading, updating, fired = tags = [
-            Signal(tag, name=name) for name in ("looked", "summed", "tagged", "reading", "updating", "fired")
-        ]
-        m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
+        cycles = ("looked", "summed", "tagged", "comparing", "reading", "fetching", "loading", "updating", "fired")
+        tags = {name: Signal(tag, name=name) for name in cycles}
+        looked, loading, updating, fired = (tags[name] for name in ("looked", "loading", "updating", "fired"))
+        m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
         m.d.sync += [
             looked.group.eq(take & ~is_end & row_inside & column_inside),
             looked.end.eq(take & is_end),
             looked.y.eq(row),
             looked.x.eq(column),
-            looked.block.eq(group.block),
+            looked.part.eq(group.part),
             looked.member.eq(Cat(r & c for r in row_member for c in column_member)),
             looked.present.eq(Cat(r & c for r in row_present for c in column_present)),
             looked.plus.eq(group.plus),
@@ -202,8 +198,8 @@ class MaxPoolGroups(wiring.Component):
         ]
         outside = Signal()
         m.d.sync += outside.eq(take & ~is_end & ~(row_inside & column_inside))
-        row_base = lookup(m, "row_base", [y * output.width * blocks for y in range(output.height)], looked.y)
-        column_base = lookup(m, "column_base", [x * blocks for x in range(output.width)], looked.x)
+        row_base = lookup(m, "row_base", [y * output.width * parts for y in range(output.height)], looked.y)
+        column_base = lookup(m, "column_base", [x * parts for x in range(output.width)], looked.x)
         clear, clear_addr = Signal(), Signal.like(reset.addr)
         generations = [Signal.like(reset.generation, name=f"generation_{n}") for n in range(2)]
         m.d.sync += [
@@ -213,7 +209,7 @@ class MaxPoolGroups(wiring.Component):
             generations[1].eq(generations[0]),
             state.access.en.eq(looked.group),
             state.access.clear.eq(clear),
-            state.access.addr.eq(Mux(clear, clear_addr, row_base + column_base + looked.block)),
+            state.access.addr.eq(Mux(clear, clear_addr, row_base + column_base + looked.part)),
         ]
         m.d.comb += [state.generation.eq(generations[1]), state.initial.eq(Const(0, word.size))]
 
@@ -224,8 +220,8 @@ class MaxPoolGroups(wiring.Component):
         for channel in range(self._channels):
             m.submodules[f"lane_{channel}"] = lane = PoolLane(members=members, distance_bits=self._count_bits)
             m.d.sync += [
-                lane.rises.eq(reading.member & reading.plus[channel].replicate(members)),
-                lane.falls.eq(reading.member & reading.minus[channel].replicate(members)),
+                lane.rises.eq(loading.member & loading.plus[channel].replicate(members)),
+                lane.falls.eq(loading.member & loading.minus[channel].replicate(members)),
             ]
             m.d.comb += [
                 lane.state.eq(state.word[channel]),
@@ -249,7 +245,7 @@ class MaxPoolGroups(wiring.Component):
             fifo.r_en.eq(self.pooled.ready),
         ]
         with m.If(fired.group):
-            m.d.comb += [pooled.y.eq(fired.y), pooled.x.eq(fired.x), pooled.block.eq(fired.block)]
+            m.d.comb += [pooled.y.eq(fired.y), pooled.x.eq(fired.x), pooled.part.eq(fired.part)]
         # What leaves gives its place back a cycle late.
         returned = Signal(2)
         m.d.sync += [

@@ -13,7 +13,7 @@ from amaranth.utils import bits_for
 from hw.aer import AddressEvent, Kind
 from hw.geometry import Axis, FanOut, lookup, times
 from hw.memory import rom_kind, style
-from hw.neuron import Lane, NeuronState
+from hw.neuron import Comparison, Lane, NeuronState
 from hw.state import FrameReset, StateBank
 from hw.weights import WeightMemory
 from model.network import Neurons, Shape
@@ -23,28 +23,28 @@ __all__ = ["ProjectionCore", "StepGroup"]
 
 
 class StepGroup(data.StructLayout):
-    """All spikes of one step: of each bank, one block of channels at one position.
+    """All spikes of one step: of each bank, one block of channels at one position, in chunks of as many as a group has.
 
     Members
     -------
     kind : `Kind`; the other members are 0 where it is ``END``
     y, x : first position of the step
     block : index of the block of channels
-    fired : one bit a bank: whether it has spikes
-    plus, minus : of each bank, one bit a channel
+    fired : one bit a chunk, of each bank: whether it has spikes
+    plus, minus : of each chunk, one bit a channel
     """
 
     def __init__(self, shape: Shape, core: CorePlan) -> None:
-        banks = core.rows * core.columns
+        chunks = core.rows * core.columns * core.chunks
         super().__init__(
             {
                 "kind": Kind,
                 "y": unsigned(bits_for(shape.height - 1)),
                 "x": unsigned(bits_for(shape.width - 1)),
                 "block": unsigned(bits_for(-(-shape.channels // core.channels) - 1)),
-                "fired": unsigned(banks),
-                "plus": data.ArrayLayout(unsigned(core.channels), banks),
-                "minus": data.ArrayLayout(unsigned(core.channels), banks),
+                "fired": unsigned(chunks),
+                "plus": data.ArrayLayout(unsigned(core.group_channels), chunks),
+                "minus": data.ArrayLayout(unsigned(core.group_channels), chunks),
             }
         )
 
@@ -69,7 +69,7 @@ class ProjectionCore(wiring.Component):
     ``END``                       1; and a sweep of the deepest bank once in many frames
     ============================  =========================================================
 
-    From an event taken to its first group at `groups`: 9 cycles. A step is issued only while the FIFO behind the lanes
+    From an event taken to its first group at `groups`: 15 cycles. A step is issued only while the FIFO behind the lanes
     has room for all that is in flight; the pipeline itself never stalls.
 
     Parameters
@@ -139,13 +139,14 @@ class ProjectionCore(wiring.Component):
         final_row, final_column = Signal.like(row_step), Signal.like(column_step)
         last_block, last_column, last_row = Signal(), Signal(), Signal()
         is_end, reaches, issue, done = Signal(), Signal(), Signal(), Signal()
-        credits = Signal(range(core.group_fifo + 1), init=core.group_fifo)
+        # One less than there are: below 0, there are none.
+        credits = Signal(range(-1, core.group_fifo), init=core.group_fifo - 1)
         m.d.comb += [
             is_end.eq(event.kind == Kind.END),
             last_block.eq(block == fan_out.blocks - 1),
             last_column.eq(column_step == final_column),
             last_row.eq(row_step == final_row),
-            issue.eq(held & ~reset.sweeping & (credits != 0) & (is_end | reaches)),
+            issue.eq(held & ~reset.sweeping & (credits >= 0) & (is_end | reaches)),
             done.eq(
                 (issue & (is_end | (last_block & last_column & last_row)))
                 | (held & ~reset.sweeping & ~is_end & ~reaches)
@@ -183,26 +184,35 @@ class ProjectionCore(wiring.Component):
                 "block": step_layout["block"].shape,
             }
         )
-        looked, summed, _tagged, _reading, _updating, fired = tags = [
-            Signal(tag, name=name) for name in ("looked", "summed", "tagged", "reading", "updating", "fired")
-        ]
-        m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
-        rows = _AxisLookup(m, "row", fan_out.rows, event.y, row_step)
-        columns = _AxisLookup(m, "column", fan_out.columns, event.x, column_step)
-        channel_weight = Signal(range(fan_out.weight_depth))
+        cycles = ("looked", "summed", "tagged", "comparing", "reading", "fetching", "loading", "updating", "updated", "fired")
+        tags = {name: Signal(tag, name=name) for name in ("issued", *cycles, "masked")}
+        issued, looked, comparing, fired, masked = (
+            tags[name] for name in ("issued", "looked", "comparing", "fired", "masked")
+        )
+        m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
+        walked, walked_row, walked_column = Signal.like(event), Signal.like(row_step), Signal.like(column_step)
         m.d.sync += [
-            looked.step.eq(issue & ~is_end),
-            looked.end.eq(issue & is_end),
-            looked.first.eq(first),
+            walked.eq(event),
+            walked_row.eq(row_step),
+            walked_column.eq(column_step),
+            issued.step.eq(issue & ~is_end),
+            issued.end.eq(issue & is_end),
+            issued.first.eq(first),
+            issued.block.eq(block),
+        ]
+        rows = _AxisLookup(m, "row", fan_out.rows, walked.y, walked_row)
+        columns = _AxisLookup(m, "column", fan_out.columns, walked.x, walked_column)
+        channel_weight, block_weight = Signal(range(fan_out.weight_depth)), Signal(range(fan_out.weight_depth))
+        m.d.sync += [
             looked.y.eq(rows.first),
             looked.x.eq(columns.first),
-            looked.block.eq(block),
-            channel_weight.eq(times(event.c, fan_out.channel_weight)),
+            channel_weight.eq(times(walked.c, fan_out.channel_weight)),
+            block_weight.eq(channel_weight + looked.block),
         ]
-        negative = _delays(m, "negative", event.negative, 4)
-        clear = _delays(m, "clear", reset.sweeping, 1)[-1]
-        clear_addr = _delays(m, "clear_addr", reset.addr, 1)[-1]
-        generation = _delays(m, "generation", reset.generation, 2)[-1]
+        negative = _delays(m, "negative", walked.negative, 7)
+        clear = _delays(m, "clear", reset.sweeping, 2)[-1]
+        clear_addr = _delays(m, "clear_addr", reset.addr, 2)[-1]
+        generation = _delays(m, "generation", reset.generation, 3)[-1]
 
         # Initial state of the block in hand, a cycle before its words are captured.
         word = data.ArrayLayout(NeuronState(layer), core.channels)
@@ -215,23 +225,31 @@ class ProjectionCore(wiring.Component):
                 shape=unsigned(word.size), depth=fan_out.blocks, init=bias, attrs=style(rom_kind(fan_out.blocks))
             )
             bias_read = bias_memory.read_port()
-            m.d.comb += bias_read.addr.eq(summed.block)
+            m.d.comb += bias_read.addr.eq(comparing.block)
             m.d.sync += initial.eq(bias_read.data)
 
         # Banks, each with its weights and lanes.
         weight_words = _weight_words(layer, core, fan_out)
-        plus: list[Signal] = []
-        minus: list[Signal] = []
+        plus: list[Value] = []
+        minus: list[Value] = []
         saturated: list[Signal] = []
         for index in range(banks):
             row, column = divmod(index, core.columns)
             m.submodules[f"state_{index}"] = state = StateBank(
-                word=word, depth=fan_out.depth, generation_bits=core.generation_bits, memory=core.state_memory
+                word=word,
+                depth=fan_out.depth,
+                generation_bits=core.generation_bits,
+                memory=core.state_memory,
+                reuse=fan_out.blocks,
             )
             m.submodules[f"weights_{index}"] = weights = WeightMemory(
                 words=weight_words, weight_bits=layer.weight_bits
             )
-            weight_addr = Signal.like(weights.addr, name=f"weight_addr_{index}")
+            position_weight, weight_sum = (
+                Signal.like(weights.addr, name=f"{name}_{index}") for name in ("position_weight", "weight_sum")
+            )
+            # The address goes where the memories are.
+            weight_addr = _delays(m, f"weight_addr_{index}", weight_sum, 2)[-1]
             drives = Signal(data.ArrayLayout(signed(layer.weight_bits), core.channels), name=f"drives_{index}")
             m.d.comb += [
                 state.generation.eq(generation),
@@ -244,12 +262,17 @@ class ProjectionCore(wiring.Component):
                 state.access.addr.eq(
                     Mux(clear, clear_addr, rows.words[row] + columns.words[column] + looked.block)
                 ),
-                weight_addr.eq(rows.weights[row] + columns.weights[column] + channel_weight + looked.block),
+                position_weight.eq(rows.weights[row] + columns.weights[column]),
+                weight_sum.eq(position_weight + block_weight),
             ]
-            _, almost_en, en = _delays(m, f"en_{index}", state.access.en, 3)
+            *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7)
             # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
             sign = Signal(name=f"sign_{index}")
             m.d.sync += sign.eq(negative[-1] & almost_en)
+            # What an update leaves says a cycle later whether it fired.
+            after = Signal(word, name=f"after_{index}", reset_less=True)
+            overflow = Signal(core.channels, name=f"overflow_{index}")
+            m.d.sync += after.eq(state.update)
             fires = [Signal(core.channels, name=f"{name}_{index}") for name in ("plus", "minus", "saturated")]
             for channel in range(core.channels):
                 m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
@@ -260,32 +283,38 @@ class ProjectionCore(wiring.Component):
                     lane.negative.eq(sign),
                     state.update[channel].eq(lane.update),
                 ]
-                for found, fire in zip((lane.plus, lane.minus, lane.saturated), fires, strict=True):
+                m.submodules[f"comparison_{index}_{channel}"] = comparison = Comparison(layer=layer)
+                m.d.comb += comparison.state.eq(after[channel])
+                m.d.sync += overflow[channel].eq(lane.overflow)
+                held_at_end = comparison.held | overflow[channel]
+                for found, fire in zip((comparison.plus, comparison.minus, held_at_end), fires, strict=True):
                     m.d.sync += fire[channel].eq(found & en)
-            for list_, fire in zip((plus, minus, saturated), fires, strict=True):
-                list_.append(fire)
+            for start in range(0, core.channels, core.group_channels):
+                chunk = slice(start, start + core.group_channels)
+                plus.append(fires[0][chunk])
+                minus.append(fires[1][chunk])
+            saturated.append(fires[2])
 
-        # What fired, if anything did.
-        group, pushed = Signal(step_layout), Signal(step_layout, reset_less=True)
+        # What fired, of each chunk and then of any.
+        group, pushed = Signal(step_layout, reset_less=True), Signal(step_layout, reset_less=True)
         pushes, blank = Signal(), Signal()
         m.d.sync += [
-            pushed.eq(group),
-            pushes.eq(fired.end | (fired.step & group.fired.any())),
-            blank.eq(fired.step & ~group.fired.any()),
-        ]
-        m.d.comb += [
             group.kind.eq(Mux(fired.end, Kind.END, Kind.SPIKE)),
+            *(group[name].eq(Mux(fired.step, fired[name], 0)) for name in ("y", "x", "block")),
             *(group.plus[index].eq(mask) for index, mask in enumerate(plus)),
             *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
-            *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(banks)),
+            *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(len(plus))),
+            pushed.eq(group),
+            pushes.eq(masked.end | (masked.step & group.fired.any())),
+            blank.eq(masked.step & ~group.fired.any()),
+        ]
+        m.d.comb += [
             fifo.w_en.eq(pushes),
             fifo.w_data.eq(pushed),
             self.groups.valid.eq(fifo.r_rdy),
             self.groups.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.groups.ready),
         ]
-        with m.If(fired.step):
-            m.d.comb += [group.y.eq(fired.y), group.x.eq(fired.x), group.block.eq(fired.block)]
         # What leaves gives its place back a cycle late.
         returned = Signal(2)
         m.d.sync += [
@@ -337,11 +366,11 @@ def _delays(m: Module, name: str, value: Value, cycles: int) -> list[Signal]:
 
 
 def _bias_words(layer: Neurons, core: CorePlan, blocks: int, word: data.Layout) -> list[int]:
-    """State after reset, of each block: ``R = bias``, ``Q = 0``, no spike to settle; what pads the last block has bias 0."""
+    """State after reset, of each block: ``R = bias``, ``Q = 0``, no update; what pads the last block has bias 0."""
     padded = np.zeros(blocks * core.channels, dtype=int)
     padded[: layer.channels] = layer.bias
     return [
-        word.const([{"summed": int(bias), "count": 0, "fired": 0} for bias in block]).as_value().value
+        word.const([{"summed": int(bias), "count": 0, "updated": 0} for bias in block]).as_value().value
         for block in padded.reshape(blocks, core.channels)
     ]
 

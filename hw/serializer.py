@@ -5,9 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
-from hw.geometry import times
-from hw.groups import encoded
+from hw.geometry import lookup
+from hw.groups import encoded, next_of
 from model.network import Shape
+from model.plan import CorePlan
 
 __all__ = ["Serializer"]
 
@@ -23,7 +24,7 @@ class Serializer(wiring.Component):
     Parameters
     ----------
     shape : shape of the layer that fires
-    channels : channels of a block
+    core : channels of a group
 
     Members
     -------
@@ -31,50 +32,49 @@ class Serializer(wiring.Component):
     events : Out stream, `AddressEvent`
     """
 
-    def __init__(self, *, shape: Shape, channels: int) -> None:
+    def __init__(self, *, shape: Shape, core: CorePlan) -> None:
         self._shape = shape
-        self._channels = channels
+        self._core = core
         super().__init__(
             {
-                "groups": In(stream.Signature(SpikeGroup(shape, channels))),
+                "groups": In(stream.Signature(SpikeGroup(shape, core))),
                 "events": Out(stream.Signature(AddressEvent(shape))),
             }
         )
 
     @property
-    def channels(self) -> int:
-        """Channels of a block."""
-        return self._channels
+    def core(self) -> CorePlan:
+        """Gives the channels of a group."""
+        return self._core
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        group = Signal(SpikeGroup(self._shape, self._channels))
-        # The channel that leaves, and those still to go: the next one is found while the one before it leaves.
-        selected, rest, fires = Signal(self._channels), Signal(self._channels), Signal(self._channels)
+        layout = SpikeGroup(self._shape, self._core)
+        group, channels = Signal(layout), layout.channels
+        # The channel that leaves, those still to go, and whether there are any: found while the one before leaves.
+        selected, rest, more = Signal(channels), Signal(channels), Signal()
         held, take = Signal(), Signal()
-        event, is_end = self.events.payload, Signal()
+        fires = Signal(channels)
+        event = self.events.payload
+        first = lookup(m, "first", layout.firsts, self.groups.payload.part)
+        base = Signal.like(first)
         m.d.comb += [
-            is_end.eq(group.kind == Kind.END),
             fires.eq(self.groups.payload.plus | self.groups.payload.minus),
-            take.eq(~held | ((rest == 0) & self.events.ready)),
+            take.eq(~held | (~more & self.events.ready)),
             self.groups.ready.eq(take),
             self.events.valid.eq(held),
             event.kind.eq(group.kind),
         ]
-        with m.If(~is_end):
+        with m.If(group.kind == Kind.SPIKE):
             m.d.comb += [
                 event.y.eq(group.y),
                 event.x.eq(group.x),
-                event.c.eq(times(group.block, self._channels) + encoded(selected, list(range(self._channels)))),
+                event.c.eq(base + encoded(selected, list(range(channels)))),
                 event.negative.eq((selected & group.minus).any()),
             ]
         with m.If(take):
-            m.d.sync += [
-                held.eq(self.groups.valid),
-                group.eq(self.groups.payload),
-                selected.eq(fires & -fires),
-                rest.eq(fires & (fires - 1)),
-            ]
+            m.d.sync += [held.eq(self.groups.valid), group.eq(self.groups.payload), base.eq(first)]
+            m.d.sync += next_of(fires, selected, rest, more)
         with m.Elif(self.events.ready):
-            m.d.sync += [selected.eq(rest & -rest), rest.eq(rest & (rest - 1))]
+            m.d.sync += next_of(rest, selected, rest, more)
         return m

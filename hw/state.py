@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Const, Module, Mux, Signal, ValueCastable, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueCastable, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -35,9 +35,9 @@ class StateBank(wiring.Component):
     ---------
     Each word carries the generation (frame) in which it was last written. A word of another generation reads as
     ``initial``: a new frame resets the bank in no time. An access whose word is still in flight takes it from there
-    (the accesses of the two cycles before, three for block RAM; anything older is in the memory). What the access just before
+    (the accesses of the two cycles before, five for block RAM; anything older is in the memory). What the access just before
     makes of the word goes straight into `word`, so that the loop through the lanes is a register, the lane, and one selection.
-    Block RAM, which may be far, is written from a register.
+    Block RAM, which is slow and may be far, is read through its own output register and written from a register.
 
     Timing
     ------
@@ -45,13 +45,15 @@ class StateBank(wiring.Component):
     cycle  what happens
     ====== ===================================================================
     0      `access` taken; its tag is read
-    1      tag compared and written; word read
-    2      `initial` taken; word, `initial` or a word in flight goes to `word`
-    3      `word` valid; `update` taken; LUT RAM written
-    4      block RAM written
+    1      tag written
+    2      tag compared; block RAM read
+    4      LUT RAM read; `initial` taken
+    5      the word that was read, `initial`, or a word in flight is at hand
+    6      `word` valid; `update` taken; LUT RAM written
+    7      block RAM written
     ====== ===================================================================
 
-    An access every cycle, to any address. Nothing stalls.
+    An access every cycle; to any address, or to one that the last ``reuse - 1`` accesses did not name. Nothing stalls.
 
     Parameters
     ----------
@@ -59,17 +61,20 @@ class StateBank(wiring.Component):
     depth : number of words
     generation_bits : width of the tag
     memory : ``"block"``, ``"distributed"`` or ``"auto"``, as in `model.plan.CorePlan`
+    reuse : fewest cycles between two accesses to the same word: forwarding that can never happen is not built
 
     Members
     -------
     access : In, `Access`
     generation : In, generation of the access (cycle 0); never 0, which marks words never written
-    initial : In, value of a word of another generation
+    initial : In, value of a word of another generation (cycle 4)
     word : Out, state before the update
     update : In, state after it
     """
 
-    def __init__(self, *, word: data.Layout, depth: int, generation_bits: int, memory: str = "auto") -> None:
+    def __init__(
+        self, *, word: data.Layout, depth: int, generation_bits: int, memory: str = "auto", reuse: int = 1
+    ) -> None:
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
         if generation_bits < 1:
@@ -78,6 +83,7 @@ class StateBank(wiring.Component):
         self._depth = depth
         self._generation_bits = generation_bits
         self._memory = memory
+        self._reuse = reuse
         super().__init__(
             {
                 "access": In(Access(depth)),
@@ -117,24 +123,24 @@ class StateBank(wiring.Component):
             init=[],
             attrs=free | style(ram_kind(self._generation_bits, self._depth)),
         )
-        word_read, word_write = words.read_port(), words.write_port()
+        word_read = words.read_port(domain="sync" if kind == BLOCK else "comb")
+        word_write = words.write_port()
         tag_read, tag_write = tags.read_port(), tags.write_port()
 
-        # The access as it moves through cycles 1, 2, 3 and 4.
+        # The access as it moves through cycles 1 to 7.
         layout = Access(self._depth)
-        tagged, reading, updating, writing = (Signal(layout, name=name) for name in ("tagged", "reading", "updating", "writing"))
-        generations = [Signal(self._generation_bits, name=f"generation_{cycle}") for cycle in (1, 2, 3)]
-        m.d.sync += [after.eq(before) for before, after in pairwise([self.access, tagged, reading, updating, writing])]
+        names = ("tagged", "comparing", "reading", "fetching", "loading", "updating", "writing")
+        tagged, comparing, _, fetching, _, updating, writing = moving = [Signal(layout, name=name) for name in names]
+        generations = [Signal(self._generation_bits, name=f"generation_{cycle}") for cycle in range(1, 6)]
+        m.d.sync += [after.eq(before) for before, after in pairwise([self.access, *moving])]
         m.d.sync += [after.eq(before) for before, after in pairwise([self.generation, *generations])]
 
         # The tag that the access just before writes is not visible yet, but known.
-        same_addr = [Signal(name=f"same_addr_{cycle}") for cycle in (1, 2, 3)]
-        just_tagged, just_cleared, stale = Signal(), Signal(), Signal()
+        same_addr = [Signal(name=f"same_addr_{cycle}") for cycle in range(1, 6)]
+        just_tagged, just_cleared, tag = Signal(2), Signal(2), Signal(self._generation_bits, reset_less=True)
+        stale = Signal(2)
         m.d.comb += [
-            *(
-                same.eq(self.access.addr == before.addr)
-                for same, before in zip(same_addr, (tagged, reading, updating), strict=True)
-            ),
+            *(same.eq(self.access.addr == before.addr) for same, before in zip(same_addr, moving, strict=False)),
             tag_read.addr.eq(self.access.addr),
             tag_read.en.eq(1),
             tag_write.addr.eq(tagged.addr),
@@ -142,45 +148,57 @@ class StateBank(wiring.Component):
             tag_write.en.eq(tagged.en | tagged.clear),
         ]
         m.d.sync += [
-            just_tagged.eq(tagged.en & same_addr[0]),
-            just_cleared.eq(tagged.clear & same_addr[0]),
-            stale.eq(just_cleared | ((tag_read.data != generations[0]) & ~just_tagged)),
+            tag.eq(tag_read.data),
+            just_tagged.eq(Cat(tagged.en & same_addr[0], just_tagged)),
+            just_cleared.eq(Cat(tagged.clear & same_addr[0], just_cleared)),
+            stale.eq(Cat(just_cleared[1] | ((tag != generations[1]) & ~just_tagged[1]), stale)),
         ]
 
-        # Which of the accesses before has the same word in flight: three of them where the memory is written late, else two.
-        # The one just before has its update only now being made when `word` is loaded; of the other two, the later one is
-        # picked a cycle earlier. What was cleared since is gone, though its generation may be the same.
-        follows = [Signal(name=f"follows_{cycle}") for cycle in (1, 2, 3)]
-        cleared = [Const(0, 1), tagged.clear, tagged.clear | reading.clear]
-        m.d.sync += [
-            follow.eq(before.en & same & (self.generation == generation) & ~gone)
-            for follow, before, same, generation, gone in zip(
-                follows, (tagged, reading, updating), same_addr, generations, cleared, strict=True
-            )
-        ]
-        word, result, earlier = (Signal(width, name=name, reset_less=True) for name in ("word_held", "result", "earlier"))
-        take_update, take_earlier = Signal(), Signal()
-        m.d.comb += [word_read.addr.eq(tagged.addr), word_read.en.eq(1), self.word.eq(word)]
-        m.d.sync += [take_update.eq(follows[0]), result.eq(self.update)]
+        # Which of the accesses before has the same word in flight. What was cleared since is gone, though its generation may be
+        # the same.
+        cleared: Value = Const(0, 1)
+        follows = []
+        for number, (before, same, generation) in enumerate(zip(moving, same_addr, generations, strict=False)):
+            follow = Signal(5, name=f"follows_{number + 1}")
+            if number + 1 >= self._reuse:
+                m.d.sync += follow.eq(Cat(before.en & same & (self.generation == generation) & ~cleared, follow))
+            follows.append(follow)
+            cleared = cleared | before.clear
+        one, two, three, four, five = follows
+
+        # The update of the access just before is only now being made when `word` is loaded. All else that the word may be meets
+        # a cycle earlier in `fetched`, so that the loop has one selection of two. What selects has a whole cycle for its way.
+        word, fetched, result = (Signal(width, name=name, reset_less=True) for name in ("word_held", "fetched", "result"))
+        m.d.comb += self.word.eq(word)
         if kind == BLOCK:
-            m.d.comb += [word_write.addr.eq(writing.addr), word_write.data.eq(result), word_write.en.eq(writing.en)]
-            m.d.sync += [take_earlier.eq(follows[1] | follows[2]), earlier.eq(Mux(follows[1], self.update, result))]
+            read, near, far = (Signal(width, name=name, reset_less=True) for name in ("read", "near", "far"))
+            distant = Signal(2)
+            m.d.comb += [
+                word_read.addr.eq(comparing.addr),
+                word_read.en.eq(1),
+                word_write.addr.eq(writing.addr),
+                word_write.data.eq(result),
+                word_write.en.eq(writing.en),
+            ]
+            m.d.sync += [
+                result.eq(self.update),
+                far.eq(Mux(four[1], self.update, result)),
+                near.eq(Mux(three[2], self.update, far)),
+                distant.eq(Cat(three[1] | four[1] | five[1], distant)),
+                read.eq(word_read.data),
+            ]
+            memory = Mux(distant[1], near, read)
         else:
             m.d.comb += [
+                word_read.addr.eq(fetching.addr),
                 word_write.addr.eq(updating.addr),
                 word_write.data.eq(self.update),
                 word_write.en.eq(updating.en),
-                earlier.eq(result),
             ]
-            m.d.sync += take_earlier.eq(follows[1])
+            memory = word_read.data
         m.d.sync += [
-            word.eq(
-                Mux(
-                    take_update,
-                    self.update,
-                    Mux(take_earlier, earlier, Mux(stale, _bits(self.initial), word_read.data)),
-                )
-            ),
+            fetched.eq(Mux(stale[1], _bits(self.initial), Mux(two[3], self.update, memory))),
+            word.eq(Mux(one[4], self.update, fetched)),
         ]
         return m
 

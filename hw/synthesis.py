@@ -81,7 +81,7 @@ class Placed:
 
 
 def synthesize(
-    verilog: Path,
+    source: Path,
     *,
     top: str,
     netlist: Path,
@@ -93,7 +93,7 @@ def synthesize(
 
     Parameters
     ----------
-    verilog, top : what to synthesize: the file, and its top module
+    source, top : what to synthesize: the file, RTLIL where it ends in ``.il`` and otherwise Verilog, and its top module
     netlist, log : files to write
     line : called with each line that Yosys prints
     expose : wires of the top that become outputs of it, so that a testbench sees them
@@ -108,7 +108,7 @@ def synthesize(
     # Nets are split before ABC: it names new ones after bits of old ones, and trips over names that exist already.
     script = "; ".join(
         [
-            f"read_verilog {verilog}",
+            f"{'read_rtlil' if source.suffix == '.il' else 'read_verilog'} {source}",
             f"hierarchy -top {top}",
             *([f"expose {' '.join(f'{top}/w:{name}' for name in expose)}"] if expose else []),
             "proc",

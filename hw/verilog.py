@@ -1,11 +1,12 @@
-"""Plain Verilog of a component: the same bytes on every run."""
+"""Plain Verilog of a component, and RTLIL: the same bytes on every run."""
 
 import hashlib
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
 import model.network
@@ -16,13 +17,20 @@ from model.plan import Plan
 
 _CONSTANT_BLOCK = re.compile(r"always @\*(\n\s+[^\n;=]+ = \d+'h[0-9a-f]+;)")
 _MODULE = re.compile(r"^module .*?^endmodule", re.MULTILINE | re.DOTALL)
+_RTLIL_MODULE = re.compile(r"^module .*?^end$", re.MULTILINE | re.DOTALL)
+_FREE_MEMORY = re.compile(r"attribute \\no_rw_check 1\n(?:\s*attribute [^\n]*\n)*\s*memory [^\n]*(\\\S+)\n")
+_READ_PORT = re.compile(
+    r'(cell \$memrd_v2 [^\n]*\n\s*parameter \\MEMID "\\(\\[^"]+)"\n'
+    r"(?:\s*parameter (?!\\COLLISION)[^\n]*\n)*\s*parameter \\COLLISION_X_MASK )(\d+)'0+\n"
+    r"(?=(?:\s*parameter [^\n]*\n)*\s*parameter \\CLK_ENABLE 1\n)"
+)
 _NAME = r"(\\\S+ |[A-Za-z_][\w$]*)"
 """An identifier; an escaped one ends with its space."""
 
 _PART = re.compile(rf"^  assign {_NAME}\[(\d+)(?::(\d+))?\] = ([^;]+);\n", re.MULTILINE)
 _DECLARED = re.compile(rf"^  (?:wire|reg) \[(\d+):0\] {_NAME};", re.MULTILINE)
 
-__all__ = ["machine_verilog", "source_hash", "to_verilog", "whole_assignments"]
+__all__ = ["machine_rtlil", "machine_verilog", "source_hash", "to_rtlil", "to_verilog", "whole_assignments"]
 
 
 def to_verilog(component: wiring.Component, name: str) -> str:
@@ -32,6 +40,30 @@ def to_verilog(component: wiring.Component, name: str) -> str:
     # take that literally.
     text = _CONSTANT_BLOCK.sub(r"initial\1", text)
     return whole_assignments(text)
+
+
+def to_rtlil(component: wiring.Component, name: str) -> str:
+    """RTLIL of ``component``: what its Verilog is made from, and what is synthesized.
+
+    A table of a memory is one cell there. As Verilog it is a statement a word, which for the weights of a large layer are more
+    than the WebAssembly build of Yosys has memory for.
+    """
+    return _RTLIL_MODULE.sub(lambda module: _free_collisions(module.group()), rtlil.convert(component, name=name, emit_src=False))
+
+
+def _free_collisions(module: str) -> str:
+    """An RTLIL module in which reads that collide with a write may find anything, of the memories that say so.
+
+    Yosys follows the attribute only where it finds out itself that a memory is read at the clock.
+    """
+    free = set(_FREE_MEMORY.findall(module))
+
+    def freed(cell: re.Match[str]) -> str:
+        if cell[2] not in free:
+            return cell[0]
+        return f"{cell[1]}{cell[3]}'{'1' * int(cell[3])}\n"
+
+    return _READ_PORT.sub(freed, module) if free else module
 
 
 def whole_assignments(text: str) -> str:
@@ -76,6 +108,17 @@ def source_hash() -> str:
 
 def machine_verilog(network: Network, plan: Plan, cache: Path) -> str:
     """Verilog of the `Machine`, top module ``machine``, kept in the folder ``cache`` by content."""
+    return _kept_machine(network, plan, cache, "v", to_verilog).read_text()
+
+
+def machine_rtlil(network: Network, plan: Plan, cache: Path) -> Path:
+    """File with RTLIL of the `Machine`, likewise."""
+    return _kept_machine(network, plan, cache, "il", to_rtlil)
+
+
+def _kept_machine(
+    network: Network, plan: Plan, cache: Path, suffix: str, write: Callable[[wiring.Component, str], str]
+) -> Path:
     key = hashlib.sha256(f"{network.content_hash} {plan!r} {source_hash()}".encode()).hexdigest()[:16]
-    path = cache / f"machine-{key}.v"
-    return kept(path, lambda part: part.write_text(to_verilog(Machine(network=network, plan=plan), "machine"))).read_text()
+    path = cache / f"machine-{key}.{suffix}"
+    return kept(path, lambda part: part.write_text(write(Machine(network=network, plan=plan), "machine")))

@@ -28,10 +28,10 @@ Ints = npt.NDArray[np.int64]
 ACTIVITIES = ("starved", "working", "blocked", "sweeping")
 """What a core's walker does in a cycle: it has no event; it takes a step; what is behind it has no room; it clears tags."""
 
-PIPELINE = 7
+PIPELINE = 13
 """Cycles from a step issued to what it fires in the FIFO."""
 
-POOL_PIPELINE = 6
+POOL_PIPELINE = 9
 """Those of a max-pool."""
 
 _PIPE_MASK = (1 << 2 * PIPELINE) - 1
@@ -77,6 +77,7 @@ class CycleError(RuntimeError):
     _WAITING,
     _SELECTING,
     _LEFT,
+    _TURNING,
     _SELECTED,
     _POOL_CREDITS,
     _POOL_RETURNED,
@@ -94,7 +95,7 @@ class CycleError(RuntimeError):
     _PIPE,
     _POOL_PIPE,
     _REGISTERS,
-) = range(29)
+) = range(30)
 
 # How far each part of a core has come in the lists of its schedule.
 _AT_TOKEN, _AT_FIRED, _AT_STEP, _AT_GROUP, _AT_LEAVING, _AT_FRAME, _POINTERS = range(7)
@@ -103,13 +104,13 @@ _LISTS = {
     "steps": _AT_TOKEN,
     "fired_token": _AT_FIRED,
     "fired_step": _AT_FIRED,
-    "fired_positions": _AT_STEP,
+    "fired_groups": _AT_STEP,
     "groups": _AT_GROUP,
     "tokens": _AT_LEAVING,
     "frame_events": _AT_FRAME,
 }
 """The lists of a schedule, each with how far it is read; the last one is of events a frame that leave the core."""
-_STEPS, _FIRED_TOKEN, _FIRED_STEP, _FIRED_POSITIONS, _GROUP_EVENTS, _TOKENS, _FRAME_EVENTS = range(7)
+_STEPS, _FIRED_TOKEN, _FIRED_STEP, _FIRED_GROUPS, _GROUP_EVENTS, _TOKENS, _FRAME_EVENTS = range(7)
 
 # What a core is.
 (
@@ -429,7 +430,7 @@ class _Machine:
 
 
 def _unplanned(network: Network, stage: Stage) -> CorePlan:
-    """The plan of a max-pool alone, which the hardware builds for whole positions."""
+    """The plan of a max-pool alone, which the hardware builds for all channels of a position."""
     return CorePlan(layer=stage.name, channels=network.shape_of(stage.source).channels)
 
 
@@ -456,7 +457,7 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
     """One clock edge of a core.
 
     ``gets``: a token enters its input buffer; ``gives``: one leaves its output buffer. Returns what the walker does, and
-    whether a group passes behind the position selector, and behind the max-pool.
+    whether a group passes behind the group selector, and behind the max-pool.
     """
     neurons, pool = constants[core, _HAS_NEURONS] != 0, constants[core, _HAS_POOL] != 0
 
@@ -466,11 +467,13 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
     serializer_ready = not r[core, _SERIALIZING] or (r[core, _SERIAL_LEFT] <= 1 and room)
     leaving = r[core, _POOLED] > 0 if pool else r[core, _BETWEEN] != 0
 
-    # Max-pool, or a register stage; before it the position selector, or the events as they come.
+    # Max-pool, or a register stage; before it the group selector, or the events as they come.
     taker_ready = (r[core, _POOL_CREDITS] != 0 and r[core, _POOL_SWEEP] == 0) if pool else r[core, _BETWEEN_SECOND] == 0
     group = (r[core, _SELECTED] if neurons else r[core, _BUFFER]) != 0
     passes = group and taker_ready
-    selector_moves = r[core, _SELECTING] and (not r[core, _SELECTED] or taker_ready)
+    selected_ready = not r[core, _SELECTED] or taker_ready
+    turning_ready = not r[core, _TURNING] or selected_ready
+    selector_moves = r[core, _SELECTING] and turning_ready
     selector_ready = not r[core, _SELECTING] or (selector_moves and r[core, _LEFT] <= 1)
     selects = (not r[core, _WAITING] or selector_ready) and r[core, _GROUPS] > 0
 
@@ -524,12 +527,14 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
         r[core, _CREDITS] += r[core, _RETURNED] - issue
         r[core, _RETURNED] = selects + (out == 1)
         r[core, _GROUPS] += (out == 2) - selects
-        if not r[core, _SELECTED] or taker_ready:
-            r[core, _SELECTED] = r[core, _SELECTING]
+        if selected_ready:
+            r[core, _SELECTED] = r[core, _TURNING]
+        if turning_ready:
+            r[core, _TURNING] = r[core, _SELECTING]
         if selector_ready:
             r[core, _SELECTING] = r[core, _WAITING]
             if r[core, _WAITING]:
-                r[core, _LEFT] = lists[_FIRED_POSITIONS][starts[core, _FIRED_POSITIONS] + at[core, _AT_STEP]]
+                r[core, _LEFT] = lists[_FIRED_GROUPS][starts[core, _FIRED_GROUPS] + at[core, _AT_STEP]]
                 at[core, _AT_STEP] += 1
         elif selector_moves:
             r[core, _LEFT] -= 1

@@ -36,6 +36,9 @@ DEFAULT_LANES = 150
 
 STATE_MEMORIES = ("auto", "block", "distributed")
 
+MOST_GROUPED = 16
+"""Channels that a spike group has at the most: finding one among more takes longer than all else that happens in a cycle."""
+
 DISTRIBUTED_WORDS = 16
 """Words of a LUT RAM of the ECP5, the smallest of the devices: deeper ones cost a selection besides."""
 
@@ -94,6 +97,22 @@ class CorePlan:
     def lanes(self) -> int:
         """Neurons updated at once."""
         return self.channels * self.columns * self.rows
+
+    @property
+    def chunks(self) -> int:
+        """Spike groups that a block of channels leaves in."""
+        return -(-self.channels // MOST_GROUPED)
+
+    @property
+    def group_channels(self) -> int:
+        """Channels of a spike group."""
+        return -(-self.channels // self.chunks)
+
+    def firsts(self, channels: int) -> tuple[int, ...]:
+        """The first channel of each spike group at a position that has ``channels`` in all."""
+        chunks = range(0, self.chunks * self.group_channels, self.group_channels)
+        found = (block + chunk for block in range(0, channels, self.channels) for chunk in chunks)
+        return tuple(first for first in found if first < channels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,8 +33,8 @@ class Schedule:
     ----------
     steps : of each input token, the steps of its walk; `END` for an end of frame
     fired_token, fired_step : of each step that fires (and of each `END`), its input token and its number in the walk
-    fired_positions : of each of these, the positions that fire; 1 for `END`
-    groups : of each of those positions, in order, the spikes that leave the core for it; `END`, or `OUTSIDE`
+    fired_groups : of each of these, the groups of spikes that it makes; 1 for `END`
+    groups : of each of those groups, in order, the spikes that leave the core for it; `END`, or `OUTSIDE`
 
     A max-pool alone has no steps: each event is a group.
     """
@@ -42,7 +42,7 @@ class Schedule:
     steps: Ints
     fired_token: Ints
     fired_step: Ints
-    fired_positions: Ints
+    fired_groups: Ints
     groups: Ints
 
     @property
@@ -53,8 +53,10 @@ class Schedule:
 
 
 def state_words(layer: Layer, network: Network, core: CorePlan) -> int:
-    """Words of the deepest bank of a core's state, which is what a sweep takes."""
+    """Words of the deepest bank of a core's state, which is what a sweep takes. A max-pool has one bank, and a word a group."""
     shape = network.shape_of(layer.name)
+    if isinstance(layer, MaxPool):
+        return shape.height * shape.width * len(core.firsts(shape.channels))
     blocks = -(-shape.channels // core.channels)
     return -(-shape.height // core.rows) * -(-shape.width // core.columns) * blocks
 
@@ -88,13 +90,15 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         step = (step + (x - columns[0][in_x[event]]) // core.columns) * blocks + c // core.channels
         token = _with_ends(event + frame, spikes.starts, source.starts[1:] + np.arange(frames))
         step = _with_ends(step, spikes.starts, 0)
-        position = _with_ends(place * blocks + c // core.channels, spikes.starts, END)
+        block, c = np.divmod(c, core.channels)
+        group = (place * blocks + block) * core.chunks + c // core.group_channels
+        group = _with_ends(group, spikes.starts, END)
     else:
         spikes = source
         place = source.address // network.shape_of(stage.source).channels
         steps = token = np.arange(len(source.address) + frames)
         step = np.zeros_like(token)
-        position = _with_ends(place, source.starts, END)
+        group = _with_ends(place, source.starts, END)
     leaves = np.ones(len(spikes.address), np.int64)
     if isinstance(last, MaxPool):
         pooled = streams[last.name]
@@ -105,19 +109,19 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         leaves[~(windows[0][y] & windows[1][x])] = OUTSIDE
     leaves = _with_ends(leaves, spikes.starts, END)
 
-    # A step's spikes follow each other, and within it those of a position.
+    # A step's spikes follow each other, and within it those of a group.
     new_step = np.ones(len(token), bool)
     new_step[1:] = (token[1:] != token[:-1]) | (step[1:] != step[:-1])
     new_group = new_step.copy()
-    new_group[1:] |= position[1:] != position[:-1]
+    new_group[1:] |= group[1:] != group[:-1]
     at = np.flatnonzero(new_group)
     groups = np.add.reduceat(leaves, at) if len(at) else leaves
     groups = np.where(leaves[at] < 0, leaves[at], groups)
     firsts = np.flatnonzero(new_step)
-    positions = np.add.reduceat(new_group.astype(np.int64), firsts) if len(firsts) else firsts
+    of_step = np.add.reduceat(new_group.astype(np.int64), firsts) if len(firsts) else firsts
     if not isinstance(first, Neurons):
-        steps = firsts = positions = np.zeros(0, np.int64)
-    return Schedule(steps, token[firsts], step[firsts], positions, groups)
+        steps = firsts = of_step = np.zeros(0, np.int64)
+    return Schedule(steps, token[firsts], step[firsts], of_step, groups)
 
 
 def _with_ends(values: npt.NDArray[Any], starts: Ints, end: Any) -> Ints:

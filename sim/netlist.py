@@ -21,7 +21,7 @@ import hw.synthesis
 from hw.machine import Machine
 from hw.synthesis import synthesize
 from hw.tools import tool_version, yosys_share
-from hw.verilog import machine_verilog
+from hw.verilog import machine_rtlil
 from model.cache import kept
 from sim.simulators import SimulationError
 
@@ -70,16 +70,15 @@ def machine_netlist(
     ------
     MultiplierError, ToolError : as `synthesize`
     """
-    text = machine_verilog(machine.network, machine.plan, cache)
     expose = [f"trace_{trace.name}_{part}" for trace in machine.traces for part in ("strobe", "payload")]
     # WebAssembly builds of Yosys do not see every folder, but always those below the one that they run in.
     folder = Path(os.path.relpath(cache))
-    sources = [Path(str(module.__file__)).read_bytes() for module in (hw.synthesis, hw.outreg, hw.fanout)]
-    key = hashlib.sha256(repr((text, expose, tool_version("yosys"), sources)).encode()).hexdigest()[:16]
-    verilog = kept(folder / f"machine-netlist-{key}.v", lambda part: part.write_text(text))
+    source = machine_rtlil(machine.network, machine.plan, folder)
+    passes = [Path(str(module.__file__)).read_bytes() for module in (hw.synthesis, hw.outreg, hw.fanout)]
+    key = hashlib.sha256(repr((source.name, expose, tool_version("yosys"), passes)).encode()).hexdigest()[:16]
     netlist = kept(
         folder / f"machine-netlist-{key}.json",
-        lambda part: synthesize(verilog, top="machine", netlist=part, log=log, line=line, expose=expose),
+        lambda part: synthesize(source, top="machine", netlist=part, log=log, line=line, expose=expose),
     )
     module = json.loads(netlist.read_text())["modules"]["machine"]
     cells = Counter(cell["type"] for cell in module["cells"].values() if cell["type"] not in _IGNORED)

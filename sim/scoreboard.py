@@ -138,12 +138,12 @@ def decode(network: Network, trace: TracePoint, records: Iterable[tuple[int, int
             sign = -1 if field(layout, payload, "negative") else 1
             tokens.append(Token(Spike(shape.address(y, x, field(layout, payload, "c")), sign), cycle))
             continue
-        block = field(layout, payload, "block") * trace.channels
+        first = layout.firsts[field(layout, payload, "part")]
         plus, minus = field(layout, payload, "plus"), field(layout, payload, "minus")
-        for bit in range(trace.channels):
+        for bit in range(layout.channels):
             for mask, sign in ((plus, 1), (minus, -1)):
                 if mask >> bit & 1:
-                    tokens.append(Token(Spike(shape.address(y, x, block + bit), sign), cycle))
+                    tokens.append(Token(Spike(shape.address(y, x, first + bit), sign), cycle))
     return tokens
 
 

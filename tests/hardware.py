@@ -10,6 +10,7 @@ from amaranth.sim import Simulator
 
 from model.events import Events, make_events
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Padding, Shape
+from model.plan import CorePlan
 
 END = {"kind": 1}
 
@@ -99,24 +100,25 @@ def frames_of_events(shape: Shape, tokens: Sequence[Any]) -> list[list[tuple[int
     return frames[:-1]
 
 
-def group_spikes(shape: Shape, channels: int, y: int, x: int, block: int, plus: int, minus: int) -> list[tuple[int, int]]:
+def group_spikes(shape: Shape, core: CorePlan, y: int, x: int, part: int, plus: int, minus: int) -> list[tuple[int, int]]:
     """The spikes of a group, in order, as ``(address, sign)``."""
     assert not plus & minus
+    first = core.firsts(shape.channels)[part]
     return [
-        (shape.address(y, x, block * channels + n), 1 if plus >> n & 1 else -1)
-        for n in range(channels)
+        (shape.address(y, x, first + n), 1 if plus >> n & 1 else -1)
+        for n in range(core.group_channels)
         if (plus | minus) >> n & 1
     ]
 
 
-def frames_of_groups(shape: Shape, channels: int, tokens: Sequence[Any]) -> list[list[tuple[int, int]]]:
+def frames_of_groups(shape: Shape, core: CorePlan, tokens: Sequence[Any]) -> list[list[tuple[int, int]]]:
     """Payloads of a group stream as frames of ``(address, sign)``."""
     frames: list[list[tuple[int, int]]] = [[]]
     for token in tokens:
         if token.kind.value:
             frames.append([])
         else:
-            frames[-1] += group_spikes(shape, channels, token.y, token.x, token.block, token.plus, token.minus)
+            frames[-1] += group_spikes(shape, core, token.y, token.x, token.part, token.plus, token.minus)
     return frames[:-1]
 
 

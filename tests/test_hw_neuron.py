@@ -4,8 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
-from hw.neuron import Lane
+from hw.neuron import Comparison, Lane
 from model.network import Linear
 from model.neuron import update, update_residual
 from tests.hardware import simulate
@@ -22,39 +25,67 @@ def layer(activation: str, **options: int) -> Linear:
     )
 
 
-def run_lane(neuron: Linear, cases: list[tuple[int, int, int, int]], before: int) -> list[tuple[int, int, int, bool]]:
+class Neuron(wiring.Component):
+    """A lane, and whether the update fires."""
+
+    def __init__(self, layer: Linear) -> None:
+        self.lane, self.comparison = Lane(layer=layer), Comparison(layer=layer)
+        super().__init__(
+            {**{name: self.lane.signature.members[name] for name in ("state", "drive", "negative", "update", "overflow")}}
+            | {name: Out(1) for name in ("plus", "minus", "held")}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.lane, m.submodules.comparison = self.lane, self.comparison
+        m.d.comb += [
+            *(getattr(self.lane, name).eq(getattr(self, name)) for name in ("state", "drive", "negative")),
+            *(getattr(self, name).eq(getattr(self.lane, name)) for name in ("update", "overflow")),
+            self.comparison.state.eq(self.lane.update),
+            *(getattr(self, name).eq(getattr(self.comparison, name)) for name in ("plus", "minus", "held")),
+        ]
+        return m
+
+
+def run_lane(
+    neuron: Linear, cases: list[tuple[int, int, int, int]], before: int, updated: bool = True
+) -> list[tuple[int, int, int, bool]]:
     """Updates of neurons whose last spike, of sign ``before``, is still to be settled; what they leave is settled here."""
-    lane, found = Lane(layer=neuron), []
+    both, found = Neuron(neuron), []
 
     async def testbench(ctx):
         for residual, count, weight, sign in cases:
-            stored = {"summed": residual + before * neuron.theta, "count": count - before, "fired": abs(before)}
-            ctx.set(lane.state, stored)
-            ctx.set(lane.drive, weight if sign > 0 else ~weight)
-            ctx.set(lane.negative, int(sign < 0))
-            fired = ctx.get(lane.plus) - ctx.get(lane.minus)
-            assert not (ctx.get(lane.plus) and ctx.get(lane.minus))
-            state = ctx.get(lane.update)
-            assert state.fired == abs(fired)
-            assert not fired or (state.summed < 0) == (fired < 0)
-            settled = (state.summed - fired * neuron.theta, state.count + fired, fired, bool(ctx.get(lane.saturated)))
-            found.append(settled)
+            stored = {"summed": residual + before * neuron.theta, "count": count - before, "updated": updated}
+            ctx.set(both.state, stored)
+            ctx.set(both.drive, weight if sign > 0 else ~weight)
+            ctx.set(both.negative, int(sign < 0))
+            assert not (ctx.get(both.plus) and ctx.get(both.minus))
+            fired = ctx.get(both.plus) - ctx.get(both.minus)
+            state = ctx.get(both.update)
+            assert state.updated
+            saturated = bool(ctx.get(both.held) or ctx.get(both.overflow))
+            found.append((state.summed - fired * neuron.theta, state.count + fired, fired, saturated))
             await ctx.delay(1e-9)
 
-    simulate(lane, testbench)
+    simulate(both, testbench)
     return found
 
 
+def spike(neuron: Linear, residual: int, count: int) -> int:
+    """The spike of an update that leaves this, by the model."""
+    return int(update_residual(neuron, np.array(residual), np.array(count), np.array(0))[2])
+
+
 def possible(neuron: Linear, cases: list[tuple[int, int, int, int]], before: int) -> list[tuple[int, int, int, int]]:
-    """Those of the cases that a spike of sign ``before`` can have left."""
+    """Those of the cases that an update with a spike of sign ``before`` can have left."""
     lowest, highest = neuron.residual_limits
     least, most = neuron.count_limits
     return [
         case
         for case in cases
         if lowest <= case[0] + before * neuron.theta <= highest
-        and (case[0] + before * neuron.theta) * before >= abs(before) * neuron.theta
         and least <= case[1] - before <= most
+        and spike(neuron, case[0] + before * neuron.theta, case[1] - before) == before
     ]
 
 
@@ -81,10 +112,11 @@ def test_every_state_and_weight_of_narrow_neurons(activation, threshold_log2):
         assert len(cases) > 500
         found = run_lane(neuron, cases, before)
         assert found == expected(neuron, cases)
-        seen = {(fired, saturated) for _, _, fired, saturated in found}
-        assert {(-1, False), (0, False), (1, False)} <= seen
-        if not before:
-            assert seen == set(itertools.product((-1, 0, 1), (False, True)))
+        assert {(-1, False), (0, False), (1, False)} <= {(fired, saturated) for _, _, fired, saturated in found}
+    # Before the first update there is no spike to settle, whatever the bias.
+    found = run_lane(neuron, every, 0, updated=False)
+    assert found == expected(neuron, every)
+    assert {found[2:] for found in found} == set(itertools.product((-1, 0, 1), (False, True)))
 
 
 @pytest.mark.parametrize("activation", ["relu", "identity"])
@@ -109,3 +141,4 @@ def test_random_cases_of_wide_neurons(activation, weight_bits):
         left = possible(neuron, cases, before)
         assert len(left) > 500
         assert run_lane(neuron, left, before) == expected(neuron, left)
+    assert run_lane(neuron, cases, 0, updated=False) == expected(neuron, cases)

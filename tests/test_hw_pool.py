@@ -11,6 +11,7 @@ from hw.pool import MaxPoolGroups, PoolLane
 from hw.serializer import Serializer
 from model.golden import run_layer
 from model.network import MaxPool, Padding, Shape
+from model.plan import CorePlan
 from tests.hardware import END, event_tokens, frames_of_events, frames_of_groups, pairs, random_frames, simulate, sink, source
 
 
@@ -47,23 +48,29 @@ def test_lane_tracks_the_maximum_of_all_small_windows():
     simulate(lane, testbench)
 
 
-def group_tokens(shape, channels, frames):
+def plan(channels):
+    return CorePlan(layer="p", channels=channels, group_fifo=8, generation_bits=2)
+
+
+def group_tokens(shape, core, frames):
     """Spikes as groups, sometimes several channels of a position at once."""
     tokens, chance = [], random.Random(1)
     for events in frames:
         for event in events:
             y, x, c = shape.coordinates(event["address"])
-            block, bit = divmod(c, channels)
-            group = {"kind": 0, "y": y, "x": x, "block": block, "plus": 0, "minus": 0}
+            firsts = core.firsts(shape.channels)
+            part = max(n for n, first in enumerate(firsts) if first <= c)
+            bit = c - firsts[part]
+            group = {"kind": 0, "y": y, "x": x, "part": part, "plus": 0, "minus": 0}
             group["plus" if event["sign"] > 0 else "minus"] = 1 << bit
             last = tokens[-1] if tokens else END
-            same = all(last.get(k) == group[k] for k in ("kind", "y", "x", "block"))
+            same = all(last.get(k) == group[k] for k in ("kind", "y", "x", "part"))
             if same and (last["plus"] | last["minus"]) < 1 << bit and chance.random() < 0.8:
                 last["plus"] |= group["plus"]
                 last["minus"] |= group["minus"]
             else:
                 tokens.append(group)
-        tokens.append({**END, "y": 0, "x": 0, "block": 0, "plus": 0, "minus": 0})
+        tokens.append({**END, "y": 0, "x": 0, "part": 0, "plus": 0, "minus": 0})
     return tokens
 
 
@@ -94,7 +101,8 @@ def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stal
         kept.append(events)
     expected = [run_layer(layer, shape, events).spikes for events in kept]
     assert any((spikes["sign"] < 0).any() for spikes in expected)
-    pool = MaxPoolGroups(layer=layer, shape=shape, channels=channels, count_bits=8, fifo_depth=8, generation_bits=2)
+    core = plan(channels)
+    pool = MaxPoolGroups(layer=layer, shape=shape, core=core, count_bits=8)
     found = []
 
     async def take(ctx):
@@ -106,30 +114,34 @@ def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stal
                 found.append(payload)
                 ends += payload.kind.value
 
-    simulate(pool, source(pool.groups, group_tokens(shape, channels, kept), idle=idle), take)
-    assert frames_of_groups(layer.output_shape(shape), channels, found) == [pairs(spikes) for spikes in expected]
+    simulate(pool, source(pool.groups, group_tokens(shape, core, kept), idle=idle), take)
+    assert frames_of_groups(layer.output_shape(shape), core, found) == [pairs(spikes) for spikes in expected]
 
 
 def test_overlap_is_refused():
     layer = MaxPool(name="p", source="input", window=(2, 2), stride=(1, 2))
     with pytest.raises(ValueError, match=r"^layer 'p': windows must not overlap: window \(2, 2\), stride \(1, 2\)$"):
-        MaxPoolGroups(layer=layer, shape=Shape(4, 4, 1), channels=1, count_bits=8, fifo_depth=8, generation_bits=2)
+        MaxPoolGroups(layer=layer, shape=Shape(4, 4, 1), core=plan(1), count_bits=8)
 
 
 @pytest.mark.parametrize("stall", [0, 0.5])
-def test_serializer_sends_every_spike_in_channel_order(stall):
-    shape = Shape(3, 3, 7)
-    serializer, found = Serializer(shape=shape, channels=3), []
+@pytest.mark.parametrize(("channels", "block"), [(7, 3), (40, 40), (70, 35)])
+def test_serializer_sends_every_spike_in_channel_order(stall, channels, block):
+    shape = Shape(3, 3, channels)
+    core = plan(block)
+    serializer, found = Serializer(shape=shape, core=core), []
     frames = random_frames(shape, 1, frames=5)
-    groups = group_tokens(shape, 3, frames)
+    groups = group_tokens(shape, core, frames)
     count = sum(len(frame) + 1 for frame in frames)
     simulate(serializer, source(serializer.groups, groups), sink(serializer.events, found, count, stall=stall))
     assert frames_of_events(shape, found) == [pairs(frame) for frame in frames]
 
 
-def test_grouper_makes_each_event_a_group():
-    shape = Shape(3, 2, 5)
-    grouper, found = EventGrouper(shape=shape), []
+@pytest.mark.parametrize("channels", [5, 37])
+def test_grouper_makes_each_event_a_group(channels):
+    shape = Shape(3, 2, channels)
+    core = plan(channels)
+    grouper, found = EventGrouper(shape=shape, core=core), []
     frames = random_frames(shape, 2, frames=2)
 
     async def testbench(ctx):
@@ -141,4 +153,4 @@ def test_grouper_makes_each_event_a_group():
             found.append(ctx.get(grouper.groups.payload))
 
     simulate(grouper, testbench)
-    assert frames_of_groups(shape, 5, found) == [pairs(frame) for frame in frames]
+    assert frames_of_groups(shape, core, found) == [pairs(frame) for frame in frames]

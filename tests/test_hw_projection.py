@@ -7,7 +7,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from hw.groups import PositionSelector
+from hw.groups import GroupSelector
 from hw.projection import ProjectionCore
 from model.golden import run_layer
 from model.network import Network, Neurons, Shape
@@ -25,11 +25,11 @@ from tests.hardware import (
 
 
 class Pair(wiring.Component):
-    """A projection core and its position selector."""
+    """A projection core and its group selector."""
 
     def __init__(self, layer: Neurons, shape: Shape, core: CorePlan) -> None:
         self.core = ProjectionCore(layer=layer, source=shape, core=core)
-        self.selector = PositionSelector(shape=layer.output_shape(shape), core=core)
+        self.selector = GroupSelector(shape=layer.output_shape(shape), core=core)
         super().__init__({"events": self.core.signature.members["events"], "groups": self.selector.signature.members["groups"]})
 
     def elaborate(self, platform):
@@ -71,7 +71,7 @@ def check(layer, shape, core, *, idle=0.0, stall=0.0, seed=0, near=False, frames
                 ends += payload.kind.value
 
     simulate(pair, source(pair.events, tokens, idle=idle, seed=seed), until_last_frame, background=[watch])
-    frames_found = frames_of_groups(layer.output_shape(shape), core.channels, found)
+    frames_found = frames_of_groups(layer.output_shape(shape), core, found)
     for index, (trace, spikes) in enumerate(zip(traces, frames_found, strict=True)):
         assert spikes == pairs(trace.spikes), f"frame {index}"
     assert saturated == sum(trace.saturated_events for trace in traces)

@@ -11,6 +11,9 @@ from tests.hardware import simulate
 
 WORD = data.StructLayout({"value": unsigned(16)})
 
+LATENCY = 6
+"""Cycles from an access to its word."""
+
 
 def random_accesses(seed: int, depth: int, generations: int, count: int) -> list[tuple[str, int, int]]:
     """Accesses, idle cycles, ends of frames, and the sweep that comes with the last generation."""
@@ -31,12 +34,9 @@ def random_accesses(seed: int, depth: int, generations: int, count: int) -> list
     return found
 
 
-@pytest.mark.parametrize("depth", [1, 2, 5, 40])
-@pytest.mark.parametrize("generation_bits", [1, 2, 4])
-def test_bank_is_an_ideal_memory(depth, generation_bits):
-    bank = StateBank(word=WORD, depth=depth, generation_bits=generation_bits)
-    accesses = random_accesses(depth, depth, (1 << generation_bits) - 1, 3000)
-    content, expected, hazards = {}, [], {1: 0, 2: 0, 3: 0}
+def check(bank, accesses):
+    """Equal to an ideal memory; gives how often a word was used again, by how many accesses later."""
+    content, expected, hazards = {}, [], dict.fromkeys(range(1, 6), 0)
     for index, (what, addr, generation) in enumerate(accesses):
         if what == "end":
             content = {}
@@ -45,26 +45,48 @@ def test_bank_is_an_ideal_memory(depth, generation_bits):
             expected.append((index, value))
             content[addr] = (value * 3 + index) & 0xFFFF
             for distance in hazards:
-                hazards[distance] += accesses[index - distance : index - distance + 1] == [("access", addr, generation)]
-    assert min(hazards.values()) > 10, "words in flight must be hit"
+                hazards[distance] += index >= distance and accesses[index - distance] == ("access", addr, generation)
     found = []
 
     async def testbench(ctx):
-        for cycle in range(len(accesses) + 3):
+        for cycle in range(len(accesses) + LATENCY):
             what, addr, generation = accesses[cycle] if cycle < len(accesses) else ("idle", 0, 1)
             ctx.set(bank.access, {"en": what == "access", "clear": what == "clear", "addr": addr})
             ctx.set(bank.generation, generation)
-            if 2 <= cycle < len(accesses) + 2:
-                ctx.set(bank.initial, {"value": 1000 + accesses[cycle - 2][1]})
-            if cycle >= 3:
+            if LATENCY - 2 <= cycle < len(accesses) + LATENCY - 2:
+                ctx.set(bank.initial, {"value": 1000 + accesses[cycle - LATENCY + 2][1]})
+            if (number := cycle - LATENCY) >= 0:
                 value = ctx.get(bank.word.value)
-                ctx.set(bank.update, {"value": (value * 3 + cycle - 3) & 0xFFFF})
-                if accesses[cycle - 3][0] == "access":
-                    found.append((cycle - 3, value))
+                ctx.set(bank.update, {"value": (value * 3 + number) & 0xFFFF})
+                if accesses[number][0] == "access":
+                    found.append((number, value))
             await ctx.tick()
 
     simulate(bank, testbench)
     assert found == expected
+    return hazards
+
+
+@pytest.mark.parametrize("memory", ["block", "distributed"])
+@pytest.mark.parametrize("depth", [1, 2, 5, 40])
+@pytest.mark.parametrize("generation_bits", [1, 2, 4])
+def test_bank_is_an_ideal_memory(depth, generation_bits, memory):
+    bank = StateBank(word=WORD, depth=depth, generation_bits=generation_bits, memory=memory)
+    hazards = check(bank, random_accesses(depth, depth, (1 << generation_bits) - 1, 3000))
+    assert min(hazards.values()) > 10, "words in flight must be hit"
+
+
+@pytest.mark.parametrize("memory", ["block", "distributed"])
+@pytest.mark.parametrize("reuse", [2, 3, 5, 6])
+def test_words_that_are_not_used_again_at_once(reuse, memory):
+    bank = StateBank(word=WORD, depth=7, generation_bits=3, memory=memory, reuse=reuse)
+    chance, accesses = random.Random(reuse), []
+    while len(accesses) < 1000:
+        addr = chance.randrange(7)
+        near = {before for what, before, _ in accesses[1 - reuse :] if what == "access"}
+        accesses.append(("idle" if addr in near else "access", addr, 1))
+    hazards = check(bank, accesses)
+    assert [distance for distance, count in hazards.items() if not count] == list(range(1, reuse))
 
 
 def test_frame_reset_sweeps_after_reset_and_when_generations_start_again():

@@ -76,11 +76,10 @@ def test_a_netlist_fires_the_same_spikes_in_the_same_cycles(simulator, tmp_path)
 
 
 def changed_lut(netlist):
-    """The netlist with one bit changed in a LUT before a register of the convolution's new state."""
-    memory = re.search(r"  DP16KD #\(.*\) \\core_pool\.projection\.state_0\.words\S* \(.*", netlist)[0]
-    held = re.findall(r"\.DI[AB]\d+\((\\\S+) \)", memory)
-    registers = (re.search(rf"  TRELLIS_FF .*\.Q\({re.escape(net)} \).*", netlist) for net in held)
-    nets = [re.search(r"\.DI\((\S+) \)", register[0])[1] for register in registers if register]
+    """The netlist with one bit changed in a LUT that says whether a neuron of the convolution fires."""
+    registers = re.findall(r"  TRELLIS_FF .*\.Q\(\\core_pool\.projection\.plus_0\S* \).*", netlist)
+    found = (re.search(r"\.(?:DI|M)\((\S+) \)", register) for register in registers)
+    nets = [data[1] for data in found if data]
     cells = (re.search(rf"  LUT4 #\(\.INIT\(16'b([01]+)\)\) .*\.Z\({re.escape(net)} \)\);", netlist) for net in nets)
     cell = next(cell for cell in cells if cell)
     inputs = [re.search(rf"\.{pin}\(([^)]+)\)", cell[0])[1] for pin in "ABCD"]

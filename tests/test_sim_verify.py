@@ -15,7 +15,7 @@ from amaranth.hdl import Mux
 
 from hw.build import BUNDLED
 from hw.machine import Machine
-from hw.neuron import Lane
+from hw.neuron import Comparison
 from hw.serializer import Serializer
 from hw.verilog import machine_verilog, to_verilog
 from model.errors import ToolMissingError
@@ -51,7 +51,7 @@ def test_random_network(simulator, plan, tmp_path):
 
 FAULTS = {
     # Greater than in place of greater or equal.
-    "comparison": (Lane, "up = ~sign & upper.any()", "up = ~sign & upper.any() & ~((upper == 1) & ~low.any())"),
+    "comparison": (Comparison, "~sign & upper.any())", "~sign & upper.any() & ~((upper == 1) & ~rest.any()))"),
     # Spikes of channel 1 never leave.
     "dropped": (
         Serializer,
@@ -61,9 +61,11 @@ FAULTS = {
     # The highest channel first.
     "order": (
         Serializer,
-        "selected.eq(fires & -fires),\n            rest.eq(fires & (fires - 1)),",
-        "selected.eq(Mux(fires[-1], 1 << len(fires) - 1, fires & -fires)),\n"
-        "            rest.eq(Mux(fires[-1], fires[:-1], fires & (fires - 1))),",
+        "next_of(fires, selected, rest, more)",
+        "[of.eq(Mux(fires[-1], to, other)) for of, to, other in ("
+        "(selected, 1 << len(fires) - 1, fires & -fires),"
+        "(rest, fires[:-1], fires & (fires - 1)),"
+        "(more, fires[:-1].any(), (fires & (fires - 1)).any()))]",
     ),
 }
 
@@ -104,8 +106,8 @@ def test_a_planted_fault_is_reported(simulator, fault, tmp_path, monkeypatch):
     ):
         assert word in result.report, result.report
     layer = re.search(r"layer +(\w+)", result.report).group(1)
-    # Of all neurons, one of side is the first whose potential meets its threshold exactly.
-    assert layer == {"comparison": "side", "dropped": "pool1", "order": "pool1"}[fault]
+    # Of all neurons, one of conv1 is the first whose residual meets its threshold exactly.
+    assert layer == {"comparison": "conv1", "dropped": "pool1", "order": "pool1"}[fault]
     assert Path(result.waveform).stat().st_size > 0
     assert (tmp_path / "divergence.txt").read_text().strip() == result.report
 
