@@ -47,6 +47,11 @@ class Board:
         ]
         return "\n".join([*lines, f'FREQUENCY PORT "clk" {self.clock_hz / 1e6:g} MHZ;']) + "\n"
 
+    def short_of(self, *, luts: int, ram_blocks: int) -> list[str]:
+        """What the device has too little of for a design of that size, and by how much."""
+        needs = (("LUTs", luts, self.luts), ("block RAMs", ram_blocks, self.ram_blocks))
+        return [f"{need - have} {what} (needs {need}, has {have})" for what, need, have in needs if need > have]
+
 
 def _ulx3s(size: str, device: str, luts: int, ram_blocks: int) -> Board:
     return Board(

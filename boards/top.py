@@ -108,7 +108,8 @@ class BoardTop(wiring.Component):
         # The reset has a flip-flop behind its synchronizer, so that it can have copies (`hw.fanout`).
         m.submodules.reset = ResetSynchronizer(~locked, domain="synchronized")
         reset = Signal(init=1)
-        m.d.plain += reset.eq(ResetSignal("synchronized"))
+        restart = Signal()
+        m.d.plain += reset.eq(ResetSignal("synchronized") | restart)
         m.d.comb += [
             ClockSignal("plain").eq(ClockSignal("sync")),
             ClockSignal("synchronized").eq(ClockSignal("sync")),
@@ -117,5 +118,10 @@ class BoardTop(wiring.Component):
         m.submodules.system = system = System(
             network=self._network, plan=self._plan, divisor=round(pll.output_hz / BAUD)
         )
-        m.d.comb += [system.rx.eq(self.rx), self.tx.eq(system.tx), self.led.eq(system.answer)]
+        m.d.comb += [
+            system.rx.eq(self.rx),
+            self.tx.eq(system.tx),
+            self.led.eq(system.answer),
+            restart.eq(system.restart),
+        ]
         return m

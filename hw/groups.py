@@ -77,8 +77,8 @@ class GroupSelector(wiring.Component):
             return Cat(Array(by_column[(r + sign * n) % rows, c, k] for n in range(rows))[y] for r, c, k in places)
 
         # A step that waits, its groups in order, and where the bank of its first position is.
-        waiting, waits, take = Signal(layout), Signal(), Signal()
-        in_order = Signal(len(places))
+        waiting, waits, take = Signal(layout, reset_less=True), Signal(), Signal()
+        in_order = Signal(len(places), reset_less=True)
         y_phase, x_phase = (
             lookup(m, f"{name}_phase_lookup", [n % banks for n in range(size)], coordinate)
             for name, banks, size, coordinate in (
@@ -87,7 +87,7 @@ class GroupSelector(wiring.Component):
             )
         )
         phase_layout = data.StructLayout({"y": unsigned(len(y_phase)), "x": unsigned(len(x_phase))})
-        waiting_phase, phase = Signal(phase_layout), Signal(phase_layout)
+        waiting_phase, phase = (Signal(phase_layout, name=n, reset_less=True) for n in ("waiting_phase", "phase"))
         m.d.comb += self.steps.ready.eq(~waits | take)
         with m.If(self.steps.ready):
             m.d.sync += [
@@ -99,8 +99,9 @@ class GroupSelector(wiring.Component):
             ]
 
         # The step in hand: the group that is next, those still to go, and whether there are any.
-        step, held = Signal(layout), Signal()
-        selected, rest, more = Signal(len(places)), Signal(len(places)), Signal()
+        step, held = Signal(layout, reset_less=True), Signal()
+        selected, rest = (Signal(len(places), name=name, reset_less=True) for name in ("selected", "rest"))
+        more = Signal(reset_less=True)
         turns, turns_on, moves = Signal(), Signal(), Signal()
         m.d.comb += [
             moves.eq(~self.groups.valid | self.groups.ready),
@@ -114,8 +115,9 @@ class GroupSelector(wiring.Component):
             m.d.sync += next_of(rest, selected, rest, more)
 
         # The group that was selected, by its bank.
-        turning, bank = Signal(layout), Signal(len(places))
-        place = Signal(data.StructLayout({name: group.shape()[name].shape for name in ("kind", "y", "x", "part")}))
+        turning, bank = Signal(layout, reset_less=True), Signal(len(places), reset_less=True)
+        place_layout = data.StructLayout({name: group.shape()[name].shape for name in ("kind", "y", "x", "part")})
+        place = Signal(place_layout, reset_less=True)
         with m.If(turns_on):
             m.d.sync += [
                 turns.eq(held),

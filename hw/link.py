@@ -4,22 +4,38 @@ import enum
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
 from hw.memory import ram_kind, style
 from hw.readout import Result
+from model.cycle import FRAMES_IN_FLIGHT
 from model.network import Network
 
-__all__ = ["CRC_POLYNOMIAL", "PROTOCOL_VERSION", "SYNC", "Command", "Link", "Status", "crc8", "event_bytes"]
+__all__ = [
+    "COUNTED",
+    "CRC_POLYNOMIAL",
+    "PROTOCOL_VERSION",
+    "SEQUENCES",
+    "SYNC",
+    "Command",
+    "Link",
+    "Status",
+    "crc8",
+    "event_bytes",
+]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 SYNC = 0xA5
 """First byte of every packet."""
 
 CRC_POLYNOMIAL = 0x07
 """CRC-8, most significant bit first, from 0; over all bytes of the packet behind `SYNC`."""
+
+SEQUENCES = 2 * FRAMES_IN_FLIGHT
+"""Frames whose packets are remembered: those in the machine, and a few whose results wait on their way to the sender."""
 
 
 class Command(enum.IntEnum):
@@ -30,6 +46,8 @@ class Command(enum.IntEnum):
     EVENTS = 0x03
     WATCH = 0x04
     SATURATIONS = 0x05
+    STATUS = 0x06
+    RESET = 0x07
 
 
 class Status(enum.IntEnum):
@@ -39,6 +57,11 @@ class Status(enum.IntEnum):
     BAD_CRC = 0xE1
     BAD_COMMAND = 0xE2
     BAD_LENGTH = 0xE3
+    TIMEOUT = 0xE4
+
+
+COUNTED = (Status.BAD_CRC, Status.BAD_COMMAND, Status.BAD_LENGTH, Status.TIMEOUT)
+"""Errors that are counted, in the order in which the answer to `Command.STATUS` has them; behind them, bytes lost on the wire."""
 
 
 def crc8(data: bytes) -> int:
@@ -67,9 +90,10 @@ class Link(wiring.Component):
     Operation
     ---------
     A packet is kept until its checksum is right; only then does it reach the machine. A wrong checksum, an unknown
-    command or a length that does not suit gets an error packet, and the link waits for the next `SYNC`. Answers of the
-    machine (results, watched events) are sent as they come, one packet each. The host waits for the answer to a packet
-    before it sends the next one: bytes that come while a packet is carried out are lost.
+    command, a length that does not suit or a packet that does not go on gets an error packet, and the link waits for the
+    next `SYNC`. Answers of the machine (results, watched events) are sent as they come, one packet each. The host waits for
+    the answer to a packet before it sends the next one: bytes that come while a packet is carried out are lost. An answer
+    has the sequence number of its packet, and a result that of the packet with the end of its frame, however late it comes.
 
     Timing
     ------
@@ -79,6 +103,9 @@ class Link(wiring.Component):
     ----------
     network : gives sizes and the hash by which the host knows it
     watch : whether the machine has the watch port
+    saturations : counters of the machine
+    timeout : cycles for which a packet that has begun may stand still
+    settle : cycles between the answer to a reset and the reset: the answer has to be out by then
 
     Members
     -------
@@ -89,12 +116,16 @@ class Link(wiring.Component):
     result : In stream, `Result`
     watched, watch_mask : In stream `HostEvent`, Out mask; where ``watch``
     saturations : In, the machine's counters
+    lost : In, bytes that the receiver dropped
+    restart : Out, 1 where everything, this too, is to be reset
     """
 
-    def __init__(self, *, network: Network, watch: bool, saturations: int) -> None:
+    def __init__(self, *, network: Network, watch: bool, saturations: int, timeout: int, settle: int) -> None:
         self._network = network
         self._watch = watch
         self._saturations = saturations
+        self._timeout = timeout
+        self._settle = settle
         members: dict[str, In | Out] = {
             "received": In(stream.Signature(unsigned(8))),
             "sent": Out(stream.Signature(unsigned(8))),
@@ -103,6 +134,8 @@ class Link(wiring.Component):
             "host": Out(stream.Signature(HostEvent(network))),
             "result": In(stream.Signature(Result(network))),
             "saturations": In(16 * saturations),
+            "lost": In(8),
+            "restart": Out(1),
         }
         if watch:
             members["watched"] = In(stream.Signature(HostEvent(network)))
@@ -122,12 +155,12 @@ class Link(wiring.Component):
         width = event_bytes(network)
         longest = longest_payload(network)
 
-        # Receiver: SYNC, command, length (two bytes, low first), payload, CRC.
+        # Receiver: SYNC, sequence number, command, length (two bytes, low first), payload, CRC.
         m.submodules.kept = kept = Memory(
             shape=unsigned(8), depth=longest, init=[], attrs=style(ram_kind(8, longest))
         )
         kept_read, kept_write = kept.read_port(), kept.write_port()
-        command, length, at = Signal(8), Signal(16), Signal(16)
+        sequence, command, length, at = Signal(8), Signal(8), Signal(16), Signal(16)
         crc = Signal(8)
         byte = self.received.payload
         error = Signal(8)
@@ -148,10 +181,11 @@ class Link(wiring.Component):
         host_token = Signal(HostEvent(network))
         mask = Signal(8 * mask_bytes)
         reply = Signal(8)
-        replying = Signal()
+        replying, replied = Signal(), Signal()
+        state = Signal(8 * len(COUNTED) + 8 + 32)
         fits = Signal()
         with m.Switch(command):
-            with m.Case(Command.IDENTIFY.value, Command.SATURATIONS.value):
+            with m.Case(*(c.value for c in (Command.IDENTIFY, Command.SATURATIONS, Command.STATUS, Command.RESET))):
                 m.d.comb += fits.eq(length == 0)
             with m.Case(Command.FRAME.value):
                 m.d.comb += fits.eq(length == frame_size)
@@ -164,27 +198,34 @@ class Link(wiring.Component):
         commands = [c.value for c in Command if self._watch or c is not Command.WATCH]
         m.d.comb += known.eq(Cat(command == value for value in commands).any())
 
+        # A packet stands still for so many cycles.
+        still, late = Signal(range(max(self._timeout, self._settle) + 1)), Signal()
+        m.d.comb += late.eq(still == self._timeout)
+        m.d.sync += still.eq(Mux(took | late, 0, still + 1))
+
+        def give_up() -> None:
+            with m.If(late & ~took):
+                m.d.sync += error.eq(Status.TIMEOUT.value)
+                m.next = "ERROR"
+
+        def header(state: str, into: Value, following: str) -> None:
+            with m.State(state):
+                m.d.comb += self.received.ready.eq(1)
+                give_up()
+                with m.If(took):
+                    m.d.sync += [into.eq(byte), crc.eq(_crc_step(crc, byte))]
+                    m.next = following
+
         with m.FSM(name="receiver"):
             with m.State("SYNC"):
                 m.d.comb += self.received.ready.eq(1)
                 m.d.sync += [at.eq(0), crc.eq(0)]
                 with m.If(took & (byte == SYNC)):
-                    m.next = "COMMAND"
-            with m.State("COMMAND"):
-                m.d.comb += self.received.ready.eq(1)
-                with m.If(took):
-                    m.d.sync += [command.eq(byte), crc.eq(_crc_step(crc, byte))]
-                    m.next = "LENGTH_LOW"
-            with m.State("LENGTH_LOW"):
-                m.d.comb += self.received.ready.eq(1)
-                with m.If(took):
-                    m.d.sync += [length[:8].eq(byte), crc.eq(_crc_step(crc, byte))]
-                    m.next = "LENGTH_HIGH"
-            with m.State("LENGTH_HIGH"):
-                m.d.comb += self.received.ready.eq(1)
-                with m.If(took):
-                    m.d.sync += [length[8:].eq(byte), crc.eq(_crc_step(crc, byte))]
-                    m.next = "CHECK"
+                    m.next = "SEQUENCE"
+            header("SEQUENCE", sequence, "COMMAND")
+            header("COMMAND", command, "LENGTH_LOW")
+            header("LENGTH_LOW", length[:8], "LENGTH_HIGH")
+            header("LENGTH_HIGH", length[8:], "CHECK")
             with m.State("CHECK"):
                 m.next = "PAYLOAD"
                 with m.If(length == 0):
@@ -194,6 +235,7 @@ class Link(wiring.Component):
                     m.next = "ERROR"
             with m.State("PAYLOAD"):
                 m.d.comb += [self.received.ready.eq(1), kept_write.en.eq(took)]
+                give_up()
                 with m.If(took):
                     m.d.sync += [at.eq(at + 1), crc.eq(_crc_step(crc, byte))]
                     with m.If(at + 1 == length):
@@ -201,6 +243,7 @@ class Link(wiring.Component):
             with m.State("CRC"):
                 m.d.comb += self.received.ready.eq(1)
                 m.d.sync += [event_at.eq(0)]
+                give_up()
                 with m.If(took):
                     m.d.sync += at.eq(0)
                     with m.If(byte != crc):
@@ -274,6 +317,12 @@ class Link(wiring.Component):
                 m.d.sync += [reply.eq(error), replying.eq(1)]
                 m.next = "REPLY"
             with m.State("REPLY"), m.If(~replying):
+                m.d.sync += still.eq(0)
+                m.next = "SYNC"
+                with m.If((command == Command.RESET.value) & (reply == Command.RESET.value)):
+                    m.next = "RESTART"
+            with m.State("RESTART"), m.If(still == self._settle):
+                m.d.comb += self.restart.eq(1)
                 m.next = "SYNC"
 
         m.d.comb += host_token.eq(event)
@@ -287,7 +336,22 @@ class Link(wiring.Component):
         if self._watch:
             m.d.comb += self.watch_mask.eq(mask)
 
-        self._send(m, reply, replying, identity)
+        # Of each frame in the machine, the packet that it came with.
+        m.submodules.sequences = sequences = SyncFIFO(width=8, depth=SEQUENCES)
+        ends = self.host.valid & self.host.ready & (self.host.payload.kind == Kind.END)
+        m.d.comb += [
+            sequences.w_en.eq(ends),
+            sequences.w_data.eq(sequence),
+            sequences.r_en.eq(self.result.valid & self.result.ready),
+        ]
+        counters = [Signal(8, name=f"{status.name.lower()}_count") for status in COUNTED]
+        cycles = Signal(32)
+        m.d.sync += cycles.eq(cycles + 1)
+        for status, counter in zip(COUNTED, counters, strict=True):
+            with m.If(replying & (reply == status.value) & replied & ~counter.all()):
+                m.d.sync += counter.eq(counter + 1)
+        m.d.comb += state.eq(Cat(*counters, self.lost, cycles))
+        self._send(m, reply, replying, replied, identity, state, sequence, sequences.r_data)
         return m
 
     def _identity(self) -> bytes:
@@ -298,19 +362,30 @@ class Link(wiring.Component):
             n.to_bytes(2, "little") for n in (shape.height, shape.width, shape.channels, network.classes)
         )
 
-    def _send(self, m: Module, reply: Signal, replying: Signal, identity: bytes) -> None:
+    def _send(
+        self,
+        m: Module,
+        reply: Signal,
+        replying: Signal,
+        replied: Signal,
+        identity: bytes,
+        state: Value,
+        sequence: Value,
+        of_result: Value,
+    ) -> None:
         """Answers, one packet after the other: replies to commands first, then results, then watched events."""
         result = self.result.payload
         result_bits = Cat(_padded(result.answer, 16), result.cycles, *(_padded(n, 16) for n in result.counts))
         payloads: list[tuple[int, Value]] = [
             (Command.IDENTIFY.value, Const(int.from_bytes(identity, "little"), 8 * len(identity))),
             (Command.SATURATIONS.value, self.saturations),
+            (Command.STATUS.value, state),
             (Command.FRAME.value, result_bits),
         ]
         if self._watch:
             payloads.append((Status.WATCHED.value, _padded(self.watched.payload.as_value(), 8 * event_bytes(self._network))))
         longest = max(len(bits) for _, bits in payloads)
-        head, body = Signal(8), Signal(longest)
+        head, number, body = Signal(8), Signal(8), Signal(longest)
         left = Signal(range(longest // 8 + 1))
         size = Signal(16)
         crc = Signal(8)
@@ -328,6 +403,7 @@ class Link(wiring.Component):
             with m.State("WAIT"):
                 m.d.sync += crc.eq(0)
                 with m.If(replying):
+                    m.d.comb += replied.eq(1)
                     m.d.sync += [head.eq(reply), replying.eq(0)]
                     m.next = "FETCH"
                 with m.Elif(self.result.valid):
@@ -339,6 +415,7 @@ class Link(wiring.Component):
                         m.next = "FETCH"
             with m.State("FETCH"):
                 m.d.sync += [left.eq(0), size.eq(0)]
+                m.d.sync += number.eq(Mux(head == Command.FRAME.value, of_result, sequence))
                 with m.Switch(head):
                     for command, bits in payloads:
                         with m.Case(command):
@@ -350,7 +427,9 @@ class Link(wiring.Component):
             with m.State("SYNC"):
                 m.d.comb += [self.sent.valid.eq(1), byte.eq(SYNC)]
                 with m.If(self.sent.ready):
-                    m.next = "HEAD"
+                    m.next = "NUMBER"
+            with m.State("NUMBER"):
+                send(number, "HEAD")
             with m.State("HEAD"):
                 send(head, "SIZE_LOW")
             with m.State("SIZE_LOW"):

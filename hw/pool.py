@@ -216,7 +216,7 @@ class MaxPoolGroups(wiring.Component):
         # Distances, a lane a channel. Which member fires is told each lane by registers of its own: the loop is too tight for
         # one that all of them share.
         partial = any(layer.padding)
-        up, down = Signal(self._channels), Signal(self._channels)
+        up, down = (Signal(self._channels, name=name, reset_less=True) for name in ("up", "down"))
         for channel in range(self._channels):
             m.submodules[f"lane_{channel}"] = lane = PoolLane(members=members, distance_bits=self._count_bits)
             m.d.sync += [

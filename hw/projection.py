@@ -190,7 +190,10 @@ class ProjectionCore(wiring.Component):
             tags[name] for name in ("issued", "looked", "comparing", "fired", "masked")
         )
         m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
-        walked, walked_row, walked_column = Signal.like(event), Signal.like(row_step), Signal.like(column_step)
+        walked, walked_row, walked_column = (
+            Signal.like(of, name=f"walked_{name}", reset_less=True)
+            for name, of in (("event", event), ("row", row_step), ("column", column_step))
+        )
         m.d.sync += [
             walked.eq(event),
             walked_row.eq(row_step),
@@ -202,7 +205,9 @@ class ProjectionCore(wiring.Component):
         ]
         rows = _AxisLookup(m, "row", fan_out.rows, walked.y, walked_row)
         columns = _AxisLookup(m, "column", fan_out.columns, walked.x, walked_column)
-        channel_weight, block_weight = Signal(range(fan_out.weight_depth)), Signal(range(fan_out.weight_depth))
+        channel_weight, block_weight = (
+            Signal(range(fan_out.weight_depth), name=name, reset_less=True) for name in ("channel_weight", "block_weight")
+        )
         m.d.sync += [
             looked.y.eq(rows.first),
             looked.x.eq(columns.first),
@@ -210,14 +215,14 @@ class ProjectionCore(wiring.Component):
             block_weight.eq(channel_weight + looked.block),
         ]
         negative = _delays(m, "negative", walked.negative, 7)
-        clear = _delays(m, "clear", reset.sweeping, 2)[-1]
+        clear = _delays(m, "clear", reset.sweeping, 2, reset_less=False)[-1]
         clear_addr = _delays(m, "clear_addr", reset.addr, 2)[-1]
         generation = _delays(m, "generation", reset.generation, 3)[-1]
 
         # Initial state of the block in hand, a cycle before its words are captured.
         word = data.ArrayLayout(NeuronState(layer), core.channels)
         bias = _bias_words(layer, core, fan_out.blocks, word)
-        initial = Signal(word)
+        initial = Signal(word, reset_less=True)
         if fan_out.blocks == 1:
             m.d.comb += initial.eq(Const(bias[0], word.size))
         else:
@@ -246,11 +251,13 @@ class ProjectionCore(wiring.Component):
                 words=weight_words, weight_bits=layer.weight_bits
             )
             position_weight, weight_sum = (
-                Signal.like(weights.addr, name=f"{name}_{index}") for name in ("position_weight", "weight_sum")
+                Signal.like(weights.addr, name=f"{name}_{index}", reset_less=True)
+                for name in ("position_weight", "weight_sum")
             )
             # The address goes where the memories are.
             weight_addr = _delays(m, f"weight_addr_{index}", weight_sum, 2)[-1]
-            drives = Signal(data.ArrayLayout(signed(layer.weight_bits), core.channels), name=f"drives_{index}")
+            drives_layout = data.ArrayLayout(signed(layer.weight_bits), core.channels)
+            drives = Signal(drives_layout, name=f"drives_{index}", reset_less=True)
             m.d.comb += [
                 state.generation.eq(generation),
                 state.initial.eq(initial),
@@ -265,15 +272,17 @@ class ProjectionCore(wiring.Component):
                 position_weight.eq(rows.weights[row] + columns.weights[column]),
                 weight_sum.eq(position_weight + block_weight),
             ]
-            *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7)
+            *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7, reset_less=False)
             # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
-            sign = Signal(name=f"sign_{index}")
+            sign = Signal(name=f"sign_{index}", reset_less=True)
             m.d.sync += sign.eq(negative[-1] & almost_en)
             # What an update leaves says a cycle later whether it fired.
             after = Signal(word, name=f"after_{index}", reset_less=True)
-            overflow = Signal(core.channels, name=f"overflow_{index}")
+            overflow = Signal(core.channels, name=f"overflow_{index}", reset_less=True)
             m.d.sync += after.eq(state.update)
-            fires = [Signal(core.channels, name=f"{name}_{index}") for name in ("plus", "minus", "saturated")]
+            fires = [
+                Signal(core.channels, name=f"{name}_{index}", reset_less=True) for name in ("plus", "minus", "saturated")
+            ]
             for channel in range(core.channels):
                 m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
                 m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[-1].replicate(layer.weight_bits))
@@ -347,7 +356,7 @@ class _AxisLookup:
 
         def register(part: str, table: list[int]) -> Signal:
             found = lookup(m, f"{name}_{part}_lookup", table, index)
-            kept = Signal.like(found, name=f"{name}_{part}")
+            kept = Signal.like(found, name=f"{name}_{part}", reset_less=True)
             m.d.sync += kept.eq(found)
             return kept
 
@@ -358,9 +367,9 @@ class _AxisLookup:
         self.weights = [register(f"weight_{n}", [r.weight if r else 0 for r in bank]) for n, bank in enumerate(reaches)]
 
 
-def _delays(m: Module, name: str, value: Value, cycles: int) -> list[Signal]:
+def _delays(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> list[Signal]:
     """``value`` one cycle later, two cycles later, and so on."""
-    stages = [Signal(len(value), name=f"{name}_{cycle + 1}") for cycle in range(cycles)]
+    stages = [Signal(len(value), name=f"{name}_{cycle + 1}", reset_less=reset_less) for cycle in range(cycles)]
     m.d.sync += [after.eq(before) for before, after in pairwise([value, *stages])]
     return stages
 

@@ -50,14 +50,15 @@ class Serializer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = SpikeGroup(self._shape, self._core)
-        group, channels = Signal(layout), layout.channels
+        group, channels = Signal(layout, reset_less=True), layout.channels
         # The channel that leaves, those still to go, and whether there are any: found while the one before leaves.
-        selected, rest, more = Signal(channels), Signal(channels), Signal()
+        selected, rest = (Signal(channels, name=name, reset_less=True) for name in ("selected", "rest"))
+        more = Signal(reset_less=True)
         held, take = Signal(), Signal()
         fires = Signal(channels)
         event = self.events.payload
         first = lookup(m, "first", layout.firsts, self.groups.payload.part)
-        base = Signal.like(first)
+        base = Signal.like(first, reset_less=True)
         m.d.comb += [
             fires.eq(self.groups.payload.plus | self.groups.payload.minus),
             take.eq(~held | (~more & self.events.ready)),

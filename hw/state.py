@@ -131,14 +131,18 @@ class StateBank(wiring.Component):
         layout = Access(self._depth)
         names = ("tagged", "comparing", "reading", "fetching", "loading", "updating", "writing")
         tagged, comparing, _, fetching, _, updating, writing = moving = [Signal(layout, name=name) for name in names]
-        generations = [Signal(self._generation_bits, name=f"generation_{cycle}") for cycle in range(1, 6)]
+        generations = [
+            Signal(self._generation_bits, name=f"generation_{cycle}", reset_less=True) for cycle in range(1, 6)
+        ]
         m.d.sync += [after.eq(before) for before, after in pairwise([self.access, *moving])]
         m.d.sync += [after.eq(before) for before, after in pairwise([self.generation, *generations])]
 
         # The tag that the access just before writes is not visible yet, but known.
         same_addr = [Signal(name=f"same_addr_{cycle}") for cycle in range(1, 6)]
-        just_tagged, just_cleared, tag = Signal(2), Signal(2), Signal(self._generation_bits, reset_less=True)
-        stale = Signal(2)
+        just_tagged, just_cleared, stale = (
+            Signal(2, name=name, reset_less=True) for name in ("just_tagged", "just_cleared", "stale")
+        )
+        tag = Signal(self._generation_bits, reset_less=True)
         m.d.comb += [
             *(same.eq(self.access.addr == before.addr) for same, before in zip(same_addr, moving, strict=False)),
             tag_read.addr.eq(self.access.addr),
@@ -159,7 +163,7 @@ class StateBank(wiring.Component):
         cleared: Value = Const(0, 1)
         follows = []
         for number, (before, same, generation) in enumerate(zip(moving, same_addr, generations, strict=False)):
-            follow = Signal(5, name=f"follows_{number + 1}")
+            follow = Signal(5, name=f"follows_{number + 1}", reset_less=True)
             if number + 1 >= self._reuse:
                 m.d.sync += follow.eq(Cat(before.en & same & (self.generation == generation) & ~cleared, follow))
             follows.append(follow)
@@ -172,7 +176,7 @@ class StateBank(wiring.Component):
         m.d.comb += self.word.eq(word)
         if kind == BLOCK:
             read, near, far = (Signal(width, name=name, reset_less=True) for name in ("read", "near", "far"))
-            distant = Signal(2)
+            distant = Signal(2, reset_less=True)
             m.d.comb += [
                 word_read.addr.eq(comparing.addr),
                 word_read.en.eq(1),

@@ -12,7 +12,13 @@ from hw.uart import UartReceiver, UartTransmitter
 from model.network import Network, Neurons
 from model.plan import Plan
 
-__all__ = ["System"]
+__all__ = ["TIMEOUT_BITS", "System"]
+
+TIMEOUT_BITS = 100_000
+"""How long a packet may stand still: a tenth of a second at a million bits a second, more than USB needs between two bytes."""
+
+_SETTLE_BITS = 400
+"""More than the answer to a reset takes, and a watched event before it."""
 
 
 class System(wiring.Component):
@@ -22,19 +28,24 @@ class System(wiring.Component):
     ----------
     network, plan : what to build
     divisor : clock cycles a UART bit
+    timeout_bits : for how many bits a packet that has begun may stand still
 
     Members
     -------
     rx : In, from the host
     tx : Out, to the host
     answer : Out, the last class, for lamps
+    restart : Out, 1 where all of it is to be reset, at the host's wish
     """
 
-    def __init__(self, *, network: Network, plan: Plan, divisor: int) -> None:
+    def __init__(self, *, network: Network, plan: Plan, divisor: int, timeout_bits: int = TIMEOUT_BITS) -> None:
         self._network = network
         self._plan = plan
         self._divisor = divisor
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "answer": Out(range(network.classes))})
+        self._timeout_bits = timeout_bits
+        super().__init__(
+            {"rx": In(1, init=1), "tx": Out(1, init=1), "answer": Out(range(network.classes)), "restart": Out(1)}
+        )
 
     @property
     def divisor(self) -> int:
@@ -47,14 +58,24 @@ class System(wiring.Component):
         neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
         m.submodules.receiver = receiver = UartReceiver(divisor=self._divisor)
         m.submodules.transmitter = transmitter = UartTransmitter(divisor=self._divisor)
-        m.submodules.link = link = Link(network=network, watch=watch, saturations=neuron_layers)
+        m.submodules.link = link = Link(
+            network=network,
+            watch=watch,
+            saturations=neuron_layers,
+            timeout=self._timeout_bits * self._divisor,
+            settle=_SETTLE_BITS * self._divisor,
+        )
         m.submodules.encoder = encoder = Encoder(network=network)
         m.submodules.machine = machine = Machine(network=network, plan=self._plan)
         m.d.comb += [receiver.line.eq(self.rx), self.tx.eq(transmitter.line)]
         wiring.connect(m, receiver.data, link.received)
         wiring.connect(m, link.pixels, encoder.pixels)
         wiring.connect(m, link.host, machine.host)
-        m.d.comb += link.saturations.eq(machine.saturations)
+        m.d.comb += [
+            link.saturations.eq(machine.saturations),
+            link.lost.eq(receiver.errors),
+            self.restart.eq(link.restart),
+        ]
         # The link is in no hurry: where it meets the fast part of the machine, paths end.
         passages = {
             "sent": (link.sent, transmitter.data),

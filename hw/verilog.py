@@ -11,6 +11,7 @@ from amaranth.lib import wiring
 
 import model.network
 from hw.machine import Machine
+from hw.system import TIMEOUT_BITS, System
 from model.cache import kept
 from model.network import Network
 from model.plan import Plan
@@ -30,7 +31,7 @@ _NAME = r"(\\\S+ |[A-Za-z_][\w$]*)"
 _PART = re.compile(rf"^  assign {_NAME}\[(\d+)(?::(\d+))?\] = ([^;]+);\n", re.MULTILINE)
 _DECLARED = re.compile(rf"^  (?:wire|reg) \[(\d+):0\] {_NAME};", re.MULTILINE)
 
-__all__ = ["machine_rtlil", "machine_verilog", "source_hash", "to_rtlil", "to_verilog", "whole_assignments"]
+__all__ = ["machine_rtlil", "machine_verilog", "source_hash", "system_verilog", "to_rtlil", "to_verilog", "whole_assignments"]
 
 
 def to_verilog(component: wiring.Component, name: str) -> str:
@@ -116,9 +117,23 @@ def machine_rtlil(network: Network, plan: Plan, cache: Path) -> Path:
     return _kept_machine(network, plan, cache, "il", to_rtlil)
 
 
+def system_verilog(network: Network, plan: Plan, cache: Path, *, divisor: int, timeout_bits: int = TIMEOUT_BITS) -> str:
+    """Verilog of the `System`, top module ``system``, likewise."""
+    path = cache / f"system-{_key(network, plan, divisor, timeout_bits)}.v"
+
+    def make(part: Path) -> None:
+        system = System(network=network, plan=plan, divisor=divisor, timeout_bits=timeout_bits)
+        part.write_text(to_verilog(system, "system"))
+
+    return kept(path, make).read_text()
+
+
 def _kept_machine(
     network: Network, plan: Plan, cache: Path, suffix: str, write: Callable[[wiring.Component, str], str]
 ) -> Path:
-    key = hashlib.sha256(f"{network.content_hash} {plan!r} {source_hash()}".encode()).hexdigest()[:16]
-    path = cache / f"machine-{key}.{suffix}"
+    path = cache / f"machine-{_key(network, plan)}.{suffix}"
     return kept(path, lambda part: part.write_text(write(Machine(network=network, plan=plan), "machine")))
+
+
+def _key(network: Network, plan: Plan, *options: object) -> str:
+    return hashlib.sha256(f"{network.content_hash} {plan!r} {options} {source_hash()}".encode()).hexdigest()[:16]

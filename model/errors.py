@@ -25,6 +25,8 @@ class Exit(enum.IntEnum):
     """An external tool is not installed."""
     TOOL_FAILED = 7
     """An external tool ran and failed."""
+    NO_DEVICE = 8
+    """No board answers, or one with another network."""
 
 
 class DoesNotFitError(RuntimeError):

@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from cocotb_tools.runner import Runner, Verilator, get_runner
 from model.cache import alone
 from model.errors import ToolMissingError
 
-__all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "check_simulator"]
+__all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator"]
 
 SIMULATORS = ("verilator", "icarus")
 
@@ -26,6 +27,12 @@ _WHEEL_MAKEFLAGS = (
     "CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread"
 )
 """The wheel's verilated.mk was configured on another machine; these are what it lacks."""
+
+
+_VERILATOR_ARGS = [
+    *("-Wno-fatal", "-Wno-lint", "-Wno-style", "--noassert", "-O3"),
+    *("--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000"),
+]
 
 
 class SimulationError(RuntimeError):
@@ -141,19 +148,7 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
     """Compile ``sources`` (file name to text) for simulator ``name``; compiled ones are kept in ``cache`` by content."""
     check_simulator(name)
     args = {
-        "verilator": [
-            "-Wno-fatal",
-            "-Wno-lint",
-            "-Wno-style",
-            "--x-assign",
-            "fast",
-            "--x-initial",
-            "fast",
-            "--noassert",
-            "-O3",
-            "--output-split",
-            "20000",
-        ],
+        "verilator": _VERILATOR_ARGS,
         # The language of .v files: declared initial values are events, which the generated always blocks wait for.
         "icarus": ["-g2005"],
     }[name]
@@ -188,6 +183,36 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
                     raise SimulationError(f"{name}: the build failed ({error}); see {log}{_last_error(log)}") from None
             done.touch()
     return Simulation(name, top, folder, waves)
+
+
+def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: Mapping[str, int], cache: Path) -> Path:
+    """Compile Verilog ``sources`` (file name to text) and the C++ text ``main`` to a program, kept in ``cache`` by content.
+
+    Raises
+    ------
+    ToolMissingError : Verilator is not installed
+    SimulationError : the build failed
+    """
+    check_simulator("verilator")
+    options = [*_VERILATOR_ARGS, "-CFLAGS", " ".join(f"-D{name}={value}" for name, value in defines.items())]
+    digest = hashlib.sha256(repr((top, sorted(sources.items()), main, options)).encode()).hexdigest()[:16]
+    folder = (cache / f"program-{digest}").resolve()
+    program, log = folder / "program", folder / "build.log"
+    with alone(folder):
+        if not program.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            for file_name, text in {**sources, "main.cpp": main}.items():
+                (folder / file_name).write_text(text)
+            command = ["verilator", "--cc", "--exe", "--build", *options, "--top-module", top, "-Mdir", str(folder / "made")]
+            command += [*(str(folder / name) for name in sources), str(folder / "main.cpp"), "-o", "program"]
+            with _environment("verilator"), log.open("w") as file:
+                done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
+            if done.returncode:
+                raise SimulationError(f"verilator: the build failed; see {log}{_last_error(log)}")
+            shutil.move(folder / "made" / "program", program)
+            shutil.rmtree(folder / "made")
+    return program
 
 
 def _count(results: Path) -> tuple[int, int]:

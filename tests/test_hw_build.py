@@ -12,8 +12,8 @@ from rich.console import Console
 
 from boards.definitions import BOARDS, board_named
 from boards.top import pll_for
-from hw.build import BUNDLED, Options, build
-from hw.synthesis import MultiplierError, TimingError, synthesize
+from hw.build import BUNDLED, Options, TimingError, build
+from hw.synthesis import MultiplierError, synthesize
 from hw.tools import find_tool
 from model.errors import DoesNotFitError, ToolMissingError
 from model.network import Network

@@ -70,7 +70,7 @@ def test_a_netlist_fires_the_same_spikes_in_the_same_cycles(simulator, tmp_path)
     assert len(collisions) == 2
     assert sum("projection.state" in place for place in collisions) == 1
     netlist = machine_netlist(Machine(network=network, plan=plan), cache=CACHE, log=tmp_path / "synthesis.log")
-    assert set(netlist.cells) >= {"LUT4", "CCU2C", "PFUMX", "TRELLIS_FF", "TRELLIS_DPR16X4"}
+    assert set(netlist.cells) >= {"LUT4", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4"}
     assert netlist.cells["DP16KD"] == 3
     assert re.search(r'REGMODE_[AB]\("OUTREG"\)', netlist.verilog)
 

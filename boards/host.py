@@ -1,0 +1,567 @@
+"""`python -m boards.host`: a board from the host's side, over any serial port. The protocol is in docs/link.md.
+
+    with Device.open("/dev/ttyUSB0") as device:
+        print(device.classify(frame).answer)
+
+A port is what pyserial takes for one: a device, or a URL such as ``socket://localhost:4567`` of a virtual board.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+import serial
+from amaranth.hdl import Const
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from boards.top import BAUD
+from hw.aer import HostEvent, Kind
+from hw.build import BUNDLED
+from hw.link import COUNTED, PROTOCOL_VERSION, SYNC, Command, Status, crc8
+from hw.router import ports
+from model.datasets import DataError, load
+from model.engine import run_frames
+from model.errors import Exit, fail, one_line_errors
+from model.network import Network, NetworkError, Neurons
+from sim.verify import real_frames
+
+__all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "self_test"]
+
+_HEADER = 5
+"""Bytes before the payload: `SYNC`, sequence number, command, length."""
+
+
+class DeviceError(RuntimeError):
+    """No answer, a wrong one, or the wrong device; the message names the port."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a device says that it is.
+
+    Parameters
+    ----------
+    network_hash : first 16 digits of the network's content hash
+    event_bytes : bytes of an event in a list
+    height, width, channels : shape of a frame
+    classes : of the answer
+    """
+
+    network_hash: str
+    event_bytes: int
+    height: int
+    width: int
+    channels: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the machine says of a frame.
+
+    Parameters
+    ----------
+    answer : the class
+    counts : signed spike count of each class
+    cycles : from the frame's first event to the answer
+    """
+
+    answer: int
+    counts: tuple[int, ...]
+    cycles: int
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A spike that passed on a watched link.
+
+    Parameters
+    ----------
+    link : the layer that fired, or `model.network.INPUT`
+    sign : +1 or -1
+    y, x, c : the neuron
+    """
+
+    link: str
+    sign: int
+    y: int
+    x: int
+    c: int
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What went wrong on the wire since reset, as the device counts it, and for how many cycles it has run (32 bits)."""
+
+    bad_crc: int
+    bad_command: int
+    bad_length: int
+    timeout: int
+    bytes_lost: int
+    cycles: int
+
+
+class Device:
+    """A board that talks; a context manager, which closes the port.
+
+    Parameters
+    ----------
+    wire : an open port of pyserial
+    name : of the port, for messages
+    timeout : seconds without a byte after which a device counts as silent
+    retries : how often a packet that got no answer, or an error, is sent again
+
+    Raises
+    ------
+    DeviceError : silent, not a Tally device, or of another version of the protocol
+    """
+
+    def __init__(self, wire: serial.SerialBase, name: str, *, timeout: float = 5.0, retries: int = 2) -> None:
+        self._wire = wire
+        self._name = name
+        self._timeout = timeout
+        self._retries = retries
+        self._number = int(time.time()) & 0xFF
+        self._kept = bytearray()
+        self.resent = 0
+        wire.timeout = 0.02
+        payload = self._ask(Command.IDENTIFY)[0]
+        if len(payload) != 18 or payload[0] != PROTOCOL_VERSION:
+            version = payload[0] if payload else "none"
+            raise DeviceError(f"{name}: protocol version must be {PROTOCOL_VERSION}, not {version}: build the bitstream anew")
+        height, width, channels, classes = np.frombuffer(payload[10:], "<u2").tolist()
+        self.identity = Identity(payload[2:10].hex(), payload[1], height, width, channels, classes)
+
+    @classmethod
+    def open(cls, port: str, *, timeout: float = 5.0, retries: int = 2) -> "Device":
+        """The device at ``port``.
+
+        Raises
+        ------
+        DeviceError : the port cannot be opened, or nothing that talks is there
+        """
+        try:
+            wire = serial.serial_for_url(port, baudrate=BAUD)
+        except (serial.SerialException, ValueError, OSError) as error:
+            raise DeviceError(f"{port}: cannot be opened: {error}") from None
+        try:
+            return cls(wire, port, timeout=timeout, retries=retries)
+        except BaseException:
+            wire.close()
+            raise
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._wire.close()
+
+    def require(self, network: Network) -> None:
+        """Raise `DeviceError` where another network than this is on the device."""
+        if self.identity.network_hash != network.content_hash[:16]:
+            raise DeviceError(
+                f"{self._name}: network must be {network.name} ({network.content_hash[:16]}), "
+                f"not {self.identity.network_hash}, which is on the device"
+            )
+
+    def classify(self, frame: npt.NDArray[np.uint8]) -> Answer:
+        """The answer to a frame of pixels, ``uint8``, ``(height, width, channels)``.
+
+        Raises
+        ------
+        ValueError : the frame's shape or type
+        DeviceError : no answer
+        """
+        return self._answer(self._ask(Command.FRAME, self._pixels(frame))[0])
+
+    def observe(
+        self, frame: npt.NDArray[np.uint8], network: Network, links: Sequence[str]
+    ) -> tuple[Answer, list[Passed]]:
+        """The answer to a frame, and what passed on ``links`` in the order in which the host heard of it.
+
+        Of one link, that is the order in which its layer fired.
+
+        Raises
+        ------
+        ValueError : the frame, or no such link
+        DeviceError : no answer, or a device whose plan has no watching
+        """
+        self.require(network)
+        known = ports(network)
+        if unknown := set(links) - set(known):
+            raise ValueError(f"link must be one of {', '.join(known)}, not {', '.join(sorted(unknown))}")
+        names = {port: name for name, port in known.items()}
+        mask_bytes = -(-(len(network.layers) + 1) // 8)
+        mask = sum(1 << known[link] for link in links)
+        layout = HostEvent(network)
+
+        def unpacked(raw: bytes) -> Any:
+            return layout.from_bits(int.from_bytes(raw, "little") & ((1 << layout.size) - 1))
+
+        def is_end(raw: bytes) -> bool:
+            return bool(unpacked(raw).kind is Kind.END)
+
+        self._ask(Command.WATCH, mask.to_bytes(mask_bytes, "little"))
+        try:
+            # What is watched may come behind the result, but each link's last is the end of the frame.
+            payload, watched = self._ask(Command.FRAME, self._pixels(frame), ends=len(set(links)), is_end=is_end)
+        finally:
+            self._ask(Command.WATCH, bytes(mask_bytes))
+        passed = []
+        for event in map(unpacked, watched):
+            if event.kind is Kind.SPIKE:
+                passed.append(Passed(names[event.port], -1 if event.negative else 1, event.y, event.x, event.c))
+        return self._answer(payload), passed
+
+    def classify_events(self, network: Network, addresses: Sequence[int], signs: Sequence[int] | None = None) -> Answer:
+        """The answer to a frame of input events, signed, in this order; its end is added.
+
+        Parameters
+        ----------
+        addresses : ``(y * width + x) * channels + c``, each within the network's input
+        signs : +1 or -1 each; all +1 by default
+
+        Raises
+        ------
+        ValueError : an address or a sign
+        DeviceError : no answer
+        """
+        self.require(network)
+        shape, layout = network.input_shape, HostEvent(network)
+        tokens = []
+        for address, sign in zip(addresses, signs or [1] * len(addresses), strict=True):
+            if not 0 <= address < shape.size:
+                raise ValueError(f"address must be within 0..{shape.size - 1}, not {address}")
+            if sign not in (-1, 1):
+                raise ValueError(f"sign must be +1 or -1, not {sign}")
+            place, c = divmod(address, shape.channels)
+            y, x = divmod(place, shape.width)
+            tokens.append({"kind": Kind.SPIKE, "negative": sign < 0, "y": y, "x": x, "c": c})
+        tokens.append({"kind": Kind.END})
+        packed = [_bits(layout.const(token)).to_bytes(self.identity.event_bytes, "little") for token in tokens]
+        # The last packet has the end, and with it the answer; a part that went astray cannot be sent again by itself.
+        most = shape.size
+        parts = [packed[at : at + most] for at in range(0, len(packed), most)]
+        for part in parts[:-1]:
+            self._ask(Command.EVENTS, b"".join(part), retries=0)
+        return self._answer(self._ask(Command.EVENTS, b"".join(parts[-1]), answered_by=Command.FRAME, retries=0)[0])
+
+    def saturations(self) -> tuple[int, ...]:
+        """Of each neuron layer, input events since reset in which something saturated."""
+        return tuple(np.frombuffer(self._ask(Command.SATURATIONS)[0], "<u2").tolist())
+
+    def errors(self) -> Errors:
+        """What went wrong on the wire."""
+        payload = self._ask(Command.STATUS)[0]
+        names = (*(status.name.lower() for status in COUNTED), "bytes_lost")
+        cycles = int.from_bytes(payload[len(names) :], "little")
+        return Errors(**dict(zip(names, payload, strict=False)), cycles=cycles)
+
+    def reset(self) -> None:
+        """As after power-up: whatever is in the machine is gone, counters are 0."""
+        self._ask(Command.RESET)
+        time.sleep(0.05)
+        errors = asdict(self.errors())
+        if any(count for name, count in errors.items() if name != "cycles"):
+            raise DeviceError(f"{self._name}: errors must be 0 after a reset, not {errors}")
+
+    def _pixels(self, frame: npt.NDArray[np.uint8]) -> bytes:
+        identity = self.identity
+        shape = (identity.height, identity.width, identity.channels)
+        frame = np.asarray(frame)
+        if frame.dtype != np.uint8 or frame.shape != shape:
+            raise ValueError(f"frame must be uint8 of shape {shape}, not {frame.dtype} of {frame.shape}")
+        return frame.tobytes()
+
+    def _answer(self, payload: bytes) -> Answer:
+        counts = tuple(np.frombuffer(payload[6:], "<i2").tolist())
+        if len(counts) != self.identity.classes:
+            raise DeviceError(f"{self._name}: a result must have {self.identity.classes} counts, not {len(counts)}")
+        return Answer(int.from_bytes(payload[:2], "little"), counts, int.from_bytes(payload[2:6], "little"))
+
+    def _ask(
+        self,
+        command: Command,
+        payload: bytes = b"",
+        *,
+        answered_by: Command | None = None,
+        retries: int | None = None,
+        ends: int = 0,
+        is_end: Callable[[bytes], bool] = lambda raw: False,
+    ) -> tuple[bytes, list[bytes]]:
+        """Send a packet; the payload of its answer, and of the watched events around it, which have so many ends."""
+        wanted = answered_by or command
+        tries = 1 + (self._retries if retries is None else retries)
+        trouble = ""
+        for attempt in range(tries):
+            if attempt:
+                self.resent += 1
+                self._settle()
+            self._number = (self._number + 1) & 0xFF
+            body = bytes([self._number, command]) + len(payload).to_bytes(2, "little") + payload
+            with self._talking():
+                self._wire.write(bytes([SYNC]) + body + bytes([crc8(body)]))
+            watched: list[bytes] = []
+            answer: bytes | None = None
+            left = ends
+            for number, found, content in self._packets():
+                if number != self._number:
+                    continue
+                if found == wanted:
+                    answer = content
+                elif found == Status.WATCHED:
+                    watched.append(content)
+                    left -= is_end(content)
+                elif found in COUNTED:
+                    trouble = f"answers {Status(found).name.lower().replace('_', ' ')} to {command.name.lower()}"
+                    break
+                if answer is not None and left == 0:
+                    return answer, watched
+            else:
+                trouble = f"no answer to {command.name.lower()} within {self._timeout:g} s"
+        hint = ": is the board programmed, and is this its port?" if trouble.startswith("no") else ""
+        raise DeviceError(f"{self._name}: {trouble}, tried {tries} times{hint}")
+
+    def _settle(self) -> None:
+        """Wait until nothing comes any more, and forget what came."""
+        self._kept.clear()
+        with self._talking():
+            while self._wire.read(4096):
+                pass
+
+    def _packets(self) -> Iterator[tuple[int, int, bytes]]:
+        """Whole packets, their checksums right, until nothing comes for a while; what is between them is skipped."""
+        deadline = time.monotonic() + self._timeout
+        longest = max(256, 2 * self.identity.classes + 6) if hasattr(self, "identity") else 256
+        while time.monotonic() < deadline:
+            with self._talking():
+                more = self._wire.read(max(1, self._wire.in_waiting))
+            if more:
+                self._kept += more
+            while True:
+                start = self._kept.find(SYNC)
+                del self._kept[: start if start >= 0 else len(self._kept)]
+                if len(self._kept) < _HEADER:
+                    break
+                size = int.from_bytes(self._kept[3:5], "little")
+                if size > longest:
+                    del self._kept[0]
+                    continue
+                if len(self._kept) < _HEADER + size + 1:
+                    break
+                if crc8(bytes(self._kept[1 : _HEADER + size + 1])):
+                    del self._kept[0]
+                    continue
+                packet = bytes(self._kept[: _HEADER + size])
+                del self._kept[: _HEADER + size + 1]
+                deadline = time.monotonic() + self._timeout
+                yield packet[1], packet[2], packet[_HEADER:]
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except (serial.SerialException, OSError) as error:
+            raise DeviceError(f"{self._name}: the connection is gone: {error}") from None
+
+
+def _bits(value: Any) -> int:
+    found = Const.cast(value.as_value())
+    return int(found.value)
+
+
+def self_test(device: Device, network: Network, images: npt.NDArray[np.uint8]) -> list[tuple[str, bool, str]]:
+    """What works: of each test its name, whether it passed, and what was seen."""
+    device.require(network)
+    found = [("network", True, f"{network.name}, {device.identity.network_hash}")]
+    device.reset()
+    errors = device.errors()
+    found.append(("reset", not any(asdict(errors)[n] for n in asdict(errors) if n != "cycles"), f"{errors}"))
+    expected = run_frames(network, images).counts
+    answers = [device.classify(image) for image in images]
+    wrong = sum(list(a.counts) != list(c) for a, c in zip(answers, expected, strict=True))
+    found.append(("frames", not wrong, f"{len(images)} frames, {wrong} differ from the golden model"))
+    cycles = [answer.cycles for answer in answers]
+    again = [device.classify(image).cycles for image in images]
+    found.append(("cycles", cycles == again, f"{min(cycles):,} to {max(cycles):,} a frame, the same twice"))
+    saturations = device.saturations()
+    neurons = sum(isinstance(layer, Neurons) for layer in network.layers)
+    found.append(("saturations", len(saturations) == neurons, f"{sum(saturations)} events"))
+    errors = device.errors()
+    clean = not any(asdict(errors)[n] for n in asdict(errors) if n != "cycles") and not device.resent
+    found.append(("wire", clean, f"{errors}, {device.resent} packets sent again"))
+    return found
+
+
+_PORT = click.option("--port", required=True, metavar="PORT", help="Serial port, or a URL such as socket://localhost:4567.")
+_TIMEOUT = click.option(
+    "--timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds without an answer."
+)
+_NET = click.option("--net", default=BUNDLED, type=click.Path(path_type=Path), help="Network (.npz) that is on the device.")
+_DATASET = click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
+_DATA_DIR = click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+_CODES: dict[type[Exception], Exit] = {
+    DeviceError: Exit.NO_DEVICE,
+    NetworkError: Exit.BAD_INPUT,
+    DataError: Exit.BAD_INPUT,
+}
+
+
+@click.group(help="Talk to a board.")
+def main() -> None:
+    """See the help text above."""
+
+
+@main.command(help="Say what is on the device.")
+@_PORT
+@_TIMEOUT
+def identify(port: str, timeout: float) -> None:
+    """See the help text above."""
+    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+        print(json.dumps(asdict(device.identity), indent=2))
+
+
+@main.command(help="Errors on the wire, saturations and cycles since reset.")
+@_PORT
+@_TIMEOUT
+def status(port: str, timeout: float) -> None:
+    """See the help text above."""
+    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+        print(json.dumps({**asdict(device.errors()), "saturations": device.saturations()}, indent=2))
+
+
+@main.command(help="Set the device back to how it is after power-up.")
+@_PORT
+@_TIMEOUT
+def reset(port: str, timeout: float) -> None:
+    """See the help text above."""
+    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+        device.reset()
+
+
+@main.command(help="Test a device against the golden model; exit code 5 where they differ.")
+@_PORT
+@_TIMEOUT
+@_NET
+@click.option("--frames", default=10, show_default=True, type=click.IntRange(1), help="Frames to compare.")
+def selftest(port: str, timeout: float, net: Path, frames: int) -> None:
+    """See the help text above."""
+    with one_line_errors(_CODES):
+        network = Network.load(net)
+        images, _, _ = real_frames(network, None, None, frames)
+        with Device.open(port, timeout=timeout) as device:
+            found = self_test(device, network, images)
+    for name, passed, seen in found:
+        print(f"{'pass' if passed else 'FAIL'}  {name}: {seen}")
+    if not all(passed for _, passed, _ in found):
+        fail(Exit.MISMATCH, f"{port}: the device is not as the golden model")
+
+
+@main.command(help="Evaluate a test set on a device, every answer beside the golden model's; goes on where it stopped.")
+@_PORT
+@_TIMEOUT
+@_NET
+@_DATASET
+@_DATA_DIR
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many frames.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for results; build/NAME by default.")
+@click.option("--restart", is_flag=True, help="Forget what an earlier run found.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+def evaluate(
+    port: str,
+    timeout: float,
+    net: Path,
+    dataset: str | None,
+    data_dir: Path | None,
+    limit: int | None,
+    out: Path | None,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """See the help text above."""
+    console = Console(stderr=True)
+    with one_line_errors(_CODES):
+        network = Network.load(net)
+        data = load(dataset or "mnist", "test", data_dir)
+        images, labels = data.images[:limit], data.labels[:limit]
+        real_frames(network, dataset or "mnist", data_dir, 1)
+        folder = out or Path("build") / network.name
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = folder / "device.jsonl"
+        if restart:
+            journal.unlink(missing_ok=True)
+        done = _read(journal, network, data.name)
+        if not journal.exists():
+            journal.write_text(json.dumps({"network_hash": network.content_hash, "dataset": data.name}) + "\n")
+        expected = run_frames(network, images).counts
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        with (
+            Device.open(port, timeout=timeout) as device,
+            journal.open("a") as file,
+            Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+        ):
+            device.require(network)
+            task = bar.add_task(f"{network.name} at {port}", total=len(images), completed=0)
+            for index, image in enumerate(images):
+                if index not in done:
+                    done[index] = device.classify(image)
+                    file.write(json.dumps({"frame": index, **asdict(done[index])}) + "\n")
+                    file.flush()
+                bar.update(task, advance=1)
+            resent = device.resent
+    answers = [done[index] for index in range(len(images))]
+    wrong = [n for n, (a, c) in enumerate(zip(answers, expected, strict=True)) if list(a.counts) != list(c)]
+    result = {
+        "network": network.name,
+        "network_hash": network.content_hash,
+        "port": port,
+        "dataset": data.name,
+        "frames": len(images),
+        "accuracy": float(np.mean([a.answer == label for a, label in zip(answers, labels, strict=True)])),
+        "mismatches": len(wrong),
+        "first_mismatch": wrong[0] if wrong else None,
+        "latency_cycles_mean": round(float(np.mean([a.cycles for a in answers])), 1),
+        "packets_sent_again": resent,
+    }
+    (folder / "device.json").write_text(json.dumps(result, indent=2) + "\n")
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        for name, value in result.items():
+            print(f"{name}: {value}")
+    if wrong:
+        fail(Exit.MISMATCH, f"frame {wrong[0]} of {data.name}: counts must be {list(expected[wrong[0]])}, "
+             f"not {list(answers[wrong[0]].counts)}, and so on for {len(wrong)} frames")
+
+
+def _read(journal: Path, network: Network, dataset: str) -> dict[int, Answer]:
+    """Answers that an earlier run wrote down; none where it was of another network or data set."""
+    if not journal.exists():
+        return {}
+    head, *lines = journal.read_text().splitlines() or [""]
+    try:
+        known = json.loads(head)
+        if known != {"network_hash": network.content_hash, "dataset": dataset}:
+            journal.unlink()
+            return {}
+        found = [json.loads(line) for line in lines]
+    except json.JSONDecodeError:
+        # The last line of a run that was cut off.
+        found = [json.loads(line) for line in lines[:-1]]
+        journal.write_text("\n".join([head, *lines[:-1]]) + "\n")
+    return {line["frame"]: Answer(line["answer"], tuple(line["counts"]), line["cycles"]) for line in found}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+// A board without a board: the system's RTL, clocked, with its UART behind a TCP port. See boards/virtual.py.
+//
+// The wire has DIVISOR cycles a bit. One client at a time; bytes from it wait until the wire is free, as in a USB bridge.
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <string>
+
+#include "Vsystem.h"
+#include "verilated.h"
+
+namespace {
+
+constexpr int kBurst = 512;           // cycles between two looks at the socket
+constexpr int kQuiet = 2000 * kBurst;  // cycles without a byte, after which the clock slows down
+constexpr size_t kQueued = 1 << 16;   // bytes that wait for the wire; more stay in the socket
+
+// Puts bytes on the wire: a start bit, eight bits from the lowest, a stop bit.
+class Sender {
+ public:
+  std::deque<uint8_t> queue;
+
+  bool step() {
+    if (left_ == 0 && !queue.empty()) {
+      bits_ = 1u << 9 | static_cast<unsigned>(queue.front()) << 1;
+      queue.pop_front();
+      left_ = 10 * DIVISOR;
+    }
+    if (left_ == 0) return true;
+    const bool bit = bits_ >> (10 - (left_ + DIVISOR - 1) / DIVISOR) & 1;
+    --left_;
+    return bit;
+  }
+
+  bool busy() const { return left_ != 0 || !queue.empty(); }
+
+ private:
+  unsigned bits_ = 0;
+  int left_ = 0;
+};
+
+// Takes bytes off the wire, each bit in its middle.
+class Receiver {
+ public:
+  std::string found;
+
+  void step(bool line) {
+    if (at_ < 0) {
+      if (!line) at_ = 0;
+      return;
+    }
+    ++at_;
+    if (at_ % DIVISOR != DIVISOR / 2) return;
+    const int bit = at_ / DIVISOR;
+    if (bit == 0 && line) at_ = -1;
+    if (bit >= 1 && bit <= 8) byte_ = static_cast<uint8_t>(byte_ >> 1 | (line ? 0x80 : 0));
+    if (bit == 9) {
+      if (line) found.push_back(static_cast<char>(byte_));
+      at_ = -1;
+    }
+  }
+
+  bool busy() const { return at_ >= 0 || !found.empty(); }
+
+ private:
+  int at_ = -1;
+  uint8_t byte_ = 0;
+};
+
+[[noreturn]] void fail(const char* what) {
+  std::fprintf(stderr, "%s: %s\n", what, std::strerror(errno));
+  std::exit(1);
+}
+
+int listen_on(int port) {
+  const int door = socket(AF_INET, SOCK_STREAM, 0);
+  const int yes = 1;
+  setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  if (bind(door, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) fail("bind");
+  if (listen(door, 1) < 0) fail("listen");
+  socklen_t size = sizeof address;
+  getsockname(door, reinterpret_cast<sockaddr*>(&address), &size);
+  fcntl(door, F_SETFL, O_NONBLOCK);
+  std::printf("%d\n", ntohs(address.sin_port));
+  std::fflush(stdout);
+  return door;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  VerilatedContext context;
+  context.commandArgs(argc, argv);
+  Vsystem top(&context);
+  const int door = listen_on(argc > 1 ? std::atoi(argv[1]) : 0);
+  int client = -1;
+  Sender to_board;
+  Receiver from_board;
+  long quiet = 0;
+  bool restart = true;
+  for (;;) {
+    for (int cycle = 0; cycle < kBurst; ++cycle) {
+      top.clk = 0;
+      top.rst = restart;
+      top.rx = to_board.step();
+      top.eval();
+      restart = top.restart;
+      from_board.step(top.tx);
+      top.clk = 1;
+      top.eval();
+    }
+    const bool busy = to_board.busy() || from_board.busy();
+    quiet = busy ? 0 : quiet + kBurst;
+    if (quiet > kQuiet) {
+      pollfd waits{client >= 0 ? client : door, POLLIN, 0};
+      poll(&waits, 1, 10);
+    }
+    const int more = accept(door, nullptr, nullptr);
+    if (more >= 0) {
+      if (client >= 0) close(client);
+      client = more;
+      const int yes = 1;
+      setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+      fcntl(client, F_SETFL, O_NONBLOCK);
+      to_board.queue.clear();
+      from_board.found.clear();
+    }
+    if (client < 0) {
+      from_board.found.clear();
+      continue;
+    }
+    char bytes[4096];
+    const ssize_t got = to_board.queue.size() < kQueued ? recv(client, bytes, sizeof bytes, 0) : 1;
+    if (to_board.queue.size() < kQueued && got > 0) {
+      to_board.queue.insert(to_board.queue.end(), bytes, bytes + got);
+      quiet = 0;
+    }
+    const bool gone = got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
+    if (!gone && !from_board.found.empty()) {
+      // What a host does not take is lost, as on a wire.
+      send(client, from_board.found.data(), from_board.found.size(), MSG_NOSIGNAL);
+    }
+    from_board.found.clear();
+    if (gone) {
+      close(client);
+      client = -1;
+    }
+  }
+}

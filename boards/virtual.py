@@ -1,0 +1,121 @@
+"""`python -m boards.virtual`: a board without a board. The system's own RTL, compiled by Verilator, its UART behind a TCP port.
+
+Every command for a board works on it unchanged, as ``--port socket://localhost:PORT``. Time there is that of the simulation:
+cycles are those of the board, seconds are not.
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import click
+from rich.console import Console
+
+from boards.definitions import board_named
+from hw.area import estimate_area
+from hw.build import BUNDLED
+from hw.verilog import system_verilog
+from model.errors import Exit, ToolMissingError, fail, one_line_errors
+from model.network import Network, NetworkError
+from model.plan import Plan, PlanError, load_plan
+from sim.simulators import SimulationError, build_program
+from sim.verify import CACHE
+
+__all__ = ["DIVISOR", "TIMEOUT_BITS", "VirtualBoard"]
+
+DIVISOR = 4
+"""Cycles a bit of the wire: as few as there can be, so that the machine and not the wire takes the time."""
+
+TIMEOUT_BITS = 200_000
+"""A packet may stand still for so long: a host beside a simulation that is faster than the wire still has its time."""
+
+
+class VirtualBoard:
+    """A simulated board; a context manager, which switches it off at the end.
+
+    Parameters
+    ----------
+    network, plan : what is on it
+    port : TCP port on this machine; 0 for any that is free
+    tell : told what goes on, as compiling takes a while
+
+    Raises
+    ------
+    ToolMissingError : Verilator is not installed
+    SimulationError : the build failed, or the port is taken
+    """
+
+    def __init__(
+        self, network: Network, plan: Plan, *, port: int = 0, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
+        tell("writing Verilog")
+        text = system_verilog(network, plan, CACHE, divisor=DIVISOR, timeout_bits=TIMEOUT_BITS)
+        tell("compiling (minutes for a large machine; kept for the next time)")
+        main = Path(__file__).with_suffix(".cpp").read_text()
+        program = build_program(
+            top="system", sources={"system.v": text}, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE
+        )
+        self._process = subprocess.Popen([program, str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None and self._process.stderr is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SimulationError(f"virtual board, port {port}: {self._process.stderr.read().strip()}")
+        self.port = int(line)
+
+    @property
+    def url(self) -> str:
+        """What to give as a serial port."""
+        return f"socket://localhost:{self.port}"
+
+    def wait(self) -> int:
+        """Wait until it ends; gives its exit code."""
+        return self._process.wait()
+
+    def close(self) -> None:
+        """Switch it off."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> "VirtualBoard":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@click.command(help="Run a board in simulation, its UART behind a TCP port. Stop it with Ctrl-C.")
+@click.option("--net", default=BUNDLED, type=click.Path(path_type=Path), help="Network (.npz); the bundled one by default.")
+@click.option("--plan", "plan_name", default="default", show_default=True, help="minimal, default, fast, or a .json file.")
+@click.option("--board", metavar="BOARD", help="Refuse what does not fit this board.")
+@click.option("--port", default=4567, show_default=True, type=click.IntRange(0, 65535), help="TCP port; 0 for a free one.")
+def main(net: Path, plan_name: str, board: str | None, port: int) -> None:
+    """See the help text above."""
+    console = Console(stderr=True)
+    codes: dict[type[Exception], Exit] = {
+        NetworkError: Exit.BAD_INPUT,
+        PlanError: Exit.BAD_INPUT,
+        ValueError: Exit.BAD_INPUT,
+        ToolMissingError: Exit.TOOL_MISSING,
+        SimulationError: Exit.TOOL_FAILED,
+    }
+    with one_line_errors(codes):
+        network = Network.load(net)
+        plan = load_plan(network, plan_name)
+        if board is not None:
+            device, area = board_named(board), estimate_area(network, plan)
+            if short := device.short_of(luts=area.luts, ram_blocks=area.ram_blocks):
+                fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
+        with console.status("virtual board") as status:
+            machine = VirtualBoard(network, plan, port=port, tell=status.update)
+    with machine, contextlib.suppress(KeyboardInterrupt):
+        print(f"{network.name}, plan {plan.name}, at {machine.url}", flush=True)
+        sys.exit(machine.wait())
+
+
+if __name__ == "__main__":
+    main()
