@@ -1,6 +1,7 @@
 // A board without a board: the system's RTL, clocked, with its UART behind a TCP port. See boards/virtual.py.
 //
 // The wire has DIVISOR cycles a bit. One client at a time; bytes from it wait until the wire is free, as in a USB bridge.
+// Ends where its standard input does, so that it does not outlive the program that started it.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -114,6 +115,7 @@ int main(int argc, char** argv) {
   int client = -1;
   Sender to_board;
   Receiver from_board;
+  fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
   long quiet = 0;
   bool restart = true;
   for (;;) {
@@ -133,6 +135,8 @@ int main(int argc, char** argv) {
       pollfd waits{client >= 0 ? client : door, POLLIN, 0};
       poll(&waits, 1, 10);
     }
+    char ignored[64];
+    if (read(STDIN_FILENO, ignored, sizeof ignored) == 0) return 0;
     const int more = accept(door, nullptr, nullptr);
     if (more >= 0) {
       if (client >= 0) close(client);

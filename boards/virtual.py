@@ -58,7 +58,8 @@ class VirtualBoard:
         program = build_program(
             top="system", sources={"system.v": text}, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE
         )
-        self._process = subprocess.Popen([program, str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen([program, str(port)], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         assert self._process.stdout is not None and self._process.stderr is not None
         line = self._process.stdout.readline()
         if not line:

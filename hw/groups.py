@@ -5,13 +5,13 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
 from hw.geometry import lookup, times
-from hw.projection import StepGroup
+from hw.projection import StepGroup, turned
 from model.network import Shape
 from model.plan import CorePlan
 
@@ -59,44 +59,18 @@ class GroupSelector(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows, columns, chunks = self._core.rows, self._core.columns, self._core.chunks
+        core = self._core
+        rows, columns, chunks = core.rows, core.columns, core.chunks
         layout = StepGroup(self._shape, self._core)
         steps, group = self.steps.payload, self.groups.payload
         # Of each group of a step, in order, where it is.
         places = [(dy, dx, chunk) for dy in range(rows) for dx in range(columns) for chunk in range(chunks)]
 
-        def turned(bits: Value, y: Value, x: Value, sign: int) -> Value:
-            """Bits in the order of banks in that of positions (sign 1), or the other way round (sign -1)."""
-
-            def bank(row: int, column: int, chunk: int) -> Value:
-                return bits[(row % rows * columns + column % columns) * chunks + chunk]
-
-            by_column = {
-                (r, c, k): Array(bank(r, c + sign * n, k) for n in range(columns))[x] for r, c, k in places
-            }
-            return Cat(Array(by_column[(r + sign * n) % rows, c, k] for n in range(rows))[y] for r, c, k in places)
-
-        # A step that waits, its groups in order, and where the bank of its first position is.
+        # A step that waits.
         waiting, waits, take = Signal(layout, reset_less=True), Signal(), Signal()
-        in_order = Signal(len(places), reset_less=True)
-        y_phase, x_phase = (
-            lookup(m, f"{name}_phase_lookup", [n % banks for n in range(size)], coordinate)
-            for name, banks, size, coordinate in (
-                ("y", rows, self._shape.height, steps.y),
-                ("x", columns, self._shape.width, steps.x),
-            )
-        )
-        phase_layout = data.StructLayout({"y": unsigned(len(y_phase)), "x": unsigned(len(x_phase))})
-        waiting_phase, phase = (Signal(phase_layout, name=n, reset_less=True) for n in ("waiting_phase", "phase"))
         m.d.comb += self.steps.ready.eq(~waits | take)
         with m.If(self.steps.ready):
-            m.d.sync += [
-                waits.eq(self.steps.valid),
-                waiting.eq(steps),
-                in_order.eq(turned(steps.fired, y_phase, x_phase, 1)),
-                waiting_phase.y.eq(y_phase),
-                waiting_phase.x.eq(x_phase),
-            ]
+            m.d.sync += [waits.eq(self.steps.valid), waiting.eq(steps)]
 
         # The step in hand: the group that is next, those still to go, and whether there are any.
         step, held = Signal(layout, reset_less=True), Signal()
@@ -109,8 +83,8 @@ class GroupSelector(wiring.Component):
             take.eq(~held | (turns_on & ~more)),
         ]
         with m.If(take):
-            m.d.sync += [held.eq(waits), step.eq(waiting), phase.eq(waiting_phase)]
-            m.d.sync += next_of(in_order, selected, rest, more)
+            m.d.sync += [held.eq(waits), step.eq(waiting)]
+            m.d.sync += next_of(waiting.fired, selected, rest, more)
         with m.Elif(turns_on):
             m.d.sync += next_of(rest, selected, rest, more)
 
@@ -122,7 +96,7 @@ class GroupSelector(wiring.Component):
             m.d.sync += [
                 turns.eq(held),
                 turning.eq(step),
-                bank.eq(turned(selected, phase.y, phase.x, -1)),
+                bank.eq(turned(core, selected, step.y_phase, step.x_phase, to="banks")),
                 place.kind.eq(step.kind),
                 place.y.eq(step.y + encoded(selected, [dy for dy, _, _ in places])),
                 place.x.eq(step.x + encoded(selected, [dx for _, dx, _ in places])),

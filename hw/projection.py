@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
@@ -19,7 +19,7 @@ from hw.weights import WeightMemory
 from model.network import Neurons, Shape
 from model.plan import CorePlan
 
-__all__ = ["ProjectionCore", "StepGroup"]
+__all__ = ["ProjectionCore", "StepGroup", "turned"]
 
 
 class StepGroup(data.StructLayout):
@@ -30,8 +30,9 @@ class StepGroup(data.StructLayout):
     kind : `Kind`; the other members are 0 where it is ``END``
     y, x : first position of the step
     block : index of the block of channels
-    fired : one bit a chunk, of each bank: whether it has spikes
-    plus, minus : of each chunk, one bit a channel
+    y_phase, x_phase : bank of that position, ``y mod rows`` and ``x mod columns``
+    fired : one bit a chunk, position after position in ascending ``(y, x)``: whether it has spikes
+    plus, minus : of each chunk, bank after bank, one bit a channel
     """
 
     def __init__(self, shape: Shape, core: CorePlan) -> None:
@@ -42,11 +43,26 @@ class StepGroup(data.StructLayout):
                 "y": unsigned(bits_for(shape.height - 1)),
                 "x": unsigned(bits_for(shape.width - 1)),
                 "block": unsigned(bits_for(-(-shape.channels // core.channels) - 1)),
+                "y_phase": unsigned(bits_for(core.rows - 1)),
+                "x_phase": unsigned(bits_for(core.columns - 1)),
                 "fired": unsigned(chunks),
                 "plus": data.ArrayLayout(unsigned(core.group_channels), chunks),
                 "minus": data.ArrayLayout(unsigned(core.group_channels), chunks),
             }
         )
+
+
+def turned(core: CorePlan, bits: Value, y_phase: Value, x_phase: Value, *, to: str) -> Value:
+    """One bit a chunk of each bank, in the order of positions (``to="positions"``), or back in that of ``"banks"``."""
+    sign = {"positions": 1, "banks": -1}[to]
+    rows, columns, chunks = core.rows, core.columns, core.chunks
+    places = [(row, column, chunk) for row in range(rows) for column in range(columns) for chunk in range(chunks)]
+
+    def bit(row: int, column: int, chunk: int) -> Value:
+        return bits[(row % rows * columns + column % columns) * chunks + chunk]
+
+    by_column = {(r, c, k): Array(bit(r, c + sign * n, k) for n in range(columns))[x_phase] for r, c, k in places}
+    return Cat(Array(by_column[(r + sign * n) % rows, c, k] for n in range(rows))[y_phase] for r, c, k in places)
 
 
 class ProjectionCore(wiring.Component):
@@ -307,13 +323,22 @@ class ProjectionCore(wiring.Component):
         # What fired, of each chunk and then of any.
         group, pushed = Signal(step_layout, reset_less=True), Signal(step_layout, reset_less=True)
         pushes, blank = Signal(), Signal()
+        phases = {
+            name: lookup(m, f"{name}_lookup", [n % banks for n in range(size)], coordinate)
+            for name, banks, size, coordinate in (
+                ("y_phase", core.rows, self._output.height, fired.y),
+                ("x_phase", core.columns, self._output.width, fired.x),
+            )
+        }
         m.d.sync += [
             group.kind.eq(Mux(fired.end, Kind.END, Kind.SPIKE)),
             *(group[name].eq(Mux(fired.step, fired[name], 0)) for name in ("y", "x", "block")),
+            *(group[name].eq(phase) for name, phase in phases.items()),
             *(group.plus[index].eq(mask) for index, mask in enumerate(plus)),
             *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
             *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(len(plus))),
             pushed.eq(group),
+            pushed.fired.eq(turned(core, group.fired, group.y_phase, group.x_phase, to="positions")),
             pushes.eq(masked.end | (masked.step & group.fired.any())),
             blank.eq(masked.step & ~group.fired.any()),
         ]

@@ -29,11 +29,11 @@ _OPTIONS = "-nodsp -nowidelut"
 """Without the selections between LUTs, a machine takes an eighth fewer of them, and placement has no clusters of them to keep."""
 
 _LEGALIZE = (
-    "dfflegalize -minsrst 2500 -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "
+    "dfflegalize -minsrst 500 -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "
     "-cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r"
 )
-"""Only the reset of the whole machine uses reset inputs. Slices share one, so that each group of flip-flops for which Yosys finds
-another, where a word is chosen or zero, has to have slices of its own: placement takes an hour then."""
+"""Only large groups of flip-flops have a reset input, above all that of the whole machine. Slices share one, so that each small
+group for which Yosys finds another, where a word is chosen or zero, needs slices of its own: placement then takes an hour."""
 
 
 class MultiplierError(RuntimeError):

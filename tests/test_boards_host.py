@@ -2,7 +2,10 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -234,3 +237,19 @@ def test_commands(board):
     assert json.loads(command("identify", "--port", board.url).stdout)["network_hash"] == NETWORK.content_hash[:16]
     command("reset", "--port", board.url)
     assert json.loads(command("status", "--port", board.url).stdout)["bad_crc"] == 0
+
+
+def test_a_virtual_board_does_not_outlive_its_program():
+    text = (
+        "from boards.virtual import VirtualBoard; from tests.test_boards_host import NETWORK, PLAN; import os\n"
+        "print(VirtualBoard(NETWORK, PLAN).port, flush=True); os._exit(1)"
+    )
+    port = int(subprocess.run([sys.executable, "-c", text], stdout=subprocess.PIPE, check=False).stdout)
+    deadline, refused = time.monotonic() + 20, False
+    while not refused and time.monotonic() < deadline:
+        try:
+            socket.create_connection(("localhost", port), timeout=5).close()
+        except ConnectionRefusedError:
+            refused = True
+        time.sleep(0.1)
+    assert refused
