@@ -28,6 +28,7 @@ REMEDIES = {
     "1-bit input": "the input has one bit a pixel: train on such frames too",
     "weight bits": "integer weights are too coarse: use more --weight-bits, or train with more weight decay, as one scale a "
     "layer has to cover its outliers",
+    "corrected biases": "biases that make up for rounding on average hurt these frames: calibrate on more like them",
     "threshold": "the threshold is too coarse: use a smaller --accuracy-budget, or fine-tune with counts in the loss",
     "order of events": "neurons end a spike off what rounding gives, as they follow events with hysteresis and fire once an "
     "update at most: use a smaller --accuracy-budget (finer thresholds), or fine-tune with events in the loss",
@@ -63,6 +64,7 @@ def explain(
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int64],
     *,
+    uncorrected: Network | None = None,
     done: Callable[[int], None] = lambda frames: None,
 ) -> tuple[Step, ...]:
     """The ladder from ``floats`` to ``network`` on some frames.
@@ -73,12 +75,13 @@ def explain(
     network : what it was converted to
     thresholds : ``theta_l`` of each neuron layer, in the float network's units
     images, labels : uint8 frames ``(frames, height, width, channels)`` and their classes
+    uncorrected : the same without `model.correction`, where ``network`` has it: a step of its own then
     done : called with the number of frames finished
     """
     right = {("grey input", ""): 0}
     for at in range(0, len(images), _BATCH):
         batch, classes = images[at : at + _BATCH], labels[at : at + _BATCH]
-        for key, scores in _ladder(floats, network, thresholds, batch):
+        for key, scores in _ladder(floats, network, uncorrected or network, thresholds, batch):
             right[key] = right.get(key, 0) + int((scores.reshape(len(batch), -1).argmax(axis=1) == classes).sum())
         done(len(batch))
     shares = [(key, count / len(images)) for key, count in right.items()]
@@ -89,7 +92,15 @@ def explain(
 
 
 def verdict(steps: tuple[Step, ...], *, least: float = 0.001) -> str:
-    """One line on the step that loses most, if it loses at least ``least``."""
+    """One line on the step that loses most, if it loses at least ``least``.
+
+    Corrected biases give back what rounding took, so that the two count as one.
+    """
+    given_back = sum(step.lost for step in steps if step.cause == "corrected biases")
+    rounding = [step for step in steps if step.cause in ("threshold", "corrected biases")]
+    if given_back and rounding:
+        together = Step("threshold", "", rounding[-1].accuracy, sum(step.lost for step in rounding))
+        steps = (*(step for step in steps if step not in rounding), together)
     worst = max(steps, key=lambda step: step.lost)
     if worst.lost < least:
         return f"no step loses {least:.1%} or more"
@@ -98,7 +109,11 @@ def verdict(steps: tuple[Step, ...], *, least: float = 0.001) -> str:
 
 
 def _ladder(
-    floats: FloatNetwork, network: Network, thresholds: dict[str, float], images: npt.NDArray[np.uint8]
+    floats: FloatNetwork,
+    network: Network,
+    uncorrected: Network,
+    thresholds: dict[str, float],
+    images: npt.NDArray[np.uint8],
 ) -> list[tuple[tuple[str, str], npt.NDArray[np.number]]]:
     """Of each step the scores of all frames."""
     frames = (images > network.input_threshold).astype(np.float64)
@@ -106,14 +121,16 @@ def _ladder(
         (("grey input", ""), floats.run(images.astype(np.float32) / 255)[0]),
         (("1-bit input", ""), floats.run(frames.astype(np.float32))[0]),
     ]
-    wide = replace(network, layers=tuple(_widened(layer) for layer in network.layers))
+    wide, plain = (replace(net, layers=tuple(_widened(layer) for layer in net.layers)) for net in (network, uncorrected))
     by_name = {layer.name: layer for layer in floats.layers}
     neurons = [index for index, layer in enumerate(wide.layers) if isinstance(layer, Neurons)]
 
-    def run(values: dict[str, Values], first: int, *, integers: bool, whole: bool) -> dict[str, Values]:
+    def run(
+        values: dict[str, Values], first: int, of: Network = plain, /, *, integers: bool, whole: bool
+    ) -> dict[str, Values]:
         """Run the layers from ``first`` on, with integer weights and with whole counts or without."""
         values = dict(values)
-        for layer, shape, output in list(wide.walk())[first:]:
+        for layer, shape, output in list(of.walk())[first:]:
             taken = values[layer.source]
             if isinstance(layer, MaxPool):
                 values[layer.name] = pooled(layer, taken)
@@ -141,12 +158,15 @@ def _ladder(
             upto = run(values, done, **before)
             values, done = {name: upto[name] for name in (INPUT, *(la.name for la in wide.layers[: index + 1]))}, index + 1
             scores.append(((cause, wide.layers[index].name), last(run(values, done, **behind))))
+    if uncorrected is not network:
+        after = run({INPUT: frames}, 0, wide, integers=True, whole=True)
+        scores.append((("corrected biases", ""), last(after)))
     traces = [run_fast(wide, encode(wide, image)) for image in images]
     values = {INPUT: frames}
     for index, layer in enumerate(wide.layers):
         values[layer.name] = np.stack([trace.layers[layer.name].count for trace in traces]).astype(np.float64)
         if index in neurons:
-            scores.append((("order of events", layer.name), last(run(values, index + 1, integers=True, whole=True))))
+            scores.append((("order of events", layer.name), last(run(values, index + 1, wide, integers=True, whole=True))))
     scores.append((("saturation", ""), run_frames(network, images).counts))
     return scores
 

@@ -41,7 +41,8 @@ def test_rungs_are_the_stages(ladder):
     causes = ("weight bits", "threshold", "order of events")
     expected = [("1-bit input", ""), *((cause, name) for cause in causes for name in neurons), ("saturation", "")]
     assert [(step.cause, step.layer) for step in found.steps] == expected
-    assert set(REMEDIES) == {step.cause for step in found.steps}
+    assert not found.bias_corrected
+    assert set(REMEDIES) == {step.cause for step in found.steps} | {"corrected biases"}
     at = {(step.cause, step.layer): step.accuracy for step in found.steps}
     one_bit = (data.images > found.network.input_threshold).astype(np.float32)
     assert at["1-bit input", ""] == accuracy(floats.run(one_bit)[0], data.labels)
