@@ -22,7 +22,7 @@ from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, N
 
 __all__ = ["FrameSummaries", "Stream", "run_fast", "run_frames", "run_streams"]
 
-_BATCH = 64
+_BATCH = 100
 """Frames that a core runs at once: what the memory in use grows with."""
 
 _LANES = 16
