@@ -1,4 +1,4 @@
-"""What a machine takes of an FPGA, before any synthesis: memory blocks exactly, LUTs and flip-flops nearly.
+"""What a machine takes of an FPGA, before any synthesis: memories but for one in hundreds, LUTs and flip-flops nearly.
 
 Memories follow from the plan, because each says what it is built of (`hw.memory`). LUTs and flip-flops are a sum of what each
 part of a core costs: so many for each bit of a lane's potential, so many for each bit of a bank's address, and so on. What
@@ -14,6 +14,8 @@ from functools import cache
 from math import ceil, log2
 from pathlib import Path
 
+from amaranth.lib import data
+
 from hw.aer import AddressEvent, HostEvent, SpikeGroup
 from hw.encoder import LEVELS
 from hw.geometry import Axis, FanOut
@@ -27,7 +29,7 @@ from hw.router import WATCHED_FIFO
 from hw.state import words_kind
 from hw.weights import slice_bits
 from model.cycle import FRAMES_IN_FLIGHT
-from model.network import MaxPool, Network, Neurons
+from model.network import MaxPool, Network, Neurons, Shape
 from model.plan import CorePlan, Plan, Stage, count_bits, stages
 from model.schedule import state_words
 
@@ -82,14 +84,17 @@ def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
                 add(f"{where}.weights", bits, fan_out.weight_depth, rom_kind(fan_out.weight_depth), banks)
             if fan_out.blocks > 1:
                 add(f"{where}.bias", word, fan_out.blocks, rom_kind(fan_out.blocks))
-            add(f"{where}.groups", StepGroup(network.shape_of(first.name), core).size, core.group_fifo, DISTRIBUTED)
+            shape = network.shape_of(first.name)
+            steps = {"block": fan_out.blocks, "y_phase": core.rows, "x_phase": core.columns}
+            add(f"{where}.groups", _stored(StepGroup(shape, core), shape, steps), core.group_fifo, DISTRIBUTED)
         if isinstance(last, MaxPool):
             shape = network.shape_of(last.name)
             depth = state_words(last, network, core)
             word = core.group_channels * PoolState(last.window[0] * last.window[1], count_bits(network, last.name)).size
             add(f"{where}.pool.words", word, depth, words_kind("auto", depth))
             add(f"{where}.pool.tags", core.generation_bits, depth, ram_kind(core.generation_bits, depth))
-            add(f"{where}.pool.groups", SpikeGroup(shape, core).size, core.group_fifo, DISTRIBUTED)
+            groups = SpikeGroup(shape, core)
+            add(f"{where}.pool.groups", _stored(groups, shape, {"part": len(groups.firsts)}), core.group_fifo, DISTRIBUTED)
         add(f"{where}.events", AddressEvent(network.shape_of(last.name)).size, core.event_fifo, DISTRIBUTED)
     if plan.watch:
         add("router.watched", HostEvent(network).size, WATCHED_FIFO, DISTRIBUTED)
@@ -103,6 +108,12 @@ def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
     add("link.kept", 8, longest_payload(network), ram_kind(8, longest_payload(network)))
     add("link.sequences", 8, SEQUENCES, DISTRIBUTED)
     return found
+
+
+def _stored(layout: data.StructLayout, shape: Shape, values: Mapping[str, int]) -> int:
+    """Bits of ``layout`` that a memory keeps: a member that has one value only takes none."""
+    many = {"y": shape.height, "x": shape.width, "c": shape.channels, **values}
+    return layout.size - sum(field.width for name, field in layout if many.get(name) == 1)
 
 
 def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop
+from hw.area import estimate_area
 from hw.synthesis import (
     MultiplierError,
     Placed,
@@ -142,6 +143,17 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             "plan": plan.name,
             "verilog": [str(out / "machine.v"), str(out / "system.v")],
         }
+
+    with steps.step("what it will take"):
+        area = estimate_area(network, plan)
+        console.print(
+            f"   about {area.luts:,} LUTs of {board.luts:,} and {area.flip_flops:,} flip-flops; "
+            f"{area.ram_blocks} block RAMs of {board.ram_blocks}",
+            highlight=False,
+        )
+        # Memories are exact, so there is no need to wait for the tools to say so.
+        if short := board.short_of(luts=0, ram_blocks=area.ram_blocks):
+            raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
 
     tools = {}
     with steps.step("tools (WebAssembly builds compile themselves once, which takes minutes)"):

@@ -5,7 +5,7 @@ All cycles are those of the cycle model, which `sim.verify` holds equal to the h
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,15 @@ from rich.table import Table
 
 from model.cycle import ACTIVITIES, CycleError, Cycles, simulate
 from model.datasets import DataError, Dataset, load
+from model.energy import NOT_INCLUDED, energy
 from model.engine import Stream, run_streams
-from model.errors import Exit, fail, one_line_errors
+from model.errors import DoesNotFitError, Exit, fail, one_line_errors
 from model.network import Network, NetworkError, Neurons
 from model.page import PLOTS, document, image, table
 from model.plan import Plan, PlanError, load_plan, stages
-from model.planner import Demand, fastest, ladder, size_fifos, walker_cycles
+from model.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
 
-__all__ = ["estimate", "planned", "timeline"]
+__all__ = ["Choice", "area_of", "estimate", "limits", "planned", "timeline"]
 
 _SHOWN = 3
 """The frame whose timeline is drawn: by then all cores are at work."""
@@ -37,46 +38,88 @@ _CALIBRATED = 100
 """Frames that FIFOs are sized on."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A plan that was chosen, and what it was chosen from.
+
+    Parameters
+    ----------
+    plan : the plan
+    considered : the plans from the smallest to the fastest, each with the cycles that its slowest walker takes for a mean frame
+    """
+
+    plan: Plan
+    considered: list[tuple[float, Plan]]
+
+
 def planned(
     network: Network,
     images: npt.NDArray[np.uint8],
     *,
     cycles: float | None = None,
-    lanes: int | None = None,
+    short_of: Shortage = lambda plan: [],
     tell: Callable[[str], None] = lambda text: None,
-) -> Plan:
-    """The smallest plan that takes at most ``cycles`` a mean frame; or the fastest of at most ``lanes``.
+) -> Choice:
+    """The smallest plan that takes at most ``cycles`` a mean frame; or the fastest that fits.
 
     Parameters
     ----------
     network : what to plan for
     images : uint8 calibration frames
-    cycles : cycles a frame that must be met; None takes what ``lanes`` allow
-    lanes : lanes that may be spent
+    cycles : cycles a frame that must be met; None for as few as can be had
+    short_of : what a plan needs more of than there is
     tell : told what goes on
 
     Raises
     ------
-    PlanError : that cannot be had; the message says what can
+    PlanError : no plan is as fast; the message says what can be had
+    DoesNotFitError : what is as fast does not fit, or nothing does
     """
     demand = Demand.of(network, images)
+    plans = ladder(network, demand)
+    some = images[:_CALIBRATED]
     if cycles is None:
-        if lanes is None:
-            raise ValueError("cycles or lanes must be given")
-        plan = fastest(network, demand, lambda plan: plan.lanes, lanes)
-        return size_fifos(network, plan, images[:_CALIBRATED])[0]
-    for pace, plan in ladder(network, demand):
+        return Choice(size_fifos(network, fastest(network, demand, short_of), some, short_of)[0], plans)
+    for pace, plan in plans:
         if pace > cycles:
             continue
-        if lanes is not None and plan.lanes > lanes:
-            raise PlanError(f"lanes must be at least {plan.lanes} for {cycles:.0f} cycles a frame, not {lanes}")
+        if short := short_of(plan):
+            raise DoesNotFitError(
+                f"{cycles:.0f} cycles a frame take {plan.lanes} lanes, which do not fit: short of {' and '.join(short)}"
+            )
         # Together, cores can be slower than the slowest of them alone: then the next larger plan.
-        sized, found = size_fifos(network, plan, images[:_CALIBRATED])
+        sized, found = size_fifos(network, plan, some, short_of)
         tell(f"{sized.lanes} lanes: {found.cycles_per_frame:,.0f} cycles a frame, wanted {cycles:,.0f}")
         if found.cycles_per_frame <= cycles:
-            return sized
-    least, plan = ladder(network, demand)[-1]
+            return Choice(sized, plans)
+    least, plan = plans[-1]
     raise PlanError(f"cycles a frame must be at least {least:.0f}, not {cycles:.0f}: the fastest plan has {plan.lanes} lanes")
+
+
+def limits(
+    network: Network, *, max_lanes: int | None = None, max_luts: int | None = None, board: str | None = None
+) -> Shortage:
+    """What a plan of ``network`` needs more of than these allow, by the area model."""
+    # The command puts the parts together, so it may know of hardware and boards; nothing else in `model` does.
+    from boards.definitions import board_named
+    from hw.area import estimate_area
+
+    device = board_named(board) if board else None
+
+    def short_of(plan: Plan) -> list[str]:
+        short = []
+        if max_lanes is not None and plan.lanes > max_lanes:
+            short.append(f"{plan.lanes - max_lanes} lanes (needs {plan.lanes}, may have {max_lanes})")
+        if max_luts is None and device is None:
+            return short
+        area = estimate_area(network, plan)
+        if max_luts is not None and area.luts > max_luts:
+            short.append(f"{area.luts - max_luts} LUTs (needs {area.luts}, may have {max_luts})")
+        if device is not None:
+            short += device.short_of(luts=area.luts, ram_blocks=area.ram_blocks)
+        return short
+
+    return short_of
 
 
 def estimate(
@@ -98,6 +141,7 @@ def estimate(
     shown = simulate(network, plan, first, activity=int(cycles.answered[len(first) - 1]) + 1, record=True)
     streams = run_streams(network, data.images)
     demand = Demand.of(network, data.images)
+    spent = energy(network, plan, streams)
     spikes = cycles.passed[f"events_{network.output.name}"]
     first_spike, right = _answers(streams[network.output.name], spikes, cycles.started, data.labels, network.classes)
     cores = []
@@ -134,7 +178,44 @@ def estimate(
         "slowest_core_cycles": slowest["walker_cycles"],
         "slowest_core_share": round(slowest["walker_cycles"] / cycles.cycles_per_frame, 4),
         "cores": cores,
+        "energy_nj_per_frame": {
+            "total": round(sum(core.total_nj for core in spent), 2),
+            **{
+                name: round(sum(getattr(core, f"{name}_nj") for core in spent), 2)
+                for name in ("additions", "state", "weights", "hops")
+            },
+            "not_included": list(NOT_INCLUDED),
+            "cores": [
+                {item: round(value, 3) if isinstance(value, float) else value for item, value in asdict(core).items()}
+                for core in spent
+            ],
+        },
     }, shown
+
+
+def area_of(network: Network, plan: Plan) -> dict[str, Any]:
+    """What the machine takes of an ECP5, as a JSON object: memories exactly, LUTs and flip-flops estimated."""
+    from hw.area import estimate_area
+
+    return asdict(estimate_area(network, plan))
+
+
+def _considered(network: Network, choice: Choice) -> list[dict[str, Any]]:
+    """The plans from which one was chosen, as JSON objects."""
+    lanes = [core.lanes for core in choice.plan.cores]
+    rows = []
+    for cycles, plan in choice.considered:
+        area = area_of(network, plan)
+        rows.append(
+            {
+                "slowest_core_cycles": round(cycles, 1),
+                "lanes": plan.lanes,
+                "lanes_by_core": [core.lanes for core in plan.cores],
+                **{name: area[name] for name in ("luts", "flip_flops", "ram_blocks")},
+                "chosen": [core.lanes for core in plan.cores] == lanes,
+            }
+        )
+    return rows
 
 
 def _mean(cycles: npt.NDArray[np.int64]) -> float | None:
@@ -239,10 +320,42 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("to the first output spike", cycles("first_spike_cycles_mean")),
         (f"until the answer stays right ({found['right_answers']:,} frames)", cycles("right_answer_cycles_mean")),
         (
+            "area, of an ECP5",
+            f"{found['area']['luts']:,} LUTs and {found['area']['flip_flops']:,} flip-flops (estimated), "
+            f"{found['area']['ram_blocks']:,} block RAMs (exact)",
+        ),
+        ("clock that was met by designs like it", "{:.0f} to {:.0f} MHz".format(*found["area"]["fmax_mhz"])),
+        (
+            "energy of a frame, modelled for 45 nm",
+            f"{found['energy_nj_per_frame']['total']:,.0f} nJ; not included: {', '.join(NOT_INCLUDED)}",
+        ),
+        (
             "slowest core",
             f"{found['slowest_core']}: {found['slowest_core_cycles']:,.0f} cycles, {found['slowest_core_share']:.0%} of all",
         ),
     ]
+
+
+_CONSIDERED = ("slowest core's cycles", "lanes", "by core", "LUTs", "flip-flops", "block RAMs", "")
+
+
+def _considered_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"{plan['slowest_core_cycles']:,.0f}",
+            f"{plan['lanes']:,}",
+            " + ".join(map(str, plan["lanes_by_core"])),
+            *(f"{plan[name]:,}" for name in ("luts", "flip_flops", "ram_blocks")),
+            "chosen" if plan["chosen"] else "",
+        )
+        for plan in found["plans_considered"]
+    ]
+
+
+def _choice_parts(found: dict[str, Any]) -> list[str]:
+    if "plans_considered" not in found:
+        return []
+    return ["<h2>Plans considered</h2>", table(_CONSIDERED, _considered_rows(found))]
 
 
 def _page(found: dict[str, Any], shown: Cycles, output: str) -> str:
@@ -256,6 +369,22 @@ def _page(found: dict[str, Any], shown: Cycles, output: str) -> str:
             "<p>Working: the walker takes a step of an event's fan-out. Starved: it has no event. Blocked: what is behind it has "
             "no room. Sweeping: old tags are cleared. Lanes: channels x columns x rows. Of each FIFO, the most it held, and its "
             "depth.</p>",
+            *_choice_parts(found),
+            "<h2>Energy</h2>",
+            table(
+                ("core", "additions", "state words", "weight words", "events in", "additions, nJ", "state, nJ", "weights, nJ",
+                 "hops, nJ"),
+                [
+                    (
+                        core["core"],
+                        *(f"{core[name]:,.0f}" for name in ("additions", "state_words", "weight_words", "hops")),
+                        *(f"{core[f'{name}_nj']:,.2f}" for name in ("additions", "state", "weights", "hops")),
+                    )
+                    for core in found["energy_nj_per_frame"]["cores"]
+                ],
+            ),
+            "<p>Counted, each at an energy published for 45 nm; a measure for comparing plans and networks, not a measurement. "
+            f"Not included: {', '.join(NOT_INCLUDED)}.</p>",
             "<h2>One frame</h2>",
             image(timeline(shown, output), "what each core does in each cycle of a frame"),
         ],
@@ -267,6 +396,8 @@ def _page(found: dict[str, Any], shown: Cycles, output: str) -> str:
 @click.option("--plan", "plan_name", metavar="PLAN", help="minimal, default, fast, or a .json file; default if nothing is asked.")
 @click.option("--target-fps", type=click.FloatRange(0, min_open=True), help="Plan for this: the fewest lanes that reach it.")
 @click.option("--max-lanes", type=click.IntRange(1), help="Plan for this: the fastest plan that has no more.")
+@click.option("--max-lut", type=click.IntRange(1), help="Plan for this: the fastest plan that is estimated to take no more.")
+@click.option("--board", metavar="BOARD", help="Whether it fits there; without --plan, the fastest plan that does.")
 @click.option("--clock", "clock_mhz", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="In MHz.")
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
@@ -279,6 +410,8 @@ def main(
     plan_name: str | None,
     target_fps: float | None,
     max_lanes: int | None,
+    max_lut: int | None,
+    board: str | None,
     clock_mhz: float,
     dataset: str,
     data_dir: Path | None,
@@ -289,12 +422,19 @@ def main(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    codes = dict.fromkeys((NetworkError, DataError, PlanError, CycleError), Exit.BAD_INPUT)
+    codes: dict[type[Exception], Exit] = dict.fromkeys((NetworkError, DataError, PlanError, CycleError), Exit.BAD_INPUT)
+    codes[DoesNotFitError] = Exit.DOES_NOT_FIT
     with one_line_errors(codes):
         network = Network.load(net)
-        wanted = target_fps is not None or max_lanes is not None
+        wanted = any(option is not None for option in (target_fps, max_lanes, max_lut))
         if wanted and plan_name is not None:
-            fail(Exit.BAD_INPUT, "--plan must not be given with --target-fps or --max-lanes")
+            fail(Exit.BAD_INPUT, "--plan must not be given with --target-fps, --max-lanes or --max-lut")
+        wanted |= board is not None and plan_name is None
+        try:
+            short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board)
+        except ValueError as error:
+            fail(Exit.BAD_INPUT, str(error))
+        choice = None
         if save_plan is not None and save_plan.suffix != ".json":
             fail(Exit.BAD_INPUT, f"--save-plan must end in .json, not {str(save_plan)!r}")
         data = load(dataset, "test", data_dir)
@@ -309,12 +449,18 @@ def main(
             calibration = load(dataset, "train", data_dir).images[:_CALIBRATED * 5]
             with console.status("planning") as status:
                 cycles = clock_mhz * 1e6 / target_fps if target_fps is not None else None
-                plan = planned(network, calibration, cycles=cycles, lanes=max_lanes, tell=status.update)
+                choice = planned(network, calibration, cycles=cycles, short_of=short_of, tell=status.update)
+                plan = choice.plan
         else:
             plan = load_plan(network, plan_name or "default")
         with Progress(console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task(f"{network.name}, plan {plan.name}", total=len(data))
             found, shown = estimate(network, plan, data, clock_mhz=clock_mhz, done=lambda more: bar.advance(task, more))
+        found["area"] = area_of(network, plan)
+        if board is not None:
+            found |= {"board": board, "short_of": short_of(plan)}
+        if choice is not None:
+            found["plans_considered"] = _considered(network, choice)
     folder = out or Path("build") / network.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -329,8 +475,21 @@ def main(
         fail(Exit.BAD_INPUT, f"{error.filename}: cannot be written: {error.strerror}")
     if as_json:
         print(json.dumps(found, indent=2))
-        return
-    printed = Table(title=f"{network.name}, plan {plan.name}")
+    else:
+        _print(found, folder)
+    if short := found.get("short_of"):
+        fail(Exit.DOES_NOT_FIT, f"does not fit {board}: short of {' and '.join(short)}")
+
+
+def _print(found: dict[str, Any], folder: Path) -> None:
+    if "plans_considered" in found:
+        plans = Table(title="plans considered")
+        for title in _CONSIDERED:
+            plans.add_column(title, justify="right")
+        for row in _considered_rows(found):
+            plans.add_row(*row)
+        Console().print(plans)
+    printed = Table(title=f"{found['network']}, plan {found['plan']}")
     for title in _TITLES[:-2]:
         printed.add_column(title, justify="left" if title == "core" else "right")
     for row in _rows(found):

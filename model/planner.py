@@ -13,17 +13,21 @@ import numpy.typing as npt
 
 from model.cycle import Cycles, simulate
 from model.engine import run_streams
+from model.errors import DoesNotFitError
 from model.network import Network, Neurons
-from model.plan import CorePlan, Plan, PlanError, choices
+from model.plan import CorePlan, Plan, choices
 from model.schedule import reached
 
-__all__ = ["Demand", "fastest", "ladder", "size_fifos", "walker_cycles"]
+__all__ = ["Demand", "Shortage", "fastest", "ladder", "size_fifos", "walker_cycles"]
 
 _GAIN = 0.005
 """Share of the cycles that a larger FIFO has to save."""
 
 _MOST_GROUPS, _MOST_EVENTS = 32, 128
 """Depths beyond which FIFOs are not grown: of groups, which are wide, and of events."""
+
+Shortage = Callable[[Plan], list[str]]
+"""Says what a plan needs more of than there is, and by how much; nothing where it fits."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +87,28 @@ def ladder(network: Network, demand: Demand, *, name: str = "planned") -> list[t
     return [(cycles, plan) for plan, cycles in found.items()]
 
 
-def fastest(
-    network: Network, demand: Demand, cost: Callable[[Plan], float], limit: float, *, name: str = "planned"
-) -> Plan:
-    """The plan with the fewest cycles whose ``cost``, which grows with lanes, is at most ``limit``.
+def fastest(network: Network, demand: Demand, short_of: Shortage, *, name: str = "planned") -> Plan:
+    """The plan with the fewest cycles that is short of nothing; of those, the one with the fewest lanes.
 
     Raises
     ------
-    PlanError : even the smallest plan costs more
+    DoesNotFitError : even the smallest plan is short of something; names it
     """
     plans = ladder(network, demand, name=name)
-    affordable = [(cycles, -number) for number, (cycles, plan) in enumerate(plans) if cost(plan) <= limit]
+    affordable = [(cycles, number) for number, (cycles, plan) in enumerate(plans) if not short_of(plan)]
     if not affordable:
-        raise PlanError(f"limit must be at least {cost(plans[0][1]):.0f}, which the smallest plan costs, not {limit:.0f}")
-    return plans[-min(affordable)[1]][1]
+        smallest = plans[0][1]
+        raise DoesNotFitError(
+            f"the smallest plan, of {smallest.lanes} lanes, does not fit: short of {' and '.join(short_of(smallest))}"
+        )
+    return plans[min(affordable)[1]][1]
 
 
-def size_fifos(network: Network, plan: Plan, images: npt.NDArray[np.uint8]) -> tuple[Plan, Cycles]:
-    """Double FIFOs, one after the other, while that saves cycles on ``images``; gives the plan and its cycles."""
+def size_fifos(
+    network: Network, plan: Plan, images: npt.NDArray[np.uint8], short_of: Shortage = lambda plan: []
+) -> tuple[Plan, Cycles]:
+    """Double FIFOs, one after the other, while that saves cycles on ``images`` and is short of nothing; gives the plan and
+    its cycles."""
     found = simulate(network, plan, images)
     grown = True
     while grown:
@@ -112,6 +120,8 @@ def size_fifos(network: Network, plan: Plan, images: npt.NDArray[np.uint8]) -> t
                     continue
                 wider = replace(core, **{field: depth})
                 tried = replace(plan, cores=(*plan.cores[:number], wider, *plan.cores[number + 1 :]))
+                if short_of(tried):
+                    continue
                 cycles = simulate(network, tried, images)
                 if cycles.cycles_per_frame < (1 - _GAIN) * found.cycles_per_frame:
                     plan, core, found, grown = tried, wider, cycles, True

@@ -12,11 +12,13 @@ from rich.console import Console
 
 from boards.definitions import BOARDS, board_named
 from boards.top import pll_for
+from hw.area import memories
 from hw.build import BUNDLED, Options, TimingError, build
 from hw.synthesis import MultiplierError, synthesize
 from hw.tools import find_tool
 from model.errors import DoesNotFitError, ToolMissingError
 from model.network import Network
+from model.plan import named_plan
 from tests.hardware import random_network
 
 
@@ -90,11 +92,21 @@ def test_a_small_network_down_to_the_bitstream_and_a_second_run_from_the_cache(t
 
 @pytest.mark.full
 def test_too_much_for_a_board_is_said_before_placement(tmp_path, monkeypatch):
-    board = replace(board_named("ulx3s-85f"), luts=100, ram_blocks=0)
+    board = replace(board_named("ulx3s-85f"), luts=100)
     monkeypatch.setitem(BOARDS, "ulx3s-85f", board)
     options = small_options(tmp_path, random_network(1))
     with pytest.raises(DoesNotFitError, match=r"^does not fit ULX3S 85F: short of \d+ LUTs"):
         build(options, Console(quiet=True))
+    assert not list((tmp_path / "out").glob("*.bit"))
+
+
+def test_too_many_memories_are_said_before_anything_runs(tmp_path, monkeypatch):
+    network = random_network(1)
+    blocks = sum(memory.blocks for memory in memories(network, named_plan(network, "minimal")))
+    monkeypatch.setitem(BOARDS, "ulx3s-85f", replace(board_named("ulx3s-85f"), ram_blocks=blocks - 1))
+    monkeypatch.setattr("hw.build.run_fast", None)
+    with pytest.raises(DoesNotFitError, match=rf"^does not fit ULX3S 85F: short of 1 block RAMs \(needs {blocks}, has "):
+        build(replace(small_options(tmp_path, network), plan="minimal"), Console(quiet=True))
     assert not list((tmp_path / "out").glob("*.bit"))
 
 

@@ -12,7 +12,8 @@ import pytest
 from model.cycle import simulate
 from model.datasets import Dataset
 from model.encode import encode
-from model.estimate import estimate, planned, timeline
+from model.errors import DoesNotFitError
+from model.estimate import estimate, limits, planned, timeline
 from model.golden import run
 from model.network import MaxPool, Network, Neurons, Padding
 from model.plan import Plan, PlanError, choices, named_plan
@@ -67,13 +68,13 @@ def test_never_ten_percent_worse_than_the_best_of_all_plans(seed):
     demand = Demand.of(network, images)
     for limit in sorted({plan.lanes for plan in every}):
         best = min(measured[plan.cores] for plan in every if plan.lanes <= limit)
-        chosen = fastest(network, demand, lambda plan: plan.lanes, limit, name="x")
+        chosen = fastest(network, demand, limits(network, max_lanes=limit), name="x")
         assert chosen.lanes <= limit
         assert measured[chosen.cores] <= 1.1 * best
     for wanted in np.quantile(list(measured.values()), [0.1, 0.5, 0.9]):
         # Of the plans that are a tenth faster than what is wanted, none has fewer lanes.
         best = min(plan.lanes for plan in every if measured[plan.cores] <= max(wanted / 1.1, min(measured.values())))
-        assert planned(network, images, cycles=wanted).lanes <= best
+        assert planned(network, images, cycles=wanted).plan.lanes <= best
 
 
 def test_fifos_grow_where_it_helps():
@@ -94,12 +95,11 @@ def test_what_cannot_be_had():
     demand = Demand.of(network, images)
     with pytest.raises(PlanError, match=r"^cycles a frame must be at least \d+, not 3: the fastest plan has 46 lanes$"):
         planned(network, images, cycles=3)
-    with pytest.raises(PlanError, match=r"^limit must be at least 2, which the smallest plan costs, not 1$"):
-        fastest(network, demand, lambda plan: plan.lanes, 1)
-    with pytest.raises(PlanError, match=r"^lanes must be at least \d+ for 100 cycles a frame, not 2$"):
-        planned(network, images, cycles=100, lanes=2)
-    with pytest.raises(ValueError, match=r"^cycles or lanes must be given$"):
-        planned(network, images)
+    one = limits(network, max_lanes=1)
+    with pytest.raises(DoesNotFitError, match=r"^the smallest plan, of 2 lanes, does not fit: short of 1 lanes \(needs 2, may"):
+        fastest(network, demand, one)
+    with pytest.raises(DoesNotFitError, match=r"^100 cycles a frame take \d+ lanes, which do not fit: short of \d+ lanes"):
+        planned(network, images, cycles=100, short_of=one)
     with pytest.raises(ValueError, match=r"^images must be at least one frame$"):
         Demand.of(network, images[:0])
 
@@ -149,6 +149,48 @@ def test_command(tmp_path):
     assert (code, out) == (2, "")
     assert line.startswith("error: cycles a frame must be at least")
     assert command(*common, "--target-fps", 10, "--plan", "fast")[2] == (
-        "error: --plan must not be given with --target-fps or --max-lanes"
+        "error: --plan must not be given with --target-fps, --max-lanes or --max-lut"
     )
     assert command(tmp_path / "none.npz")[0] == 2
+
+
+def test_command_plans_for_luts_and_boards(tmp_path):
+    network = small()
+    network.save(tmp_path / "net.npz")
+    given = data(network, 40)
+    np.savez(tmp_path / "data.npz", images=given.images, labels=given.labels)
+    common = (tmp_path / "net.npz", "--dataset", tmp_path / "data.npz", "--out", tmp_path / "out", "--frames", 20, "--json")
+    found = {}
+    for luts in (5000, 9000):
+        code, out, _ = command(*common, "--max-lut", luts)
+        assert code == 0
+        found[luts] = json.loads(out)
+        assert found[luts]["area"]["luts"] <= luts
+        # Of the plans it chose from, every faster one takes more.
+        considered = found[luts]["plans_considered"]
+        chosen = next(plan for plan in considered if plan["chosen"])
+        faster = [plan for plan in considered if plan["slowest_core_cycles"] < chosen["slowest_core_cycles"]]
+        assert all(plan["luts"] > luts for plan in faster)
+    assert found[5000]["cycles_per_frame"] > found[9000]["cycles_per_frame"]
+    assert found[9000]["energy_nj_per_frame"]["total"] > 0
+    assert "Plans considered" in (tmp_path / "out" / "estimate.html").read_text()
+
+    code, out, _ = command(*common, "--board", "ulx3s-25f")
+    assert code == 0
+    fits = json.loads(out)
+    assert (fits["board"], fits["short_of"]) == ("ulx3s-25f", [])
+    assert command(*common, "--max-lut", 100)[::2] == (
+        3,
+        f"error: the smallest plan, of 2 lanes, does not fit: short of {fits['plans_considered'][0]['luts'] - 100} LUTs "
+        f"(needs {fits['plans_considered'][0]['luts']}, may have 100)",
+    )
+    assert command(*common, "--board", "none")[2].startswith("error: board must be one of ulx3s-25f,")
+
+    # A plan that does not fit is estimated all the same, and refused in the end.
+    wide = tmp_path / "wide.json"
+    plan = named_plan(network, "fast")
+    replace(plan, cores=tuple(replace(core, event_fifo=65536) for core in plan.cores)).save(wide)
+    code, out, line = command(*common, "--board", "ulx3s-25f", "--plan", wide)
+    assert code == 3
+    assert json.loads(out)["short_of"]
+    assert line.startswith("error: does not fit ulx3s-25f: short of ")
