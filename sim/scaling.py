@@ -199,7 +199,7 @@ def plots(found: dict[str, Any]) -> Figure:
             axes.plot(x, [row["busiest_part_cycles"] for row in rows], "--", color=_GREY, label="busiest part alone")
             if study.name == "depth":
                 axes.plot(x, [row["latency_cycles"] for row in rows], "s-", color=_ORANGE, label="latency")
-            _dress(axes, study.quantity, "cycles", logarithmic=study.name != "depth")
+            _dress(axes, study.quantity, "cycles", logarithmic=study.name not in ("window", "depth"))
         area, speed = panels[len(STUDIES) :]
         for name, mark, color in (("placed", "o", _BLUE), ("estimated", "--", _GREY)):
             rows = found["areas"][name]
@@ -222,7 +222,7 @@ def _dress(axes: Axes, x: str, y: str, *, logarithmic: bool = True) -> None:
             axis.set_major_formatter(mpl.ticker.StrMethodFormatter("{x:,g}"))
             axis.set_minor_formatter(mpl.ticker.NullFormatter())
     else:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.legend(fontsize=8, frameon=False)
