@@ -330,6 +330,7 @@ class ProjectionCore(wiring.Component):
                 ("x_phase", core.columns, self._output.width, fired.x),
             )
         }
+        ordered = turned(core, group.fired, group.y_phase, group.x_phase, to="positions")
         m.d.sync += [
             group.kind.eq(Mux(fired.end, Kind.END, Kind.SPIKE)),
             *(group[name].eq(Mux(fired.step, fired[name], 0)) for name in ("y", "x", "block")),
@@ -337,8 +338,7 @@ class ProjectionCore(wiring.Component):
             *(group.plus[index].eq(mask) for index, mask in enumerate(plus)),
             *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
             *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(len(plus))),
-            pushed.eq(group),
-            pushed.fired.eq(turned(core, group.fired, group.y_phase, group.x_phase, to="positions")),
+            pushed.as_value().eq(Cat(ordered if name == "fired" else group[name] for name, _ in step_layout)),
             pushes.eq(masked.end | (masked.step & group.fired.any())),
             blank.eq(masked.step & ~group.fired.any()),
         ]
