@@ -6,6 +6,7 @@
 A port is what pyserial takes for one: a device, or a URL such as ``socket://localhost:4567`` of a virtual board.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -108,6 +109,11 @@ class Errors:
     timeout: int
     bytes_lost: int
     cycles: int
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing went wrong."""
+        return not any(count for name, count in asdict(self).items() if name != "cycles")
 
 
 class Device:
@@ -272,8 +278,8 @@ class Device:
         """As after power-up: whatever is in the machine is gone, counters are 0."""
         self._ask(Command.RESET)
         time.sleep(0.05)
-        errors = asdict(self.errors())
-        if any(count for name, count in errors.items() if name != "cycles"):
+        errors = self.errors()
+        if not errors.clean:
             raise DeviceError(f"{self._name}: errors must be 0 after a reset, not {errors}")
 
     def _pixels(self, frame: npt.NDArray[np.uint8]) -> bytes:
@@ -384,24 +390,22 @@ def _bits(value: Any) -> int:
 def self_test(device: Device, network: Network, images: npt.NDArray[np.uint8]) -> list[tuple[str, bool, str]]:
     """What works: of each test its name, whether it passed, and what was seen."""
     device.require(network)
-    found = [("network", True, f"{network.name}, {device.identity.network_hash}")]
     device.reset()
-    errors = device.errors()
-    found.append(("reset", not any(asdict(errors)[n] for n in asdict(errors) if n != "cycles"), f"{errors}"))
-    expected = run_frames(network, images).counts
+    expected = run_frames(network, images)
     answers = [device.classify(image) for image in images]
-    wrong = sum(list(a.counts) != list(c) for a, c in zip(answers, expected, strict=True))
-    found.append(("frames", not wrong, f"{len(images)} frames, {wrong} differ from the golden model"))
+    wrong = sum(list(a.counts) != list(c) for a, c in zip(answers, expected.counts, strict=True))
     cycles = [answer.cycles for answer in answers]
     again = [device.classify(image).cycles for image in images]
-    found.append(("cycles", cycles == again, f"{min(cycles):,} to {max(cycles):,} a frame, the same twice"))
-    saturations = device.saturations()
-    neurons = sum(isinstance(layer, Neurons) for layer in network.layers)
-    found.append(("saturations", len(saturations) == neurons, f"{sum(saturations)} events"))
-    errors = device.errors()
-    clean = not any(asdict(errors)[n] for n in asdict(errors) if n != "cycles") and not device.resent
-    found.append(("wire", clean, f"{errors}, {device.resent} packets sent again"))
-    return found
+    # Every frame went in twice.
+    events = 2 * expected.saturated_events.sum(axis=0)
+    wanted = tuple(int(n) for n, layer in zip(events, network.layers, strict=True) if isinstance(layer, Neurons))
+    saturations, errors = device.saturations(), device.errors()
+    return [
+        ("frames", not wrong, f"{len(images)} frames, {wrong} differ from the golden model"),
+        ("cycles", cycles == again, f"{min(cycles):,} to {max(cycles):,} a frame, the same twice"),
+        ("saturations", saturations == wanted, f"input events of each layer: {saturations}, golden model {wanted}"),
+        ("wire", errors.clean and not device.resent, f"{errors}, {device.resent} packets sent again"),
+    ]
 
 
 _PORT = click.option("--port", required=True, metavar="PORT", help="Serial port, or a URL such as socket://localhost:4567.")
@@ -501,9 +505,11 @@ def evaluate(
         journal = folder / "device.jsonl"
         if restart:
             journal.unlink(missing_ok=True)
-        done = _read(journal, network, data.name)
+        frames_hash = hashlib.sha256(np.ascontiguousarray(data.images).tobytes()).hexdigest()
+        head = {"network_hash": network.content_hash, "dataset": data.name, "frames_hash": frames_hash}
+        done = _read(journal, head)
         if not journal.exists():
-            journal.write_text(json.dumps({"network_hash": network.content_hash, "dataset": data.name}) + "\n")
+            journal.write_text(json.dumps(head) + "\n")
         expected = run_frames(network, images).counts
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
         with (
@@ -545,14 +551,14 @@ def evaluate(
              f"not {list(answers[wrong[0]].counts)}, and so on for {len(wrong)} frames")
 
 
-def _read(journal: Path, network: Network, dataset: str) -> dict[int, Answer]:
-    """Answers that an earlier run wrote down; none where it was of another network or data set."""
+def _read(journal: Path, wanted: dict[str, str]) -> dict[int, Answer]:
+    """Answers that an earlier run wrote down; none where it was of another network or other frames."""
     if not journal.exists():
         return {}
     head, *lines = journal.read_text().splitlines() or [""]
     try:
         known = json.loads(head)
-        if known != {"network_hash": network.content_hash, "dataset": dataset}:
+        if known != wanted:
             journal.unlink()
             return {}
         found = [json.loads(line) for line in lines]

@@ -348,7 +348,7 @@ class Link(wiring.Component):
         cycles = Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
         for status, counter in zip(COUNTED, counters, strict=True):
-            with m.If(replying & (reply == status.value) & replied & ~counter.all()):
+            with m.If(replied & (reply == status.value) & ~counter.all()):
                 m.d.sync += counter.eq(counter + 1)
         m.d.comb += state.eq(Cat(*counters, self.lost, cycles))
         self._send(m, reply, replying, replied, identity, state, sequence, sequences.r_data)

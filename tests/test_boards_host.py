@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,7 +106,28 @@ def test_what_passes_on_a_link(device):
 def test_self_test(device):
     found = self_test(device, NETWORK, IMAGES[:3])
     assert all(passed for _, passed, _ in found), found
-    assert [name for name, _, _ in found] == ["network", "reset", "frames", "cycles", "saturations", "wire"]
+    assert [name for name, _, _ in found] == ["frames", "cycles", "saturations", "wire"]
+
+
+def test_self_test_finds_what_differs(device, monkeypatch):
+    """A golden model of other weights stands for a device that computes wrongly."""
+    other = random_network(2)
+    wrong = replace(other, layers=tuple(
+        replace(la, bias=la.bias + la.theta) if la is other.output else la for la in other.layers
+    ))
+    monkeypatch.setattr(device, "require", lambda network: None)
+    found = {name: passed for name, passed, _ in self_test(device, wrong, IMAGES[:3])}
+    assert found["frames"] is False
+    assert found["cycles"] is True
+
+
+def test_an_evaluation_of_other_frames_begins_anew(tmp_path, board):
+    """The data set's file has the same name, and other frames."""
+    options = files(tmp_path)
+    assert command("evaluate", "--port", board.url, *options).exit_code == 0
+    np.savez(tmp_path / "data.npz", images=IMAGES[::-1], labels=np.zeros(len(IMAGES), np.int64))
+    found = command("evaluate", "--port", board.url, *options)
+    assert found.exit_code == 0, found.output
 
 
 def test_a_byte_goes_wrong_on_the_way_there(board):
