@@ -89,6 +89,11 @@ class LayerCore(wiring.Component):
             m.submodules.grouper = grouper = EventGrouper(shape=source, core=core)
             wiring.connect(m, taken.given, grouper.events)
             before = grouper.groups
+        if isinstance(first, Neurons) or not isinstance(last, MaxPool):
+            # The selector's and the pool's handshake in one cycle would be the longest path of the machine.
+            m.submodules.between = between = StreamBuffer(payload=before.payload.shape())
+            wiring.connect(m, before, between.taken)
+            before = between.given
         if isinstance(last, MaxPool):
             m.submodules.pool = pool = MaxPoolGroups(
                 layer=last,
@@ -99,10 +104,6 @@ class LayerCore(wiring.Component):
             wiring.connect(m, before, pool.groups)
             before = pool.pooled
             _tap(m, before, self.groups[last.name])
-        else:
-            m.submodules.between = between = StreamBuffer(payload=before.payload.shape())
-            wiring.connect(m, before, between.taken)
-            before = between.given
         m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), core=core)
         m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
         m.submodules.output = output = StreamBuffer(payload=serializer.events.payload.shape())

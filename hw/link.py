@@ -9,15 +9,19 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
+from hw.folded import WeightPort
 from hw.memory import ram_kind, style
 from hw.readout import Result
 from model.cycle import FRAMES_IN_FLIGHT
+from model.folded import SINGLE_BITS, Folded
 from model.network import Network
 
 __all__ = [
     "COUNTED",
     "CRC_POLYNOMIAL",
+    "LOADED",
     "PROTOCOL_VERSION",
+    "REFUSED",
     "SEQUENCES",
     "SYNC",
     "Command",
@@ -38,6 +42,10 @@ SEQUENCES = 2 * FRAMES_IN_FLIGHT
 """Frames whose packets are remembered: those in the machine, and a few whose results wait on their way to the sender."""
 
 
+_ADDR_BYTES, _WORD_BYTES = 2, SINGLE_BITS // 8
+"""Bytes of an address in the memory with one port, and of a word there."""
+
+
 class Command(enum.IntEnum):
     """What the host asks for."""
 
@@ -48,6 +56,8 @@ class Command(enum.IntEnum):
     SATURATIONS = 0x05
     STATUS = 0x06
     RESET = 0x07
+    LOAD = 0x08
+    CHECK = 0x09
 
 
 class Status(enum.IntEnum):
@@ -58,7 +68,15 @@ class Status(enum.IntEnum):
     BAD_COMMAND = 0xE2
     BAD_LENGTH = 0xE3
     TIMEOUT = 0xE4
+    NOT_LOADED = 0xE5
+    BUSY = 0xE6
 
+
+REFUSED = (Status.NOT_LOADED, Status.BUSY)
+"""What a machine whose weights have to be loaded does not do yet, or not now."""
+
+LOADED = (Command.LOAD, Command.CHECK)
+"""Commands that only such a machine has."""
 
 COUNTED = (Status.BAD_CRC, Status.BAD_COMMAND, Status.BAD_LENGTH, Status.TIMEOUT)
 """Errors that are counted, in the order in which the answer to `Command.STATUS` has them; behind them, bytes lost on the wire."""
@@ -79,9 +97,9 @@ def event_bytes(network: Network) -> int:
     return -(-HostEvent(network).size // 8)
 
 
-def longest_payload(network: Network) -> int:
-    """Bytes of the longest payload: a frame, or as many events."""
-    return max(64, network.input_shape.size * event_bytes(network))
+def longest_payload(network: Network, *, short: bool = False) -> int:
+    """Bytes of the longest payload: a frame, or as many events; where it is to be ``short``, no more than a frame."""
+    return max(64, network.input_shape.size * (1 if short else event_bytes(network)))
 
 
 class Link(wiring.Component):
@@ -104,6 +122,8 @@ class Link(wiring.Component):
     network : gives sizes and the hash by which the host knows it
     watch : whether the machine has the watch port
     saturations : counters of the machine
+    weights : of a machine whose weights have to be loaded, what lies where: it takes them and checks them, its packets are as
+        short as a frame allows, and no frame is taken before they are there
     timeout : cycles for which a packet that has begun may stand still
     settle : cycles between the answer to a reset and the reset: the answer has to be out by then
 
@@ -117,15 +137,19 @@ class Link(wiring.Component):
     watched, watch_mask : In stream `HostEvent`, Out mask; where ``watch``
     saturations : In, the machine's counters
     lost : In, bytes that the receiver dropped
+    weights : Out `WeightPort`, where there are ``weights``
     restart : Out, 1 where everything, this too, is to be reset
     """
 
-    def __init__(self, *, network: Network, watch: bool, saturations: int, timeout: int, settle: int) -> None:
+    def __init__(
+        self, *, network: Network, watch: bool, saturations: int, timeout: int, settle: int, weights: Folded | None = None
+    ) -> None:
         self._network = network
         self._watch = watch
         self._saturations = saturations
         self._timeout = timeout
         self._settle = settle
+        self._weights = weights
         members: dict[str, In | Out] = {
             "received": In(stream.Signature(unsigned(8))),
             "sent": Out(stream.Signature(unsigned(8))),
@@ -140,6 +164,8 @@ class Link(wiring.Component):
         if watch:
             members["watched"] = In(stream.Signature(HostEvent(network)))
             members["watch_mask"] = Out(len(network.layers) + 1)
+        if weights:
+            members["weights"] = Out(WeightPort())
         super().__init__(members)
 
     @property
@@ -153,7 +179,7 @@ class Link(wiring.Component):
         frame_size = network.input_shape.size
         mask_bytes = -(-(len(network.layers) + 1) // 8)
         width = event_bytes(network)
-        longest = longest_payload(network)
+        longest = longest_payload(network, short=self._weights is not None)
 
         # Receiver: SYNC, sequence number, command, length (two bytes, low first), payload, CRC.
         m.submodules.kept = kept = Memory(
@@ -174,6 +200,7 @@ class Link(wiring.Component):
         ]
         kept_byte = Signal(8, reset_less=True)
         m.d.sync += kept_byte.eq(kept_read.data)
+        m.d.comb += self.pixels.payload.eq(kept_byte)
         encoder_busy = Signal()
         identity = self._identity()
         event = Signal(8 * width)
@@ -194,8 +221,14 @@ class Link(wiring.Component):
             if self._watch:
                 with m.Case(Command.WATCH.value):
                     m.d.comb += fits.eq(length == mask_bytes)
+            if self._weights:
+                with m.Case(Command.CHECK.value):
+                    m.d.comb += fits.eq(length == 0)
+                with m.Case(Command.LOAD.value):
+                    m.d.comb += fits.eq((length[:3] == _ADDR_BYTES) & (length > _ADDR_BYTES) & (length <= longest))
         known = Signal()
-        commands = [c.value for c in Command if self._watch or c is not Command.WATCH]
+        absent = [*([] if self._watch else [Command.WATCH]), *([] if self._weights else LOADED)]
+        commands = [c.value for c in Command if c not in absent]
         m.d.comb += known.eq(Cat(command == value for value in commands).any())
 
         # A packet stands still for so many cycles.
@@ -215,6 +248,12 @@ class Link(wiring.Component):
                 with m.If(took):
                     m.d.sync += [into.eq(byte), crc.eq(_crc_step(crc, byte))]
                     m.next = following
+
+        # A word of weights, and where it goes; the first bytes are where the first one goes.
+        word_addr, word_at, word_begins = Signal(8 * _ADDR_BYTES), Signal(range(_WORD_BYTES)), Signal()
+        word = Signal(8 * _WORD_BYTES)
+        if self._weights:
+            m.d.comb += [self.weights.addr.eq(word_addr), self.weights.data.eq(word)]
 
         with m.FSM(name="receiver"):
             with m.State("SYNC"):
@@ -251,6 +290,16 @@ class Link(wiring.Component):
                         m.next = "ERROR"
                     with m.Else():
                         m.next = "ACT"
+                    if self._weights:
+                        m.d.sync += word_begins.eq(1)
+                        needs = Cat(command == c.value for c in (Command.FRAME, Command.EVENTS)).any()
+                        loads = Cat(command == c.value for c in LOADED).any()
+                        with m.If((byte == crc) & needs & ~self.weights.loaded):
+                            m.d.sync += error.eq(Status.NOT_LOADED.value)
+                            m.next = "ERROR"
+                        with m.If((byte == crc) & loads & ~self.weights.idle):
+                            m.d.sync += error.eq(Status.BUSY.value)
+                            m.next = "ERROR"
             with m.State("ACT"), m.Switch(command):
                 with m.Case(Command.FRAME.value):
                     m.next = "READ"
@@ -261,6 +310,12 @@ class Link(wiring.Component):
                         m.next = "REPLY"
                 with m.Case(Command.WATCH.value):
                     m.next = "READ"
+                if self._weights:
+                    with m.Case(Command.LOAD.value):
+                        m.d.sync += word_at.eq(_WORD_BYTES - _ADDR_BYTES)
+                        m.next = "READ"
+                    with m.Case(Command.CHECK.value):
+                        m.next = "CHECKS"
                 with m.Default():
                     m.d.sync += [reply.eq(command), replying.eq(1)]
                     m.next = "REPLY"
@@ -270,13 +325,16 @@ class Link(wiring.Component):
                 m.next = "PASS"
             with m.State("PASS"):
                 done = Signal()
-                m.d.comb += self.pixels.payload.eq(kept_byte)
                 with m.Switch(command):
                     with m.Case(Command.FRAME.value):
                         m.d.comb += [self.pixels.valid.eq(1), take.eq(self.pixels.ready)]
                     with m.Case(Command.WATCH.value):
                         m.d.comb += take.eq(1)
                         m.d.sync += mask.eq(Cat(mask[8:], kept_byte))
+                    if self._weights:
+                        with m.Case(Command.LOAD.value):
+                            m.d.comb += take.eq(1)
+                            m.d.sync += [word.eq(Cat(word[8:], kept_byte)), word_at.eq(word_at + 1)]
                     with m.Default():
                         m.d.comb += take.eq(1)
                         m.d.sync += [event.eq(Cat(event[8:], kept_byte)), event_at.eq(event_at + 1)]
@@ -291,6 +349,9 @@ class Link(wiring.Component):
                         with m.If(command == Command.WATCH.value):
                             m.d.sync += [reply.eq(command), replying.eq(1)]
                             m.next = "REPLY"
+                    if self._weights:
+                        with m.If((command == Command.LOAD.value) & word_at.all()):
+                            m.next = "LOAD"
                     with m.If(command == Command.EVENTS.value):
                         with m.If(event_at == width - 1):
                             m.next = "EVENT"
@@ -308,6 +369,22 @@ class Link(wiring.Component):
                         m.next = "REPLY"
                 with m.Else():
                     m.next = "EVENT"
+            if self._weights:
+                with m.State("LOAD"):
+                    m.d.comb += self.weights.en.eq(~word_begins)
+                    m.d.sync += [word_begins.eq(0), word_addr.eq(word_addr + 1)]
+                    with m.If(word_begins):
+                        m.d.sync += word_addr.eq(word[-8 * _ADDR_BYTES :])
+                    m.next = "READ"
+                    with m.If(at == length):
+                        m.d.sync += [reply.eq(command), replying.eq(1)]
+                        m.next = "REPLY"
+                with m.State("CHECKS"):
+                    m.d.comb += self.weights.check.eq(1)
+                    m.next = "CHECKING"
+                with m.State("CHECKING"), m.If(self.weights.idle):
+                    m.d.sync += [reply.eq(command), replying.eq(1)]
+                    m.next = "REPLY"
             with m.State("ENCODE"):
                 # The next packet's frame must not overtake this one's.
                 m.d.comb += encoder_busy.eq(1)
@@ -358,8 +435,11 @@ class Link(wiring.Component):
         """Payload of the answer to IDENTIFY."""
         network = self._network
         shape = network.input_shape
+        numbers = [shape.height, shape.width, shape.channels, network.classes]
+        if self._weights:
+            numbers += [self._weights.single_state_words, self._weights.single_weight_words]
         return bytes([PROTOCOL_VERSION, event_bytes(network)]) + bytes.fromhex(network.content_hash[:16]) + b"".join(
-            n.to_bytes(2, "little") for n in (shape.height, shape.width, shape.channels, network.classes)
+            n.to_bytes(2, "little") for n in numbers
         )
 
     def _send(
@@ -382,6 +462,8 @@ class Link(wiring.Component):
             (Command.STATUS.value, state),
             (Command.FRAME.value, result_bits),
         ]
+        if self._weights:
+            payloads.append((Command.CHECK.value, Cat(self.weights.found, self.weights.loaded, Const(0, 7))))
         if self._watch:
             payloads.append((Status.WATCHED.value, _padded(self.watched.payload.as_value(), 8 * event_bytes(self._network))))
         longest = max(len(bits) for _, bits in payloads)

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.buffer import StreamBuffer
 from hw.encoder import Encoder
+from hw.folded import FoldedMachine, machine_of
 from hw.link import Link
-from hw.machine import Machine
+from hw.scan_encoder import ScanEncoder
 from hw.uart import UartReceiver, UartTransmitter
 from model.network import Network, Neurons
 from model.plan import Plan
@@ -22,7 +23,7 @@ _SETTLE_BITS = 400
 
 
 class System(wiring.Component):
-    """A `Machine` behind a UART: frames of pixels or lists of events in, answers out (docs/link.md).
+    """A machine behind a UART: frames of pixels or lists of events in, answers out (docs/link.md).
 
     Parameters
     ----------
@@ -58,15 +59,18 @@ class System(wiring.Component):
         neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
         m.submodules.receiver = receiver = UartReceiver(divisor=self._divisor)
         m.submodules.transmitter = transmitter = UartTransmitter(divisor=self._divisor)
+        m.submodules.machine = machine = machine_of(network, self._plan)
+        folded = machine.folded if isinstance(machine, FoldedMachine) else None
+        weights = folded if folded and folded.single_weight_words else None
         m.submodules.link = link = Link(
             network=network,
             watch=watch,
             saturations=neuron_layers,
             timeout=self._timeout_bits * self._divisor,
             settle=_SETTLE_BITS * self._divisor,
+            weights=weights,
         )
-        m.submodules.encoder = encoder = Encoder(network=network)
-        m.submodules.machine = machine = Machine(network=network, plan=self._plan)
+        m.submodules.encoder = encoder = ScanEncoder(network=network) if folded else Encoder(network=network)
         m.d.comb += [receiver.line.eq(self.rx), self.tx.eq(transmitter.line)]
         wiring.connect(m, receiver.data, link.received)
         wiring.connect(m, link.pixels, encoder.pixels)
@@ -76,7 +80,10 @@ class System(wiring.Component):
             link.lost.eq(receiver.errors),
             self.restart.eq(link.restart),
         ]
-        # The link is in no hurry: where it meets the fast part of the machine, paths end.
+        if weights:
+            wiring.connect(m, link.weights, machine.weights)
+        # The link is in no hurry: where it meets the fast part of the machine, paths end. A folded machine is small before it is
+        # fast.
         passages = {
             "sent": (link.sent, transmitter.data),
             "encoded": (encoder.events, link.encoded),
@@ -86,6 +93,9 @@ class System(wiring.Component):
             passages["watched"] = (machine.watched, link.watched)
             m.d.comb += machine.watch.eq(link.watch_mask)
         for name, (source, sink) in passages.items():
+            if folded:
+                wiring.connect(m, source, sink)
+                continue
             m.submodules[f"{name}_buffer"] = buffer = StreamBuffer(payload=source.payload.shape())
             wiring.connect(m, source, buffer.taken)
             wiring.connect(m, buffer.given, sink)

@@ -10,7 +10,7 @@ from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
 import model.network
-from hw.machine import Machine
+from hw.folded import machine_of
 from hw.system import TIMEOUT_BITS, System
 from model.cache import kept
 from model.network import Network
@@ -108,12 +108,12 @@ def source_hash() -> str:
 
 
 def machine_verilog(network: Network, plan: Plan, cache: Path) -> str:
-    """Verilog of the `Machine`, top module ``machine``, kept in the folder ``cache`` by content."""
+    """Verilog of the machine, top module ``machine``, kept in the folder ``cache`` by content."""
     return _kept_machine(network, plan, cache, "v", to_verilog).read_text()
 
 
 def machine_rtlil(network: Network, plan: Plan, cache: Path) -> Path:
-    """File with RTLIL of the `Machine`, likewise."""
+    """File with RTLIL of the machine, likewise."""
     return _kept_machine(network, plan, cache, "il", to_rtlil)
 
 
@@ -132,7 +132,7 @@ def _kept_machine(
     network: Network, plan: Plan, cache: Path, suffix: str, write: Callable[[wiring.Component, str], str]
 ) -> Path:
     path = cache / f"machine-{_key(network, plan)}.{suffix}"
-    return kept(path, lambda part: part.write_text(write(Machine(network=network, plan=plan), "machine")))
+    return kept(path, lambda part: part.write_text(write(machine_of(network, plan), "machine")))
 
 
 def _key(network: Network, plan: Plan, *options: object) -> str:

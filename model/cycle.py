@@ -252,6 +252,13 @@ def simulate(
     plan.check(network)
     if not len(images):
         raise ValueError("images must be at least one frame")
+    if plan.folded:
+        # That module builds on this one.
+        from model.folded_cycle import simulate_folded
+
+        return simulate_folded(
+            network, plan, images, idle=idle, stall=stall, seed=seed, watch=watch, activity=activity, done=done
+        )
     machine = _Machine.of(network, plan, idle=idle, stall=stall, seed=seed, watch=watch, activity=activity)
     begins = range(0, len(images), batch)
 
@@ -467,10 +474,12 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
     serializer_ready = not r[core, _SERIALIZING] or (r[core, _SERIAL_LEFT] <= 1 and room)
     leaving = r[core, _POOLED] > 0 if pool else r[core, _BETWEEN] != 0
 
-    # Max-pool, or a register stage; before it the group selector, or the events as they come.
-    taker_ready = (r[core, _POOL_CREDITS] != 0 and r[core, _POOL_SWEEP] == 0) if pool else r[core, _BETWEEN_SECOND] == 0
+    # Max-pool behind a register stage, or that stage alone; before it the group selector, or the events as they come.
+    pool_ready = pool and r[core, _POOL_CREDITS] != 0 and r[core, _POOL_SWEEP] == 0
+    taker_ready = r[core, _BETWEEN_SECOND] == 0 if neurons or not pool else pool_ready
     group = (r[core, _SELECTED] if neurons else r[core, _BUFFER]) != 0
     passes = group and taker_ready
+    pools = pool_ready and (r[core, _BETWEEN] != 0 if neurons else group)
     selected_ready = not r[core, _SELECTED] or taker_ready
     turning_ready = not r[core, _TURNING] or selected_ready
     selector_moves = r[core, _SELECTING] and turning_ready
@@ -545,7 +554,7 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
     if pool:
         code, outside = 0, False
         r[core, _POOL_SWEEP] -= r[core, _POOL_SWEEP] > 0
-        if passes:
+        if pools:
             events = lists[_GROUP_EVENTS][starts[core, _GROUP_EVENTS] + at[core, _AT_GROUP]]
             at[core, _AT_GROUP] += 1
             outside = events == OUTSIDE
@@ -556,13 +565,14 @@ def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  #
                     r[core, _POOL_GENERATION], r[core, _POOL_SWEEP] = 1, constants[core, _POOL_DEPTH]
         out = r[core, _POOL_PIPE] >> 2 * POOL_PIPELINE - 2
         r[core, _POOL_PIPE] = (r[core, _POOL_PIPE] << 2 | code) & _POOL_PIPE_MASK
-        r[core, _POOL_CREDITS] += r[core, _POOL_RETURNED] - passes
+        r[core, _POOL_CREDITS] += r[core, _POOL_RETURNED] - pools
         r[core, _POOL_RETURNED] = leaves + (out == 1) + r[core, _POOL_OUTSIDE]
         r[core, _POOL_OUTSIDE] = outside
         r[core, _POOLED] += (out == 2) - leaves
     else:
         at[core, _AT_GROUP] += passes
-        if not r[core, _BETWEEN] or serializer_ready:
+    if neurons or not pool:
+        if not r[core, _BETWEEN] or (pool_ready if pool else serializer_ready):
             r[core, _BETWEEN] = 1 if r[core, _BETWEEN_SECOND] else group
             r[core, _BETWEEN_SECOND] = 0
         elif not r[core, _BETWEEN_SECOND]:

@@ -13,6 +13,8 @@ from typing import Any
 from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons, taps
 
 __all__ = [
+    "ARCHITECTURES",
+    "FOLDED",
     "FORMAT_VERSION",
     "NAMED_PLANS",
     "CorePlan",
@@ -34,7 +36,10 @@ DEFAULT_LANES = 150
 """Lanes that the ``default`` plan may spend."""
 
 
-STATE_MEMORIES = ("auto", "block", "distributed")
+ARCHITECTURES = ("pipeline", "folded")
+
+STATE_MEMORIES = ("auto", "block", "distributed", "single_port")
+WEIGHT_MEMORIES = ("auto", "block", "single_port")
 
 MOST_GROUPED = 16
 """Channels that a spike group has at the most: finding one among more takes longer than all else that happens in a cycle."""
@@ -65,7 +70,9 @@ class CorePlan:
     event_fifo : depth of the FIFO of events at the core's output, in events
     generation_bits : width of the tag by which state memory is reset lazily
     state_memory : what holds the states: ``"block"`` RAM, ``"distributed"`` RAM made of LUTs, or ``"auto"``: blocks where a
-        bank is deeper than `DISTRIBUTED_WORDS`
+        bank is deeper than `DISTRIBUTED_WORDS`. ``"single_port"``, the large memory with one port of a folded machine
+    weight_memory : what holds the weights: ``"auto"`` and ``"block"`` are block RAM (or logic, where they are few), which comes
+        with the bitstream; ``"single_port"`` as for states: it is loaded at start
     """
 
     layer: str
@@ -76,6 +83,7 @@ class CorePlan:
     event_fifo: int = 16
     generation_bits: int = 4
     state_memory: str = "auto"
+    weight_memory: str = "auto"
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -88,10 +96,9 @@ class CorePlan:
                 )
                 if not low <= value <= high:
                     raise PlanError(f"core {self.layer!r}: {item.name} must be within {low}..{high}, not {value}")
-        if self.state_memory not in STATE_MEMORIES:
-            raise PlanError(
-                f"core {self.layer!r}: state_memory must be one of {', '.join(STATE_MEMORIES)}, not {self.state_memory!r}"
-            )
+        for name, known in (("state_memory", STATE_MEMORIES), ("weight_memory", WEIGHT_MEMORIES)):
+            if getattr(self, name) not in known:
+                raise PlanError(f"core {self.layer!r}: {name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
 
     @property
     def lanes(self) -> int:
@@ -123,7 +130,7 @@ class Plan:
     ----------
     name : name of the plan
     cores : one `CorePlan` a neuron layer, in the order of the network
-    architecture : ``"pipeline"``, a core a layer
+    architecture : ``"pipeline"``, a core a layer; ``"folded"``, one for all of them, by turns: see `model.folded`
     inject : whether the host can inject events into any core
     watch : whether the host can watch any core
     """
@@ -136,13 +143,18 @@ class Plan:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cores", tuple(self.cores))
-        if self.architecture != "pipeline":
-            raise PlanError(f"architecture must be 'pipeline', not {self.architecture!r}")
+        if self.architecture not in ARCHITECTURES:
+            raise PlanError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
+
+    @property
+    def folded(self) -> bool:
+        """Whether one core takes turns between the layers."""
+        return self.architecture == "folded"
 
     @property
     def lanes(self) -> int:
-        """Lanes of all cores."""
-        return sum(core.lanes for core in self.cores)
+        """Lanes that are built: those of all cores; of a folded machine, those of the widest."""
+        return max(core.lanes for core in self.cores) if self.folded else sum(core.lanes for core in self.cores)
 
     def core(self, layer: str) -> CorePlan:
         """The plan of the core of ``layer``."""
@@ -168,9 +180,16 @@ class Plan:
                 raise PlanError(f"{where}: columns must be 1 unless channels is {channels}, not {core.columns}")
             if core.rows > 1 and core.columns != columns:
                 raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
+            if not self.folded and "single_port" in (core.state_memory, core.weight_memory):
+                raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")
         for layer in network.layers:
             if refusal := refused_by_hardware(layer):
                 raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
+        if self.folded:
+            # That module builds on this one.
+            from model.folded import Folded
+
+            Folded.of(network, self)
 
     def save(self, path: Path | str) -> None:
         """Write the file form: JSON."""
@@ -346,14 +365,24 @@ def _balanced(network: Network, names: list[str], lanes: int) -> list[CorePlan]:
 
 
 NAMED_PLANS = ("minimal", "default", "fast")
+"""Plans of a pipeline that every network has."""
+
+FOLDED = "folded"
+"""The plan of a folded machine, which not every network has."""
 
 
 def named_plan(network: Network, name: str) -> Plan:
     """A plan by name.
 
     ``minimal``: one lane a core. ``default``: 150 lanes, given to the slowest core one after the other, by the
-    events a layer seen in calibration. ``fast``: every core takes an event a cycle.
+    events a layer seen in calibration. ``fast``: every core takes an event a cycle. ``folded``: one core for all layers, as
+    `model.folded.folded_plan` lays it out for an iCE40 UP5K.
     """
+    if name == FOLDED:
+        # That module builds on this one.
+        from model.folded import folded_plan
+
+        return folded_plan(network)
     names = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
     if name == "minimal":
         cores = [CorePlan(layer=layer) for layer in names]
@@ -362,7 +391,7 @@ def named_plan(network: Network, name: str) -> Plan:
     elif name == "fast":
         cores = [choices(network, layer)[-1] for layer in names]
     else:
-        raise PlanError(f"plan must be a file or one of {', '.join(NAMED_PLANS)}, not {name!r}")
+        raise PlanError(f"plan must be a file or one of {', '.join((*NAMED_PLANS, FOLDED))}, not {name!r}")
     plan = Plan(name=name, cores=tuple(cores))
     plan.check(network)
     return plan

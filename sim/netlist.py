@@ -18,7 +18,7 @@ from typing import Any
 import hw.fanout
 import hw.outreg
 import hw.synthesis
-from hw.machine import Machine
+from hw.folded import AnyMachine
 from hw.synthesis import synthesize
 from hw.tools import tool_version, yosys_share
 from hw.verilog import machine_rtlil
@@ -55,7 +55,7 @@ class Netlist:
 
 
 def machine_netlist(
-    machine: Machine, *, cache: Path, log: Path, line: Callable[[str], None] | None = None
+    machine: AnyMachine, *, cache: Path, log: Path, line: Callable[[str], None] | None = None
 ) -> Netlist:
     """The netlist of ``machine``, synthesized where the folder ``cache`` does not have it yet.
 
@@ -131,14 +131,19 @@ def _constant(value: str | int) -> str:
     return f'"{value[:-1] if value.endswith(" ") else value}"'
 
 
-def cell_models(cells: Iterable[str]) -> str:
+def cell_models(cells: Iterable[str], *, family: str = "ecp5") -> str:
     """Verilog of these kinds of cells and of what they consist of; without their timing, which not every simulator reads.
+
+    Parameters
+    ----------
+    cells : names of cells
+    family : whose they are, as Yosys calls it
 
     Raises
     ------
     SimulationError : there is no model of a cell
     """
-    models = {name: _TIMING.sub("", text) for name, text in _library(yosys_share() / "ecp5" / "cells_sim.v").items()}
+    models = {name: _TIMING.sub("", text) for name, text in _library(yosys_share() / family / "cells_sim.v").items()}
     # Yosys has the block RAM's ports and parameters, but nothing inside.
     models["DP16KD"] = BLOCK_RAM.read_text()
     found: dict[str, str] = {}

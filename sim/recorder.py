@@ -5,7 +5,8 @@ Doing this in Verilog keeps Python out of the cycles: cocotb starts the clock, w
 
 from amaranth.lib import data
 
-from hw.machine import Machine
+from hw.folded import AnyMachine, FoldedMachine
+from model.folded import SINGLE_BITS, SINGLE_WORDS
 
 __all__ = ["RESULT", "WATCHED", "records", "wrapper"]
 
@@ -14,20 +15,26 @@ WATCHED = "watched"
 """Names of the two records that are not traces."""
 
 
-def records(machine: Machine) -> list[str]:
+def records(machine: AnyMachine) -> list[str]:
     """Names of what is recorded, by number."""
     return [*(trace.name for trace in machine.traces), RESULT, *([WATCHED] if machine.plan.watch else [])]
+
+
+def _loads(machine: AnyMachine) -> bool:
+    return isinstance(machine, FoldedMachine) and machine.folded.single_weight_words > 0
 
 
 def _width(layout: data.Layout) -> int:
     return int(layout.size)
 
 
-def wrapper(machine: Machine) -> str:
+def wrapper(machine: AnyMachine) -> str:
     """Verilog of module ``tb``, which instantiates module ``machine``.
 
-    Plus-arguments: ``tokens`` and ``record`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle), ``source_seed``,
-    ``watch`` (mask of ports, in hexadecimal), ``waves`` (a file; Verilator has its own way).
+    Weights that have to be loaded are, from the file ``weights``, and then checked; cycles count from there.
+
+    Plus-arguments: ``tokens``, ``record`` and ``weights`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle),
+    ``source_seed``, ``watch`` (mask of ports, in hexadecimal), ``waves`` (a file; Verilator has its own way).
     """
     host = _width(machine.host.payload.shape())
     result = _width(machine.result.payload.shape())
@@ -49,6 +56,8 @@ def wrapper(machine: Machine) -> str:
         f'        $fwrite(record_file, "{at} %0d %h\\n", cycle, {name}_payload);'
         for name, at in streams
     ]
+    ports += [".weights__en(weight_en), .weights__addr(weight_addr), .weights__data(weight_data), .weights__check(weight_check)",
+              ".weights__idle(weight_idle), .weights__loaded(loaded), .weights__found()"] if _loads(machine) else []
     watched_width = _width(machine.watched.payload.shape()) if watch else 1
     newline = "\n"
     return f"""\
@@ -65,9 +74,14 @@ module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_f
   wire [{max(1, len(machine.watch) if watch else 1) - 1}:0] watch = watch_mask;
   machine dut({", ".join(ports)});
 
-  integer token_file, record_file, got;
+  wire weight_idle;
+  wire loaded{"" if _loads(machine) else " = 1"};
+  reg weight_en, weight_check, checked;
+  reg [{SINGLE_WORDS.bit_length() - 2}:0] weight_addr, weight_next;
+  reg [{SINGLE_BITS - 1}:0] weight_data, weight_word;
+  integer token_file, record_file, weight_file, got;
   reg [31:0] cycle, idle, stall, random, seed;
-  reg [8*1024-1:0] token_path, record_path, wave_path;
+  reg [8*1024-1:0] token_path, record_path, weight_path, wave_path;
   initial begin
     idle = 0; stall = 0; watch_mask = 0; seed = 1;
     got = $value$plusargs("tokens=%s", token_path);
@@ -78,6 +92,10 @@ module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_f
     got = $value$plusargs("watch=%h", watch_mask);
     token_file = $fopen(token_path, "r");
     record_file = $fopen(record_path, "w");
+    weight_file = 0;
+    if ($value$plusargs("weights=%s", weight_path)) weight_file = $fopen(weight_path, "r");
+    weight_en = 0; weight_check = 0; checked = 0; weight_addr = 0; weight_data = 0;
+    weight_next = {machine.folded.single_state_words if isinstance(machine, FoldedMachine) else 0};
     random = seed * 32'd2654435769 + 32'd1;
     cycle = 0; answered = 0; moved = 0;
     host_valid = 0; host_payload = 0; result_ready = 0; watched_ready = 0;
@@ -99,8 +117,27 @@ module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_f
   endfunction
 
   reg [31:0] r1, r2, r3;
+  // A word a cycle, and the signature behind the last.
   always @(posedge clk)
-    if (!rst) begin
+    if (!rst && !loaded) begin
+      weight_en <= 0;
+      weight_check <= 0;
+      if (weight_idle && !checked && !weight_check) begin
+        got = $fscanf(weight_file, "%h", weight_word);
+        if (got == 1) begin
+          weight_en <= 1;
+          weight_addr <= weight_next;
+          weight_next <= weight_next + 1;
+          weight_data <= weight_word;
+        end else begin
+          weight_check <= 1;
+          checked <= 1;
+        end
+      end
+    end
+
+  always @(posedge clk)
+    if (!rst && loaded) begin
       cycle <= cycle + 1;
       r1 = shifted(random); r2 = shifted(r1); r3 = shifted(r2);
       random <= r3;

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from hw.aer import Kind
-from hw.machine import Machine
+from hw.folded import AnyMachine, FoldedMachine, machine_of
 from hw.synthesis import MultiplierError
 from hw.tools import ToolError
 from hw.verilog import machine_verilog
@@ -37,7 +37,7 @@ from model.events import Events
 from model.golden import Trace
 from model.network import Network, NetworkError, Neurons
 from model.plan import Plan, PlanError, load_plan
-from sim.netlist import machine_netlist
+from sim.netlist import cell_models, machine_netlist
 from sim.recorder import RESULT, WATCHED, records, wrapper
 from sim.scoreboard import Divergence, compare, compare_cycles, decode
 from sim.scoreboard import field as payload_field
@@ -140,7 +140,7 @@ def verify(
     if level not in LEVELS:
         raise ValueError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
     check_simulator(simulator)
-    machine = Machine(network=network, plan=plan)
+    machine = machine_of(network, plan)
     own = verilog is None
     if watch and not plan.watch:
         raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
@@ -154,6 +154,11 @@ def verify(
         netlist = machine_netlist(machine, cache=cache, log=out_dir / "synthesis.log", line=line)
         sources = {"machine.v": netlist.verilog if verilog is None else verilog, "cells.v": netlist.models}
         tell("cells: " + ", ".join(f"{count:,} {cell}" for cell, count in sorted(netlist.cells.items())))
+    weights: list[int] = []
+    if isinstance(machine, FoldedMachine) and machine.folded.single_words:
+        weights = machine.folded.single_weights()
+        if level == "rtl":
+            sources["cells.v"] = cell_models(["SB_SPRAM256KA"], family="ice40")
     sources["tb.v"] = wrapper(machine)
     options = {"idle": int(idle * 65536), "stall": int(stall * 65536), "source_seed": seed}
 
@@ -161,6 +166,7 @@ def verify(
         folder.mkdir(parents=True, exist_ok=True)
         tokens, record = folder / "tokens.txt", folder / "record.txt"
         tokens.write_text("".join(_tokens(machine, frame.events) for frame in frames[:count]))
+        (folder / "weights.txt").write_text("".join(f"{word:x}\n" for word in weights))
         told = folder / "progress.txt"
         told.unlink(missing_ok=True)
         stop = threading.Event()
@@ -173,6 +179,7 @@ def verify(
                 [
                     f"+tokens={tokens.resolve()}",
                     f"+record={record.resolve()}",
+                    f"+weights={(folder / 'weights.txt').resolve()}",
                     *(f"+{name}={value}" for name, value in options.items()),
                     f"+watch={_watch_mask(machine) if watch else 0:x}",
                 ],
@@ -215,11 +222,11 @@ def _is_events(frame: object) -> bool:
     return isinstance(frame, np.ndarray) and frame.dtype.names is not None
 
 
-def _watch_mask(machine: Machine) -> int:
+def _watch_mask(machine: AnyMachine) -> int:
     return (1 << len(machine.network.layers) + 1) - 1
 
 
-def _tokens(machine: Machine, events: Events) -> str:
+def _tokens(machine: AnyMachine, events: Events) -> str:
     """A frame as host tokens for port 0, one a line, in hexadecimal."""
     layout, shape = machine.host.payload.shape(), machine.network.input_shape
     lines = []
@@ -240,7 +247,7 @@ def _tell(path: Path, progress: Callable[[int], None] | None, stop: threading.Ev
 
 
 def _score(
-    machine: Machine,
+    machine: AnyMachine,
     frames: Sequence[Trace],
     cycles: Cycles,
     record: Path,
@@ -338,7 +345,7 @@ def _hexadecimal(text: str) -> int:
         raise SimulationError(f"undefined bits in a record: {text}") from None
 
 
-def _watched(machine: Machine, found: Sequence[tuple[int, int]]) -> dict[str, list]:  # type: ignore[type-arg]
+def _watched(machine: AnyMachine, found: Sequence[tuple[int, int]]) -> dict[str, list]:  # type: ignore[type-arg]
     """What was watched, taken apart by port, as tokens of the links' traces."""
     layout = machine.watched.payload.shape()
     links = {trace.layer: trace for trace in machine.traces if trace.form == "events"}

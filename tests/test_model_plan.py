@@ -28,7 +28,7 @@ def test_named_plans():
     assert plans["minimal"].lanes == len(plans["minimal"].cores)
     assert plans["default"].lanes <= DEFAULT_LANES
     assert all(steps_per_event(NETWORK, core) == 1 for core in plans["fast"].cores)
-    with pytest.raises(PlanError, match=r"^plan must be a file or one of minimal, default, fast, not 'huge'$"):
+    with pytest.raises(PlanError, match=r"^plan must be a file or one of minimal, default, fast, folded, not 'huge'$"):
         named_plan(NETWORK, "huge")
 
 

@@ -1,0 +1,395 @@
+"""The folded machine: one set of lanes that all layers share, event by event, for the smallest FPGAs.
+
+The deepest layer that has an event takes it, and only when no layer has any the next one comes in. So what an event causes
+has left the machine before the next event of its layer is taken: a buffer holds what one event can fire and no more, it can
+never overflow, and no frame is too busy. Each layer takes its events in order, so that all fire what the golden model fires.
+
+Here is where everything lies: the states and weights of each layer, in block RAM or in a large memory with one port, as the
+plan says. `hw.folded` builds it, `model.folded_cycle` counts its cycles.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape, taps
+from model.plan import CorePlan, Plan, PlanError, stages
+
+__all__ = ["BLOCKS", "SIGNATURE_POLYNOMIAL", "SINGLE_BITS", "SINGLE_WORDS", "Folded", "FoldedLayer", "folded_plan", "signature"]
+
+SINGLE_BITS, SINGLE_WORDS = 64, 16384
+"""Width and depth of the memory with one port: four SPRAMs of 16 bits and 16 K side by side (Lattice FPGA-TN-02022)."""
+
+BLOCKS = 26
+"""Block RAMs of an iCE40 UP5K that a machine may take: 30, less 4 for packet and frame."""
+
+WEIGHT_SLOT = 8
+"""Bits that a weight takes in memory, whatever its width."""
+
+SIGNATURE_POLYNOMIAL = 0x1B
+"""Of the signature register: x^64 + x^4 + x^3 + x + 1."""
+
+_BLOCK_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))
+"""Words and width of a block RAM with one port to read and one to write: SB_RAM40_4K (Lattice FPGA-TN-02002)."""
+
+_LANES = (1, 2, 4, 8)
+
+
+def _blocks(depth: int, width: int) -> int:
+    return min(-(-depth // words) * -(-width // bits) for words, bits in _BLOCK_SHAPES) if depth else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldedLayer:
+    """A neuron layer, with the max-pool behind it, in a folded machine.
+
+    Parameters
+    ----------
+    layer, pool : the layers
+    source, output : shapes of what comes in, and of the neurons
+    leaving : shape of what goes out: ``output``, or that of the pool
+    blocks : blocks of channels at a position, as many channels each as there are lanes
+    state_bits : bits of a neuron's state
+    state_single, weight_single : whether states, weights are in the memory with one port
+    state_base : address of its first state word, in the memory that has it
+    weight_base : address of its first block of weights; the memory with one port has several blocks in a word
+    tag_base : address of its first tag; it has one a position
+    queue_base, queue_depth : of its queue of events; the first layer has none
+    """
+
+    layer: Neurons
+    pool: MaxPool | None
+    source: Shape
+    output: Shape
+    leaving: Shape
+    blocks: int
+    state_bits: int
+    state_single: bool
+    weight_single: bool
+    state_base: int
+    weight_base: int
+    tag_base: int
+    queue_base: int
+    queue_depth: int
+
+    @property
+    def positions(self) -> int:
+        """Positions of the layer, and tags."""
+        return self.output.height * self.output.width
+
+    @property
+    def state_words(self) -> int:
+        """Words of states, each a block of channels."""
+        return self.positions * self.blocks
+
+    @property
+    def weight_words(self) -> int:
+        """Blocks of weights."""
+        return self.layer.weights.size // self.output.channels * self.blocks
+
+    @property
+    def step_cycles(self) -> int:
+        """Cycles from one block to the next: a memory with one port reads and writes by turns."""
+        return 2 if self.state_single else 1
+
+    def axis(self, axis: int) -> list[list[tuple[int, int]]]:
+        """Of each input row (column) the output rows that it reaches, each with its tap as the weights in memory count."""
+        if not isinstance(self.layer, Convolution):
+            return [[(0, at)] for at in range(self.source[axis])]
+        layer, kernel = self.layer, self.layer.kernel[axis]
+        reached = taps(
+            size=self.source[axis],
+            outputs=self.output[axis],
+            kernel=kernel,
+            stride=layer.stride[axis],
+            padding=layer.padding[axis],
+        )
+        return [[(o, kernel - 1 - k) for o, k in pairs] for pairs in reached]
+
+    def window(self, axis: int) -> list[tuple[int, int, int] | None]:
+        """Of each row (column) of neurons: the pool's row that it is in, the first row in that window, and how many; or None."""
+        if self.pool is None:
+            return [None] * self.output[axis]
+        size, pool = self.output[axis], self.pool
+        reached = taps(
+            size=size,
+            outputs=self.leaving[axis],
+            kernel=pool.window[axis],
+            stride=pool.stride[axis],
+            padding=pool.padding[axis],
+        )
+        found: list[tuple[int, int, int] | None] = []
+        for pairs in reached:
+            inside = [at for at in range(size) if pairs and any(o == pairs[0][0] for o, _ in reached[at])]
+            found.append((pairs[0][0], inside[0], len(inside)) if pairs else None)
+        return found
+
+    def words(self, lanes: int) -> npt.NDArray[np.int32]:
+        """Its weights as they lie in memory, ``(weight_words, lanes)``: by input channel, row and column of the kernel from last
+        to first, as the outputs go from first to last; of a linear layer by input address."""
+        weights = self.layer.weights
+        if isinstance(self.layer, Convolution):
+            weights = weights[:, :, ::-1, ::-1]
+        by_input = weights.reshape(self.output.channels, -1)
+        padded = np.zeros((self.blocks * lanes, by_input.shape[1]), np.int32)
+        padded[: self.output.channels] = by_input
+        return padded.reshape(self.blocks, lanes, -1).transpose(2, 0, 1).reshape(-1, lanes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folded:
+    """A folded machine's layers and memories.
+
+    Parameters
+    ----------
+    lanes : neurons updated at once
+    layers : in order
+    state_depth, state_width : of each lane's bank of block RAM
+    weight_depth : blocks of weights in block RAM
+    tag_depth, generation_bits : of the tags
+    queue_depth, queue_width : of the memory with all queues
+    single_state_words, single_weight_words : words in the memory with one port; the states come first
+    """
+
+    lanes: int
+    layers: tuple[FoldedLayer, ...]
+    state_depth: int
+    state_width: int
+    weight_depth: int
+    tag_depth: int
+    generation_bits: int
+    queue_depth: int
+    queue_width: int
+    single_state_words: int
+    single_weight_words: int
+
+    @classmethod
+    def of(cls, network: Network, plan: Plan) -> "Folded":
+        """Lay out ``network`` by ``plan``.
+
+        Raises
+        ------
+        PlanError : it is not a network or a plan for a folded machine
+        """
+        where = f"plan {plan.name!r}"
+        lanes = plan.lanes
+        if lanes not in _LANES:
+            raise PlanError(f"{where}: channels of a folded machine must be one of {', '.join(map(str, _LANES))}, not {lanes}")
+        if plan.inject:
+            raise PlanError(f"{where}: inject must be false for a folded machine")
+        layers: list[FoldedLayer] = []
+        state = single_state = weights = single_weights = tags = queue = 0
+        slots = SINGLE_BITS // (WEIGHT_SLOT * lanes)
+        source = network.input_shape
+        for number, stage in enumerate(stages(network)):
+            layer, core = stage.layers[0], _core(plan, network, stage.layers[0].name, lanes)
+            before = layers[-1].pool or layers[-1].layer if layers else None
+            if not isinstance(layer, Neurons):
+                raise PlanError(f"layer {layer.name!r}: a folded machine pools only behind neurons that no other layer reads")
+            if layer.source != (before.name if before else "input"):
+                raise PlanError(
+                    f"layer {layer.name!r}: source must be the layer before in a folded machine, not {layer.source!r}"
+                )
+            if layer.weight_bits > WEIGHT_SLOT:
+                raise PlanError(
+                    f"layer {layer.name!r}: weight_bits must be at most {WEIGHT_SLOT} in a folded machine, "
+                    f"not {layer.weight_bits}"
+                )
+            output, leaving = network.shape_of(layer.name), network.shape_of(stage.name)
+            found = FoldedLayer(
+                layer=layer,
+                pool=stage.layers[1] if len(stage.layers) > 1 and isinstance(stage.layers[1], MaxPool) else None,
+                source=source,
+                output=output,
+                leaving=leaving,
+                blocks=-(-output.channels // lanes),
+                state_bits=layer.potential_bits + layer.count_bits + 1,
+                state_single=core.state_memory == "single_port",
+                weight_single=core.weight_memory == "single_port",
+                state_base=0,
+                weight_base=0,
+                tag_base=tags,
+                queue_base=queue,
+                queue_depth=_most_fired(layers[-1]) if number else 0,
+            )
+            if found.state_single and found.weight_single:
+                raise PlanError(f"{where}: core {layer.name!r}: states and weights must not both be in the memory with one port")
+            if found.state_single and found.state_bits * lanes > SINGLE_BITS:
+                raise PlanError(
+                    f"{where}: core {layer.name!r}: {lanes} states of {found.state_bits} bits must be at most {SINGLE_BITS} bits "
+                    "to be in the memory with one port"
+                )
+            # The bases are those of their own kind of memory.
+            at = {
+                "state_base": single_state if found.state_single else state,
+                "weight_base": single_weights if found.weight_single else weights,
+            }
+            found = FoldedLayer(**{**vars(found), **at})
+            if found.state_single:
+                single_state += found.state_words
+            else:
+                state += found.state_words
+            if found.weight_single:
+                single_weights += -(-found.weight_words // slots) * slots
+            else:
+                weights += found.weight_words
+            tags += found.positions
+            queue += found.queue_depth
+            source = leaving
+            layers.append(found)
+        if not isinstance(layers[-1].layer, Linear) or layers[-1].pool:
+            raise PlanError(f"layer {network.output.name!r}: a folded machine must end in a linear layer")
+        # Weights lie behind the states.
+        weight_words = single_weights // slots
+        layers = [
+            FoldedLayer(
+                **{**vars(found), "weight_base": found.weight_base + (single_state * slots if found.weight_single else 0)}
+            )
+            for found in layers
+        ]
+        if single_state + weight_words > SINGLE_WORDS:
+            raise PlanError(
+                f"{where}: words in the memory with one port must be at most {SINGLE_WORDS}, not {single_state + weight_words}"
+            )
+        return cls(
+            lanes=lanes,
+            layers=tuple(layers),
+            state_depth=state,
+            state_width=max((la.state_bits for la in layers if not la.state_single), default=0),
+            weight_depth=weights,
+            tag_depth=tags,
+            generation_bits=plan.cores[0].generation_bits,
+            queue_depth=queue,
+            queue_width=max((1 + sum(_bits(n) for n in la.source) for la in layers[1:]), default=0),
+            single_state_words=single_state,
+            single_weight_words=weight_words,
+        )
+
+    @property
+    def single_words(self) -> int:
+        """Words of the memory with one port that are in use."""
+        return self.single_state_words + self.single_weight_words
+
+    @property
+    def blocks(self) -> int:
+        """Block RAMs of the iCE40 that the memories take."""
+        return (
+            self.lanes * _blocks(self.state_depth, self.state_width)
+            + _blocks(self.weight_depth, self.lanes * WEIGHT_SLOT)
+            + _blocks(self.tag_depth, self.generation_bits)
+            + _blocks(self.queue_depth, self.queue_width)
+        )
+
+    def block_weights(self) -> list[int]:
+        """Contents of the block RAM of weights, lowest lane in the lowest bits."""
+        found = [_packed(la.words(self.lanes)) for la in self.layers if not la.weight_single]
+        return [word for words in found for word in words]
+
+    def single_weights(self) -> list[int]:
+        """Contents of the memory with one port behind its states: what has to be loaded, `SINGLE_BITS` a word."""
+        slots, bits = SINGLE_BITS // (WEIGHT_SLOT * self.lanes), WEIGHT_SLOT * self.lanes
+        found = []
+        for layer in self.layers:
+            if layer.weight_single:
+                words = _packed(layer.words(self.lanes))
+                words += [0] * (-len(words) % slots)
+                found += [
+                    sum(word << bits * n for n, word in enumerate(words[at : at + slots])) for at in range(0, len(words), slots)
+                ]
+        return found
+
+
+def signature(words: list[int]) -> int:
+    """What a signature register of `SINGLE_BITS` has after it took all of ``words``: shifted by one a word, with feedback."""
+    found, mask = 0, (1 << SINGLE_BITS) - 1
+    for word in words:
+        found = (found << 1 & mask) ^ (SIGNATURE_POLYNOMIAL if found >> SINGLE_BITS - 1 else 0) ^ word
+    return found
+
+
+def folded_plan(network: Network, *, lanes: int = 4, blocks: int = BLOCKS, watch: bool = True) -> Plan:
+    """The fastest plan of a folded machine whose memories fit an iCE40 UP5K; of equally fast ones that with the fewest blocks.
+
+    Parameters
+    ----------
+    network : calibrated, so that its events are known
+    lanes : neurons updated at once, at most
+    blocks : block RAMs that there are for it
+
+    Raises
+    ------
+    PlanError : it fits in no way
+    """
+    neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
+    widest = max(layer.channels for layer in neurons)
+    lanes = max(n for n in _LANES if n <= min(lanes, widest))
+    best: tuple[tuple[float, int], Plan] | None = None
+    trouble = ""
+    for plan in _candidates(network, neurons, lanes, watch):
+        try:
+            found = Folded.of(network, plan)
+        except PlanError as error:
+            trouble = trouble or str(error)
+            continue
+        if found.blocks > blocks:
+            trouble = f"plan 'folded': {found.blocks} block RAMs must be at most {blocks}"
+            continue
+        score = (sum(_mean_cycles(layer) for layer in found.layers), found.blocks)
+        if best is None or score < best[0]:
+            best = score, plan
+    if best is None:
+        raise PlanError(trouble)
+    return best[1]
+
+
+def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: bool) -> Iterator[Plan]:
+    choices = (("block", "block"), ("block", "single_port"), ("single_port", "block"))
+    for memories in product(choices, repeat=len(neurons)):
+        cores = tuple(
+            CorePlan(
+                layer=layer.name,
+                channels=min(lanes, network.shape_of(layer.name).channels),
+                state_memory=state,
+                weight_memory=weight,
+            )
+            for layer, (state, weight) in zip(neurons, memories, strict=True)
+        )
+        yield Plan(name="folded", cores=cores, architecture="folded", inject=False, watch=watch)
+
+
+def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
+    if not isinstance(network.layer(layer), Neurons):
+        return CorePlan(layer=layer)
+    core, channels = plan.core(layer), network.shape_of(layer).channels
+    if (core.channels, core.columns, core.rows) != (min(lanes, channels), 1, 1):
+        raise PlanError(
+            f"plan {plan.name!r}: core {layer!r}: channels, columns and rows must be {min(lanes, channels)}, 1 and 1 as all "
+            f"layers of a folded machine share {lanes} lanes, not {core.channels}, {core.columns} and {core.rows}"
+        )
+    if core.state_memory == "distributed":
+        raise PlanError(f"plan {plan.name!r}: core {layer!r}: state_memory must not be 'distributed' in a folded machine")
+    return core
+
+
+def _most_fired(before: FoldedLayer) -> int:
+    """Events that one event of ``before`` can cause: every neuron that it reaches fires once at most."""
+    rows, columns = (max(len(pairs) for pairs in before.axis(axis)) for axis in (0, 1))
+    return max(1, rows * columns * before.output.channels)
+
+
+def _mean_cycles(layer: FoldedLayer) -> float:
+    """Cycles that the layer's blocks take of a mean frame."""
+    rows, columns = (np.mean([len(pairs) for pairs in layer.axis(axis)]) for axis in (0, 1))
+    return float(max(1.0, layer.layer.mean_events) * rows * columns * layer.blocks * layer.step_cycles)
+
+
+def _packed(words: npt.NDArray[np.int32]) -> list[int]:
+    mask = (1 << WEIGHT_SLOT) - 1
+    return [sum((int(weight) & mask) << WEIGHT_SLOT * lane for lane, weight in enumerate(word)) for word in words]
+
+
+def _bits(size: int) -> int:
+    return max(1, (size - 1).bit_length())

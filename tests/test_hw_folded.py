@@ -1,0 +1,174 @@
+"""The folded machine: every spike and every cycle, whatever the network, the memories, the source and the sinks do."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hw.folded import FoldedMachine
+from hw.verilog import to_verilog
+from model.engine import run_fast
+from model.folded import SINGLE_BITS, Folded, folded_plan, signature
+from model.network import Linear, MaxPool, Network, Padding, Shape
+from model.plan import CorePlan, Plan, PlanError, load_plan, named_plan
+from sim.verify import verify
+from tests.hardware import random_convolution, random_frames, random_linear, random_network
+
+
+def random_chain(seed):
+    """Convolutions and linear layers one behind the other, with max-pools of all kinds that hardware builds."""
+    chance = random.Random(seed)
+    shape = Shape(chance.randint(6, 9), chance.randint(6, 9), chance.randint(1, 2))
+    layers = [random_convolution(seed, inputs=shape.channels, name="conv1", channels=chance.randint(3, 9), potential_bits=9)]
+    before = layers[0].output_shape(shape)
+    # Windows that leave rows out, or are cut off by the border.
+    window = (chance.randint(1, min(2, before.height)), chance.randint(1, min(3, before.width)))
+    stride = tuple(size + chance.randint(0, 1) for size in window)
+    padding = Padding(*(chance.randint(0, window[n % 2] - 1) for n in range(4)))
+    layers.append(MaxPool(name="pool1", source="conv1", window=window, stride=stride, padding=padding))
+    before = layers[1].output_shape(before)
+    if seed % 2:
+        kernel = (chance.randint(1, before.height), chance.randint(1, before.width))
+        layers.append(random_convolution(seed + 1, inputs=before.channels, name="conv2", source="pool1", kernel=kernel,
+                                         padding=Padding(), count_bits=3))
+        before = layers[-1].output_shape(before)
+    layers.append(random_linear(seed + 2, inputs=before.size, outputs=chance.randint(5, 13), name="fc1", source=layers[-1].name,
+                                potential_bits=9))
+    layers.append(random_linear(seed + 3, inputs=layers[-1].channels, outputs=chance.randint(2, 6), name="fc2", source="fc1",
+                                activation="identity"))
+    return Network(name=f"chain{seed}", input_shape=shape, layers=tuple(layers))
+
+
+def random_plan(network, seed):
+    """Any memories, lanes and tags."""
+    chance = random.Random(seed)
+    lanes = chance.choice([1, 2, 4, 8])
+    cores = []
+    for core in folded_plan(network, lanes=lanes, blocks=10**6).cores:
+        bits = sum(getattr(network.layer(core.layer), name) for name in ("potential_bits", "count_bits")) + 1
+        fits = bits * lanes <= SINGLE_BITS
+        state, weight = chance.choice(
+            [("block", "block"), ("block", "single_port"), *([("single_port", "block")] * 2 if fits else [])]
+        )
+        cores.append(replace(core, state_memory=state, weight_memory=weight, generation_bits=chance.choice([1, 2, 4])))
+    bits = cores[0].generation_bits
+    return Plan(
+        name=f"random{seed}",
+        cores=tuple(replace(core, generation_bits=bits) for core in cores),
+        architecture="folded",
+        inject=False,
+        watch=chance.random() < 0.7,
+    )
+
+
+CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 4 else []) for seed in range(1, 17)]
+
+
+@pytest.mark.parametrize("seed", CASES)
+def test_every_spike_and_cycle(seed, tmp_path):
+    network = random_chain(seed)
+    plan = random_plan(network, seed)
+    frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
+    for idle, stall in ((0, 0), (0.5, 0), (0.1, 0.7)):
+        result = verify(
+            network, plan, frames, out_dir=tmp_path, seed=seed, idle=idle, stall=stall, watch=plan.watch and stall > 0
+        )
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.frames == len(result.answers) == len(frames)
+        assert result.spikes_compared > 100 and result.cycles_compared > 200
+
+
+def test_the_cases_have_what_is_rare():
+    """Saturation, spikes of both signs, blocks with several spikes, positions in no window, frames without an event."""
+    seen = dict.fromkeys(("saturated", "negative", "single states", "single weights", "no window", "wraps", "watched"), 0)
+    for seed in range(1, 17):
+        network = random_chain(seed)
+        plan = random_plan(network, seed)
+        folded = Folded.of(network, plan)
+        traces = [run_fast(network, frame) for frame in random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)]
+        seen["saturated"] += any(la.saturated_events for trace in traces for la in trace.layers.values())
+        seen["negative"] += any((la.spikes["sign"] < 0).any() for trace in traces for la in trace.layers.values())
+        seen["single states"] += bool(folded.single_state_words)
+        seen["single weights"] += bool(folded.single_weight_words)
+        seen["no window"] += any(None in la.window(axis) for la in folded.layers if la.pool for axis in (0, 1))
+        seen["wraps"] += len(traces) > 2**folded.generation_bits
+        seen["watched"] += plan.watch
+    assert min(seen.values()) >= 3, seen
+
+
+def test_same_answers_as_a_pipeline(tmp_path):
+    network = random_chain(3)
+    frames = random_frames(network.input_shape, 3)
+    results = [verify(network, named_plan(network, name), frames, out_dir=tmp_path / name) for name in ("folded", "fast")]
+    assert results[0].answers == results[1].answers
+    assert [result.mismatches for result in results] == [0, 0]
+
+
+def test_verilog_is_the_same_twice():
+    network = random_chain(1)
+    texts = {to_verilog(FoldedMachine(network=network, plan=random_plan(network, 1)), "machine") for _ in range(2)}
+    assert len(texts) == 1
+
+
+def test_layout_of_weights_and_signature():
+    layer = Linear(name="fc", source="input", weights=np.arange(12).reshape(3, 4) - 6, bias=np.zeros(3, int), threshold_log2=6,
+                   activation="identity")
+    network = Network(name="n", input_shape=(1, 1, 4), layers=(layer,))
+    core = CorePlan(layer="fc", channels=2, weight_memory="single_port", state_memory="block")
+    folded = Folded.of(network, Plan(name="p", cores=(core,), architecture="folded", inject=False))
+    # Two blocks of two lanes an input, four blocks a word: neurons 0 and 1, then 2 and a silent one.
+    words = folded.single_weights()
+    assert words[0] == int.from_bytes(bytes([250, 254, 2, 0, 251, 255, 3, 0]), "little")
+    assert (folded.single_weight_words, len(words)) == (2, 2)
+    assert signature([]) == 0
+    assert signature([1]) == 1
+    assert signature([1 << 63, 0]) == 0x1B
+    assert signature([1, 2]) != signature([2, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inject": True}, "plan 'p': inject must be false for a folded machine"),
+        ({"channels": 3}, "plan 'p': channels of a folded machine must be one of 1, 2, 4, 8, not 3"),
+        ({"state_memory": "distributed"}, "plan 'p': core 'conv1': state_memory must not be 'distributed' in a folded machine"),
+        (
+            {"state_memory": "single_port", "weight_memory": "single_port"},
+            "plan 'p': core 'conv1': states and weights must not both be in the memory with one port",
+        ),
+        (
+            {"state_memory": "single_port", "weight_memory": "block", "channels": 4},
+            "plan 'p': core 'conv1': 4 states of 18 bits must be at most 64 bits to be in the memory with one port",
+        ),
+    ],
+)
+def test_plans_that_are_refused(change, message):
+    network = random_chain(2)
+    plan = folded_plan(network, lanes=change.get("channels", 2) if change.get("channels") != 3 else 2)
+    of_core = {name: value for name, value in change.items() if name != "inject"}
+    cores = tuple(replace(core, **of_core) if core.layer == "conv1" else core for core in plan.cores)
+    plan = replace(plan, name="p", cores=cores, inject=change.get("inject", False))
+    with pytest.raises(PlanError) as error:
+        plan.check(network)
+    assert str(error.value) == message
+
+
+def test_networks_that_are_refused():
+    with pytest.raises(PlanError, match=r"^layer 'pool2': a folded machine pools only behind neurons that no other layer reads$"):
+        named_plan(random_network(1), "folded")
+    chain = random_chain(2)
+    headless = Network(name="n", input_shape=chain.input_shape, layers=chain.layers[:2])
+    with pytest.raises(PlanError, match=r"^layer 'pool1': a folded machine must end in a linear layer$"):
+        named_plan(headless, "folded")
+
+
+def test_plan_survives_its_file(tmp_path):
+    network = random_chain(2)
+    plan = random_plan(network, 2)
+    plan.save(tmp_path / "plan.json")
+    assert load_plan(network, str(tmp_path / "plan.json")) == plan
+    pipeline = replace(named_plan(network, "minimal"), cores=tuple(replace(c, weight_memory="single_port")
+                                                                   for c in named_plan(network, "minimal").cores))
+    with pytest.raises(PlanError, match="memories must not be 'single_port' unless architecture is 'folded'$"):
+        pipeline.check(network)
