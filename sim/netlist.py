@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hw.family_ecp5
 import hw.fanout
 import hw.outreg
 import hw.synthesis
@@ -74,7 +75,7 @@ def machine_netlist(
     # WebAssembly builds of Yosys do not see every folder, but always those below the one that they run in.
     folder = Path(os.path.relpath(cache))
     source = machine_rtlil(machine.network, machine.plan, folder)
-    passes = [Path(str(module.__file__)).read_bytes() for module in (hw.synthesis, hw.outreg, hw.fanout)]
+    passes = [Path(str(module.__file__)).read_bytes() for module in (hw.synthesis, hw.family_ecp5, hw.outreg, hw.fanout)]
     key = hashlib.sha256(repr((source.name, expose, tool_version("yosys"), passes)).encode()).hexdigest()[:16]
     netlist = kept(
         folder / f"machine-netlist-{key}.json",
