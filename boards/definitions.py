@@ -116,12 +116,36 @@ def _ulx3s(size: str, device: str, luts: int, ram_blocks: int) -> Board:
     )
 
 
+_ICEBREAKER = Board(
+    name="icebreaker",
+    title="iCEBreaker",
+    family="ice40",
+    part="iCE40UP5K-SG48",
+    device="up5k",
+    package="sg48",
+    speed="",
+    clock_hz=12_000_000,
+    clock_pin="35",
+    frequency_mhz=12.0,
+    rx_pin="6",
+    tx_pin="9",
+    rx_pull_up=True,
+    led_pins=("26", "27", "25", "23", "21"),
+    luts=5_280,
+    flip_flops=5_280,
+    ram_blocks=30,
+    large_blocks=4,
+    programmer="ice40_generic",
+)
+"""Its lamps are those of the part that breaks off."""
+
 BOARDS = {
     board.name: board
     for board in (
         _ulx3s("25f", "25k", 24_288, 56),
         _ulx3s("45f", "45k", 43_848, 108),
         _ulx3s("85f", "85k", 83_640, 208),
+        _ICEBREAKER,
     )
 }
 """The boards by name."""

@@ -37,6 +37,10 @@ class BoardTop(wiring.Component):
     clk : In, the board's oscillator
     rx, tx : In, Out, the host link
     led : Out, the last answer in binary; inverted where the board's lamps light at 0
+
+    Attributes
+    ----------
+    reset : Signal, 1 while the machine is in reset
     """
 
     def __init__(self, *, board: Board, network: Network, plan: Plan, frequency_hz: float) -> None:
@@ -44,6 +48,7 @@ class BoardTop(wiring.Component):
         self._network = network
         self._plan = plan
         self._pll = board.of_family.clock(board.clock_hz, frequency_hz)
+        self.reset = Signal(init=1)
         super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1), "led": Out(len(board.led_pins))})
 
     @property
@@ -72,7 +77,7 @@ class BoardTop(wiring.Component):
                 m.d.plain += settling.eq(settling + 1)
         # The reset has a flip-flop behind its synchronizer, so that it can have copies (`hw.fanout`).
         m.submodules.reset = ResetSynchronizer(~steady, domain="synchronized")
-        reset = Signal(init=1)
+        reset = self.reset
         restart = Signal()
         m.d.plain += reset.eq(ResetSignal("synchronized") | restart)
         m.d.comb += [

@@ -24,6 +24,7 @@ from rich.table import Table
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop
 from hw.area import estimate_area
+from hw.bitstream import BitstreamError, check_bitstream
 from hw.synthesis import (
     MultiplierError,
     Placed,
@@ -264,16 +265,10 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         )
 
     bitstream = out / f"{name}{family.BITSTREAM}"
-    with steps.step("bitstream"):
+    with steps.step("bitstream, and what it unpacks to"):
         packed = kept(
             routed.with_suffix(family.BITSTREAM),
-            lambda written: family.pack(
-                part,
-                routed=routed,
-                bitstream=written,
-                constraints=routed.with_suffix(family.CONSTRAINTS),
-                log=out / "bitstream.log",
-            ),
+            lambda written: _pack(board, routed, written, out),
         )
         shutil.copyfile(kept_verilog, out / f"{name}.v")
         (out / "machine.v").write_text(machine_text)
@@ -286,7 +281,8 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         "origin": network.origin,
         "board": board.name,
         "family": family.NAME,
-        "state_of_proof": "RTL equal to the golden model in every spike; placed and routed; not run on the board",
+        "state_of_proof": "RTL equal to the golden model in every spike; placed and routed; "
+        "bitstream unpacks to the routed design; not run on the board",
         "plan": plan.name,
         "lanes": plan.lanes,
         "tools": tools,
@@ -368,6 +364,14 @@ def _check_fits(board: Board, found: Synthesized) -> None:
     luts = board.of_family.luts_needed(found)
     if short := board.short_of(luts=luts, flip_flops=found.ff, ram_blocks=found.ram_blocks):
         raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
+
+
+def _pack(board: Board, routed: Path, bitstream: Path, out: Path) -> None:
+    """Make a bitstream that unpacks to the routed design."""
+    family, part = board.of_family, board.target
+    constraints = routed.with_suffix(family.CONSTRAINTS)
+    family.pack(part, routed=routed, bitstream=bitstream, constraints=constraints, log=out / "bitstream.log")
+    check_bitstream(family, part, routed=routed, bitstream=bitstream, log=out / "unpacked.log")
 
 
 def _by_seed(report: dict[str, Any]) -> str:
@@ -496,6 +500,7 @@ def main(
         VerificationError: Exit.MISMATCH,
         SimulationError: Exit.MISMATCH,
         MultiplierError: Exit.MISMATCH,
+        BitstreamError: Exit.MISMATCH,
         ConversionError: Exit.BAD_INPUT,
         NetworkError: Exit.BAD_INPUT,
         PlanError: Exit.BAD_INPUT,

@@ -10,6 +10,7 @@ from amaranth.hdl import Instance, Signal, Value
 from hw.family import Cells, Clock, Family, Part, Pin
 from hw.fanout import split_fan_out
 from hw.outreg import pack_output_registers
+from hw.sections import sections
 from hw.tools import run_tool
 
 __all__ = ["ECP5", "Pll", "pll_for"]
@@ -25,6 +26,9 @@ _LEGALIZE = (
 group for which Yosys finds another, where a word is chosen or zero, needs slices of its own: placement then takes an hour."""
 
 _DSP = ("MULT18X18D", "ALU54B")
+
+_ONES = "1" * 16
+"""A LUT that an unpacked configuration does not mention."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,31 @@ class _Ecp5(Family):
         run_tool("ecppack", ["--compress", "--input", str(routed), "--bit", str(bitstream)], log=log)
 
     def unpack(self, part: Part, *, routed: Path, bitstream: Path, log: Path) -> list[str]:
-        return []
+        unpacked = bitstream.with_name(f"{bitstream.name}.unpacked")
+        again = bitstream.with_name(f"{bitstream.name}.again")
+        run_tool("ecpunpack", ["--input", str(bitstream), "--textcfg", str(unpacked)], log=log)
+        run_tool("ecppack", ["--compress", "--input", str(unpacked), "--bit", str(again)], log=log)
+        # What stands for the same bits has several names, and a default has none: LUTs, memories and all bits are compared.
+        wanted, found = (sections(path.read_text()) for path in (routed, unpacked))
+        different = []
+        for name, lines in wanted.items():
+            if name.startswith("bram_init"):
+                if lines != found.get(name):
+                    different.append(name)
+            elif tables := _tables(lines):
+                there = _tables(found.get(name, []))
+                different += [f"{name} {table}" for table, bits in tables.items() if there.get(table, _ONES) != bits]
+        if again.read_bytes() != bitstream.read_bytes():
+            different.append("bits that are no LUT's")
+        unpacked.unlink()
+        again.unlink()
+        return different
+
+
+def _tables(lines: Sequence[str]) -> dict[str, str]:
+    """Contents of the LUTs of a tile, by name."""
+    words = [line.split() for line in lines if line.startswith("word:")]
+    return {name: bits for _, name, bits in words if name.endswith(".INIT")}
 
 
 ECP5: Family = _Ecp5()

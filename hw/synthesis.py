@@ -26,8 +26,8 @@ __all__ = [
 _MULTIPLIERS = ("$mul", "$macc", "$div", "$mod", "$pow")
 """Cells that must not exist before technology mapping."""
 
-_NO_ROOM = ("no BELs remaining", "Unable to place cell")
-"""What nextpnr says where it runs out of cells."""
+_NO_ROOM = ("no BELs remaining", "Unable to place cell", "Unable to find legal placement")
+"""What nextpnr says where it runs out of cells, or of places that suit them."""
 
 
 class MultiplierError(RuntimeError):
