@@ -116,6 +116,75 @@ def _ulx3s(size: str, device: str, luts: int, ram_blocks: int) -> Board:
     )
 
 
+_ORANGECRAB = Board(
+    name="orangecrab-25f",
+    title="OrangeCrab 25F, r0.2",
+    family="ecp5",
+    part="LFE5U-25F-8MG285C",
+    device="25k",
+    package="CSFBGA285",
+    speed="8",
+    clock_hz=48_000_000,
+    clock_pin="A9",
+    frequency_mhz=60.0,
+    rx_pin="N17",
+    tx_pin="M18",
+    rx_pull_up=True,
+    led_pins=("K4", "M3", "J3"),
+    leds_low=True,
+    luts=24_288,
+    flip_flops=24_288,
+    ram_blocks=56,
+    programmer="orangeCrab",
+)
+"""Its USB is the device's own, so that the UART is at the pins 0 and 1 of its edge. Its lamps are red, green and blue of one."""
+
+_ECPIX5 = Board(
+    name="ecpix5-85f",
+    title="ECPIX-5 85F",
+    family="ecp5",
+    part="LFE5UM5G-85F-8BG554I",
+    device="um5g-85k",
+    package="CABGA554",
+    speed="8",
+    clock_hz=100_000_000,
+    clock_pin="K23",
+    frequency_mhz=60.0,
+    rx_pin="R26",
+    tx_pin="R24",
+    rx_pull_up=True,
+    led_pins=("R21", "W21", "K24", "R23"),
+    leds_low=True,
+    luts=83_640,
+    flip_flops=83_640,
+    ram_blocks=208,
+    programmer="ecpix5",
+)
+"""Its lamps are the green ones of four."""
+
+_COLORLIGHT_I5 = Board(
+    name="colorlight-i5",
+    title="Colorlight i5, v7.0, on its extension board",
+    family="ecp5",
+    part="LFE5U-25F-6BG381C",
+    device="25k",
+    package="CABGA381",
+    speed="6",
+    clock_hz=25_000_000,
+    clock_pin="P3",
+    frequency_mhz=60.0,
+    rx_pin="H18",
+    tx_pin="J17",
+    rx_pull_up=True,
+    led_pins=("U16",),
+    leds_low=True,
+    luts=24_288,
+    flip_flops=24_288,
+    ram_blocks=56,
+    programmer="colorlight-i5",
+)
+"""Pins as in LiteX-Boards' ``colorlight_i5`` and the documentation of github.com/wuxx/Colorlight-FPGA-Projects."""
+
 _ICEBREAKER = Board(
     name="icebreaker",
     title="iCEBreaker",
@@ -145,6 +214,9 @@ BOARDS = {
         _ulx3s("25f", "25k", 24_288, 56),
         _ulx3s("45f", "45k", 43_848, 108),
         _ulx3s("85f", "85k", 83_640, 208),
+        _ORANGECRAB,
+        _ECPIX5,
+        _COLORLIGHT_I5,
         _ICEBREAKER,
     )
 }

@@ -58,10 +58,9 @@ def tool_version(name: str) -> str:
     if match:
         return f"{command.name}: {match.group(0)}"
     package = TOOLS[name][2].split()[-1]
-    try:
-        return f"{command.name}: {package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
+    if command.stem != TOOLS[name][1]:
         return f"{command.name}: unknown"
+    return f"{command.name}: {package} {importlib.metadata.version(package)}"
 
 
 def yosys_share() -> Path:

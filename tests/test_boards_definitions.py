@@ -11,19 +11,30 @@ PLATFORMS = {
     "ulx3s-25f": ("ulx3s", "ULX3S_25F_Platform"),
     "ulx3s-45f": ("ulx3s", "ULX3S_45F_Platform"),
     "ulx3s-85f": ("ulx3s", "ULX3S_85F_Platform"),
+    "orangecrab-25f": ("orangecrab_r0_2", "OrangeCrabR0_2_25FPlatform"),
+    "ecpix5-85f": ("ecpix5", "ECPIX585Platform"),
+    "icebreaker": ("icebreaker", "ICEBreakerPlatform"),
 }
 """Module and class of amaranth_boards that describes each board; what is not here it has not."""
+
+
+AT_CONNECTORS = {"orangecrab-25f": (("io", 0), "0", "1")}
+"""Boards without a UART of their own: connector, and its pins for what the device receives and sends."""
 
 
 def resources(platform):
     """Of each resource, by name, number and subsignal: pins, whether they are inverted, and its clock."""
     found = {}
-    for resource in platform.resources:
+    sites = {
+        f"{item.name}_{item.number}:{pin}": site for item in platform.connectors for pin, site in item.mapping.items()
+    }
+    for resource in [*platform.resources, *getattr(platform, "break_off_pmod", [])]:
         for part in resource.ios:
             name = (resource.name, resource.number, part.name if hasattr(part, "ios") else "")
             for io in getattr(part, "ios", [part]):
                 if hasattr(io, "names"):
-                    found[name] = (io.names, io.invert, resource.clock)
+                    names = [sites.get(pin, pin) for pin in io.names]
+                    found.setdefault(name, (names, io.invert, resource.clock))
     return found
 
 
@@ -36,6 +47,10 @@ def test_pins_are_those_of_amaranth_boards(name):
     (clock,) = [value for value in found.values() if board.clock_pin in value[0]]
     assert clock[2].frequency == board.clock_hz
     uart = {key[2]: value[0] for key, value in found.items() if key[0] == "uart"}
+    if name in AT_CONNECTORS:
+        connector, rx, tx = AT_CONNECTORS[name]
+        (pins,) = [item.mapping for item in platform.connectors if (item.name, item.number) == connector]
+        uart = {"rx": [pins[rx]], "tx": [pins[tx]]}
     assert (uart["rx"], uart["tx"]) == ([board.rx_pin], [board.tx_pin])
     lamps = {pin: invert for key, (pins, invert, _) in found.items() if "led" in key[0] for pin in pins}
     assert set(board.led_pins) <= set(lamps)

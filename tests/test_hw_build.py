@@ -29,7 +29,7 @@ def command(*args):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--board", "teapot"), "error: board must be one of ulx3s-25f, ulx3s-45f, ulx3s-85f, icebreaker, not 'teapot'"),
+        (("--board", "teapot"), f"error: board must be one of {', '.join(BOARDS)}, not 'teapot'"),
         (("--net", "none.npz"), "error: none.npz: cannot be read: No such file or directory"),
         (("--net", "none.onnx"), "error: none.onnx: cannot be read: No such file or directory"),
         (("--plan", "huge"), "error: plan must be a file or one of minimal, default, fast, not 'huge'"),
