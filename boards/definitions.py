@@ -208,6 +208,50 @@ _ICEBREAKER = Board(
 )
 """Its lamps are those of the part that breaks off."""
 
+_TANG_NANO_9K = Board(
+    name="tang-nano-9k",
+    title="Tang Nano 9K",
+    family="gowin",
+    part="GW1NR-LV9QN88PC6/I5",
+    device="GW1N-9C",
+    package="QN88P",
+    speed="C6/I5",
+    clock_hz=27_000_000,
+    clock_pin="52",
+    frequency_mhz=27.0,
+    rx_pin="18",
+    tx_pin="17",
+    rx_pull_up=True,
+    led_pins=("10", "11", "13", "14", "15", "16"),
+    leds_low=True,
+    luts=8_640,
+    flip_flops=6_480,
+    ram_blocks=26,
+    programmer="tangnano9k",
+)
+
+_TANG_PRIMER_20K = Board(
+    name="tang-primer-20k",
+    title="Tang Primer 20K on its dock",
+    family="gowin",
+    part="GW2A-LV18PG256C8/I7",
+    device="GW2A-18C",
+    package="PG256",
+    speed="C8/I7",
+    clock_hz=27_000_000,
+    clock_pin="H11",
+    frequency_mhz=27.0,
+    rx_pin="T13",
+    tx_pin="M11",
+    rx_pull_up=True,
+    led_pins=("C13", "A13", "N16", "N14", "L14", "L16"),
+    leds_low=True,
+    luts=20_736,
+    flip_flops=15_552,
+    ram_blocks=46,
+    programmer="tangprimer20k",
+)
+
 BOARDS = {
     board.name: board
     for board in (
@@ -218,6 +262,8 @@ BOARDS = {
         _ECPIX5,
         _COLORLIGHT_I5,
         _ICEBREAKER,
+        _TANG_NANO_9K,
+        _TANG_PRIMER_20K,
     )
 }
 """The boards by name."""

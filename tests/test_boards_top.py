@@ -70,7 +70,7 @@ def test_the_machine_waits_until_memories_can_be_read():
     assert cycles == list(range(cycles[0], 600))
 
 
-@pytest.mark.parametrize("board", ["icebreaker"])
+@pytest.mark.parametrize("board", ["ulx3s-25f", "icebreaker", "tang-nano-9k"])
 def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
     options = options_for(tmp_path, tiny_network(), board)
     report = build(options, Console(quiet=True))

@@ -19,7 +19,7 @@ def test_a_clock_out_of_reach_is_refused():
     with pytest.raises(
         ValueError, match=r"^clock must be at least 3\.125 MHz and within the PLL's reach, not 1 MHz$"
     ):
-        ECP5.clock(25e6, 1e6)
+        pll_for(25e6, 1e6)
 
 
 def test_constraints():

@@ -38,7 +38,7 @@ def test_a_clock_out_of_reach_is_refused():
         ValueError,
         match=r"^clock must be at least the board's 12 MHz, or what the PLL makes of it from 16 MHz on, not 8 MHz$",
     ):
-        ICE40.clock(12e6, 8e6)
+        clock_for(12e6, 8e6)
 
 
 def test_loop_filters():
