@@ -23,8 +23,9 @@ from rich.table import Table
 
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop
-from hw.area import estimate_area
+from hw.area import estimate_area, memories
 from hw.bitstream import BitstreamError, check_bitstream
+from hw.memory import BLOCK
 from hw.synthesis import (
     MultiplierError,
     Placed,
@@ -147,8 +148,8 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             "verilog": [str(out / "machine.v"), str(out / "system.v")],
         }
 
-    if family.HAS_AREA_MODEL:
-        with steps.step("what it will take"):
+    with steps.step("what it will take"):
+        if family.HAS_AREA_MODEL:
             area = estimate_area(network, plan)
             console.print(
                 f"   about {area.luts:,} LUTs of {board.luts:,} and {area.flip_flops:,} flip-flops; "
@@ -158,6 +159,20 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             # Blocks are exact but for a rare one too many (`hw/area.json`): no need to wait for the tools to say so.
             if short := board.short_of(luts=0, ram_blocks=area.ram_blocks):
                 raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
+        elif plan.architecture == "pipeline":
+            # What memories hold is the same everywhere, and no device has more than its blocks to hold it in.
+            bits = sum(memory.width * memory.depth for memory in memories(network, plan) if memory.kind == BLOCK)
+            have = board.ram_blocks * family.RAM_BLOCK_BITS
+            console.print(
+                f"   memories of {bits / 1024:,.0f} kbit, blocks of {have / 1024:,.0f} kbit; "
+                "LUTs are known after synthesis: the area model is of ECP5",
+                highlight=False,
+            )
+            if bits > have:
+                raise DoesNotFitError(
+                    f"does not fit {board.title}: memories hold {bits / 1024:,.0f} kbit, its {board.ram_blocks} blocks "
+                    f"{have / 1024:,.0f} kbit"
+                )
 
     tools = {}
     with steps.step("tools (WebAssembly builds compile themselves once, which takes minutes)"):

@@ -103,7 +103,8 @@ class Family(ABC):
     PLACER, PACKER, UNPACKER : tools (`hw.tools`), beside Yosys
     CONSTRAINTS, ROUTED, BITSTREAM : suffixes of files: of constraints, of what place and route writes, and of the bitstream
     CELL_MODELS : folder of Yosys' that has models of the cells
-    RAM_BLOCK, LARGE_BLOCK : name and size of a memory block, and of a large one where there are some
+    RAM_BLOCK, RAM_BLOCK_BITS : name and size of a memory block
+    LARGE_BLOCK : name and size of a large one where there are some
     HAS_AREA_MODEL : whether `hw.area` knows it
     SETTLE_SECONDS : from configuration until memory blocks can be read
     """
@@ -118,6 +119,7 @@ class Family(ABC):
     BITSTREAM: ClassVar[str]
     CELL_MODELS: ClassVar[str]
     RAM_BLOCK: ClassVar[str]
+    RAM_BLOCK_BITS: ClassVar[int]
     LARGE_BLOCK: ClassVar[str] = ""
     HAS_AREA_MODEL: ClassVar[bool] = False
     SETTLE_SECONDS: ClassVar[float] = 0.0

@@ -96,6 +96,7 @@ class _Ecp5(Family):
     BITSTREAM = ".bit"
     CELL_MODELS = "ecp5"
     RAM_BLOCK = "DP16KD, 18 kbit"
+    RAM_BLOCK_BITS = 18 * 1024
     HAS_AREA_MODEL = True
 
     @property

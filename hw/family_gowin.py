@@ -127,6 +127,7 @@ class _Gowin(Family):
     BITSTREAM = ".fs"
     CELL_MODELS = "gowin"
     RAM_BLOCK = "BSRAM, 18 kbit"
+    RAM_BLOCK_BITS = 18 * 1024
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -197,7 +198,8 @@ class _Gowin(Family):
     def used(self, utilization: Mapping[str, tuple[int, int]], netlist: Cells) -> Cells:
         return Cells(
             lut=utilization["LUT4"][0] + utilization["ALU"][0],
-            ff=utilization["DFF"][0],
+            # The table counts flip-flops that LUT RAMs make useless, too.
+            ff=netlist.ff,
             lut_ram=netlist.lut_ram,
             ram_blocks=utilization["BSRAM"][0],
             dsp=sum(used for kind, (used, _) in utilization.items() if kind.startswith(_DSP)),

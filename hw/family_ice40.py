@@ -99,6 +99,7 @@ class _Ice40(Family):
     BITSTREAM = ".bin"
     CELL_MODELS = "ice40"
     RAM_BLOCK = "SB_RAM40_4K, 4 kbit"
+    RAM_BLOCK_BITS = 4 * 1024
     LARGE_BLOCK = "SPRAM, 256 kbit"
     # Memory blocks read as 0 for some microseconds after configuration, whatever they hold.
     SETTLE_SECONDS = 20e-6

@@ -1,6 +1,7 @@
 """Boards: their pins are those of amaranth_boards, their devices have families."""
 
 import importlib
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,16 @@ def test_every_port_has_a_pin_of_its_own(board):
     assert len(set(sites)) == len(sites) == 3 + len(board.led_pins)
     text = board.constraints()
     assert all(pin.site in text for pin in board.pins)
+
+
+def test_the_documented_boards_are_these():
+    table = (Path(__file__).parent.parent / "docs" / "boards.md").read_text()
+    for board in BOARDS.values():
+        lamps = " ".join(board.led_pins) + (" (low)" if board.leds_low else "")
+        facts = (f"`{board.name}`", board.title, board.of_family.TITLE, board.part)
+        pins = (f"{board.clock_hz / 1e6:g} MHz, {board.clock_pin}", f"{board.rx_pin}, {board.tx_pin}", lamps)
+        row = " | ".join((*facts, *pins, f"{board.luts:,}", board.memories, f"`{board.programmer}`"))
+        assert f"| {row} |" in table
 
 
 def test_an_unknown_family_is_named():

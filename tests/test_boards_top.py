@@ -80,6 +80,20 @@ def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
     assert (tmp_path / "out" / f"tiny-{board}{suffix}").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(
+    ("board", "message"),
+    [
+        ("icebreaker", r"^does not fit iCEBreaker: memories hold 1,236 kbit, its 30 blocks 120 kbit$"),
+        ("tang-primer-20k", r"^does not fit Tang Primer 20K on its dock: memories hold 1,236 kbit, its 46 blocks 828 kbit$"),
+        ("orangecrab-25f", r"^does not fit OrangeCrab 25F, r0\.2: short of 40 block RAMs \(needs 96, has 56\)$"),
+    ],
+)
+def test_too_small_memories_are_said_before_anything_runs(tmp_path, monkeypatch, board, message):
+    monkeypatch.setattr("hw.build.run_fast", None)
+    with pytest.raises(DoesNotFitError, match=message):
+        build(Options(board=board, plan="minimal", out=tmp_path), Console(quiet=True))
+
+
 @pytest.mark.full
 def test_what_a_small_device_has_no_room_for_is_said_in_one_line(tmp_path):
     with pytest.raises(DoesNotFitError, match=r"^does not fit iCEBreaker: short of \d+ LUTs \(needs \d+, has 5280\)"):
