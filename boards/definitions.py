@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from hw.families import FAMILIES
+from hw.family import Family, Part, Pin
+
 __all__ = ["BOARDS", "Board", "board_named"]
 
 
@@ -13,43 +16,81 @@ class Board:
     ----------
     name : name by which commands know it
     title : name for people
-    device, package, speed : as nextpnr-ecp5 calls them
+    family : name of the device's family (`hw.families`)
+    part : the device's number, as one orders it
+    device, package, speed : as the family's place and route calls them; empty where it does not ask
     clock_hz, clock_pin : the oscillator
+    frequency_mhz : clock of the machine where one does not ask for another
     rx_pin, tx_pin : UART, seen from the device
+    rx_pull_up : hold the line at rest where nothing may be connected
     led_pins : lamps, lowest bit first
+    leds_low : the lamps light at 0
     io_standard : of all these pins
-    luts, ram_blocks : LUT4s and DP16KD blocks of 18 kbit
+    luts, flip_flops, ram_blocks : LUT4s, flip-flops, memory blocks (`hw.family.Family.RAM_BLOCK`)
+    large_blocks : single-port memories of 256 kbit, without initial contents
     programmer : openFPGALoader's name of the board
     """
 
     name: str
     title: str
+    family: str
+    part: str
     device: str
     package: str
-    speed: int
+    speed: str
     clock_hz: int
     clock_pin: str
+    frequency_mhz: float
     rx_pin: str
     tx_pin: str
+    rx_pull_up: bool = False
     led_pins: tuple[str, ...]
-    io_standard: str
+    leds_low: bool = False
+    io_standard: str = "LVCMOS33"
     luts: int
+    flip_flops: int
     ram_blocks: int
+    large_blocks: int = 0
     programmer: str
 
-    def lpf(self) -> str:
-        """Pin constraints, as nextpnr-ecp5 and Diamond read them."""
-        pins = {"clk": self.clock_pin, "rx": self.rx_pin, "tx": self.tx_pin}
-        pins |= {f"led[{n}]": pin for n, pin in enumerate(self.led_pins)}
-        lines = [
-            f'LOCATE COMP "{name}" SITE "{pin}";\nIOBUF PORT "{name}" IO_TYPE={self.io_standard};'
-            for name, pin in pins.items()
-        ]
-        return "\n".join([*lines, f'FREQUENCY PORT "clk" {self.clock_hz / 1e6:g} MHZ;']) + "\n"
+    @property
+    def of_family(self) -> Family:
+        """The device's family."""
+        return FAMILIES[self.family]
 
-    def short_of(self, *, luts: int, ram_blocks: int) -> list[str]:
+    @property
+    def target(self) -> Part:
+        """The device."""
+        return Part(number=self.part, device=self.device, package=self.package, speed=self.speed)
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        """Where the ports of `boards.top.BoardTop` go."""
+        sites = {"clk": self.clock_pin, "rx": self.rx_pin, "tx": self.tx_pin}
+        # A port of one bit has no index.
+        sites |= {f"led[{n}]" if len(self.led_pins) > 1 else "led": pin for n, pin in enumerate(self.led_pins)}
+        return tuple(
+            Pin(port=port, site=site, standard=self.io_standard, pull_up=port == "rx" and self.rx_pull_up)
+            for port, site in sites.items()
+        )
+
+    @property
+    def memories(self) -> str:
+        """Its memories, for people."""
+        large = f", {self.large_blocks} x {self.of_family.LARGE_BLOCK}" if self.large_blocks else ""
+        return f"{self.ram_blocks} x {self.of_family.RAM_BLOCK}{large}"
+
+    def constraints(self) -> str:
+        """The family's constraint file: pins, and the oscillator's frequency."""
+        return self.of_family.constraints(self.pins, clock="clk", clock_hz=self.clock_hz)
+
+    def short_of(self, *, luts: int, ram_blocks: int, flip_flops: int = 0) -> list[str]:
         """What the device has too little of for a design of that size, and by how much."""
-        needs = (("LUTs", luts, self.luts), ("block RAMs", ram_blocks, self.ram_blocks))
+        needs = (
+            ("LUTs", luts, self.luts),
+            ("flip-flops", flip_flops, self.flip_flops),
+            ("block RAMs", ram_blocks, self.ram_blocks),
+        )
         return [f"{need - have} {what} (needs {need}, has {have})" for what, need, have in needs if need > have]
 
 
@@ -57,20 +98,159 @@ def _ulx3s(size: str, device: str, luts: int, ram_blocks: int) -> Board:
     return Board(
         name=f"ulx3s-{size}",
         title=f"ULX3S {size.upper()}",
+        family="ecp5",
+        part=f"LFE5U-{size.upper()}-6BG381C",
         device=device,
         package="CABGA381",
-        speed=6,
+        speed="6",
         clock_hz=25_000_000,
         clock_pin="G2",
+        frequency_mhz=60.0,
         rx_pin="M1",
         tx_pin="L4",
         led_pins=("B2", "C2", "C1", "D2", "D1", "E2", "E1", "H3"),
-        io_standard="LVCMOS33",
         luts=luts,
+        flip_flops=luts,
         ram_blocks=ram_blocks,
         programmer="ulx3s",
     )
 
+
+_ORANGECRAB = Board(
+    name="orangecrab-25f",
+    title="OrangeCrab 25F, r0.2",
+    family="ecp5",
+    part="LFE5U-25F-8MG285C",
+    device="25k",
+    package="CSFBGA285",
+    speed="8",
+    clock_hz=48_000_000,
+    clock_pin="A9",
+    frequency_mhz=60.0,
+    rx_pin="N17",
+    tx_pin="M18",
+    rx_pull_up=True,
+    led_pins=("K4", "M3", "J3"),
+    leds_low=True,
+    luts=24_288,
+    flip_flops=24_288,
+    ram_blocks=56,
+    programmer="orangeCrab",
+)
+"""Its USB is the device's own, so that the UART is at the pins 0 and 1 of its edge. Its lamps are red, green and blue of one."""
+
+_ECPIX5 = Board(
+    name="ecpix5-85f",
+    title="ECPIX-5 85F",
+    family="ecp5",
+    part="LFE5UM5G-85F-8BG554I",
+    device="um5g-85k",
+    package="CABGA554",
+    speed="8",
+    clock_hz=100_000_000,
+    clock_pin="K23",
+    frequency_mhz=60.0,
+    rx_pin="R26",
+    tx_pin="R24",
+    rx_pull_up=True,
+    led_pins=("R21", "W21", "K24", "R23"),
+    leds_low=True,
+    luts=83_640,
+    flip_flops=83_640,
+    ram_blocks=208,
+    programmer="ecpix5",
+)
+"""Its lamps are the green ones of four."""
+
+_COLORLIGHT_I5 = Board(
+    name="colorlight-i5",
+    title="Colorlight i5, v7.0, on its extension board",
+    family="ecp5",
+    part="LFE5U-25F-6BG381C",
+    device="25k",
+    package="CABGA381",
+    speed="6",
+    clock_hz=25_000_000,
+    clock_pin="P3",
+    frequency_mhz=60.0,
+    rx_pin="H18",
+    tx_pin="J17",
+    rx_pull_up=True,
+    led_pins=("U16",),
+    leds_low=True,
+    luts=24_288,
+    flip_flops=24_288,
+    ram_blocks=56,
+    programmer="colorlight-i5",
+)
+"""Pins as in LiteX-Boards' ``colorlight_i5`` and the documentation of github.com/wuxx/Colorlight-FPGA-Projects."""
+
+_ICEBREAKER = Board(
+    name="icebreaker",
+    title="iCEBreaker",
+    family="ice40",
+    part="iCE40UP5K-SG48",
+    device="up5k",
+    package="sg48",
+    speed="",
+    clock_hz=12_000_000,
+    clock_pin="35",
+    frequency_mhz=12.0,
+    rx_pin="6",
+    tx_pin="9",
+    rx_pull_up=True,
+    led_pins=("26", "27", "25", "23", "21"),
+    luts=5_280,
+    flip_flops=5_280,
+    ram_blocks=30,
+    large_blocks=4,
+    programmer="ice40_generic",
+)
+"""Its lamps are those of the part that breaks off."""
+
+_TANG_NANO_9K = Board(
+    name="tang-nano-9k",
+    title="Tang Nano 9K",
+    family="gowin",
+    part="GW1NR-LV9QN88PC6/I5",
+    device="GW1N-9C",
+    package="QN88P",
+    speed="C6/I5",
+    clock_hz=27_000_000,
+    clock_pin="52",
+    frequency_mhz=27.0,
+    rx_pin="18",
+    tx_pin="17",
+    rx_pull_up=True,
+    led_pins=("10", "11", "13", "14", "15", "16"),
+    leds_low=True,
+    luts=8_640,
+    flip_flops=6_480,
+    ram_blocks=26,
+    programmer="tangnano9k",
+)
+
+_TANG_PRIMER_20K = Board(
+    name="tang-primer-20k",
+    title="Tang Primer 20K on its dock",
+    family="gowin",
+    part="GW2A-LV18PG256C8/I7",
+    device="GW2A-18C",
+    package="PG256",
+    speed="C8/I7",
+    clock_hz=27_000_000,
+    clock_pin="H11",
+    frequency_mhz=27.0,
+    rx_pin="T13",
+    tx_pin="M11",
+    rx_pull_up=True,
+    led_pins=("C13", "A13", "N16", "N14", "L14", "L16"),
+    leds_low=True,
+    luts=20_736,
+    flip_flops=15_552,
+    ram_blocks=46,
+    programmer="tangprimer20k",
+)
 
 BOARDS = {
     board.name: board
@@ -78,6 +258,12 @@ BOARDS = {
         _ulx3s("25f", "25k", 24_288, 56),
         _ulx3s("45f", "45k", 43_848, 108),
         _ulx3s("85f", "85k", 83_640, 208),
+        _ORANGECRAB,
+        _ECPIX5,
+        _COLORLIGHT_I5,
+        _ICEBREAKER,
+        _TANG_NANO_9K,
+        _TANG_PRIMER_20K,
     )
 }
 """The boards by name."""

@@ -98,7 +98,7 @@ def _measure(design: Design) -> dict[str, Any]:
     network, plan = design.build()
     board = board_named(BOARD)
     text = to_rtlil(BoardTop(board=board, network=network, plan=plan, frequency_hz=CLOCK_MHZ * 1e6), "top")
-    passes = [(Path(__file__).parent / name).read_text() for name in ("synthesis.py", "outreg.py", "fanout.py")]
+    passes = [(Path(__file__).parent / name).read_text() for name in ("synthesis.py", *board.of_family.sources)]
     tools = [tool_version(name) for name in ("yosys", "nextpnr-ecp5")]
     stem = CACHE / f"area-{hashlib.sha256(repr((text, passes, tools, BOARD)).encode()).hexdigest()[:16]}"
 
@@ -108,14 +108,14 @@ def _measure(design: Design) -> dict[str, Any]:
         synthesized = synthesize(source, top="top", netlist=netlist, log=stem.with_suffix(".synthesis"))
         placed = place_and_route(
             netlist,
-            device=board.device,
-            package=board.package,
-            speed=board.speed,
-            lpf=board.lpf(),
+            family=board.of_family,
+            part=board.target,
+            constraints=board.constraints(),
             frequency_mhz=CLOCK_MHZ,
             seed=1,
-            config=stem.with_suffix(".config"),
+            routed=stem.with_suffix(".config"),
             log=stem.with_suffix(".routing"),
+            cells=synthesized,
         )
         part.write_text(
             json.dumps(

@@ -23,7 +23,9 @@ from rich.table import Table
 
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop
-from hw.area import estimate_area
+from hw.area import estimate_area, memories
+from hw.bitstream import BitstreamError, check_bitstream
+from hw.memory import BLOCK
 from hw.synthesis import (
     MultiplierError,
     Placed,
@@ -68,7 +70,7 @@ class Options:
     board : name of the board
     plan : name or file of the plan
     frames : frames of the co-simulation
-    frequency_mhz : clock that must be met
+    frequency_mhz : clock that must be met; the board's own where None
     seed, seeds : of placement, recorded: the first of them, and how many; the fastest result is taken
     dataset, data_dir : where frames come from
     out : folder for results
@@ -79,7 +81,7 @@ class Options:
     board: str = "ulx3s-85f"
     plan: str = "default"
     frames: int = 4
-    frequency_mhz: float = 60.0
+    frequency_mhz: float | None = None
     seed: int = 1
     seeds: int = 1
     dataset: str | None = None
@@ -123,13 +125,15 @@ def build(options: Options, console: Console) -> dict[str, Any]:
     """
     steps = _Steps(console)
     board = board_named(options.board)
+    family, part = board.of_family, board.target
+    wanted_mhz = options.frequency_mhz or board.frequency_mhz
     with steps.step(f"network {options.net}") as tell:
         network = _load(options, tell)
         plan = load_plan(network, options.plan)
         out = options.out or Path("build") / network.name
         name = f"{network.name}-{board.name}"
         out.mkdir(parents=True, exist_ok=True)
-        for stale in (f"{name}.bit", "report.json", "report.md", f"{name}.v", "machine.v", "system.v"):
+        for stale in (f"{name}{family.BITSTREAM}", "report.json", "report.md", f"{name}.v", "machine.v", "system.v"):
             (out / stale).unlink(missing_ok=True)
 
     if options.verilog_only:
@@ -145,19 +149,34 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         }
 
     with steps.step("what it will take"):
-        area = estimate_area(network, plan)
-        console.print(
-            f"   about {area.luts:,} LUTs of {board.luts:,} and {area.flip_flops:,} flip-flops; "
-            f"{area.ram_blocks} block RAMs of {board.ram_blocks}",
-            highlight=False,
-        )
-        # Blocks are exact but for a rare one too many (`hw/area.json`): no need to wait for the tools to say so.
-        if short := board.short_of(luts=0, ram_blocks=area.ram_blocks):
-            raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
+        if family.HAS_AREA_MODEL:
+            area = estimate_area(network, plan)
+            console.print(
+                f"   about {area.luts:,} LUTs of {board.luts:,} and {area.flip_flops:,} flip-flops; "
+                f"{area.ram_blocks} block RAMs of {board.ram_blocks}",
+                highlight=False,
+            )
+            # Blocks are exact but for a rare one too many (`hw/area.json`): no need to wait for the tools to say so.
+            if short := board.short_of(luts=0, ram_blocks=area.ram_blocks):
+                raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
+        elif plan.architecture == "pipeline":
+            # What memories hold is the same everywhere, and no device has more than its blocks to hold it in.
+            bits = sum(memory.width * memory.depth for memory in memories(network, plan) if memory.kind == BLOCK)
+            have = board.ram_blocks * family.RAM_BLOCK_BITS
+            console.print(
+                f"   memories of {bits / 1024:,.0f} kbit, blocks of {have / 1024:,.0f} kbit; "
+                "LUTs are known after synthesis: the area model is of ECP5",
+                highlight=False,
+            )
+            if bits > have:
+                raise DoesNotFitError(
+                    f"does not fit {board.title}: memories hold {bits / 1024:,.0f} kbit, its {board.ram_blocks} blocks "
+                    f"{have / 1024:,.0f} kbit"
+                )
 
     tools = {}
     with steps.step("tools (WebAssembly builds compile themselves once, which takes minutes)"):
-        for tool in ("yosys", "nextpnr-ecp5", "ecppack"):
+        for tool in family.tools:
             find_tool(tool)
             tools[tool] = tool_version(tool)
 
@@ -194,23 +213,27 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             plan,
             source_hash(),
             board,
-            options.frequency_mhz,
+            wanted_mhz,
             _hash_files(Path(__file__).parent.parent / "boards"),
         )
-        top = BoardTop(board=board, network=network, plan=plan, frequency_hz=options.frequency_mhz * 1e6)
+        top = BoardTop(board=board, network=network, plan=plan, frequency_hz=wanted_mhz * 1e6)
         kept_verilog = kept(CACHE / f"{key}.v", lambda part: part.write_text(to_verilog(top, "top")))
         kept_rtlil = kept(CACHE / f"{key}.il", lambda part: part.write_text(to_rtlil(top, "top")))
         rtlil_hash = hashlib.sha256(kept_rtlil.read_bytes()).hexdigest()
 
-    passes = _source_of("synthesis.py", "outreg.py", "fanout.py")
-    netlist = CACHE / f"{_key('netlist', rtlil_hash, tools['yosys'], passes)}.json"
+    passes = _source_of("synthesis.py", *family.sources)
+    netlist = CACHE / f"{_key('netlist', rtlil_hash, tools['yosys'], part.device, passes)}.json"
     with steps.step("synthesis") as tell:
         log = out / "synthesis.log"
         synthesized = Synthesized(
             **steps.kept(
                 CACHE,
                 f"{netlist.stem}-stat",
-                lambda: asdict(synthesize(kept_rtlil, top="top", netlist=netlist, log=log, line=tell)),
+                lambda: asdict(
+                    synthesize(
+                        kept_rtlil, top="top", netlist=netlist, log=log, line=tell, family=family, part=part
+                    )
+                ),
             )
         )
         _check_fits(board, synthesized)
@@ -218,27 +241,27 @@ def build(options: Options, console: Console) -> dict[str, Any]:
     clock_mhz = top.pll.output_hz / 1e6
 
     def place(seed: int, tell: Callable[[str], None]) -> tuple[Placed, Path]:
-        key = _key("routed", netlist.stem, board, top.pll, seed, tools["nextpnr-ecp5"], _source_of("synthesis.py"))
-        config = CACHE / f"{key}.config"
+        key = _key("routed", netlist.stem, board, top.pll, seed, tools[family.PLACER], passes)
+        routed = CACHE / f"{key}{family.ROUTED}"
         found = steps.kept(
             CACHE,
             f"{key}-report",
             lambda: asdict(
                 place_and_route(
                     netlist,
-                    device=board.device,
-                    package=board.package,
-                    speed=board.speed,
-                    lpf=board.lpf(),
+                    family=family,
+                    part=part,
+                    constraints=board.constraints(),
                     frequency_mhz=clock_mhz,
                     seed=seed,
-                    config=config,
-                    log=config.with_suffix(".log"),
+                    routed=routed,
+                    log=routed.with_suffix(".log"),
+                    cells=synthesized,
                     line=tell,
                 )
             ),
         )
-        return Placed(**found), config
+        return Placed(**found), routed
 
     tried: dict[int, tuple[Placed, Path]] = {}
     for seed in range(options.seed, options.seed + options.seeds):
@@ -246,8 +269,8 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             tried[seed] = place(seed, tell)
             console.print(f"   {tried[seed][0].fmax_mhz} MHz", highlight=False)
     best = max(tried, key=lambda seed: tried[seed][0].fmax_mhz)
-    placed, config = tried[best]
-    log = Path(shutil.copyfile(config.with_suffix(".log"), out / "place-and-route.log"))
+    placed, routed = tried[best]
+    log = Path(shutil.copyfile(routed.with_suffix(".log"), out / "place-and-route.log"))
     if placed.dsp:
         raise MultiplierError(f"{placed.dsp} DSP blocks are in the routed design")
     if placed.fmax_mhz < clock_mhz:
@@ -256,13 +279,11 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             f"see {log}; try a lower --freq, another --seed or more --seeds"
         )
 
-    bitstream = out / f"{name}.bit"
-    with steps.step("bitstream"):
+    bitstream = out / f"{name}{family.BITSTREAM}"
+    with steps.step("bitstream, and what it unpacks to"):
         packed = kept(
-            config.with_suffix(".bit"),
-            lambda part: run_tool(
-                "ecppack", ["--compress", "--input", str(config), "--bit", str(part)], log=out / "bitstream.log"
-            ),
+            routed.with_suffix(family.BITSTREAM),
+            lambda written: _pack(board, routed, written, out),
         )
         shutil.copyfile(kept_verilog, out / f"{name}.v")
         (out / "machine.v").write_text(machine_text)
@@ -274,7 +295,9 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         "network_hash": network.content_hash,
         "origin": network.origin,
         "board": board.name,
-        "state_of_proof": "RTL equal to the golden model in every spike; placed and routed; not run on the board",
+        "family": family.NAME,
+        "state_of_proof": "RTL equal to the golden model in every spike; placed and routed; "
+        "bitstream unpacks to the routed design; not run on the board",
         "plan": plan.name,
         "lanes": plan.lanes,
         "tools": tools,
@@ -353,8 +376,17 @@ class TimingError(RuntimeError):
 
 def _check_fits(board: Board, found: Synthesized) -> None:
     """Say what is short before place and route takes its time."""
-    if short := board.short_of(luts=found.lut + 4 * found.lut_ram, ram_blocks=found.ram_blocks):
+    luts = board.of_family.luts_needed(found)
+    if short := board.short_of(luts=luts, flip_flops=found.ff, ram_blocks=found.ram_blocks):
         raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
+
+
+def _pack(board: Board, routed: Path, bitstream: Path, out: Path) -> None:
+    """Make a bitstream that unpacks to the routed design."""
+    family, part = board.of_family, board.target
+    constraints = routed.with_suffix(family.CONSTRAINTS)
+    family.pack(part, routed=routed, bitstream=bitstream, constraints=constraints, log=out / "bitstream.log")
+    check_bitstream(family, part, routed=routed, bitstream=bitstream, log=out / "unpacked.log")
 
 
 def _by_seed(report: dict[str, Any]) -> str:
@@ -427,7 +459,7 @@ def _markdown(report: dict[str, Any]) -> str:
 @click.option("--plan", default="default", show_default=True, help="minimal, default, fast, or a .json file.")
 @click.option("--frames", default=4, show_default=True, type=click.IntRange(4), help="Frames of the co-simulation.")
 @click.option(
-    "--freq", default=60.0, show_default=True, type=click.FloatRange(1, 400), help="Clock in MHz that must be met."
+    "--freq", type=click.FloatRange(1, 400), help="Clock in MHz that must be met; the board's own (--list-boards) by default."
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of placement.")
 @click.option(
@@ -447,7 +479,7 @@ def main(
     board: str,
     plan: str,
     frames: int,
-    freq: float,
+    freq: float | None,
     seed: int,
     seeds: int,
     dataset: str | None,
@@ -483,6 +515,7 @@ def main(
         VerificationError: Exit.MISMATCH,
         SimulationError: Exit.MISMATCH,
         MultiplierError: Exit.MISMATCH,
+        BitstreamError: Exit.MISMATCH,
         ConversionError: Exit.BAD_INPUT,
         NetworkError: Exit.BAD_INPUT,
         PlanError: Exit.BAD_INPUT,
@@ -513,10 +546,11 @@ def _list_boards(as_json: bool) -> None:
         print(json.dumps([asdict(board) for board in BOARDS.values()], indent=2))
         return
     table = Table()
-    for column in ("name", "board", "device", "LUT4", "block RAM"):
+    for column in ("name", "board", "family", "device", "LUT4", "memories", "MHz"):
         table.add_column(column)
     for board in BOARDS.values():
-        table.add_row(board.name, board.title, f"ECP5 {board.device}", f"{board.luts:,}", str(board.ram_blocks))
+        row = (board.name, board.title, board.of_family.TITLE, board.part, f"{board.luts:,}", board.memories)
+        table.add_row(*row, f"{board.frequency_mhz:g}")
     Console().print(table)
 
 

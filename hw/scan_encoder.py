@@ -21,8 +21,8 @@ class ScanEncoder(wiring.Component):
 
     Timing
     ------
-    A cycle a pixel to take them, and for each brightness that occurs a cycle a pixel and two more; an event waits for its reader. A
-    folded machine takes longer for the events than the scan for finding them.
+    A cycle a pixel to take them, and for each brightness that occurs a cycle a pixel and two more; an event waits for its
+    reader. A folded machine takes longer for the events than the scan for finding them.
 
     Parameters
     ----------

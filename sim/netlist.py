@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hw.fanout
-import hw.outreg
 import hw.synthesis
+from hw.family import Family
+from hw.family_ecp5 import ECP5
 from hw.folded import AnyMachine
 from hw.synthesis import synthesize
 from hw.tools import tool_version, yosys_share
@@ -55,7 +55,12 @@ class Netlist:
 
 
 def machine_netlist(
-    machine: AnyMachine, *, cache: Path, log: Path, line: Callable[[str], None] | None = None
+    machine: AnyMachine,
+    *,
+    cache: Path,
+    log: Path,
+    line: Callable[[str], None] | None = None,
+    family: Family = ECP5,
 ) -> Netlist:
     """The netlist of ``machine``, synthesized where the folder ``cache`` does not have it yet.
 
@@ -65,24 +70,27 @@ def machine_netlist(
     cache : folder in which netlists are kept by content
     log : Yosys' output, where it ran
     line : called with each line of it
+    family : for which one it is synthesized
 
     Raises
     ------
+    SimulationError : there is no model of a cell
     MultiplierError, ToolError : as `synthesize`
     """
     expose = [f"trace_{trace.name}_{part}" for trace in machine.traces for part in ("strobe", "payload")]
     # WebAssembly builds of Yosys do not see every folder, but always those below the one that they run in.
     folder = Path(os.path.relpath(cache))
     source = machine_rtlil(machine.network, machine.plan, folder)
-    passes = [Path(str(module.__file__)).read_bytes() for module in (hw.synthesis, hw.outreg, hw.fanout)]
+    sources = Path(hw.synthesis.__file__).parent
+    passes = [(sources / name).read_bytes() for name in ("synthesis.py", *family.sources)]
     key = hashlib.sha256(repr((source.name, expose, tool_version("yosys"), passes)).encode()).hexdigest()[:16]
     netlist = kept(
         folder / f"machine-netlist-{key}.json",
-        lambda part: synthesize(source, top="machine", netlist=part, log=log, line=line, expose=expose),
+        lambda part: synthesize(source, top="machine", netlist=part, log=log, line=line, expose=expose, family=family),
     )
     module = json.loads(netlist.read_text())["modules"]["machine"]
     cells = Counter(cell["type"] for cell in module["cells"].values() if cell["type"] not in _IGNORED)
-    return Netlist(verilog=netlist_verilog(module, "machine"), models=cell_models(cells), cells=cells)
+    return Netlist(verilog=netlist_verilog(module, "machine"), models=cell_models(cells, family), cells=cells)
 
 
 def netlist_verilog(module: Mapping[str, Any], name: str) -> str:
@@ -131,19 +139,20 @@ def _constant(value: str | int) -> str:
     return f'"{value[:-1] if value.endswith(" ") else value}"'
 
 
-def cell_models(cells: Iterable[str], *, family: str = "ecp5") -> str:
+def cell_models(cells: Iterable[str], family: Family = ECP5) -> str:
     """Verilog of these kinds of cells and of what they consist of; without their timing, which not every simulator reads.
 
     Parameters
     ----------
     cells : names of cells
-    family : whose they are, as Yosys calls it
+    family : whose they are
 
     Raises
     ------
     SimulationError : there is no model of a cell
     """
-    models = {name: _TIMING.sub("", text) for name, text in _library(yosys_share() / family / "cells_sim.v").items()}
+    path = yosys_share() / family.CELL_MODELS / "cells_sim.v"
+    models = {name: _TIMING.sub("", text) for name, text in _library(path).items()}
     # Yosys has the block RAM's ports and parameters, but nothing inside.
     models["DP16KD"] = BLOCK_RAM.read_text()
     found: dict[str, str] = {}
@@ -155,7 +164,14 @@ def cell_models(cells: Iterable[str], *, family: str = "ecp5") -> str:
         if name not in found:
             found[name] = models[name]
             wanted += [part for part in models if re.search(rf"^\s*{re.escape(part)}\s+[#\w]", found[name], re.MULTILINE)]
-    return "\n\n".join(found[name] for name in sorted(found)) + "\n"
+    return _defines(path) + "\n\n".join(found[name] for name in sorted(found)) + "\n"
+
+
+def _defines(path: Path) -> str:
+    """What the models of a file have defined before the first; inputs without defaults, which not every simulator reads."""
+    lines = path.read_text().split("\nmodule ")[0].splitlines()
+    found = [line for line in lines if line.startswith("`") and not line.startswith(("`timescale", "`include"))]
+    return "\n".join(["`define NO_ICE40_DEFAULT_ASSIGNMENTS", *found, "", ""]) if found else ""
 
 
 def _library(path: Path) -> dict[str, str]:

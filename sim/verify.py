@@ -23,6 +23,10 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from hw.aer import Kind
+from hw.families import FAMILIES, family_named
+from hw.family import Family
+from hw.family_ecp5 import ECP5
+from hw.family_ice40 import ICE40
 from hw.folded import AnyMachine, FoldedMachine, machine_of
 from hw.synthesis import MultiplierError
 from hw.tools import ToolError
@@ -104,6 +108,7 @@ def verify(
     images: npt.NDArray[np.uint8] | Sequence[Events],
     *,
     level: str = "rtl",
+    family: Family = ECP5,
     simulator: str = "verilator",
     out_dir: Path,
     seed: int = 1,
@@ -122,6 +127,7 @@ def verify(
     network, plan : what to verify
     images : uint8 frames, or sequences of input events
     level : one of `LEVELS`
+    family : for which family of devices the netlist is synthesized
     simulator : one of `SIMULATORS`
     out_dir : where records, logs and waveforms go
     seed : of idle source and stalled sinks
@@ -151,14 +157,14 @@ def verify(
     else:
         tell("synthesis")
         out_dir.mkdir(parents=True, exist_ok=True)
-        netlist = machine_netlist(machine, cache=cache, log=out_dir / "synthesis.log", line=line)
+        netlist = machine_netlist(machine, cache=cache, log=out_dir / "synthesis.log", line=line, family=family)
         sources = {"machine.v": netlist.verilog if verilog is None else verilog, "cells.v": netlist.models}
         tell("cells: " + ", ".join(f"{count:,} {cell}" for cell, count in sorted(netlist.cells.items())))
     weights: list[int] = []
     if isinstance(machine, FoldedMachine) and machine.folded.single_words:
         weights = machine.folded.single_weights()
         if level == "rtl":
-            sources["cells.v"] = cell_models(["SB_SPRAM256KA"], family="ice40")
+            sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
     sources["tb.v"] = wrapper(machine)
     options = {"idle": int(idle * 65536), "stall": int(stall * 65536), "source_seed": seed}
 
@@ -412,8 +418,8 @@ class _Teller:
 
 HELP = """Compare the hardware with the golden model, spike for spike, and with the cycle model, cycle for cycle.
 
-With --level netlist the hardware is what synthesis for ECP5 makes of it, made of models of its cells. For small plans: the
-bundled network with 32 lanes in fc1 and one elsewhere takes ten minutes, until it is kept and a second run only simulates.
+With --level netlist the hardware is what synthesis makes of it, for the family that --family names, made of models of its cells
+(of Gowin's block RAM there is none). For small plans: the bundled network with 32 lanes in fc1 and one elsewhere takes ten minutes, until it is kept and a second run only simulates.
 """
 
 
@@ -432,6 +438,9 @@ bundled network with 32 lanes in fc1 and one elsewhere takes ten minutes, until 
 )
 @click.option("--simulator", default="verilator", show_default=True, type=click.Choice([*SIMULATORS, "both"]))
 @click.option("--level", default="rtl", show_default=True, type=click.Choice(LEVELS), help="What is simulated.")
+@click.option(
+    "--family", default="ecp5", show_default=True, type=click.Choice(list(FAMILIES)), help="For which a netlist is synthesized."
+)
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--seed", default=1, show_default=True, help="Seed of idle source and stalled sinks.")
@@ -460,6 +469,7 @@ def main(
     plan_name: str,
     simulator: str,
     level: str,
+    family: str,
     dataset: str | None,
     data_dir: Path | None,
     seed: int,
@@ -501,6 +511,7 @@ def main(
                     plan,
                     images,
                     level=level,
+                    family=family_named(family),
                     simulator=name,
                     out_dir=folder,
                     seed=seed,

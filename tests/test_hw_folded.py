@@ -170,5 +170,5 @@ def test_plan_survives_its_file(tmp_path):
     assert load_plan(network, str(tmp_path / "plan.json")) == plan
     pipeline = replace(named_plan(network, "minimal"), cores=tuple(replace(c, weight_memory="single_port")
                                                                    for c in named_plan(network, "minimal").cores))
-    with pytest.raises(PlanError, match="memories must not be 'single_port' unless architecture is 'folded'$"):
+    with pytest.raises(PlanError, match=r"memories must not be 'single_port' unless architecture is 'folded'$"):
         pipeline.check(network)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hw.build import BUNDLED
+from hw.family_ice40 import ICE40
 from hw.machine import Machine
 from hw.tools import yosys_share
 from model.network import MaxPool, Network, Padding, Shape
@@ -73,6 +74,27 @@ def test_a_netlist_fires_the_same_spikes_in_the_same_cycles(simulator, tmp_path)
     assert set(netlist.cells) >= {"LUT4", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4"}
     assert netlist.cells["DP16KD"] == 3
     assert re.search(r'REGMODE_[AB]\("OUTREG"\)', netlist.verilog)
+
+
+def test_a_netlist_for_ice40_fires_the_same_spikes_in_the_same_cycles(tmp_path):
+    need_icarus()
+    network, plan = small()
+    frames = random_frames(network.input_shape, 1, frames=1)
+    result = verify(
+        network, plan, frames, level="netlist", family=ICE40, simulator="icarus", out_dir=tmp_path, idle=0.3, stall=0.3
+    )
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.spikes_compared > 200
+    machine = Machine(network=network, plan=plan)
+    netlist = machine_netlist(machine, cache=CACHE, log=tmp_path / "synthesis.log", family=ICE40)
+    kinds = set(netlist.cells)
+    assert kinds >= {"SB_LUT4", "SB_CARRY", "SB_DFF", "SB_RAM40_4K"}
+    assert all(kind.startswith(("SB_LUT4", "SB_CARRY", "SB_DFF", "SB_RAM40_4K")) for kind in kinds)
+
+
+def test_what_has_no_model_is_said():
+    with pytest.raises(SimulationError, match=r"^there is no model of cell SB_MAC17$"):
+        cell_models(["SB_LUT4", "SB_MAC17"], ICE40)
 
 
 def changed_lut(netlist):
