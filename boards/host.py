@@ -27,15 +27,24 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from boards.top import BAUD
 from hw.aer import HostEvent, Kind
 from hw.build import BUNDLED
-from hw.link import COUNTED, PROTOCOL_VERSION, SYNC, Command, Status, crc8
+from hw.link import COUNTED, PROTOCOL_VERSION, REFUSED, SYNC, Command, Status, crc8
 from hw.router import ports
 from model.datasets import DataError, load
 from model.engine import run_frames
 from model.errors import Exit, fail, one_line_errors
+from model.folded import SINGLE_BITS, Folded, signature
 from model.network import Network, NetworkError, Neurons
+from model.plan import FOLDED, Plan, PlanError, load_plan
 from sim.verify import real_frames
 
 __all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "self_test"]
+
+_REFUSALS = {
+    Status.NOT_LOADED: "weights must be loaded first: python -m boards.host load",
+    Status.BUSY: "the device must be between two frames, not in one, to load weights",
+}
+
+_WORD_BYTES = SINGLE_BITS // 8
 
 _HEADER = 5
 """Bytes before the payload: `SYNC`, sequence number, command, length."""
@@ -55,6 +64,8 @@ class Identity:
     event_bytes : bytes of an event in a list
     height, width, channels : shape of a frame
     classes : of the answer
+    weight_first, weight_words : of the memory with one port, where its weights are, for a device whose weights have to be
+        loaded; 0 words for one that has them all from its bitstream
     """
 
     network_hash: str
@@ -63,6 +74,8 @@ class Identity:
     width: int
     channels: int
     classes: int
+    weight_first: int = 0
+    weight_words: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,11 +154,10 @@ class Device:
         self.resent = 0
         wire.timeout = 0.02
         payload = self._ask(Command.IDENTIFY)[0]
-        if len(payload) != 18 or payload[0] != PROTOCOL_VERSION:
+        if len(payload) not in (18, 22) or payload[0] != PROTOCOL_VERSION:
             version = payload[0] if payload else "none"
             raise DeviceError(f"{name}: protocol version must be {PROTOCOL_VERSION}, not {version}: build the bitstream anew")
-        height, width, channels, classes = np.frombuffer(payload[10:], "<u2").tolist()
-        self.identity = Identity(payload[2:10].hex(), payload[1], height, width, channels, classes)
+        self.identity = Identity(payload[2:10].hex(), payload[1], *np.frombuffer(payload[10:], "<u2").tolist())
 
     @classmethod
     def open(cls, port: str, *, timeout: float = 5.0, retries: int = 2) -> "Device":
@@ -180,6 +192,57 @@ class Device:
                 f"{self._name}: network must be {network.name} ({network.content_hash[:16]}), "
                 f"not {self.identity.network_hash}, which is on the device"
             )
+
+    def loaded(self, network: Network, plan: Plan) -> bool:
+        """Whether the weights of ``network`` are there, as the device reads them; True where none have to be loaded.
+
+        Raises
+        ------
+        DeviceError : another network or plan is on the device
+        """
+        self.require(network)
+        if not self.identity.weight_words:
+            return True
+        words = self._weights(network, plan)
+        return self.check() == (signature(words), True)
+
+    def load(self, network: Network, plan: Plan, *, done: Callable[[int], None] = lambda words: None) -> None:
+        """Load the weights of ``network``, and have the device check them.
+
+        Parameters
+        ----------
+        network, plan : what is on the device
+        done : called with the number of words that are there, of `Identity.weight_words`
+
+        Raises
+        ------
+        DeviceError : another network or plan is on the device, or what it reads back is not what was sent
+        """
+        self.require(network)
+        words, identity = self._weights(network, plan), self.identity
+        most = (max(64, identity.height * identity.width * identity.channels) - 2) // _WORD_BYTES
+        for at in range(0, len(words), most):
+            part = b"".join(word.to_bytes(_WORD_BYTES, "little") for word in words[at : at + most])
+            self._ask(Command.LOAD, (identity.weight_first + at).to_bytes(2, "little") + part)
+            done(min(len(words), at + most))
+        if not self.loaded(network, plan):
+            raise DeviceError(f"{self._name}: the weights that the device reads back are not those that it was sent")
+
+    def check(self) -> tuple[int, bool]:
+        """Have the device read its weights: their signature, and whether it is the one that it expects."""
+        payload = self._ask(Command.CHECK)[0]
+        return int.from_bytes(payload[:_WORD_BYTES], "little"), bool(payload[_WORD_BYTES])
+
+    def _weights(self, network: Network, plan: Plan) -> list[int]:
+        where = (self.identity.weight_first, self.identity.weight_words)
+        if plan.folded:
+            folded = Folded.of(network, plan)
+            if where == (folded.single_state_words, folded.single_weight_words):
+                return folded.single_weights()
+        raise DeviceError(
+            f"{self._name}: plan must be the one on the device, whose weights are {where[1]} words from {where[0]} on, "
+            f"not {plan.name!r}"
+        )
 
     def classify(self, frame: npt.NDArray[np.uint8]) -> Answer:
         """The answer to a frame of pixels, ``uint8``, ``(height, width, channels)``.
@@ -257,7 +320,7 @@ class Device:
         tokens.append({"kind": Kind.END})
         packed = [_bits(layout.const(token)).to_bytes(self.identity.event_bytes, "little") for token in tokens]
         # The last packet has the end, and with it the answer; a part that went astray cannot be sent again by itself.
-        most = shape.size
+        most = max(64, shape.size) // self.identity.event_bytes
         parts = [packed[at : at + most] for at in range(0, len(packed), most)]
         for part in parts[:-1]:
             self._ask(Command.EVENTS, b"".join(part), retries=0)
@@ -329,6 +392,8 @@ class Device:
                 elif found == Status.WATCHED:
                     watched.append(content)
                     left -= is_end(content)
+                elif found in REFUSED:
+                    raise DeviceError(f"{self._name}: {_REFUSALS[Status(found)]}")
                 elif found in COUNTED:
                     trouble = f"answers {Status(found).name.lower().replace('_', ' ')} to {command.name.lower()}"
                     break
@@ -391,6 +456,9 @@ def self_test(device: Device, network: Network, images: npt.NDArray[np.uint8]) -
     """What works: of each test its name, whether it passed, and what was seen."""
     device.require(network)
     device.reset()
+    if device.identity.weight_words:
+        # What the memory holds outlives a reset, but has to be checked again.
+        device.check()
     expected = run_frames(network, images)
     answers = [device.classify(image) for image in images]
     wrong = sum(list(a.counts) != list(c) for a, c in zip(answers, expected.counts, strict=True))
@@ -413,11 +481,15 @@ _TIMEOUT = click.option(
     "--timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds without an answer."
 )
 _NET = click.option("--net", default=BUNDLED, type=click.Path(path_type=Path), help="Network (.npz) that is on the device.")
+_PLAN = click.option(
+    "--plan", default=FOLDED, show_default=True, help="Plan that is on the device, where its weights have to be loaded."
+)
 _DATASET = click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
 _DATA_DIR = click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 _CODES: dict[type[Exception], Exit] = {
     DeviceError: Exit.NO_DEVICE,
     NetworkError: Exit.BAD_INPUT,
+    PlanError: Exit.BAD_INPUT,
     DataError: Exit.BAD_INPUT,
 }
 
@@ -454,17 +526,51 @@ def reset(port: str, timeout: float) -> None:
         device.reset()
 
 
+@main.command("load", help="Load the weights into a device that has no memory for them in its bitstream, and check them.")
+@_PORT
+@_TIMEOUT
+@_NET
+@_PLAN
+def load_command(port: str, timeout: float, net: Path, plan: str) -> None:
+    """See the help text above."""
+    with one_line_errors(_CODES):
+        network = Network.load(net)
+        with Device.open(port, timeout=timeout) as device:
+            device.require(network)
+            if not device.identity.weight_words:
+                print(f"{port}: all weights are in the bitstream")
+                return
+            _load(device, network, plan, anew=True)
+    print(f"{port}: {device.identity.weight_words:,} words loaded, and read back as sent")
+
+
+def _load(device: Device, network: Network, plan_name: str, *, anew: bool = False) -> None:
+    """Load weights where that is needed, with a progress bar."""
+    device.require(network)
+    if not device.identity.weight_words:
+        return
+    plan = load_plan(network, plan_name)
+    if not anew and device.loaded(network, plan):
+        return
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("weights", total=device.identity.weight_words)
+        device.load(network, plan, done=lambda words: bar.update(task, completed=words))
+
+
 @main.command(help="Test a device against the golden model; exit code 5 where they differ.")
 @_PORT
 @_TIMEOUT
 @_NET
+@_PLAN
 @click.option("--frames", default=10, show_default=True, type=click.IntRange(1), help="Frames to compare.")
-def selftest(port: str, timeout: float, net: Path, frames: int) -> None:
+def selftest(port: str, timeout: float, net: Path, plan: str, frames: int) -> None:
     """See the help text above."""
     with one_line_errors(_CODES):
         network = Network.load(net)
         images, _, _ = real_frames(network, None, None, frames)
         with Device.open(port, timeout=timeout) as device:
+            _load(device, network, plan)
             found = self_test(device, network, images)
     for name, passed, seen in found:
         print(f"{'pass' if passed else 'FAIL'}  {name}: {seen}")
@@ -476,6 +582,7 @@ def selftest(port: str, timeout: float, net: Path, frames: int) -> None:
 @_PORT
 @_TIMEOUT
 @_NET
+@_PLAN
 @_DATASET
 @_DATA_DIR
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many frames.")
@@ -486,6 +593,7 @@ def evaluate(
     port: str,
     timeout: float,
     net: Path,
+    plan: str,
     dataset: str | None,
     data_dir: Path | None,
     limit: int | None,
@@ -517,7 +625,7 @@ def evaluate(
             journal.open("a") as file,
             Progress(*columns, console=console, disable=not console.is_terminal) as bar,
         ):
-            device.require(network)
+            _load(device, network, plan)
             task = bar.add_task(f"{network.name} at {port}", total=len(images), completed=0)
             for index, image in enumerate(images):
                 if index not in done:

@@ -17,10 +17,13 @@ from rich.console import Console
 from boards.definitions import board_named
 from hw.area import estimate_area
 from hw.build import BUNDLED
+from hw.family_ice40 import ICE40
 from hw.verilog import system_verilog
 from model.errors import Exit, ToolMissingError, fail, one_line_errors
+from model.folded import Folded
 from model.network import Network, NetworkError
 from model.plan import Plan, PlanError, load_plan
+from sim.netlist import cell_models
 from sim.simulators import SimulationError, build_program
 from sim.verify import CACHE
 
@@ -55,8 +58,11 @@ class VirtualBoard:
         text = system_verilog(network, plan, CACHE, divisor=DIVISOR, timeout_bits=TIMEOUT_BITS)
         tell("compiling (minutes for a large machine; kept for the next time)")
         main = Path(__file__).with_suffix(".cpp").read_text()
+        sources = {"system.v": text}
+        if plan.folded and Folded.of(network, plan).single_words:
+            sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
         program = build_program(
-            top="system", sources={"system.v": text}, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE
+            top="system", sources=sources, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE
         )
         pipe = subprocess.PIPE
         self._process = subprocess.Popen([program, str(port)], stdin=pipe, stdout=pipe, stderr=pipe, text=True)

@@ -1,6 +1,6 @@
 """The folded machine: one core that all layers share, event by event. See `model/folded.py` for what lies where."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -63,10 +63,10 @@ class FoldedMachine(wiring.Component):
     what                                         cycles
     ============================================ =================================================
     event from a queue, from the host            4, 3
-    block                                        1, or 2 where its state has one port; and 4 a walk
-    block that fires                             4 more behind it, 2 and one more a spike that leaves (at least 1)
-    with a max-pool                              5 more and one a position of the window
-    end of a frame                               8 and two a block of classes and one a class
+    block                                        1, or 2 where its state has one port; and 3 a walk
+    block that fires                             3 more behind it, 2 and one more a spike that leaves (at least 1)
+    with a max-pool                              3 more and one a position of the window
+    end of a frame                               6, one a block of classes (2 where it has one port) and one a class
     sweep of the tags                            one a position, once in ``2 ** generation_bits - 1`` frames
     ============================================ =================================================
 
@@ -210,16 +210,15 @@ class FoldedMachine(wiring.Component):
                 "tag": range(folded.tag_depth),
             }
         )
-        issued, read, loaded, updated, done = (
-            Signal(moving, name=name) for name in ("issued", "read", "loaded", "updated", "done")
-        )
+        issued, loaded, updated, done = (Signal(moving, name=name) for name in ("issued", "loaded", "updated", "done"))
         fires, pipeline_empty = Signal(), Signal()
-        m.d.comb += pipeline_empty.eq(~(read.valid | loaded.valid | updated.valid))
-        m.d.sync += [read.eq(issued), loaded.eq(read), updated.eq(loaded), done.eq(updated)]
+        m.d.comb += pipeline_empty.eq(~(loaded.valid | updated.valid))
+        m.d.sync += [loaded.eq(issued), updated.eq(loaded), done.eq(updated)]
         with m.If(fires):
-            m.d.sync += [stage.valid.eq(0) for stage in (read, loaded, updated, done)]
+            m.d.sync += [stage.valid.eq(0) for stage in (loaded, updated, done)]
 
-        # Where a block lies: one of the walk, or of the pool's window.
+        # Where a block lies: one of the walk, or of the pool's window. Which of both it is has a register of its own, as all
+        # addresses wait for it.
         issue_step, issue_member = Signal(), Signal()
         member_y, member_x = Signal.like(step.y), Signal.like(step.x)
         place_y, place_x = Signal.like(step.y), Signal.like(step.x)
@@ -250,18 +249,14 @@ class FoldedMachine(wiring.Component):
         initial, raw = Signal.like(lane_array.word), Signal.like(lane_array.word)
         weights = Signal.like(lane_array.drive)
         share = SINGLE_BITS // lanes
+        slot = loaded.step.weight[:slot_bits] if slot_bits else Const(0)
+        single_words = Array(single.read_data.word_select(n, WEIGHT_SLOT * lanes) for n in range(slots))
         m.d.comb += [
-            tag_read.addr.eq(read.tag),
+            tag_read.addr.eq(issued.tag),
             stale.eq(tag_read.data != generation),
-            weight_addr.eq(read.step.weight),
-            weights.eq(
-                Mux(
-                    weights_single,
-                    single.read_data.word_select(loaded.step.weight[:slot_bits] if slot_bits else 0, WEIGHT_SLOT * lanes),
-                    block_word,
-                )
-            ),
-            *(port.addr.eq(read.state) for port in bank_reads),
+            weight_addr.eq(step.weight),
+            weights.eq(Mux(weights_single, single_words[slot], block_word)),
+            *(port.addr.eq(issued.state) for port in bank_reads),
         ]
         biases = [_bias_words(la, lanes) for la in layers]
         found_biases = [
@@ -289,7 +284,7 @@ class FoldedMachine(wiring.Component):
             tag_write.en.eq(sweeping | (writes & (done.step.block == final_block))),
             tag_write.addr.eq(Mux(sweeping, sweep_addr, done.tag)),
             tag_write.data.eq(Mux(sweeping, 0, generation)),
-            single.addr.eq(Mux(states_single, Mux(writes, done.state, read.state), read.step.weight >> slot_bits)),
+            single.addr.eq(Mux(states_single, Mux(writes, done.state, issued.state), step.weight >> slot_bits)),
             single.write_en.eq(writes & states_single),
             *(single.write_data.word_select(lane, share).eq(lane_array.after[lane]) for lane in range(lanes)),
         ]
@@ -506,11 +501,11 @@ class FoldedMachine(wiring.Component):
                 ]
                 m.next = "EMIT"
                 with m.If(found.pools & found.inside):
+                    m.d.sync += issue_member.eq(1)
                     m.next = "MEMBERS"
                 with m.Elif(found.pools):
                     m.next = "RESUME"
             with m.State("MEMBERS"):
-                m.d.comb += issue_member.eq(1)
                 m.d.sync += [member_x.eq(member_x + 1), columns_left.eq(columns_left - 1)]
                 with m.If(columns_left == 0):
                     m.d.sync += [
@@ -520,6 +515,7 @@ class FoldedMachine(wiring.Component):
                         rows_left.eq(rows_left - 1),
                     ]
                     with m.If(rows_left == 0):
+                        m.d.sync += issue_member.eq(0)
                         m.next = "SETTLE"
             with m.State("SETTLE"), m.If(pipeline_empty):
                 m.next = "EMIT"

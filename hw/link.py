@@ -2,7 +2,7 @@
 
 import enum
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
@@ -173,6 +173,11 @@ class Link(wiring.Component):
         """Gives sizes and the hash."""
         return self._network
 
+    @property
+    def _lean(self) -> bool:
+        """Whether it is to be small: the machine has one frame at a time, and what is sent stays where it is until it is out."""
+        return self._weights is not None
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         network = self._network
@@ -203,7 +208,12 @@ class Link(wiring.Component):
         m.d.comb += self.pixels.payload.eq(kept_byte)
         encoder_busy = Signal()
         identity = self._identity()
-        event = Signal(8 * width)
+        # A word of weights, and where it goes; the first bytes are where the first one goes. Events come in its last bytes.
+        word_addr, word_at, word_begins = Signal(8 * _ADDR_BYTES), Signal(range(_WORD_BYTES)), Signal()
+        word = Signal(8 * (_WORD_BYTES if self._weights else width))
+        event = word[-8 * width :]
+        if self._weights:
+            m.d.comb += [self.weights.addr.eq(word_addr), self.weights.data.eq(word)]
         event_at = Signal(range(width + 1))
         host_token = Signal(HostEvent(network))
         mask = Signal(8 * mask_bytes)
@@ -248,12 +258,6 @@ class Link(wiring.Component):
                 with m.If(took):
                     m.d.sync += [into.eq(byte), crc.eq(_crc_step(crc, byte))]
                     m.next = following
-
-        # A word of weights, and where it goes; the first bytes are where the first one goes.
-        word_addr, word_at, word_begins = Signal(8 * _ADDR_BYTES), Signal(range(_WORD_BYTES)), Signal()
-        word = Signal(8 * _WORD_BYTES)
-        if self._weights:
-            m.d.comb += [self.weights.addr.eq(word_addr), self.weights.data.eq(word)]
 
         with m.FSM(name="receiver"):
             with m.State("SYNC"):
@@ -337,7 +341,7 @@ class Link(wiring.Component):
                             m.d.sync += [word.eq(Cat(word[8:], kept_byte)), word_at.eq(word_at + 1)]
                     with m.Default():
                         m.d.comb += take.eq(1)
-                        m.d.sync += [event.eq(Cat(event[8:], kept_byte)), event_at.eq(event_at + 1)]
+                        m.d.sync += [word.eq(Cat(word[8:], kept_byte)), event_at.eq(event_at + 1)]
                 m.d.comb += done.eq(at + 1 == length)
                 with m.If(take):
                     m.d.sync += at.eq(at + 1)
@@ -414,7 +418,7 @@ class Link(wiring.Component):
             m.d.comb += self.watch_mask.eq(mask)
 
         # Of each frame in the machine, the packet that it came with.
-        m.submodules.sequences = sequences = SyncFIFO(width=8, depth=SEQUENCES)
+        m.submodules.sequences = sequences = SyncFIFO(width=8, depth=2 if self._lean else SEQUENCES)
         ends = self.host.valid & self.host.ready & (self.host.payload.kind == Kind.END)
         m.d.comb += [
             sequences.w_en.eq(ends),
@@ -424,6 +428,11 @@ class Link(wiring.Component):
         counters = [Signal(8, name=f"{status.name.lower()}_count") for status in COUNTED]
         cycles = Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
+        if self._lean:
+            # What is sent byte by byte must not change on the way.
+            now, cycles = cycles, Signal(32, name="cycles_sent")
+            with m.If(replied):
+                m.d.sync += cycles.eq(now)
         for status, counter in zip(COUNTED, counters, strict=True):
             with m.If(replied & (reply == status.value) & ~counter.all()):
                 m.d.sync += counter.eq(counter + 1)
@@ -468,6 +477,8 @@ class Link(wiring.Component):
             payloads.append((Status.WATCHED.value, _padded(self.watched.payload.as_value(), 8 * event_bytes(self._network))))
         longest = max(len(bits) for _, bits in payloads)
         head, number, body = Signal(8), Signal(8), Signal(longest)
+        index = Signal(range(longest // 8))
+        sent = Signal()
         left = Signal(range(longest // 8 + 1))
         size = Signal(16)
         crc = Signal(8)
@@ -479,6 +490,15 @@ class Link(wiring.Component):
             with m.If(self.sent.ready):
                 m.d.sync += crc.eq(_crc_step(crc, byte))
                 m.next = following
+
+        # The byte at hand: the first of a copy that is shifted, or one of what stays where it is.
+        at_hand = body[:8]
+        if self._lean:
+            at_hand = Signal(8)
+            with m.Switch(head):
+                for command, bits in payloads:
+                    with m.Case(command):
+                        m.d.comb += at_hand.eq(Array(bits[at : at + 8] for at in range(0, len(bits), 8))[index])
 
         with m.FSM(name="sender"):
             # What to send is chosen in one cycle and fetched in the next.
@@ -501,10 +521,10 @@ class Link(wiring.Component):
                 with m.Switch(head):
                     for command, bits in payloads:
                         with m.Case(command):
-                            m.d.sync += [body.eq(bits), left.eq(len(bits) // 8), size.eq(len(bits) // 8)]
-                m.d.comb += self.result.ready.eq(head == Command.FRAME.value)
-                if self._watch:
-                    m.d.comb += self.watched.ready.eq(head == Status.WATCHED.value)
+                            if not self._lean:
+                                m.d.sync += body.eq(bits)
+                            m.d.sync += [index.eq(0), left.eq(len(bits) // 8), size.eq(len(bits) // 8)]
+                m.d.comb += sent.eq(not self._lean)
                 m.next = "SYNC"
             with m.State("SYNC"):
                 m.d.comb += [self.sent.valid.eq(1), byte.eq(SYNC)]
@@ -522,13 +542,19 @@ class Link(wiring.Component):
                 with m.If(left == 0):
                     m.next = "CRC"
                 with m.Else():
-                    send(body[:8], "BODY")
+                    send(at_hand, "BODY")
                     with m.If(self.sent.ready):
-                        m.d.sync += [body.eq(body >> 8), left.eq(left - 1)]
+                        m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
+                        if not self._lean:
+                            m.d.sync += body.eq(body >> 8)
             with m.State("CRC"):
                 m.d.comb += [self.sent.valid.eq(1), byte.eq(crc)]
                 with m.If(self.sent.ready):
+                    m.d.comb += sent.eq(self._lean)
                     m.next = "WAIT"
+        m.d.comb += self.result.ready.eq(sent & (head == Command.FRAME.value))
+        if self._watch:
+            m.d.comb += self.watched.ready.eq(sent & (head == Status.WATCHED.value))
 
 
 def _padded(value: Value, width: int) -> Value:

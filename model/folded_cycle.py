@@ -22,7 +22,7 @@ __all__ = ["simulate_folded"]
 
 Ints = npt.NDArray[np.int64]
 
-PIPELINE = 4
+PIPELINE = 3
 """Cycles from a block issued to what it fires."""
 
 _BATCH = 256
