@@ -6,7 +6,7 @@ from pathlib import Path
 
 from amaranth.hdl import Instance, Signal, Value
 
-from hw.family import Cells, Clock, ConstraintError, Direct, Family, Part, Pin
+from hw.family import SOON, Cells, Clock, ConstraintError, Direct, Family, Part, Pin
 from hw.sections import sections
 from hw.tools import run_tool
 
@@ -163,6 +163,7 @@ class _Ice40(Family):
             "--seed",
             str(seed),
             "--timing-allow-fail",
+            *SOON,
             "--asc",
             str(routed),
             "--report",

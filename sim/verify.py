@@ -410,8 +410,8 @@ class _Teller:
 
 HELP = """Compare the hardware with the golden model, spike for spike, and with the cycle model, cycle for cycle.
 
-With --level netlist the hardware is what synthesis makes of it, for the family that --family names, made of models of its cells (of
-Gowin's block RAM there is none). For small plans: the
+With --level netlist the hardware is what synthesis makes of it, for the family that --family names, made of models of its cells
+(of Gowin's block RAM there is none). For small plans: the
 bundled network with 32 lanes in fc1 and one elsewhere takes ten minutes, until it is kept and a second run only simulates.
 """
 
