@@ -29,6 +29,7 @@ class Board:
     luts, flip_flops, ram_blocks : LUT4s, flip-flops, memory blocks (`hw.family.Family.RAM_BLOCK`)
     large_blocks : single-port memories of 256 kbit, without initial contents
     programmer : openFPGALoader's name of the board
+    network, plan : bundled network, and plan, that it is built with where one does not ask for others
     """
 
     name: str
@@ -52,6 +53,8 @@ class Board:
     ram_blocks: int
     large_blocks: int = 0
     programmer: str
+    network: str = "mnist-paper"
+    plan: str = "default"
 
     @property
     def of_family(self) -> Family:
@@ -136,6 +139,8 @@ _ORANGECRAB = Board(
     flip_flops=24_288,
     ram_blocks=56,
     programmer="orangeCrab",
+    network="mnist-small",
+    plan="minimal",
 )
 """Its USB is the device's own, so that the UART is at the pins 0 and 1 of its edge. Its lamps are red, green and blue of one."""
 
@@ -182,6 +187,8 @@ _COLORLIGHT_I5 = Board(
     flip_flops=24_288,
     ram_blocks=56,
     programmer="colorlight-i5",
+    network="mnist-small",
+    plan="minimal",
 )
 """Pins as in LiteX-Boards' ``colorlight_i5`` and the documentation of github.com/wuxx/Colorlight-FPGA-Projects."""
 
@@ -205,6 +212,8 @@ _ICEBREAKER = Board(
     ram_blocks=30,
     large_blocks=4,
     programmer="ice40_generic",
+    network="mnist-small",
+    plan="minimal",
 )
 """Its lamps are those of the part that breaks off."""
 
@@ -228,6 +237,8 @@ _TANG_NANO_9K = Board(
     flip_flops=6_480,
     ram_blocks=26,
     programmer="tangnano9k",
+    network="mnist-small",
+    plan="minimal",
 )
 
 _TANG_PRIMER_20K = Board(
@@ -250,6 +261,8 @@ _TANG_PRIMER_20K = Board(
     flip_flops=15_552,
     ram_blocks=46,
     programmer="tangprimer20k",
+    network="mnist-small",
+    plan="minimal",
 )
 
 BOARDS = {

@@ -117,7 +117,7 @@ def main(net: Path, plan_name: str, board: str | None, port: int) -> None:
             device, area = board_named(board), estimate_area(network, plan)
             if not device.of_family.HAS_AREA_MODEL:
                 raise ValueError(
-                    f"board must be one that the area model knows, an ECP5, not {board!r}, a {device.of_family.TITLE}"
+                    f"board must be one that the area model knows, an ECP5, not {board!r} ({device.of_family.TITLE})"
                 )
             if short := device.short_of(luts=area.luts, ram_blocks=area.ram_blocks):
                 fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")

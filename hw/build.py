@@ -66,9 +66,9 @@ class Options:
 
     Parameters
     ----------
-    net : network file, or ONNX file to convert
+    net : network file, or ONNX file to convert; the bundled one that suits the board where None
     board : name of the board
-    plan : name or file of the plan
+    plan : name or file of the plan; where None the board's own for a bundled network, and ``"default"`` for any other
     frames : frames of the co-simulation
     frequency_mhz : clock that must be met; the board's own where None
     seed, seeds : of placement, recorded: the first of them, and how many; the fastest result is taken
@@ -77,9 +77,9 @@ class Options:
     verilog_only : stop behind the Verilog
     """
 
-    net: Path = BUNDLED
+    net: Path | None = None
     board: str = "ulx3s-85f"
-    plan: str = "default"
+    plan: str | None = None
     frames: int = 4
     frequency_mhz: float | None = None
     seed: int = 1
@@ -127,9 +127,12 @@ def build(options: Options, console: Console) -> dict[str, Any]:
     board = board_named(options.board)
     family, part = board.of_family, board.target
     wanted_mhz = options.frequency_mhz or board.frequency_mhz
-    with steps.step(f"network {options.net}") as tell:
-        network = _load(options, tell)
-        plan = load_plan(network, options.plan)
+    net = options.net or BUNDLED.with_name(f"{board.network}.npz")
+    with steps.step(f"network {net}") as tell:
+        if net.name != BUNDLED.name and options.net is None:
+            console.print(f"   {board.title} has no room for {BUNDLED.stem}: it gets {net.stem}", highlight=False)
+        network = _load(net, options, tell)
+        plan = load_plan(network, options.plan or (board.plan if options.net is None else "default"))
         out = options.out or Path("build") / network.name
         name = f"{network.name}-{board.name}"
         out.mkdir(parents=True, exist_ok=True)
@@ -350,12 +353,12 @@ def build(options: Options, console: Console) -> dict[str, Any]:
     return report
 
 
-def _load(options: Options, tell: Callable[[str], None]) -> Network:
-    if options.net.suffix == ".onnx":
+def _load(net: Path, options: Options, tell: Callable[[str], None]) -> Network:
+    if net.suffix == ".onnx":
         return convert_file(
-            options.net, calibrate=options.dataset or "digits5k", data_dir=options.data_dir, progress=tell
+            net, calibrate=options.dataset or "digits5k", data_dir=options.data_dir, progress=tell
         ).network
-    return Network.load(options.net)
+    return Network.load(net)
 
 
 def _key(what: str, *parts: object) -> str:
@@ -451,12 +454,13 @@ def _markdown(report: dict[str, Any]) -> str:
 @click.command(help="Build a verified bitstream: golden run, RTL, co-simulation, synthesis, place and route.")
 @click.option(
     "--net",
-    default=BUNDLED,
     type=click.Path(path_type=Path),
-    help="Network (.npz), or .onnx to convert first; the bundled one by default.",
+    help="Network (.npz), or .onnx to convert first; the bundled one that suits the board by default.",
 )
 @click.option("--board", default="ulx3s-85f", show_default=True, help="Board; see --list-boards.")
-@click.option("--plan", default="default", show_default=True, help="minimal, default, fast, or a .json file.")
+@click.option(
+    "--plan", help="minimal, default, fast, or a .json file; default, and minimal for the network of a small board, if not given."
+)
 @click.option("--frames", default=4, show_default=True, type=click.IntRange(4), help="Frames of the co-simulation.")
 @click.option(
     "--freq", type=click.FloatRange(1, 400), help="Clock in MHz that must be met; the board's own (--list-boards) by default."
@@ -475,9 +479,9 @@ def _markdown(report: dict[str, Any]) -> str:
 @click.option("--program", is_flag=True, help="Load the bitstream into the board's SRAM with openFPGALoader.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
 def main(
-    net: Path,
+    net: Path | None,
     board: str,
-    plan: str,
+    plan: str | None,
     frames: int,
     freq: float | None,
     seed: int,

@@ -8,7 +8,10 @@ from typing import Any, ClassVar
 
 from amaranth.hdl import Instance, Module, Signal, Value
 
-__all__ = ["Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin"]
+__all__ = ["SOON", "Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin"]
+
+SOON = ("--placer-heap-cell-placement-timeout", "500")
+"""Arguments of nextpnr by which it gives up on a device that is too full in a minute or two: by default it tries for an hour."""
 
 
 class ConstraintError(ValueError):

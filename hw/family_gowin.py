@@ -13,7 +13,7 @@ from typing import Any
 
 from amaranth.hdl import Const, Instance, Signal, Value
 
-from hw.family import Cells, Clock, Direct, Family, Part, Pin
+from hw.family import SOON, Cells, Clock, Direct, Family, Part, Pin
 from hw.tools import run_tool
 
 __all__ = ["GOWIN", "Pll", "clock_for"]
@@ -189,6 +189,7 @@ class _Gowin(Family):
             "--seed",
             str(seed),
             "--timing-allow-fail",
+            *SOON,
             "--write",
             str(routed),
             "--report",

@@ -6,13 +6,17 @@ from pathlib import Path
 
 from amaranth.hdl import Instance, Signal, Value
 
-from hw.family import Cells, Clock, ConstraintError, Direct, Family, Part, Pin
+from hw.family import SOON, Cells, Clock, ConstraintError, Direct, Family, Part, Pin
 from hw.sections import sections
 from hw.tools import run_tool
 
 __all__ = ["ICE40", "Pll", "clock_for", "filter_range"]
 
 _OPTIONS = "-device u"
+
+_DELAY_PS = 36_000
+"""Delay that ABC may leave, in picoseconds. Without it ABC buys the shortest delay that there is with LUTs, which are few; most
+clocks here are at 24 MHz or below."""
 
 _LEGALIZE = (
     "dfflegalize -mince 8 -minsrst 64 -cell $_DFF_?_ 0 -cell $_DFFE_?P_ 0 -cell $_DFF_?P?_ 0 -cell $_DFFE_?P?P_ 0 "
@@ -118,7 +122,7 @@ class _Ice40(Family):
         ]
 
     def to_cells(self, top: str, part: Part | None) -> Sequence[str]:
-        return [f"synth_ice40 {_OPTIONS} -top {top} -run map_luts:"]
+        return [f"scratchpad -set abc9.D {_DELAY_PS}", f"synth_ice40 {_OPTIONS} -top {top} -run map_luts:"]
 
     def count(self, cells: Mapping[str, int]) -> Cells:
         def sum_of(start: str) -> int:
@@ -163,6 +167,7 @@ class _Ice40(Family):
             "--seed",
             str(seed),
             "--timing-allow-fail",
+            *SOON,
             "--asc",
             str(routed),
             "--report",

@@ -12,7 +12,7 @@ from hw.machine import SATURATIONS_WIDTH, Machine, Trace
 from hw.neuron import NeuronState
 from hw.readout import CYCLES_WIDTH, Result
 from hw.router import ports
-from hw.single_port import SinglePort
+from hw.single_port import PART_BITS, PARTS, SinglePort
 from model.folded import SIGNATURE_POLYNOMIAL, SINGLE_BITS, SINGLE_WORDS, WEIGHT_SLOT, Folded, FoldedLayer, signature
 from model.network import Convolution, Network, Shape
 from model.plan import Plan
@@ -26,7 +26,7 @@ class WeightPort(wiring.Signature):
     Members
     -------
     idle : In, 1 where the machine is between two frames and takes what follows
-    en, addr, data : Out, write a word
+    en, addr, part, data : Out, write a part of a word: the ``part``-th, of `hw.single_port.PART_BITS`
     check : Out, 1 to have all weights read and their signature taken
     found : In, the signature
     loaded : In, 1 since the signature was right; 0 again when a word is written. Without it the machine takes no frame.
@@ -38,7 +38,8 @@ class WeightPort(wiring.Signature):
                 "idle": In(1),
                 "en": Out(1),
                 "addr": Out(range(SINGLE_WORDS)),
-                "data": Out(SINGLE_BITS),
+                "part": Out(range(PARTS)),
+                "data": Out(PART_BITS),
                 "check": Out(1),
                 "found": In(SINGLE_BITS),
                 "loaded": In(1),
@@ -285,7 +286,7 @@ class FoldedMachine(wiring.Component):
             tag_write.addr.eq(Mux(sweeping, sweep_addr, done.tag)),
             tag_write.data.eq(Mux(sweeping, 0, generation)),
             single.addr.eq(Mux(states_single, Mux(writes, done.state, issued.state), step.weight >> slot_bits)),
-            single.write_en.eq(writes & states_single),
+            single.write_en.eq((writes & states_single).replicate(PARTS)),
             *(single.write_data.word_select(lane, share).eq(lane_array.after[lane]) for lane in range(lanes)),
         ]
         for lane, port in enumerate(bank_writes):
@@ -580,8 +581,8 @@ class FoldedMachine(wiring.Component):
             with m.If(self.weights.en):
                 m.d.comb += [
                     single.addr.eq(self.weights.addr),
-                    single.write_data.eq(self.weights.data),
-                    single.write_en.eq(1),
+                    single.write_data.eq(self.weights.data.replicate(PARTS)),
+                    single.write_en.eq(1 << self.weights.part),
                 ]
                 m.d.sync += self.weights.loaded.eq(0)
 

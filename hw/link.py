@@ -12,8 +12,9 @@ from hw.aer import AddressEvent, HostEvent, Kind
 from hw.folded import WeightPort
 from hw.memory import ram_kind, style
 from hw.readout import Result
+from hw.single_port import PART_BITS, PARTS
 from model.cycle import FRAMES_IN_FLIGHT
-from model.folded import SINGLE_BITS, Folded
+from model.folded import Folded
 from model.network import Network
 
 __all__ = [
@@ -42,8 +43,8 @@ SEQUENCES = 2 * FRAMES_IN_FLIGHT
 """Frames whose packets are remembered: those in the machine, and a few whose results wait on their way to the sender."""
 
 
-_ADDR_BYTES, _WORD_BYTES = 2, SINGLE_BITS // 8
-"""Bytes of an address in the memory with one port, and of a word there."""
+_ADDR_BYTES = 2
+"""Bytes of an address in the memory with one port; as many as of a part of a word there."""
 
 
 class Command(enum.IntEnum):
@@ -208,12 +209,12 @@ class Link(wiring.Component):
         m.d.comb += self.pixels.payload.eq(kept_byte)
         encoder_busy = Signal()
         identity = self._identity()
-        # A word of weights, and where it goes; the first bytes are where the first one goes. Events come in its last bytes.
-        word_addr, word_at, word_begins = Signal(8 * _ADDR_BYTES), Signal(range(_WORD_BYTES)), Signal()
-        word = Signal(8 * (_WORD_BYTES if self._weights else width))
-        event = word[-8 * width :]
+        # An event, or a part of a word of weights, and where it goes; the first bytes are where the first one goes.
+        part_addr, part_at, part_begins = Signal(8 * _ADDR_BYTES + (PARTS - 1).bit_length()), Signal(), Signal()
+        gathered = Signal(8 * (max(width, _ADDR_BYTES) if self._weights else width))
+        event, part = gathered[-8 * width :], gathered[-PART_BITS:]
         if self._weights:
-            m.d.comb += [self.weights.addr.eq(word_addr), self.weights.data.eq(word)]
+            m.d.comb += [Cat(self.weights.part, self.weights.addr).eq(part_addr), self.weights.data.eq(part)]
         event_at = Signal(range(width + 1))
         host_token = Signal(HostEvent(network))
         mask = Signal(8 * mask_bytes)
@@ -295,7 +296,7 @@ class Link(wiring.Component):
                     with m.Else():
                         m.next = "ACT"
                     if self._weights:
-                        m.d.sync += word_begins.eq(1)
+                        m.d.sync += part_begins.eq(1)
                         needs = Cat(command == c.value for c in (Command.FRAME, Command.EVENTS)).any()
                         loads = Cat(command == c.value for c in LOADED).any()
                         with m.If((byte == crc) & needs & ~self.weights.loaded):
@@ -316,7 +317,7 @@ class Link(wiring.Component):
                     m.next = "READ"
                 if self._weights:
                     with m.Case(Command.LOAD.value):
-                        m.d.sync += word_at.eq(_WORD_BYTES - _ADDR_BYTES)
+                        m.d.sync += part_at.eq(0)
                         m.next = "READ"
                     with m.Case(Command.CHECK.value):
                         m.next = "CHECKS"
@@ -338,10 +339,10 @@ class Link(wiring.Component):
                     if self._weights:
                         with m.Case(Command.LOAD.value):
                             m.d.comb += take.eq(1)
-                            m.d.sync += [word.eq(Cat(word[8:], kept_byte)), word_at.eq(word_at + 1)]
+                            m.d.sync += [gathered.eq(Cat(gathered[8:], kept_byte)), part_at.eq(~part_at)]
                     with m.Default():
                         m.d.comb += take.eq(1)
-                        m.d.sync += [word.eq(Cat(word[8:], kept_byte)), event_at.eq(event_at + 1)]
+                        m.d.sync += [gathered.eq(Cat(gathered[8:], kept_byte)), event_at.eq(event_at + 1)]
                 m.d.comb += done.eq(at + 1 == length)
                 with m.If(take):
                     m.d.sync += at.eq(at + 1)
@@ -354,7 +355,7 @@ class Link(wiring.Component):
                             m.d.sync += [reply.eq(command), replying.eq(1)]
                             m.next = "REPLY"
                     if self._weights:
-                        with m.If((command == Command.LOAD.value) & word_at.all()):
+                        with m.If((command == Command.LOAD.value) & part_at):
                             m.next = "LOAD"
                     with m.If(command == Command.EVENTS.value):
                         with m.If(event_at == width - 1):
@@ -375,10 +376,10 @@ class Link(wiring.Component):
                     m.next = "EVENT"
             if self._weights:
                 with m.State("LOAD"):
-                    m.d.comb += self.weights.en.eq(~word_begins)
-                    m.d.sync += [word_begins.eq(0), word_addr.eq(word_addr + 1)]
-                    with m.If(word_begins):
-                        m.d.sync += word_addr.eq(word[-8 * _ADDR_BYTES :])
+                    m.d.comb += self.weights.en.eq(~part_begins)
+                    m.d.sync += [part_begins.eq(0), part_addr.eq(part_addr + 1)]
+                    with m.If(part_begins):
+                        m.d.sync += part_addr.eq(part << (PARTS - 1).bit_length())
                     m.next = "READ"
                     with m.If(at == length):
                         m.d.sync += [reply.eq(command), replying.eq(1)]

@@ -6,10 +6,13 @@ from amaranth.lib.wiring import In, Out
 
 from model.folded import SINGLE_BITS, SINGLE_WORDS
 
-__all__ = ["SinglePort"]
+__all__ = ["PARTS", "PART_BITS", "SinglePort"]
 
-_WIDTH = 16
+PART_BITS = 16
 """Bits of one SPRAM."""
+
+PARTS = SINGLE_BITS // PART_BITS
+"""SPRAMs side by side."""
 
 
 class SinglePort(wiring.Component):
@@ -22,7 +25,8 @@ class SinglePort(wiring.Component):
     Members
     -------
     addr : In, word address
-    write_en, write_data : In
+    write_en : In, a bit for each `PART_BITS` of the word
+    write_data : In
     read_data : Out
     """
 
@@ -30,7 +34,7 @@ class SinglePort(wiring.Component):
         super().__init__(
             {
                 "addr": In(range(SINGLE_WORDS)),
-                "write_en": In(1),
+                "write_en": In(PARTS),
                 "write_data": In(SINGLE_BITS),
                 "read_data": Out(SINGLE_BITS),
             }
@@ -38,8 +42,8 @@ class SinglePort(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for number in range(SINGLE_BITS // _WIDTH):
-            part = slice(number * _WIDTH, (number + 1) * _WIDTH)
+        for number in range(PARTS):
+            part = slice(number * PART_BITS, (number + 1) * PART_BITS)
             # Of the pins of power, only POWEROFF is active low (Lattice FPGA-TN-02022, SB_SPRAM256KA).
             m.submodules[f"spram_{number}"] = Instance(
                 "SB_SPRAM256KA",
@@ -47,7 +51,7 @@ class SinglePort(wiring.Component):
                 i_ADDRESS=self.addr,
                 i_DATAIN=self.write_data[part],
                 i_MASKWREN=0b1111,
-                i_WREN=self.write_en,
+                i_WREN=self.write_en[number],
                 i_CHIPSELECT=1,
                 i_STANDBY=0,
                 i_SLEEP=0,

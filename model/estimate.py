@@ -106,7 +106,7 @@ def limits(
 
     device = board_named(board) if board else None
     if device is not None and not device.of_family.HAS_AREA_MODEL:
-        raise ValueError(f"board must be one that the area model knows, an ECP5, not {board!r}, a {device.of_family.TITLE}")
+        raise ValueError(f"board must be one that the area model knows, an ECP5, not {board!r} ({device.of_family.TITLE})")
 
     def short_of(plan: Plan) -> list[str]:
         short = []

@@ -6,6 +6,7 @@ Doing this in Verilog keeps Python out of the cycles: cocotb starts the clock, w
 from amaranth.lib import data
 
 from hw.folded import AnyMachine, FoldedMachine
+from hw.single_port import PART_BITS, PARTS
 from model.folded import SINGLE_BITS, SINGLE_WORDS
 
 __all__ = ["RESULT", "WATCHED", "records", "wrapper"]
@@ -56,8 +57,10 @@ def wrapper(machine: AnyMachine) -> str:
         f'        $fwrite(record_file, "{at} %0d %h\\n", cycle, {name}_payload);'
         for name, at in streams
     ]
-    ports += [".weights__en(weight_en), .weights__addr(weight_addr), .weights__data(weight_data), .weights__check(weight_check)",
-              ".weights__idle(weight_idle), .weights__loaded(loaded), .weights__found()"] if _loads(machine) else []
+    if _loads(machine):
+        driven = {name: f"weight_{name}" for name in ("en", "addr", "part", "data", "check", "idle")}
+        driven |= {"loaded": "loaded", "found": ""}
+        ports += [f".weights__{port}({net})" for port, net in driven.items()]
     watched_width = _width(machine.watched.payload.shape()) if watch else 1
     newline = "\n"
     return f"""\
@@ -78,7 +81,10 @@ module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_f
   wire loaded{"" if _loads(machine) else " = 1"};
   reg weight_en, weight_check, checked;
   reg [{SINGLE_WORDS.bit_length() - 2}:0] weight_addr, weight_next;
-  reg [{SINGLE_BITS - 1}:0] weight_data, weight_word;
+  reg [{SINGLE_BITS - 1}:0] weight_word;
+  reg [{PART_BITS - 1}:0] weight_data;
+  reg [{(PARTS - 1).bit_length() - 1}:0] weight_part;
+  integer weight_left;
   integer token_file, record_file, weight_file, got;
   reg [31:0] cycle, idle, stall, random, seed;
   reg [8*1024-1:0] token_path, record_path, weight_path, wave_path;
@@ -94,7 +100,7 @@ module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_f
     record_file = $fopen(record_path, "w");
     weight_file = 0;
     if ($value$plusargs("weights=%s", weight_path)) weight_file = $fopen(weight_path, "r");
-    weight_en = 0; weight_check = 0; checked = 0; weight_addr = 0; weight_data = 0;
+    weight_en = 0; weight_check = 0; checked = 0; weight_addr = 0; weight_data = 0; weight_part = 0; weight_left = 0;
     weight_next = {machine.folded.single_state_words if isinstance(machine, FoldedMachine) else 0};
     random = seed * 32'd2654435769 + 32'd1;
     cycle = 0; answered = 0; moved = 0;
@@ -117,18 +123,25 @@ module tb(input clk /*verilator public_flat_rw*/, input rst /*verilator public_f
   endfunction
 
   reg [31:0] r1, r2, r3;
-  // A word a cycle, and the signature behind the last.
+  // A part of a word a cycle, and the signature behind the last.
   always @(posedge clk)
     if (!rst && !loaded) begin
       weight_en <= 0;
       weight_check <= 0;
       if (weight_idle && !checked && !weight_check) begin
-        got = $fscanf(weight_file, "%h", weight_word);
-        if (got == 1) begin
+        if (weight_left == 0) begin
+          got = $fscanf(weight_file, "%h", weight_word);
+          if (got == 1) begin
+            weight_left = {PARTS};
+            weight_next = weight_next + 1;
+          end
+        end
+        if (weight_left != 0) begin
           weight_en <= 1;
-          weight_addr <= weight_next;
-          weight_next <= weight_next + 1;
-          weight_data <= weight_word;
+          weight_addr <= weight_next - 1;
+          weight_part <= {PARTS} - weight_left;
+          weight_data <= weight_word >> ({PART_BITS} * ({PARTS} - weight_left));
+          weight_left = weight_left - 1;
         end else begin
           weight_check <= 1;
           checked <= 1;

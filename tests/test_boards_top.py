@@ -9,7 +9,7 @@ from rich.console import Console
 
 from boards.definitions import BOARDS, board_named
 from boards.top import BoardTop
-from hw.build import Options, build
+from hw.build import BUNDLED, Options, build
 from model.errors import DoesNotFitError
 from model.network import Network, Shape
 from model.plan import named_plan
@@ -91,7 +91,7 @@ def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
 def test_too_small_memories_are_said_before_anything_runs(tmp_path, monkeypatch, board, message):
     monkeypatch.setattr("hw.build.run_fast", None)
     with pytest.raises(DoesNotFitError, match=message):
-        build(Options(board=board, plan="minimal", out=tmp_path), Console(quiet=True))
+        build(Options(net=BUNDLED, board=board, plan="minimal", out=tmp_path), Console(quiet=True))
 
 
 @pytest.mark.full

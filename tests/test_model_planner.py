@@ -194,3 +194,8 @@ def test_command_plans_for_luts_and_boards(tmp_path):
     assert code == 3
     assert json.loads(out)["short_of"]
     assert line.startswith("error: does not fit ulx3s-25f: short of ")
+
+
+def test_a_board_that_the_area_model_does_not_know_is_refused():
+    with pytest.raises(ValueError, match=r"^board must be one that the area model knows, an ECP5, not 'icebreaker' \(iCE40\)$"):
+        limits(small(), board="icebreaker")
