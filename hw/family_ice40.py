@@ -14,7 +14,7 @@ __all__ = ["ICE40", "Pll", "clock_for", "filter_range"]
 
 _OPTIONS = "-device u"
 
-_DELAY_PS = 36_000
+_DELAY_PS = 20_000
 """Delay that ABC may leave, in picoseconds. Without it ABC buys the shortest delay that there is with LUTs, which are few; most
 clocks here are at 24 MHz or below."""
 

@@ -64,10 +64,10 @@ class FoldedMachine(wiring.Component):
     what                                         cycles
     ============================================ =================================================
     event from a queue, from the host            4, 3
-    block                                        1, or 2 where its state has one port; and 3 a walk
-    block that fires                             3 more behind it, 2 and one more a spike that leaves (at least 1)
+    block                                        1, or 2 where its state has one port; and 4 a walk
+    block that fires                             4 more behind it, 2 and one more a spike that leaves (at least 1)
     with a max-pool                              3 more and one a position of the window
-    end of a frame                               6, one a block of classes (2 where it has one port) and one a class
+    end of a frame                               7, one a block of classes (2 where it has one port) and one a class
     sweep of the tags                            one a position, once in ``2 ** generation_bits - 1`` frames
     ============================================ =================================================
 
@@ -212,8 +212,8 @@ class FoldedMachine(wiring.Component):
             }
         )
         issued, loaded, updated, done = (Signal(moving, name=name) for name in ("issued", "loaded", "updated", "done"))
-        fires, pipeline_empty = Signal(), Signal()
-        m.d.comb += pipeline_empty.eq(~(loaded.valid | updated.valid))
+        fires, settled = Signal(), Signal()
+        m.d.comb += settled.eq(~(loaded.valid | updated.valid))
         m.d.sync += [loaded.eq(issued), updated.eq(loaded), done.eq(updated)]
         with m.If(fires):
             m.d.sync += [stage.valid.eq(0) for stage in (loaded, updated, done)]
@@ -281,7 +281,7 @@ class FoldedMachine(wiring.Component):
         writes = Signal()
         sweeping, sweep_addr = Signal(), Signal(range(folded.tag_depth))
         m.d.comb += [
-            writes.eq(done.valid & ~done.member & ~done.reads),
+            writes.eq(done.valid & ~done.member & ~done.reads & ~fires),
             tag_write.en.eq(sweeping | (writes & (done.step.block == final_block))),
             tag_write.addr.eq(Mux(sweeping, sweep_addr, done.tag)),
             tag_write.data.eq(Mux(sweeping, 0, generation)),
@@ -292,25 +292,25 @@ class FoldedMachine(wiring.Component):
         for lane, port in enumerate(bank_writes):
             m.d.comb += [port.en.eq(writes & ~states_single), port.addr.eq(done.state), port.data.eq(lane_array.after[lane])]
 
-        # What fires. Of a pool's window, each other count must be less than the greater of the counts before and after, or the
-        # maximum does not move.
+        # What fires, a cycle after it was written. Of a pool's window, each other count must be less than the greater of the counts
+        # before and after, or the maximum does not move.
         plus, minus, pending, fired_minus, chosen = (
             Signal(lanes, name=name) for name in ("plus", "minus", "pending", "fired_minus", "chosen")
         )
         greater = Signal.like(lane_array.count)
-        m.d.comb += [
+        caught = Signal(step_layout)
+        m.d.comb += [fires.eq((plus | minus).any()), chosen.eq(pending & -pending)]
+        m.d.sync += [
             plus.eq(lane_array.plus & writes.replicate(lanes)),
             minus.eq(lane_array.minus & writes.replicate(lanes)),
-            fires.eq((plus | minus).any()),
-            chosen.eq(pending & -pending),
         ]
-        with m.If(fires):
+        with m.If(writes):
             m.d.sync += [
-                step.eq(done.step),
-                fired_minus.eq(minus),
-                pending.eq(plus | minus),
-                *(greater[lane].eq(lane_array.count[lane] + plus[lane]) for lane in range(lanes)),
+                caught.eq(done.step),
+                *(greater[lane].eq(lane_array.count[lane] + lane_array.plus[lane]) for lane in range(lanes)),
             ]
+        with m.If(fires):
+            m.d.sync += [step.eq(caught), fired_minus.eq(minus), pending.eq(plus | minus)]
         with m.If(done.valid & done.member & ~done.own):
             m.d.sync += [pending[lane].eq(pending[lane] & (lane_array.count[lane] < greater[lane])) for lane in range(lanes)]
         with m.If(writes & (lane_array.held | lane_array.overflow).any()):
@@ -482,7 +482,7 @@ class FoldedMachine(wiring.Component):
             with m.State("DRAIN"):
                 with m.If(fires):
                     m.next = "FIRED"
-                with m.Elif(pipeline_empty):
+                with m.Elif(settled & ~done.valid):
                     m.next = "PICK"
                     with m.If(reading_out):
                         m.d.sync += index.eq(0)
@@ -518,7 +518,7 @@ class FoldedMachine(wiring.Component):
                     with m.If(rows_left == 0):
                         m.d.sync += issue_member.eq(0)
                         m.next = "SETTLE"
-            with m.State("SETTLE"), m.If(pipeline_empty):
+            with m.State("SETTLE"), m.If(settled):
                 m.next = "EMIT"
             with m.State("EMIT"):
                 with m.Switch(layer):
@@ -608,7 +608,7 @@ class FoldedMachine(wiring.Component):
         # Traces.
         of_groups: dict[str, tuple[Value, dict[str, Value]]] = {}
         for number, la in enumerate(layers):
-            block = {"y": done.step.y, "x": done.step.x, "part": done.step.block, "plus": plus, "minus": minus}
+            block = {"y": caught.y, "x": caught.x, "part": caught.block, "plus": plus, "minus": minus}
             of_groups[la.layer.name] = fires & (layer == number), block
             if la.pool:
                 survivors = {

@@ -22,8 +22,11 @@ __all__ = ["simulate_folded"]
 
 Ints = npt.NDArray[np.int64]
 
-PIPELINE = 3
+PIPELINE = 4
 """Cycles from a block issued to what it fires."""
+
+POOL_PIPELINE = 3
+"""Cycles from a position of the pool's window asked for to its count."""
 
 _BATCH = 256
 """Frames whose spikes are in memory at once."""
@@ -301,7 +304,7 @@ def _run(  # type: ignore[no-untyped-def]
             # FIRED; MEMBERS, SETTLE; EMIT; RESUME
             _pass(state, options, log, marks, 2)
             if registers[layer, _HAS_POOL] and members:
-                _pass(state, options, log, marks, members + PIPELINE)
+                _pass(state, options, log, marks, members + POOL_PIPELINE)
                 if not survivors:
                     _pass(state, options, log, marks, 1)
             for number in range(survivors):
