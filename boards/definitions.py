@@ -202,7 +202,7 @@ _ICEBREAKER = Board(
     speed="",
     clock_hz=12_000_000,
     clock_pin="35",
-    frequency_mhz=12.0,
+    frequency_mhz=24.0,
     rx_pin="6",
     tx_pin="9",
     rx_pull_up=True,
@@ -212,8 +212,8 @@ _ICEBREAKER = Board(
     ram_blocks=30,
     large_blocks=4,
     programmer="ice40_generic",
-    network="mnist-small",
-    plan="minimal",
+    network="mnist-sparse",
+    plan="folded",
 )
 """Its lamps are those of the part that breaks off."""
 

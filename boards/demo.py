@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from boards.definitions import board_named
 from boards.host import Device, DeviceError
 from boards.virtual import VirtualBoard
-from hw.build import BUNDLED
+from hw.build import chosen_for
 from hw.router import ports
 from model.datasets import DataError
 from model.encode import encode
@@ -254,18 +255,20 @@ def _terminal(demo: Demo, console: Console, ask: Callable[[], str]) -> None:
 
 @click.command(help="Draw digits for a board, in a browser or in the terminal; without --port the board is virtual.")
 @click.option("--port", metavar="PORT", help="Serial port of a board, or its URL.")
-@click.option("--net", default=BUNDLED, type=click.Path(path_type=Path), help="Network (.npz) on the board.")
-@click.option("--plan", "plan_name", default="default", show_default=True, help="minimal, default, fast, or a .json file.")
-@click.option("--clock", "clock_mhz", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="In MHz.")
+@click.option("--board", "board_name", default="ulx3s-85f", show_default=True, metavar="BOARD", help="Which board it is.")
+@click.option("--net", type=click.Path(path_type=Path), help="Network (.npz) on the board; the bundled one for it by default.")
+@click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
+@click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; the board's by default.")
 @click.option("--http", "http_port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the page.")
 @click.option("--terminal", is_flag=True, help="Text in place of the page.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 def main(
     port: str | None,
-    net: Path,
-    plan_name: str,
-    clock_mhz: float,
+    board_name: str,
+    net: Path | None,
+    plan_name: str | None,
+    clock_mhz: float | None,
     http_port: int,
     terminal: bool,
     no_browser: bool,
@@ -275,6 +278,7 @@ def main(
     console = Console()
     codes: dict[type[Exception], Exit] = {
         NetworkError: Exit.BAD_INPUT,
+        ValueError: Exit.BAD_INPUT,
         PlanError: Exit.BAD_INPUT,
         DataError: Exit.BAD_INPUT,
         ToolMissingError: Exit.TOOL_MISSING,
@@ -282,6 +286,8 @@ def main(
         DeviceError: Exit.NO_DEVICE,
     }
     with one_line_errors(codes), contextlib.ExitStack() as stack:
+        kind = board_named(board_name)
+        net, plan_name = chosen_for(kind, net, plan_name)
         network = Network.load(net)
         plan = load_plan(network, plan_name)
         images, labels, _ = real_frames(network, None, data_dir, DIGITS)
@@ -290,8 +296,11 @@ def main(
                 board = stack.enter_context(VirtualBoard(network, plan, tell=status.update))
         device = stack.enter_context(Device.open(port or board.url, timeout=5 if port else 60))
         device.require(network)
-        where = port or "virtual board (Verilator)"
-        demo = Demo(network, plan, device, clock_mhz * 1e6, where, images, labels)
+        if not device.loaded(network, plan):
+            with console.status("loading weights"):
+                device.load(network, plan)
+        where = port or f"virtual {kind.title} (Verilator)"
+        demo = Demo(network, plan, device, (clock_mhz or kind.frequency_mhz) * 1e6, where, images, labels)
         if terminal:
             console.print("return: the next digit; a number: that digit; q: the end")
             with contextlib.suppress(EOFError, KeyboardInterrupt):

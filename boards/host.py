@@ -480,7 +480,9 @@ _PORT = click.option("--port", required=True, metavar="PORT", help="Serial port,
 _TIMEOUT = click.option(
     "--timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds without an answer."
 )
-_NET = click.option("--net", default=BUNDLED, type=click.Path(path_type=Path), help="Network (.npz) that is on the device.")
+_NET = click.option(
+    "--net", type=click.Path(path_type=Path), help="Network (.npz) on the device; found among the bundled ones by default."
+)
 _PLAN = click.option(
     "--plan", default=FOLDED, show_default=True, help="Plan that is on the device, where its weights have to be loaded."
 )
@@ -531,17 +533,28 @@ def reset(port: str, timeout: float) -> None:
 @_TIMEOUT
 @_NET
 @_PLAN
-def load_command(port: str, timeout: float, net: Path, plan: str) -> None:
+def load_command(port: str, timeout: float, net: Path | None, plan: str) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES):
-        network = Network.load(net)
-        with Device.open(port, timeout=timeout) as device:
-            device.require(network)
-            if not device.identity.weight_words:
-                print(f"{port}: all weights are in the bitstream")
-                return
-            _load(device, network, plan, anew=True)
+    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+        network = _network_on(device, net)
+        if not device.identity.weight_words:
+            print(f"{port}: all weights are in the bitstream")
+            return
+        _load(device, network, plan, anew=True)
     print(f"{port}: {device.identity.weight_words:,} words loaded, and read back as sent")
+
+
+def _network_on(device: Device, net: Path | None) -> Network:
+    """The network in this file, which must be the one on the device; without a file the bundled one that it is."""
+    if net is None:
+        for bundled in sorted(BUNDLED.parent.glob("*.npz")):
+            network = Network.load(bundled)
+            if network.content_hash.startswith(device.identity.network_hash):
+                return network
+        raise NetworkError(f"--net must be given: {device.identity.network_hash}, which is on the device, is no bundled network")
+    network = Network.load(net)
+    device.require(network)
+    return network
 
 
 def _load(device: Device, network: Network, plan_name: str, *, anew: bool = False) -> None:
@@ -564,14 +577,13 @@ def _load(device: Device, network: Network, plan_name: str, *, anew: bool = Fals
 @_NET
 @_PLAN
 @click.option("--frames", default=10, show_default=True, type=click.IntRange(1), help="Frames to compare.")
-def selftest(port: str, timeout: float, net: Path, plan: str, frames: int) -> None:
+def selftest(port: str, timeout: float, net: Path | None, plan: str, frames: int) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES):
-        network = Network.load(net)
+    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+        network = _network_on(device, net)
         images, _, _ = real_frames(network, None, None, frames)
-        with Device.open(port, timeout=timeout) as device:
-            _load(device, network, plan)
-            found = self_test(device, network, images)
+        _load(device, network, plan)
+        found = self_test(device, network, images)
     for name, passed, seen in found:
         print(f"{'pass' if passed else 'FAIL'}  {name}: {seen}")
     if not all(passed for _, passed, _ in found):
@@ -592,7 +604,7 @@ def selftest(port: str, timeout: float, net: Path, plan: str, frames: int) -> No
 def evaluate(
     port: str,
     timeout: float,
-    net: Path,
+    net: Path | None,
     plan: str,
     dataset: str | None,
     data_dir: Path | None,
@@ -603,8 +615,8 @@ def evaluate(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors(_CODES):
-        network = Network.load(net)
+    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+        network = _network_on(device, net)
         data = load(dataset or "mnist", "test", data_dir)
         images, labels = data.images[:limit], data.labels[:limit]
         real_frames(network, dataset or "mnist", data_dir, 1)
@@ -620,12 +632,11 @@ def evaluate(
             journal.write_text(json.dumps(head) + "\n")
         expected = run_frames(network, images).counts
         columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        _load(device, network, plan)
         with (
-            Device.open(port, timeout=timeout) as device,
             journal.open("a") as file,
             Progress(*columns, console=console, disable=not console.is_terminal) as bar,
         ):
-            _load(device, network, plan)
             task = bar.add_task(f"{network.name} at {port}", total=len(images), completed=0)
             for index, image in enumerate(images):
                 if index not in done:

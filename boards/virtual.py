@@ -16,7 +16,7 @@ from rich.console import Console
 
 from boards.definitions import board_named
 from hw.area import estimate_area
-from hw.build import BUNDLED
+from hw.build import chosen_for
 from hw.family_ice40 import ICE40
 from hw.verilog import system_verilog
 from model.errors import Exit, ToolMissingError, fail, one_line_errors
@@ -96,11 +96,11 @@ class VirtualBoard:
 
 
 @click.command(help="Run a board in simulation, its UART behind a TCP port. Stop it with Ctrl-C.")
-@click.option("--net", default=BUNDLED, type=click.Path(path_type=Path), help="Network (.npz); the bundled one by default.")
-@click.option("--plan", "plan_name", default="default", show_default=True, help="minimal, default, fast, or a .json file.")
-@click.option("--board", metavar="BOARD", help="Refuse what does not fit this board.")
+@click.option("--board", default="ulx3s-85f", show_default=True, metavar="BOARD", help="What it stands for.")
+@click.option("--net", type=click.Path(path_type=Path), help="Network (.npz); the bundled one for the board by default.")
+@click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--port", default=4567, show_default=True, type=click.IntRange(0, 65535), help="TCP port; 0 for a free one.")
-def main(net: Path, plan_name: str, board: str | None, port: int) -> None:
+def main(board: str, net: Path | None, plan_name: str | None, port: int) -> None:
     """See the help text above."""
     console = Console(stderr=True)
     codes: dict[type[Exception], Exit] = {
@@ -111,20 +111,18 @@ def main(net: Path, plan_name: str, board: str | None, port: int) -> None:
         SimulationError: Exit.TOOL_FAILED,
     }
     with one_line_errors(codes):
+        device = board_named(board)
+        net, plan_name = chosen_for(device, net, plan_name)
         network = Network.load(net)
         plan = load_plan(network, plan_name)
-        if board is not None:
-            device, area = board_named(board), estimate_area(network, plan)
-            if not device.of_family.HAS_AREA_MODEL:
-                raise ValueError(
-                    f"board must be one that the area model knows, an ECP5, not {board!r} ({device.of_family.TITLE})"
-                )
+        if device.of_family.HAS_AREA_MODEL and not plan.folded:
+            area = estimate_area(network, plan)
             if short := device.short_of(luts=area.luts, ram_blocks=area.ram_blocks):
                 fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
         with console.status("virtual board") as status:
             machine = VirtualBoard(network, plan, port=port, tell=status.update)
     with machine, contextlib.suppress(KeyboardInterrupt):
-        print(f"{network.name}, plan {plan.name}, at {machine.url}", flush=True)
+        print(f"{device.title}: {network.name}, plan {plan.name}, at {machine.url}", flush=True)
         sys.exit(machine.wait())
 
 

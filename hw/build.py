@@ -43,11 +43,11 @@ from model.engine import run_fast
 from model.errors import DoesNotFitError, Exit, ToolMissingError, one_line_errors
 from model.network import Network, NetworkError, Neurons
 from model.onnx_import import ConversionError
-from model.plan import PlanError, load_plan
+from model.plan import FOLDED, PlanError, load_plan
 from sim.simulators import SimulationError
 from sim.verify import CACHE, VerifyResult, real_frames, verify
 
-__all__ = ["BUNDLED", "Options", "TimingError", "build"]
+__all__ = ["BUNDLED", "Options", "TimingError", "build", "chosen_for"]
 
 BUNDLED = Path(__file__).parent.parent / "model" / "zoo" / "mnist-paper.npz"
 """The network that is built by default."""
@@ -68,7 +68,8 @@ class Options:
     ----------
     net : network file, or ONNX file to convert; the bundled one that suits the board where None
     board : name of the board
-    plan : name or file of the plan; where None the board's own for a bundled network, and ``"default"`` for any other
+    plan : name or file of the plan; where None the board's own, or for a network that is not bundled ``"default"``, unless the
+        board has only room for a folded machine
     frames : frames of the co-simulation
     frequency_mhz : clock that must be met; the board's own where None
     seed, seeds : of placement, recorded: the first of them, and how many; the fastest result is taken
@@ -116,6 +117,12 @@ class _Steps:
         return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
+def chosen_for(board: Board, net: Path | None, plan: str | None) -> tuple[Path, str]:
+    """Network file and plan for a board, where one does not ask for others: the bundled ones that suit it."""
+    own = net is None or board.plan == FOLDED
+    return net or BUNDLED.with_name(f"{board.network}.npz"), plan or (board.plan if own else "default")
+
+
 def build(options: Options, console: Console) -> dict[str, Any]:
     """Build; gives the report.
 
@@ -127,12 +134,12 @@ def build(options: Options, console: Console) -> dict[str, Any]:
     board = board_named(options.board)
     family, part = board.of_family, board.target
     wanted_mhz = options.frequency_mhz or board.frequency_mhz
-    net = options.net or BUNDLED.with_name(f"{board.network}.npz")
+    net, plan_name = chosen_for(board, options.net, options.plan)
     with steps.step(f"network {net}") as tell:
         if net.name != BUNDLED.name and options.net is None:
             console.print(f"   {board.title} has no room for {BUNDLED.stem}: it gets {net.stem}", highlight=False)
         network = _load(net, options, tell)
-        plan = load_plan(network, options.plan or (board.plan if options.net is None else "default"))
+        plan = load_plan(network, plan_name)
         out = options.out or Path("build") / network.name
         name = f"{network.name}-{board.name}"
         out.mkdir(parents=True, exist_ok=True)

@@ -224,6 +224,7 @@ class FoldedMachine(wiring.Component):
         member_y, member_x = Signal.like(step.y), Signal.like(step.x)
         place_y, place_x = Signal.like(step.y), Signal.like(step.x)
         states_single, weights_single = Signal(), Signal()
+        single_state = Signal(range(SINGLE_WORDS))
         m.d.comb += [
             place_y.eq(Mux(issue_member, member_y, step.y)),
             place_x.eq(Mux(issue_member, member_x, step.x)),
@@ -233,16 +234,20 @@ class FoldedMachine(wiring.Component):
             issued.reads.eq(reading_out),
             issued.step.eq(step),
         ]
-        with m.Switch(layer):
-            for number, la in enumerate(layers):
-                with m.Case(number):
-                    position = times(place_y, la.output.width) + place_x
-                    m.d.comb += [
-                        issued.tag.eq(la.tag_base + position),
-                        issued.state.eq(la.state_base + times(position, la.blocks) + step.block),
-                        states_single.eq(int(la.state_single)),
-                        weights_single.eq(int(la.weight_single)),
-                    ]
+        for number, la in enumerate(layers):
+            position = scaled(place_y, la.output.width) + place_x
+            state = la.state_base + _block_of(position, la.blocks, step.block)
+            with m.If(layer == number):
+                m.d.comb += [
+                    issued.tag.eq(la.tag_base + position),
+                    issued.state.eq(state),
+                    states_single.eq(int(la.state_single)),
+                    weights_single.eq(int(la.weight_single)),
+                ]
+            if la.state_single:
+                # Nothing but the layers that have states there is on the way to that memory, which is the longest.
+                with m.If((layer == number) if folded.single_state_layers > 1 else Const(1)):
+                    m.d.comb += single_state.eq(state)
 
         # From memory. A word of another generation is that of a neuron without an event in this frame.
         generation = Signal(folded.generation_bits, init=1)
@@ -278,22 +283,24 @@ class FoldedMachine(wiring.Component):
         m.d.comb += [lane_array.layer.eq(layer), lane_array.negative.eq(event.negative)]
 
         # Back into memory. With its last block a position is of this generation.
-        writes = Signal()
+        writes, single_walks, single_other = Signal(), Signal(), Signal(range(SINGLE_WORDS))
         sweeping, sweep_addr = Signal(), Signal(range(folded.tag_depth))
         m.d.comb += [
             writes.eq(done.valid & ~done.member & ~done.reads & ~fires),
             tag_write.en.eq(sweeping | (writes & (done.step.block == final_block))),
             tag_write.addr.eq(Mux(sweeping, sweep_addr, done.tag)),
             tag_write.data.eq(Mux(sweeping, 0, generation)),
-            single.addr.eq(Mux(states_single, Mux(writes, done.state, issued.state), step.weight >> slot_bits)),
+            single_other.eq(Mux(states_single, done.state, step.weight >> slot_bits)),
+            single_walks.eq(states_single & ~writes),
+            single.addr.eq(Mux(single_walks, single_state, single_other)),
             single.write_en.eq((writes & states_single).replicate(PARTS)),
             *(single.write_data.word_select(lane, share).eq(lane_array.after[lane]) for lane in range(lanes)),
         ]
         for lane, port in enumerate(bank_writes):
             m.d.comb += [port.en.eq(writes & ~states_single), port.addr.eq(done.state), port.data.eq(lane_array.after[lane])]
 
-        # What fires, a cycle after it was written. Of a pool's window, each other count must be less than the greater of the counts
-        # before and after, or the maximum does not move.
+        # What fires, a cycle after it was written. Of a pool's window, each other count must be less than the greater of the
+        # counts before and after, or the maximum does not move.
         plus, minus, pending, fired_minus, chosen = (
             Signal(lanes, name=name) for name in ("plus", "minus", "pending", "fired_minus", "chosen")
         )
@@ -569,7 +576,7 @@ class FoldedMachine(wiring.Component):
                     m.d.sync += [check_addr.eq(folded.single_state_words), found_signature.eq(0)]
                     m.next = "SIGN"
                 with m.State("SIGN"):
-                    m.d.comb += [single.addr.eq(check_addr), single.write_en.eq(0)]
+                    m.d.comb += [single_walks.eq(0), single_other.eq(check_addr), single.write_en.eq(0)]
                     m.d.sync += [check_addr.eq(check_addr + 1), signed_at.eq(1)]
                     with m.If(check_addr == folded.single_words):
                         m.d.sync += signed_at.eq(0)
@@ -580,7 +587,8 @@ class FoldedMachine(wiring.Component):
         if folded.single_weight_words:
             with m.If(self.weights.en):
                 m.d.comb += [
-                    single.addr.eq(self.weights.addr),
+                    single_walks.eq(0),
+                    single_other.eq(self.weights.addr),
                     single.write_data.eq(self.weights.data.replicate(PARTS)),
                     single.write_en.eq(1 << self.weights.part),
                 ]
@@ -749,6 +757,30 @@ def _queued(shape: Shape) -> data.StructLayout:
     """An event in a queue."""
     event = AddressEvent(shape)
     return data.StructLayout({name: event[name].width for name in ("negative", "y", "x", "c")})
+
+
+def scaled(value: Value, factor: int) -> Value:
+    """``value * factor`` for a constant factor, as few shifts, adds and subtracts: in canonical signed digits."""
+    plus: list[Value] = []
+    minus: list[Value] = []
+    width = len(value) + factor.bit_length()
+    bit = 0
+    while factor >> bit:
+        if factor >> bit & 3 == 3:
+            minus.append(value << bit)
+            factor += 1 << bit
+        elif factor >> bit & 1:
+            plus.append(value << bit)
+        bit += 1
+    total = sum(plus, Const(0, 1))
+    return (total - sum(minus, Const(0, 1)))[:width] if minus else total
+
+
+def _block_of(position: Value, blocks: int, block: Value) -> Value:
+    """Number of a block at a position, of so many each."""
+    if blocks & blocks - 1 == 0:
+        return Cat(block[: (blocks - 1).bit_length()], position)
+    return scaled(position, blocks) + block
 
 
 def _bias_words(la: FoldedLayer, lanes: int) -> list[list[int]]:

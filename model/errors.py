@@ -45,7 +45,11 @@ def fail(code: Exit, message: str) -> NoReturn:
 
 @contextmanager
 def one_line_errors(codes: Mapping[type[Exception], Exit]) -> Iterator[None]:
-    """Turn exceptions of these types into one line and the exit code of the first type that matches."""
+    """Turn exceptions of these types into one line and the exit code of the first type that matches.
+
+    `DoesNotFitError` has the same code everywhere.
+    """
+    codes = {DoesNotFitError: Exit.DOES_NOT_FIT, **codes}
     try:
         yield
     except tuple(codes) as error:

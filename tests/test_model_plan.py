@@ -81,8 +81,8 @@ def test_nesting(change, message):
 def test_values_and_overlapping_pools():
     with pytest.raises(PlanError, match=r"^core 'x': group_fifo must be within 8..1024, not 4$"):
         CorePlan(layer="x", group_fifo=4)
-    with pytest.raises(PlanError, match=r"^architecture must be 'pipeline', not 'folded'$"):
-        Plan(name="x", cores=(), architecture="folded")
+    with pytest.raises(PlanError, match=r"^architecture must be one of pipeline, folded, not 'other'$"):
+        Plan(name="x", cores=(), architecture="other")
     layers = [replace(la, stride=(1, 1)) if isinstance(la, MaxPool) and la.name == "pool2" else la for la in NETWORK.layers]
     with pytest.raises(Exception, match=r"conv2|overlaps"):
         named_plan(replace(NETWORK, layers=tuple(layers)), "minimal")

@@ -197,5 +197,5 @@ def test_command_plans_for_luts_and_boards(tmp_path):
 
 
 def test_a_board_that_the_area_model_does_not_know_is_refused():
-    with pytest.raises(ValueError, match=r"^board must be one that the area model knows, an ECP5, not 'icebreaker' \(iCE40\)$"):
-        limits(small(), board="icebreaker")
+    with pytest.raises(ValueError, match=r"^board must be one that the area model knows, an ECP5, not 'tang-nano-9k' \(Gowin\)$"):
+        limits(small(), board="tang-nano-9k")
