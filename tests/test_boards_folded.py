@@ -1,0 +1,177 @@
+"""A folded machine behind its two wires: weights go in, are checked, and without them there is no answer."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from boards.host import Device, DeviceError, main, self_test
+from boards.virtual import VirtualBoard
+from hw.link import Command, Status
+from model.encode import encode
+from model.engine import run_fast
+from model.events import make_events
+from model.folded import Folded, signature
+from model.network import INPUT
+from model.plan import named_plan
+from tests.test_hw_folded import random_chain
+
+NETWORK = random_chain(5)
+CHOSEN = named_plan(NETWORK, "folded")
+PLAN = replace(
+    CHOSEN,
+    cores=tuple(
+        replace(core, state_memory="block", weight_memory="block" if core.layer == "conv1" else "single_port")
+        for core in CHOSEN.cores
+    ),
+)
+FOLDED = Folded.of(NETWORK, PLAN)
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, *NETWORK.input_shape), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def board():
+    with VirtualBoard(NETWORK, PLAN) as found:
+        yield found
+
+
+@pytest.fixture
+def device(board):
+    """A device whose memory holds nothing of use."""
+    with Device.open(board.url) as found:
+        found._ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(range(1, 9)))
+        yield found
+
+
+def expected(image):
+    trace = run_fast(NETWORK, encode(NETWORK, image))
+    return trace.answer, tuple(trace.counts.tolist())
+
+
+def test_identity(device):
+    identity = device.identity
+    assert (identity.weight_first, identity.weight_words) == (FOLDED.single_state_words, FOLDED.single_weight_words)
+    assert identity.weight_words > 20
+
+
+def test_no_answer_before_the_weights_are_there(device):
+    message = rf"^{device._name}: weights must be loaded first: python -m boards.host load$"
+    with pytest.raises(DeviceError, match=message):
+        device.classify(IMAGES[0])
+    with pytest.raises(DeviceError, match=message):
+        device.classify_events(NETWORK, [0])
+    assert not device.loaded(NETWORK, PLAN)
+    device.load(NETWORK, PLAN)
+    assert device.loaded(NETWORK, PLAN)
+    for image in IMAGES:
+        found = device.classify(image)
+        assert (found.answer, found.counts) == expected(image)
+    assert device.resent == 0
+
+
+def test_any_wrong_bit_is_noticed(device, monkeypatch):
+    words = FOLDED.single_weights()
+    for at, bit in ((0, 0), (len(words) - 1, 63), (len(words) // 2, 17)):
+        wrong = list(words)
+        wrong[at] ^= 1 << bit
+        with monkeypatch.context() as patch:
+            patch.setattr(device, "_weights", lambda network, plan, wrong=wrong: wrong)
+            with pytest.raises(DeviceError, match=r"the weights that the device reads back are not those that it was sent$"):
+                device.load(NETWORK, PLAN)
+        assert device.check() == (signature(wrong), False)
+        with pytest.raises(DeviceError, match="weights must be loaded first"):
+            device.classify(IMAGES[0])
+
+
+def test_one_word_written_later_takes_the_weights_back(device):
+    device.load(NETWORK, PLAN)
+    word = FOLDED.single_weights()[3].to_bytes(8, "little")
+    device._ask(Command.LOAD, (FOLDED.single_state_words + 3).to_bytes(2, "little") + word)
+    with pytest.raises(DeviceError, match="weights must be loaded first"):
+        device.classify(IMAGES[0])
+    # It was the right word.
+    assert device.loaded(NETWORK, PLAN)
+    assert (device.classify(IMAGES[0]).answer, device.classify(IMAGES[0]).counts) == expected(IMAGES[0])
+
+
+def test_a_reset_keeps_the_weights_and_asks_for_a_check(device):
+    device.load(NETWORK, PLAN)
+    device.reset()
+    with pytest.raises(DeviceError, match="weights must be loaded first"):
+        device.classify(IMAGES[1])
+    assert device.check() == (signature(FOLDED.single_weights()), True)
+    found = device.classify(IMAGES[1])
+    assert (found.answer, found.counts) == expected(IMAGES[1])
+
+
+def test_no_weights_in_the_middle_of_a_frame(device):
+    device.load(NETWORK, PLAN)
+    # An event without its end: a frame has begun.
+    device._ask(Command.EVENTS, bytes(device.identity.event_bytes))
+    for command in (Command.CHECK, Command.LOAD):
+        payload = b"" if command is Command.CHECK else bytes(10)
+        with pytest.raises(DeviceError, match=f"^{device._name}: the device must be between two frames"):
+            device._ask(command, payload)
+    device.reset()
+    assert device.loaded(NETWORK, PLAN)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 9, 11, 17])
+def test_load_of_another_length(device, length):
+    before = device.errors().bad_length
+    with pytest.raises(DeviceError, match="answers bad length to load"):
+        device._ask(Command.LOAD, bytes(length), retries=0)
+    assert device.errors().bad_length == before + 1
+
+
+def test_a_pipeline_has_no_such_commands():
+    assert {Command.LOAD.value, Command.CHECK.value} == {8, 9}
+    assert {Status.NOT_LOADED.value, Status.BUSY.value} == {0xE5, 0xE6}
+
+
+def test_another_plan(device):
+    with pytest.raises(DeviceError, match=rf"^{device._name}: plan must be the one on the device, whose weights are \d+ words"):
+        device.load(NETWORK, replace(CHOSEN, name="other"))
+
+
+def test_long_lists_of_events_and_what_passes(device):
+    device.load(NETWORK, PLAN)
+    rng = np.random.default_rng(1)
+    addresses = rng.integers(0, NETWORK.input_shape.size, 150).tolist()
+    signs = rng.choice((-1, 1), 150).tolist()
+    trace = run_fast(NETWORK, make_events(addresses, signs))
+    found = device.classify_events(NETWORK, addresses, signs)
+    assert (found.answer, found.counts) == (trace.answer, tuple(trace.counts.tolist()))
+    trace = run_fast(NETWORK, encode(NETWORK, IMAGES[0]))
+    links = [INPUT, "pool1", "conv2", "fc1", "fc2"]
+    answer, passed = device.observe(IMAGES[0], NETWORK, links)
+    assert (answer.answer, answer.counts) == expected(IMAGES[0])
+    for link in links:
+        shape = NETWORK.shape_of(link)
+        events = trace.events if link == INPUT else trace.layers[link].spikes
+        got = [(shape.address(p.y, p.x, p.c), p.sign) for p in passed if p.link == link]
+        assert got == list(zip(events["address"].tolist(), events["sign"].tolist(), strict=True))
+    assert len(passed) > 50
+
+
+def test_self_test_and_commands(device, tmp_path):
+    device.load(NETWORK, PLAN)
+    found = self_test(device, NETWORK, IMAGES[:3])
+    assert all(passed for _, passed, _ in found), found
+    NETWORK.save(tmp_path / "net.npz")
+    PLAN.save(tmp_path / "plan.json")
+    device._ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(8))
+    options = ["--port", device._name, "--net", str(tmp_path / "net.npz"), "--plan", str(tmp_path / "plan.json")]
+    device._wire.close()
+    np.savez(tmp_path / "data.npz", images=IMAGES, labels=np.zeros(len(IMAGES), np.int64))
+    # Weights are loaded where they are missing.
+    done = CliRunner().invoke(main, ["evaluate", *options, "--dataset", str(tmp_path / "data.npz"), "--out", str(tmp_path)])
+    assert (done.exit_code, "mismatches: 0" in done.stdout) == (0, True), done.output
+    done = CliRunner().invoke(main, ["load", *options])
+    assert done.stdout == f"{options[1]}: {FOLDED.single_weight_words:,} words loaded, and read back as sent\n"
+    done = CliRunner().invoke(main, ["load", "--port", options[1]])
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"error: --net must be given: {NETWORK.content_hash[:16]}, which is on the device, is no bundled network\n"
+    )
