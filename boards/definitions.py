@@ -97,7 +97,9 @@ class Board:
         return [f"{need - have} {what} (needs {need}, has {have})" for what, need, have in needs if need > have]
 
 
-def _ulx3s(size: str, device: str, luts: int, ram_blocks: int) -> Board:
+def _ulx3s(
+    size: str, device: str, luts: int, ram_blocks: int, *, network: str = "mnist-paper", plan: str = "default"
+) -> Board:
     return Board(
         name=f"ulx3s-{size}",
         title=f"ULX3S {size.upper()}",
@@ -116,6 +118,8 @@ def _ulx3s(size: str, device: str, luts: int, ram_blocks: int) -> Board:
         flip_flops=luts,
         ram_blocks=ram_blocks,
         programmer="ulx3s",
+        network=network,
+        plan=plan,
     )
 
 
@@ -268,7 +272,7 @@ _TANG_PRIMER_20K = Board(
 BOARDS = {
     board.name: board
     for board in (
-        _ulx3s("25f", "25k", 24_288, 56),
+        _ulx3s("25f", "25k", 24_288, 56, network="mnist-small", plan="minimal"),
         _ulx3s("45f", "45k", 43_848, 108),
         _ulx3s("85f", "85k", 83_640, 208),
         _ORANGECRAB,

@@ -466,7 +466,7 @@ def _markdown(report: dict[str, Any]) -> str:
 )
 @click.option("--board", default="ulx3s-85f", show_default=True, help="Board; see --list-boards.")
 @click.option(
-    "--plan", help="minimal, default, fast, or a .json file; default, and minimal for the network of a small board, if not given."
+    "--plan", help="minimal, default, fast, folded, or a .json file; the board's own for its bundled network, else default."
 )
 @click.option("--frames", default=4, show_default=True, type=click.IntRange(4), help="Frames of the co-simulation.")
 @click.option(
