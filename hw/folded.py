@@ -338,14 +338,13 @@ class FoldedMachine(wiring.Component):
             for name in ("head", "tail")
         )
         queued = Signal(len(layers))
-        m.d.comb += queued.eq(Cat(head != tail for head, tail in zip(heads, tails, strict=True)))
 
         # Copies for the host wait in a register; what is watched waits for it.
         numbers = ports(network)
         of_links = [numbers["input"], *(numbers[(la.pool or la.layer).name] for la in layers)]
         copied: Value = Const(0, 1)
         if plan.watch:
-            copied = self.watched.valid & ~self.watched.ready
+            copied = self.watched.valid
             with m.If(self.watched.ready):
                 m.d.sync += self.watched.valid.eq(0)
 
@@ -454,7 +453,7 @@ class FoldedMachine(wiring.Component):
                         m.d.comb += queue_read.addr.eq(layers[number].queue_base + head)
                         m.d.sync += [layer.eq(number), head.eq(head + 1)]
                         with m.If(head + 1 == tail):
-                            m.d.sync += [head.eq(0), tail.eq(0)]
+                            m.d.sync += [head.eq(0), tail.eq(0), queued[number].eq(0)]
             if plan.watch:
                 with m.State("ENDS"), m.Switch(ending):
                     for number, port in enumerate(of_links[1:], start=1):
@@ -543,7 +542,7 @@ class FoldedMachine(wiring.Component):
                                         queue_write.addr.eq(layers[number + 1].queue_base + tail),
                                         queue_write.data.eq(entry),
                                     ]
-                                    m.d.sync += tail.eq(tail + 1)
+                                    m.d.sync += [tail.eq(tail + 1), queued[number + 1].eq(1)]
                 with m.If(pushes):
                     m.d.sync += [pending.eq(pending & ~chosen), fresh.eq(0)]
                 with m.If(~pending.any() | (pushes & (pending == chosen))):

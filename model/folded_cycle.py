@@ -241,7 +241,7 @@ def _run(  # type: ignore[no-untyped-def]
             _pass(state, options, log, marks, 2)
         else:
             is_end = lists[_TOKEN_STEPS][at[0, _TOKEN_STEPS]] == END
-            while not state[_HOST] or (watched[0] and state[_COPY] and not state[_WATCHED_READY]) or (is_end and state[_RESULT]):
+            while not state[_HOST] or (watched[0] and state[_COPY]) or (is_end and state[_RESULT]):
                 _tick(state, options, log, marks, False, False, False)
             begun = state[_NOW]
             log[links[0]] = begun
@@ -265,7 +265,7 @@ def _run(  # type: ignore[no-untyped-def]
                 if watched[1:].any():
                     # ENDS
                     for port in range(1, layers + 1):
-                        while watched[port] and state[_COPY] and not state[_WATCHED_READY]:
+                        while watched[port] and state[_COPY]:
                             _tick(state, options, log, marks, False, False, False)
                         _tick(state, options, log, marks, False, watched[port], False)
                 # LOOK, SUM, WALK, DRAIN, COMPARE
@@ -308,7 +308,7 @@ def _run(  # type: ignore[no-untyped-def]
                 if not survivors:
                     _pass(state, options, log, marks, 1)
             for number in range(survivors):
-                while watched[layer + 1] and state[_COPY] and not state[_WATCHED_READY]:
+                while watched[layer + 1] and state[_COPY]:
                     _tick(state, options, log, marks, False, False, False)
                 if number == 0 and registers[layer, _HAS_POOL]:
                     log[groups[layer, 1]] = state[_NOW]

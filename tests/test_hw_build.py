@@ -90,6 +90,19 @@ def test_a_small_network_down_to_the_bitstream_and_a_second_run_from_the_cache(t
 
 
 @pytest.mark.full
+def test_the_whole_mnist_network_on_the_smallest_board(tmp_path):
+    report = build(Options(board="icebreaker", out=tmp_path), Console(quiet=True))
+    assert (report["network"], report["plan"]) == ("mnist-sparse", "folded")
+    assert (report["mismatches"], report["cycle_mismatches"]) == (0, 0)
+    assert {layer["weight_bits"] for layer in report["layers"] if layer["weights"]} == {8}
+    assert sum(layer["weights"] for layer in report["layers"]) == 106_512
+    assert report["fmax_mhz"] >= report["clock_mhz"] == 24
+    assert report["frames_per_second"] >= 120
+    assert (report["dsp"], report["utilization"]["ICESTORM_SPRAM"][0]) == (0, 4)
+    assert (tmp_path / "mnist-sparse-icebreaker.bin").stat().st_size > 50_000
+
+
+@pytest.mark.full
 def test_too_much_for_a_board_is_said_before_placement(tmp_path, monkeypatch):
     board = replace(board_named("ulx3s-85f"), luts=100)
     monkeypatch.setitem(BOARDS, "ulx3s-85f", board)

@@ -11,8 +11,10 @@ import pytest
 
 from hw.build import BUNDLED
 from hw.family_ice40 import ICE40
+from hw.folded import machine_of
 from hw.machine import Machine
 from hw.tools import yosys_share
+from model.folded import Folded
 from model.network import MaxPool, Network, Padding, Shape
 from model.plan import named_plan
 from sim.netlist import BLOCK_RAM, cell_models, machine_netlist, netlist_verilog
@@ -147,6 +149,19 @@ def test_netlist_of_the_whole_mnist_network_on_a_real_digit(tmp_path):
     assert result.answers == labels.tolist()
     assert result.spikes_compared > 1000
     assert "read while it is written" in (tmp_path / "simulation.log").read_text()
+
+
+@pytest.mark.full
+def test_netlist_for_ice40_of_the_whole_network_on_one_core(tmp_path):
+    """Folded, it is small enough: weights are loaded into Yosys' models of SPRAM."""
+    network = Network.load(BUNDLED.with_name("mnist-sparse.npz"))
+    images = real_frames(network, None, None, 1)[0]
+    plan = named_plan(network, "folded")
+    result = verify(network, plan, images, level="netlist", family=ICE40, out_dir=tmp_path)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.spikes_compared > 1000
+    netlist = machine_netlist(machine_of(network, plan), cache=CACHE, log=tmp_path / "synthesis.log", family=ICE40)
+    assert (netlist.cells["SB_SPRAM256KA"], netlist.cells["SB_RAM40_4K"]) == (4, Folded.of(network, plan).blocks)
 
 
 def test_netlist_verilog():
