@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from hw.families import FAMILIES
 from hw.family import Family, Part, Pin
+from model.folded import SINGLE_BITS, Folded
 
 __all__ = ["BOARDS", "Board", "board_named"]
 
@@ -87,6 +88,18 @@ class Board:
         """The family's constraint file: pins, and the oscillator's frequency."""
         return self.of_family.constraints(self.pins, clock="clk", clock_hz=self.clock_hz)
 
+    def short_of_folded(self, folded: Folded) -> list[str]:
+        """What the device has too little of for a folded machine's memories and those of its link, and by how much."""
+        large = -(-folded.single_words // _LARGE_WORDS) * SINGLE_BITS // _LARGE_BITS
+        short = [f"{large - self.large_blocks} large blocks of memory (needs {large}, has {self.large_blocks})"]
+        blocks = folded.blocks + folded.link_blocks
+        # Blocks are counted in those of the iCE40; elsewhere they are larger.
+        counts = self.family == "ice40"
+        return [
+            *(short if large > self.large_blocks else []),
+            *(self.short_of(luts=0, ram_blocks=blocks) if counts else []),
+        ]
+
     def short_of(self, *, luts: int, ram_blocks: int, flip_flops: int = 0) -> list[str]:
         """What the device has too little of for a design of that size, and by how much."""
         needs = (
@@ -95,6 +108,10 @@ class Board:
             ("block RAMs", ram_blocks, self.ram_blocks),
         )
         return [f"{need - have} {what} (needs {need}, has {have})" for what, need, have in needs if need > have]
+
+
+_LARGE_WORDS, _LARGE_BITS = 16384, 16
+"""Words and width of a large block."""
 
 
 def _ulx3s(

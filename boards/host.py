@@ -41,7 +41,7 @@ __all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "s
 
 _REFUSALS = {
     Status.NOT_LOADED: "weights must be loaded first: python -m boards.host load",
-    Status.BUSY: "the device must be between two frames, not in one, to load weights",
+    Status.BUSY: "a list of events without its end has begun a frame; forget it with: python -m boards.host reset",
 }
 
 _WORD_BYTES = SINGLE_BITS // 8
@@ -225,8 +225,11 @@ class Device:
             part = b"".join(word.to_bytes(_WORD_BYTES, "little") for word in words[at : at + most])
             self._ask(Command.LOAD, (identity.weight_first + at).to_bytes(2, "little") + part)
             done(min(len(words), at + most))
-        if not self.loaded(network, plan):
+        found, right = self.check()
+        if found != signature(words):
             raise DeviceError(f"{self._name}: the weights that the device reads back are not those that it was sent")
+        if not right:
+            raise DeviceError(f"{self._name}: the device expects other weights: plan {plan.name!r} is not what it was built with")
 
     def check(self) -> tuple[int, bool]:
         """Have the device read its weights: their signature, and whether it is the one that it expects."""
@@ -558,10 +561,11 @@ def _network_on(device: Device, net: Path | None) -> Network:
 
 
 def _load(device: Device, network: Network, plan_name: str, *, anew: bool = False) -> None:
-    """Load weights where that is needed, with a progress bar."""
+    """Load weights where that is needed, with a progress bar; whatever frame was begun is forgotten."""
     device.require(network)
     if not device.identity.weight_words:
         return
+    device.reset()
     plan = load_plan(network, plan_name)
     if not anew and device.loaded(network, plan):
         return

@@ -115,10 +115,14 @@ def main(board: str, net: Path | None, plan_name: str | None, port: int) -> None
         net, plan_name = chosen_for(device, net, plan_name)
         network = Network.load(net)
         plan = load_plan(network, plan_name)
-        if device.of_family.HAS_AREA_MODEL and not plan.folded:
+        short = []
+        if plan.folded:
+            short = device.short_of_folded(Folded.of(network, plan))
+        elif device.of_family.HAS_AREA_MODEL:
             area = estimate_area(network, plan)
-            if short := device.short_of(luts=area.luts, ram_blocks=area.ram_blocks):
-                fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
+            short = device.short_of(luts=area.luts, ram_blocks=area.ram_blocks)
+        if short:
+            fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
         with console.status("virtual board") as status:
             machine = VirtualBoard(network, plan, port=port, tell=status.update)
     with machine, contextlib.suppress(KeyboardInterrupt):

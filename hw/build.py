@@ -41,6 +41,7 @@ from model.datasets import DataError
 from model.encode import encode
 from model.engine import run_fast
 from model.errors import DoesNotFitError, Exit, ToolMissingError, one_line_errors
+from model.folded import Folded
 from model.network import Network, NetworkError, Neurons
 from model.onnx_import import ConversionError
 from model.plan import FOLDED, PlanError, load_plan
@@ -159,7 +160,15 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         }
 
     with steps.step("what it will take"):
-        if family.HAS_AREA_MODEL:
+        if plan.folded:
+            folded = Folded.of(network, plan)
+            console.print(
+                f"   {folded.blocks + folded.link_blocks} block RAMs of an iCE40, {folded.single_words:,} words of SPRAM",
+                highlight=False,
+            )
+            if short := board.short_of_folded(folded):
+                raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
+        elif family.HAS_AREA_MODEL:
             area = estimate_area(network, plan)
             console.print(
                 f"   about {area.luts:,} LUTs of {board.luts:,} and {area.flip_flops:,} flip-flops; "
@@ -169,7 +178,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             # Blocks are exact but for a rare one too many (`hw/area.json`): no need to wait for the tools to say so.
             if short := board.short_of(luts=0, ram_blocks=area.ram_blocks):
                 raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
-        elif plan.architecture == "pipeline":
+        else:
             # What memories hold is the same everywhere, and no device has more than its blocks to hold it in.
             bits = sum(memory.width * memory.depth for memory in memories(network, plan) if memory.kind == BLOCK)
             have = board.ram_blocks * family.RAM_BLOCK_BITS

@@ -26,6 +26,7 @@ class WeightPort(wiring.Signature):
     Members
     -------
     idle : In, 1 where the machine is between two frames and takes what follows
+    in_frame : In, 1 where a frame has begun and its end has not been taken
     en, addr, part, data : Out, write a part of a word: the ``part``-th, of `hw.single_port.PART_BITS`
     check : Out, 1 to have all weights read and their signature taken
     found : In, the signature
@@ -36,6 +37,7 @@ class WeightPort(wiring.Signature):
         super().__init__(
             {
                 "idle": In(1),
+                "in_frame": In(1),
                 "en": Out(1),
                 "addr": Out(range(SINGLE_WORDS)),
                 "part": Out(range(PARTS)),
@@ -64,10 +66,10 @@ class FoldedMachine(wiring.Component):
     what                                         cycles
     ============================================ =================================================
     event from a queue, from the host            4, 3
-    block                                        1, or 2 where its state has one port; and 4 a walk
-    block that fires                             4 more behind it, 2 and one more a spike that leaves (at least 1)
-    with a max-pool                              3 more and one a position of the window
-    end of a frame                               7, one a block of classes (2 where it has one port) and one a class
+    block                                        1, or 2 where its state has one port; 4 more a walk, or 3 with one port
+    block that fires                             4 (3) more behind it, 2, and one a spike that leaves, at least 1
+    with a max-pool                              3 more and one a position of the window; in no window, 2 in all
+    end of a frame                               7 (6), 1 (2) a block of classes, and one a lane of those blocks
     sweep of the tags                            one a position, once in ``2 ** generation_bits - 1`` frames
     ============================================ =================================================
 
@@ -584,6 +586,7 @@ class FoldedMachine(wiring.Component):
                     m.d.sync += self.weights.loaded.eq(found_signature == signature(folded.single_weights()))
                     m.next = "PICK"
         if folded.single_weight_words:
+            m.d.comb += self.weights.in_frame.eq(in_frame)
             with m.If(self.weights.en):
                 m.d.comb += [
                     single_walks.eq(0),

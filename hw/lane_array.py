@@ -1,6 +1,6 @@
 """The lanes of a folded machine: of each layer as many as work at once, of which one layer's are in use at a time."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -34,7 +34,8 @@ class LaneArray(wiring.Component):
     drive : In, of each lane the weight for a positive event, its one's complement for a negative one
     negative : In, 1 for a negative event
     after : Out, of each lane the state after the update
-    count : Out, of each lane the count in it: that of the update before, its spike included
+    count : Out, of each lane the count in it: that of the update before, its spike included; with a sign, in one bit more, where
+        a pool compares such counts
     overflow, plus, minus, held : Out, a bit a lane, as of `Lane` and `Comparison`
     """
 
@@ -42,7 +43,10 @@ class LaneArray(wiring.Component):
         self._layers = layers
         self._lanes = lanes
         width = max(layer.state_bits for layer in layers)
-        count = max(layer.layer.count_bits for layer in layers)
+        count: Shape = unsigned(max(layer.layer.count_bits for layer in layers))
+        if any(layer.pool and not layer.layer.relu for layer in layers):
+            # Counts are compared only where a pool follows.
+            count = signed(count.width + 1)
         super().__init__(
             {
                 "layer": In(range(len(layers))),
@@ -82,7 +86,6 @@ class LaneArray(wiring.Component):
                 updates.append(update.update.as_value())
                 overflows.append(update.overflow)
                 fires.append(Cat(comparison.plus, comparison.minus, comparison.held))
-                # Where a count has a sign it is kept: a wider one has the same value.
                 counts.append(after.count)
             m.d.sync += [
                 self.after[lane].eq(self._chosen(updates)),

@@ -123,8 +123,9 @@ class Link(wiring.Component):
     network : gives sizes and the hash by which the host knows it
     watch : whether the machine has the watch port
     saturations : counters of the machine
-    weights : of a machine whose weights have to be loaded, what lies where: it takes them and checks them, its packets are as
-        short as a frame allows, and no frame is taken before they are there
+    lean : for a machine that has one frame at a time: packets are as short as a frame allows, and what is sent is not copied,
+        as it stays where it is until it is out
+    weights : of a machine whose weights have to be loaded, what lies where: no frame is taken before they are there
     timeout : cycles for which a packet that has begun may stand still
     settle : cycles between the answer to a reset and the reset: the answer has to be out by then
 
@@ -143,13 +144,22 @@ class Link(wiring.Component):
     """
 
     def __init__(
-        self, *, network: Network, watch: bool, saturations: int, timeout: int, settle: int, weights: Folded | None = None
+        self,
+        *,
+        network: Network,
+        watch: bool,
+        saturations: int,
+        timeout: int,
+        settle: int,
+        lean: bool = False,
+        weights: Folded | None = None,
     ) -> None:
         self._network = network
         self._watch = watch
         self._saturations = saturations
         self._timeout = timeout
         self._settle = settle
+        self._lean = lean
         self._weights = weights
         members: dict[str, In | Out] = {
             "received": In(stream.Signature(unsigned(8))),
@@ -174,18 +184,13 @@ class Link(wiring.Component):
         """Gives sizes and the hash."""
         return self._network
 
-    @property
-    def _lean(self) -> bool:
-        """Whether it is to be small: the machine has one frame at a time, and what is sent stays where it is until it is out."""
-        return self._weights is not None
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         network = self._network
         frame_size = network.input_shape.size
         mask_bytes = -(-(len(network.layers) + 1) // 8)
         width = event_bytes(network)
-        longest = longest_payload(network, short=self._weights is not None)
+        longest = longest_payload(network, short=self._lean)
 
         # Receiver: SYNC, sequence number, command, length (two bytes, low first), payload, CRC.
         m.submodules.kept = kept = Memory(
@@ -302,7 +307,9 @@ class Link(wiring.Component):
                         with m.If((byte == crc) & needs & ~self.weights.loaded):
                             m.d.sync += error.eq(Status.NOT_LOADED.value)
                             m.next = "ERROR"
-                        with m.If((byte == crc) & loads & ~self.weights.idle):
+                        # A frame of pixels must not go on with what a list of events has begun.
+                        begun = (command == Command.FRAME.value) & self.weights.in_frame
+                        with m.If((byte == crc) & (begun | (loads & ~self.weights.idle))):
                             m.d.sync += error.eq(Status.BUSY.value)
                             m.next = "ERROR"
             with m.State("ACT"), m.Switch(command):
@@ -378,9 +385,12 @@ class Link(wiring.Component):
                 with m.State("LOAD"):
                     m.d.comb += self.weights.en.eq(~part_begins)
                     m.d.sync += [part_begins.eq(0), part_addr.eq(part_addr + 1)]
+                    m.next = "READ"
                     with m.If(part_begins):
                         m.d.sync += part_addr.eq(part << (PARTS - 1).bit_length())
-                    m.next = "READ"
+                        with m.If(part[len(self.weights.addr) :].any()):
+                            m.d.sync += error.eq(Status.BAD_LENGTH.value)
+                            m.next = "ERROR"
                     with m.If(at == length):
                         m.d.sync += [reply.eq(command), replying.eq(1)]
                         m.next = "REPLY"
@@ -429,15 +439,16 @@ class Link(wiring.Component):
         counters = [Signal(8, name=f"{status.name.lower()}_count") for status in COUNTED]
         cycles = Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
+        sent_cycles = cycles
         if self._lean:
             # What is sent byte by byte must not change on the way.
-            now, cycles = cycles, Signal(32, name="cycles_sent")
+            sent_cycles = Signal(32)
             with m.If(replied):
-                m.d.sync += cycles.eq(now)
+                m.d.sync += sent_cycles.eq(cycles)
         for status, counter in zip(COUNTED, counters, strict=True):
             with m.If(replied & (reply == status.value) & ~counter.all()):
                 m.d.sync += counter.eq(counter + 1)
-        m.d.comb += state.eq(Cat(*counters, self.lost, cycles))
+        m.d.comb += state.eq(Cat(*counters, self.lost, sent_cycles))
         self._send(m, reply, replying, replied, identity, state, sequence, sequences.r_data)
         return m
 
@@ -495,11 +506,17 @@ class Link(wiring.Component):
         # The byte at hand: the first of a copy that is shifted, or one of what stays where it is.
         at_hand = body[:8]
         if self._lean:
-            at_hand = Signal(8)
+            at_hand, high = Signal(8), Signal(8)
             with m.Switch(head):
                 for command, bits in payloads:
                     with m.Case(command):
                         m.d.comb += at_hand.eq(Array(bits[at : at + 8] for at in range(0, len(bits), 8))[index])
+                        if command == Command.SATURATIONS.value:
+                            # A counter's high byte is that of the moment at which its low byte went out.
+                            with m.If(~index[0]):
+                                m.d.sync += high.eq(Array(bits[at + 8 : at + 16] for at in range(0, len(bits), 16))[index[1:]])
+                            with m.Else():
+                                m.d.comb += at_hand.eq(high)
 
         with m.FSM(name="sender"):
             # What to send is chosen in one cycle and fetched in the next.

@@ -68,6 +68,7 @@ class System(wiring.Component):
             saturations=neuron_layers,
             timeout=self._timeout_bits * self._divisor,
             settle=_SETTLE_BITS * self._divisor,
+            lean=folded is not None,
             weights=weights,
         )
         m.submodules.encoder = encoder = ScanEncoder(network=network) if folded else Encoder(network=network)

@@ -24,7 +24,7 @@ from model.datasets import DataError, Dataset, load
 from model.energy import NOT_INCLUDED, energy
 from model.engine import Stream, run_streams
 from model.errors import DoesNotFitError, Exit, fail, one_line_errors
-from model.folded import BLOCKS, SINGLE_WORDS, Folded
+from model.folded import SINGLE_WORDS, Folded
 from model.network import Network, NetworkError, Neurons
 from model.page import PLOTS, document, image, table
 from model.plan import FOLDED, Plan, PlanError, load_plan, stages
@@ -101,17 +101,22 @@ def planned(
 
 
 def limits(
-    network: Network, *, max_lanes: int | None = None, max_luts: int | None = None, board: str | None = None
+    network: Network,
+    *,
+    max_lanes: int | None = None,
+    max_luts: int | None = None,
+    board: str | None = None,
+    folded: bool = False,
 ) -> Shortage:
-    """What a plan of ``network`` needs more of than these allow, by the area model."""
+    """What a plan of ``network`` needs more of than these allow, by the area model; a ``folded`` one, by its memories."""
     # The command puts the parts together, so it may know of hardware and boards; nothing else in `model` does.
     from boards.definitions import board_named
     from hw.area import estimate_area
 
     device = board_named(board) if board else None
+    if device is not None and folded:
+        return lambda plan: device.short_of_folded(Folded.of(network, plan))
     if device is not None and not device.of_family.HAS_AREA_MODEL:
-        if device.plan == FOLDED and (max_lanes, max_luts) == (None, None):
-            return lambda plan: device.short_of(luts=0, ram_blocks=Folded.of(network, plan).blocks + device.ram_blocks - BLOCKS)
         raise ValueError(f"board must be one that the area model knows, an ECP5, not {board!r} ({device.of_family.TITLE})")
 
     def short_of(plan: Plan) -> list[str]:
@@ -464,7 +469,9 @@ def main(
             plan_name = _own_plan(board)
             wanted |= plan_name is None
         try:
-            short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board)
+            own = load_plan(network, plan_name) if plan_name is not None else None
+            folded = own is not None and own.folded
+            short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board, folded=folded)
         except ValueError as error:
             fail(Exit.BAD_INPUT, str(error))
         choice = None

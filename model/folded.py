@@ -24,8 +24,11 @@ __all__ = ["BLOCKS", "SIGNATURE_POLYNOMIAL", "SINGLE_BITS", "SINGLE_WORDS", "Fol
 SINGLE_BITS, SINGLE_WORDS = 64, 16384
 """Width and depth of the memory with one port: four SPRAMs of 16 bits and 16 K side by side (Lattice FPGA-TN-02022)."""
 
-BLOCKS = 26
-"""Block RAMs of an iCE40 UP5K that a machine may take: 30, less 4 for packet and frame."""
+BLOCKS = 30
+"""Block RAMs of an iCE40 UP5K."""
+
+_LEAST_PACKET = 64
+"""Bytes of the longest packet, at least."""
 
 WEIGHT_SLOT = 8
 """Bits that a weight takes in memory, whatever its width."""
@@ -37,6 +40,9 @@ _BLOCK_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))
 """Words and width of a block RAM with one port to read and one to write: SB_RAM40_4K (Lattice FPGA-TN-02002)."""
 
 _LANES = (1, 2, 4, 8)
+
+_MOST_PLACED = 7
+"""Layers whose memories are tried in every way; the others, the smallest, stay in block RAM."""
 
 
 class _TooManyWordsError(PlanError):
@@ -157,6 +163,7 @@ class Folded:
     tag_depth, generation_bits : of the tags
     queue_depth, queue_width : of the memory with all queues
     single_state_words, single_weight_words : words in the memory with one port; the states come first
+    frame_bytes : bytes of a frame
     """
 
     lanes: int
@@ -170,6 +177,7 @@ class Folded:
     queue_width: int
     single_state_words: int
     single_weight_words: int
+    frame_bytes: int
 
     @classmethod
     def of(cls, network: Network, plan: Plan) -> "Folded":
@@ -185,6 +193,9 @@ class Folded:
             raise PlanError(f"{where}: channels of a folded machine must be one of {', '.join(map(str, _LANES))}, not {lanes}")
         if plan.inject:
             raise PlanError(f"{where}: inject must be false for a folded machine")
+        generation_bits, *others = {core.generation_bits for core in plan.cores}
+        if others:
+            raise PlanError(f"{where}: generation_bits must be the same for all cores of a folded machine")
         layers: list[FoldedLayer] = []
         state = single_state = weights = single_weights = tags = queue = 0
         slots = SINGLE_BITS // (WEIGHT_SLOT * lanes)
@@ -266,7 +277,8 @@ class Folded:
             state_width=max((la.state_bits for la in layers if not la.state_single), default=0),
             weight_depth=weights,
             tag_depth=tags,
-            generation_bits=plan.cores[0].generation_bits,
+            generation_bits=generation_bits,
+            frame_bytes=network.input_shape.size,
             queue_depth=queue,
             queue_width=max((1 + sum(_bits(n) for n in la.source) for la in layers[1:]), default=0),
             single_state_words=single_state,
@@ -284,8 +296,13 @@ class Folded:
         return sum(la.state_single for la in self.layers)
 
     @property
+    def link_blocks(self) -> int:
+        """Block RAMs of the iCE40 that the memories of link and encoder take: a packet and a frame."""
+        return _blocks(max(_LEAST_PACKET, self.frame_bytes), 8) + _blocks(self.frame_bytes, 8)
+
+    @property
     def blocks(self) -> int:
-        """Block RAMs of the iCE40 that the memories take."""
+        """Block RAMs of the iCE40 that the machine's memories take."""
         return (
             self.lanes * _blocks(self.state_depth, self.state_width)
             + _blocks(self.weight_depth, self.lanes * WEIGHT_SLOT)
@@ -327,7 +344,7 @@ def folded_plan(network: Network, *, lanes: int = 4, blocks: int = BLOCKS, watch
     ----------
     network : calibrated, so that its events are known
     lanes : neurons updated at once, at most
-    blocks : block RAMs that there are for it
+    blocks : block RAMs that there are, for the machine and its link
 
     Raises
     ------
@@ -336,10 +353,10 @@ def folded_plan(network: Network, *, lanes: int = 4, blocks: int = BLOCKS, watch
     """
     neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
     widest = max(layer.channels for layer in neurons)
-    lanes = max(n for n in _LANES if n <= min(lanes, widest))
     best: tuple[tuple[float, int], Plan] | None = None
     fewest, trouble = 0, ""
-    for plan in _candidates(network, neurons, lanes, watch):
+    tried = [n for n in _LANES if n <= min(lanes, widest)]
+    for plan in (plan for n in reversed(tried) for plan in _candidates(network, neurons, n, watch)):
         try:
             found = Folded.of(network, plan)
         except _TooManyWordsError:
@@ -347,8 +364,9 @@ def folded_plan(network: Network, *, lanes: int = 4, blocks: int = BLOCKS, watch
         except PlanError as error:
             trouble = trouble or str(error)
             continue
-        fewest = min(fewest or found.blocks, found.blocks)
-        if found.blocks > blocks:
+        needs = found.blocks + found.link_blocks
+        fewest = min(fewest or needs, needs)
+        if needs > blocks:
             continue
         score = (sum(_mean_cycles(layer) for layer in found.layers), found.blocks)
         if best is None or score < best[0]:
@@ -365,7 +383,9 @@ def folded_plan(network: Network, *, lanes: int = 4, blocks: int = BLOCKS, watch
 
 def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: bool) -> Iterator[Plan]:
     choices = (("block", "block"), ("block", "single_port"), ("single_port", "block"))
-    for memories in product(choices, repeat=len(neurons)):
+    sizes = {layer.name: max(layer.weights.size, network.shape_of(layer.name).size) for layer in neurons}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:_MOST_PLACED]
+    for memories in product(*(choices if layer.name in largest else choices[:1] for layer in neurons)):
         cores = tuple(
             CorePlan(
                 layer=layer.name,

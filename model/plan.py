@@ -66,8 +66,8 @@ class CorePlan:
     layer : name of the layer
     channels : output channels updated at once
     columns, rows : window columns and rows updated at once; more than one only as nesting allows
-    group_fifo : depth of the FIFO of spike groups behind the lanes, in groups (one a cycle with a spike)
-    event_fifo : depth of the FIFO of events at the core's output, in events
+    group_fifo : depth of the FIFO of spike groups behind the lanes, in groups (one a cycle with a spike); not of a folded machine
+    event_fifo : depth of the FIFO of events at the core's output, in events; not of a folded machine
     generation_bits : width of the tag by which state memory is reset lazily
     state_memory : what holds the states: ``"block"`` RAM, ``"distributed"`` RAM made of LUTs, or ``"auto"``: blocks where a
         bank is deeper than `DISTRIBUTED_WORDS`. ``"single_port"``, the large memory with one port of a folded machine

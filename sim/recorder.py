@@ -59,7 +59,7 @@ def wrapper(machine: AnyMachine) -> str:
     ]
     if _loads(machine):
         driven = {name: f"weight_{name}" for name in ("en", "addr", "part", "data", "check", "idle")}
-        driven |= {"loaded": "loaded", "found": ""}
+        driven |= {"loaded": "loaded", "found": "", "in_frame": ""}
         ports += [f".weights__{port}({net})" for port, net in driven.items()]
     watched_width = _width(machine.watched.payload.shape()) if watch else 1
     newline = "\n"

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from boards.host import Device, DeviceError, main, self_test
 from boards.virtual import VirtualBoard
-from hw.link import Command, Status
+from hw.link import Command
 from model.encode import encode
 from model.engine import run_fast
 from model.events import make_events
@@ -109,9 +109,9 @@ def test_no_weights_in_the_middle_of_a_frame(device):
     device.load(NETWORK, PLAN)
     # An event without its end: a frame has begun.
     device._ask(Command.EVENTS, bytes(device.identity.event_bytes))
-    for command in (Command.CHECK, Command.LOAD):
-        payload = b"" if command is Command.CHECK else bytes(10)
-        with pytest.raises(DeviceError, match=f"^{device._name}: the device must be between two frames"):
+    frame = IMAGES[0].tobytes()
+    for command, payload in ((Command.CHECK, b""), (Command.LOAD, bytes(10)), (Command.FRAME, frame)):
+        with pytest.raises(DeviceError, match=f"^{device._name}: a list of events without its end has begun a frame"):
             device._ask(command, payload)
     device.reset()
     assert device.loaded(NETWORK, PLAN)
@@ -125,9 +125,9 @@ def test_load_of_another_length(device, length):
     assert device.errors().bad_length == before + 1
 
 
-def test_a_pipeline_has_no_such_commands():
-    assert {Command.LOAD.value, Command.CHECK.value} == {8, 9}
-    assert {Status.NOT_LOADED.value, Status.BUSY.value} == {0xE5, 0xE6}
+def test_load_beyond_the_memory(device):
+    with pytest.raises(DeviceError, match="answers bad length to load"):
+        device._ask(Command.LOAD, (1 << 14).to_bytes(2, "little") + bytes(8), retries=0)
 
 
 def test_another_plan(device):

@@ -122,8 +122,10 @@ def test_identify_frames_events_and_saturations():
         (bytes([SYNC, 7, Command.EVENTS, 0xFF, 0xFF]), Status.BAD_LENGTH),
         (packet(Command.FRAME, bytes(NETWORK.input_shape.size))[:-5], Status.TIMEOUT),
         (bytes([SYNC, 7]), Status.TIMEOUT),
+        (packet(Command.LOAD, bytes(10)), Status.BAD_COMMAND),
+        (packet(Command.CHECK), Status.BAD_COMMAND),
     ],
-    ids=["checksum", "command", "length", "short frame", "long list", "cut-off frame", "cut-off head"],
+    ids=["checksum", "command", "length", "short frame", "long list", "cut-off frame", "cut-off head", "load", "check"],
 )
 def test_a_bad_packet_gets_an_error_and_the_next_one_is_understood(bad, status):
     found = talk((b"noise \x00\xff" + bad, 1), (packet(Command.IDENTIFY), 1))
