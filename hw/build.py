@@ -175,7 +175,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
                 f"{area.ram_blocks} block RAMs of {board.ram_blocks}",
                 highlight=False,
             )
-            # Blocks are exact but for a rare one too many (`hw/area.json`): no need to wait for the tools to say so.
+            # Blocks are exact: no need to wait for the tools to say so.
             if short := board.short_of(luts=0, ram_blocks=area.ram_blocks):
                 raise DoesNotFitError(f"does not fit {board.title}: short of {' and '.join(short)}")
         else:

@@ -10,6 +10,9 @@ BLOCK, DISTRIBUTED, LOGIC = "block", "distributed", "logic"
 _BLOCK_SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """Words and width of a block with one port to read and one to write: DP16KD of the ECP5 (Lattice TN-02204)."""
 
+_BYTE = 9
+"""Bits that have an enable of their own."""
+
 _LUT_RAM = (16, 4)
 """Words and width of a LUT RAM: TRELLIS_DPR16X4 of the ECP5."""
 
@@ -38,10 +41,24 @@ class BuiltMemory:
 
     @property
     def blocks(self) -> int:
-        """Memory blocks that it takes: the fewest that any shape of a block allows."""
+        """Memory blocks that it takes: the fewest that any shape of a block allows, as Yosys lays them out.
+
+        Where a block has enables for its bytes, what is left of the width beside whole blocks needs only some of these: the
+        others take further words.
+        """
         if self.kind != BLOCK:
             return 0
-        return min(-(-self.depth // words) * -(-self.width // width) for words, width in _BLOCK_SHAPES)
+        return min(self._blocks_of(words, width) for words, width in _BLOCK_SHAPES)
+
+    def _blocks_of(self, words: int, width: int) -> int:
+        whole, rest = divmod(self.width, width)
+        blocks = whole * -(-self.depth // words)
+        if rest:
+            share = 1
+            while width % (2 * share) == 0 and width // (2 * share) >= max(rest, _BYTE):
+                share *= 2
+            blocks += -(-self.depth // (words * share))
+        return blocks
 
     @property
     def lut_rams(self) -> int:

@@ -77,11 +77,22 @@ def test_any_wrong_bit_is_noticed(device, monkeypatch):
         wrong[at] ^= 1 << bit
         with monkeypatch.context() as patch:
             patch.setattr(device, "_weights", lambda network, plan, wrong=wrong: wrong)
-            with pytest.raises(DeviceError, match=r"the weights that the device reads back are not those that it was sent$"):
+            with pytest.raises(DeviceError, match=r"the device expects other weights: plan .folded. is not what"):
                 device.load(NETWORK, PLAN)
         assert device.check() == (signature(wrong), False)
         with pytest.raises(DeviceError, match="weights must be loaded first"):
             device.classify(IMAGES[0])
+
+
+def test_a_bit_that_turns_on_the_way(device, monkeypatch):
+    ask = device._ask
+
+    def turned(command, payload=b"", **options):
+        return ask(command, payload[:-1] + bytes([payload[-1] ^ 4]) if command is Command.LOAD else payload, **options)
+
+    monkeypatch.setattr(device, "_ask", turned)
+    with pytest.raises(DeviceError, match=r"the weights that the device reads back are not those that it was sent$"):
+        device.load(NETWORK, PLAN)
 
 
 def test_one_word_written_later_takes_the_weights_back(device):

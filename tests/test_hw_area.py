@@ -19,6 +19,8 @@ def test_blocks_of_every_shape():
         return BuiltMemory(name="m", width=width, depth=depth, kind=BLOCK).blocks
 
     assert [blocks(36, 512), blocks(37, 512), blocks(36, 513), blocks(18, 1024), blocks(1, 16384)] == [1, 2, 2, 1, 1]
+    # What is left of the width takes a byte of a block, whose other bytes take more words.
+    assert [blocks(60, 2700), blocks(60, 3073), blocks(45, 1024), blocks(20, 700)] == [11, 14, 3, 2]
     assert [blocks(1, 16385), blocks(8, 4096), blocks(9, 4096), blocks(9, 2048)] == [2, 2, 2, 1]
     lut = BuiltMemory(name="m", width=5, depth=17, kind=DISTRIBUTED)
     assert (lut.lut_rams, lut.blocks, lut.table_luts) == (4, 0, 0)
@@ -32,8 +34,8 @@ def test_the_study_holds_twelve_designs_or_more_and_every_one_of_the_list():
     assert len(designs) >= 12
 
 
-def test_memories_are_exact_but_for_one_design_each():
-    """Yosys packs one memory of the deepest state into a block fewer, and keeps constant bits of a FIFO in another design."""
+def test_blocks_are_exact_and_lut_rams_but_for_one_design():
+    """Yosys keeps constant bits of a FIFO there."""
     off = {}
     for number, found in enumerate(STUDY["designs"]):
         network, plan = Design(**{**found["design"], "bits": tuple(found["design"]["bits"])}).build()
@@ -42,7 +44,7 @@ def test_memories_are_exact_but_for_one_design_each():
         lut_rams = sum(memory.lut_rams for memory in built) - found["lut_rams"]
         if blocks or lut_rams:
             off[number] = blocks, lut_rams
-    assert sorted(off.values()) == [(0, -1), (1, 0)], off
+    assert list(off.values()) == [(0, -1)], off
 
 
 def test_luts_and_flip_flops_are_foretold_within_fifteen_percent():
