@@ -170,7 +170,7 @@ def test_command_prints_json(tmp_path):
     ("args", "message"),
     [
         (("none.npz",), "error: none.npz: cannot be read: No such file or directory"),
-        ((BUNDLED, "--plan", "huge"), "error: plan must be a file or one of minimal, default, fast, not 'huge'"),
+        ((BUNDLED, "--plan", "huge"), "error: plan must be a file or one of minimal, default, fast, folded, not 'huge'"),
         ((BUNDLED, "--dataset", "digits5k", "--frames", 99999), "error: frames must be within 1..1000 for digits5k, not 99999"),
     ],
 )
