@@ -1,52 +1,24 @@
 """The folded machine: one core that all layers share, event by event. See `model/folded.py` for what lies where."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
-from hw.aer import AddressEvent, HostEvent, Kind, SpikeGroup
-from hw.geometry import lookup, times
+from hw.aer import AddressEvent, Kind, SpikeGroup
+from hw.folded_tables import Reach, Window
+from hw.geometry import lookup, scaled, times
 from hw.lane_array import LaneArray
-from hw.machine import SATURATIONS_WIDTH, Machine, Trace
+from hw.machine import Trace, machine_members
 from hw.neuron import NeuronState
-from hw.readout import CYCLES_WIDTH, Result
+from hw.readout import CYCLES_WIDTH
 from hw.router import ports
-from hw.single_port import PART_BITS, PARTS, SinglePort
+from hw.single_port import PARTS, SinglePort, WeightPort
 from model.folded import SIGNATURE_POLYNOMIAL, SINGLE_BITS, SINGLE_WORDS, WEIGHT_SLOT, Folded, FoldedLayer, signature
-from model.network import Convolution, Network, Shape
+from model.network import Network, Shape
 from model.plan import Plan
 
-__all__ = ["AnyMachine", "FoldedMachine", "WeightPort", "machine_of"]
-
-
-class WeightPort(wiring.Signature):
-    """How weights get into the memory with one port, as the host link sees it.
-
-    Members
-    -------
-    idle : In, 1 where the machine is between two frames and takes what follows
-    in_frame : In, 1 where a frame has begun and its end has not been taken
-    en, addr, part, data : Out, write a part of a word: the ``part``-th, of `hw.single_port.PART_BITS`
-    check : Out, 1 to have all weights read and their signature taken
-    found : In, the signature
-    loaded : In, 1 since the signature was right; 0 again when a word is written. Without it the machine takes no frame.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            {
-                "idle": In(1),
-                "in_frame": In(1),
-                "en": Out(1),
-                "addr": Out(range(SINGLE_WORDS)),
-                "part": Out(range(PARTS)),
-                "data": Out(PART_BITS),
-                "check": Out(1),
-                "found": In(SINGLE_BITS),
-                "loaded": In(1),
-            }
-        )
+__all__ = ["FoldedMachine"]
 
 
 class FoldedMachine(wiring.Component):
@@ -90,14 +62,7 @@ class FoldedMachine(wiring.Component):
         self._network = network
         self._plan = plan
         self._folded = folded = Folded.of(network, plan)
-        members: dict[str, In | Out] = {
-            "host": In(stream.Signature(HostEvent(network))),
-            "result": Out(stream.Signature(Result(network))),
-            "saturations": Out(data.ArrayLayout(unsigned(SATURATIONS_WIDTH), len(folded.layers))),
-        }
-        if plan.watch:
-            members["watched"] = Out(stream.Signature(HostEvent(network)))
-            members["watch"] = In(len(network.layers) + 1)
+        members = machine_members(network, plan)
         if folded.single_weight_words:
             members["weights"] = In(WeightPort())
         super().__init__(members)
@@ -326,7 +291,7 @@ class FoldedMachine(wiring.Component):
             m.d.sync += saturated.eq(1)
 
         # The pool's window.
-        found = _Window(m, layers, layer, step)
+        found = Window(m, layers, layer, step)
         token_y, token_x, window_x = (
             Signal.like(of, name=name) for name, of in (("token_y", step.y), ("token_x", step.x), ("window_x", step.x))
         )
@@ -598,7 +563,7 @@ class FoldedMachine(wiring.Component):
 
         # How far an event reaches: looked up in LOOK.
         for number, la in enumerate(layers):
-            looked = _Reach(m, number, la, event, len(step.weight))
+            looked = Reach(m, number, la, event, len(step.weight))
             with m.If(layer == number):
                 m.d.sync += [
                     first.y.eq(looked.first_y),
@@ -671,111 +636,10 @@ class FoldedMachine(wiring.Component):
         )
 
 
-class _Reach:
-    """Tables of one layer: where the walk of an event starts, and how far it goes."""
-
-    def __init__(self, m: Module, number: int, la: FoldedLayer, event: data.View, weight_bits: int) -> None:
-        rows, columns, blocks = la.axis(0), la.axis(1), la.blocks
-        convolution = la.layer if isinstance(la.layer, Convolution) else None
-        stride = convolution.stride if convolution else (1, 1)
-        if convolution:
-            row_weight, column_weight = convolution.kernel[1] * blocks, blocks
-            channel_weight = convolution.kernel[0] * row_weight
-        else:
-            channel_weight, column_weight = blocks, la.source.channels * blocks
-            row_weight = la.source.width * column_weight
-
-        def table(name: str, values: list[int], coordinate: Value) -> Signal:
-            return lookup(m, f"{name}_{number}", values, coordinate)
-
-        def starts(axis: list[list[tuple[int, int]]], part: int, factor: int = 1, base: int = 0) -> list[int]:
-            return [base + (pairs[0][part] if pairs else 0) * factor for pairs in axis]
-
-        self.first_y = table("first_y", starts(rows, 0), event.y)
-        self.first_x = table("first_x", starts(columns, 0), event.x)
-        self.rows = table("rows", [max(0, len(pairs) - 1) for pairs in rows], event.y)
-        self.columns = table("columns", [max(0, len(pairs) - 1) for pairs in columns], event.x)
-        self.weight_y = table("weight_y", starts(rows, 1, row_weight, la.weight_base), event.y)
-        self.weight_x = table("weight_x", starts(columns, 1, column_weight), event.x)
-        self.weight_c = times(event.c, channel_weight)
-        reaching = [
-            table(f"reaches_{name}", [int(bool(pairs)) for pairs in axis], at)
-            for name, axis, at in (("y", rows, event.y), ("x", columns, event.x))
-        ]
-        self.reaches = reaching[0] & reaching[1]
-        # From the last block of a position to the first of the next, in the same row and in the next one, as the address wraps.
-        wrap = 1 << weight_bits
-        self.column_jump = Const((stride[1] * blocks - (blocks - 1)) % wrap, weight_bits)
-        jumps = [stride[0] * row_weight - (max(1, len(pairs)) - 1) * stride[1] * blocks - (blocks - 1) for pairs in columns]
-        self.row_jump = table("row_jump", [jump % wrap for jump in jumps], event.x)
-
-
-class _Window:
-    """Where the pool's window of a position lies, of the layer in use."""
-
-    def __init__(self, m: Module, layers: tuple[FoldedLayer, ...], layer: Signal, step: data.View) -> None:
-        coordinates = {"y": step.y, "x": step.x}
-        self.pools, self.inside = Signal(name="pools"), Signal(name="inside")
-        self.pooled_y, self.first_y, self.rows = (
-            Signal.like(step.y, name=name) for name in ("pooled_y", "window_y", "window_rows")
-        )
-        self.pooled_x, self.first_x, self.columns = (
-            Signal.like(step.x, name=name) for name in ("pooled_x", "window_first_x", "window_columns")
-        )
-        m.d.comb += [self.pooled_y.eq(step.y), self.pooled_x.eq(step.x)]
-        of_axes = (("y", self.pooled_y, self.first_y, self.rows), ("x", self.pooled_x, self.first_x, self.columns))
-        for number, la in enumerate(layers):
-            if not la.pool:
-                continue
-            inside: list[Value] = []
-            with m.If(layer == number):
-                m.d.comb += self.pools.eq(1)
-            for axis, (name, pooled, start, size) in enumerate(of_axes):
-                entries = la.window(axis)
-                for into, values in (
-                    (pooled, [entry[0] if entry else 0 for entry in entries]),
-                    (start, [entry[1] if entry else 0 for entry in entries]),
-                    (size, [entry[2] - 1 if entry else 0 for entry in entries]),
-                ):
-                    value = lookup(m, f"{into.name}_{number}", values, coordinates[name])
-                    with m.If(layer == number):
-                        m.d.comb += into.eq(value)
-                inside.append(
-                    lookup(m, f"inside_{name}_{number}", [int(entry is not None) for entry in entries], coordinates[name])
-                )
-            with m.If(layer == number):
-                m.d.comb += self.inside.eq(inside[0] & inside[1])
-
-
-AnyMachine = Machine | FoldedMachine
-
-
-def machine_of(network: Network, plan: Plan) -> AnyMachine:
-    """The machine that ``plan`` asks for."""
-    return (FoldedMachine if plan.folded else Machine)(network=network, plan=plan)
-
-
 def _queued(shape: Shape) -> data.StructLayout:
     """An event in a queue."""
     event = AddressEvent(shape)
     return data.StructLayout({name: event[name].width for name in ("negative", "y", "x", "c")})
-
-
-def scaled(value: Value, factor: int) -> Value:
-    """``value * factor`` for a constant factor, as few shifts, adds and subtracts: in canonical signed digits."""
-    plus: list[Value] = []
-    minus: list[Value] = []
-    width = len(value) + factor.bit_length()
-    bit = 0
-    while factor >> bit:
-        if factor >> bit & 3 == 3:
-            minus.append(value << bit)
-            factor += 1 << bit
-        elif factor >> bit & 1:
-            plus.append(value << bit)
-        bit += 1
-    total = sum(plus, Const(0, 1))
-    return (total - sum(minus, Const(0, 1)))[:width] if minus else total
 
 
 def _block_of(position: Value, blocks: int, block: Value) -> Value:

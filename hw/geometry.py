@@ -15,7 +15,7 @@ from amaranth.utils import bits_for
 from model.network import Convolution, Linear, Neurons, Shape, taps
 from model.plan import CorePlan
 
-__all__ = ["Axis", "FanOut", "Reach", "lookup", "times"]
+__all__ = ["Axis", "FanOut", "Reach", "lookup", "scaled", "times"]
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,20 @@ def times(value: Value, factor: int) -> Value:
         if factor >> bit & 1:
             total = total + (value << bit)
     return total
+
+
+def scaled(value: Value, factor: int) -> Value:
+    """As `times`, with the fewest adds and subtracts (canonical signed digits): where an address waits for every one of them."""
+    plus: list[Value] = []
+    minus: list[Value] = []
+    width = len(value) + factor.bit_length()
+    bit = 0
+    while factor >> bit:
+        if factor >> bit & 3 == 3:
+            minus.append(value << bit)
+            factor += 1 << bit
+        elif factor >> bit & 1:
+            plus.append(value << bit)
+        bit += 1
+    total = sum(plus, Const(0, 1))
+    return (total - sum(minus, Const(0, 1)))[:width] if minus else total

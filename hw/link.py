@@ -9,10 +9,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
-from hw.folded import WeightPort
 from hw.memory import ram_kind, style
 from hw.readout import Result
-from hw.single_port import PART_BITS, PARTS
+from hw.single_port import PART_BITS, PARTS, WeightPort
 from model.cycle import FRAMES_IN_FLIGHT
 from model.folded import Folded
 from model.network import Network

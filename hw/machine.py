@@ -14,7 +14,7 @@ from hw.router import Router, ports
 from model.network import Network, Neurons
 from model.plan import Plan, stages
 
-__all__ = ["SATURATIONS_WIDTH", "Machine", "Trace"]
+__all__ = ["SATURATIONS_WIDTH", "Machine", "Trace", "machine_members"]
 
 SATURATIONS_WIDTH = 16
 """Width of a layer's saturation counter; it stops at its end."""
@@ -36,6 +36,20 @@ class Trace:
     layer: str
     form: str
     layout: AddressEvent | SpikeGroup
+
+
+def machine_members(network: Network, plan: Plan) -> "dict[str, In | Out]":
+    """The members that every machine has, of whatever architecture: see `Machine`."""
+    neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
+    members: dict[str, In | Out] = {
+        "host": In(stream.Signature(HostEvent(network))),
+        "result": Out(stream.Signature(Result(network))),
+        "saturations": Out(data.ArrayLayout(unsigned(SATURATIONS_WIDTH), neuron_layers)),
+    }
+    if plan.watch:
+        members["watched"] = Out(stream.Signature(HostEvent(network)))
+        members["watch"] = In(len(network.layers) + 1)
+    return members
 
 
 class Machine(wiring.Component):
@@ -71,15 +85,7 @@ class Machine(wiring.Component):
             stage.name: LayerCore(network=network, stage=stage, plan=plan) for stage in stages(network)
         }
         self._neuron_layers = tuple(layer.name for layer in network.layers if isinstance(layer, Neurons))
-        members: dict[str, In | Out] = {
-            "host": In(stream.Signature(HostEvent(network))),
-            "result": Out(stream.Signature(Result(network))),
-            "saturations": Out(data.ArrayLayout(unsigned(SATURATIONS_WIDTH), len(self._neuron_layers))),
-        }
-        if plan.watch:
-            members["watched"] = Out(stream.Signature(HostEvent(network)))
-            members["watch"] = In(len(network.layers) + 1)
-        super().__init__(members)
+        super().__init__(machine_members(network, plan))
 
     @property
     def network(self) -> Network:

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.buffer import StreamBuffer
 from hw.encoder import Encoder
-from hw.folded import FoldedMachine, machine_of
+from hw.folded import FoldedMachine
 from hw.link import Link
+from hw.machines import machine_of
 from hw.scan_encoder import ScanEncoder
 from hw.uart import UartReceiver, UartTransmitter
 from model.network import Network, Neurons

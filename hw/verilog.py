@@ -10,7 +10,7 @@ from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
 import model.network
-from hw.folded import machine_of
+from hw.machines import machine_of
 from hw.system import TIMEOUT_BITS, System
 from model.cache import kept
 from model.network import Network

@@ -18,7 +18,7 @@ from typing import Any
 import hw.synthesis
 from hw.family import Family
 from hw.family_ecp5 import ECP5
-from hw.folded import AnyMachine
+from hw.machines import AnyMachine
 from hw.synthesis import synthesize
 from hw.tools import tool_version, yosys_share
 from hw.verilog import machine_rtlil

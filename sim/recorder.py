@@ -5,7 +5,8 @@ Doing this in Verilog keeps Python out of the cycles: cocotb starts the clock, w
 
 from amaranth.lib import data
 
-from hw.folded import AnyMachine, FoldedMachine
+from hw.folded import FoldedMachine
+from hw.machines import AnyMachine
 from hw.single_port import PART_BITS, PARTS
 from model.folded import SINGLE_BITS, SINGLE_WORDS
 

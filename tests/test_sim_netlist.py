@@ -11,8 +11,8 @@ import pytest
 
 from hw.build import BUNDLED
 from hw.family_ice40 import ICE40
-from hw.folded import machine_of
 from hw.machine import Machine
+from hw.machines import machine_of
 from hw.tools import yosys_share
 from model.folded import Folded
 from model.network import MaxPool, Network, Padding, Shape
