@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from model import two_layer
+from model import plain
 from model.datasets import DataError, Dataset, load
 from model.onnx_import import import_onnx
 from model.two_layer import TwoLayerSettings, export_two_layer, main, train_two_layer
@@ -69,7 +69,7 @@ def test_without_pytorch_it_says_how_to_get_it(tmp_path, monkeypatch):
     def missing():
         raise ImportError("training must have PyTorch installed: pip install -e .[train]")
 
-    monkeypatch.setattr(two_layer, "_import_torch", missing)
+    monkeypatch.setattr(plain, "import_torch", missing)
     result = CliRunner().invoke(main, ["--dataset", "digits5k", "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert result.stderr.strip() == "error: training must have PyTorch installed: pip install -e .[train]"
