@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from hw.families import FAMILIES
 from hw.family import Family, Part, Pin
-from model.folded import SINGLE_BITS, Folded
+from hw.single_port import PARTS
+from model.folded import Folded
 
 __all__ = ["BOARDS", "Board", "board_named"]
 
@@ -90,7 +91,7 @@ class Board:
 
     def short_of_folded(self, folded: Folded) -> list[str]:
         """What the device has too little of for a folded machine's memories and those of its link, and by how much."""
-        large = -(-folded.single_words // _LARGE_WORDS) * SINGLE_BITS // _LARGE_BITS
+        large = PARTS if folded.single_words else 0
         short = [f"{large - self.large_blocks} large blocks of memory (needs {large}, has {self.large_blocks})"]
         blocks = folded.blocks + folded.link_blocks
         # Blocks are counted in those of the iCE40; elsewhere they are larger.
@@ -108,10 +109,6 @@ class Board:
             ("block RAMs", ram_blocks, self.ram_blocks),
         )
         return [f"{need - have} {what} (needs {need}, has {have})" for what, need, have in needs if need > have]
-
-
-_LARGE_WORDS, _LARGE_BITS = 16384, 16
-"""Words and width of a large block."""
 
 
 def _ulx3s(

@@ -27,7 +27,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from boards.top import BAUD
 from hw.aer import HostEvent, Kind
 from hw.build import BUNDLED
-from hw.link import COUNTED, PROTOCOL_VERSION, REFUSED, SYNC, Command, Status, crc8
+from hw.link import COUNTED, PROTOCOL_VERSION, REFUSED, SYNC, Command, Status, crc8, longest_payload
 from hw.router import ports
 from model.datasets import DataError, load
 from model.engine import run_frames
@@ -44,7 +44,8 @@ _REFUSALS = {
     Status.BUSY: "a list of events without its end has begun a frame; forget it with: python -m boards.host reset",
 }
 
-_WORD_BYTES = SINGLE_BITS // 8
+_ADDR_BYTES, _WORD_BYTES = 2, SINGLE_BITS // 8
+"""Bytes of an address of weights in a packet, and of a word."""
 
 _HEADER = 5
 """Bytes before the payload: `SYNC`, sequence number, command, length."""
@@ -220,10 +221,10 @@ class Device:
         """
         self.require(network)
         words, identity = self._weights(network, plan), self.identity
-        most = (max(64, identity.height * identity.width * identity.channels) - 2) // _WORD_BYTES
+        most = (longest_payload(network, short=True) - _ADDR_BYTES) // _WORD_BYTES
         for at in range(0, len(words), most):
             part = b"".join(word.to_bytes(_WORD_BYTES, "little") for word in words[at : at + most])
-            self._ask(Command.LOAD, (identity.weight_first + at).to_bytes(2, "little") + part)
+            self._ask(Command.LOAD, (identity.weight_first + at).to_bytes(_ADDR_BYTES, "little") + part)
             done(min(len(words), at + most))
         found, right = self.check()
         if found != signature(words):
@@ -323,7 +324,7 @@ class Device:
         tokens.append({"kind": Kind.END})
         packed = [_bits(layout.const(token)).to_bytes(self.identity.event_bytes, "little") for token in tokens]
         # The last packet has the end, and with it the answer; a part that went astray cannot be sent again by itself.
-        most = max(64, shape.size) // self.identity.event_bytes
+        most = longest_payload(network, short=True) // self.identity.event_bytes
         parts = [packed[at : at + most] for at in range(0, len(packed), most)]
         for part in parts[:-1]:
             self._ask(Command.EVENTS, b"".join(part), retries=0)

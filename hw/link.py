@@ -13,7 +13,7 @@ from hw.memory import ram_kind, style
 from hw.readout import Result
 from hw.single_port import PART_BITS, PARTS, WeightPort
 from model.cycle import FRAMES_IN_FLIGHT
-from model.folded import Folded
+from model.folded import LEAST_PACKET, Folded
 from model.network import Network
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Status",
     "crc8",
     "event_bytes",
+    "longest_payload",
 ]
 
 PROTOCOL_VERSION = 2
@@ -99,7 +100,7 @@ def event_bytes(network: Network) -> int:
 
 def longest_payload(network: Network, *, short: bool = False) -> int:
     """Bytes of the longest payload: a frame, or as many events; where it is to be ``short``, no more than a frame."""
-    return max(64, network.input_shape.size * (1 if short else event_bytes(network)))
+    return max(LEAST_PACKET, network.input_shape.size * (1 if short else event_bytes(network)))
 
 
 class Link(wiring.Component):
@@ -487,9 +488,7 @@ class Link(wiring.Component):
         if self._watch:
             payloads.append((Status.WATCHED.value, _padded(self.watched.payload.as_value(), 8 * event_bytes(self._network))))
         longest = max(len(bits) for _, bits in payloads)
-        head, number, body = Signal(8), Signal(8), Signal(longest)
-        index = Signal(range(longest // 8))
-        sent = Signal()
+        head, number, sent = Signal(8), Signal(8), Signal()
         left = Signal(range(longest // 8 + 1))
         size = Signal(16)
         crc = Signal(8)
@@ -503,6 +502,7 @@ class Link(wiring.Component):
                 m.next = following
 
         # The byte at hand: the first of a copy that is shifted, or one of what stays where it is.
+        body, index = Signal(longest), Signal(range(longest // 8))
         at_hand = body[:8]
         if self._lean:
             at_hand, high = Signal(8), Signal(8)
@@ -538,9 +538,8 @@ class Link(wiring.Component):
                 with m.Switch(head):
                     for command, bits in payloads:
                         with m.Case(command):
-                            if not self._lean:
-                                m.d.sync += body.eq(bits)
-                            m.d.sync += [index.eq(0), left.eq(len(bits) // 8), size.eq(len(bits) // 8)]
+                            m.d.sync += index.eq(0) if self._lean else body.eq(bits)
+                            m.d.sync += [left.eq(len(bits) // 8), size.eq(len(bits) // 8)]
                 m.d.comb += sent.eq(not self._lean)
                 m.next = "SYNC"
             with m.State("SYNC"):
@@ -561,9 +560,7 @@ class Link(wiring.Component):
                 with m.Else():
                     send(at_hand, "BODY")
                     with m.If(self.sent.ready):
-                        m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
-                        if not self._lean:
-                            m.d.sync += body.eq(body >> 8)
+                        m.d.sync += [left.eq(left - 1), index.eq(index + 1) if self._lean else body.eq(body >> 8)]
             with m.State("CRC"):
                 m.d.comb += [self.sent.valid.eq(1), byte.eq(crc)]
                 with m.If(self.sent.ready):

@@ -21,7 +21,7 @@ from model.network import INPUT, MaxPool, Network, Neurons
 from model.plan import CorePlan, Plan, Stage, stages
 from model.schedule import END, OUTSIDE, Schedule, schedule, state_words
 
-__all__ = ["ACTIVITIES", "CoreUse", "CycleError", "Cycles", "simulate"]
+__all__ = ["ACTIVITIES", "CoreUse", "CycleError", "Cycles", "shifted", "simulate"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -452,7 +452,7 @@ def _logged(log, found, trace, cycle):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _shifted(value):  # type: ignore[no-untyped-def]
+def shifted(value):  # type: ignore[no-untyped-def]
     value ^= (value << 13) & 0xFFFFFFFF
     value ^= value >> 17
     value ^= (value << 5) & 0xFFFFFFFF
@@ -768,9 +768,9 @@ def _run(  # type: ignore[no-untyped-def]
                 found += 1
 
         # The host: a register stage at the door, and the source of `sim.recorder` behind it.
-        first = _shifted(state[_RANDOM])
-        second = _shifted(first)
-        third = _shifted(second)
+        first = shifted(state[_RANDOM])
+        second = shifted(first)
+        third = shifted(second)
         state[_RANDOM] = third
         state[_RESULT_READY] = (first & 0xFFFF) >= stall
         state[_WATCHED_READY] = (second & 0xFFFF) >= stall

@@ -9,7 +9,7 @@ plan says. `hw.folded` builds it, `model.folded_cycle` counts its cycles.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -19,7 +19,18 @@ from model.errors import DoesNotFitError
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape, taps
 from model.plan import CorePlan, Plan, PlanError, stages
 
-__all__ = ["BLOCKS", "SIGNATURE_POLYNOMIAL", "SINGLE_BITS", "SINGLE_WORDS", "Folded", "FoldedLayer", "folded_plan", "signature"]
+__all__ = [
+    "BLOCKS",
+    "LEAST_PACKET",
+    "SIGNATURE_POLYNOMIAL",
+    "SINGLE_BITS",
+    "SINGLE_WORDS",
+    "WEIGHT_SLOT",
+    "Folded",
+    "FoldedLayer",
+    "folded_plan",
+    "signature",
+]
 
 SINGLE_BITS, SINGLE_WORDS = 64, 16384
 """Width and depth of the memory with one port: four SPRAMs of 16 bits and 16 K side by side (Lattice FPGA-TN-02022)."""
@@ -27,8 +38,8 @@ SINGLE_BITS, SINGLE_WORDS = 64, 16384
 BLOCKS = 30
 """Block RAMs of an iCE40 UP5K."""
 
-_LEAST_PACKET = 64
-"""Bytes of the longest packet, at least."""
+LEAST_PACKET = 64
+"""Bytes that the longest packet of a host link has at least."""
 
 WEIGHT_SLOT = 8
 """Bits that a weight takes in memory, whatever its width."""
@@ -225,8 +236,9 @@ class Folded:
                 state_bits=layer.potential_bits + layer.count_bits + 1,
                 state_single=core.state_memory == "single_port",
                 weight_single=core.weight_memory == "single_port",
-                state_base=0,
-                weight_base=0,
+                # The bases are those of their own kind of memory.
+                state_base=single_state if core.state_memory == "single_port" else state,
+                weight_base=single_weights if core.weight_memory == "single_port" else weights,
                 tag_base=tags,
                 queue_base=queue,
                 queue_depth=_most_fired(layers[-1]) if number else 0,
@@ -238,12 +250,6 @@ class Folded:
                     f"{where}: core {layer.name!r}: {lanes} states of {found.state_bits} bits must be at most {SINGLE_BITS} bits "
                     "to be in the memory with one port"
                 )
-            # The bases are those of their own kind of memory.
-            at = {
-                "state_base": single_state if found.state_single else state,
-                "weight_base": single_weights if found.weight_single else weights,
-            }
-            found = FoldedLayer(**{**vars(found), **at})
             if found.state_single:
                 single_state += found.state_words
             else:
@@ -261,9 +267,7 @@ class Folded:
         # Weights lie behind the states.
         weight_words = single_weights // slots
         layers = [
-            FoldedLayer(
-                **{**vars(found), "weight_base": found.weight_base + (single_state * slots if found.weight_single else 0)}
-            )
+            replace(found, weight_base=found.weight_base + single_state * slots) if found.weight_single else found
             for found in layers
         ]
         if single_state + weight_words > SINGLE_WORDS:
@@ -298,7 +302,7 @@ class Folded:
     @property
     def link_blocks(self) -> int:
         """Block RAMs of the iCE40 that the memories of link and encoder take: a packet and a frame."""
-        return _blocks(max(_LEAST_PACKET, self.frame_bytes), 8) + _blocks(self.frame_bytes, 8)
+        return _blocks(max(LEAST_PACKET, self.frame_bytes), 8) + _blocks(self.frame_bytes, 8)
 
     @property
     def blocks(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from model.cycle import CoreUse, Cycles
+from model.cycle import CoreUse, Cycles, shifted
 from model.engine import Stream, run_streams
 from model.events import Events
 from model.folded import Folded, FoldedLayer
@@ -165,13 +165,6 @@ def _lists(found: Schedule, la: FoldedLayer, spikes: Stream, lanes: int) -> list
 
 
 @njit(cache=True)
-def _shifted(value):  # type: ignore[no-untyped-def]
-    value ^= value << 13 & 0xFFFFFFFF
-    value ^= value >> 17
-    return value ^ (value << 5 & 0xFFFFFFFF)
-
-
-@njit(cache=True)
 def _tick(state, options, log, marks, takes, copies, answers):  # type: ignore[no-untyped-def]
     """A clock edge: ``takes`` a token of the host, ``copies`` one for it, ``answers`` a frame."""
     if state[_RESULT] and state[_RESULT_READY]:
@@ -186,9 +179,9 @@ def _tick(state, options, log, marks, takes, copies, answers):  # type: ignore[n
         state[_RESULT] = 1
     if copies:
         state[_COPY] = 1
-    first = _shifted(state[_RANDOM])
-    second = _shifted(first)
-    third = _shifted(second)
+    first = shifted(state[_RANDOM])
+    second = shifted(first)
+    third = shifted(second)
     state[_RANDOM] = third
     state[_RESULT_READY] = (first & 0xFFFF) >= options[1]
     state[_WATCHED_READY] = (second & 0xFFFF) >= options[1]

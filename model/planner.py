@@ -59,12 +59,16 @@ class Demand:
 
 
 def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
-    """Cycles that a core's walker takes for a mean frame, its ``END`` included, if nothing holds it up."""
+    """Cycles that a core's walker takes for a mean frame, its ``END`` included, if nothing holds it up.
+
+    A memory with one port is read and written by turns.
+    """
     layer = network.layer(core.layer)
     rows, columns = (reached(network, layer, axis)[1] for axis in (0, 1))
     blocks = -(-network.shape_of(core.layer).channels // core.channels)
     steps = np.outer(-(-rows // core.rows), -(-columns // core.columns)) * blocks
-    return float((demand.events[core.layer] * np.maximum(1, steps)).sum()) + 1
+    cycles = 2 if core.state_memory == "single_port" else 1
+    return float((demand.events[core.layer] * np.maximum(1, steps * cycles)).sum()) + 1
 
 
 def ladder(network: Network, demand: Demand, *, name: str = "planned") -> list[tuple[float, Plan]]:

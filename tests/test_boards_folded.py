@@ -103,7 +103,8 @@ def test_one_word_written_later_takes_the_weights_back(device):
         device.classify(IMAGES[0])
     # It was the right word.
     assert device.loaded(NETWORK, PLAN)
-    assert (device.classify(IMAGES[0]).answer, device.classify(IMAGES[0]).counts) == expected(IMAGES[0])
+    found = device.classify(IMAGES[0])
+    assert (found.answer, found.counts) == expected(IMAGES[0])
 
 
 def test_a_reset_keeps_the_weights_and_asks_for_a_check(device):

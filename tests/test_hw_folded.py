@@ -19,6 +19,7 @@ from model.errors import DoesNotFitError
 from model.folded import BLOCKS, SINGLE_BITS, SINGLE_WORDS, Folded, folded_plan, signature
 from model.network import Linear, MaxPool, Network, Padding, Shape
 from model.plan import CorePlan, Plan, PlanError, load_plan, named_plan
+from model.planner import Demand, walker_cycles
 from sim.verify import verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
@@ -130,6 +131,25 @@ def test_a_single_layer(tmp_path):
     for number, found in enumerate((plan, single)):
         result = verify(network, found, frames, out_dir=tmp_path / str(number), stall=0.3, seed=number + 1)
         assert (result.mismatches, result.cycle_mismatches, result.frames) == (0, 0, len(frames))
+
+
+def test_walkers_of_states_with_one_port_take_twice_as_long():
+    """Where nothing fires, the cycle model has the same difference."""
+    layer = random_convolution(1, inputs=1, kernel=(3, 3), padding=Padding(1, 1, 1, 1), stride=(1, 1), channels=4,
+                               potential_bits=10, threshold_log2=8, count_bits=3)
+    quiet = replace(layer, weights=np.zeros_like(layer.weights), bias=np.zeros(4, int))
+    out = random_linear(1, inputs=144, outputs=3, name="out", source="conv", activation="identity")
+    network = Network(name="quiet", input_shape=(6, 6, 1), layers=(quiet, out))
+    images = np.random.default_rng(1).integers(60, 256, (4, 6, 6, 1), dtype=np.uint8)
+    demand = Demand.of(network, images)
+    cycles, walks = [], []
+    for memory in ("block", "single_port"):
+        plan = folded_plan(network)
+        plan = replace(plan, cores=(replace(plan.cores[0], state_memory=memory, weight_memory="block"), plan.cores[1]))
+        cycles.append(int(simulate(network, plan, images).latency.sum()))
+        walks.append(4 * walker_cycles(network, demand, plan.cores[0]))
+    # One block of each event has nothing behind it to wait for.
+    assert cycles[1] - cycles[0] == walks[1] - walks[0] - 4 * 36
 
 
 def test_same_answers_as_a_pipeline(tmp_path):
