@@ -149,8 +149,8 @@ def main(
                     if not console.is_terminal:
                         click.echo(f"{what}: {json.dumps(found[what][-1])}", err=True)
         found["bundled"] = {
-            path.stem: measure(Network.load(path), dataset.images[held], dataset.labels[held])
-            for path in sorted(ZOO.glob("mnist-[ps]*.npz"))
+            name: measure(Network.load(ZOO / f"{name}.npz"), dataset.images[held], dataset.labels[held])
+            for name in ("mnist-paper", "mnist-sparse")
         }
     try:
         out.mkdir(parents=True, exist_ok=True)
