@@ -1,5 +1,7 @@
 """The folded machine: one core that all layers share, event by event. See `model/folded.py` for what lies where."""
 
+from typing import Any
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -108,6 +110,11 @@ class FoldedMachine(wiring.Component):
         # Memories.
         m.submodules.tags = tags = Memory(shape=unsigned(folded.generation_bits), depth=folded.tag_depth, init=[], attrs=written)
         tag_read, tag_write = tags.read_port(), tags.write_port()
+        # States in the same memory have the same form, those in the lanes that of all layers.
+        block_form, single_form = (
+            NeuronState(*found) if (found := [la.layer for la in layers if la.state_single is is_single]) else None
+            for is_single in (False, True)
+        )
         bank_reads, bank_writes = [], []
         for lane in range(lanes if folded.state_depth else 0):
             m.submodules[f"state_{lane}"] = bank = Memory(
@@ -219,7 +226,7 @@ class FoldedMachine(wiring.Component):
         # From memory. A word of another generation is that of a neuron without an event in this frame.
         generation = Signal(folded.generation_bits, init=1)
         stale = Signal()
-        initial, raw = Signal.like(lane_array.word), Signal.like(lane_array.word)
+        initial, raw = (Signal(lane_array.word.shape(), name=name) for name in ("initial", "raw"))
         weights = Signal.like(lane_array.drive)
         share = SINGLE_BITS // lanes
         slot = loaded.step.weight[:slot_bits] if slot_bits else Const(0)
@@ -231,7 +238,7 @@ class FoldedMachine(wiring.Component):
             weights.eq(Mux(weights_single, single_words[slot], block_word)),
             *(port.addr.eq(issued.state) for port in bank_reads),
         ]
-        biases = [_bias_words(la, lanes) for la in layers]
+        biases = [_bias_words(la, lanes, lane_array.word.shape().elem_shape) for la in layers]
         found_biases = [
             [lookup(m, f"bias_{number}_{lane}", biases[number][lane], loaded.step.block) for lane in range(lanes)]
             for number in range(len(layers))
@@ -241,10 +248,14 @@ class FoldedMachine(wiring.Component):
                 with m.Case(number):
                     m.d.comb += [initial[lane].eq(found_bias[lane]) for lane in range(lanes)]
         for lane in range(lanes):
-            of_bank = bank_reads[lane].data if bank_reads else Const(0)
-            m.d.comb += raw[lane].eq(Mux(states_single, single.read_data.word_select(lane, share), of_bank))
+            of_single = single.read_data.word_select(lane, share)
+            if block_form:
+                m.d.comb += _same_state(raw[lane], block_form(bank_reads[lane].data))
+            if single_form:
+                with m.If(states_single):
+                    m.d.comb += _same_state(raw[lane], single_form(of_single[: single_form.size]))
             m.d.sync += [
-                lane_array.word[lane].eq(Mux(stale, initial[lane], raw[lane])),
+                lane_array.word[lane].eq(Mux(stale, initial[lane].as_value(), raw[lane].as_value())),
                 lane_array.drive[lane].eq(weights[lane] ^ event.negative.replicate(WEIGHT_SLOT)),
             ]
         m.d.comb += [lane_array.layer.eq(layer), lane_array.negative.eq(event.negative)]
@@ -261,17 +272,24 @@ class FoldedMachine(wiring.Component):
             single_walks.eq(states_single & ~writes),
             single.addr.eq(Mux(single_walks, single_state, single_other)),
             single.write_en.eq((writes & states_single).replicate(PARTS)),
-            *(single.write_data.word_select(lane, share).eq(lane_array.after[lane]) for lane in range(lanes)),
         ]
-        for lane, port in enumerate(bank_writes):
-            m.d.comb += [port.en.eq(writes & ~states_single), port.addr.eq(done.state), port.data.eq(lane_array.after[lane])]
+        for lane in range(lanes):
+            if block_form:
+                port, stored = bank_writes[lane], Signal(block_form, name=f"stored_{lane}")
+                m.d.comb += _same_state(stored, lane_array.after[lane])
+                m.d.comb += [port.en.eq(writes & ~states_single), port.addr.eq(done.state), port.data.eq(stored)]
+            if single_form:
+                stored = Signal(single_form, name=f"stored_single_{lane}")
+                m.d.comb += _same_state(stored, lane_array.after[lane])
+                m.d.comb += single.write_data.word_select(lane, share).eq(stored)
 
         # What fires, a cycle after it was written. Of a pool's window, each other count must be less than the greater of the
         # counts before and after, or the maximum does not move.
         plus, minus, pending, fired_minus, chosen = (
             Signal(lanes, name=name) for name in ("plus", "minus", "pending", "fired_minus", "chosen")
         )
-        greater = Signal.like(lane_array.count)
+        counts = [lane_array.after[lane].count for lane in range(lanes)]
+        greater = [Signal.like(count, name=f"greater_{lane}") for lane, count in enumerate(counts)]
         caught = Signal(step_layout)
         m.d.comb += [fires.eq((plus | minus).any()), chosen.eq(pending & -pending)]
         m.d.sync += [
@@ -281,12 +299,12 @@ class FoldedMachine(wiring.Component):
         with m.If(writes):
             m.d.sync += [
                 caught.eq(done.step),
-                *(greater[lane].eq(lane_array.count[lane] + lane_array.plus[lane]) for lane in range(lanes)),
+                *(greater[lane].eq(counts[lane] + lane_array.plus[lane]) for lane in range(lanes)),
             ]
         with m.If(fires):
             m.d.sync += [step.eq(caught), fired_minus.eq(minus), pending.eq(plus | minus)]
         with m.If(done.valid & done.member & ~done.own):
-            m.d.sync += [pending[lane].eq(pending[lane] & (lane_array.count[lane] < greater[lane])) for lane in range(lanes)]
+            m.d.sync += [pending[lane].eq(pending[lane] & (counts[lane] < greater[lane])) for lane in range(lanes)]
         with m.If(writes & (lane_array.held | lane_array.overflow).any()):
             m.d.sync += saturated.eq(1)
 
@@ -339,10 +357,6 @@ class FoldedMachine(wiring.Component):
         with m.If(self.result.ready):
             m.d.sync += self.result.valid.eq(0)
         with m.If(done.valid & done.reads):
-            output = layers[last].layer
-            counts = [lane_array.count[lane][: output.count_bits] for lane in range(lanes)]
-            if not output.relu:
-                counts = [count.as_signed() for count in counts]
             kept = [*list(collected)[lanes:], *counts]
             m.d.sync += [into.eq(value) for into, value in zip(collected, kept, strict=True)]
         host = self.host.payload
@@ -649,9 +663,13 @@ def _block_of(position: Value, blocks: int, block: Value) -> Value:
     return scaled(position, blocks) + block
 
 
-def _bias_words(la: FoldedLayer, lanes: int) -> list[list[int]]:
+def _same_state(into: data.View, of: data.View) -> list[Any]:
+    """The same state in another `NeuronState`."""
+    return [into[name].eq(of[name]) for name in ("summed", "count", "updated")]
+
+
+def _bias_words(la: FoldedLayer, lanes: int, layout: data.Layout) -> list[list[int]]:
     """Of each lane, the state after reset of its neuron in each block."""
-    layout = NeuronState(la.layer)
     biases = [*map(int, la.layer.bias), *[0] * (la.blocks * lanes - la.output.channels)]
     states = [layout.const({"summed": bias, "count": 0, "updated": 0}).as_value().value for bias in biases]
     return [states[lane::lanes] for lane in range(lanes)]

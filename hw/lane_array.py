@@ -1,6 +1,6 @@
-"""The lanes of a folded machine: of each layer as many as work at once, of which one layer's are in use at a time."""
+"""The lanes of a folded machine: as many neurons as it updates at once, of any one layer at a time."""
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,8 +15,7 @@ class LaneArray(wiring.Component):
 
     Operation
     ---------
-    Every layer has `hw.neuron.Lane` and `hw.neuron.Comparison` of its own, as widths and thresholds differ: they are small,
-    and so they are the same that a pipeline has. What leaves is that of the layer in use.
+    Each lane is `hw.neuron.Lane` and `hw.neuron.Comparison` with the widths and thresholds of all layers, of which one is in use.
 
     Timing
     ------
@@ -30,31 +29,24 @@ class LaneArray(wiring.Component):
     Members
     -------
     layer : In, number of the layer in use
-    word : In, of each lane the state before the update (`NeuronState` of the layer, in the lowest bits)
+    word : In, of each lane the state before the update, a `NeuronState` of all layers
     drive : In, of each lane the weight for a positive event, its one's complement for a negative one
     negative : In, 1 for a negative event
-    after : Out, of each lane the state after the update
-    count : Out, of each lane the count in it: that of the update before, its spike included; with a sign, in one bit more, where
-        a pool compares such counts
+    after : Out, of each lane the state after the update: its count is that of the update before, its spike included
     overflow, plus, minus, held : Out, a bit a lane, as of `Lane` and `Comparison`
     """
 
     def __init__(self, *, layers: tuple[FoldedLayer, ...], lanes: int) -> None:
-        self._layers = layers
+        self._neurons = tuple(layer.layer for layer in layers)
         self._lanes = lanes
-        width = max(layer.state_bits for layer in layers)
-        count: Shape = unsigned(max(layer.layer.count_bits for layer in layers))
-        if any(layer.pool and not layer.layer.relu for layer in layers):
-            # Counts are compared only where a pool follows.
-            count = signed(count.width + 1)
+        state = NeuronState(*self._neurons)
         super().__init__(
             {
                 "layer": In(range(len(layers))),
-                "word": In(data.ArrayLayout(width, lanes)),
+                "word": In(data.ArrayLayout(state, lanes)),
                 "drive": In(data.ArrayLayout(WEIGHT_SLOT, lanes)),
                 "negative": In(1),
-                "after": Out(data.ArrayLayout(width, lanes)),
-                "count": Out(data.ArrayLayout(count, lanes)),
+                "after": Out(data.ArrayLayout(state, lanes)),
                 "overflow": Out(lanes),
                 "plus": Out(lanes),
                 "minus": Out(lanes),
@@ -69,36 +61,19 @@ class LaneArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for lane in range(self._lanes):
-            updates, overflows, fires, counts = [], [], [], []
-            for number, layer in enumerate(self._layers):
-                neurons = layer.layer
-                m.submodules[f"lane_{number}_{lane}"] = update = Lane(layer=neurons)
-                m.submodules[f"comparison_{number}_{lane}"] = comparison = Comparison(layer=neurons)
-                after = Signal(NeuronState(neurons), name=f"after_{number}_{lane}")
-                m.d.comb += [
-                    update.state.eq(self.word[lane]),
-                    update.drive.eq(self.drive[lane]),
-                    update.negative.eq(self.negative),
-                    after.eq(self.after[lane]),
-                    comparison.state.eq(after),
-                ]
-                updates.append(update.update.as_value())
-                overflows.append(update.overflow)
-                fires.append(Cat(comparison.plus, comparison.minus, comparison.held))
-                counts.append(after.count)
-            m.d.sync += [
-                self.after[lane].eq(self._chosen(updates)),
-                self.overflow[lane].eq(self._chosen(overflows)),
-            ]
+        for number in range(self._lanes):
+            m.submodules[f"lane_{number}"] = lane = Lane(*self._neurons)
+            m.submodules[f"comparison_{number}"] = comparison = Comparison(*self._neurons)
             m.d.comb += [
-                Cat(self.plus[lane], self.minus[lane], self.held[lane]).eq(self._chosen(fires)),
-                self.count[lane].eq(self._chosen(counts)),
+                lane.layer.eq(self.layer),
+                lane.state.eq(self.word[number]),
+                lane.drive.eq(self.drive[number]),
+                lane.negative.eq(self.negative),
+                comparison.layer.eq(self.layer),
+                comparison.state.eq(self.after[number]),
+                Cat(self.plus[number], self.minus[number], self.held[number]).eq(
+                    Cat(comparison.plus, comparison.minus, comparison.held)
+                ),
             ]
+            m.d.sync += [self.after[number].eq(lane.update), self.overflow[number].eq(lane.overflow)]
         return m
-
-    def _chosen(self, values: list[Value]) -> Value:
-        chosen = values[-1]
-        for number in reversed(range(len(values) - 1)):
-            chosen = Mux(self.layer == number, values[number], chosen)
-        return chosen

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from model.errors import DoesNotFitError
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape, taps
+from model.neuron import StoredWidths
 from model.plan import CorePlan, Plan, PlanError, stages
 
 __all__ = [
@@ -74,7 +75,6 @@ class FoldedLayer:
     source, output : shapes of what comes in, and of the neurons
     leaving : shape of what goes out: ``output``, or that of the pool
     blocks : blocks of channels at a position, as many channels each as there are lanes
-    state_bits : bits of a neuron's state
     state_single, weight_single : whether states, weights are in the memory with one port
     state_base : address of its first state word, in the memory that has it
     weight_base : address of its first block of weights; the memory with one port has several blocks in a word
@@ -88,7 +88,6 @@ class FoldedLayer:
     output: Shape
     leaving: Shape
     blocks: int
-    state_bits: int
     state_single: bool
     weight_single: bool
     state_base: int
@@ -233,7 +232,6 @@ class Folded:
                 output=output,
                 leaving=leaving,
                 blocks=-(-output.channels // lanes),
-                state_bits=layer.potential_bits + layer.count_bits + 1,
                 state_single=core.state_memory == "single_port",
                 weight_single=core.weight_memory == "single_port",
                 # The bases are those of their own kind of memory.
@@ -245,11 +243,6 @@ class Folded:
             )
             if found.state_single and found.weight_single:
                 raise PlanError(f"{where}: core {layer.name!r}: states and weights must not both be in the memory with one port")
-            if found.state_single and found.state_bits * lanes > SINGLE_BITS:
-                raise PlanError(
-                    f"{where}: core {layer.name!r}: {lanes} states of {found.state_bits} bits must be at most {SINGLE_BITS} bits "
-                    "to be in the memory with one port"
-                )
             if found.state_single:
                 single_state += found.state_words
             else:
@@ -264,6 +257,16 @@ class Folded:
             layers.append(found)
         if not isinstance(layers[-1].layer, Linear) or layers[-1].pool:
             raise PlanError(f"layer {network.output.name!r}: a folded machine must end in a linear layer")
+        # States in the same memory have the same form.
+        single_states, block_states = (
+            [found.layer for found in layers if found.state_single is single] for single in (True, False)
+        )
+        if single_states and (bits := StoredWidths.of(single_states).bits) * lanes > SINGLE_BITS:
+            names = ", ".join(repr(layer.name) for layer in single_states)
+            raise PlanError(
+                f"{where}: core {names}: {lanes} states of {bits} bits must be at most {SINGLE_BITS} bits to be in the memory "
+                "with one port"
+            )
         # Weights lie behind the states.
         weight_words = single_weights // slots
         layers = [
@@ -278,7 +281,7 @@ class Folded:
             lanes=lanes,
             layers=tuple(layers),
             state_depth=state,
-            state_width=max((la.state_bits for la in layers if not la.state_single), default=0),
+            state_width=StoredWidths.of(block_states).bits if block_states else 0,
             weight_depth=weights,
             tag_depth=tags,
             generation_bits=generation_bits,

@@ -4,14 +4,47 @@ Both work element by element on integer arrays of any shape, one update of each 
 function: ``R = V - Q * theta``. A test and a proof hold them equal; `update` is the one that defines.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from model.network import Neurons
 
-__all__ = ["update", "update_residual"]
+__all__ = ["StoredWidths", "update", "update_residual"]
 
 Ints = npt.NDArray[np.int64]
+
+
+class StoredWidths(NamedTuple):
+    """Widths of a stored state that has room for a neuron of any of several layers.
+
+    Parameters
+    ----------
+    potential_bits : of the residual, signed
+    count_bits : of the count, its sign included
+    signed : whether the count has a sign
+    """
+
+    potential_bits: int
+    count_bits: int
+    signed: bool
+
+    @classmethod
+    def of(cls, layers: Sequence[Neurons]) -> "StoredWidths":
+        """The least widths for these layers."""
+        signed = any(not layer.relu for layer in layers)
+        return cls(
+            max(layer.potential_bits for layer in layers),
+            max(layer.count_bits + (signed and layer.relu) for layer in layers),
+            signed,
+        )
+
+    @property
+    def bits(self) -> int:
+        """Of the whole state, with the bit that says whether there was an update."""
+        return self.potential_bits + self.count_bits + 1
 
 
 def update(layer: Neurons, V: Ints, Q: Ints, drive: Ints) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_]]:

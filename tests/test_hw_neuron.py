@@ -29,7 +29,7 @@ class Neuron(wiring.Component):
     """A lane, and whether the update fires."""
 
     def __init__(self, layer: Linear) -> None:
-        self.lane, self.comparison = Lane(layer=layer), Comparison(layer=layer)
+        self.lane, self.comparison = Lane(layer), Comparison(layer)
         super().__init__(
             {**{name: self.lane.signature.members[name] for name in ("state", "drive", "negative", "update", "overflow")}}
             | {name: Out(1) for name in ("plus", "minus", "held")}
