@@ -112,7 +112,7 @@ class FoldedMachine(wiring.Component):
         tag_read, tag_write = tags.read_port(), tags.write_port()
         # States in the same memory have the same form, those in the lanes that of all layers.
         block_form, single_form = (
-            NeuronState(*found) if (found := [la.layer for la in layers if la.state_single is is_single]) else None
+            NeuronState(*those) if (those := [la.layer for la in layers if la.state_single is is_single]) else None
             for is_single in (False, True)
         )
         bank_reads, bank_writes = [], []

@@ -1,6 +1,6 @@
 """The neuron lane: Algorithm 1 of the paper in residual form, as gates. Compare `model/neuron.py`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -43,21 +43,21 @@ class _InUse:
         self._layers = layers
         self._number = number
 
-    def __call__(self, true_of: Callable[[Neurons], bool]) -> Value:
-        found = [n for n, layer in enumerate(self._layers) if true_of(layer)]
-        if len(found) in (0, len(self._layers)):
-            return Const(int(bool(found)), 1)
-        return Cat(self._number == n for n in found).any()
+    def __call__(self, of_layers: Iterable[bool]) -> Value:
+        found = list(of_layers)
+        if len(set(found)) == 1:
+            return Const(int(found[0]), 1)
+        return Cat(self._number == n for n, is_true in enumerate(found) if is_true).any()
 
-    def equals(self, value: Value, number_of: Callable[[Neurons], int]) -> Value:
-        """Whether ``value`` is this number."""
-        wanted = [self(lambda layer, n=n: bool(number_of(layer) >> n & 1)) for n in range(len(value))]  # type: ignore[misc]
+    def equals(self, value: Value, of_layers: Sequence[int]) -> Value:
+        """Whether ``value`` is the number of that layer."""
+        wanted = [self(bool(number >> n & 1) for number in of_layers) for n in range(len(value))]
         return Cat(~(value[n] ^ bit) for n, bit in enumerate(wanted)).all()
 
     def saturate(self, value: Value, width: int) -> tuple[Value, Value]:
         """``value`` (signed, wider than ``width``) held within the layer's ``potential_bits``; and whether it was."""
         least = min(layer.potential_bits for layer in self._layers) - 1
-        at_top = [self(lambda layer, n=n: n >= layer.potential_bits - 1) for n in range(least, len(value))]  # type: ignore[misc]
+        at_top = [self(n >= layer.potential_bits - 1 for layer in self._layers) for n in range(least, len(value))]
         top = list(zip(value[least:], at_top, strict=True))
         sign = value[-1]
         held = Cat(bit & at for bit, at in top).any() & ~Cat(bit | ~at for bit, at in top).all()
@@ -101,12 +101,12 @@ class Comparison(wiring.Component):
         summed, count = self.state.summed, self.state.count
         sign = summed[-1]
         # Of each bit, whether it is that of theta or above.
-        from_theta = [in_use(lambda layer, n=n: n >= layer.threshold_log2) for n in range(len(summed) - 1)]
+        from_theta = [in_use(n >= layer.threshold_log2 for layer in self._layers) for n in range(len(summed) - 1)]
         bits = list(zip(summed, from_theta, strict=False))
         up, down = Signal(), Signal()
-        most = in_use.equals(count, lambda layer: layer.count_limits[1])
-        least = in_use.equals(count, lambda layer: layer.count_limits[0])
-        signed_count = in_use(lambda layer: not layer.relu)
+        most = in_use.equals(count, [layer.count_limits[1] for layer in self._layers])
+        least = in_use.equals(count, [layer.count_limits[0] for layer in self._layers])
+        signed_count = in_use(not layer.relu for layer in self._layers)
         m.d.comb += [
             up.eq(self.state.updated & ~sign & Cat(bit & upper for bit, upper in bits).any()),
             down.eq(
@@ -186,8 +186,8 @@ class Lane(wiring.Component):
         # The spike before: theta less or more. Adding theta is its own bit, subtracting it has all bits from there on.
         lowest = min(layer.threshold_log2 for layer in self._layers)
         theta = Cat(
-            (in_use(lambda layer, n=n: n == layer.threshold_log2) & minus)
-            | (in_use(lambda layer, n=n: n >= layer.threshold_log2) & plus)
+            (in_use(n == layer.threshold_log2 for layer in self._layers) & minus)
+            | (in_use(n >= layer.threshold_log2 for layer in self._layers) & plus)
             for n in range(lowest, width)
         )
         settled = Signal(signed(width))
