@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from hw.families import FAMILIES
-from hw.family import Family, Part, Pin
+from hw.family import Clock, Family, Part, Pin
 from hw.single_port import PARTS
 from model.folded import Folded
 
@@ -88,6 +88,10 @@ class Board:
     def constraints(self) -> str:
         """The family's constraint file: pins, and the oscillator's frequency."""
         return self.of_family.constraints(self.pins, clock="clk", clock_hz=self.clock_hz)
+
+    def clock(self, wanted_hz: float | None = None) -> Clock:
+        """What gives the greatest frequency that is not above ``wanted_hz``, the board's own by default."""
+        return self.of_family.clock(self.target, self.clock_hz, wanted_hz or self.frequency_mhz * 1e6)
 
     def short_of_folded(self, folded: Folded) -> list[str]:
         """What the device has too little of for a folded machine's memories and those of its link, and by how much."""

@@ -258,7 +258,7 @@ def _terminal(demo: Demo, console: Console, ask: Callable[[], str]) -> None:
 @click.option("--board", "board_name", default="ulx3s-85f", show_default=True, metavar="BOARD", help="Which board it is.")
 @click.option("--net", type=click.Path(path_type=Path), help="Network (.npz) on the board; the bundled one for it by default.")
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
-@click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; the board's by default.")
+@click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; what the board says by default.")
 @click.option("--http", "http_port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the page.")
 @click.option("--terminal", is_flag=True, help="Text in place of the page.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page.")
@@ -293,14 +293,15 @@ def main(
         images, labels, _ = real_frames(network, None, data_dir, DIGITS)
         if port is None:
             with console.status("virtual board") as status:
-                board = stack.enter_context(VirtualBoard(network, plan, tell=status.update))
+                board = stack.enter_context(VirtualBoard(network, plan, clock_hz=kind.clock().output_hz, tell=status.update))
         device = stack.enter_context(Device.open(port or board.url, timeout=5 if port else 60))
-        device.require(network)
+        device.require(network, plan)
         if not device.loaded(network, plan):
             with console.status("loading weights"):
                 device.load(network, plan)
         where = port or f"virtual {kind.title} (Verilator)"
-        demo = Demo(network, plan, device, (clock_mhz or kind.frequency_mhz) * 1e6, where, images, labels)
+        clock_hz = clock_mhz * 1e6 if clock_mhz else device.identity.clock_hz
+        demo = Demo(network, plan, device, clock_hz, where, images, labels)
         if terminal:
             console.print("return: the next digit; a number: that digit; q: the end")
             with contextlib.suppress(EOFError, KeyboardInterrupt):

@@ -8,6 +8,7 @@ A port is what pyserial takes for one: a device, or a URL such as ``socket://loc
 
 import hashlib
 import json
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,29 +24,51 @@ import serial
 from amaranth.hdl import Const
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.table import Table
 
 from boards.top import BAUD
 from hw.aer import HostEvent, Kind
 from hw.build import BUNDLED
-from hw.link import COUNTED, PROTOCOL_VERSION, REFUSED, SYNC, Command, Status, crc8, longest_payload
+from hw.link import (
+    COUNTED,
+    PLAN_HASH_BYTES,
+    PROTOCOL_VERSION,
+    REFUSED,
+    SYNC,
+    Ability,
+    Command,
+    Status,
+    crc8,
+    longest_payload,
+)
 from hw.router import ports
 from model.datasets import DataError, load
-from model.engine import run_frames
+from model.encode import encode
+from model.engine import run_fast, run_frames
 from model.errors import Exit, fail, one_line_errors
 from model.folded import SINGLE_BITS, Folded, signature
+from model.golden import LayerTrace
 from model.network import Network, NetworkError, Neurons
-from model.plan import FOLDED, Plan, PlanError, load_plan
+from model.neuron import settled
+from model.plan import Plan, PlanError, load_plan
 from sim.verify import real_frames
 
-__all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "self_test"]
+__all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "State", "self_test"]
 
 _REFUSALS = {
     Status.NOT_LOADED: "weights must be loaded first: python -m boards.host load",
     Status.BUSY: "a list of events without its end has begun a frame; forget it with: python -m boards.host reset",
+    Status.NO_NEURON: "there is no such neuron",
 }
 
 _ADDR_BYTES, _WORD_BYTES = 2, SINGLE_BITS // 8
 """Bytes of an address of weights in a packet, and of a word."""
+
+_IDENTITY = struct.Struct(f"<BBB8s6HI{PLAN_HASH_BYTES}s")
+"""Answer to `Command.IDENTIFY`, up to the name of the plan: see docs/link.md."""
+
+_STATE = struct.Struct("<ihB")
+"""Answer to `Command.STATE`: sum, count, and whether there was an update."""
 
 _HEADER = 5
 """Bytes before the payload: `SYNC`, sequence number, command, length."""
@@ -67,6 +90,10 @@ class Identity:
     classes : of the answer
     weight_first, weight_words : of the memory with one port, where its weights are, for a device whose weights have to be
         loaded; 0 words for one that has them all from its bitstream
+    clock_hz : cycles a second
+    plan_hash : first 8 digits of the plan's content hash
+    plan_name : name of the plan, cut off behind 16 bytes
+    watch, states, loads : whether it can be watched, tell states, and has to be loaded
     """
 
     network_hash: str
@@ -75,8 +102,31 @@ class Identity:
     width: int
     channels: int
     classes: int
-    weight_first: int = 0
-    weight_words: int = 0
+    weight_first: int
+    weight_words: int
+    clock_hz: int
+    plan_hash: str
+    plan_name: str
+    watch: bool
+    states: bool
+    loads: bool
+
+    @classmethod
+    def of(cls, payload: bytes) -> "Identity":
+        """What an answer to `Command.IDENTIFY` says."""
+        _, event_bytes, abilities, network_hash, *numbers, clock_hz, plan_hash = _IDENTITY.unpack_from(payload)
+        can = Ability(abilities)
+        return cls(
+            network_hash.hex(),
+            event_bytes,
+            *numbers,
+            clock_hz=clock_hz,
+            plan_hash=plan_hash.hex(),
+            plan_name=payload[_IDENTITY.size :].decode(errors="replace"),
+            watch=Ability.WATCH in can,
+            states=Ability.STATES in can,
+            loads=Ability.LOADS in can,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,6 +143,20 @@ class Answer:
     answer: int
     counts: tuple[int, ...]
     cycles: int
+
+
+@dataclass(frozen=True)
+class State:
+    """A neuron, in the frame that has begun and not ended.
+
+    Parameters
+    ----------
+    potential : membrane potential ``V``, in the layer's units: ``theta`` is a spike
+    count : signed spike count ``Q``
+    """
+
+    potential: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -155,10 +219,10 @@ class Device:
         self.resent = 0
         wire.timeout = 0.02
         payload = self._ask(Command.IDENTIFY)[0]
-        if len(payload) not in (18, 22) or payload[0] != PROTOCOL_VERSION:
+        if len(payload) < _IDENTITY.size or payload[0] != PROTOCOL_VERSION:
             version = payload[0] if payload else "none"
             raise DeviceError(f"{name}: protocol version must be {PROTOCOL_VERSION}, not {version}: build the bitstream anew")
-        self.identity = Identity(payload[2:10].hex(), payload[1], *np.frombuffer(payload[10:], "<u2").tolist())
+        self.identity = Identity.of(payload)
 
     @classmethod
     def open(cls, port: str, *, timeout: float = 5.0, retries: int = 2) -> "Device":
@@ -186,12 +250,17 @@ class Device:
     ) -> None:
         self._wire.close()
 
-    def require(self, network: Network) -> None:
-        """Raise `DeviceError` where another network than this is on the device."""
+    def require(self, network: Network, plan: Plan | None = None) -> None:
+        """Raise `DeviceError` where another network than this, or another plan, is on the device."""
         if self.identity.network_hash != network.content_hash[:16]:
             raise DeviceError(
                 f"{self._name}: network must be {network.name} ({network.content_hash[:16]}), "
                 f"not {self.identity.network_hash}, which is on the device"
+            )
+        if plan and not plan.content_hash.startswith(self.identity.plan_hash):
+            raise DeviceError(
+                f"{self._name}: plan must be {self.identity.plan_name!r} ({self.identity.plan_hash}), which is on the device, "
+                f"not {plan.name!r} ({plan.content_hash[: 2 * PLAN_HASH_BYTES]})"
             )
 
     def loaded(self, network: Network, plan: Plan) -> bool:
@@ -201,8 +270,8 @@ class Device:
         ------
         DeviceError : another network or plan is on the device
         """
-        self.require(network)
-        if not self.identity.weight_words:
+        if not self.identity.loads:
+            self.require(network)
             return True
         words = self._weights(network, plan)
         return self.check() == (signature(words), True)
@@ -219,7 +288,6 @@ class Device:
         ------
         DeviceError : another network or plan is on the device, or what it reads back is not what was sent
         """
-        self.require(network)
         words, identity = self._weights(network, plan), self.identity
         most = (longest_payload(network, short=True) - _ADDR_BYTES) // _WORD_BYTES
         for at in range(0, len(words), most):
@@ -238,15 +306,8 @@ class Device:
         return int.from_bytes(payload[:_WORD_BYTES], "little"), bool(payload[_WORD_BYTES])
 
     def _weights(self, network: Network, plan: Plan) -> list[int]:
-        where = (self.identity.weight_first, self.identity.weight_words)
-        if plan.folded:
-            folded = Folded.of(network, plan)
-            if where == (folded.single_state_words, folded.single_weight_words):
-                return folded.single_weights()
-        raise DeviceError(
-            f"{self._name}: plan must be the one on the device, whose weights are {where[1]} words from {where[0]} on, "
-            f"not {plan.name!r}"
-        )
+        self.require(network, plan)
+        return Folded.of(network, plan).single_weights()
 
     def classify(self, frame: npt.NDArray[np.uint8]) -> Answer:
         """The answer to a frame of pixels, ``uint8``, ``(height, width, channels)``.
@@ -310,9 +371,49 @@ class Device:
         ValueError : an address or a sign
         DeviceError : no answer
         """
+        tokens = self._tokens(network, addresses, signs)
+        # The last packet has the end, and with it the answer.
+        rest = self._send_events([*tokens, {"kind": Kind.END}], network)
+        return self._answer(self._ask(Command.EVENTS, rest, answered_by=Command.FRAME, retries=0)[0])
+
+    def begin_frame(self, network: Network, addresses: Sequence[int], signs: Sequence[int] | None = None) -> None:
+        """Begin a frame of input events, or go on with one, without its end: as `classify_events`.
+
+        What they do to the neurons can be read with `state`, until `end_frame`.
+        """
+        if tokens := self._tokens(network, addresses, signs):
+            self._ask(Command.EVENTS, self._send_events(tokens, network), retries=0)
+
+    def end_frame(self, network: Network) -> Answer:
+        """The answer to the frame that has begun."""
+        rest = self._send_events([{"kind": Kind.END}], network)
+        return self._answer(self._ask(Command.EVENTS, rest, answered_by=Command.FRAME, retries=0)[0])
+
+    def state(self, network: Network, layer: str, y: int, x: int, c: int) -> State:
+        """Membrane potential and count of a neuron, when all that has come in so far has had its effect.
+
+        Raises
+        ------
+        ValueError : no such neuron
+        DeviceError : no answer, another network, or a device whose plan has no reading of states
+        """
         self.require(network)
-        shape, layout = network.input_shape, HostEvent(network)
-        tokens = []
+        if not self.identity.states:
+            raise DeviceError(f"{self._name}: plan must have 'states' for membrane potentials to be read: build it with --states")
+        neurons = {la.name: la for la in network.layers if isinstance(la, Neurons)}
+        if layer not in neurons:
+            raise ValueError(f"layer must be one of {', '.join(neurons)}, not {layer!r}")
+        for name, value, size in zip(("y", "x", "c"), (y, x, c), network.shape_of(layer), strict=True):
+            if not 0 <= value < size:
+                raise ValueError(f"{name} must be within 0..{size - 1} in {layer}, not {value}")
+        place = {"port": network.layers.index(neurons[layer]) + 1, "y": y, "x": x, "c": c}
+        payload = self._ask(Command.STATE, self._packed(place, network))[0]
+        summed, count, updated = _STATE.unpack(payload)
+        return State(*settled(neurons[layer], summed, count, updated=bool(updated)))
+
+    def _tokens(self, network: Network, addresses: Sequence[int], signs: Sequence[int] | None) -> list[dict[str, Any]]:
+        self.require(network)
+        shape, tokens = network.input_shape, []
         for address, sign in zip(addresses, signs or [1] * len(addresses), strict=True):
             if not 0 <= address < shape.size:
                 raise ValueError(f"address must be within 0..{shape.size - 1}, not {address}")
@@ -321,14 +422,20 @@ class Device:
             place, c = divmod(address, shape.channels)
             y, x = divmod(place, shape.width)
             tokens.append({"kind": Kind.SPIKE, "negative": sign < 0, "y": y, "x": x, "c": c})
-        tokens.append({"kind": Kind.END})
-        packed = [_bits(layout.const(token)).to_bytes(self.identity.event_bytes, "little") for token in tokens]
-        # The last packet has the end, and with it the answer; a part that went astray cannot be sent again by itself.
+        return tokens
+
+    def _packed(self, token: dict[str, Any], network: Network) -> bytes:
+        return _bits(HostEvent(network).const(token)).to_bytes(self.identity.event_bytes, "little")
+
+    def _send_events(self, tokens: list[dict[str, Any]], network: Network) -> bytes:
+        """Send all but the last packet of a list, whose payload is given back."""
+        packed = [self._packed(token, network) for token in tokens]
         most = longest_payload(network, short=True) // self.identity.event_bytes
-        parts = [packed[at : at + most] for at in range(0, len(packed), most)]
+        parts = [b"".join(packed[at : at + most]) for at in range(0, len(packed), most)]
+        # A part that went astray cannot be sent again by itself.
         for part in parts[:-1]:
-            self._ask(Command.EVENTS, b"".join(part), retries=0)
-        return self._answer(self._ask(Command.EVENTS, b"".join(parts[-1]), answered_by=Command.FRAME, retries=0)[0])
+            self._ask(Command.EVENTS, part, retries=0)
+        return parts[-1]
 
     def saturations(self) -> tuple[int, ...]:
         """Of each neuron layer, input events since reset in which something saturated."""
@@ -460,7 +567,7 @@ def self_test(device: Device, network: Network, images: npt.NDArray[np.uint8]) -
     """What works: of each test its name, whether it passed, and what was seen."""
     device.require(network)
     device.reset()
-    if device.identity.weight_words:
+    if device.identity.loads:
         # What the memory holds outlives a reset, but has to be checked again.
         device.check()
     expected = run_frames(network, images)
@@ -471,13 +578,33 @@ def self_test(device: Device, network: Network, images: npt.NDArray[np.uint8]) -
     # Every frame went in twice.
     events = 2 * expected.saturated_events.sum(axis=0)
     wanted = tuple(int(n) for n, layer in zip(events, network.layers, strict=True) if isinstance(layer, Neurons))
-    saturations, errors = device.saturations(), device.errors()
+    saturations = device.saturations()
+    states = [_states(device, network, images[0])] if device.identity.states else []
+    errors = device.errors()
     return [
         ("frames", not wrong, f"{len(images)} frames, {wrong} differ from the golden model"),
         ("cycles", cycles == again, f"{min(cycles):,} to {max(cycles):,} a frame, the same twice"),
         ("saturations", saturations == wanted, f"input events of each layer: {saturations}, golden model {wanted}"),
+        *states,
         ("wire", errors.clean and not device.resent, f"{errors}, {device.resent} packets sent again"),
     ]
+
+
+def _states(device: Device, network: Network, image: npt.NDArray[np.uint8]) -> tuple[str, bool, str]:
+    """Whether the output layer's neurons, before the frame ends, are as in the golden model."""
+    events, output = encode(network, image), network.output
+    expected = run_fast(network, events).layers[output.name]
+    device.begin_frame(network, events["address"].tolist())
+    found = [device.state(network, output.name, *place) for place in np.ndindex(*network.shape_of(output.name))]
+    answer = device.end_frame(network)
+    wanted = _golden_states(expected)
+    right = found == wanted and answer.counts == tuple(state.count for state in wanted)
+    potentials, golden = ([state.potential for state in states] for states in (found, wanted))
+    return "potentials", right, f"of {output.name}: {potentials}, golden model {golden}"
+
+
+def _golden_states(trace: LayerTrace) -> list[State]:
+    return [State(int(v), int(q)) for v, q in zip(trace.potential.flat, trace.count.flat, strict=True)]
 
 
 _PORT = click.option("--port", required=True, metavar="PORT", help="Serial port, or a URL such as socket://localhost:4567.")
@@ -488,7 +615,7 @@ _NET = click.option(
     "--net", type=click.Path(path_type=Path), help="Network (.npz) on the device; found among the bundled ones by default."
 )
 _PLAN = click.option(
-    "--plan", default=FOLDED, show_default=True, help="Plan that is on the device, where its weights have to be loaded."
+    "--plan", help="Plan on the device (name or .json), where its weights have to be loaded; the named one that it is by default."
 )
 _DATASET = click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
 _DATA_DIR = click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
@@ -537,11 +664,11 @@ def reset(port: str, timeout: float) -> None:
 @_TIMEOUT
 @_NET
 @_PLAN
-def load_command(port: str, timeout: float, net: Path | None, plan: str) -> None:
+def load_command(port: str, timeout: float, net: Path | None, plan: str | None) -> None:
     """See the help text above."""
     with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
         network = _network_on(device, net)
-        if not device.identity.weight_words:
+        if not device.identity.loads:
             print(f"{port}: all weights are in the bitstream")
             return
         _load(device, network, plan, anew=True)
@@ -561,13 +688,13 @@ def _network_on(device: Device, net: Path | None) -> Network:
     return network
 
 
-def _load(device: Device, network: Network, plan_name: str, *, anew: bool = False) -> None:
+def _load(device: Device, network: Network, plan_name: str | None, *, anew: bool = False) -> None:
     """Load weights where that is needed, with a progress bar; whatever frame was begun is forgotten."""
     device.require(network)
-    if not device.identity.weight_words:
+    if not device.identity.loads:
         return
     device.reset()
-    plan = load_plan(network, plan_name)
+    plan = load_plan(network, plan_name or device.identity.plan_name)
     if not anew and device.loaded(network, plan):
         return
     console = Console(stderr=True)
@@ -582,7 +709,7 @@ def _load(device: Device, network: Network, plan_name: str, *, anew: bool = Fals
 @_NET
 @_PLAN
 @click.option("--frames", default=10, show_default=True, type=click.IntRange(1), help="Frames to compare.")
-def selftest(port: str, timeout: float, net: Path | None, plan: str, frames: int) -> None:
+def selftest(port: str, timeout: float, net: Path | None, plan: str | None, frames: int) -> None:
     """See the help text above."""
     with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
         network = _network_on(device, net)
@@ -593,6 +720,72 @@ def selftest(port: str, timeout: float, net: Path | None, plan: str, frames: int
         print(f"{'pass' if passed else 'FAIL'}  {name}: {seen}")
     if not all(passed for _, passed, _ in found):
         fail(Exit.MISMATCH, f"{port}: the device is not as the golden model")
+
+
+@main.command(
+    help="Membrane potentials and counts of a layer before a frame ends; exit code 5 where they differ from the golden model's."
+)
+@_PORT
+@_TIMEOUT
+@_NET
+@_PLAN
+@_DATASET
+@_DATA_DIR
+@click.option("--frame", default=0, show_default=True, type=click.IntRange(0), help="Which frame of the test set.")
+@click.option("--layer", help="A layer of neurons; the last by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON on standard output.")
+def states(
+    port: str,
+    timeout: float,
+    net: Path | None,
+    plan: str | None,
+    dataset: str | None,
+    data_dir: Path | None,
+    frame: int,
+    layer: str | None,
+    as_json: bool,
+) -> None:
+    """See the help text above."""
+    console = Console(stderr=True)
+    with one_line_errors({**_CODES, ValueError: Exit.BAD_INPUT}), Device.open(port, timeout=timeout) as device:
+        network = _network_on(device, net)
+        name = layer or network.output.name
+        images, _, data_name = real_frames(network, dataset, data_dir, frame + 1)
+        if frame >= len(images):
+            raise DataError(f"--frame must be within 0..{len(images) - 1} of {data_name}, not {frame}")
+        _load(device, network, plan)
+        device.reset()
+        if device.identity.loads:
+            device.check()
+        events = encode(network, images[frame])
+        # Whatever is wrong with the request shows before a frame begins.
+        device.state(network, name, 0, 0, 0)
+        places = list(np.ndindex(*network.shape_of(name)))
+        device.begin_frame(network, events["address"].tolist())
+        found = []
+        with Progress(console=console, disable=not console.is_terminal) as bar:
+            for place in bar.track(places, description=name):
+                found.append(device.state(network, name, *place))
+        device.end_frame(network)
+    expected = _golden_states(run_fast(network, events).layers[name])
+    rows = [
+        {"y": y, "x": x, "c": c, "potential": state.potential, "count": state.count}
+        for (y, x, c), state in zip(places, found, strict=True)
+    ]
+    if as_json:
+        print(json.dumps({"network": network.name, "layer": name, "frame": frame, "neurons": rows}, indent=2))
+    else:
+        shown = Table("y", "x", "c", "potential", "count", title=f"{name}, frame {frame} of {data_name}")
+        for row in rows:
+            shown.add_row(*(str(value) for value in row.values()))
+        Console().print(shown)
+    wrong = [n for n, (state, wanted) in enumerate(zip(found, expected, strict=True)) if state != wanted]
+    if wrong:
+        first = wrong[0]
+        fail(
+            Exit.MISMATCH,
+            f"neuron {places[first]} of {name} must be {expected[first]}, not {found[first]}, and so on for {len(wrong)} neurons",
+        )
 
 
 @main.command(help="Evaluate a test set on a device, every answer beside the golden model's; goes on where it stopped.")
@@ -610,7 +803,7 @@ def evaluate(
     port: str,
     timeout: float,
     net: Path | None,
-    plan: str,
+    plan: str | None,
     dataset: str | None,
     data_dir: Path | None,
     limit: int | None,

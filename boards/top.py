@@ -47,7 +47,7 @@ class BoardTop(wiring.Component):
         self._board = board
         self._network = network
         self._plan = plan
-        self._pll = board.of_family.clock(board.target, board.clock_hz, frequency_hz)
+        self._pll = board.clock(frequency_hz)
         self.reset = Signal(init=1)
         super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1), "led": Out(len(board.led_pins))})
 
@@ -86,7 +86,7 @@ class BoardTop(wiring.Component):
             ResetSignal("sync").eq(reset),
         ]
         m.submodules.system = system = System(
-            network=self._network, plan=self._plan, divisor=round(pll.output_hz / BAUD)
+            network=self._network, plan=self._plan, divisor=round(pll.output_hz / BAUD), clock_hz=pll.output_hz
         )
         lit: Value = system.answer
         if board.leds_low:

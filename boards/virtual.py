@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 
 from boards.definitions import board_named
+from boards.top import BAUD
 from hw.area import estimate_area
 from hw.build import chosen_for
 from hw.family_ice40 import ICE40
@@ -42,6 +43,7 @@ class VirtualBoard:
     Parameters
     ----------
     network, plan : what is on it
+    clock_hz : what it says of its clock; by default that at which its wire has `boards.top.BAUD`
     port : TCP port on this machine; 0 for any that is free
     tell : told what goes on, as compiling takes a while
 
@@ -52,10 +54,16 @@ class VirtualBoard:
     """
 
     def __init__(
-        self, network: Network, plan: Plan, *, port: int = 0, tell: Callable[[str], None] = lambda text: None
+        self,
+        network: Network,
+        plan: Plan,
+        *,
+        clock_hz: float = DIVISOR * BAUD,
+        port: int = 0,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         tell("writing Verilog")
-        text = system_verilog(network, plan, CACHE, divisor=DIVISOR, timeout_bits=TIMEOUT_BITS)
+        text = system_verilog(network, plan, CACHE, divisor=DIVISOR, clock_hz=clock_hz, timeout_bits=TIMEOUT_BITS)
         tell("compiling (minutes for a large machine; kept for the next time)")
         main = Path(__file__).with_suffix(".cpp").read_text()
         sources = {"system.v": text}
@@ -124,7 +132,7 @@ def main(board: str, net: Path | None, plan_name: str | None, port: int) -> None
         if short:
             fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
         with console.status("virtual board") as status:
-            machine = VirtualBoard(network, plan, port=port, tell=status.update)
+            machine = VirtualBoard(network, plan, clock_hz=device.clock().output_hz, port=port, tell=status.update)
     with machine, contextlib.suppress(KeyboardInterrupt):
         print(f"{device.title}: {network.name}, plan {plan.name}, at {machine.url}", flush=True)
         sys.exit(machine.wait())

@@ -151,7 +151,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         with steps.step("Verilog"):
             divisor = round(SIMULATED_FREQUENCY_HZ / BAUD)
             (out / "machine.v").write_text(machine_verilog(network, plan, CACHE))
-            (out / "system.v").write_text(system_verilog(network, plan, CACHE, divisor=divisor))
+            (out / "system.v").write_text(system_verilog(network, plan, CACHE, divisor=divisor, clock_hz=SIMULATED_FREQUENCY_HZ))
         return {
             "network": network.name,
             "network_hash": network.content_hash,

@@ -1,6 +1,6 @@
 """One stage of the pipeline: from the events of one link to the events of the next."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hw.aer import AddressEvent, SpikeGroup
 from hw.buffer import StreamBuffer
 from hw.groups import EventGrouper, GroupSelector
+from hw.neuron import NeuronState
 from hw.pool import MaxPoolGroups
 from hw.projection import ProjectionCore
 from hw.serializer import Serializer
@@ -40,6 +41,9 @@ class LayerCore(wiring.Component):
     events : In stream, `AddressEvent` of the source
     spikes : Out stream, `AddressEvent` of the last layer
     saturated : Out, as of `ProjectionCore`
+    busy : Out, 1 where something is on its way, but for what the selector, the pool and the serializer just have in hand; where
+        the plan has ``states``
+    ask, place, state : as of `ProjectionCore`; where the plan has ``states``, and the stage neurons
     """
 
     def __init__(self, *, network: Network, stage: Stage, plan: Plan) -> None:
@@ -57,13 +61,18 @@ class LayerCore(wiring.Component):
             )
             for layer in stage.layers
         }
-        super().__init__(
-            {
-                "events": In(stream.Signature(AddressEvent(network.shape_of(stage.source)))),
-                "spikes": Out(stream.Signature(AddressEvent(network.shape_of(stage.name)))),
-                "saturated": Out(1),
-            }
-        )
+        self._states = plan.states
+        members: dict[str, In | Out] = {
+            "events": In(stream.Signature(AddressEvent(network.shape_of(stage.source)))),
+            "spikes": Out(stream.Signature(AddressEvent(network.shape_of(stage.name)))),
+            "saturated": Out(1),
+        }
+        if plan.states:
+            members["busy"] = Out(1)
+            if isinstance(first, Neurons):
+                place = AddressEvent(network.shape_of(first.name))
+                members |= {"ask": In(1), "place": In(place), "state": Out(NeuronState(first))}
+        super().__init__(members)
 
     @property
     def stage(self) -> Stage:
@@ -77,12 +86,20 @@ class LayerCore(wiring.Component):
         source = network.shape_of(self._stage.source)
         m.submodules.input = taken = StreamBuffer(payload=AddressEvent(source))
         wiring.connect(m, wiring.flipped(self.events), taken.taken)
+        seen: list[Value] = [taken.given.valid]
         if isinstance(first, Neurons):
-            m.submodules.projection = projection = ProjectionCore(layer=first, source=source, core=core)
+            m.submodules.projection = projection = ProjectionCore(
+                layer=first, source=source, core=core, states=self._states
+            )
             m.submodules.selector = selector = GroupSelector(shape=network.shape_of(first.name), core=core)
             wiring.connect(m, taken.given, projection.events)
             wiring.connect(m, projection.groups, selector.steps)
             m.d.comb += self.saturated.eq(projection.saturated)
+            if self._states:
+                m.d.comb += [
+                    projection.ask.eq(self.ask), projection.place.eq(self.place), self.state.eq(projection.state)
+                ]
+                seen.append(projection.busy)
             before = selector.groups
             _tap(m, before, self.groups[first.name])
         else:
@@ -93,7 +110,9 @@ class LayerCore(wiring.Component):
             # The selector's and the pool's handshake in one cycle would be the longest path of the machine.
             m.submodules.between = between = StreamBuffer(payload=before.payload.shape())
             wiring.connect(m, before, between.taken)
+            seen.append(before.valid)
             before = between.given
+            seen.append(before.valid)
         if isinstance(last, MaxPool):
             m.submodules.pool = pool = MaxPoolGroups(
                 layer=last,
@@ -103,6 +122,7 @@ class LayerCore(wiring.Component):
             )
             wiring.connect(m, before, pool.groups)
             before = pool.pooled
+            seen.append(before.valid)
             _tap(m, before, self.groups[last.name])
         m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), core=core)
         m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
@@ -117,6 +137,8 @@ class LayerCore(wiring.Component):
             fifo.r_en.eq(output.taken.ready),
         ]
         wiring.connect(m, output.given, wiring.flipped(self.spikes))
+        if self._states:
+            m.d.comb += self.busy.eq(Cat(*seen, serializer.events.valid, fifo.r_rdy, output.given.valid).any())
         return m
 
 

@@ -16,6 +16,7 @@ from hw.neuron import NeuronState
 from hw.readout import CYCLES_WIDTH
 from hw.router import ports
 from hw.single_port import PARTS, SinglePort, WeightPort
+from hw.state_port import known_place
 from model.folded import SIGNATURE_POLYNOMIAL, SINGLE_BITS, SINGLE_WORDS, WEIGHT_SLOT, Folded, FoldedLayer, signature
 from model.network import Network, Shape
 from model.plan import Plan
@@ -55,7 +56,7 @@ class FoldedMachine(wiring.Component):
 
     Members
     -------
-    host, result, watched, watch, saturations : as of `hw.machine.Machine`
+    host, result, watched, watch, saturations, states : as of `hw.machine.Machine`
     weights : In `WeightPort`, where there are weights in the memory with one port
     """
 
@@ -428,6 +429,16 @@ class FoldedMachine(wiring.Component):
                         m.d.comb += self.weights.idle.eq(~in_frame & ~self.host.valid)
                         with m.If(self.weights.check):
                             m.next = "CHECK"
+                    if plan.states:
+                        with m.If(self.states.ask):
+                            place = self.states.place
+                            m.d.sync += [
+                                step.y.eq(place.y), step.x.eq(place.x), step.block.eq(place.c >> (lanes.bit_length() - 1))
+                            ]
+                            for number, la in enumerate(layers):
+                                with m.If(place.port == network.layers.index(la.layer) + 1):
+                                    m.d.sync += layer.eq(number)
+                            m.next = "ASKED"
                 for number in range(1, len(layers)):
                     with m.If(queued[number] & ~queued[number + 1 :].any()):
                         head, tail = heads[number], tails[number]
@@ -551,6 +562,16 @@ class FoldedMachine(wiring.Component):
                     with m.If(generation.all()):
                         m.d.sync += generation.eq(1)
                         m.next = "SWEEP"
+            if plan.states:
+                # The state at `step` is on its way whenever nothing else is.
+                with m.State("ASKED"):
+                    m.next = "READ"
+                with m.State("READ"):
+                    m.next = "FOUND"
+                with m.State("FOUND"):
+                    m.d.comb += self.states.found.eq(1)
+                    with m.If(~self.states.ask):
+                        m.next = "PICK"
             if folded.single_weight_words:
                 with m.State("CHECK"):
                     m.d.sync += [check_addr.eq(folded.single_state_words), found_signature.eq(0)]
@@ -565,7 +586,6 @@ class FoldedMachine(wiring.Component):
                     m.d.sync += self.weights.loaded.eq(found_signature == signature(folded.single_weights()))
                     m.next = "PICK"
         if folded.single_weight_words:
-            m.d.comb += self.weights.in_frame.eq(in_frame)
             with m.If(self.weights.en):
                 m.d.comb += [
                     single_walks.eq(0),
@@ -574,6 +594,14 @@ class FoldedMachine(wiring.Component):
                     single.write_en.eq(1 << self.weights.part),
                 ]
                 m.d.sync += self.weights.loaded.eq(0)
+
+        if plan.states:
+            words = Array(lane_array.word[lane].as_value() for lane in range(lanes))
+            asked = words[self.states.place.c[: lanes.bit_length() - 1]]
+            m.d.comb += [
+                self.states.state.eq(asked),
+                self.states.known.eq(Cat(known_place(network, la.layer, self.states.place) for la in layers).any()),
+            ]
 
         # How far an event reaches: looked up in LOOK.
         for number, la in enumerate(layers):

@@ -12,18 +12,23 @@ from hw.aer import AddressEvent, HostEvent, Kind
 from hw.memory import ram_kind, style
 from hw.readout import Result
 from hw.single_port import PART_BITS, PARTS, WeightPort
+from hw.state_port import StatePort
 from model.cycle import FRAMES_IN_FLIGHT
 from model.folded import LEAST_PACKET, Folded
 from model.network import Network
+from model.plan import Plan
 
 __all__ = [
     "COUNTED",
     "CRC_POLYNOMIAL",
     "LOADED",
+    "PLAN_HASH_BYTES",
+    "PLAN_NAME_BYTES",
     "PROTOCOL_VERSION",
     "REFUSED",
     "SEQUENCES",
     "SYNC",
+    "Ability",
     "Command",
     "Link",
     "Status",
@@ -32,7 +37,7 @@ __all__ = [
     "longest_payload",
 ]
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 SYNC = 0xA5
 """First byte of every packet."""
 
@@ -42,6 +47,9 @@ CRC_POLYNOMIAL = 0x07
 SEQUENCES = 2 * FRAMES_IN_FLIGHT
 """Frames whose packets are remembered: those in the machine, and a few whose results wait on their way to the sender."""
 
+
+PLAN_HASH_BYTES, PLAN_NAME_BYTES = 4, 16
+"""Bytes of a plan's hash, and at the most of its name, in the answer to `Command.IDENTIFY`."""
 
 _ADDR_BYTES = 2
 """Bytes of an address in the memory with one port; as many as of a part of a word there."""
@@ -59,6 +67,15 @@ class Command(enum.IntEnum):
     RESET = 0x07
     LOAD = 0x08
     CHECK = 0x09
+    STATE = 0x0A
+
+
+class Ability(enum.IntFlag):
+    """What a device can do besides, as its answer to `Command.IDENTIFY` says."""
+
+    WATCH = 0x01
+    STATES = 0x02
+    LOADS = 0x04
 
 
 class Status(enum.IntEnum):
@@ -71,13 +88,14 @@ class Status(enum.IntEnum):
     TIMEOUT = 0xE4
     NOT_LOADED = 0xE5
     BUSY = 0xE6
+    NO_NEURON = 0xE7
 
 
-REFUSED = (Status.NOT_LOADED, Status.BUSY)
-"""What a machine whose weights have to be loaded does not do yet, or not now."""
+REFUSED = (Status.NOT_LOADED, Status.BUSY, Status.NO_NEURON)
+"""What a device does not do yet, not now, or not at all, though it has understood."""
 
 LOADED = (Command.LOAD, Command.CHECK)
-"""Commands that only such a machine has."""
+"""Commands that only a machine has whose weights have to be loaded."""
 
 COUNTED = (Status.BAD_CRC, Status.BAD_COMMAND, Status.BAD_LENGTH, Status.TIMEOUT)
 """Errors that are counted, in the order in which the answer to `Command.STATUS` has them; behind them, bytes lost on the wire."""
@@ -120,8 +138,8 @@ class Link(wiring.Component):
 
     Parameters
     ----------
-    network : gives sizes and the hash by which the host knows it
-    watch : whether the machine has the watch port
+    network, plan : give sizes, the hashes by which the host knows them, and what the machine can do
+    clock_hz : cycles a second, for the host
     saturations : counters of the machine
     lean : for a machine that has one frame at a time: packets are as short as a frame allows, and what is sent is not copied,
         as it stays where it is until it is out
@@ -136,10 +154,11 @@ class Link(wiring.Component):
     encoded : In stream, `AddressEvent`, what the encoder makes of them
     host : Out stream, `HostEvent`, to the machine
     result : In stream, `Result`
-    watched, watch_mask : In stream `HostEvent`, Out mask; where ``watch``
+    watched, watch_mask : In stream `HostEvent`, Out mask; where ``plan.watch``
     saturations : In, the machine's counters
     lost : In, bytes that the receiver dropped
     weights : Out `WeightPort`, where there are ``weights``
+    states : Out `StatePort`; where ``plan.states``
     restart : Out, 1 where everything, this too, is to be reset
     """
 
@@ -147,7 +166,8 @@ class Link(wiring.Component):
         self,
         *,
         network: Network,
-        watch: bool,
+        plan: Plan,
+        clock_hz: float,
         saturations: int,
         timeout: int,
         settle: int,
@@ -155,7 +175,9 @@ class Link(wiring.Component):
         weights: Folded | None = None,
     ) -> None:
         self._network = network
-        self._watch = watch
+        self._plan = plan
+        self._clock_hz = clock_hz
+        self._watch = plan.watch
         self._saturations = saturations
         self._timeout = timeout
         self._settle = settle
@@ -172,11 +194,13 @@ class Link(wiring.Component):
             "lost": In(8),
             "restart": Out(1),
         }
-        if watch:
+        if plan.watch:
             members["watched"] = In(stream.Signature(HostEvent(network)))
             members["watch_mask"] = Out(len(network.layers) + 1)
         if weights:
             members["weights"] = Out(WeightPort())
+        if plan.states:
+            members["states"] = Out(StatePort(network))
         super().__init__(members)
 
     @property
@@ -225,6 +249,8 @@ class Link(wiring.Component):
         mask = Signal(8 * mask_bytes)
         reply = Signal(8)
         replying, replied = Signal(), Signal()
+        # Whether a frame has begun; whether a state is asked for, and has been sent.
+        in_frame, asking, told = Signal(), Signal(), Signal()
         state = Signal(8 * len(COUNTED) + 8 + 32)
         fits = Signal()
         with m.Switch(command):
@@ -237,13 +263,20 @@ class Link(wiring.Component):
             if self._watch:
                 with m.Case(Command.WATCH.value):
                     m.d.comb += fits.eq(length == mask_bytes)
+            if self._plan.states:
+                with m.Case(Command.STATE.value):
+                    m.d.comb += fits.eq(length == width)
             if self._weights:
                 with m.Case(Command.CHECK.value):
                     m.d.comb += fits.eq(length == 0)
                 with m.Case(Command.LOAD.value):
                     m.d.comb += fits.eq((length[:3] == _ADDR_BYTES) & (length > _ADDR_BYTES) & (length <= longest))
         known = Signal()
-        absent = [*([] if self._watch else [Command.WATCH]), *([] if self._weights else LOADED)]
+        absent = [
+            *([] if self._watch else [Command.WATCH]),
+            *([] if self._weights else LOADED),
+            *([] if self._plan.states else [Command.STATE]),
+        ]
         commands = [c.value for c in Command if c not in absent]
         m.d.comb += known.eq(Cat(command == value for value in commands).any())
 
@@ -307,11 +340,13 @@ class Link(wiring.Component):
                         with m.If((byte == crc) & needs & ~self.weights.loaded):
                             m.d.sync += error.eq(Status.NOT_LOADED.value)
                             m.next = "ERROR"
-                        # A frame of pixels must not go on with what a list of events has begun.
-                        begun = (command == Command.FRAME.value) & self.weights.in_frame
-                        with m.If((byte == crc) & (begun | (loads & ~self.weights.idle))):
+                        with m.If((byte == crc) & loads & ~self.weights.idle):
                             m.d.sync += error.eq(Status.BUSY.value)
                             m.next = "ERROR"
+                    # A frame of pixels must not go on with what a list of events has begun.
+                    with m.If((byte == crc) & (command == Command.FRAME.value) & in_frame):
+                        m.d.sync += error.eq(Status.BUSY.value)
+                        m.next = "ERROR"
             with m.State("ACT"), m.Switch(command):
                 with m.Case(Command.FRAME.value):
                     m.next = "READ"
@@ -320,7 +355,7 @@ class Link(wiring.Component):
                     with m.If(length == 0):
                         m.d.sync += [reply.eq(command), replying.eq(1)]
                         m.next = "REPLY"
-                with m.Case(Command.WATCH.value):
+                with m.Case(Command.WATCH.value, *([Command.STATE.value] if self._plan.states else [])):
                     m.next = "READ"
                 if self._weights:
                     with m.Case(Command.LOAD.value):
@@ -361,6 +396,9 @@ class Link(wiring.Component):
                         with m.If(command == Command.WATCH.value):
                             m.d.sync += [reply.eq(command), replying.eq(1)]
                             m.next = "REPLY"
+                        if self._plan.states:
+                            with m.If(command == Command.STATE.value):
+                                m.next = "ASK"
                     if self._weights:
                         with m.If((command == Command.LOAD.value) & part_at):
                             m.next = "LOAD"
@@ -400,6 +438,15 @@ class Link(wiring.Component):
                 with m.State("CHECKING"), m.If(self.weights.idle):
                     m.d.sync += [reply.eq(command), replying.eq(1)]
                     m.next = "REPLY"
+            if self._plan.states:
+                with m.State("ASK"):
+                    m.d.sync += self.states.ask.eq(1)
+                    with m.If(self.states.found):
+                        m.d.sync += [reply.eq(command), replying.eq(1)]
+                        m.next = "REPLY"
+                        with m.If(~self.states.known):
+                            m.d.sync += [error.eq(Status.NO_NEURON.value), replying.eq(0), self.states.ask.eq(0)]
+                            m.next = "ERROR"
             with m.State("ENCODE"):
                 # The next packet's frame must not overtake this one's.
                 m.d.comb += encoder_busy.eq(1)
@@ -408,7 +455,7 @@ class Link(wiring.Component):
             with m.State("ERROR"):
                 m.d.sync += [reply.eq(error), replying.eq(1)]
                 m.next = "REPLY"
-            with m.State("REPLY"), m.If(~replying):
+            with m.State("REPLY"), m.If(~replying & ~asking):
                 m.d.sync += still.eq(0)
                 m.next = "SYNC"
                 with m.If((command == Command.RESET.value) & (reply == Command.RESET.value)):
@@ -416,6 +463,15 @@ class Link(wiring.Component):
             with m.State("RESTART"), m.If(still == self._settle):
                 m.d.comb += self.restart.eq(1)
                 m.next = "SYNC"
+
+        if self._plan.states:
+            # The state that is sent stays as it is until it is out.
+            m.d.comb += [self.states.place.eq(event), asking.eq(self.states.ask)]
+            with m.If(told):
+                m.d.sync += self.states.ask.eq(0)
+        taken = self.host.valid & self.host.ready
+        with m.If(taken):
+            m.d.sync += in_frame.eq(self.host.payload.kind == Kind.SPIKE)
 
         m.d.comb += host_token.eq(event)
         with m.If(encoder_busy):
@@ -430,7 +486,7 @@ class Link(wiring.Component):
 
         # Of each frame in the machine, the packet that it came with.
         m.submodules.sequences = sequences = SyncFIFO(width=8, depth=2 if self._lean else SEQUENCES)
-        ends = self.host.valid & self.host.ready & (self.host.payload.kind == Kind.END)
+        ends = taken & (self.host.payload.kind == Kind.END)
         m.d.comb += [
             sequences.w_en.eq(ends),
             sequences.w_data.eq(sequence),
@@ -449,18 +505,23 @@ class Link(wiring.Component):
             with m.If(replied & (reply == status.value) & ~counter.all()):
                 m.d.sync += counter.eq(counter + 1)
         m.d.comb += state.eq(Cat(*counters, self.lost, sent_cycles))
-        self._send(m, reply, replying, replied, identity, state, sequence, sequences.r_data)
+        self._send(m, reply, replying, replied, told, identity, state, sequence, sequences.r_data)
         return m
 
     def _identity(self) -> bytes:
         """Payload of the answer to IDENTIFY."""
-        network = self._network
+        network, plan, loads = self._network, self._plan, self._weights
         shape = network.input_shape
-        numbers = [shape.height, shape.width, shape.channels, network.classes]
-        if self._weights:
-            numbers += [self._weights.single_state_words, self._weights.single_weight_words]
-        return bytes([PROTOCOL_VERSION, event_bytes(network)]) + bytes.fromhex(network.content_hash[:16]) + b"".join(
-            n.to_bytes(2, "little") for n in numbers
+        abilities = plan.watch * Ability.WATCH | plan.states * Ability.STATES | bool(loads) * Ability.LOADS
+        sizes = [shape.height, shape.width, shape.channels, network.classes]
+        weights = [loads.single_state_words, loads.single_weight_words] if loads else [0, 0]
+        return (
+            bytes([PROTOCOL_VERSION, event_bytes(network), abilities])
+            + bytes.fromhex(network.content_hash)[:8]
+            + b"".join(number.to_bytes(2, "little") for number in (*sizes, *weights))
+            + round(self._clock_hz).to_bytes(4, "little")
+            + bytes.fromhex(plan.content_hash)[:PLAN_HASH_BYTES]
+            + plan.name.encode()[:PLAN_NAME_BYTES]
         )
 
     def _send(
@@ -469,6 +530,7 @@ class Link(wiring.Component):
         reply: Signal,
         replying: Signal,
         replied: Signal,
+        told: Signal,
         identity: bytes,
         state: Value,
         sequence: Value,
@@ -485,6 +547,10 @@ class Link(wiring.Component):
         ]
         if self._weights:
             payloads.append((Command.CHECK.value, Cat(self.weights.found, self.weights.loaded, Const(0, 7))))
+        if self._plan.states:
+            found = self.states.state
+            numbers = Cat(_padded(found.summed, 32), _padded(found.count, 16))
+            payloads.append((Command.STATE.value, Cat(numbers, found.updated, Const(0, 7))))
         if self._watch:
             payloads.append((Status.WATCHED.value, _padded(self.watched.payload.as_value(), 8 * event_bytes(self._network))))
         longest = max(len(bits) for _, bits in payloads)
@@ -566,7 +632,7 @@ class Link(wiring.Component):
                 with m.If(self.sent.ready):
                     m.d.comb += sent.eq(self._lean)
                     m.next = "WAIT"
-        m.d.comb += self.result.ready.eq(sent & (head == Command.FRAME.value))
+        m.d.comb += [self.result.ready.eq(sent & (head == Command.FRAME.value)), told.eq(sent & (head == Command.STATE.value))]
         if self._watch:
             m.d.comb += self.watched.ready.eq(sent & (head == Status.WATCHED.value))
 

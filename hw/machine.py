@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from hw.buffer import StreamBuffer
 from hw.core import LayerCore
 from hw.readout import Readout, Result
 from hw.router import Router, ports
+from hw.state_port import QUIET_CYCLES, StatePort, known_place
 from model.network import Network, Neurons
 from model.plan import Plan, stages
 
@@ -49,6 +50,8 @@ def machine_members(network: Network, plan: Plan) -> "dict[str, In | Out]":
     if plan.watch:
         members["watched"] = Out(stream.Signature(HostEvent(network)))
         members["watch"] = In(len(network.layers) + 1)
+    if plan.states:
+        members["states"] = In(StatePort(network))
     return members
 
 
@@ -75,6 +78,7 @@ class Machine(wiring.Component):
     watched : Out stream, `HostEvent`: copies of what passes on the watched links, where ``plan.watch``
     watch : In, mask of watched ports, where ``plan.watch``
     saturations : Out, of each neuron layer, input events in which something saturated, since reset
+    states : In `StatePort`, where ``plan.states``
     """
 
     def __init__(self, *, network: Network, plan: Plan) -> None:
@@ -131,6 +135,8 @@ class Machine(wiring.Component):
                 count = self.saturations[self._neuron_layers.index(core.stage.layers[0].name)]
                 with m.If(core.saturated & ~count.all()):
                     m.d.sync += count.eq(count + 1)
+        if self._plan.states:
+            self._read_states(m, door.given.valid | self.host.valid)
         for trace in self.traces:
             strobe = Signal(name=f"trace_{trace.name}_strobe")
             payload = Signal(trace.layout, name=f"trace_{trace.name}_payload")
@@ -139,3 +145,33 @@ class Machine(wiring.Component):
                 payload.eq(seen[trace.name].payload),
             ]
         return m
+
+    def _read_states(self, m: Module, entering: Value) -> None:
+        """States for the host, once the machine has been at rest for a while."""
+        port, network = self.states, self._network
+        busy = [entering, *(core.busy for core in self._cores.values())]
+        if self._plan.watch:
+            busy.append(self.watched.valid)
+        asked, resting, quiet = Signal(), Signal(), Signal(range(2 * QUIET_CYCLES + 1))
+        # So long until it surely rests, and as long again for the read.
+        m.d.sync += [
+            asked.eq(port.ask),
+            resting.eq(asked & (quiet >= QUIET_CYCLES)),
+            quiet.eq(Mux(quiet == 2 * QUIET_CYCLES, quiet, quiet + 1)),
+        ]
+        with m.If(~asked | Cat(busy).any()):
+            m.d.sync += quiet.eq(0)
+        m.d.comb += port.found.eq(port.ask & (quiet == 2 * QUIET_CYCLES))
+        known = []
+        for core in self._cores.values():
+            layer = core.stage.layers[0]
+            if not isinstance(layer, Neurons):
+                continue
+            known.append(known_place(network, layer, port.place))
+            m.d.comb += [
+                core.ask.eq(resting),
+                *(core.place[name].eq(port.place[name]) for name in ("y", "x", "c")),
+            ]
+            with m.If(port.place.port == network.layers.index(layer) + 1):
+                m.d.comb += [port.state[name].eq(core.state[name]) for name in ("summed", "count", "updated")]
+        m.d.comb += port.known.eq(Cat(known).any())

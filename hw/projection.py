@@ -15,6 +15,7 @@ from hw.geometry import Axis, FanOut, lookup, times
 from hw.memory import rom_kind, style
 from hw.neuron import Comparison, Lane, NeuronState
 from hw.state import FrameReset, StateBank
+from hw.state_port import StateProbe
 from hw.weights import WeightMemory
 from model.network import Neurons, Shape
 from model.plan import CorePlan
@@ -92,27 +93,35 @@ class ProjectionCore(wiring.Component):
     ----------
     layer, source : the layer and the shape of its source
     core : parallelism and FIFO depth
+    states : whether states can be read from outside
 
     Members
     -------
     events : In stream, `AddressEvent` of the source
     groups : Out stream, `StepGroup`
     saturated : Out, pulses once for each input event in which something saturated
+    busy : Out, 1 where an event or its spikes are in the core, or a sweep goes on; where ``states``
+    ask, place : In, 1 to read the state of the neuron at ``place``, `AddressEvent`, while the core is not busy; where ``states``
+    state : Out, `NeuronState` of the layer, `hw.state_port.QUIET_CYCLES` after both; where ``states``
     """
 
-    def __init__(self, *, layer: Neurons, source: Shape, core: CorePlan) -> None:
+    def __init__(self, *, layer: Neurons, source: Shape, core: CorePlan, states: bool = False) -> None:
         self._layer = layer
         self._source = source
         self._core = core
         self._output = layer.output_shape(source)
         self._fan_out = FanOut.of(layer, source, core)
-        super().__init__(
-            {
-                "events": In(stream.Signature(AddressEvent(source))),
-                "groups": Out(stream.Signature(StepGroup(self._output, core))),
-                "saturated": Out(1),
+        self._states = states
+        members: dict[str, In | Out] = {
+            "events": In(stream.Signature(AddressEvent(source))),
+            "groups": Out(stream.Signature(StepGroup(self._output, core))),
+            "saturated": Out(1),
+        }
+        if states:
+            members |= {
+                "busy": Out(1), "ask": In(1), "place": In(AddressEvent(self._output)), "state": Out(NeuronState(layer))
             }
-        )
+        super().__init__(members)
 
     @property
     def layer(self) -> Neurons:
@@ -232,7 +241,16 @@ class ProjectionCore(wiring.Component):
         ]
         negative = _delays(m, "negative", walked.negative, 7)
         clear = _delays(m, "clear", reset.sweeping, 2, reset_less=False)[-1]
-        clear_addr = _delays(m, "clear_addr", reset.addr, 2)[-1]
+        # An address that is not the walker's: that of the sweep, or of a state that is read from outside.
+        elsewhere, other_addr = clear, reset.addr
+        if self._states:
+            m.submodules.probe = probe = StateProbe(shape=self._output, core=core)
+            m.d.comb += [getattr(probe, name).eq(self.place[name]) for name in ("y", "x", "c")]
+            other_addr = Mux(reset.sweeping, reset.addr, probe.addr)
+            elsewhere = _delays(m, "elsewhere", reset.sweeping | self.ask, 2, reset_less=False)[-1]
+            with m.If(self.ask):
+                m.d.sync += issued.block.eq(probe.block)
+        clear_addr = _delays(m, "clear_addr", other_addr, 2)[-1]
         generation = _delays(m, "generation", reset.generation, 3)[-1]
 
         # Initial state of the block in hand, a cycle before its words are captured.
@@ -254,6 +272,7 @@ class ProjectionCore(wiring.Component):
         plus: list[Value] = []
         minus: list[Value] = []
         saturated: list[Signal] = []
+        held_words: list[data.View] = []
         for index in range(banks):
             row, column = divmod(index, core.columns)
             m.submodules[f"state_{index}"] = state = StateBank(
@@ -283,7 +302,7 @@ class ProjectionCore(wiring.Component):
                 state.access.en.eq(looked.step & rows.valid[row] & columns.valid[column]),
                 state.access.clear.eq(clear),
                 state.access.addr.eq(
-                    Mux(clear, clear_addr, rows.words[row] + columns.words[column] + looked.block)
+                    Mux(elsewhere, clear_addr, rows.words[row] + columns.words[column] + looked.block)
                 ),
                 position_weight.eq(rows.weights[row] + columns.weights[column]),
                 weight_sum.eq(position_weight + block_weight),
@@ -319,6 +338,7 @@ class ProjectionCore(wiring.Component):
                 plus.append(fires[0][chunk])
                 minus.append(fires[1][chunk])
             saturated.append(fires[2])
+            held_words.append(state.word)
 
         # What fired, of each chunk and then of any.
         group, pushed = Signal(step_layout, reset_less=True), Signal(step_layout, reset_less=True)
@@ -355,6 +375,14 @@ class ProjectionCore(wiring.Component):
             returned.eq((self.groups.valid & self.groups.ready) + blank),
             credits.eq(credits + returned - issue),
         ]
+
+        if self._states:
+            m.d.comb += self.busy.eq(held | (credits != core.group_fifo - 1) | reset.sweeping | self.groups.valid)
+            of_bank = Signal(word)
+            m.d.sync += [
+                of_bank.eq(Array(held.as_value() for held in held_words)[probe.bank]),
+                self.state.eq(of_bank[probe.channel]),
+            ]
 
         # One pulse for an event in which something saturated, whatever number of steps it takes.
         any_saturated, step, starts, seen = Signal(), Signal(), Signal(), Signal()

@@ -67,7 +67,6 @@ class WeightPort(wiring.Signature):
     Members
     -------
     idle : In, 1 where the machine is between two frames and takes what follows
-    in_frame : In, 1 where a frame has begun and its end has not been taken
     en, addr, part, data : Out, write a part of a word: the ``part``-th, of `PART_BITS`
     check : Out, 1 to have all weights read and their signature taken
     found : In, the signature
@@ -78,7 +77,6 @@ class WeightPort(wiring.Signature):
         super().__init__(
             {
                 "idle": In(1),
-                "in_frame": In(1),
                 "en": Out(1),
                 "addr": Out(range(SINGLE_WORDS)),
                 "part": Out(range(PARTS)),

@@ -30,6 +30,7 @@ class System(wiring.Component):
     ----------
     network, plan : what to build
     divisor : clock cycles a UART bit
+    clock_hz : cycles a second, which the host is told
     timeout_bits : for how many bits a packet that has begun may stand still
 
     Members
@@ -40,10 +41,13 @@ class System(wiring.Component):
     restart : Out, 1 where all of it is to be reset, at the host's wish
     """
 
-    def __init__(self, *, network: Network, plan: Plan, divisor: int, timeout_bits: int = TIMEOUT_BITS) -> None:
+    def __init__(
+        self, *, network: Network, plan: Plan, divisor: int, clock_hz: float, timeout_bits: int = TIMEOUT_BITS
+    ) -> None:
         self._network = network
         self._plan = plan
         self._divisor = divisor
+        self._clock_hz = clock_hz
         self._timeout_bits = timeout_bits
         super().__init__(
             {"rx": In(1, init=1), "tx": Out(1, init=1), "answer": Out(range(network.classes)), "restart": Out(1)}
@@ -65,7 +69,8 @@ class System(wiring.Component):
         weights = folded if folded and folded.single_weight_words else None
         m.submodules.link = link = Link(
             network=network,
-            watch=watch,
+            plan=self._plan,
+            clock_hz=self._clock_hz,
             saturations=neuron_layers,
             timeout=self._timeout_bits * self._divisor,
             settle=_SETTLE_BITS * self._divisor,
@@ -84,6 +89,8 @@ class System(wiring.Component):
         ]
         if weights:
             wiring.connect(m, link.weights, machine.weights)
+        if self._plan.states:
+            wiring.connect(m, link.states, machine.states)
         # The link is in no hurry: where it meets the fast part of the machine, paths end. A folded machine is small before it is
         # fast.
         passages = {

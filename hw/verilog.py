@@ -117,12 +117,14 @@ def machine_rtlil(network: Network, plan: Plan, cache: Path) -> Path:
     return _kept_machine(network, plan, cache, "il", to_rtlil)
 
 
-def system_verilog(network: Network, plan: Plan, cache: Path, *, divisor: int, timeout_bits: int = TIMEOUT_BITS) -> str:
+def system_verilog(
+    network: Network, plan: Plan, cache: Path, *, divisor: int, clock_hz: float, timeout_bits: int = TIMEOUT_BITS
+) -> str:
     """Verilog of the `System`, top module ``system``, likewise."""
-    path = cache / f"system-{_key(network, plan, divisor, timeout_bits)}.v"
+    path = cache / f"system-{_key(network, plan, divisor, clock_hz, timeout_bits)}.v"
 
     def make(part: Path) -> None:
-        system = System(network=network, plan=plan, divisor=divisor, timeout_bits=timeout_bits)
+        system = System(network=network, plan=plan, divisor=divisor, clock_hz=clock_hz, timeout_bits=timeout_bits)
         part.write_text(to_verilog(system, "system"))
 
     return kept(path, make).read_text()

@@ -402,7 +402,7 @@ def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: boo
             )
             for layer, (state, weight) in zip(neurons, memories, strict=True)
         )
-        yield Plan(name="folded", cores=cores, architecture="folded", inject=False, watch=watch)
+        yield Plan(name="folded", cores=cores, architecture="folded", inject=False, watch=watch, states=True)
 
 
 def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:

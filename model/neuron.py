@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from model.network import Neurons
 
-__all__ = ["StoredWidths", "update", "update_residual"]
+__all__ = ["StoredWidths", "settled", "update", "update_residual"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -94,3 +94,19 @@ def update_residual(
     fired = np.where(up & (most > Q), 1, np.where(down & (least < Q), -1, 0))
     wanted = np.where(up, 1, np.where(down, -1, 0))
     return R - fired * theta, Q + fired, fired, (summed != R) | (fired != wanted)
+
+
+def settled(layer: Neurons, summed: int, count: int, *, updated: bool) -> tuple[int, int]:
+    """Membrane potential and count of a neuron as hardware stores it, where the spike of the last update is still open.
+
+    Parameters
+    ----------
+    layer : gives ``theta`` and the activation
+    summed : ``R`` after the last weight was added
+    count : ``Q`` before that update's spike
+    updated : whether there was an update in this frame: a bias alone fires nothing
+    """
+    R, Q = np.array(summed), np.array(count)
+    if updated:
+        R, Q, _, _ = update_residual(layer, R, Q, np.array(0))
+    return int(R + Q * layer.theta), int(Q)

@@ -4,6 +4,7 @@ Parallelism is nested, so that the canonical order of spikes needs no sorting: l
 once all channels of a position are updated at once, to columns; once a whole row of the window is, to rows.
 """
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -133,6 +134,7 @@ class Plan:
     architecture : ``"pipeline"``, a core a layer; ``"folded"``, one for all of them, by turns: see `model.folded`
     inject : whether the host can inject events into any core
     watch : whether the host can watch any core
+    states : whether the host can read the membrane potential and count of any neuron
     """
 
     name: str
@@ -140,6 +142,7 @@ class Plan:
     architecture: str = "pipeline"
     inject: bool = True
     watch: bool = True
+    states: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cores", tuple(self.cores))
@@ -162,6 +165,12 @@ class Plan:
             if core.layer == layer:
                 return core
         raise PlanError(f"core must be one of {', '.join(c.layer for c in self.cores)}, not {layer!r}")
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all but the name, in hexadecimal; equal for plans that build the same."""
+        content = {name: value for name, value in asdict(self).items() if name != "name"}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def check(self, network: Network) -> None:
         """Raise `PlanError` with one line where the plan does not suit ``network``."""
@@ -374,9 +383,9 @@ FOLDED = "folded"
 def named_plan(network: Network, name: str) -> Plan:
     """A plan by name.
 
-    ``minimal``: one lane a core. ``default``: 150 lanes, given to the slowest core one after the other, by the
-    events a layer seen in calibration. ``fast``: every core takes an event a cycle. ``folded``: one core for all layers, as
-    `model.folded.folded_plan` lays it out for an iCE40 UP5K.
+    ``minimal``: one lane a core, and states that the host can read. ``default``: 150 lanes, given to the slowest core one
+    after the other, by the events a layer seen in calibration. ``fast``: every core takes an event a cycle. ``folded``: one core
+    for all layers, as `model.folded.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
     """
     if name == FOLDED:
         # That module builds on this one.
@@ -392,7 +401,7 @@ def named_plan(network: Network, name: str) -> Plan:
         cores = [choices(network, layer)[-1] for layer in names]
     else:
         raise PlanError(f"plan must be a file or one of {', '.join((*NAMED_PLANS, FOLDED))}, not {name!r}")
-    plan = Plan(name=name, cores=tuple(cores))
+    plan = Plan(name=name, cores=tuple(cores), states=name == "minimal")
     plan.check(network)
     return plan
 

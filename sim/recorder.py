@@ -60,8 +60,13 @@ def wrapper(machine: AnyMachine) -> str:
     ]
     if _loads(machine):
         driven = {name: f"weight_{name}" for name in ("en", "addr", "part", "data", "check", "idle")}
-        driven |= {"loaded": "loaded", "found": "", "in_frame": ""}
+        driven |= {"loaded": "loaded", "found": ""}
         ports += [f".weights__{port}({net})" for port, net in driven.items()]
+    if machine.plan.states:
+        # Nobody asks.
+        place = _width(machine.states.place.shape())
+        ports += [".states__ask(1'b0)", f".states__place({place}'d0)"]
+        ports += [f".states__{name}()" for name in ("found", "known", "state")]
     watched_width = _width(machine.watched.payload.shape()) if watch else 1
     newline = "\n"
     return f"""\

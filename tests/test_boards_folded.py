@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from boards.host import Device, DeviceError, main, self_test
+from boards.host import Device, DeviceError, State, main, self_test
 from boards.virtual import VirtualBoard
 from hw.link import Command
 from model.encode import encode
 from model.engine import run_fast
 from model.events import make_events
 from model.folded import Folded, signature
-from model.network import INPUT
+from model.golden import run
+from model.network import INPUT, Neurons
 from model.plan import named_plan
 from tests.test_hw_folded import random_chain
 
@@ -53,6 +54,36 @@ def test_identity(device):
     identity = device.identity
     assert (identity.weight_first, identity.weight_words) == (FOLDED.single_state_words, FOLDED.single_weight_words)
     assert identity.weight_words > 20
+    assert identity.loads and identity.states
+    assert (identity.plan_name, PLAN.content_hash[:8]) == ("folded", identity.plan_hash)
+
+
+def test_membrane_potentials(device):
+    """Of every neuron, with nothing in, in the middle of a frame, and behind its end."""
+    device.load(NETWORK, PLAN)
+    events = encode(NETWORK, IMAGES[0])
+    neurons = [layer.name for layer in NETWORK.layers if isinstance(layer, Neurons)]
+    assert any(la.state_single for la in FOLDED.layers) or len(FOLDED.layers) > 2
+
+    def compare(sent):
+        trace = run(NETWORK, sent)
+        for layer in neurons:
+            of = trace.layers[layer]
+            for place in np.ndindex(of.potential.shape):
+                wanted = State(int(of.potential[place]), int(of.count[place]))
+                assert device.state(NETWORK, layer, *place) == wanted, (layer, place)
+
+    compare(events[:0])
+    half = len(events) // 2
+    device.begin_frame(NETWORK, events["address"][:half].tolist())
+    compare(events[:half])
+    device.begin_frame(NETWORK, events["address"][half:].tolist())
+    compare(events)
+    answer = device.end_frame(NETWORK)
+    assert (answer.answer, answer.counts) == expected(IMAGES[0])
+    compare(events[:0])
+    with pytest.raises(DeviceError, match="there is no such neuron"):
+        device._ask(Command.STATE, device._packed({"port": 0}, NETWORK))
 
 
 def test_no_answer_before_the_weights_are_there(device):
@@ -143,7 +174,7 @@ def test_load_beyond_the_memory(device):
 
 
 def test_another_plan(device):
-    with pytest.raises(DeviceError, match=rf"^{device._name}: plan must be the one on the device, whose weights are \d+ words"):
+    with pytest.raises(DeviceError, match=rf"^{device._name}: plan must be 'folded' \(\w+\), which is on the device, not 'other'"):
         device.load(NETWORK, replace(CHOSEN, name="other"))
 
 

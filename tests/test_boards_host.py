@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from boards.host import Device, DeviceError, main, self_test
-from boards.virtual import VirtualBoard
+from boards.host import Device, DeviceError, State, main, self_test
+from boards.top import BAUD
+from boards.virtual import DIVISOR, VirtualBoard
+from hw.link import Command
 from model.encode import encode
 from model.events import make_events
 from model.golden import run
-from model.network import INPUT
+from model.network import INPUT, Neurons
 from model.plan import named_plan
 from tests.hardware import random_network
 
@@ -106,7 +108,7 @@ def test_what_passes_on_a_link(device):
 def test_self_test(device):
     found = self_test(device, NETWORK, IMAGES[:3])
     assert all(passed for _, passed, _ in found), found
-    assert [name for name, _, _ in found] == ["frames", "cycles", "saturations", "wire"]
+    assert [name for name, _, _ in found] == ["frames", "cycles", "saturations", "potentials", "wire"]
 
 
 def test_self_test_finds_what_differs(device, monkeypatch):
@@ -117,8 +119,115 @@ def test_self_test_finds_what_differs(device, monkeypatch):
     ))
     monkeypatch.setattr(device, "require", lambda network: None)
     found = {name: passed for name, passed, _ in self_test(device, wrong, IMAGES[:3])}
-    assert found["frames"] is False
+    assert found["frames"] is False and found["potentials"] is False
     assert found["cycles"] is True
+
+
+def test_identity(device):
+    identity = device.identity
+    assert NETWORK.content_hash.startswith(identity.network_hash) and len(identity.network_hash) == 16
+    assert PLAN.content_hash.startswith(identity.plan_hash) and len(identity.plan_hash) == 8
+    assert (identity.plan_name, identity.clock_hz) == ("minimal", DIVISOR * BAUD)
+    assert (identity.watch, identity.states, identity.loads, identity.weight_words) == (True, True, False, 0)
+    device.require(NETWORK, PLAN)
+    other = replace(PLAN, name="other", watch=False)
+    with pytest.raises(
+        DeviceError,
+        match=rf"^{device._name}: plan must be 'minimal' \({identity.plan_hash}\), which is on the device, "
+        rf"not 'other' \({other.content_hash[:8]}\)$",
+    ):
+        device.require(NETWORK, other)
+
+
+def same_states(device, layer, events):
+    """Whether the states of all neurons are those of the golden model after these events."""
+    trace = run(NETWORK, events).layers[layer]
+    for place in np.ndindex(trace.potential.shape):
+        expected = State(int(trace.potential[place]), int(trace.count[place]))
+        assert device.state(NETWORK, layer, *place) == expected, (layer, place)
+    return trace
+
+
+NEURON_LAYERS = [layer.name for layer in NETWORK.layers if isinstance(layer, Neurons)]
+
+
+def test_membrane_potentials_in_the_middle_of_a_frame(device):
+    device.reset()
+    events = encode(NETWORK, IMAGES[1])
+    half = len(events) // 2
+    none = make_events([], [])
+    seen = dict.fromkeys(("negative", "fired", "untouched"), False)
+    for layer in NEURON_LAYERS:
+        same_states(device, layer, none)
+    device.begin_frame(NETWORK, events["address"][:half].tolist())
+    for layer in NEURON_LAYERS:
+        trace = same_states(device, layer, events[:half])
+        seen["negative"] |= bool((trace.potential < 0).any())
+        seen["fired"] |= bool(trace.count.any())
+    device.begin_frame(NETWORK, events["address"][half:].tolist())
+    for layer in NEURON_LAYERS[-2:]:
+        same_states(device, layer, events)
+    answer = device.end_frame(NETWORK)
+    assert (answer.answer, answer.counts) == expected(IMAGES[1])
+    for layer in NEURON_LAYERS:
+        trace = same_states(device, layer, none)
+        seen["untouched"] |= bool(trace.potential.any())
+    assert all(seen.values()), seen
+    assert device.classify(IMAGES[2]).counts == expected(IMAGES[2])[1]
+
+
+def test_states_of_a_machine_with_many_lanes():
+    plan = replace(named_plan(NETWORK, "fast"), states=True)
+    assert any(core.rows > 1 for core in plan.cores) and any(core.channels > 1 for core in plan.cores)
+    events = encode(NETWORK, IMAGES[0])
+    with VirtualBoard(NETWORK, plan) as board, Device.open(board.url) as device:
+        device.begin_frame(NETWORK, events["address"].tolist())
+        for layer in NEURON_LAYERS:
+            same_states(device, layer, events)
+        answer = device.end_frame(NETWORK)
+        assert (answer.answer, answer.counts) == expected(IMAGES[0])
+
+
+def test_no_such_neuron(device):
+    output = NETWORK.output.name
+    classes = NETWORK.classes
+    with pytest.raises(ValueError, match=rf"^c must be within 0..{classes - 1} in {output}, not {classes}$"):
+        device.state(NETWORK, output, 0, 0, classes)
+    pools = [layer.name for layer in NETWORK.layers if layer.name not in NEURON_LAYERS]
+    with pytest.raises(ValueError, match=rf"^layer must be one of {', '.join(NEURON_LAYERS)}, not '{pools[0]}'$"):
+        device.state(NETWORK, pools[0], 0, 0, 0)
+    # The device knows as well.
+    numbers = {layer.name: number for number, layer in enumerate(NETWORK.layers, start=1)}
+    bad = [{"port": numbers[output], "c": classes}, {"port": 0}, {"port": numbers[pools[0]]}]
+    bad.append({"port": numbers[NEURON_LAYERS[0]], "y": NETWORK.shape_of(NEURON_LAYERS[0]).height})
+    for place in bad:
+        with pytest.raises(DeviceError, match=rf"^{device._name}: there is no such neuron$"):
+            device._ask(Command.STATE, device._packed(place, NETWORK))
+    assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
+
+
+def test_pixels_do_not_go_on_with_a_list(device):
+    device.begin_frame(NETWORK, [0, 1, 2])
+    with pytest.raises(DeviceError, match="a list of events without its end has begun a frame; forget it with"):
+        device.classify(IMAGES[0])
+    answer = device.end_frame(NETWORK)
+    assert answer.counts == tuple(run(NETWORK, make_events([0, 1, 2], [1, 1, 1])).counts.tolist())
+    assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
+
+
+def test_states_command(board, tmp_path):
+    net = tmp_path / "net.npz"
+    NETWORK.save(net)
+    data = tmp_path / "data.npz"
+    np.savez(data, images=IMAGES, labels=np.zeros(len(IMAGES), int))
+    common = ["states", "--port", board.url, "--net", str(net), "--dataset", str(data), "--frame", "2"]
+    found = CliRunner().invoke(main, [*common, "--json"])
+    assert found.exit_code == 0, found.output
+    neurons = json.loads(found.stdout)["neurons"]
+    assert [neuron["count"] for neuron in neurons] == list(expected(IMAGES[2])[1])
+    assert "potential" in CliRunner().invoke(main, [*common, "--layer", NEURON_LAYERS[1]]).stdout
+    found = CliRunner().invoke(main, [*common, "--layer", "conv9"])
+    assert (found.exit_code, found.stderr) == (2, f"error: layer must be one of {', '.join(NEURON_LAYERS)}, not 'conv9'\n")
 
 
 def test_an_evaluation_of_other_frames_begins_anew(tmp_path, board):

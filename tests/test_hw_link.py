@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from boards.top import BAUD
 from boards.virtual import DIVISOR, TIMEOUT_BITS, VirtualBoard
-from hw.link import SYNC, Command, Status, crc8, event_bytes
+from hw.link import PROTOCOL_VERSION, SYNC, Ability, Command, Status, crc8, event_bytes
 from model.encode import encode
 from model.golden import run
 from model.network import Neurons
@@ -15,6 +16,7 @@ from model.plan import named_plan
 from tests.hardware import event_tokens, random_frames, random_network
 
 NETWORK = random_network(2)
+PLAN = named_plan(NETWORK, "minimal")
 
 
 def packet(command: int, payload: bytes = b"", number: int = 7) -> bytes:
@@ -55,7 +57,7 @@ def exchange(*turns: tuple[bytes, int | Command], total: int = 0) -> list[tuple[
     packets: list[tuple[int, int, bytes]] = []
     data = b""
     with (
-        VirtualBoard(NETWORK, named_plan(NETWORK, "minimal")) as board,
+        VirtualBoard(NETWORK, PLAN) as board,
         socket.create_connection(("localhost", board.port), timeout=60) as wire,
     ):
 
@@ -104,8 +106,12 @@ def test_identify_frames_events_and_saturations():
     assert sum(command == Command.EVENTS for command, _ in found) == len(events)
     identity = next(payload for command, payload in found if command == Command.IDENTIFY)
     shape = NETWORK.input_shape
-    assert identity[2:10].hex() == NETWORK.content_hash[:16]
-    assert np.frombuffer(identity[10:], "<u2").tolist() == [shape.height, shape.width, shape.channels, NETWORK.classes]
+    assert list(identity[:3]) == [PROTOCOL_VERSION, event_bytes(NETWORK), Ability.WATCH | Ability.STATES]
+    assert identity[3:11].hex() == NETWORK.content_hash[:16]
+    sizes = [shape.height, shape.width, shape.channels, NETWORK.classes]
+    assert np.frombuffer(identity[11:23], "<u2").tolist() == [*sizes, 0, 0]
+    assert np.frombuffer(identity[23:27], "<u4") == DIVISOR * BAUD
+    assert identity[27:31].hex() == PLAN.content_hash[:8] and identity[31:] == b"minimal"
     expected = [sum(t.layers[la.name].saturated_events for t in traces) for la in NETWORK.layers if isinstance(la, Neurons)]
     assert found[-1][0] == Command.SATURATIONS
     assert np.frombuffer(found[-1][1], "<u2").tolist() == expected
@@ -124,8 +130,11 @@ def test_identify_frames_events_and_saturations():
         (bytes([SYNC, 7]), Status.TIMEOUT),
         (packet(Command.LOAD, bytes(10)), Status.BAD_COMMAND),
         (packet(Command.CHECK), Status.BAD_COMMAND),
+        (packet(Command.STATE, b""), Status.BAD_LENGTH),
+        (packet(Command.STATE, bytes(event_bytes(NETWORK))), Status.NO_NEURON),
     ],
-    ids=["checksum", "command", "length", "short frame", "long list", "cut-off frame", "cut-off head", "load", "check"],
+    ids=["checksum", "command", "length", "short frame", "long list", "cut-off frame", "cut-off head", "load", "check", "state of nothing",
+         "state of the input"],
 )
 def test_a_bad_packet_gets_an_error_and_the_next_one_is_understood(bad, status):
     found = talk((b"noise \x00\xff" + bad, 1), (packet(Command.IDENTIFY), 1))
