@@ -174,7 +174,8 @@ def test_load_beyond_the_memory(device):
 
 
 def test_another_plan(device):
-    with pytest.raises(DeviceError, match=rf"^{device._name}: plan must be 'folded' \(\w+\), which is on the device, not 'other'"):
+    message = rf"^{device._name}: plan must be 'folded' \(\w+\), which is on the device, not 'other'"
+    with pytest.raises(DeviceError, match=message):
         device.load(NETWORK, replace(CHOSEN, name="other"))
 
 
