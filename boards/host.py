@@ -114,12 +114,18 @@ class Identity:
     @classmethod
     def of(cls, payload: bytes) -> "Identity":
         """What an answer to `Command.IDENTIFY` says."""
-        _, event_bytes, abilities, network_hash, *numbers, clock_hz, plan_hash = _IDENTITY.unpack_from(payload)
+        _, event_bytes, abilities, network_hash, *sizes, first, words, clock_hz, plan_hash = _IDENTITY.unpack_from(payload)
+        height, width, channels, classes = sizes
         can = Ability(abilities)
         return cls(
-            network_hash.hex(),
-            event_bytes,
-            *numbers,
+            network_hash=network_hash.hex(),
+            event_bytes=event_bytes,
+            height=height,
+            width=width,
+            channels=channels,
+            classes=classes,
+            weight_first=first,
+            weight_words=words,
             clock_hz=clock_hz,
             plan_hash=plan_hash.hex(),
             plan_name=payload[_IDENTITY.size :].decode(errors="replace"),

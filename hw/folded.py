@@ -9,12 +9,12 @@ from amaranth.lib.wiring import In
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
 from hw.folded_tables import Reach, Window
-from hw.geometry import lookup, scaled, times
+from hw.geometry import lookup, scaled
 from hw.lane_array import LaneArray
 from hw.machine import Trace, machine_members
-from hw.neuron import NeuronState
 from hw.readout import CYCLES_WIDTH
 from hw.router import ports
+from hw.shared_lane import SettledState
 from hw.single_port import PARTS, SinglePort, WeightPort
 from hw.state_port import known_place
 from model.folded import SIGNATURE_POLYNOMIAL, SINGLE_BITS, SINGLE_WORDS, WEIGHT_SLOT, Folded, FoldedLayer, signature
@@ -113,16 +113,13 @@ class FoldedMachine(wiring.Component):
         tag_read, tag_write = tags.read_port(), tags.write_port()
         # States in the same memory have the same form, those in the lanes that of all layers.
         block_form, single_form = (
-            NeuronState(*those) if (those := [la.layer for la in layers if la.state_single is is_single]) else None
+            SettledState(*those) if (those := [la.layer for la in layers if la.state_single is is_single]) else None
             for is_single in (False, True)
         )
-        bank_reads, bank_writes = [], []
-        for lane in range(lanes if folded.state_depth else 0):
-            m.submodules[f"state_{lane}"] = bank = Memory(
-                shape=unsigned(folded.state_width), depth=folded.state_depth, init=[], attrs=written
-            )
-            bank_reads.append(bank.read_port())
-            bank_writes.append(bank.write_port())
+        states = Memory(shape=unsigned(max(1, folded.state_width)), depth=max(1, folded.state_depth), init=[], attrs=written)
+        if block_form:
+            m.submodules.states = states
+        state_read, state_write = states.read_port(), states.write_port()
         block_word: Value = Const(0, WEIGHT_SLOT * lanes)
         weight_addr = Signal(range(max(2, folded.weight_depth)))
         if folded.weight_depth:
@@ -229,7 +226,7 @@ class FoldedMachine(wiring.Component):
         stale = Signal()
         initial, raw = (Signal(lane_array.word.shape(), name=name) for name in ("initial", "raw"))
         weights = Signal.like(lane_array.drive)
-        share = SINGLE_BITS // lanes
+        share = SINGLE_BITS // max(1, folded.single_lanes)
         slot = loaded.step.weight[:slot_bits] if slot_bits else Const(0)
         single_words = Array(single.read_data.word_select(n, WEIGHT_SLOT * lanes) for n in range(slots))
         m.d.comb += [
@@ -237,7 +234,7 @@ class FoldedMachine(wiring.Component):
             stale.eq(tag_read.data != generation),
             weight_addr.eq(step.weight),
             weights.eq(Mux(weights_single, single_words[slot], block_word)),
-            *(port.addr.eq(issued.state) for port in bank_reads),
+            state_read.addr.eq(issued.state),
         ]
         biases = [_bias_words(la, lanes, lane_array.word.shape().elem_shape) for la in layers]
         found_biases = [
@@ -249,12 +246,15 @@ class FoldedMachine(wiring.Component):
                 with m.Case(number):
                     m.d.comb += [initial[lane].eq(found_bias[lane]) for lane in range(lanes)]
         for lane in range(lanes):
-            of_single = single.read_data.word_select(lane, share)
             if block_form:
-                m.d.comb += _same_state(raw[lane], block_form(bank_reads[lane].data))
+                m.d.comb += _same_state(raw[lane], block_form(state_read.data.word_select(lane, block_form.size)))
             if single_form:
+                # A lane that a layer does not use has a state of 0 and weights of 0: it never fires.
                 with m.If(states_single):
-                    m.d.comb += _same_state(raw[lane], single_form(of_single[: single_form.size]))
+                    m.d.comb += raw[lane].eq(0)
+                    if lane < folded.single_lanes:
+                        in_word = single.read_data.word_select(lane, share)
+                        m.d.comb += _same_state(raw[lane], single_form(in_word[: single_form.size]))
             m.d.sync += [
                 lane_array.word[lane].eq(Mux(stale, initial[lane].as_value(), raw[lane].as_value())),
                 lane_array.drive[lane].eq(weights[lane] ^ event.negative.replicate(WEIGHT_SLOT)),
@@ -274,12 +274,13 @@ class FoldedMachine(wiring.Component):
             single.addr.eq(Mux(single_walks, single_state, single_other)),
             single.write_en.eq((writes & states_single).replicate(PARTS)),
         ]
+        m.d.comb += [state_write.en.eq(writes & ~states_single), state_write.addr.eq(done.state)]
         for lane in range(lanes):
             if block_form:
-                port, stored = bank_writes[lane], Signal(block_form, name=f"stored_{lane}")
+                stored = Signal(block_form, name=f"stored_{lane}")
                 m.d.comb += _same_state(stored, lane_array.after[lane])
-                m.d.comb += [port.en.eq(writes & ~states_single), port.addr.eq(done.state), port.data.eq(stored)]
-            if single_form:
+                m.d.comb += state_write.data.word_select(lane, block_form.size).eq(stored)
+            if single_form and lane < folded.single_lanes:
                 stored = Signal(single_form, name=f"stored_single_{lane}")
                 m.d.comb += _same_state(stored, lane_array.after[lane])
                 m.d.comb += single.write_data.word_select(lane, share).eq(stored)
@@ -289,7 +290,7 @@ class FoldedMachine(wiring.Component):
         plus, minus, pending, fired_minus, chosen = (
             Signal(lanes, name=name) for name in ("plus", "minus", "pending", "fired_minus", "chosen")
         )
-        counts = [lane_array.after[lane].count for lane in range(lanes)]
+        counts = list(lane_array.count)
         greater = [Signal.like(count, name=f"greater_{lane}") for lane, count in enumerate(counts)]
         caught = Signal(step_layout)
         m.d.comb += [fires.eq((plus | minus).any()), chosen.eq(pending & -pending)]
@@ -351,14 +352,14 @@ class FoldedMachine(wiring.Component):
         result = self.result.payload
         in_frame, cycles = Signal(), Signal(CYCLES_WIDTH)
         count_shape = result.counts.shape().elem_shape
-        collected = Signal(data.ArrayLayout(count_shape, lanes * layers[last].blocks))
+        collected = Signal(data.ArrayLayout(count_shape, layers[last].lanes * layers[last].blocks))
         best, index = Signal(count_shape), Signal(range(len(collected)))
         m.d.sync += cycles.eq(cycles + 1)
         m.d.comb += [into.eq(value) for into, value in zip(result.counts, collected, strict=False)]
         with m.If(self.result.ready):
             m.d.sync += self.result.valid.eq(0)
         with m.If(done.valid & done.reads):
-            kept = [*list(collected)[lanes:], *counts]
+            kept = [*list(collected)[layers[last].lanes :], *counts[: layers[last].lanes]]
             m.d.sync += [into.eq(value) for into, value in zip(collected, kept, strict=True)]
         host = self.host.payload
         token = {name: host[name] for name in ("kind", "negative", "y", "x", "c")}
@@ -366,7 +367,7 @@ class FoldedMachine(wiring.Component):
         emitted = Signal(
             data.StructLayout(
                 {name: event_layout[name].shape for name in event_layout.members}
-                | {"y": step.y.shape(), "x": step.x.shape(), "c": range(max(la.blocks for la in layers) * lanes)}
+                | {"y": step.y.shape(), "x": step.x.shape(), "c": range(max(la.blocks * la.lanes for la in layers))}
             )
         )
         lane_number = Signal(range(max(2, lanes)))
@@ -375,8 +376,10 @@ class FoldedMachine(wiring.Component):
             emitted.negative.eq((fired_minus & chosen).any()),
             emitted.y.eq(token_y),
             emitted.x.eq(token_x),
-            emitted.c.eq(times(step.block, lanes) + lane_number),
         ]
+        for number, la in enumerate(layers):
+            with m.If(layer == number):
+                m.d.comb += emitted.c.eq(Cat(lane_number[: la.lanes.bit_length() - 1], step.block))
         for lane in reversed(range(lanes)):
             with m.If(pending[lane]):
                 m.d.comb += lane_number.eq(lane)
@@ -432,12 +435,10 @@ class FoldedMachine(wiring.Component):
                     if plan.states:
                         with m.If(self.states.ask):
                             place = self.states.place
-                            m.d.sync += [
-                                step.y.eq(place.y), step.x.eq(place.x), step.block.eq(place.c >> (lanes.bit_length() - 1))
-                            ]
+                            m.d.sync += [step.y.eq(place.y), step.x.eq(place.x)]
                             for number, la in enumerate(layers):
                                 with m.If(place.port == network.layers.index(la.layer) + 1):
-                                    m.d.sync += layer.eq(number)
+                                    m.d.sync += [layer.eq(number), step.block.eq(place.c >> (la.lanes.bit_length() - 1))]
                             m.next = "ASKED"
                 for number in range(1, len(layers)):
                     with m.If(queued[number] & ~queued[number + 1 :].any()):
@@ -597,9 +598,12 @@ class FoldedMachine(wiring.Component):
 
         if plan.states:
             words = Array(lane_array.word[lane].as_value() for lane in range(lanes))
-            asked = words[self.states.place.c[: lanes.bit_length() - 1]]
+            asked = Signal(range(max(2, lanes)))
+            for number, la in enumerate(layers):
+                with m.If(layer == number):
+                    m.d.comb += asked.eq(self.states.place.c[: la.lanes.bit_length() - 1])
             m.d.comb += [
-                self.states.state.eq(asked),
+                *_same_state(self.states.state, lane_array.word.shape().elem_shape(words[asked])),
                 self.states.known.eq(Cat(known_place(network, la.layer, self.states.place) for la in layers).any()),
             ]
 
@@ -692,12 +696,12 @@ def _block_of(position: Value, blocks: int, block: Value) -> Value:
 
 
 def _same_state(into: data.View, of: data.View) -> list[Any]:
-    """The same state in another `NeuronState`."""
-    return [into[name].eq(of[name]) for name in ("summed", "count", "updated")]
+    """The same state in another `SettledState`."""
+    return [into[name].eq(of[name]) for name in ("summed", "count")]
 
 
 def _bias_words(la: FoldedLayer, lanes: int, layout: data.Layout) -> list[list[int]]:
     """Of each lane, the state after reset of its neuron in each block."""
-    biases = [*map(int, la.layer.bias), *[0] * (la.blocks * lanes - la.output.channels)]
-    states = [layout.const({"summed": bias, "count": 0, "updated": 0}).as_value().value for bias in biases]
-    return [states[lane::lanes] for lane in range(lanes)]
+    biases = [*map(int, la.layer.bias), *[0] * (la.blocks * la.lanes - la.output.channels)]
+    states = [layout.const({"summed": bias, "count": 0}).as_value().value for bias in biases]
+    return [states[lane :: la.lanes] if lane < la.lanes else [0] for lane in range(lanes)]

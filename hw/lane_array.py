@@ -1,10 +1,10 @@
 """The lanes of a folded machine: as many neurons as it updates at once, of any one layer at a time."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.neuron import Comparison, Lane, NeuronState
+from hw.shared_lane import Fire, SettledState, Sum
 from model.folded import WEIGHT_SLOT, FoldedLayer
 
 __all__ = ["LaneArray"]
@@ -15,11 +15,12 @@ class LaneArray(wiring.Component):
 
     Operation
     ---------
-    Each lane is `hw.neuron.Lane` and `hw.neuron.Comparison` with the widths and thresholds of all layers, of which one is in use.
+    Each lane is `hw.shared_lane.Sum`, a register and `Fire`, with the widths and thresholds of all layers, of which one is
+    in use.
 
     Timing
     ------
-    `after` and `overflow` follow `word` and `drive` by a cycle; what fires follows `after` in the same cycle.
+    All outputs follow `word` and `drive` by a cycle.
 
     Parameters
     ----------
@@ -29,17 +30,18 @@ class LaneArray(wiring.Component):
     Members
     -------
     layer : In, number of the layer in use
-    word : In, of each lane the state before the update, a `NeuronState` of all layers
+    word : In, of each lane the state before the update, a `SettledState` of all layers
     drive : In, of each lane the weight for a positive event, its one's complement for a negative one
     negative : In, 1 for a negative event
-    after : Out, of each lane the state after the update: its count is that of the update before, its spike included
-    overflow, plus, minus, held : Out, a bit a lane, as of `Lane` and `Comparison`
+    after : Out, of each lane the state after the update
+    count : Out, of each lane the count before it
+    overflow, plus, minus, held : Out, a bit a lane, as of `Sum` and `Fire`
     """
 
     def __init__(self, *, layers: tuple[FoldedLayer, ...], lanes: int) -> None:
         self._neurons = tuple(layer.layer for layer in layers)
         self._lanes = lanes
-        state = NeuronState(*self._neurons)
+        state = SettledState(*self._neurons)
         super().__init__(
             {
                 "layer": In(range(len(layers))),
@@ -47,6 +49,7 @@ class LaneArray(wiring.Component):
                 "drive": In(data.ArrayLayout(WEIGHT_SLOT, lanes)),
                 "negative": In(1),
                 "after": Out(data.ArrayLayout(state, lanes)),
+                "count": Out(data.ArrayLayout(state["count"].shape, lanes)),
                 "overflow": Out(lanes),
                 "plus": Out(lanes),
                 "minus": Out(lanes),
@@ -61,19 +64,28 @@ class LaneArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for number in range(self._lanes):
-            m.submodules[f"lane_{number}"] = lane = Lane(*self._neurons)
-            m.submodules[f"comparison_{number}"] = comparison = Comparison(*self._neurons)
-            m.d.comb += [
-                lane.layer.eq(self.layer),
-                lane.state.eq(self.word[number]),
-                lane.drive.eq(self.drive[number]),
-                lane.negative.eq(self.negative),
-                comparison.layer.eq(self.layer),
-                comparison.state.eq(self.after[number]),
-                Cat(self.plus[number], self.minus[number], self.held[number]).eq(
-                    Cat(comparison.plus, comparison.minus, comparison.held)
-                ),
+        for lane in range(self._lanes):
+            m.submodules[f"sum_{lane}"] = added = Sum(*self._neurons)
+            m.submodules[f"fire_{lane}"] = fire = Fire(*self._neurons)
+            summed = Signal(self.word.shape().elem_shape, name=f"summed_{lane}")
+            most, least = Signal(name=f"most_{lane}"), Signal(name=f"least_{lane}")
+            m.d.sync += [
+                summed.eq(added.update),
+                most.eq(added.most),
+                least.eq(added.least),
+                self.overflow[lane].eq(added.overflow),
             ]
-            m.d.sync += [self.after[number].eq(lane.update), self.overflow[number].eq(lane.overflow)]
+            m.d.comb += [
+                added.layer.eq(self.layer),
+                added.state.eq(self.word[lane]),
+                added.drive.eq(self.drive[lane]),
+                added.negative.eq(self.negative),
+                fire.layer.eq(self.layer),
+                fire.state.eq(summed),
+                fire.most.eq(most),
+                fire.least.eq(least),
+                self.after[lane].eq(fire.update),
+                self.count[lane].eq(summed.count),
+                Cat(self.plus[lane], self.minus[lane], self.held[lane]).eq(Cat(fire.plus, fire.minus, fire.held)),
+            ]
         return m

@@ -1,19 +1,16 @@
 """The neuron lane: Algorithm 1 of the paper in residual form, as gates. Compare `model/neuron.py`."""
 
-from collections.abc import Iterable, Sequence
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from model.network import Neurons
-from model.neuron import StoredWidths
 
-__all__ = ["Comparison", "Lane", "NeuronState"]
+__all__ = ["Comparison", "Lane", "NeuronState", "saturate"]
 
 
 class NeuronState(data.StructLayout):
-    """Stored state of one neuron of any of ``layers``: what its last update left, before its spike is settled.
+    """Stored state of one neuron of ``layer``: what its last update left, before its spike is settled.
 
     A spike of sign ``p`` does ``R <- R - p * theta`` and ``Q <- Q + p``. Whether a neuron fires follows from what is stored, so
     that comparing and settling can wait: the next update does both while it adds its weight.
@@ -25,44 +22,23 @@ class NeuronState(data.StructLayout):
     updated : 0 where there was no update yet in this frame, and hence no spike, whatever the bias
     """
 
-    def __init__(self, *layers: Neurons) -> None:
-        widths = StoredWidths.of(layers)
+    def __init__(self, layer: Neurons) -> None:
         super().__init__(
             {
-                "summed": signed(widths.potential_bits),
-                "count": signed(widths.count_bits) if widths.signed else unsigned(widths.count_bits),
+                "summed": signed(layer.potential_bits),
+                "count": unsigned(layer.count_bits) if layer.relu else signed(layer.count_bits),
                 "updated": 1,
             }
         )
 
 
-class _InUse:
-    """What is true of the layer in use: a constant where it is so of all layers that there are."""
-
-    def __init__(self, layers: Sequence[Neurons], number: Value) -> None:
-        self._layers = layers
-        self._number = number
-
-    def __call__(self, of_layers: Iterable[bool]) -> Value:
-        found = list(of_layers)
-        if len(set(found)) == 1:
-            return Const(int(found[0]), 1)
-        return Cat(self._number == n for n, is_true in enumerate(found) if is_true).any()
-
-    def equals(self, value: Value, of_layers: Sequence[int]) -> Value:
-        """Whether ``value`` is the number of that layer."""
-        wanted = [self(bool(number >> n & 1) for number in of_layers) for n in range(len(value))]
-        return Cat(~(value[n] ^ bit) for n, bit in enumerate(wanted)).all()
-
-    def saturate(self, value: Value, width: int) -> tuple[Value, Value]:
-        """``value`` (signed, wider than ``width``) held within the layer's ``potential_bits``; and whether it was."""
-        least = min(layer.potential_bits for layer in self._layers) - 1
-        at_top = [self(n >= layer.potential_bits - 1 for layer in self._layers) for n in range(least, len(value))]
-        top = list(zip(value[least:], at_top, strict=True))
-        sign = value[-1]
-        held = Cat(bit & at for bit, at in top).any() & ~Cat(bit | ~at for bit, at in top).all()
-        limit = Cat((~sign).replicate(least), *(~(sign ^ at) for at in at_top))
-        return Mux(held, limit[:width], value[:width]).as_signed(), held
+def saturate(value: Value, width: int) -> tuple[Value, Value]:
+    """``value`` (signed, wider than ``width`` by one bit or more) held within ``signed(width)``; and whether it was."""
+    top = value[width - 1 :]
+    held = top.any() & ~top.all()
+    sign = value[-1]
+    limit = Cat((~sign).replicate(width - 1), sign)
+    return Mux(held, limit, value[:width]).as_signed(), held
 
 
 class Comparison(wiring.Component):
@@ -79,44 +55,33 @@ class Comparison(wiring.Component):
 
     Parameters
     ----------
-    layers : give threshold, activation and widths; of several, one is in use at a time
+    layer : gives threshold, activation and widths
 
     Members
     -------
-    layer : In, number of the layer in use
     state : In, `NeuronState` after an update
     plus, minus : Out, 1 where that update fires +1, -1
     held : Out, 1 where it would, but the count is at its end
     """
 
-    def __init__(self, *layers: Neurons) -> None:
-        self._layers = layers
-        super().__init__(
-            {"layer": In(range(len(layers))), "state": In(NeuronState(*layers)), "plus": Out(1), "minus": Out(1), "held": Out(1)}
-        )
+    def __init__(self, *, layer: Neurons) -> None:
+        self._layer = layer
+        super().__init__({"state": In(NeuronState(layer)), "plus": Out(1), "minus": Out(1), "held": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        in_use = _InUse(self._layers, self.layer)
+        layer, f = self._layer, self._layer.threshold_log2
         summed, count = self.state.summed, self.state.count
-        sign = summed[-1]
-        # Of each bit, whether it is that of theta or above.
-        from_theta = [in_use(n >= layer.threshold_log2 for layer in self._layers) for n in range(len(summed) - 1)]
-        bits = list(zip(summed, from_theta, strict=False))
+        sign, rest, upper = summed[-1], summed[:f], summed[f:-1]
         up, down = Signal(), Signal()
-        most = in_use.equals(count, [layer.count_limits[1] for layer in self._layers])
-        least = in_use.equals(count, [layer.count_limits[0] for layer in self._layers])
-        signed_count = in_use(not layer.relu for layer in self._layers)
+        most = count.all() if layer.relu else ~count[-1] & count[:-1].all()
+        least = ~count.any() if layer.relu else count[-1] & ~count[:-1].any()
         m.d.comb += [
-            up.eq(self.state.updated & ~sign & Cat(bit & upper for bit, upper in bits).any()),
-            down.eq(
-                self.state.updated
-                & sign
-                & ~(Cat(bit | ~upper for bit, upper in bits).all() & Cat(bit & ~upper for bit, upper in bits).any())
-            ),
+            up.eq(self.state.updated & ~sign & upper.any()),
+            down.eq(self.state.updated & sign & ~(upper.all() & rest.any())),
             self.plus.eq(up & ~most),
             self.minus.eq(down & ~least),
-            self.held.eq((up & most) | (down & least & signed_count)),
+            self.held.eq((up & most) | (Const(0) if layer.relu else down & least)),
         ]
         return m
 
@@ -138,11 +103,10 @@ class Lane(wiring.Component):
 
     Parameters
     ----------
-    layers : give threshold, activation and widths; of several, one is in use at a time
+    layer : gives threshold, activation and widths
 
     Members
     -------
-    layer : In, number of the layer in use
     state : In, `NeuronState` before the update
     drive : In, ``W`` for a positive event, ``~W`` for a negative one
     negative : In, 1 for a negative event
@@ -150,14 +114,13 @@ class Lane(wiring.Component):
     overflow : Out, 1 where the residual was held at its end
     """
 
-    def __init__(self, *layers: Neurons) -> None:
-        self._layers = layers
-        state = NeuronState(*layers)
+    def __init__(self, *, layer: Neurons) -> None:
+        self._layer = layer
+        state = NeuronState(layer)
         super().__init__(
             {
-                "layer": In(range(len(layers))),
                 "state": In(state),
-                "drive": In(signed(max(layer.weight_bits for layer in layers))),
+                "drive": In(signed(layer.weight_bits)),
                 "negative": In(1),
                 "update": Out(state),
                 "overflow": Out(1),
@@ -165,34 +128,28 @@ class Lane(wiring.Component):
         )
 
     @property
-    def layers(self) -> tuple[Neurons, ...]:
-        """The layers whose neurons these are."""
-        return self._layers
+    def layer(self) -> Neurons:
+        """The layer whose neuron this is."""
+        return self._layer
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        in_use = _InUse(self._layers, self.layer)
-        m.submodules.before = before = Comparison(*self._layers)
-        m.d.comb += [before.layer.eq(self.layer), before.state.eq(self.state)]
+        layer, f = self._layer, self._layer.threshold_log2
+        m.submodules.before = before = Comparison(layer=layer)
+        m.d.comb += before.state.eq(self.state)
         plus, minus = before.plus, before.minus
 
         # One adder for add and subtract: 1 + negative in the place below the binary point carries in.
-        bits = len(self.state.summed)
-        width = max(bits, len(self.drive)) + 1
+        width = max(layer.potential_bits, layer.weight_bits) + 1
         added = Signal(signed(width))
         both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
         m.d.comb += added.eq(both[1:].as_signed())
 
-        # The spike before: theta less or more. Adding theta is its own bit, subtracting it has all bits from there on.
-        lowest = min(layer.threshold_log2 for layer in self._layers)
-        theta = Cat(
-            (in_use(n == layer.threshold_log2 for layer in self._layers) & minus)
-            | (in_use(n >= layer.threshold_log2 for layer in self._layers) & plus)
-            for n in range(lowest, width)
-        )
+        # The spike before: theta less or more. Adding 1 has all bits 0 but the lowest, subtracting 1 has them all 1.
         settled = Signal(signed(width))
-        m.d.comb += settled.eq(Cat(added[:lowest], (added[lowest:] + theta)[: width - lowest]))
-        residual, overflow = in_use.saturate(settled, bits)
+        upper = added[f:].as_signed() + Cat(plus | minus, plus).as_signed()
+        m.d.comb += settled.eq(Cat(added[:f], upper[: width - f]))
+        residual, overflow = saturate(settled, layer.potential_bits)
         m.d.comb += [
             self.update.summed.eq(residual),
             self.update.count.eq(self.state.count + Cat(plus | minus, minus).as_signed()),

@@ -319,7 +319,7 @@ class ProjectionCore(wiring.Component):
                 Signal(core.channels, name=f"{name}_{index}", reset_less=True) for name in ("plus", "minus", "saturated")
             ]
             for channel in range(core.channels):
-                m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer)
+                m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
                 m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[-1].replicate(layer.weight_bits))
                 m.d.comb += [
                     lane.state.eq(state.word[channel]),
@@ -327,7 +327,7 @@ class ProjectionCore(wiring.Component):
                     lane.negative.eq(sign),
                     state.update[channel].eq(lane.update),
                 ]
-                m.submodules[f"comparison_{index}_{channel}"] = comparison = Comparison(layer)
+                m.submodules[f"comparison_{index}_{channel}"] = comparison = Comparison(layer=layer)
                 m.d.comb += comparison.state.eq(after[channel])
                 m.d.sync += overflow[channel].eq(lane.overflow)
                 held_at_end = comparison.held | overflow[channel]

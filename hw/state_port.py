@@ -1,13 +1,13 @@
 """Reading a neuron's state from outside: the host's side of it, and where in a core's banks the state lies."""
 
-from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import HostEvent
 from hw.geometry import lookup, times
-from hw.neuron import NeuronState
 from model.network import Network, Neurons, Shape
+from model.neuron import StoredWidths
 from model.plan import CorePlan
 
 __all__ = ["QUIET_CYCLES", "StatePort", "StateProbe", "known_place"]
@@ -26,18 +26,27 @@ class StatePort(wiring.Signature):
     place : Out, the neuron: coordinates, and the port of its layer; constant while ``ask``
     found : In, 1 where ``state`` and ``known`` are valid; the machine is at rest then
     known : In, whether there is such a neuron
-    state : In, `NeuronState` of all layers; of a neuron without an event in this frame, its initial state
+    state : In, of the neuron: its residual, its count, and 1 where both are those before the spike of its last update
+        (`hw.neuron.NeuronState`). Of a neuron without an event in this frame, the initial state.
     """
 
     def __init__(self, network: Network) -> None:
-        neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
+        widths = StoredWidths.of([layer for layer in network.layers if isinstance(layer, Neurons)])
         super().__init__(
             {
                 "ask": Out(1),
                 "place": Out(HostEvent(network)),
                 "found": In(1),
                 "known": In(1),
-                "state": In(NeuronState(*neurons)),
+                "state": In(
+                    data.StructLayout(
+                        {
+                            "summed": signed(widths.potential_bits),
+                            "count": signed(widths.count_bits + (not widths.signed)),
+                            "updated": 1,
+                        }
+                    )
+                ),
             }
         )
 

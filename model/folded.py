@@ -74,6 +74,7 @@ class FoldedLayer:
     layer, pool : the layers
     source, output : shapes of what comes in, and of the neurons
     leaving : shape of what goes out: ``output``, or that of the pool
+    lanes : neurons of it updated at once, a power of two
     blocks : blocks of channels at a position, as many channels each as there are lanes
     state_single, weight_single : whether states, weights are in the memory with one port
     state_base : address of its first state word, in the memory that has it
@@ -87,6 +88,7 @@ class FoldedLayer:
     source: Shape
     output: Shape
     leaving: Shape
+    lanes: int
     blocks: int
     state_single: bool
     weight_single: bool
@@ -149,15 +151,16 @@ class FoldedLayer:
         return found
 
     def words(self, lanes: int) -> npt.NDArray[np.int32]:
-        """Its weights as they lie in memory, ``(weight_words, lanes)``: by input channel, row and column of the kernel from last
-        to first, as the outputs go from first to last; of a linear layer by input address."""
+        """Its weights as they lie in a memory for so many lanes, ``(weight_words, lanes)``: by input channel, row and column of
+        the kernel from last to first, as the outputs go from first to last; of a linear layer by input address."""
         weights = self.layer.weights
         if isinstance(self.layer, Convolution):
             weights = weights[:, :, ::-1, ::-1]
         by_input = weights.reshape(self.output.channels, -1)
-        padded = np.zeros((self.blocks * lanes, by_input.shape[1]), np.int32)
+        padded = np.zeros((self.blocks * self.lanes, by_input.shape[1]), np.int32)
         padded[: self.output.channels] = by_input
-        return padded.reshape(self.blocks, lanes, -1).transpose(2, 0, 1).reshape(-1, lanes)
+        words = padded.reshape(self.blocks, self.lanes, -1).transpose(2, 0, 1).reshape(-1, self.lanes)
+        return np.pad(words, ((0, 0), (0, lanes - self.lanes)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +170,9 @@ class Folded:
     Parameters
     ----------
     lanes : neurons updated at once
+    single_lanes : as many at the most of a layer with states in the memory with one port
     layers : in order
-    state_depth, state_width : of each lane's bank of block RAM
+    state_depth, state_width : of the block RAM of states, all lanes in a word
     weight_depth : blocks of weights in block RAM
     tag_depth, generation_bits : of the tags
     queue_depth, queue_width : of the memory with all queues
@@ -177,6 +181,7 @@ class Folded:
     """
 
     lanes: int
+    single_lanes: int
     layers: tuple[FoldedLayer, ...]
     state_depth: int
     state_width: int
@@ -231,7 +236,8 @@ class Folded:
                 source=source,
                 output=output,
                 leaving=leaving,
-                blocks=-(-output.channels // lanes),
+                lanes=(used := lanes if core.channels == min(lanes, output.channels) else core.channels),
+                blocks=-(-output.channels // used),
                 state_single=core.state_memory == "single_port",
                 weight_single=core.weight_memory == "single_port",
                 # The bases are those of their own kind of memory.
@@ -261,11 +267,12 @@ class Folded:
         single_states, block_states = (
             [found.layer for found in layers if found.state_single is single] for single in (True, False)
         )
-        if single_states and (bits := StoredWidths.of(single_states).bits) * lanes > SINGLE_BITS:
+        single_lanes = max((found.lanes for found in layers if found.state_single), default=0)
+        if single_states and (bits := StoredWidths.of(single_states).bits) * single_lanes > SINGLE_BITS:
             names = ", ".join(repr(layer.name) for layer in single_states)
             raise PlanError(
-                f"{where}: core {names}: {lanes} states of {bits} bits must be at most {SINGLE_BITS} bits to be in the memory "
-                "with one port"
+                f"{where}: core {names}: {single_lanes} states of {bits} bits must be at most {SINGLE_BITS} bits to be in the "
+                "memory with one port"
             )
         # Weights lie behind the states.
         weight_words = single_weights // slots
@@ -279,9 +286,10 @@ class Folded:
             )
         return cls(
             lanes=lanes,
+            single_lanes=single_lanes,
             layers=tuple(layers),
             state_depth=state,
-            state_width=StoredWidths.of(block_states).bits if block_states else 0,
+            state_width=lanes * StoredWidths.of(block_states).bits if block_states else 0,
             weight_depth=weights,
             tag_depth=tags,
             generation_bits=generation_bits,
@@ -311,7 +319,7 @@ class Folded:
     def blocks(self) -> int:
         """Block RAMs of the iCE40 that the machine's memories take."""
         return (
-            self.lanes * _blocks(self.state_depth, self.state_width)
+            _blocks(self.state_depth, self.state_width)
             + _blocks(self.weight_depth, self.lanes * WEIGHT_SLOT)
             + _blocks(self.tag_depth, self.generation_bits)
             + _blocks(self.queue_depth, self.queue_width)
@@ -344,7 +352,7 @@ def signature(words: list[int]) -> int:
     return found
 
 
-def folded_plan(network: Network, *, lanes: int = 4, blocks: int = BLOCKS, watch: bool = True) -> Plan:
+def folded_plan(network: Network, *, lanes: int = 8, blocks: int = BLOCKS, watch: bool = True) -> Plan:
     """The fastest plan of a folded machine whose memories fit an iCE40 UP5K; of equally fast ones that with the fewest blocks.
 
     Parameters
@@ -396,7 +404,7 @@ def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: boo
         cores = tuple(
             CorePlan(
                 layer=layer.name,
-                channels=min(lanes, network.shape_of(layer.name).channels),
+                channels=min(_lanes_of(layer, lanes, state), network.shape_of(layer.name).channels),
                 state_memory=state,
                 weight_memory=weight,
             )
@@ -405,11 +413,18 @@ def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: boo
         yield Plan(name="folded", cores=cores, architecture="folded", inject=False, watch=watch, states=True)
 
 
+def _lanes_of(layer: Neurons, lanes: int, state_memory: str) -> int:
+    """Lanes that a layer can use: as many states as a word of the memory with one port holds, where they are there."""
+    bits = StoredWidths.of([layer]).bits
+    return max((n for n in _LANES if n <= lanes and (state_memory != "single_port" or n * bits <= SINGLE_BITS)), default=1)
+
+
 def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
     if not isinstance(network.layer(layer), Neurons):
         return CorePlan(layer=layer)
     core, channels = plan.core(layer), network.shape_of(layer).channels
-    if (core.channels, core.columns, core.rows) != (min(lanes, channels), 1, 1):
+    fewer = core.state_memory == "single_port" and core.channels < min(lanes, channels) and core.channels in _LANES
+    if (core.columns, core.rows) != (1, 1) or not (core.channels == min(lanes, channels) or fewer):
         raise PlanError(
             f"plan {plan.name!r}: core {layer!r}: channels, columns and rows must be {min(lanes, channels)}, 1 and 1 as all "
             f"layers of a folded machine share {lanes} lanes, not {core.channels}, {core.columns} and {core.rows}"

@@ -77,7 +77,7 @@ def simulate_folded(
         [
             idle,
             stall,
-            folded.lanes * layers[-1].blocks,
+            layers[-1].lanes * layers[-1].blocks,
             folded.tag_depth,
             2**folded.generation_bits - 1,
             not folded.single_weight_words,
@@ -89,7 +89,7 @@ def simulate_folded(
         streams = run_streams(network, images[begin : begin + _BATCH])
         frames = len(streams[INPUT].starts) - 1
         found = [schedule(network, plan, stage, streams) for stage in stages(network)]
-        lists = [_lists(of, la, streams[la.layer.name], folded.lanes) for of, la in zip(found, layers, strict=True)]
+        lists = [_lists(of, la, streams[la.layer.name]) for of, la in zip(found, layers, strict=True)]
         counts = {f"events_{name}": len(streams[name].address) + frames for name in links}
         for of, la in zip(found, layers, strict=True):
             counts[f"groups_{la.layer.name}"] = len(of.fired_token)
@@ -147,12 +147,12 @@ def simulate_folded(
     )
 
 
-def _lists(found: Schedule, la: FoldedLayer, spikes: Stream, lanes: int) -> list[Ints]:
+def _lists(found: Schedule, la: FoldedLayer, spikes: Stream) -> list[Ints]:
     """The lists of one layer."""
     frames = len(spikes.starts) - 1
     frame = np.repeat(np.arange(frames), np.diff(spikes.starts))
     position, channel = np.divmod(spikes.address, la.output.channels)
-    key = np.stack([frame, spikes.cause, position, channel // lanes])
+    key = np.stack([frame, spikes.cause, position, channel // la.lanes])
     first = np.ones(len(frame), bool)
     first[1:] = (key[:, 1:] != key[:, :-1]).any(axis=0)
     y, x = np.divmod(position[first], la.output.width)

@@ -43,8 +43,8 @@ class StoredWidths(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """Of the whole state, with the bit that says whether there was an update."""
-        return self.potential_bits + self.count_bits + 1
+        """Of residual and count."""
+        return self.potential_bits + self.count_bits
 
 
 def update(layer: Neurons, V: Ints, Q: Ints, drive: Ints) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_]]:

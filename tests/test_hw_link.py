@@ -133,8 +133,8 @@ def test_identify_frames_events_and_saturations():
         (packet(Command.STATE, b""), Status.BAD_LENGTH),
         (packet(Command.STATE, bytes(event_bytes(NETWORK))), Status.NO_NEURON),
     ],
-    ids=["checksum", "command", "length", "short frame", "long list", "cut-off frame", "cut-off head", "load", "check", "state of nothing",
-         "state of the input"],
+    ids=["checksum", "command", "length", "short frame", "long list", "cut-off frame", "cut-off head", "load", "check",
+         "state of nothing", "state of the input"],
 )
 def test_a_bad_packet_gets_an_error_and_the_next_one_is_understood(bad, status):
     found = talk((b"noise \x00\xff" + bad, 1), (packet(Command.IDENTIFY), 1))

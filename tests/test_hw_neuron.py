@@ -28,11 +28,10 @@ def layer(activation: str, **options: int) -> Linear:
 class Neuron(wiring.Component):
     """A lane, and whether the update fires."""
 
-    def __init__(self, *layers: Linear) -> None:
-        self.lane, self.comparison = Lane(*layers), Comparison(*layers)
-        names = ("layer", "state", "drive", "negative", "update", "overflow")
+    def __init__(self, layer: Linear) -> None:
+        self.lane, self.comparison = Lane(layer=layer), Comparison(layer=layer)
         super().__init__(
-            {name: self.lane.signature.members[name] for name in names}
+            {**{name: self.lane.signature.members[name] for name in ("state", "drive", "negative", "update", "overflow")}}
             | {name: Out(1) for name in ("plus", "minus", "held")}
         )
 
@@ -40,8 +39,7 @@ class Neuron(wiring.Component):
         m = Module()
         m.submodules.lane, m.submodules.comparison = self.lane, self.comparison
         m.d.comb += [
-            *(getattr(self.lane, name).eq(getattr(self, name)) for name in ("layer", "state", "drive", "negative")),
-            self.comparison.layer.eq(self.layer),
+            *(getattr(self.lane, name).eq(getattr(self, name)) for name in ("state", "drive", "negative")),
             *(getattr(self, name).eq(getattr(self.lane, name)) for name in ("update", "overflow")),
             self.comparison.state.eq(self.lane.update),
             *(getattr(self, name).eq(getattr(self.comparison, name)) for name in ("plus", "minus", "held")),
@@ -50,21 +48,12 @@ class Neuron(wiring.Component):
 
 
 def run_lane(
-    neuron: Linear,
-    cases: list[tuple[int, int, int, int]],
-    before: int,
-    updated: bool = True,
-    layers: tuple[Linear, ...] = (),
+    neuron: Linear, cases: list[tuple[int, int, int, int]], before: int, updated: bool = True
 ) -> list[tuple[int, int, int, bool]]:
-    """Updates of neurons whose last spike, of sign ``before``, is still to be settled; what they leave is settled here.
-
-    ``layers`` share the lane, of which ``neuron`` is in use.
-    """
-    layers = layers or (neuron,)
-    both, found = Neuron(*layers), []
+    """Updates of neurons whose last spike, of sign ``before``, is still to be settled; what they leave is settled here."""
+    both, found = Neuron(neuron), []
 
     async def testbench(ctx):
-        ctx.set(both.layer, layers.index(neuron))
         for residual, count, weight, sign in cases:
             stored = {"summed": residual + before * neuron.theta, "count": count - before, "updated": updated}
             ctx.set(both.state, stored)
@@ -153,35 +142,3 @@ def test_random_cases_of_wide_neurons(activation, weight_bits):
         assert len(left) > 500
         assert run_lane(neuron, left, before) == expected(neuron, left)
     assert run_lane(neuron, cases, 0, updated=False) == expected(neuron, cases)
-
-
-@pytest.mark.parametrize("signed", [False, True])
-def test_layers_that_share_a_lane(signed):
-    layers = (
-        layer("relu", threshold_log2=5, weight_bits=8, potential_bits=12, count_bits=3),
-        layer("relu", threshold_log2=2, weight_bits=8, potential_bits=7, count_bits=5),
-        layer("identity" if signed else "relu", threshold_log2=8, weight_bits=6, potential_bits=11, count_bits=5),
-        layer("identity" if signed else "relu", threshold_log2=3, weight_bits=8, potential_bits=12, count_bits=4),
-    )
-    rng = np.random.default_rng(0)
-    for neuron in layers:
-        (lowest, highest), (least, most) = neuron.residual_limits, neuron.count_limits
-        span = 1 << neuron.weight_bits - 1
-        cases = [
-            (int(r), int(q), int(w), int(s))
-            for r, q, w, s in zip(
-                rng.choice([lowest, lowest + 1, -neuron.theta, neuron.theta - 1, highest], 2000)
-                + rng.integers(-neuron.theta, neuron.theta, 2000),
-                rng.choice([least, least + 1, 1, most - 1, most], 2000),
-                rng.integers(-span, span, 2000),
-                rng.choice([1, -1], 2000),
-                strict=True,
-            )
-            if lowest <= r <= highest
-        ]
-        for before in (-1, 0, 1):
-            left = possible(neuron, cases, before)
-            found = run_lane(neuron, left, before, layers=layers)
-            assert len(left) > 150 and found == expected(neuron, left)
-            assert any(saturated for *_, saturated in found) or before
-        assert run_lane(neuron, cases, 0, updated=False, layers=layers) == expected(neuron, cases)
