@@ -9,7 +9,7 @@ import json
 import threading
 import webbrowser
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from boards.definitions import board_named
 from boards.host import Device, DeviceError
+from boards.top import BAUD
 from boards.virtual import VirtualBoard
 from hw.build import chosen_for
 from hw.router import ports
@@ -258,6 +259,7 @@ def _terminal(demo: Demo, console: Console, ask: Callable[[], str]) -> None:
 @click.option("--board", "board_name", default="ulx3s-85f", show_default=True, metavar="BOARD", help="Which board it is.")
 @click.option("--net", type=click.Path(path_type=Path), help="Network (.npz) on the board; the bundled one for it by default.")
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
+@click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(1200), help="Bits a second of the port.")
 @click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; what the board says by default.")
 @click.option("--http", "http_port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the page.")
 @click.option("--terminal", is_flag=True, help="Text in place of the page.")
@@ -268,6 +270,7 @@ def main(
     board_name: str,
     net: Path | None,
     plan_name: str | None,
+    baud: int,
     clock_mhz: float | None,
     http_port: int,
     terminal: bool,
@@ -294,7 +297,8 @@ def main(
         if port is None:
             with console.status("virtual board") as status:
                 board = stack.enter_context(VirtualBoard(network, plan, clock_hz=kind.clock().output_hz, tell=status.update))
-        device = stack.enter_context(Device.open(port or board.url, timeout=5 if port else 60))
+        device = stack.enter_context(Device.open(port or board.url, baud=baud, timeout=5 if port else 60))
+        plan = replace(plan, states=device.identity.states)
         device.require(network, plan)
         if not device.loaded(network, plan):
             with console.status("loading weights"):

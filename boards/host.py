@@ -231,15 +231,15 @@ class Device:
         self.identity = Identity.of(payload)
 
     @classmethod
-    def open(cls, port: str, *, timeout: float = 5.0, retries: int = 2) -> "Device":
-        """The device at ``port``.
+    def open(cls, port: str, *, baud: int = BAUD, timeout: float = 5.0, retries: int = 2) -> "Device":
+        """The device at ``port``, which was built for so many bits a second.
 
         Raises
         ------
         DeviceError : the port cannot be opened, or nothing that talks is there
         """
         try:
-            wire = serial.serial_for_url(port, baudrate=BAUD)
+            wire = serial.serial_for_url(port, baudrate=baud)
         except (serial.SerialException, ValueError, OSError) as error:
             raise DeviceError(f"{port}: cannot be opened: {error}") from None
         try:
@@ -614,6 +614,9 @@ def _golden_states(trace: LayerTrace) -> list[State]:
 
 
 _PORT = click.option("--port", required=True, metavar="PORT", help="Serial port, or a URL such as socket://localhost:4567.")
+_BAUD = click.option(
+    "--baud", default=BAUD, show_default=True, type=click.IntRange(1200), help="Bits a second, as the device was built."
+)
 _TIMEOUT = click.option(
     "--timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds without an answer."
 )
@@ -640,39 +643,43 @@ def main() -> None:
 
 @main.command(help="Say what is on the device.")
 @_PORT
+@_BAUD
 @_TIMEOUT
-def identify(port: str, timeout: float) -> None:
+def identify(port: str, baud: int, timeout: float) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
         print(json.dumps(asdict(device.identity), indent=2))
 
 
 @main.command(help="Errors on the wire, saturations and cycles since reset.")
 @_PORT
+@_BAUD
 @_TIMEOUT
-def status(port: str, timeout: float) -> None:
+def status(port: str, baud: int, timeout: float) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
         print(json.dumps({**asdict(device.errors()), "saturations": device.saturations()}, indent=2))
 
 
 @main.command(help="Set the device back to how it is after power-up.")
 @_PORT
+@_BAUD
 @_TIMEOUT
-def reset(port: str, timeout: float) -> None:
+def reset(port: str, baud: int, timeout: float) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
         device.reset()
 
 
 @main.command("load", help="Load the weights into a device that has no memory for them in its bitstream, and check them.")
 @_PORT
+@_BAUD
 @_TIMEOUT
 @_NET
 @_PLAN
-def load_command(port: str, timeout: float, net: Path | None, plan: str | None) -> None:
+def load_command(port: str, baud: int, timeout: float, net: Path | None, plan: str | None) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         if not device.identity.loads:
             print(f"{port}: all weights are in the bitstream")
@@ -711,13 +718,14 @@ def _load(device: Device, network: Network, plan_name: str | None, *, anew: bool
 
 @main.command(help="Test a device against the golden model; exit code 5 where they differ.")
 @_PORT
+@_BAUD
 @_TIMEOUT
 @_NET
 @_PLAN
 @click.option("--frames", default=10, show_default=True, type=click.IntRange(1), help="Frames to compare.")
-def selftest(port: str, timeout: float, net: Path | None, plan: str | None, frames: int) -> None:
+def selftest(port: str, baud: int, timeout: float, net: Path | None, plan: str | None, frames: int) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         images, _, _ = real_frames(network, None, None, frames)
         _load(device, network, plan)
@@ -732,6 +740,7 @@ def selftest(port: str, timeout: float, net: Path | None, plan: str | None, fram
     help="Membrane potentials and counts of a layer before a frame ends; exit code 5 where they differ from the golden model's."
 )
 @_PORT
+@_BAUD
 @_TIMEOUT
 @_NET
 @_PLAN
@@ -742,6 +751,7 @@ def selftest(port: str, timeout: float, net: Path | None, plan: str | None, fram
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON on standard output.")
 def states(
     port: str,
+    baud: int,
     timeout: float,
     net: Path | None,
     plan: str | None,
@@ -753,7 +763,7 @@ def states(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors({**_CODES, ValueError: Exit.BAD_INPUT}), Device.open(port, timeout=timeout) as device:
+    with one_line_errors({**_CODES, ValueError: Exit.BAD_INPUT}), Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         name = layer or network.output.name
         images, _, data_name = real_frames(network, dataset, data_dir, frame + 1)
@@ -796,6 +806,7 @@ def states(
 
 @main.command(help="Evaluate a test set on a device, every answer beside the golden model's; goes on where it stopped.")
 @_PORT
+@_BAUD
 @_TIMEOUT
 @_NET
 @_PLAN
@@ -807,6 +818,7 @@ def states(
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def evaluate(
     port: str,
+    baud: int,
     timeout: float,
     net: Path | None,
     plan: str | None,
@@ -819,7 +831,7 @@ def evaluate(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors(_CODES), Device.open(port, timeout=timeout) as device:
+    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         data = load(dataset or "mnist", "test", data_dir)
         images, labels = data.images[:limit], data.labels[:limit]

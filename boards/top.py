@@ -10,14 +10,34 @@ from amaranth.utils import bits_for
 
 from boards.definitions import Board
 from hw.family import Clock
-from hw.system import System
+from hw.system import TIMEOUTS_A_SECOND, System
 from model.network import Network
 from model.plan import Plan
 
-__all__ = ["BAUD", "BoardTop"]
+__all__ = ["BAUD", "BoardTop", "bit_cycles"]
 
 BAUD = 1_000_000
-"""Bits a second of the host link."""
+"""Bits a second of the host link, where none are asked for."""
+
+_WRONG_BAUD = 0.02
+"""How far a bit may be from its length: a byte is sampled ten times from one edge, and the other side has its own error."""
+
+
+def bit_cycles(clock_hz: float, baud: int) -> int:
+    """Clock cycles of a UART bit.
+
+    Raises
+    ------
+    ValueError : no whole number of cycles, at least 4, is near enough
+    """
+    divisor = max(4, round(clock_hz / baud))
+    if abs(clock_hz / divisor / baud - 1) > _WRONG_BAUD:
+        below = clock_hz / (divisor + (clock_hz / divisor > baud))
+        raise ValueError(
+            f"baud must be within {_WRONG_BAUD:.0%} of {clock_hz / 1e6:g} MHz by a whole number from 4 on (as {below:,.0f}), "
+            f"not {baud}"
+        )
+    return divisor
 
 
 class BoardTop(wiring.Component):
@@ -31,6 +51,7 @@ class BoardTop(wiring.Component):
     ----------
     board, network, plan : what to build, and where
     frequency_hz : clock of the machine; it gets the greatest frequency that is not above it
+    baud : bits a second of the host link
 
     Members
     -------
@@ -43,11 +64,13 @@ class BoardTop(wiring.Component):
     reset : Signal, 1 while the machine is in reset
     """
 
-    def __init__(self, *, board: Board, network: Network, plan: Plan, frequency_hz: float) -> None:
+    def __init__(self, *, board: Board, network: Network, plan: Plan, frequency_hz: float, baud: int = BAUD) -> None:
         self._board = board
         self._network = network
         self._plan = plan
         self._pll = board.clock(frequency_hz)
+        self._baud = baud
+        self._divisor = bit_cycles(self._pll.output_hz, baud)
         self.reset = Signal(init=1)
         super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1), "led": Out(len(board.led_pins))})
 
@@ -86,7 +109,11 @@ class BoardTop(wiring.Component):
             ResetSignal("sync").eq(reset),
         ]
         m.submodules.system = system = System(
-            network=self._network, plan=self._plan, divisor=round(pll.output_hz / BAUD), clock_hz=pll.output_hz
+            network=self._network,
+            plan=self._plan,
+            divisor=self._divisor,
+            clock_hz=pll.output_hz,
+            timeout_bits=self._baud // TIMEOUTS_A_SECOND,
         )
         lit: Value = system.answer
         if board.leds_low:

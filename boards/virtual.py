@@ -8,6 +8,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -107,8 +108,9 @@ class VirtualBoard:
 @click.option("--board", default="ulx3s-85f", show_default=True, metavar="BOARD", help="What it stands for.")
 @click.option("--net", type=click.Path(path_type=Path), help="Network (.npz); the bundled one for the board by default.")
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
+@click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
 @click.option("--port", default=4567, show_default=True, type=click.IntRange(0, 65535), help="TCP port; 0 for a free one.")
-def main(board: str, net: Path | None, plan_name: str | None, port: int) -> None:
+def main(board: str, net: Path | None, plan_name: str | None, states: bool | None, port: int) -> None:
     """See the help text above."""
     console = Console(stderr=True)
     codes: dict[type[Exception], Exit] = {
@@ -123,6 +125,8 @@ def main(board: str, net: Path | None, plan_name: str | None, port: int) -> None
         net, plan_name = chosen_for(device, net, plan_name)
         network = Network.load(net)
         plan = load_plan(network, plan_name)
+        if states is not None:
+            plan = replace(plan, states=states)
         short = []
         if plan.folded:
             short = device.short_of_folded(Folded.of(network, plan))

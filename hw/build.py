@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from boards.definitions import BOARDS, Board, board_named
-from boards.top import BAUD, BoardTop
+from boards.top import BAUD, BoardTop, bit_cycles
 from hw.area import estimate_area, memories
 from hw.bitstream import BitstreamError, check_bitstream
 from hw.memory import BLOCK
@@ -72,7 +72,9 @@ class Options:
     plan : name or file of the plan; where None the board's own, or for a network that is not bundled ``"default"``, unless the
         board has only room for a folded machine
     frames : frames of the co-simulation
+    states : whether the host can read membrane potentials; as the plan says where None
     frequency_mhz : clock that must be met; the board's own where None
+    baud : bits a second of the host link
     seed, seeds : of placement, recorded: the first of them, and how many; the fastest result is taken
     dataset, data_dir : where frames come from
     out : folder for results
@@ -82,8 +84,10 @@ class Options:
     net: Path | None = None
     board: str = "ulx3s-85f"
     plan: str | None = None
+    states: bool | None = None
     frames: int = 4
     frequency_mhz: float | None = None
+    baud: int = BAUD
     seed: int = 1
     seeds: int = 1
     dataset: str | None = None
@@ -135,12 +139,16 @@ def build(options: Options, console: Console) -> dict[str, Any]:
     board = board_named(options.board)
     family, part = board.of_family, board.target
     wanted_mhz = options.frequency_mhz or board.frequency_mhz
+    # A clock or a baud that cannot be is said before anything runs.
+    bit_cycles(board.clock(wanted_mhz * 1e6).output_hz, options.baud)
     net, plan_name = chosen_for(board, options.net, options.plan)
     with steps.step(f"network {net}") as tell:
         if net.name != BUNDLED.name and options.net is None:
             console.print(f"   {board.title} has no room for {BUNDLED.stem}: it gets {net.stem}", highlight=False)
         network = _load(net, options, tell)
         plan = load_plan(network, plan_name)
+        if options.states is not None:
+            plan = replace(plan, states=options.states)
         out = options.out or Path("build") / network.name
         name = f"{network.name}-{board.name}"
         out.mkdir(parents=True, exist_ok=True)
@@ -149,7 +157,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
 
     if options.verilog_only:
         with steps.step("Verilog"):
-            divisor = round(SIMULATED_FREQUENCY_HZ / BAUD)
+            divisor = bit_cycles(SIMULATED_FREQUENCY_HZ, options.baud)
             (out / "machine.v").write_text(machine_verilog(network, plan, CACHE))
             (out / "system.v").write_text(system_verilog(network, plan, CACHE, divisor=divisor, clock_hz=SIMULATED_FREQUENCY_HZ))
         return {
@@ -233,9 +241,10 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             source_hash(),
             board,
             wanted_mhz,
+            options.baud,
             _hash_files(Path(__file__).parent.parent / "boards"),
         )
-        top = BoardTop(board=board, network=network, plan=plan, frequency_hz=wanted_mhz * 1e6)
+        top = BoardTop(board=board, network=network, plan=plan, frequency_hz=wanted_mhz * 1e6, baud=options.baud)
         kept_verilog = kept(CACHE / f"{key}.v", lambda part: part.write_text(to_verilog(top, "top")))
         kept_rtlil = kept(CACHE / f"{key}.il", lambda part: part.write_text(to_rtlil(top, "top")))
         rtlil_hash = hashlib.sha256(kept_rtlil.read_bytes()).hexdigest()
@@ -481,6 +490,8 @@ def _markdown(report: dict[str, Any]) -> str:
 @click.option(
     "--freq", type=click.FloatRange(1, 400), help="Clock in MHz that must be met; the board's own (--list-boards) by default."
 )
+@click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
+@click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(1200), help="Bits a second of the host link.")
 @click.option("--seed", default=1, show_default=True, help="Seed of placement.")
 @click.option(
     "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Place with so many seeds; the fastest is taken."
@@ -500,6 +511,8 @@ def main(
     plan: str | None,
     frames: int,
     freq: float | None,
+    states: bool | None,
+    baud: int,
     seed: int,
     seeds: int,
     dataset: str | None,
@@ -520,7 +533,9 @@ def main(
         board=board,
         plan=plan,
         frames=frames,
+        states=states,
         frequency_mhz=freq,
+        baud=baud,
         seed=seed,
         seeds=seeds,
         dataset=dataset,

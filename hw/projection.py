@@ -381,7 +381,7 @@ class ProjectionCore(wiring.Component):
             of_bank = Signal(word)
             m.d.sync += [
                 of_bank.eq(Array(held.as_value() for held in held_words)[probe.bank]),
-                self.state.eq(of_bank[probe.channel]),
+                self.state.eq(Array(of_bank[channel].as_value() for channel in range(core.channels))[probe.channel]),
             ]
 
         # One pulse for an event in which something saturated, whatever number of steps it takes.

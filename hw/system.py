@@ -14,10 +14,13 @@ from hw.uart import UartReceiver, UartTransmitter
 from model.network import Network, Neurons
 from model.plan import Plan
 
-__all__ = ["TIMEOUT_BITS", "System"]
+__all__ = ["TIMEOUTS_A_SECOND", "TIMEOUT_BITS", "System"]
 
-TIMEOUT_BITS = 100_000
-"""How long a packet may stand still: a tenth of a second at a million bits a second, more than USB needs between two bytes."""
+TIMEOUTS_A_SECOND = 10
+"""A packet may stand still for a tenth of a second, which is more than USB needs between two bytes."""
+
+TIMEOUT_BITS = 1_000_000 // TIMEOUTS_A_SECOND
+"""So many bits, at a million bits a second."""
 
 _SETTLE_BITS = 400
 """More than the answer to a reset takes, and a watched event before it."""

@@ -195,7 +195,7 @@ def test_layout_of_weights_and_signature():
         ),
         (
             {"state_memory": "single_port", "weight_memory": "block", "channels": 4},
-            "plan 'p': core 'conv1': 4 states of 18 bits must be at most 64 bits to be in the memory with one port",
+            "plan 'p': core 'conv1': 4 states of 17 bits must be at most 64 bits to be in the memory with one port",
         ),
     ],
 )
