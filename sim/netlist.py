@@ -2,7 +2,7 @@
 
 Synthesis is the build's (`hw/synthesis.py`), of the machine alone: no board, no UART. Its traces become outputs, since
 nothing of their names would be left otherwise. The cells behave as the models that come with Yosys say; of block RAM it
-has none, and `sim/dp16kd.v` is ours.
+has none for ECP5 and Gowin, and `sim/dp16kd.v` and `sim/gowin_bsram.v` are ours.
 """
 
 import hashlib
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import hw.synthesis
-from hw.family import Family
+from hw.family import Family, Part
 from hw.family_ecp5 import ECP5
+from hw.family_gowin import GOWIN
 from hw.machines import AnyMachine
 from hw.synthesis import synthesize
 from hw.tools import tool_version, yosys_share
@@ -25,10 +26,23 @@ from hw.verilog import machine_rtlil
 from model.cache import kept
 from sim.simulators import SimulationError
 
-__all__ = ["BLOCK_RAM", "Netlist", "cell_models", "machine_netlist", "netlist_verilog"]
+__all__ = ["BLOCK_RAM", "GOWIN_BLOCK_RAM", "Netlist", "cell_models", "machine_netlist", "netlist_verilog"]
 
 BLOCK_RAM = Path(__file__).parent / "dp16kd.v"
-"""Our model of block RAM."""
+"""Our model of the ECP5's block RAM."""
+
+GOWIN_BLOCK_RAM = Path(__file__).parent / "gowin_bsram.v"
+"""Our models of Gowin's."""
+
+_OWN = {
+    "DP16KD": BLOCK_RAM,
+    **dict.fromkeys(("SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B"), GOWIN_BLOCK_RAM),
+    "ALU": Path(__file__).parent / "gowin_alu.v",
+}
+"""Cells of which Yosys has no model that every simulator reads, and where ours are."""
+
+_PARTS = {GOWIN.NAME: Part(number="GW1NR-LV9QN88PC6/I5", device="GW1N-9C", package="QN88P", speed="C6/I5")}
+"""A device of each family whose synthesis asks for one."""
 
 _IGNORED = ("$scopeinfo",)
 """Cells that say something of the netlist and are no part of it."""
@@ -61,6 +75,7 @@ def machine_netlist(
     log: Path,
     line: Callable[[str], None] | None = None,
     family: Family = ECP5,
+    part: Part | None = None,
 ) -> Netlist:
     """The netlist of ``machine``, synthesized where the folder ``cache`` does not have it yet.
 
@@ -70,7 +85,7 @@ def machine_netlist(
     cache : folder in which netlists are kept by content
     log : Yosys' output, where it ran
     line : called with each line of it
-    family : for which one it is synthesized
+    family, part : for what it is synthesized; where the family asks for a part and none is given, one of its own
 
     Raises
     ------
@@ -83,10 +98,14 @@ def machine_netlist(
     source = machine_rtlil(machine.network, machine.plan, folder)
     sources = Path(hw.synthesis.__file__).parent
     passes = [(sources / name).read_bytes() for name in ("synthesis.py", *family.sources)]
-    key = hashlib.sha256(repr((source.name, expose, tool_version("yosys"), passes)).encode()).hexdigest()[:16]
+    part = part or _PARTS.get(family.NAME)
+    content = (source.name, expose, tool_version("yosys"), passes, *([part.device] if part else []))
+    key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
     netlist = kept(
         folder / f"machine-netlist-{key}.json",
-        lambda part: synthesize(source, top="machine", netlist=part, log=log, line=line, expose=expose, family=family),
+        lambda written: synthesize(
+            source, top="machine", netlist=written, log=log, line=line, expose=expose, family=family, part=part
+        ),
     )
     module = json.loads(netlist.read_text())["modules"]["machine"]
     cells = Counter(cell["type"] for cell in module["cells"].values() if cell["type"] not in _IGNORED)
@@ -151,12 +170,11 @@ def cell_models(cells: Iterable[str], family: Family = ECP5) -> str:
     ------
     SimulationError : there is no model of a cell
     """
-    path = yosys_share() / family.CELL_MODELS / "cells_sim.v"
-    models = {name: _TIMING.sub("", text) for name, text in _library(path).items()}
-    # Yosys has the block RAM's ports and parameters, but nothing inside.
-    models["DP16KD"] = BLOCK_RAM.read_text()
+    library = yosys_share() / family.CELL_MODELS / "cells_sim.v"
+    models = {name: _TIMING.sub("", text) for name, text in _library(library).items()}
+    own = sorted({_OWN[name] for name in cells if name in _OWN})
     found: dict[str, str] = {}
-    wanted = sorted(cells)
+    wanted = sorted(name for name in cells if name not in _OWN)
     while wanted:
         name = wanted.pop()
         if name not in models:
@@ -164,7 +182,8 @@ def cell_models(cells: Iterable[str], family: Family = ECP5) -> str:
         if name not in found:
             found[name] = models[name]
             wanted += [part for part in models if re.search(rf"^\s*{re.escape(part)}\s+[#\w]", found[name], re.MULTILINE)]
-    return _defines(path) + "\n\n".join(found[name] for name in sorted(found)) + "\n"
+    texts = [*(found[name] for name in sorted(found)), *(path.read_text().rstrip("\n") for path in own)]
+    return _defines(library) + "\n\n".join(texts) + "\n"
 
 
 def _defines(path: Path) -> str:

@@ -57,7 +57,7 @@ CACHE = Path("build") / "cache"
 """Where compiled simulations, generated Verilog and netlists are kept."""
 
 LEVELS = ("rtl", "netlist")
-"""What can be simulated: the Verilog of a machine, or what synthesis for ECP5 makes of it."""
+"""What can be simulated: the Verilog of a machine, or what synthesis for a family makes of it."""
 
 SLICE_CYCLES = {"rtl": 20_000, "netlist": 1_000}
 """How often it is asked whether a simulation is done: netlists take far longer for a cycle."""
@@ -151,6 +151,10 @@ def verify(
     own = verilog is None
     if watch and not plan.watch:
         raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
+    loaded = isinstance(machine, FoldedMachine) and machine.folded.single_words > 0
+    if level == "netlist" and loaded and not family.LARGE_BLOCK:
+        known = ", ".join(name for name, other in FAMILIES.items() if other.LARGE_BLOCK)
+        raise PlanError(f"plan {plan.name!r}: family must be one with large memories ({known}), not {family.NAME!r}")
     frames = [run_fast(network, image if _is_events(image) else encode(network, image)) for image in images]
     tell = line or (lambda text: None)
     if level == "rtl":
@@ -419,9 +423,9 @@ class _Teller:
 
 HELP = """Compare the hardware with the golden model, spike for spike, and with the cycle model, cycle for cycle.
 
-With --level netlist the hardware is what synthesis makes of it, for the family that --family names, made of models of its cells
-(of Gowin's block RAM there is none). For small plans: the bundled network with 32 lanes in fc1 and one elsewhere takes ten
-minutes, until it is kept and a second run only simulates.
+With --level netlist the hardware is what synthesis makes of it, for the family that --family names, made of models of its cells.
+For small plans: the bundled network with 32 lanes in fc1 and one elsewhere takes ten minutes, until it is kept and a second run
+only simulates.
 """
 
 

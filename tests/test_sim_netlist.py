@@ -8,19 +8,25 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from boards.definitions import board_named
 from hw.build import BUNDLED
+from hw.family_ecp5 import ECP5
+from hw.family_gowin import GOWIN
 from hw.family_ice40 import ICE40
 from hw.machine import Machine
 from hw.machines import machine_of
 from hw.tools import yosys_share
+from model.errors import Exit
 from model.folded import Folded
 from model.network import MaxPool, Network, Padding, Shape
 from model.plan import named_plan
 from sim.netlist import BLOCK_RAM, cell_models, machine_netlist, netlist_verilog
 from sim.simulators import SimulationError
-from sim.verify import CACHE, real_frames, verify
+from sim.verify import CACHE, main, real_frames, verify
 from tests.hardware import random_convolution, random_frames, random_linear
+from tests.test_sim_gowin_bsram import CASES
 
 
 def need_icarus():
@@ -94,6 +100,69 @@ def test_a_netlist_for_ice40_fires_the_same_spikes_in_the_same_cycles(tmp_path):
     assert all(kind.startswith(("SB_LUT4", "SB_CARRY", "SB_DFF", "SB_RAM40_4K")) for kind in kinds)
 
 
+@pytest.mark.parametrize("simulator", ["icarus", pytest.param("verilator", marks=pytest.mark.full)])
+def test_a_netlist_for_gowin_fires_the_same_spikes_in_the_same_cycles(simulator, tmp_path):
+    if simulator == "icarus":
+        need_icarus()
+    network, plan = small()
+    shape = network.input_shape
+    frames = [*random_frames(shape, 1, frames=2), *random_frames(shape, 2, frames=1, near=True)]
+    result = verify(
+        network, plan, frames, level="netlist", family=GOWIN, simulator=simulator, out_dir=tmp_path, idle=0.3, stall=0.3
+    )
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.spikes_compared > 800
+    assert result.cycles_compared > 1500
+    # Words were read while they were written, and what was read never mattered.
+    assert re.search(r"core_pool\.pool\.state\S*: read while it is written", (tmp_path / "simulation.log").read_text())
+    machine = Machine(network=network, plan=plan)
+    netlist = machine_netlist(machine, cache=CACHE, log=tmp_path / "synthesis.log", family=GOWIN)
+    assert set(netlist.cells) >= {"LUT4", "ALU", "DFF", "DFFRE", "DFFSE", "RAM16SDP4", "IBUF", "OBUF"}
+    assert gowin_blocks(netlist.verilog) == {("SPX9", 9, 9), ("SDPX9B", 36, 36), ("DPX9B", 18, 18)}
+    assert gowin_blocks(netlist.verilog) <= {(case.kind, *case.widths) for case in CASES}
+
+
+def gowin_blocks(netlist):
+    """Kinds and widths of a netlist's block RAMs."""
+    found = re.findall(r"^  (\w+) #\(\.BIT_WIDTH(?:_0)?\(32'b([01]+)\), (?:\.BIT_WIDTH_1\(32'b([01]+)\))?", netlist, re.MULTILINE)
+    return {(kind, int(width, 2), int(other or width, 2)) for kind, width, other in found}
+
+
+@pytest.mark.full
+def test_both_series_of_gowin_have_the_same_netlist(tmp_path):
+    network, plan = small()
+    netlists = [
+        machine_netlist(
+            Machine(network=network, plan=plan), cache=CACHE, log=tmp_path / "log", family=GOWIN, part=board_named(board).target
+        )
+        for board in ("tang-nano-9k", "tang-primer-20k")
+    ]
+    assert netlists[0] == netlists[1]
+
+
+def test_a_folded_machine_with_large_memories_has_no_netlist_for_other_families(tmp_path):
+    """One line, before anything is synthesized."""
+    arguments = [str(BUNDLED.with_name("mnist-sparse.npz")), "--plan", "folded", "--level", "netlist", "--family", "gowin"]
+    done = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path)])
+    assert done.exit_code == Exit.BAD_INPUT
+    assert done.stderr.splitlines()[-1] == (
+        "error: plan 'folded': family must be one with large memories (ice40), not 'gowin'"
+    )
+
+
+def test_what_a_model_of_gowin_does_not_do_ends_the_simulation(tmp_path):
+    need_icarus()
+    network, plan = small()
+    netlist = machine_netlist(Machine(network=network, plan=plan), cache=CACHE, log=tmp_path / "log", family=GOWIN)
+    wrong = netlist.verilog.replace(".READ_MODE(1'b0)", ".READ_MODE(1'b1)", 1)
+    assert wrong != netlist.verilog
+    frames = random_frames(network.input_shape, 1, frames=1)
+    with pytest.raises(SimulationError, match=r"block: READ_MODE must be 0, as the model has no output register, not 1$"):
+        verify(
+            network, plan, frames, level="netlist", family=GOWIN, simulator="icarus", out_dir=tmp_path, verilog=wrong
+        )
+
+
 def test_what_has_no_model_is_said():
     with pytest.raises(SimulationError, match=r"^there is no model of cell SB_MAC17$"):
         cell_models(["SB_LUT4", "SB_MAC17"], ICE40)
@@ -114,23 +183,41 @@ def changed_lut(netlist):
     return netlist.replace(cell[0], cell[0].replace(cell[1], init))
 
 
+def changed_gowin_lut(netlist):
+    """The same, of a netlist for Gowin."""
+    nets = re.findall(r"  DFF\w* .*\.D\((\S+) \), \.Q\(\\core_pool\.projection\.plus_0\S* \).*", netlist)
+    cells = (re.search(rf"  LUT(\d) #\(\.INIT\(\d+'b([01]+)\)\) .*\.F\({re.escape(net)} \).*", netlist) for net in nets)
+    cell = next(cell for cell in cells if cell)
+    init = cell[2]
+    return netlist.replace(cell[0], cell[0].replace(init, init[:-1] + str(1 - int(init[-1]))))
+
+
 def changed_weight(netlist):
     """The netlist with the sign of one weight changed, in the first word of a block RAM."""
-    cell = re.search(r"  DP16KD #\(.*\) \\core_fc\S*weights\S* \(.*", netlist)[0]
-    init = re.search(r"\.INITVAL_00\(320'b([01]+)\)", cell)[1]
+    cell = re.search(r"  (?:DP16KD|SPX9) #\(.*\) \\core_fc\S*weights\S* \(.*", netlist)[0]
+    init = re.search(r"\.INIT(?:VAL|_RAM)_00\(\d+'b([01]+)\)", cell)[1]
     wrong = init[:-8] + str(1 - int(init[-8])) + init[-7:]
     return netlist.replace(cell, cell.replace(init, wrong, 1))
 
 
-@pytest.mark.parametrize(("fault", "layer"), [(changed_lut, "conv"), (changed_weight, "fc")])
-def test_one_wrong_bit_is_found(fault, layer, tmp_path):
+@pytest.mark.parametrize(
+    ("family", "fault", "layer"),
+    [
+        (ECP5, changed_lut, "conv"), (ECP5, changed_weight, "fc"),
+        (GOWIN, changed_gowin_lut, "conv"), (GOWIN, changed_weight, "fc"),
+    ],
+)
+def test_one_wrong_bit_is_found(family, fault, layer, tmp_path):
     need_icarus()
     network, plan = small()
-    right = machine_netlist(Machine(network=network, plan=plan), cache=CACHE, log=tmp_path / "synthesis.log").verilog
+    machine = Machine(network=network, plan=plan)
+    right = machine_netlist(machine, cache=CACHE, log=tmp_path / "synthesis.log", family=family).verilog
     wrong = fault(right)
     assert len(wrong) == len(right) and sum(a != b for a, b in zip(wrong, right, strict=True)) == 1
     frames = random_frames(network.input_shape, 1, frames=1)[:1]
-    result = verify(network, plan, frames, level="netlist", simulator="icarus", out_dir=tmp_path, seed=11, verilog=wrong)
+    result = verify(
+        network, plan, frames, level="netlist", family=family, simulator="icarus", out_dir=tmp_path, seed=11, verilog=wrong
+    )
     assert result.mismatches > 0
     assert re.search(r"layer +(\w+)", result.report)[1] == layer
     assert Path(result.waveform).stat().st_size > 0
@@ -149,6 +236,22 @@ def test_netlist_of_the_whole_mnist_network_on_a_real_digit(tmp_path):
     assert result.answers == labels.tolist()
     assert result.spikes_compared > 1000
     assert "read while it is written" in (tmp_path / "simulation.log").read_text()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("family", [ECP5, GOWIN], ids=lambda family: family.NAME)
+def test_netlist_of_the_small_mnist_network_on_a_real_digit(family, tmp_path):
+    network = Network.load(BUNDLED.with_name("mnist-small.npz"))
+    plan = named_plan(network, "minimal")
+    images, labels, _ = real_frames(network, None, None, 1)
+    result = verify(network, plan, images, level="netlist", family=family, out_dir=tmp_path)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.answers == labels.tolist()
+    assert result.spikes_compared > 1000
+    if family is GOWIN:
+        machine = Machine(network=network, plan=plan)
+        netlist = machine_netlist(machine, cache=CACHE, log=tmp_path / "synthesis.log", family=GOWIN)
+        assert gowin_blocks(netlist.verilog) <= {(case.kind, *case.widths) for case in CASES}
 
 
 @pytest.mark.full
@@ -204,9 +307,18 @@ def test_netlist_verilog():
     ]
 
 
+def test_models_of_cells_for_gowin():
+    """Ours in place of Yosys', once for all cells of a file."""
+    models = cell_models(["DFFRE", "SPX9", "SDPX9B", "ALU"], GOWIN)
+    names = re.findall(r"^module (\w+)", models, re.MULTILINE)
+    assert names == ["DFFRE", "ALU", "TALLY_BSRAM", "SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B"]
+    with pytest.raises(SimulationError, match=r"^there is no model of cell pROM$"):
+        cell_models(["LUT4", "pROM"], GOWIN)
+
+
 def test_models_of_cells():
     models = cell_models(["CCU2C", "DP16KD"])
-    assert re.findall(r"^module (\w+)", models, re.MULTILINE) == ["CCU2C", "DP16KD", "LUT2", "LUT4"]
+    assert re.findall(r"^module (\w+)", models, re.MULTILINE) == ["CCU2C", "LUT2", "LUT4", "DP16KD"]
     assert "specify" not in models
     assert (yosys_share() / "ecp5" / "cells_sim.v").exists()
     with pytest.raises(SimulationError, match=r"^there is no model of cell WARP9$"):
