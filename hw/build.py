@@ -72,7 +72,7 @@ class Options:
     plan : name or file of the plan; where None the board's own, or for a network that is not bundled ``"default"``, unless the
         board has only room for a folded machine
     frames : frames of the co-simulation
-    states : whether the host can read membrane potentials; as the plan says where None
+    watch, states : whether the host can watch spikes, read membrane potentials; as the plan says where None
     frequency_mhz : clock that must be met; the board's own where None
     baud : bits a second of the host link
     seed, seeds : of placement, recorded: the first of them, and how many; the fastest result is taken
@@ -84,6 +84,7 @@ class Options:
     net: Path | None = None
     board: str = "ulx3s-85f"
     plan: str | None = None
+    watch: bool | None = None
     states: bool | None = None
     frames: int = 4
     frequency_mhz: float | None = None
@@ -147,8 +148,9 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             console.print(f"   {board.title} has no room for {BUNDLED.stem}: it gets {net.stem}", highlight=False)
         network = _load(net, options, tell)
         plan = load_plan(network, plan_name)
-        if options.states is not None:
-            plan = replace(plan, states=options.states)
+        for name, value in (("watch", options.watch), ("states", options.states)):
+            if value is not None:
+                plan = replace(plan, **{name: value})  # type: ignore[arg-type]
         out = options.out or Path("build") / network.name
         name = f"{network.name}-{board.name}"
         out.mkdir(parents=True, exist_ok=True)
@@ -490,6 +492,7 @@ def _markdown(report: dict[str, Any]) -> str:
 @click.option(
     "--freq", type=click.FloatRange(1, 400), help="Clock in MHz that must be met; the board's own (--list-boards) by default."
 )
+@click.option("--watch/--no-watch", default=None, help="Whether the host can watch spikes; as the plan says.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
 @click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(1200), help="Bits a second of the host link.")
 @click.option("--seed", default=1, show_default=True, help="Seed of placement.")
@@ -511,6 +514,7 @@ def main(
     plan: str | None,
     frames: int,
     freq: float | None,
+    watch: bool | None,
     states: bool | None,
     baud: int,
     seed: int,
@@ -533,6 +537,7 @@ def main(
         board=board,
         plan=plan,
         frames=frames,
+        watch=watch,
         states=states,
         frequency_mhz=freq,
         baud=baud,

@@ -141,8 +141,7 @@ class Link(wiring.Component):
     network, plan : give sizes, the hashes by which the host knows them, and what the machine can do
     clock_hz : cycles a second, for the host
     saturations : counters of the machine
-    lean : for a machine that has one frame at a time: packets are as short as a frame allows, and what is sent is not copied,
-        as it stays where it is until it is out
+    lean : for a machine that has one frame at a time: packets are as short as a frame allows, and no more of them are remembered
     weights : of a machine whose weights have to be loaded, what lies where: no frame is taken before they are there
     timeout : cycles for which a packet that has begun may stand still
     settle : cycles between the answer to a reset and the reset: the answer has to be out by then
@@ -495,12 +494,10 @@ class Link(wiring.Component):
         counters = [Signal(8, name=f"{status.name.lower()}_count") for status in COUNTED]
         cycles = Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
-        sent_cycles = cycles
-        if self._lean:
-            # What is sent byte by byte must not change on the way.
-            sent_cycles = Signal(32)
-            with m.If(replied):
-                m.d.sync += sent_cycles.eq(cycles)
+        # What is sent byte by byte must not change on the way.
+        sent_cycles = Signal(32)
+        with m.If(replied):
+            m.d.sync += sent_cycles.eq(cycles)
         for status, counter in zip(COUNTED, counters, strict=True):
             with m.If(replied & (reply == status.value) & ~counter.all()):
                 m.d.sync += counter.eq(counter + 1)
@@ -553,10 +550,9 @@ class Link(wiring.Component):
             payloads.append((Command.STATE.value, Cat(numbers, found.updated, Const(0, 7))))
         if self._watch:
             payloads.append((Status.WATCHED.value, _padded(self.watched.payload.as_value(), 8 * event_bytes(self._network))))
-        longest = max(len(bits) for _, bits in payloads)
+        longest = max(len(bits) for _, bits in payloads) // 8
         head, number, sent = Signal(8), Signal(8), Signal()
-        left = Signal(range(longest // 8 + 1))
-        size = Signal(16)
+        index, size = Signal(range(longest + 1)), Signal(16)
         crc = Signal(8)
         byte = Signal(8)
         m.d.comb += self.sent.payload.eq(byte)
@@ -567,46 +563,39 @@ class Link(wiring.Component):
                 m.d.sync += crc.eq(_crc_step(crc, byte))
                 m.next = following
 
-        # The byte at hand: the first of a copy that is shifted, or one of what stays where it is.
-        body, index = Signal(longest), Signal(range(longest // 8))
-        at_hand = body[:8]
-        if self._lean:
-            at_hand, high = Signal(8), Signal(8)
-            with m.Switch(head):
-                for command, bits in payloads:
-                    with m.Case(command):
-                        m.d.comb += at_hand.eq(Array(bits[at : at + 8] for at in range(0, len(bits), 8))[index])
-                        if command == Command.SATURATIONS.value:
-                            # A counter's high byte is that of the moment at which its low byte went out.
-                            with m.If(~index[0]):
-                                m.d.sync += high.eq(Array(bits[at + 8 : at + 16] for at in range(0, len(bits), 16))[index[1:]])
-                            with m.Else():
-                                m.d.comb += at_hand.eq(high)
+        # The byte at hand. What is sent stays where it is until it is out, but for counters.
+        at_hand, kept, high = Signal(8), Signal(8), Signal(8)
+        with m.Switch(head):
+            for command, bits in payloads:
+                with m.Case(command):
+                    m.d.comb += at_hand.eq(Array(bits[at : at + 8] for at in range(0, len(bits), 8))[index])
+                    if command == Command.SATURATIONS.value:
+                        # A counter's high byte is that of the moment at which its low byte was read.
+                        with m.If(index[0]):
+                            m.d.comb += at_hand.eq(high)
 
         with m.FSM(name="sender"):
-            # What to send is chosen in one cycle and fetched in the next.
+            # What to send is chosen in one cycle and looked up in the next.
             with m.State("WAIT"):
-                m.d.sync += crc.eq(0)
+                m.d.sync += [crc.eq(0), index.eq(0)]
                 with m.If(replying):
                     m.d.comb += replied.eq(1)
                     m.d.sync += [head.eq(reply), replying.eq(0)]
-                    m.next = "FETCH"
+                    m.next = "CHOSEN"
                 with m.Elif(self.result.valid):
                     m.d.sync += head.eq(Command.FRAME.value)
-                    m.next = "FETCH"
+                    m.next = "CHOSEN"
                 if self._watch:
                     with m.Elif(self.watched.valid):
                         m.d.sync += head.eq(Status.WATCHED.value)
-                        m.next = "FETCH"
-            with m.State("FETCH"):
-                m.d.sync += [left.eq(0), size.eq(0)]
+                        m.next = "CHOSEN"
+            with m.State("CHOSEN"):
+                m.d.sync += size.eq(0)
                 m.d.sync += number.eq(Mux(head == Command.FRAME.value, of_result, sequence))
                 with m.Switch(head):
                     for command, bits in payloads:
                         with m.Case(command):
-                            m.d.sync += index.eq(0) if self._lean else body.eq(bits)
-                            m.d.sync += [left.eq(len(bits) // 8), size.eq(len(bits) // 8)]
-                m.d.comb += sent.eq(not self._lean)
+                            m.d.sync += size.eq(len(bits) // 8)
                 m.next = "SYNC"
             with m.State("SYNC"):
                 m.d.comb += [self.sent.valid.eq(1), byte.eq(SYNC)]
@@ -619,18 +608,23 @@ class Link(wiring.Component):
             with m.State("SIZE_LOW"):
                 send(size[:8], "SIZE_HIGH")
             with m.State("SIZE_HIGH"):
-                send(size[8:], "BODY")
-            with m.State("BODY"):
-                with m.If(left == 0):
+                send(size[8:], "FETCH")
+            with m.State("FETCH"):
+                m.d.sync += kept.eq(at_hand)
+                highs = [self.saturations[at : at + 8] for at in range(8, len(self.saturations), 16)]
+                with m.If(~index[0]):
+                    m.d.sync += high.eq(Array(highs)[index[1:]])
+                m.next = "BODY"
+                with m.If(index == size):
                     m.next = "CRC"
-                with m.Else():
-                    send(at_hand, "BODY")
-                    with m.If(self.sent.ready):
-                        m.d.sync += [left.eq(left - 1), index.eq(index + 1) if self._lean else body.eq(body >> 8)]
+            with m.State("BODY"):
+                send(kept, "FETCH")
+                with m.If(self.sent.ready):
+                    m.d.sync += index.eq(index + 1)
             with m.State("CRC"):
                 m.d.comb += [self.sent.valid.eq(1), byte.eq(crc)]
                 with m.If(self.sent.ready):
-                    m.d.comb += sent.eq(self._lean)
+                    m.d.comb += sent.eq(1)
                     m.next = "WAIT"
         m.d.comb += [self.result.ready.eq(sent & (head == Command.FRAME.value)), told.eq(sent & (head == Command.STATE.value))]
         if self._watch:

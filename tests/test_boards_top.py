@@ -76,9 +76,7 @@ OTHERS = [pytest.param(board, marks=pytest.mark.full) for board in ("icebreaker"
 
 @pytest.mark.parametrize("board", ["ulx3s-25f", *OTHERS])
 def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
-    # A pipeline on the smallest device has no room for reading states.
-    options = options_for(tmp_path, tiny_network(), board, states=None if board != "icebreaker" else False)
-    report = build(options, Console(quiet=True))
+    report = build(options_for(tmp_path, tiny_network(), board), Console(quiet=True))
     assert (report["mismatches"], report["cycle_mismatches"], report["dsp"]) == (0, 0, 0)
     assert report["fmax_mhz"] >= report["clock_mhz"]
     suffix = BOARDS[board].of_family.BITSTREAM
