@@ -291,7 +291,7 @@ BOARDS = {
     board.name: board
     for board in (
         _ulx3s("25f", "25k", 24_288, 56, network="mnist-small", plan="minimal"),
-        _ulx3s("45f", "45k", 43_848, 108),
+        _ulx3s("45f", "45k", 43_848, 108, plan="minimal"),
         _ulx3s("85f", "85k", 83_640, 208),
         _ORANGECRAB,
         _ECPIX5,

@@ -307,7 +307,7 @@ class FoldedMachine(wiring.Component):
             m.d.sync += [step.eq(caught), fired_minus.eq(minus), pending.eq(plus | minus)]
         with m.If(done.valid & done.member & ~done.own):
             m.d.sync += [pending[lane].eq(pending[lane] & (counts[lane] < greater[lane])) for lane in range(lanes)]
-        with m.If(writes & (lane_array.held | lane_array.overflow).any()):
+        with m.If(writes & lane_array.saturated.any()):
             m.d.sync += saturated.eq(1)
 
         # The pool's window.

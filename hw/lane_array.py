@@ -1,10 +1,10 @@
 """The lanes of a folded machine: as many neurons as it updates at once, of any one layer at a time."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.shared_lane import Fire, SettledState, Sum
+from hw.shared_lane import Settle, SettledState, Update
 from model.folded import WEIGHT_SLOT, FoldedLayer
 
 __all__ = ["LaneArray"]
@@ -15,7 +15,7 @@ class LaneArray(wiring.Component):
 
     Operation
     ---------
-    Each lane is `hw.shared_lane.Sum`, a register and `Fire`, with the widths and thresholds of all layers, of which one is
+    Each lane is `hw.shared_lane.Update`, a register and `Settle`, with the widths and thresholds of all layers, of which one is
     in use.
 
     Timing
@@ -35,7 +35,7 @@ class LaneArray(wiring.Component):
     negative : In, 1 for a negative event
     after : Out, of each lane the state after the update
     count : Out, of each lane the count before it
-    overflow, plus, minus, held : Out, a bit a lane, as of `Sum` and `Fire`
+    plus, minus, saturated : Out, a bit a lane, as of `Update`
     """
 
     def __init__(self, *, layers: tuple[FoldedLayer, ...], lanes: int) -> None:
@@ -50,10 +50,9 @@ class LaneArray(wiring.Component):
                 "negative": In(1),
                 "after": Out(data.ArrayLayout(state, lanes)),
                 "count": Out(data.ArrayLayout(state["count"].shape, lanes)),
-                "overflow": Out(lanes),
                 "plus": Out(lanes),
                 "minus": Out(lanes),
-                "held": Out(lanes),
+                "saturated": Out(lanes),
             }
         )
 
@@ -65,27 +64,25 @@ class LaneArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for lane in range(self._lanes):
-            m.submodules[f"sum_{lane}"] = added = Sum(*self._neurons)
-            m.submodules[f"fire_{lane}"] = fire = Fire(*self._neurons)
-            summed = Signal(self.word.shape().elem_shape, name=f"summed_{lane}")
-            most, least = Signal(name=f"most_{lane}"), Signal(name=f"least_{lane}")
-            m.d.sync += [
-                summed.eq(added.update),
-                most.eq(added.most),
-                least.eq(added.least),
-                self.overflow[lane].eq(added.overflow),
-            ]
+            m.submodules[f"update_{lane}"] = update = Update(*self._neurons)
+            m.submodules[f"settle_{lane}"] = settle = Settle(*self._neurons)
+            updated = Signal(self.word.shape().elem_shape, name=f"updated_{lane}")
             m.d.comb += [
-                added.layer.eq(self.layer),
-                added.state.eq(self.word[lane]),
-                added.drive.eq(self.drive[lane]),
-                added.negative.eq(self.negative),
-                fire.layer.eq(self.layer),
-                fire.state.eq(summed),
-                fire.most.eq(most),
-                fire.least.eq(least),
-                self.after[lane].eq(fire.update),
-                self.count[lane].eq(summed.count),
-                Cat(self.plus[lane], self.minus[lane], self.held[lane]).eq(Cat(fire.plus, fire.minus, fire.held)),
+                update.layer.eq(self.layer),
+                update.state.eq(self.word[lane]),
+                update.drive.eq(self.drive[lane]),
+                update.negative.eq(self.negative),
+                settle.layer.eq(self.layer),
+                settle.state.eq(updated),
+                settle.plus.eq(self.plus[lane]),
+                settle.minus.eq(self.minus[lane]),
+                self.after[lane].eq(settle.update),
+                self.count[lane].eq(updated.count),
+            ]
+            m.d.sync += [
+                updated.eq(update.update),
+                self.plus[lane].eq(update.plus),
+                self.minus[lane].eq(update.minus),
+                self.saturated[lane].eq(update.saturated),
             ]
         return m

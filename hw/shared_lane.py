@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 from model.network import Neurons
 from model.neuron import StoredWidths
 
-__all__ = ["Fire", "SettledState", "Sum"]
+__all__ = ["Settle", "SettledState", "Update"]
 
 
 class SettledState(data.StructLayout):
@@ -71,10 +71,6 @@ class _InUse:
         within = Cat(bit | ~upper for bit, upper in bits).all() & Cat(bit & ~upper for bit, upper in bits).any()
         return ~sign & above, sign & ~within
 
-    def decide(self, up: Value, down: Value, most: Value, least: Value) -> tuple[Value, Value, Value]:
-        """Whether +1, -1 is fired, and whether it would be but for the end of the count."""
-        return up & ~most, down & ~least, (up & most) | (down & least & self(not layer.relu for layer in self._layers))
-
     def equals(self, value: Value, of_layers: Sequence[int]) -> Value:
         """Whether ``value`` is the number of that layer."""
         wanted = [self(bool(number >> n & 1) for number in of_layers) for n in range(len(value))]
@@ -102,8 +98,8 @@ class _InUse:
         return Cat(value[:lowest], (value[lowest:] + theta)[: len(value) - lowest]).as_signed()
 
 
-class Sum(wiring.Component):
-    """The first half of an update where there is time for two: ``R <- saturate(R + s * W)``.
+class Update(wiring.Component):
+    """The first half: the weight is added, ``R <- saturate(R + s * W)``, and both comparisons say whether that fires.
 
     Timing
     ------
@@ -111,16 +107,16 @@ class Sum(wiring.Component):
 
     Parameters
     ----------
-    layers : give widths; of several, one is in use at a time
+    layers : give thresholds, activations and widths; of several, one is in use at a time
 
     Members
     -------
     layer : In, number of the layer in use
     state : In, `SettledState`
-    drive, negative : In, as of `Lane`
-    update : Out, `SettledState` with the weight added
-    most, least : Out, whether the count is at its ends
-    overflow : Out, 1 where the residual was held at its end
+    drive, negative : In, as of `hw.neuron.Lane`
+    update : Out, `SettledState` with the weight added, its spike not yet settled
+    plus, minus : Out, 1 where that fires +1, -1
+    saturated : Out, 1 where the residual is held at its end, or the count is and fires no further
     """
 
     def __init__(self, *layers: Neurons) -> None:
@@ -133,33 +129,37 @@ class Sum(wiring.Component):
                 "drive": In(signed(max(layer.weight_bits for layer in layers))),
                 "negative": In(1),
                 "update": Out(state),
-                "most": Out(1),
-                "least": Out(1),
-                "overflow": Out(1),
+                "plus": Out(1),
+                "minus": Out(1),
+                "saturated": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         in_use = _InUse(m, self._layers, self.layer)
+        summed, count = self.state.summed, self.state.count
         # One adder for add and subtract: 1 + negative in the place below the binary point carries in.
-        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
-        added = Signal(signed(max(len(self.state.summed), len(self.drive)) + 1))
+        both = Cat(Const(1, 1), summed).as_signed() + Cat(self.negative, self.drive).as_signed()
+        added = Signal(signed(max(len(summed), len(self.drive)) + 1))
         m.d.comb += added.eq(both[1:].as_signed())
-        residual, overflow = in_use.saturate(added, len(self.state.summed))
-        most, least = in_use.ends(self.state.count)
+        residual, overflow = in_use.saturate(added, len(summed))
+        # What is held at an end is beyond theta before as after, as theta is within the ends: no need to wait for that.
+        up, down = in_use.compare(added)
+        most, least = in_use.ends(count)
+        at_end = (up & most) | (down & least & in_use(not layer.relu for layer in self._layers))
         m.d.comb += [
             self.update.summed.eq(residual),
-            self.update.count.eq(self.state.count),
-            self.most.eq(most),
-            self.least.eq(least),
-            self.overflow.eq(overflow),
+            self.update.count.eq(count),
+            self.plus.eq(up & ~most),
+            self.minus.eq(down & ~least),
+            self.saturated.eq(overflow | at_end),
         ]
         return m
 
 
-class Fire(wiring.Component):
-    """The second half: both comparisons, and the spike settled at once.
+class Settle(wiring.Component):
+    """The second half: a spike of sign ``p`` does ``R <- R - p * theta`` and ``Q <- Q + p``.
 
     Timing
     ------
@@ -167,37 +167,25 @@ class Fire(wiring.Component):
 
     Parameters
     ----------
-    layers : give threshold, activation and widths; of several, one is in use at a time
+    layers : give thresholds and widths; of several, one is in use at a time
 
     Members
     -------
     layer : In, number of the layer in use
-    state, most, least : In, what `Sum` gives
+    state, plus, minus : In, what `Update` gives
     update : Out, `SettledState` to be stored
-    plus, minus, held : Out, as of `Comparison`
     """
 
     def __init__(self, *layers: Neurons) -> None:
         self._layers = layers
         state = SettledState(*layers)
         super().__init__(
-            {
-                "layer": In(range(len(layers))),
-                "state": In(state),
-                "most": In(1),
-                "least": In(1),
-                "update": Out(state),
-                "plus": Out(1),
-                "minus": Out(1),
-                "held": Out(1),
-            }
+            {"layer": In(range(len(layers))), "state": In(state), "plus": In(1), "minus": In(1), "update": Out(state)}
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         in_use = _InUse(m, self._layers, self.layer)
-        found = in_use.decide(*in_use.compare(self.state.summed), self.most, self.least)
-        m.d.comb += [into.eq(value) for into, value in zip((self.plus, self.minus, self.held), found, strict=True)]
         m.d.comb += [
             self.update.summed.eq(in_use.settle(self.state.summed, self.plus, self.minus)),
             self.update.count.eq(self.state.count + Cat(self.plus | self.minus, self.minus).as_signed()),

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.shared_lane import Fire, Sum
+from hw.shared_lane import Settle, Update
 from model.network import Linear
 from model.neuron import update_residual
 from tests.hardware import simulate
@@ -22,27 +22,26 @@ class Neuron(wiring.Component):
     """Both halves without the register between them."""
 
     def __init__(self, layers: tuple[Linear, ...]) -> None:
-        self.sum, self.fire = Sum(*layers), Fire(*layers)
+        self.first, self.second = Update(*layers), Settle(*layers)
         inputs = ("layer", "state", "drive", "negative")
         super().__init__(
-            {name: In(self.sum.signature.members[name].shape) for name in inputs}
-            | {"update": Out(self.fire.signature.members["update"].shape)}
+            {name: In(self.first.signature.members[name].shape) for name in inputs}
+            | {"update": Out(self.second.signature.members["update"].shape)}
             | {name: Out(1) for name in ("plus", "minus", "saturated")}
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.sum, m.submodules.fire = self.sum, self.fire
+        m.submodules.first, m.submodules.second = first, second = self.first, self.second
         # Of one layer alone there is nothing to wait for; the simulator wants a clock all the same.
         m.d.sync += Signal(name="clocked").eq(1)
         m.d.comb += [
-            *(getattr(self.sum, name).eq(getattr(self, name)) for name in ("layer", "state", "drive", "negative")),
-            self.fire.layer.eq(self.layer),
-            self.fire.state.eq(self.sum.update),
-            self.fire.most.eq(self.sum.most),
-            self.fire.least.eq(self.sum.least),
-            *(getattr(self, name).eq(getattr(self.fire, name)) for name in ("update", "plus", "minus")),
-            self.saturated.eq(self.fire.held | self.sum.overflow),
+            *(getattr(first, name).eq(getattr(self, name)) for name in ("layer", "state", "drive", "negative")),
+            second.layer.eq(self.layer),
+            second.state.eq(first.update),
+            *(getattr(second, name).eq(getattr(first, name)) for name in ("plus", "minus")),
+            *(getattr(self, name).eq(getattr(first, name)) for name in ("plus", "minus", "saturated")),
+            self.update.eq(second.update),
         ]
         return m
 
@@ -86,7 +85,8 @@ def every(neuron: Linear) -> list[tuple[int, int, int, int]]:
 @pytest.mark.parametrize("activation", ["relu", "identity"])
 def test_every_state_and_weight_of_narrow_neurons(activation):
     neurons = tuple(
-        layer(activation, threshold_log2=f, weight_bits=3, potential_bits=bits, count_bits=2) for f, bits in ((0, 4), (2, 5))
+        layer(activation, threshold_log2=f, weight_bits=3, potential_bits=bits, count_bits=2)
+        for f, bits in ((0, 4), (2, 5), (2, 4))
     )
     for alone in neurons:
         seen = check((alone,), 0, every(alone))
