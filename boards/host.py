@@ -766,7 +766,7 @@ def states(
     with one_line_errors({**_CODES, ValueError: Exit.BAD_INPUT}), Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         name = layer or network.output.name
-        images, _, data_name = real_frames(network, dataset, data_dir, frame + 1)
+        images, _, data_name = real_frames(network, dataset, data_dir, None)
         if frame >= len(images):
             raise DataError(f"--frame must be within 0..{len(images) - 1} of {data_name}, not {frame}")
         _load(device, network, plan)

@@ -373,10 +373,10 @@ def _watched(machine: AnyMachine, found: Sequence[tuple[int, int]]) -> dict[str,
 
 
 def real_frames(
-    network: Network, dataset: str | None, data_dir: Path | None, count: int
+    network: Network, dataset: str | None, data_dir: Path | None, count: int | None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
-    """The first ``count`` test frames, their labels, and the data set's name; without a name, MNIST where it is found
-    on this machine and the bundled digits where not.
+    """The first ``count`` test frames, or all of them, their labels, and the data set's name; without a name, MNIST where it
+    is found on this machine and the bundled digits where not.
 
     Raises
     ------
@@ -394,7 +394,7 @@ def real_frames(
             f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
             f"not {tuple(data.images.shape[1:])}"
         )
-    if count > len(data.images):
+    if count is not None and count > len(data.images):
         raise DataError(f"frames must be within 1..{len(data.images)} for {data.name}, not {count}")
     return data.images[:count], data.labels[:count], data.name
 
