@@ -227,7 +227,7 @@ def test_states_command(board, tmp_path):
     assert [neuron["count"] for neuron in neurons] == list(expected(IMAGES[2])[1])
     assert "potential" in CliRunner().invoke(main, [*common, "--layer", NEURON_LAYERS[1]]).stdout
     found = CliRunner().invoke(main, [*common[:-1], "6"])
-    assert (found.exit_code, found.stderr) == (2, "error: --frame must be within 0..5 of data, not 6\n")
+    assert (found.exit_code, found.stderr) == (2, f"error: --frame must be within 0..5 of {data}, not 6\n")
     found = CliRunner().invoke(main, [*common, "--layer", "conv9"])
     assert (found.exit_code, found.stderr) == (2, f"error: layer must be one of {', '.join(NEURON_LAYERS)}, not 'conv9'\n")
 
