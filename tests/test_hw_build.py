@@ -70,6 +70,19 @@ def test_verilog_only_is_the_same_every_time(tmp_path):
     assert all("module machine(" in text or "module system(" in text for text in texts[0])
 
 
+def test_what_the_host_can_do_besides_is_asked_for(tmp_path):
+    options = replace(small_options(tmp_path, random_network(1)), verilog_only=True)
+
+    def ports(**asked):
+        machine, _ = build(replace(options, **asked), Console(quiet=True))["verilog"]
+        head = Path(machine).read_text().split("module machine(")[1].split(";")[0]
+        return "watched__valid" in head, "states__ask" in head
+
+    assert ports() == (True, True)
+    assert ports(watch=False, states=False) == (False, False)
+    assert ports(plan="default", states=True) == (True, True)
+
+
 @pytest.mark.full
 def test_a_small_network_down_to_the_bitstream_and_a_second_run_from_the_cache(tmp_path):
     options = small_options(tmp_path, random_network(1))
