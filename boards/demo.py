@@ -9,7 +9,7 @@ import json
 import threading
 import webbrowser
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -259,7 +259,7 @@ def _terminal(demo: Demo, console: Console, ask: Callable[[], str]) -> None:
 @click.option("--board", "board_name", default="ulx3s-85f", show_default=True, metavar="BOARD", help="Which board it is.")
 @click.option("--net", type=click.Path(path_type=Path), help="Network (.npz) on the board; the bundled one for it by default.")
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
-@click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(1200), help="Bits a second of the port.")
+@click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits a second of the port.")
 @click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; what the board says by default.")
 @click.option("--http", "http_port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the page.")
 @click.option("--terminal", is_flag=True, help="Text in place of the page.")
@@ -290,15 +290,16 @@ def main(
     }
     with one_line_errors(codes), contextlib.ExitStack() as stack:
         kind = board_named(board_name)
-        net, plan_name = chosen_for(kind, net, plan_name)
+        net, own_plan = chosen_for(kind, net, plan_name)
         network = Network.load(net)
-        plan = load_plan(network, plan_name)
+        plan = load_plan(network, own_plan)
         images, labels, _ = real_frames(network, None, data_dir, DIGITS)
         if port is None:
             with console.status("virtual board") as status:
                 board = stack.enter_context(VirtualBoard(network, plan, clock_hz=kind.clock().output_hz, tell=status.update))
         device = stack.enter_context(Device.open(port or board.url, baud=baud, timeout=5 if port else 60))
-        plan = replace(plan, states=device.identity.states)
+        device.require(network)
+        plan = device.identity.plan(network, plan_name) if port else plan
         device.require(network, plan)
         if not device.loaded(network, plan):
             with console.status("loading weights"):

@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,7 +58,7 @@ __all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "S
 _REFUSALS = {
     Status.NOT_LOADED: "weights must be loaded first: python -m boards.host load",
     Status.BUSY: "a list of events without its end has begun a frame; forget it with: python -m boards.host reset",
-    Status.NO_NEURON: "there is no such neuron",
+    Status.NO_PLACE: "there is no such neuron, or no way in at that port",
 }
 
 _ADDR_BYTES, _WORD_BYTES = 2, SINGLE_BITS // 8
@@ -93,7 +93,7 @@ class Identity:
     clock_hz : cycles a second
     plan_hash : first 8 digits of the plan's content hash
     plan_name : name of the plan, cut off behind 16 bytes
-    watch, states, loads : whether it can be watched, tell states, and has to be loaded
+    watch, states, loads, inject : whether it can be watched, tells states, has to be loaded, and takes events at inner ports
     """
 
     network_hash: str
@@ -110,6 +110,7 @@ class Identity:
     watch: bool
     states: bool
     loads: bool
+    inject: bool
 
     @classmethod
     def of(cls, payload: bytes) -> "Identity":
@@ -132,7 +133,17 @@ class Identity:
             watch=Ability.WATCH in can,
             states=Ability.STATES in can,
             loads=Ability.LOADS in can,
+            inject=Ability.INJECT in can,
         )
+
+    def plan(self, network: Network, text: str | None = None) -> Plan:
+        """The plan on the device: the named one that it says, or ``text``, a name or a file, with the device's abilities.
+
+        Raises
+        ------
+        PlanError : there is none of that name
+        """
+        return replace(load_plan(network, text or self.plan_name), watch=self.watch, states=self.states)
 
 
 @dataclass(frozen=True)
@@ -341,6 +352,8 @@ class Device:
         known = ports(network)
         if unknown := set(links) - set(known):
             raise ValueError(f"link must be one of {', '.join(known)}, not {', '.join(sorted(unknown))}")
+        if not self.identity.watch:
+            raise DeviceError(f"{self._name}: plan must have 'watch' for spikes to be watched: build it with --watch")
         names = {port: name for name, port in known.items()}
         mask_bytes = -(-(len(network.layers) + 1) // 8)
         mask = sum(1 << known[link] for link in links)
@@ -414,6 +427,8 @@ class Device:
                 raise ValueError(f"{name} must be within 0..{size - 1} in {layer}, not {value}")
         place = {"port": network.layers.index(neurons[layer]) + 1, "y": y, "x": x, "c": c}
         payload = self._ask(Command.STATE, self._packed(place, network))[0]
+        if len(payload) != _STATE.size:
+            raise DeviceError(f"{self._name}: a state must have {_STATE.size} bytes, not {len(payload)}")
         summed, count, updated = _STATE.unpack(payload)
         return State(*settled(neurons[layer], summed, count, updated=bool(updated)))
 
@@ -615,7 +630,7 @@ def _golden_states(trace: LayerTrace) -> list[State]:
 
 _PORT = click.option("--port", required=True, metavar="PORT", help="Serial port, or a URL such as socket://localhost:4567.")
 _BAUD = click.option(
-    "--baud", default=BAUD, show_default=True, type=click.IntRange(1200), help="Bits a second, as the device was built."
+    "--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits a second, as the device was built."
 )
 _TIMEOUT = click.option(
     "--timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds without an answer."
@@ -707,7 +722,7 @@ def _load(device: Device, network: Network, plan_name: str | None, *, anew: bool
     if not device.identity.loads:
         return
     device.reset()
-    plan = load_plan(network, plan_name or device.identity.plan_name)
+    plan = device.identity.plan(network, plan_name)
     if not anew and device.loaded(network, plan):
         return
     console = Console(stderr=True)
@@ -770,9 +785,9 @@ def states(
         if frame >= len(images):
             raise DataError(f"--frame must be within 0..{len(images) - 1} of {data_name}, not {frame}")
         _load(device, network, plan)
-        device.reset()
-        if device.identity.loads:
-            device.check()
+        if not device.identity.loads:
+            # Whatever frame was begun is forgotten; a device that was loaded has done so.
+            device.reset()
         events = encode(network, images[frame])
         # Whatever is wrong with the request shows before a frame begins.
         device.state(network, name, 0, 0, 0)

@@ -33,6 +33,7 @@ from hw.synthesis import (
     place_and_route,
     synthesize,
 )
+from hw.system import TIMEOUTS_A_SECOND
 from hw.tools import ToolError, find_tool, run_tool, tool_version
 from hw.verilog import machine_verilog, source_hash, system_verilog, to_rtlil, to_verilog
 from model.cache import kept
@@ -141,7 +142,9 @@ def build(options: Options, console: Console) -> dict[str, Any]:
     family, part = board.of_family, board.target
     wanted_mhz = options.frequency_mhz or board.frequency_mhz
     # A clock or a baud that cannot be is said before anything runs.
-    bit_cycles(board.clock(wanted_mhz * 1e6).output_hz, options.baud)
+    divisor = bit_cycles(
+        SIMULATED_FREQUENCY_HZ if options.verilog_only else board.clock(wanted_mhz * 1e6).output_hz, options.baud
+    )
     net, plan_name = chosen_for(board, options.net, options.plan)
     with steps.step(f"network {net}") as tell:
         if net.name != BUNDLED.name and options.net is None:
@@ -159,9 +162,16 @@ def build(options: Options, console: Console) -> dict[str, Any]:
 
     if options.verilog_only:
         with steps.step("Verilog"):
-            divisor = bit_cycles(SIMULATED_FREQUENCY_HZ, options.baud)
             (out / "machine.v").write_text(machine_verilog(network, plan, CACHE))
-            (out / "system.v").write_text(system_verilog(network, plan, CACHE, divisor=divisor, clock_hz=SIMULATED_FREQUENCY_HZ))
+            system = system_verilog(
+                network,
+                plan,
+                CACHE,
+                divisor=divisor,
+                clock_hz=SIMULATED_FREQUENCY_HZ,
+                timeout_bits=options.baud // TIMEOUTS_A_SECOND,
+            )
+            (out / "system.v").write_text(system)
         return {
             "network": network.name,
             "network_hash": network.content_hash,
@@ -494,7 +504,7 @@ def _markdown(report: dict[str, Any]) -> str:
 )
 @click.option("--watch/--no-watch", default=None, help="Whether the host can watch spikes; as the plan says.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
-@click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(1200), help="Bits a second of the host link.")
+@click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits a second of the host link.")
 @click.option("--seed", default=1, show_default=True, help="Seed of placement.")
 @click.option(
     "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Place with so many seeds; the fastest is taken."

@@ -110,6 +110,7 @@ class Family(ABC):
     LARGE_BLOCK : name and size of a large one where there are some
     HAS_AREA_MODEL : whether `hw.area` knows it
     SETTLE_SECONDS : from configuration until memory blocks can be read
+    SOME_PART : a part for synthesis without a board, where it asks for one
     """
 
     NAME: ClassVar[str]
@@ -126,6 +127,7 @@ class Family(ABC):
     LARGE_BLOCK: ClassVar[str] = ""
     HAS_AREA_MODEL: ClassVar[bool] = False
     SETTLE_SECONDS: ClassVar[float] = 0.0
+    SOME_PART: ClassVar[Part | None] = None
 
     @property
     def tools(self) -> tuple[str, ...]:

@@ -118,6 +118,7 @@ def _series(part: Part) -> str:
 
 class _Gowin(Family):
     NAME = "gowin"
+    SOME_PART = Part(number="GW1NR-LV9QN88PC6/I5", device="GW1N-9C", package="QN88P", speed="C6/I5")
     TITLE = "Gowin"
     PLACER = "nextpnr-himbaechel-gowin"
     PACKER = "gowin_pack"

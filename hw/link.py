@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hw.aer import AddressEvent, HostEvent, Kind
 from hw.memory import ram_kind, style
 from hw.readout import Result
+from hw.router import answered_ports, ports
 from hw.single_port import PART_BITS, PARTS, WeightPort
 from hw.state_port import StatePort
 from model.cycle import FRAMES_IN_FLIGHT
@@ -76,6 +77,7 @@ class Ability(enum.IntFlag):
     WATCH = 0x01
     STATES = 0x02
     LOADS = 0x04
+    INJECT = 0x08
 
 
 class Status(enum.IntEnum):
@@ -88,10 +90,10 @@ class Status(enum.IntEnum):
     TIMEOUT = 0xE4
     NOT_LOADED = 0xE5
     BUSY = 0xE6
-    NO_NEURON = 0xE7
+    NO_PLACE = 0xE7
 
 
-REFUSED = (Status.NOT_LOADED, Status.BUSY, Status.NO_NEURON)
+REFUSED = (Status.NOT_LOADED, Status.BUSY, Status.NO_PLACE)
 """What a device does not do yet, not now, or not at all, though it has understood."""
 
 LOADED = (Command.LOAD, Command.CHECK)
@@ -250,7 +252,8 @@ class Link(wiring.Component):
         replying, replied = Signal(), Signal()
         # Whether a frame has begun; whether a state is asked for, and has been sent.
         in_frame, asking, told = Signal(), Signal(), Signal()
-        state = Signal(8 * len(COUNTED) + 8 + 32)
+        placed = Signal()
+        status = Signal(8 * len(COUNTED) + 8 + 32)
         fits = Signal()
         with m.Switch(command):
             with m.Case(*(c.value for c in (Command.IDENTIFY, Command.SATURATIONS, Command.STATUS, Command.RESET))):
@@ -409,9 +412,12 @@ class Link(wiring.Component):
                             m.d.sync += error.eq(Status.BAD_LENGTH.value)
                             m.next = "ERROR"
             with m.State("EVENT"):
-                m.d.comb += [pending.eq(1)]
+                m.d.comb += pending.eq(placed)
                 m.d.sync += event_at.eq(0)
-                with m.If(self.host.ready):
+                with m.If(~placed):
+                    m.d.sync += error.eq(Status.NO_PLACE.value)
+                    m.next = "ERROR"
+                with m.Elif(self.host.ready):
                     m.next = "READ"
                     with m.If(at == length):
                         m.d.sync += [reply.eq(command), replying.eq(1)]
@@ -444,7 +450,7 @@ class Link(wiring.Component):
                         m.d.sync += [reply.eq(command), replying.eq(1)]
                         m.next = "REPLY"
                         with m.If(~self.states.known):
-                            m.d.sync += [error.eq(Status.NO_NEURON.value), replying.eq(0), self.states.ask.eq(0)]
+                            m.d.sync += [error.eq(Status.NO_PLACE.value), replying.eq(0), self.states.ask.eq(0)]
                             m.next = "ERROR"
             with m.State("ENCODE"):
                 # The next packet's frame must not overtake this one's.
@@ -471,8 +477,15 @@ class Link(wiring.Component):
         taken = self.host.valid & self.host.ready
         with m.If(taken):
             m.d.sync += in_frame.eq(self.host.payload.kind == Kind.SPIKE)
+        # A frame goes where its first token does, and not all ways lead to an answer.
+        leads, led = Signal(), Signal()
+        m.d.comb += leads.eq(Cat(self.host.payload.port == port for port in sorted(answered_ports(network))).any())
+        with m.If(taken & ~in_frame):
+            m.d.sync += led.eq(leads)
 
-        m.d.comb += host_token.eq(event)
+        # Without injection there is one way in, and none leads into a layer that another one is fused to.
+        ways_in = ports(network).values() if self._plan.inject else [0]
+        m.d.comb += [host_token.eq(event), placed.eq(Cat(host_token.port == port for port in ways_in).any())]
         with m.If(encoder_busy):
             m.d.comb += [self.host.valid.eq(self.encoded.valid), self.encoded.ready.eq(self.host.ready)]
             m.d.comb += [
@@ -485,31 +498,35 @@ class Link(wiring.Component):
 
         # Of each frame in the machine, the packet that it came with.
         m.submodules.sequences = sequences = SyncFIFO(width=8, depth=2 if self._lean else SEQUENCES)
-        ends = taken & (self.host.payload.kind == Kind.END)
+        ends = taken & (self.host.payload.kind == Kind.END) & Mux(in_frame, led, leads)
         m.d.comb += [
             sequences.w_en.eq(ends),
             sequences.w_data.eq(sequence),
             sequences.r_en.eq(self.result.valid & self.result.ready),
         ]
-        counters = [Signal(8, name=f"{status.name.lower()}_count") for status in COUNTED]
+        counters = [Signal(8, name=f"{counted.name.lower()}_count") for counted in COUNTED]
         cycles = Signal(32)
         m.d.sync += cycles.eq(cycles + 1)
         # What is sent byte by byte must not change on the way.
         sent_cycles = Signal(32)
         with m.If(replied):
             m.d.sync += sent_cycles.eq(cycles)
-        for status, counter in zip(COUNTED, counters, strict=True):
-            with m.If(replied & (reply == status.value) & ~counter.all()):
+        for counted, counter in zip(COUNTED, counters, strict=True):
+            with m.If(replied & (reply == counted.value) & ~counter.all()):
                 m.d.sync += counter.eq(counter + 1)
-        m.d.comb += state.eq(Cat(*counters, self.lost, sent_cycles))
-        self._send(m, reply, replying, replied, told, identity, state, sequence, sequences.r_data)
+        m.d.comb += status.eq(Cat(*counters, self.lost, sent_cycles))
+        self._send(m, reply, replying, replied, told, identity, status, sequence, sequences.r_data)
         return m
 
     def _identity(self) -> bytes:
         """Payload of the answer to IDENTIFY."""
         network, plan, loads = self._network, self._plan, self._weights
         shape = network.input_shape
-        abilities = plan.watch * Ability.WATCH | plan.states * Ability.STATES | bool(loads) * Ability.LOADS
+        abilities = Ability(0)
+        for ability, can in (
+            (Ability.WATCH, plan.watch), (Ability.STATES, plan.states), (Ability.LOADS, loads), (Ability.INJECT, plan.inject)
+        ):
+            abilities |= ability if can else Ability(0)
         sizes = [shape.height, shape.width, shape.channels, network.classes]
         weights = [loads.single_state_words, loads.single_weight_words] if loads else [0, 0]
         return (
@@ -529,7 +546,7 @@ class Link(wiring.Component):
         replied: Signal,
         told: Signal,
         identity: bytes,
-        state: Value,
+        status: Value,
         sequence: Value,
         of_result: Value,
     ) -> None:
@@ -539,7 +556,7 @@ class Link(wiring.Component):
         payloads: list[tuple[int, Value]] = [
             (Command.IDENTIFY.value, Const(int.from_bytes(identity, "little"), 8 * len(identity))),
             (Command.SATURATIONS.value, self.saturations),
-            (Command.STATUS.value, state),
+            (Command.STATUS.value, status),
             (Command.FRAME.value, result_bits),
         ]
         if self._weights:

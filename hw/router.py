@@ -12,7 +12,7 @@ from model.cycle import FRAMES_TO_LEAF
 from model.network import INPUT, Network
 from model.plan import Plan, stages
 
-__all__ = ["FRAMES_WIDTH", "WATCHED_FIFO", "Router", "ports"]
+__all__ = ["FRAMES_WIDTH", "WATCHED_FIFO", "Router", "answered_ports", "ports"]
 
 FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
 """Width of the counters of frames in flight."""
@@ -166,8 +166,7 @@ class Router(wiring.Component):
         ]
         with m.If(offers):
             m.d.sync += in_frame.eq(~(passes & is_end))
-        leads = [self._below(name) for name in links]
-        answered = {port: self._network.output.name in below for port, below in zip(links.values(), leads, strict=True)}
+        answered = {port: port in answered_ports(self._network) for port in links.values()}
         if not self._plan.inject:
             m.d.comb += [
                 may_start.eq(in_frame | self.room),
@@ -183,7 +182,7 @@ class Router(wiring.Component):
         busy, full = [], []
         for leaf in leaves:
             frames = Signal(FRAMES_WIDTH, name=f"frames_to_{leaf}")
-            reached = _by_port(injecting, {links[name]: leaf in self._below(name) for name in links})
+            reached = _by_port(injecting, {links[name]: leaf in _below(self._network, name) for name in links})
             enters, leaves_now = Signal(name=f"enters_{leaf}"), Signal(name=f"leaves_{leaf}")
             m.d.comb += [
                 enters.eq(starts & reached),
@@ -210,14 +209,6 @@ class Router(wiring.Component):
             m.d.comb += valid[name].eq(host.valid & may_start & (injecting == port))
         return valid, ready
 
-    def _below(self, name: str) -> set[str]:
-        """The link ``name`` and all that its tokens reach."""
-        found = {name}
-        for stage in self._stages:
-            if stage.source in found:
-                found.add(stage.name)
-        return found
-
     def _merge_copies(
         self,
         m: Module,
@@ -240,6 +231,20 @@ class Router(wiring.Component):
                 m.d.comb += [fifo.w_en.eq(1), copy.port.eq(links[name])]
                 m.d.comb += [copy[f].eq(given.payload[f]) for f in ("kind", "negative", "y", "x", "c")]
             taken = taken | given.valid
+
+
+def answered_ports(network: Network) -> frozenset[int]:
+    """Ports at which a frame that the host sends leads to an answer."""
+    return frozenset(port for name, port in ports(network).items() if network.output.name in _below(network, name))
+
+
+def _below(network: Network, name: str) -> set[str]:
+    """The link ``name`` and all that its tokens reach."""
+    found = {name}
+    for stage in stages(network):
+        if stage.source in found:
+            found.add(stage.name)
+    return found
 
 
 def _by_port(port: Signal, of: dict[int, bool]) -> Value:

@@ -27,7 +27,8 @@ class StatePort(wiring.Signature):
     found : In, 1 where ``state`` and ``known`` are valid; the machine is at rest then
     known : In, whether there is such a neuron
     state : In, of the neuron: its residual, its count, and 1 where both are those before the spike of its last update
-        (`hw.neuron.NeuronState`). Of a neuron without an event in this frame, the initial state.
+        (`hw.neuron.NeuronState`; a folded machine settles at once, and has 0). Of a neuron without an event in this frame, the
+        initial state.
     """
 
     def __init__(self, network: Network) -> None:

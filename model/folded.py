@@ -236,7 +236,7 @@ class Folded:
                 source=source,
                 output=output,
                 leaving=leaving,
-                lanes=(used := lanes if core.channels == min(lanes, output.channels) else core.channels),
+                lanes=(used := 1 << (core.channels - 1).bit_length() if core.state_memory == "single_port" else lanes),
                 blocks=-(-output.channels // used),
                 state_single=core.state_memory == "single_port",
                 weight_single=core.weight_memory == "single_port",

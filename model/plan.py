@@ -156,8 +156,9 @@ class Plan:
 
     @property
     def lanes(self) -> int:
-        """Lanes that are built: those of all cores; of a folded machine, those of the widest."""
-        return max(core.lanes for core in self.cores) if self.folded else sum(core.lanes for core in self.cores)
+        """Lanes that are built: those of all cores; of a folded machine a power of two, enough for the widest."""
+        widest = max(core.lanes for core in self.cores)
+        return 1 << (widest - 1).bit_length() if self.folded else sum(core.lanes for core in self.cores)
 
     def core(self, layer: str) -> CorePlan:
         """The plan of the core of ``layer``."""
@@ -168,7 +169,7 @@ class Plan:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of all but the name, in hexadecimal; equal for plans that build the same."""
+        """SHA-256 of all but the name, in hexadecimal; equal for plans that are equal but for their names."""
         content = {name: value for name, value in asdict(self).items() if name != "name"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -18,7 +18,6 @@ from typing import Any
 import hw.synthesis
 from hw.family import Family, Part
 from hw.family_ecp5 import ECP5
-from hw.family_gowin import GOWIN
 from hw.machines import AnyMachine
 from hw.synthesis import synthesize
 from hw.tools import tool_version, yosys_share
@@ -40,9 +39,6 @@ _OWN = {
     "ALU": Path(__file__).parent / "gowin_alu.v",
 }
 """Cells of which Yosys has no model that every simulator reads, and where ours are."""
-
-_PARTS = {GOWIN.NAME: Part(number="GW1NR-LV9QN88PC6/I5", device="GW1N-9C", package="QN88P", speed="C6/I5")}
-"""A device of each family whose synthesis asks for one."""
 
 _IGNORED = ("$scopeinfo",)
 """Cells that say something of the netlist and are no part of it."""
@@ -98,7 +94,7 @@ def machine_netlist(
     source = machine_rtlil(machine.network, machine.plan, folder)
     sources = Path(hw.synthesis.__file__).parent
     passes = [(sources / name).read_bytes() for name in ("synthesis.py", *family.sources)]
-    part = part or _PARTS.get(family.NAME)
+    part = part or family.SOME_PART
     content = (source.name, expose, tool_version("yosys"), passes, *([part.device] if part else []))
     key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
     netlist = kept(

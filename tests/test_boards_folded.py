@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from boards.host import Device, DeviceError, State, main, self_test
 from boards.virtual import VirtualBoard
+from hw.aer import Kind
 from hw.link import Command
 from model.encode import encode
 from model.engine import run_fast
@@ -23,7 +24,10 @@ CHOSEN = named_plan(NETWORK, "folded")
 PLAN = replace(
     CHOSEN,
     cores=tuple(
-        replace(core, state_memory="block", weight_memory="block" if core.layer == "conv1" else "single_port")
+        # Of one lane, and with states in the large memory.
+        replace(core, channels=1, state_memory="single_port", weight_memory="block")
+        if core.layer == "conv1"
+        else replace(core, state_memory="block", weight_memory="single_port")
         for core in CHOSEN.cores
     ),
 )
@@ -63,7 +67,7 @@ def test_membrane_potentials(device):
     device.load(NETWORK, PLAN)
     events = encode(NETWORK, IMAGES[0])
     neurons = [layer.name for layer in NETWORK.layers if isinstance(layer, Neurons)]
-    assert any(la.state_single for la in FOLDED.layers) or len(FOLDED.layers) > 2
+    assert [la.state_single for la in FOLDED.layers].count(True) == 1 and len({la.lanes for la in FOLDED.layers}) == 2
 
     def compare(sent):
         trace = run(NETWORK, sent)
@@ -84,6 +88,33 @@ def test_membrane_potentials(device):
     compare(events[:0])
     with pytest.raises(DeviceError, match="there is no such neuron"):
         device._ask(Command.STATE, device._packed({"port": 0}, NETWORK))
+
+
+def test_events_have_one_way_in(device):
+    device.load(NETWORK, PLAN)
+    assert not device.identity.inject
+    token = device._packed({"port": 1, "kind": Kind.SPIKE}, NETWORK)
+    with pytest.raises(DeviceError, match="no way in at that port"):
+        device._ask(Command.EVENTS, token, retries=0)
+    assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
+
+
+def test_commands_of_a_device_that_was_built_without_watching_and_states(tmp_path):
+    plan = replace(CHOSEN, watch=False, states=False)
+    NETWORK.save(tmp_path / "net.npz")
+    np.savez(tmp_path / "data.npz", images=IMAGES, labels=np.zeros(len(IMAGES), int))
+    with VirtualBoard(NETWORK, plan) as board:
+        common = ["--port", board.url, "--net", str(tmp_path / "net.npz")]
+        loaded = CliRunner().invoke(main, ["load", *common])
+        assert loaded.exit_code == 0, loaded.output
+        found = CliRunner().invoke(main, ["states", *common, "--dataset", str(tmp_path / "data.npz")])
+        assert found.exit_code == 8 and "plan must have 'states' for membrane potentials to be read" in found.stderr
+        with Device.open(board.url) as device:
+            with pytest.raises(DeviceError, match="plan must have 'watch' for spikes to be watched: build it with --watch"):
+                device.observe(IMAGES[0], NETWORK, [INPUT])
+            assert device.errors().clean
+            device.load(NETWORK, device.identity.plan(NETWORK))
+            assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
 
 def test_no_answer_before_the_weights_are_there(device):

@@ -16,7 +16,9 @@ from click.testing import CliRunner
 from boards.host import Device, DeviceError, State, main, self_test
 from boards.top import BAUD
 from boards.virtual import DIVISOR, VirtualBoard
+from hw.aer import Kind
 from hw.link import Command
+from hw.router import ports
 from model.encode import encode
 from model.events import make_events
 from model.golden import run
@@ -128,7 +130,8 @@ def test_identity(device):
     assert NETWORK.content_hash.startswith(identity.network_hash) and len(identity.network_hash) == 16
     assert PLAN.content_hash.startswith(identity.plan_hash) and len(identity.plan_hash) == 8
     assert (identity.plan_name, identity.clock_hz) == ("minimal", DIVISOR * BAUD)
-    assert (identity.watch, identity.states, identity.loads, identity.weight_words) == (True, True, False, 0)
+    assert (identity.watch, identity.states, identity.inject) == (True, True, True)
+    assert (identity.loads, identity.weight_words) == (False, 0)
     device.require(NETWORK, PLAN)
     other = replace(PLAN, name="other", watch=False)
     with pytest.raises(
@@ -201,8 +204,28 @@ def test_no_such_neuron(device):
     bad = [{"port": numbers[output], "c": classes}, {"port": 0}, {"port": numbers[pools[0]]}]
     bad.append({"port": numbers[NEURON_LAYERS[0]], "y": NETWORK.shape_of(NEURON_LAYERS[0]).height})
     for place in bad:
-        with pytest.raises(DeviceError, match=rf"^{device._name}: there is no such neuron$"):
+        with pytest.raises(DeviceError, match=rf"^{device._name}: there is no such neuron, or no way in at that port$"):
             device._ask(Command.STATE, device._packed(place, NETWORK))
+    assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
+
+
+def test_no_way_in_at_a_port_and_none_out_of_it(device):
+    """A layer that a max-pool is fused to has no link of its own; events there are refused, and answers go on."""
+    known = ports(NETWORK).values()
+    fused = next(port for port in range(len(NETWORK.layers) + 1) if port not in known)
+    with pytest.raises(DeviceError, match="no way in at that port"):
+        device._ask(Command.EVENTS, device._packed({"port": fused, "kind": Kind.END}, NETWORK), retries=0)
+    assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
+
+
+def test_frames_at_an_inner_port_have_their_own_numbers(device):
+    """Three frames of the output's own spikes, and then pixels."""
+    port = ports(NETWORK)[NETWORK.output.name]
+    tokens = [{"port": port, "kind": Kind.SPIKE, "c": 1}, {"port": port, "kind": Kind.END}]
+    payload = b"".join(device._packed(token, NETWORK) for token in tokens)
+    for _ in range(3):
+        answer = device._answer(device._ask(Command.EVENTS, payload, answered_by=Command.FRAME, retries=0)[0])
+        assert (answer.answer, answer.counts[1], sum(answer.counts)) == (1, 1, 1)
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
 

@@ -17,7 +17,8 @@ from model.cycle import simulate
 from model.engine import run_fast
 from model.errors import DoesNotFitError
 from model.folded import BLOCKS, SINGLE_BITS, SINGLE_WORDS, Folded, folded_plan, signature
-from model.network import Linear, MaxPool, Network, Padding, Shape
+from model.network import Linear, MaxPool, Network, Neurons, Padding, Shape
+from model.neuron import StoredWidths
 from model.plan import CorePlan, Plan, PlanError, load_plan, named_plan
 from model.planner import Demand, walker_cycles
 from sim.verify import verify
@@ -59,12 +60,14 @@ def random_plan(network, seed):
     lanes = chance.choice([1, 2, 4, 8])
     cores = []
     for core in folded_plan(network, lanes=lanes, blocks=10**6).cores:
-        bits = sum(getattr(network.layer(core.layer), name) for name in ("potential_bits", "count_bits")) + 1
-        fits = bits * lanes <= SINGLE_BITS
-        state, weight = chance.choice(
-            [("block", "block"), ("block", "single_port"), *([("single_port", "block")] * 2 if fits else [])]
-        )
-        cores.append(replace(core, state_memory=state, weight_memory=weight, generation_bits=chance.choice([1, 2, 4])))
+        channels = min(lanes, network.layer(core.layer).channels)
+        state, weight = chance.choice([("block", "block"), ("block", "single_port"), *[("single_port", "block")] * 2])
+        if state == "single_port":
+            # As many of the widest states of any layer as a word holds, or fewer.
+            bits = StoredWidths.of([la for la in network.layers if isinstance(la, Neurons)]).bits
+            channels = min(channels, chance.choice([n for n in (1, 2, 4, 8) if n * bits <= SINGLE_BITS]))
+        memories = {"state_memory": state, "weight_memory": weight, "generation_bits": chance.choice([1, 2, 4])}
+        cores.append(replace(core, channels=channels, **memories))
     bits = cores[0].generation_bits
     return Plan(
         name=f"random{seed}",
@@ -95,7 +98,7 @@ def test_every_spike_and_cycle(seed, tmp_path):
 def test_the_cases_have_what_is_rare():
     """Saturation, spikes of both signs, blocks with several spikes, positions in no window, frames without an event."""
     rare = ("saturated", "negative", "single states", "single weights", "no window", "wraps", "watched", "not watched",
-            "negative counts in a pool", "several spikes of a block", "frames without events")
+            "negative counts in a pool", "several spikes of a block", "frames without events", "fewer lanes")
     seen = dict.fromkeys(rare, 0)
     for seed in range(1, 17):
         network = random_chain(seed)
@@ -106,6 +109,7 @@ def test_the_cases_have_what_is_rare():
         seen["negative"] += any((la.spikes["sign"] < 0).any() for trace in traces for la in trace.layers.values())
         seen["single states"] += bool(folded.single_state_words)
         seen["single weights"] += bool(folded.single_weight_words)
+        seen["fewer lanes"] += any(la.lanes < min(folded.lanes, la.output.channels) for la in folded.layers)
         seen["no window"] += any(None in la.window(axis) for la in folded.layers if la.pool for axis in (0, 1))
         seen["wraps"] += len(traces) > 2**folded.generation_bits
         seen["watched"] += plan.watch
@@ -115,7 +119,7 @@ def test_the_cases_have_what_is_rare():
         for trace in traces:
             spikes = trace.layers["conv1"].spikes
             block = np.stack([spikes["cause"], spikes["address"] // network.layers[0].channels,
-                              spikes["address"] % network.layers[0].channels // folded.lanes])
+                              spikes["address"] % network.layers[0].channels // folded.layers[0].lanes])
             if (block[:, 1:] == block[:, :-1]).all(axis=0).any():
                 seen["several spikes of a block"] += 1
                 break
@@ -187,7 +191,7 @@ def test_layout_of_weights_and_signature():
     [
         ({"inject": True}, "plan 'p': inject must be false for a folded machine"),
         ({"generation_bits": 3}, "plan 'p': generation_bits must be the same for all cores of a folded machine"),
-        ({"channels": 3}, "plan 'p': channels of a folded machine must be one of 1, 2, 4, 8, not 3"),
+        ({"channels": 9}, "plan 'p': channels of a folded machine must be one of 1, 2, 4, 8, not 16"),
         ({"state_memory": "distributed"}, "plan 'p': core 'conv1': state_memory must not be 'distributed' in a folded machine"),
         (
             {"state_memory": "single_port", "weight_memory": "single_port"},
@@ -201,7 +205,7 @@ def test_layout_of_weights_and_signature():
 )
 def test_plans_that_are_refused(change, message):
     network = random_chain(2)
-    plan = folded_plan(network, lanes=change.get("channels", 2) if change.get("channels") != 3 else 2)
+    plan = folded_plan(network, lanes=min(4, change.get("channels", 2)))
     of_core = {name: value for name, value in change.items() if name != "inject"}
     cores = tuple(replace(core, **of_core) if core.layer == "conv1" else core for core in plan.cores)
     plan = replace(plan, name="p", cores=cores, inject=change.get("inject", False))

@@ -106,7 +106,7 @@ def test_identify_frames_events_and_saturations():
     assert sum(command == Command.EVENTS for command, _ in found) == len(events)
     identity = next(payload for command, payload in found if command == Command.IDENTIFY)
     shape = NETWORK.input_shape
-    assert list(identity[:3]) == [PROTOCOL_VERSION, event_bytes(NETWORK), Ability.WATCH | Ability.STATES]
+    assert list(identity[:3]) == [PROTOCOL_VERSION, event_bytes(NETWORK), Ability.WATCH | Ability.STATES | Ability.INJECT]
     assert identity[3:11].hex() == NETWORK.content_hash[:16]
     sizes = [shape.height, shape.width, shape.channels, NETWORK.classes]
     assert np.frombuffer(identity[11:23], "<u2").tolist() == [*sizes, 0, 0]
@@ -131,7 +131,7 @@ def test_identify_frames_events_and_saturations():
         (packet(Command.LOAD, bytes(10)), Status.BAD_COMMAND),
         (packet(Command.CHECK), Status.BAD_COMMAND),
         (packet(Command.STATE, b""), Status.BAD_LENGTH),
-        (packet(Command.STATE, bytes(event_bytes(NETWORK))), Status.NO_NEURON),
+        (packet(Command.STATE, bytes(event_bytes(NETWORK))), Status.NO_PLACE),
     ],
     ids=["checksum", "command", "length", "short frame", "long list", "cut-off frame", "cut-off head", "load", "check",
          "state of nothing", "state of the input"],
