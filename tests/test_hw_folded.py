@@ -191,7 +191,11 @@ def test_layout_of_weights_and_signature():
     [
         ({"inject": True}, "plan 'p': inject must be false for a folded machine"),
         ({"generation_bits": 3}, "plan 'p': generation_bits must be the same for all cores of a folded machine"),
-        ({"channels": 9}, "plan 'p': channels of a folded machine must be one of 1, 2, 4, 8, not 16"),
+        (
+            {"channels": 3},
+            "plan 'p': core 'conv1': channels, columns and rows must be 4, 1 and 1 as all layers of a folded machine share "
+            "4 lanes, not 3, 1 and 1",
+        ),
         ({"state_memory": "distributed"}, "plan 'p': core 'conv1': state_memory must not be 'distributed' in a folded machine"),
         (
             {"state_memory": "single_port", "weight_memory": "single_port"},
@@ -212,6 +216,15 @@ def test_plans_that_are_refused(change, message):
     with pytest.raises(PlanError) as error:
         plan.check(network)
     assert str(error.value) == message
+
+
+def test_more_lanes_than_a_folded_machine_has():
+    layer = random_linear(1, inputs=6, outputs=16, name="only", activation="identity")
+    network = Network(name="wide", input_shape=(2, 1, 3), layers=(layer,))
+    plan = folded_plan(network)
+    wide = replace(plan, name="p", cores=(replace(plan.cores[0], channels=16),))
+    with pytest.raises(PlanError, match=r"^plan 'p': channels of a folded machine must be one of 1, 2, 4, 8, not 16$"):
+        wide.check(network)
 
 
 def test_networks_that_are_refused():
