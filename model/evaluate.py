@@ -160,6 +160,9 @@ def main(
     console = Console(stderr=True)
     with one_line_errors({NetworkError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT, ConversionError: Exit.BAD_INPUT}):
         network = Network.load(net)
+        if onnx is not None:
+            # What is wrong with it is said before data are looked for, which may mean a download.
+            import_onnx(onnx)
         data = load(dataset, split, data_dir)
         if limit is not None and limit < len(data):
             name = f"{data.name} (first {limit:,} frames)"
