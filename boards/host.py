@@ -10,7 +10,7 @@ import hashlib
 import json
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ from model.datasets import DataError, load
 from model.encode import encode
 from model.engine import run_fast, run_frames
 from model.errors import Exit, fail, one_line_errors
+from model.events import Events
 from model.folded import SINGLE_BITS, Folded, signature
 from model.golden import LayerTrace
 from model.network import Network, NetworkError, Neurons
@@ -615,13 +616,21 @@ def _states(device: Device, network: Network, image: npt.NDArray[np.uint8]) -> t
     """Whether the output layer's neurons, before the frame ends, are as in the golden model."""
     events, output = encode(network, image), network.output
     expected = run_fast(network, events).layers[output.name]
-    device.begin_frame(network, events["address"].tolist())
-    found = [device.state(network, output.name, *place) for place in np.ndindex(*network.shape_of(output.name))]
-    answer = device.end_frame(network)
+    places = np.ndindex(*network.shape_of(output.name))
+    found, answer = _layer_states(device, network, output.name, events, places)
     wanted = _golden_states(expected)
     right = found == wanted and answer.counts == tuple(state.count for state in wanted)
     potentials, golden = ([state.potential for state in states] for states in (found, wanted))
     return "potentials", right, f"of {output.name}: {potentials}, golden model {golden}"
+
+
+def _layer_states(
+    device: Device, network: Network, layer: str, events: Events, places: Iterable[tuple[int, ...]]
+) -> tuple[list[State], Answer]:
+    """The states of these neurons behind all events of a frame, and its answer."""
+    device.begin_frame(network, events["address"].tolist())
+    found = [device.state(network, layer, *place) for place in places]
+    return found, device.end_frame(network)
 
 
 def _golden_states(trace: LayerTrace) -> list[State]:
@@ -719,9 +728,9 @@ def _network_on(device: Device, net: Path | None) -> Network:
 def _load(device: Device, network: Network, plan_name: str | None, *, anew: bool = False) -> None:
     """Load weights where that is needed, with a progress bar; whatever frame was begun is forgotten."""
     device.require(network)
+    device.reset()
     if not device.identity.loads:
         return
-    device.reset()
     plan = device.identity.plan(network, plan_name)
     if not anew and device.loaded(network, plan):
         return
@@ -785,19 +794,12 @@ def states(
         if frame >= len(images):
             raise DataError(f"--frame must be within 0..{len(images) - 1} of {data_name}, not {frame}")
         _load(device, network, plan)
-        if not device.identity.loads:
-            # Whatever frame was begun is forgotten; a device that was loaded has done so.
-            device.reset()
         events = encode(network, images[frame])
         # Whatever is wrong with the request shows before a frame begins.
         device.state(network, name, 0, 0, 0)
         places = list(np.ndindex(*network.shape_of(name)))
-        device.begin_frame(network, events["address"].tolist())
-        found = []
         with Progress(console=console, disable=not console.is_terminal) as bar:
-            for place in bar.track(places, description=name):
-                found.append(device.state(network, name, *place))
-        device.end_frame(network)
+            found, _ = _layer_states(device, network, name, events, bar.track(places, description=name))
     expected = _golden_states(run_fast(network, events).layers[name])
     rows = [
         {"y": y, "x": x, "c": c, "potential": state.potential, "count": state.count}

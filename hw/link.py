@@ -522,11 +522,8 @@ class Link(wiring.Component):
         """Payload of the answer to IDENTIFY."""
         network, plan, loads = self._network, self._plan, self._weights
         shape = network.input_shape
-        abilities = Ability(0)
-        for ability, can in (
-            (Ability.WATCH, plan.watch), (Ability.STATES, plan.states), (Ability.LOADS, loads), (Ability.INJECT, plan.inject)
-        ):
-            abilities |= ability if can else Ability(0)
+        can = {Ability.WATCH: plan.watch, Ability.STATES: plan.states, Ability.LOADS: loads, Ability.INJECT: plan.inject}
+        abilities = sum(ability for ability, is_so in can.items() if is_so)
         sizes = [shape.height, shape.width, shape.channels, network.classes]
         weights = [loads.single_state_words, loads.single_weight_words] if loads else [0, 0]
         return (

@@ -8,6 +8,7 @@ from amaranth.sim import Simulator
 from rich.console import Console
 
 from boards.definitions import BOARDS, board_named
+from boards.table import COLUMNS, row
 from boards.top import BoardTop, bit_cycles
 from hw.build import BUNDLED, Options, build
 from model.errors import DoesNotFitError
@@ -79,6 +80,7 @@ def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
     report = build(options_for(tmp_path, tiny_network(), board), Console(quiet=True))
     assert (report["mismatches"], report["cycle_mismatches"], report["dsp"]) == (0, 0, 0)
     assert report["fmax_mhz"] >= report["clock_mhz"]
+    assert row(report)[COLUMNS.index("board")] == f"`{board}`"
     suffix = BOARDS[board].of_family.BITSTREAM
     assert (tmp_path / "out" / f"tiny-{board}{suffix}").stat().st_size > 10_000
 
