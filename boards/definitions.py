@@ -6,8 +6,13 @@ from hw.families import FAMILIES
 from hw.family import Clock, Family, Part, Pin
 from hw.single_port import PARTS
 from model.folded import Folded
+from model.network import Network
+from model.plan import Plan
 
-__all__ = ["BOARDS", "Board", "board_named"]
+__all__ = ["BOARDS", "FLASH_PORTS", "Board", "board_named"]
+
+FLASH_PORTS = ("flash_select_n", "flash_clock", "flash_copi", "flash_cipo")
+"""Ports of `boards.top.BoardTop` for a serial flash, in the order of `Board.flash_pins`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,10 @@ class Board:
     luts, flip_flops, ram_blocks : LUT4s, flip-flops, memory blocks (`hw.family.Family.RAM_BLOCK`)
     large_blocks : single-port memories of 256 kbit, without initial contents
     programmer : openFPGALoader's name of the board
+    flash_pins : serial flash that configures the device: select (low), clock, and data seen from the device, out and in; empty
+        where a design has no use for it, as its memories are filled by the bitstream
+    flash_addr : byte in that flash from which weights are that have to be loaded; behind the bitstream, on a block of 64 KiB
+    loads_sram : the programmer reaches the device itself, not only its flash
     network, plan : bundled network, and plan, that it is built with where one does not ask for others
     """
 
@@ -55,6 +64,9 @@ class Board:
     ram_blocks: int
     large_blocks: int = 0
     programmer: str
+    flash_pins: tuple[str, ...] = ()
+    flash_addr: int = 0x20000
+    loads_sram: bool = True
     network: str = "mnist-paper"
     plan: str = "default"
 
@@ -73,6 +85,7 @@ class Board:
         """Where the ports of `boards.top.BoardTop` go."""
         sites = {"clk": self.clock_pin, "rx": self.rx_pin, "tx": self.tx_pin}
         # A port of one bit has no index.
+        sites |= dict(zip(FLASH_PORTS, self.flash_pins, strict=False))
         sites |= {f"led[{n}]" if len(self.led_pins) > 1 else "led": pin for n, pin in enumerate(self.led_pins)}
         return tuple(
             Pin(port=port, site=site, standard=self.io_standard, pull_up=port == "rx" and self.rx_pull_up)
@@ -92,6 +105,10 @@ class Board:
     def clock(self, wanted_hz: float | None = None) -> Clock:
         """What gives the greatest frequency that is not above ``wanted_hz``, the board's own by default."""
         return self.of_family.clock(self.target, self.clock_hz, wanted_hz or self.frequency_mhz * 1e6)
+
+    def reads_flash(self, network: Network, plan: Plan) -> bool:
+        """Whether the weights of such a machine have to be loaded, and the board has a flash that can do it."""
+        return bool(self.flash_pins and plan.folded and Folded.of(network, plan).single_weight_words)
 
     def short_of_folded(self, folded: Folded) -> list[str]:
         """What the device has too little of for a folded machine's memories and those of its link, and by how much."""
@@ -234,10 +251,12 @@ _ICEBREAKER = Board(
     ram_blocks=30,
     large_blocks=4,
     programmer="ice40_generic",
+    flash_pins=("16", "15", "14", "17"),
+    loads_sram=False,
     network="mnist-sparse",
     plan="folded",
 )
-"""Its lamps are those of the part that breaks off."""
+"""Its lamps are those of the part that breaks off. What its programmer reaches is the flash, unless a jumper is turned."""
 
 _TANG_NANO_9K = Board(
     name="tang-nano-9k",

@@ -39,7 +39,9 @@ from hw.link import (
     Command,
     Status,
     crc8,
+    load_payloads,
     longest_payload,
+    packet,
 )
 from hw.router import ports
 from model.datasets import DataError, load
@@ -62,8 +64,8 @@ _REFUSALS = {
     Status.NO_PLACE: "there is no such neuron, or no way in at that port",
 }
 
-_ADDR_BYTES, _WORD_BYTES = 2, SINGLE_BITS // 8
-"""Bytes of an address of weights in a packet, and of a word."""
+_WORD_BYTES = SINGLE_BITS // 8
+"""Bytes of a word of weights in a packet."""
 
 _IDENTITY = struct.Struct(f"<BBB8s6HI{PLAN_HASH_BYTES}s")
 """Answer to `Command.IDENTIFY`, up to the name of the plan: see docs/link.md."""
@@ -306,12 +308,11 @@ class Device:
         ------
         DeviceError : another network or plan is on the device, or what it reads back is not what was sent
         """
-        words, identity = self._weights(network, plan), self.identity
-        most = (longest_payload(network, short=True) - _ADDR_BYTES) // _WORD_BYTES
-        for at in range(0, len(words), most):
-            part = b"".join(word.to_bytes(_WORD_BYTES, "little") for word in words[at : at + most])
-            self._ask(Command.LOAD, (identity.weight_first + at).to_bytes(_ADDR_BYTES, "little") + part)
-            done(min(len(words), at + most))
+        words, at = self._weights(network, plan), 0
+        for payload in load_payloads(network, words, first=self.identity.weight_first):
+            self._ask(Command.LOAD, payload)
+            at += len(payload) // _WORD_BYTES
+            done(at)
         found, right = self.check()
         if found != signature(words):
             raise DeviceError(f"{self._name}: the weights that the device reads back are not those that it was sent")
@@ -511,9 +512,8 @@ class Device:
                 self.resent += 1
                 self._settle()
             self._number = (self._number + 1) & 0xFF
-            body = bytes([self._number, command]) + len(payload).to_bytes(2, "little") + payload
             with self._talking():
-                self._wire.write(bytes([SYNC]) + body + bytes([crc8(body)]))
+                self._wire.write(packet(self._number, command, payload))
             watched: list[bytes] = []
             answer: bytes | None = None
             left = ends
@@ -567,10 +567,10 @@ class Device:
                 if crc8(bytes(self._kept[1 : _HEADER + size + 1])):
                     del self._kept[0]
                     continue
-                packet = bytes(self._kept[: _HEADER + size])
+                found = bytes(self._kept[: _HEADER + size])
                 del self._kept[: _HEADER + size + 1]
                 deadline = time.monotonic() + self._timeout
-                yield packet[1], packet[2], packet[_HEADER:]
+                yield found[1], found[2], found[_HEADER:]
 
     @contextmanager
     def _talking(self) -> Iterator[None]:

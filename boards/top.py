@@ -8,7 +8,7 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from boards.definitions import Board
+from boards.definitions import FLASH_PORTS, Board
 from hw.family import Clock
 from hw.system import TIMEOUTS_A_SECOND, System
 from model.network import Network
@@ -58,6 +58,7 @@ class BoardTop(wiring.Component):
     clk : In, the board's oscillator
     rx, tx : In, Out, the host link
     led : Out, the last answer in binary; inverted where the board's lamps light at 0
+    flash_select_n, flash_clock, flash_copi, flash_cipo : Out, and In, a serial flash, where the board's definition has its pins
 
     Attributes
     ----------
@@ -72,7 +73,10 @@ class BoardTop(wiring.Component):
         self._baud = baud
         self._divisor = bit_cycles(self._pll.output_hz, baud)
         self.reset = Signal(init=1)
-        super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1), "led": Out(len(board.led_pins))})
+        members = {"clk": In(1), "rx": In(1), "tx": Out(1), "led": Out(len(board.led_pins))}
+        if board.flash_pins:
+            members |= {port: In(1) if port == FLASH_PORTS[-1] else Out(1) for port in FLASH_PORTS}
+        super().__init__(members)
 
     @property
     def pll(self) -> Clock:
@@ -108,13 +112,20 @@ class BoardTop(wiring.Component):
             ClockSignal("synchronized").eq(ClockSignal("sync")),
             ResetSignal("sync").eq(reset),
         ]
+        reads_flash = board.reads_flash(self._network, self._plan)
         m.submodules.system = system = System(
             network=self._network,
             plan=self._plan,
             divisor=self._divisor,
             clock_hz=pll.output_hz,
             timeout_bits=self._baud // TIMEOUTS_A_SECOND,
+            flash_addr=board.flash_addr if reads_flash else None,
         )
+        if reads_flash:
+            m.d.comb += [getattr(self, port).eq(getattr(system, port)) for port in FLASH_PORTS[:-1]]
+            m.d.comb += system.flash_cipo.eq(self.flash_cipo)
+        elif board.flash_pins:
+            m.d.comb += self.flash_select_n.eq(1)
         lit: Value = system.answer
         if board.leds_low:
             answer = Signal(len(self.led))

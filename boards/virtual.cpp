@@ -19,6 +19,7 @@
 #include <cstring>
 #include <deque>
 #include <string>
+#include <vector>
 
 #include "Vsystem.h"
 #include "verilated.h"
@@ -86,6 +87,48 @@ class Receiver {
   std::exit(1);
 }
 
+#ifdef FLASH_ADDR
+// A serial flash with what the file holds from FLASH_ADDR on, erased elsewhere. It is asleep at first, as behind the
+// configuration of an iCE40; knows release from deep power-down and read, in SPI mode 0.
+class Flash {
+ public:
+  explicit Flash(const char* path) {
+    if (std::FILE* file = std::fopen(path, "rb")) {
+      for (int byte; (byte = std::fgetc(file)) != EOF;) held_.push_back(static_cast<uint8_t>(byte));
+      std::fclose(file);
+    } else {
+      fail(path);
+    }
+  }
+
+  bool step(bool select_n, bool clock, bool copi) {
+    if (select_n) {
+      if (bits_ >= 8 && command_ == 0xAB) awake_ = true;
+      bits_ = 0;
+    } else if (clock && !clock_) {
+      if (bits_ < 8) command_ = static_cast<uint8_t>(command_ << 1 | copi);
+      if (bits_ >= 8 && bits_ < 32) addr_ = (addr_ << 1 | copi) & 0xFFFFFF;
+      ++bits_;
+    } else if (!clock && clock_ && awake_ && command_ == 0x03 && bits_ >= 32) {
+      const long at = static_cast<long>(addr_) + (bits_ - 32) / 8 - FLASH_ADDR;
+      const uint8_t byte = at >= 0 && at < static_cast<long>(held_.size()) ? held_[at] : 0xFF;
+      out_ = byte >> (7 - bits_ % 8) & 1;
+    }
+    clock_ = clock;
+    return out_;
+  }
+
+ private:
+  std::vector<uint8_t> held_;
+  bool awake_ = false;
+  bool clock_ = false;
+  bool out_ = true;
+  long bits_ = 0;
+  uint8_t command_ = 0;
+  uint32_t addr_ = 0;
+};
+#endif
+
 int listen_on(int port) {
   const int door = socket(AF_INET, SOCK_STREAM, 0);
   const int yes = 1;
@@ -111,6 +154,10 @@ int main(int argc, char** argv) {
   VerilatedContext context;
   context.commandArgs(argc, argv);
   Vsystem top(&context);
+#ifdef FLASH_ADDR
+  if (argc < 3) return 2;
+  Flash flash(argv[2]);
+#endif
   const int door = listen_on(argc > 1 ? std::atoi(argv[1]) : 0);
   int client = -1;
   Sender to_board;
@@ -126,6 +173,10 @@ int main(int argc, char** argv) {
       top.eval();
       restart = top.restart;
       from_board.step(top.tx);
+#ifdef FLASH_ADDR
+      top.flash_cipo = flash.step(top.flash_select_n, top.flash_clock, top.flash_copi);
+      top.eval();
+#endif
       top.clk = 1;
       top.eval();
     }

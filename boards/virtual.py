@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import TracebackType
 
 import click
@@ -20,6 +21,7 @@ from boards.top import BAUD
 from hw.area import estimate_area
 from hw.build import chosen_for
 from hw.family_ice40 import ICE40
+from hw.flash import flash_image
 from hw.verilog import system_verilog
 from model.errors import Exit, ToolMissingError, fail, one_line_errors
 from model.folded import Folded
@@ -45,6 +47,8 @@ class VirtualBoard:
     ----------
     network, plan : what is on it
     clock_hz : what it says of its clock; by default that at which its wire has `boards.top.BAUD`
+    flash_addr : where the machine looks for weights in a serial flash; None for a board without one
+    flash : what that flash holds from there on; it is erased otherwise
     port : TCP port on this machine; 0 for any that is free
     tell : told what goes on, as compiling takes a while
 
@@ -60,23 +64,33 @@ class VirtualBoard:
         plan: Plan,
         *,
         clock_hz: float = DIVISOR * BAUD,
+        flash_addr: int | None = None,
+        flash: bytes = b"",
         port: int = 0,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         tell("writing Verilog")
-        text = system_verilog(network, plan, CACHE, divisor=DIVISOR, clock_hz=clock_hz, timeout_bits=TIMEOUT_BITS)
+        text = system_verilog(
+            network, plan, CACHE, divisor=DIVISOR, clock_hz=clock_hz, timeout_bits=TIMEOUT_BITS, flash_addr=flash_addr
+        )
         tell("compiling (minutes for a large machine; kept for the next time)")
         main = Path(__file__).with_suffix(".cpp").read_text()
         sources = {"system.v": text}
         if plan.folded and Folded.of(network, plan).single_words:
             sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
-        program = build_program(
-            top="system", sources=sources, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE
-        )
+        defines = {"DIVISOR": DIVISOR}
+        if flash_addr is not None:
+            defines["FLASH_ADDR"] = flash_addr
+        program = build_program(top="system", sources=sources, main=main, defines=defines, cache=CACHE)
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen([program, str(port)], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-        assert self._process.stdout is not None and self._process.stderr is not None
-        line = self._process.stdout.readline()
+        with NamedTemporaryFile() as image:
+            image.write(flash)
+            image.flush()
+            self._process = subprocess.Popen(
+                [program, str(port), image.name], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+            )
+            assert self._process.stdout is not None and self._process.stderr is not None
+            line = self._process.stdout.readline()
         if not line:
             raise SimulationError(f"virtual board, port {port}: {self._process.stderr.read().strip()}")
         self.port = int(line)
@@ -109,8 +123,9 @@ class VirtualBoard:
 @click.option("--net", type=click.Path(path_type=Path), help="Network (.npz); the bundled one for the board by default.")
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
+@click.option("--flash/--no-flash", help="Whether its flash holds the weights, as hw.build --program-flash writes them.")
 @click.option("--port", default=4567, show_default=True, type=click.IntRange(0, 65535), help="TCP port; 0 for a free one.")
-def main(board: str, net: Path | None, plan_name: str | None, states: bool | None, port: int) -> None:
+def main(board: str, net: Path | None, plan_name: str | None, states: bool | None, flash: bool, port: int) -> None:
     """See the help text above."""
     console = Console(stderr=True)
     codes: dict[type[Exception], Exit] = {
@@ -135,8 +150,19 @@ def main(board: str, net: Path | None, plan_name: str | None, states: bool | Non
             short = device.short_of(luts=area.luts, ram_blocks=area.ram_blocks)
         if short:
             fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
+        reads = device.reads_flash(network, plan)
+        if flash and not reads:
+            fail(Exit.BAD_INPUT, f"--flash must not be given: no weights of plan {plan.name} on {device.title} are in a flash")
         with console.status("virtual board") as status:
-            machine = VirtualBoard(network, plan, clock_hz=device.clock().output_hz, port=port, tell=status.update)
+            machine = VirtualBoard(
+                network,
+                plan,
+                clock_hz=device.clock().output_hz,
+                flash_addr=device.flash_addr if reads else None,
+                flash=flash_image(network, plan) if flash else b"",
+                port=port,
+                tell=status.update,
+            )
     with machine, contextlib.suppress(KeyboardInterrupt):
         print(f"{device.title}: {network.name}, plan {plan.name}, at {machine.url}", flush=True)
         sys.exit(machine.wait())

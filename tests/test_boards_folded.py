@@ -1,6 +1,6 @@
 """A folded machine behind its two wires: weights go in, are checked, and without them there is no answer."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from boards.host import Device, DeviceError, State, main, self_test
 from boards.virtual import VirtualBoard
 from hw.aer import Kind
-from hw.link import Command
+from hw.flash import flash_image
+from hw.link import Command, load_payloads, packet
 from model.encode import encode
 from model.engine import run_fast
 from model.events import make_events
@@ -250,3 +251,51 @@ def test_self_test_and_commands(device, tmp_path):
     assert done.stderr == (
         f"error: --net must be given: {NETWORK.content_hash[:16]}, which is on the device, is no bundled network\n"
     )
+
+
+ADDR = 0x20000
+"""Of weights in the flash."""
+
+IMAGE = flash_image(NETWORK, PLAN)
+
+
+def test_weights_from_the_flash():
+    """No host has loaded anything, and a reset does not make the device load them again."""
+    with VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=IMAGE) as board, Device.open(board.url) as device:
+        assert [device.classify(image).counts for image in IMAGES] == [expected(image)[1] for image in IMAGES]
+        errors = device.errors()
+        assert errors.clean, errors
+        device.reset()
+        # At once, though all of the flash would take longer.
+        with pytest.raises(DeviceError, match="weights must be loaded first"):
+            device.classify(IMAGES[0])
+        assert device.check()[1]
+        assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
+
+
+FIRST = packet(0, Command.LOAD, load_payloads(NETWORK, FOLDED.single_weights(), first=FOLDED.single_state_words)[0])
+
+
+@pytest.mark.parametrize(
+    ("held", "counted"),
+    [
+        (b"", {}),
+        (bytes(4096), {}),
+        (bytes(range(256)) * 16, {}),
+        (IMAGE[: len(FIRST)], {}),
+        (IMAGE[:20], {"bad_crc": 1}),
+        (FIRST[:-1] + bytes([FIRST[-1] ^ 1]) + IMAGE[len(FIRST) :], {"bad_crc": 1}),
+        (IMAGE[:30] + bytes([IMAGE[30] ^ 0x10]) + IMAGE[31:], {"bad_crc": 1}),
+        (packet(0, 0x77) + IMAGE, {"bad_command": 1}),
+    ],
+    ids=["erased", "zeros", "something else", "no end", "cut off", "wrong checksum", "wrong bit", "unknown command"],
+)
+def test_what_else_a_flash_may_hold(held, counted):
+    """It ends, the host has its turn, and nothing wrong is taken for right."""
+    with VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=held) as board, Device.open(board.url) as device:
+        errors = device.errors()
+        with pytest.raises(DeviceError, match="weights must be loaded first"):
+            device.classify(IMAGES[0])
+        assert {name: n for name, n in asdict(errors).items() if n and name != "cycles"} == counted
+        device.load(NETWORK, PLAN)
+        assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
