@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from boards.definitions import BOARDS, board_named
 from hw.area import memories
-from hw.build import BUNDLED, Options, TimingError, build
+from hw.build import BUNDLED, Options, TimingError, build, main
+from hw.flash import flash_image
 from hw.synthesis import MultiplierError, synthesize
 from hw.tools import find_tool
 from model.errors import DoesNotFitError, ToolMissingError
@@ -112,7 +114,52 @@ def test_the_whole_mnist_network_on_the_smallest_board(tmp_path):
     assert report["fmax_mhz"] >= report["clock_mhz"] == 24
     assert report["frames_per_second"] >= 120
     assert (report["dsp"], report["utilization"]["ICESTORM_SPRAM"][0]) == (0, 4)
-    assert (tmp_path / "mnist-sparse-icebreaker.bin").stat().st_size > 50_000
+    assert 50_000 < (tmp_path / "mnist-sparse-icebreaker.bin").stat().st_size <= board_named("icebreaker").flash_addr
+    network = Network.load(BUNDLED.with_stem("mnist-sparse"))
+    image = flash_image(network, named_plan(network, "folded"))
+    assert (tmp_path / "mnist-sparse-icebreaker-weights.bin").read_bytes() == image
+
+
+ICEBREAKER, ULX3S = ["--board", "ice40_generic"], ["--board", "ulx3s"]
+
+
+@pytest.mark.parametrize(
+    ("board", "option", "weights", "calls"),
+    [
+        ("ulx3s-85f", "--program", None, [[*ULX3S, "net.bit"]]),
+        ("ulx3s-85f", "--program-flash", None, [[*ULX3S, "--write-flash", "--offset", "0x0", "net.bit"]]),
+        (
+            "icebreaker",
+            "--program-flash",
+            "weights.bin",
+            [
+                [*ICEBREAKER, "--write-flash", "--offset", "0x20000", "weights.bin"],
+                [*ICEBREAKER, "--write-flash", "--offset", "0x0", "net.bit"],
+            ],
+        ),
+    ],
+)
+def test_what_the_programmer_is_told(tmp_path, monkeypatch, board, option, weights, calls):
+    """A programmer that writes down what it is asked."""
+    tool = tmp_path / "openFPGALoader"
+    tool.write_text('#!/bin/sh\necho "$@" >> calls\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.md").write_text("")
+    monkeypatch.setattr("hw.build.build", lambda options, console: {"bitstream": "net.bit", "weights_image": weights})
+    done = CliRunner().invoke(main, ["--board", board, option])
+    assert done.exit_code == 0, done.output
+    assert [line.split() for line in (tmp_path / "calls").read_text().splitlines()] == calls
+
+
+def test_a_device_that_the_programmer_does_not_reach(monkeypatch):
+    monkeypatch.setattr("hw.build.build", None)
+    done = CliRunner().invoke(main, ["--board", "icebreaker", "--program"])
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "error: --program must be --program-flash for iCEBreaker: its programmer reaches the flash, not the device\n"
+    )
 
 
 @pytest.mark.full
