@@ -296,7 +296,7 @@ def main(
         images, labels, _ = real_frames(network, None, data_dir, DIGITS)
         if port is None:
             with console.status("virtual board") as status:
-                board = stack.enter_context(VirtualBoard(network, plan, clock_hz=kind.clock().output_hz, tell=status.update))
+                board = stack.enter_context(VirtualBoard.of(kind, network, plan, flash=True, tell=status.update))
         device = stack.enter_context(Device.open(port or board.url, baud=baud, timeout=5 if port else 60))
         device.require(network)
         plan = device.identity.plan(network, plan_name) if port else plan

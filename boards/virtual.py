@@ -16,7 +16,7 @@ from types import TracebackType
 import click
 from rich.console import Console
 
-from boards.definitions import board_named
+from boards.definitions import Board, board_named
 from boards.top import BAUD
 from hw.area import estimate_area
 from hw.build import chosen_for
@@ -95,6 +95,34 @@ class VirtualBoard:
             raise SimulationError(f"virtual board, port {port}: {self._process.stderr.read().strip()}")
         self.port = int(line)
 
+    @classmethod
+    def of(
+        cls,
+        board: Board,
+        network: Network,
+        plan: Plan,
+        *,
+        flash: bool = False,
+        port: int = 0,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> "VirtualBoard":
+        """``board`` with this machine on it; with ``flash``, weights are in its flash where that is where they are read.
+
+        Raises
+        ------
+        ToolMissingError, SimulationError : as above
+        """
+        reads = board.reads_flash(network, plan)
+        return cls(
+            network,
+            plan,
+            clock_hz=board.clock().output_hz,
+            flash_addr=board.flash_addr if reads else None,
+            flash=flash_image(network, plan) if flash and reads else b"",
+            port=port,
+            tell=tell,
+        )
+
     @property
     def url(self) -> str:
         """What to give as a serial port."""
@@ -150,19 +178,10 @@ def main(board: str, net: Path | None, plan_name: str | None, states: bool | Non
             short = device.short_of(luts=area.luts, ram_blocks=area.ram_blocks)
         if short:
             fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
-        reads = device.reads_flash(network, plan)
-        if flash and not reads:
+        if flash and not device.reads_flash(network, plan):
             fail(Exit.BAD_INPUT, f"--flash must not be given: no weights of plan {plan.name} on {device.title} are in a flash")
         with console.status("virtual board") as status:
-            machine = VirtualBoard(
-                network,
-                plan,
-                clock_hz=device.clock().output_hz,
-                flash_addr=device.flash_addr if reads else None,
-                flash=flash_image(network, plan) if flash else b"",
-                port=port,
-                tell=status.update,
-            )
+            machine = VirtualBoard.of(device, network, plan, flash=flash, port=port, tell=status.update)
     with machine, contextlib.suppress(KeyboardInterrupt):
         print(f"{device.title}: {network.name}, plan {plan.name}, at {machine.url}", flush=True)
         sys.exit(machine.wait())
