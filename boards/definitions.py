@@ -85,7 +85,7 @@ class Board:
         """Where the ports of `boards.top.BoardTop` go."""
         sites = {"clk": self.clock_pin, "rx": self.rx_pin, "tx": self.tx_pin}
         # A port of one bit has no index.
-        sites |= dict(zip(FLASH_PORTS, self.flash_pins, strict=False))
+        sites |= dict(zip(FLASH_PORTS, self.flash_pins, strict=True)) if self.flash_pins else {}
         sites |= {f"led[{n}]" if len(self.led_pins) > 1 else "led": pin for n, pin in enumerate(self.led_pins)}
         return tuple(
             Pin(port=port, site=site, standard=self.io_standard, pull_up=port == "rx" and self.rx_pull_up)
@@ -178,10 +178,12 @@ _ORANGECRAB = Board(
     flip_flops=24_288,
     ram_blocks=56,
     programmer="orangeCrab",
+    loads_sram=False,
     network="mnist-small",
     plan="minimal",
 )
-"""Its USB is the device's own, so that the UART is at the pins 0 and 1 of its edge. Its lamps are red, green and blue of one."""
+"""Its USB is the device's own: the UART is at the pins 0 and 1 of its edge, and the boot loader behind the USB writes the flash.
+Its lamps are red, green and blue of one."""
 
 _ECPIX5 = Board(
     name="ecpix5-85f",

@@ -11,7 +11,7 @@ import json
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -56,7 +56,7 @@ from model.neuron import settled
 from model.plan import Plan, PlanError, load_plan
 from sim.verify import real_frames
 
-__all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "State", "self_test"]
+__all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "State", "UnansweredError", "self_test"]
 
 _REFUSALS = {
     Status.NOT_LOADED: "weights must be loaded first: python -m boards.host load",
@@ -77,8 +77,16 @@ _HEADER = 5
 """Bytes before the payload: `SYNC`, sequence number, command, length."""
 
 
+_FIRST_WAIT = 0.25
+"""Seconds for which a device that may still be reading its flash is asked at first; then twice as long each time."""
+
+
 class DeviceError(RuntimeError):
     """No answer, a wrong one, or the wrong device; the message names the port."""
+
+
+class UnansweredError(DeviceError):
+    """No answer, or only errors, however often it was asked."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +246,7 @@ class Device:
         self._kept = bytearray()
         self.resent = 0
         wire.timeout = 0.02
-        payload = self._ask(Command.IDENTIFY)[0]
+        payload = self._ask_one_that_starts(Command.IDENTIFY)
         if len(payload) < _IDENTITY.size or payload[0] != PROTOCOL_VERSION:
             version = payload[0] if payload else "none"
             raise DeviceError(f"{name}: protocol version must be {PROTOCOL_VERSION}, not {version}: build the bitstream anew")
@@ -466,7 +474,9 @@ class Device:
 
     def errors(self) -> Errors:
         """What went wrong on the wire."""
-        payload = self._ask(Command.STATUS)[0]
+        return self._errors(self._ask(Command.STATUS)[0])
+
+    def _errors(self, payload: bytes) -> Errors:
         names = (*(status.name.lower() for status in COUNTED), "bytes_lost")
         cycles = int.from_bytes(payload[len(names) :], "little")
         return Errors(**dict(zip(names, payload, strict=False)), cycles=cycles)
@@ -475,7 +485,7 @@ class Device:
         """As after power-up: whatever is in the machine is gone, counters are 0."""
         self._ask(Command.RESET)
         time.sleep(0.05)
-        errors = self.errors()
+        errors = self._errors(self._ask_one_that_starts(Command.STATUS))
         if not errors.clean:
             raise DeviceError(f"{self._name}: errors must be 0 after a reset, not {errors}")
 
@@ -493,6 +503,18 @@ class Device:
             raise DeviceError(f"{self._name}: a result must have {self.identity.classes} counts, not {len(counts)}")
         return Answer(int.from_bytes(payload[:2], "little"), counts, int.from_bytes(payload[2:6], "little"))
 
+    def _ask_one_that_starts(self, command: Command) -> bytes:
+        """The answer of a device that may still be reading its flash, and hears nothing until then."""
+        wait, resent = _FIRST_WAIT, self.resent
+        while wait < self._timeout / 2:
+            with suppress(UnansweredError):
+                payload = self._ask(command, retries=0, timeout=wait)[0]
+                self.resent = resent
+                return payload
+            self._settle()
+            wait *= 2
+        return self._ask(command)[0]
+
     def _ask(
         self,
         command: Command,
@@ -500,12 +522,14 @@ class Device:
         *,
         answered_by: Command | None = None,
         retries: int | None = None,
+        timeout: float | None = None,
         ends: int = 0,
         is_end: Callable[[bytes], bool] = lambda raw: False,
     ) -> tuple[bytes, list[bytes]]:
         """Send a packet; the payload of its answer, and of the watched events around it, which have so many ends."""
         wanted = answered_by or command
         tries = 1 + (self._retries if retries is None else retries)
+        timeout = timeout or self._timeout
         trouble = ""
         for attempt in range(tries):
             if attempt:
@@ -517,7 +541,7 @@ class Device:
             watched: list[bytes] = []
             answer: bytes | None = None
             left = ends
-            for number, found, content in self._packets():
+            for number, found, content in self._packets(timeout):
                 if number != self._number:
                     continue
                 if found == wanted:
@@ -533,9 +557,9 @@ class Device:
                 if answer is not None and left == 0:
                     return answer, watched
             else:
-                trouble = f"no answer to {command.name.lower()} within {self._timeout:g} s"
+                trouble = f"no answer to {command.name.lower()} within {timeout:g} s"
         hint = ": is the board programmed, and is this its port?" if trouble.startswith("no") else ""
-        raise DeviceError(f"{self._name}: {trouble}, tried {tries} times{hint}")
+        raise UnansweredError(f"{self._name}: {trouble}, tried {tries} times{hint}")
 
     def _settle(self) -> None:
         """Wait until nothing comes any more, and forget what came."""
@@ -544,9 +568,9 @@ class Device:
             while self._wire.read(4096):
                 pass
 
-    def _packets(self) -> Iterator[tuple[int, int, bytes]]:
+    def _packets(self, timeout: float) -> Iterator[tuple[int, int, bytes]]:
         """Whole packets, their checksums right, until nothing comes for a while; what is between them is skipped."""
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + timeout
         longest = max(256, 2 * self.identity.classes + 6) if hasattr(self, "identity") else 256
         while time.monotonic() < deadline:
             with self._talking():
@@ -569,7 +593,7 @@ class Device:
                     continue
                 found = bytes(self._kept[: _HEADER + size])
                 del self._kept[: _HEADER + size + 1]
-                deadline = time.monotonic() + self._timeout
+                deadline = time.monotonic() + timeout
                 yield found[1], found[2], found[_HEADER:]
 
     @contextmanager

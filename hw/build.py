@@ -524,7 +524,7 @@ def _markdown(report: dict[str, Any]) -> str:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for results; build/NAME by default.")
 @click.option("--list-boards", is_flag=True, help="List the boards and stop.")
 @click.option(
-    "--verilog-only", is_flag=True, help="Write plain Verilog (machine.v, and system.v with the UART) and stop."
+    "--verilog-only", is_flag=True, help="Write plain Verilog (machine.v, and system.v with the UART, without a flash) and stop."
 )
 @click.option("--program", is_flag=True, help="Load the bitstream into the device with openFPGALoader, until power is off.")
 @click.option(
@@ -588,13 +588,17 @@ def main(
         ValueError: Exit.BAD_INPUT,
     }
     with one_line_errors(codes):
+        if program and program_flash:
+            fail(Exit.BAD_INPUT, "--program and --program-flash must not both be given")
+        if verilog_only and (program or program_flash):
+            fail(Exit.BAD_INPUT, "--verilog-only makes no bitstream: --program and --program-flash must not be given")
         if program and not board_named(board).loads_sram:
             what = f"--program must be --program-flash for {board_named(board).title}"
             fail(Exit.BAD_INPUT, f"{what}: its programmer reaches the flash, not the device")
         if program or program_flash:
             find_tool("openfpgaloader")
         report = build(options, console)
-        if not verilog_only and (program or program_flash):
+        if program or program_flash:
             _program(board_named(board), report, flash=program_flash)
     if as_json:
         print(json.dumps(report, indent=2))
@@ -608,11 +612,15 @@ def _program(board: Board, report: dict[str, Any], *, flash: bool) -> None:
     """What was built goes into the device, or the flash from which it starts."""
     parts = [(report["bitstream"], 0)]
     if flash and report["weights_image"]:
-        # Before the bitstream, behind which the device starts and reads them.
-        parts.insert(0, (report["weights_image"], board.flash_addr))
+        # The device starts again behind each part.
+        parts.append((report["weights_image"], board.flash_addr))
     for path, offset in parts:
-        where = ["--write-flash", "--offset", f"{offset:#x}"] if flash else []
-        run_tool("openfpgaloader", ["--board", board.programmer, *where, path], log=Path(path).with_suffix(".program.log"))
+        log = Path(path).with_suffix(".program.log")
+        where = ["--write-flash", "--verify", "--offset", f"{offset:#x}"] if flash else []
+        # Not all that fails shows in its exit code.
+        output = run_tool("openfpgaloader", ["--board", board.programmer, *where, path], log=log)
+        if "FAIL" in output:
+            raise ToolError(f"openfpgaloader failed; see {log}", output)
 
 
 def _list_boards(as_json: bool) -> None:

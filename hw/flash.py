@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from hw.link import SYNC, Command, load_payloads, packet
+from hw.link import Command, load_payloads, packet
 from model.folded import Folded
 from model.network import Network
 from model.plan import Plan
@@ -19,8 +19,6 @@ WAKE, READ = 0xAB, 0x03
 
 WAKE_SECONDS = 35e-6
 """From `WAKE` until a flash can be read: 3 microseconds for the W25Q128JV, up to 35 for others."""
-
-_CYCLES_A_BIT = 2
 
 
 def flash_image(network: Network, plan: Plan) -> bytes:
@@ -36,13 +34,12 @@ def flash_image(network: Network, plan: Plan) -> bytes:
 
 
 class FlashReader(wiring.Component):
-    """Reads packets from a serial flash, once after configuration.
+    """Reads packets from a serial flash, once after each reset, until it is told to stop.
 
     Operation
     ---------
     Wakes the flash, which an iCE40 puts to sleep at the end of its configuration (Lattice FPGA-TN-02001), waits, and reads byte
-    after byte from an address on. Where a packet ought to begin and a byte is not `hw.link.SYNC`, it stops for good: a reset does
-    not make it begin again. What an erased flash holds stops it at once.
+    after byte from an address on.
 
     Timing
     ------
@@ -59,15 +56,15 @@ class FlashReader(wiring.Component):
     select_n, clock, copi : Out, to the flash
     cipo : In, from the flash, not synchronised
     data : Out stream, bytes
-    begins : In, 1 where a byte taken now would begin a packet
-    active : Out, 1 until it has stopped
+    stop : In, 1 to leave the flash alone from the next cycle on
+    active : Out, 1 until then
     """
 
     def __init__(self, *, addr: int, clock_hz: float) -> None:
         if not 0 <= addr < 1 << 24:
             raise ValueError(f"addr must be within 0..{(1 << 24) - 1}, not {addr}")
         self._addr = addr
-        self._pause_bits = bits_for(ceil(clock_hz * WAKE_SECONDS))
+        self._clock_hz = clock_hz
         super().__init__(
             {
                 "select_n": Out(1, init=1),
@@ -75,23 +72,27 @@ class FlashReader(wiring.Component):
                 "copi": Out(1),
                 "cipo": In(1),
                 "data": Out(stream.Signature(unsigned(8))),
-                "begins": In(1),
+                "stop": In(1),
                 "active": Out(1),
             }
         )
 
+    @property
+    def addr(self) -> int:
+        """Where the packets are."""
+        return self._addr
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        wake, read = (_bits(WAKE, 8), _bits(READ << 24 | self._addr, 32))
-        wake_cycles, read_cycles = (_CYCLES_A_BIT * len(bits) for bits in (wake, read))
-        # Cycles since reset; the pause is that of its highest bit. What follows the command is data.
-        at, reading = Signal(self._pause_bits + 1), Signal()
-        paused = at[-1]
-        # A reset leaves it alone. Flip-flops of an iCE40 are 0 after configuration.
-        stopped = Signal(reset_less=True)
-        high, bit = at[0], at[1:]
-        taken = self.data.valid & self.data.ready
+        wake, read = _bits(WAKE, 8), _bits(READ << 24 | self._addr, 32)
+        wake_cycles, read_cycles = 2 * len(wake), 2 * len(read)
+        # Cycles since reset. With its highest bit the pause is over and the command begins, whose bits the lower ones count.
+        pause_bits = bits_for(max(wake_cycles + ceil(self._clock_hz * WAKE_SECONDS), read_cycles))
+        at = Signal(pause_bits + 1)
+        reading, stopped = Signal(), Signal()
+        high, bit, paused = at[0], at[1:], at[-1]
         byte = self.data.payload
+        taken = self.data.valid & self.data.ready
         m.d.comb += self.active.eq(~stopped)
         m.d.sync += [
             self.select_n.eq(stopped | ~(reading | paused | (at < wake_cycles))),
@@ -100,16 +101,16 @@ class FlashReader(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += self.data.valid.eq(0)
-            with m.If(self.begins & (byte != SYNC)):
-                m.d.sync += stopped.eq(1)
-        with m.If(~stopped & (~self.data.valid | taken)):
+        with m.If(~self.data.valid | taken):
             m.d.sync += at.eq(at + 1)
-            with m.If(at == (1 << self._pause_bits) + read_cycles - 1):
+            with m.If(at == (1 << pause_bits) + read_cycles - 1):
                 m.d.sync += reading.eq(1)
             with m.If(high):
                 m.d.sync += byte.eq(Cat(self.cipo, byte[:-1]))
             with m.If(reading & high & bit[:3].all()):
                 m.d.sync += self.data.valid.eq(1)
+        with m.If(self.stop | stopped):
+            m.d.sync += [stopped.eq(1), self.data.valid.eq(0)]
         return m
 
 

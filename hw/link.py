@@ -178,7 +178,9 @@ class Link(wiring.Component):
     saturations : In, the machine's counters
     lost : In, bytes that the receiver dropped
     weights : Out `WeightPort`, where there are ``weights``
-    begins : Out, 1 where a byte that is taken now would begin a packet; likewise
+    loads_only : In, 1 where packets do not come from the host, and only `LOADED` are obeyed; likewise
+    stop : Out, 1 where that ought to end: at an error, at a byte that is not `SYNC` where a packet ought to begin, and behind
+        a check; likewise
     states : Out `StatePort`; where ``plan.states``
     restart : Out, 1 where everything, this too, is to be reset
     """
@@ -219,7 +221,7 @@ class Link(wiring.Component):
             members["watched"] = In(stream.Signature(HostEvent(network)))
             members["watch_mask"] = Out(len(network.layers) + 1)
         if weights:
-            members |= {"weights": Out(WeightPort()), "begins": Out(1)}
+            members |= {"weights": Out(WeightPort()), "loads_only": In(1), "stop": Out(1)}
         if plan.states:
             members["states"] = Out(StatePort(network))
         super().__init__(members)
@@ -301,6 +303,9 @@ class Link(wiring.Component):
         ]
         commands = [c.value for c in Command if c not in absent]
         m.d.comb += known.eq(Cat(command == value for value in commands).any())
+        if self._weights:
+            with m.If(self.loads_only):
+                m.d.comb += known.eq(Cat(command == value.value for value in LOADED).any())
 
         # A packet stands still for so many cycles.
         still, late = Signal(range(max(self._timeout, self._settle) + 1)), Signal()
@@ -325,7 +330,7 @@ class Link(wiring.Component):
                 m.d.comb += self.received.ready.eq(1)
                 m.d.sync += [at.eq(0), crc.eq(0)]
                 if self._weights:
-                    m.d.comb += self.begins.eq(1)
+                    m.d.comb += self.stop.eq(took & (byte != SYNC))
                 with m.If(took & (byte == SYNC)):
                     m.next = "SEQUENCE"
             header("SEQUENCE", sequence, "COMMAND")
@@ -463,6 +468,7 @@ class Link(wiring.Component):
                     m.d.comb += self.weights.check.eq(1)
                     m.next = "CHECKING"
                 with m.State("CHECKING"), m.If(self.weights.idle):
+                    m.d.comb += self.stop.eq(1)
                     m.d.sync += [reply.eq(command), replying.eq(1)]
                     m.next = "REPLY"
             if self._plan.states:
@@ -480,6 +486,8 @@ class Link(wiring.Component):
                 with m.If(self.host.valid & self.host.ready & (self.encoded.payload.kind == Kind.END)):
                     m.next = "SYNC"
             with m.State("ERROR"):
+                if self._weights:
+                    m.d.comb += self.stop.eq(1)
                 m.d.sync += [reply.eq(error), replying.eq(1)]
                 m.next = "REPLY"
             with m.State("REPLY"), m.If(~replying & ~asking):

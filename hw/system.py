@@ -71,6 +71,11 @@ class System(wiring.Component):
         super().__init__(members)
 
     @property
+    def flash_addr(self) -> int | None:
+        """Where weights are in a serial flash."""
+        return self._flash_addr
+
+    @property
     def divisor(self) -> int:
         """Clock cycles a UART bit."""
         return self._divisor
@@ -141,7 +146,8 @@ class System(wiring.Component):
             self.flash_clock.eq(flash.clock),
             self.flash_copi.eq(flash.copi),
             flash.cipo.eq(self.flash_cipo),
-            flash.begins.eq(link.begins),
+            flash.stop.eq(link.stop),
+            link.loads_only.eq(flash.active),
             link.received.valid.eq(Mux(flash.active, flash.data.valid, receiver.data.valid)),
             link.received.payload.eq(Mux(flash.active, flash.data.payload, receiver.data.payload)),
             flash.data.ready.eq(link.received.ready),

@@ -1,13 +1,16 @@
 """A folded machine behind its two wires: weights go in, are checked, and without them there is no answer."""
 
+import socket
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from boards.definitions import board_named
 from boards.host import Device, DeviceError, State, main, self_test
 from boards.virtual import VirtualBoard
+from boards.virtual import main as virtual
 from hw.aer import Kind
 from hw.flash import flash_image
 from hw.link import Command, load_payloads, packet
@@ -260,42 +263,89 @@ IMAGE = flash_image(NETWORK, PLAN)
 
 
 def test_weights_from_the_flash():
-    """No host has loaded anything, and a reset does not make the device load them again."""
+    """No host has loaded anything; a reset is as power-up."""
     with VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=IMAGE) as board, Device.open(board.url) as device:
-        assert [device.classify(image).counts for image in IMAGES] == [expected(image)[1] for image in IMAGES]
-        errors = device.errors()
-        assert errors.clean, errors
-        device.reset()
-        # At once, though all of the flash would take longer.
-        with pytest.raises(DeviceError, match="weights must be loaded first"):
-            device.classify(IMAGES[0])
-        assert device.check()[1]
-        assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
+        # Asked while the flash is read, which is nothing that went wrong.
+        assert device.resent == 0
+        for _ in range(2):
+            assert [device.classify(image).counts for image in IMAGES] == [expected(image)[1] for image in IMAGES]
+            assert device.errors().clean
+            device.reset()
+        assert all(passed for _, passed, _ in self_test(device, NETWORK, IMAGES))
 
 
-FIRST = packet(0, Command.LOAD, load_payloads(NETWORK, FOLDED.single_weights(), first=FOLDED.single_state_words)[0])
+def test_a_host_that_only_listens_hears_when_the_weights_are_there():
+    loads = IMAGE.count(packet(0, Command.LOAD, bytes(0))[:3])
+    wanted = packet(0, Command.LOAD) * loads
+    checked = packet(0, Command.CHECK, signature(FOLDED.single_weights()).to_bytes(8, "little") + b"\x01")
+    with (
+        VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=IMAGE) as board,
+        socket.create_connection(("localhost", board.port), timeout=20) as wire,
+    ):
+        heard = b""
+        while not heard.endswith(checked):
+            heard += wire.recv(4096)
+    # What was sent before it listened is lost.
+    assert (wanted + checked).endswith(heard)
+
+
+LOADS = load_payloads(NETWORK, FOLDED.single_weights(), first=FOLDED.single_state_words)
+FIRST = packet(0, Command.LOAD, LOADS[0])
 
 
 @pytest.mark.parametrize(
-    ("held", "counted"),
+    ("held", "counted", "loaded"),
     [
-        (b"", {}),
-        (bytes(4096), {}),
-        (bytes(range(256)) * 16, {}),
-        (IMAGE[: len(FIRST)], {}),
-        (IMAGE[:20], {"bad_crc": 1}),
-        (FIRST[:-1] + bytes([FIRST[-1] ^ 1]) + IMAGE[len(FIRST) :], {"bad_crc": 1}),
-        (IMAGE[:30] + bytes([IMAGE[30] ^ 0x10]) + IMAGE[31:], {"bad_crc": 1}),
-        (packet(0, 0x77) + IMAGE, {"bad_command": 1}),
+        (b"", {}, False),
+        (bytes(4096), {}, False),
+        (b"\xa5" * 4096, {"bad_command": 1}, False),
+        (IMAGE[:-6], {}, False),
+        (IMAGE[:20], {"bad_crc": 1}, False),
+        (FIRST[:-1] + bytes([FIRST[-1] ^ 1]) + IMAGE[len(FIRST) :], {"bad_crc": 1}, False),
+        (IMAGE[:30] + bytes([IMAGE[30] ^ 0x10]) + IMAGE[31:], {"bad_crc": 1}, False),
+        (FIRST + b"\xa4" + IMAGE[len(FIRST) + 1 :], {}, False),
+        (packet(0, Command.RESET) * 2 + IMAGE, {"bad_command": 1}, False),
+        (packet(0, Command.WATCH, b"\xff") + IMAGE, {"bad_command": 1}, False),
+        (IMAGE + packet(0, Command.RESET), {}, True),
+        (IMAGE + packet(0, Command.EVENTS, bytes(3)), {}, True),
+        (packet(0, Command.CHECK) + IMAGE, {}, False),
     ],
-    ids=["erased", "zeros", "something else", "no end", "cut off", "wrong checksum", "wrong bit", "unknown command"],
+    ids=[
+        "erased",
+        "zeros",
+        "begins of packets",
+        "no check",
+        "cut off",
+        "wrong checksum",
+        "wrong bit",
+        "wrong begin of a packet",
+        "resets",
+        "watch",
+        "reset behind the check",
+        "begun frame behind the check",
+        "check before the weights",
+    ],
 )
-def test_what_else_a_flash_may_hold(held, counted):
+def test_what_else_a_flash_may_hold(held, counted, loaded):
     """It ends, the host has its turn, and nothing wrong is taken for right."""
     with VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=held) as board, Device.open(board.url) as device:
-        errors = device.errors()
-        with pytest.raises(DeviceError, match="weights must be loaded first"):
-            device.classify(IMAGES[0])
-        assert {name: n for name, n in asdict(errors).items() if n and name != "cycles"} == counted
-        device.load(NETWORK, PLAN)
+        assert {name: n for name, n in asdict(device.errors()).items() if n and name != "cycles"} == counted
+        if not loaded:
+            with pytest.raises(DeviceError, match="weights must be loaded first"):
+                device.classify(IMAGES[0])
+            device.load(NETWORK, PLAN)
         assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
+
+
+def test_a_board_reads_its_flash_only_for_weights():
+    icebreaker, ulx3s = board_named("icebreaker"), board_named("ulx3s-85f")
+    assert icebreaker.reads_flash(NETWORK, PLAN) and not ulx3s.reads_flash(NETWORK, PLAN)
+    assert not icebreaker.reads_flash(NETWORK, named_plan(NETWORK, "minimal"))
+    in_blocks = replace(PLAN, cores=tuple(replace(core, weight_memory="block") for core in PLAN.cores))
+    assert not icebreaker.reads_flash(NETWORK, in_blocks)
+
+
+def test_a_virtual_board_without_weights_in_a_flash():
+    done = CliRunner().invoke(virtual, ["--board", "ulx3s-85f", "--flash"])
+    assert done.exit_code == 2
+    assert done.stderr == "error: --flash must not be given: no weights of plan default on ULX3S 85F are in a flash\n"

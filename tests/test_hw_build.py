@@ -121,20 +121,21 @@ def test_the_whole_mnist_network_on_the_smallest_board(tmp_path):
 
 
 ICEBREAKER, ULX3S = ["--board", "ice40_generic"], ["--board", "ulx3s"]
+FLASH = ["--write-flash", "--verify", "--offset"]
 
 
 @pytest.mark.parametrize(
     ("board", "option", "weights", "calls"),
     [
         ("ulx3s-85f", "--program", None, [[*ULX3S, "net.bit"]]),
-        ("ulx3s-85f", "--program-flash", None, [[*ULX3S, "--write-flash", "--offset", "0x0", "net.bit"]]),
+        ("ulx3s-85f", "--program-flash", None, [[*ULX3S, *FLASH, "0x0", "net.bit"]]),
         (
             "icebreaker",
             "--program-flash",
             "weights.bin",
             [
-                [*ICEBREAKER, "--write-flash", "--offset", "0x20000", "weights.bin"],
-                [*ICEBREAKER, "--write-flash", "--offset", "0x0", "net.bit"],
+                [*ICEBREAKER, *FLASH, "0x0", "net.bit"],
+                [*ICEBREAKER, *FLASH, "0x20000", "weights.bin"],
             ],
         ),
     ],
@@ -153,13 +154,35 @@ def test_what_the_programmer_is_told(tmp_path, monkeypatch, board, option, weigh
     assert [line.split() for line in (tmp_path / "calls").read_text().splitlines()] == calls
 
 
-def test_a_device_that_the_programmer_does_not_reach(monkeypatch):
+def test_a_programmer_that_fails_without_an_exit_code(tmp_path, monkeypatch):
+    tool = tmp_path / "openFPGALoader"
+    tool.write_text('#!/bin/sh\necho "Wait for CDONE FAIL"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hw.build.build", lambda options, console: {"bitstream": "net.bit", "weights_image": None})
+    done = CliRunner().invoke(main, ["--program"])
+    assert (done.exit_code, done.stderr) == (7, "error: openfpgaloader failed; see net.program.log\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["--board", "icebreaker", "--program"],
+            "--program must be --program-flash for iCEBreaker: its programmer reaches the flash, not the device",
+        ),
+        (["--program", "--program-flash"], "--program and --program-flash must not both be given"),
+        (
+            ["--verilog-only", "--program-flash"],
+            "--verilog-only makes no bitstream: --program and --program-flash must not be given",
+        ),
+    ],
+)
+def test_what_cannot_be_programmed(monkeypatch, args, message):
     monkeypatch.setattr("hw.build.build", None)
-    done = CliRunner().invoke(main, ["--board", "icebreaker", "--program"])
-    assert done.exit_code == 2
-    assert done.stderr == (
-        "error: --program must be --program-flash for iCEBreaker: its programmer reaches the flash, not the device\n"
-    )
+    done = CliRunner().invoke(main, args)
+    assert (done.exit_code, done.stderr) == (2, f"error: {message}\n")
 
 
 @pytest.mark.full

@@ -1,6 +1,7 @@
 """Packets from a serial flash: what is sent to it, when, and what of its answer is taken."""
 
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 
 from hw.flash import READ, WAKE, WAKE_SECONDS, FlashReader
 from hw.link import SYNC
@@ -36,33 +37,47 @@ def number(bits):
     return int("".join(map(str, bits)), 2)
 
 
-@pytest.mark.parametrize("wait", [0, 1, 5, 40])
-def test_bytes_until_no_packet_begins(wait):
-    """Packets of four bytes: behind the second comes no third."""
-    reader, heard, found = FlashReader(addr=ADDR, clock_hz=CLOCK_HZ), [], []
+@pytest.mark.parametrize("clock_hz", [20e3, 2e6, 12e6, 28.875e6])
+@pytest.mark.parametrize("wait", [None, 0, 1, 5, 40])
+def test_bytes_until_it_is_told_to_stop(wait, clock_hz):
+    """Bytes are taken at once, or so many cycles later; and all of it again behind a reset in the middle, and one at the end."""
+    reader, heard, found = FlashReader(addr=ADDR, clock_hz=clock_hz), [], []
+    reset = Signal()
 
-    async def link(ctx):
-        for count in range(9):
-            ctx.set(reader.begins, count % 4 == 0)
+    async def read(ctx, count):
+        for _ in range(count):
+            if wait is None:
+                ctx.set(reader.data.ready, 1)
             await ctx.tick().until(reader.data.valid)
-            for _ in range(wait):
+            for _ in range(wait or 0):
+                assert ctx.get(reader.active) and ctx.get(reader.data.valid)
                 await ctx.tick()
             found.append(ctx.get(reader.data.payload))
-            assert ctx.get(reader.active)
-            ctx.set(reader.data.ready, 1)
+            if wait is not None:
+                ctx.set(reader.data.ready, 1)
+                await ctx.tick()
+                ctx.set(reader.data.ready, 0)
+
+    async def link(ctx):
+        for count in (3, 0, len(HELD) + 1):
+            await read(ctx, count)
+            ctx.set(reset, count != len(HELD) + 1)
             await ctx.tick()
-            ctx.set(reader.data.ready, 0)
+            ctx.set(reset, 0)
+        ctx.set(reader.stop, 1)
+        await ctx.tick()
+        ctx.set(reader.stop, 0)
         for _ in range(200):
             assert not ctx.get(reader.active) and not ctx.get(reader.data.valid)
             await ctx.tick()
             assert ctx.get(reader.select_n) and not ctx.get(reader.clock)
 
-    simulate(reader, link, background=[flash(reader, HELD, heard)])
-    assert bytes(found) == HELD + b"\xff"
-    (awake, wake), (asked, read) = heard
-    assert number(wake) == WAKE
-    assert number(read[:32]) == READ << 24 | ADDR
-    assert asked - awake > WAKE_SECONDS * CLOCK_HZ + 16
+    simulate(ResetInserter(reset)(reader), link, background=[flash(reader, HELD, heard)])
+    assert bytes(found) == HELD[:3] + HELD + b"\xff"
+    for (awake, wake), (asked, read_bits) in (heard[:2], heard[-2:]):
+        assert number(wake) == WAKE
+        assert number(read_bits[:32]) == READ << 24 | ADDR
+        assert asked - awake >= WAKE_SECONDS * clock_hz + 16
 
 
 def test_an_address_of_more_than_24_bits():
