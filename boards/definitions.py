@@ -4,15 +4,13 @@ from dataclasses import dataclass
 
 from hw.families import FAMILIES
 from hw.family import Clock, Family, Part, Pin
+from hw.flash import FLASH_PORTS
 from hw.single_port import PARTS
 from model.folded import Folded
 from model.network import Network
 from model.plan import Plan
 
-__all__ = ["BOARDS", "FLASH_PORTS", "Board", "board_named"]
-
-FLASH_PORTS = ("flash_select_n", "flash_clock", "flash_copi", "flash_cipo")
-"""Ports of `boards.top.BoardTop` for a serial flash, in the order of `Board.flash_pins`."""
+__all__ = ["BOARDS", "Board", "board_named"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class Board:
     luts, flip_flops, ram_blocks : LUT4s, flip-flops, memory blocks (`hw.family.Family.RAM_BLOCK`)
     large_blocks : single-port memories of 256 kbit, without initial contents
     programmer : openFPGALoader's name of the board
-    flash_pins : serial flash that configures the device: select (low), clock, and data seen from the device, out and in; empty
+    flash_pins : serial flash that configures the device: in the order of `hw.flash.FLASH_PORTS`; empty
         where a design has no use for it, as its memories are filled by the bitstream
     flash_addr : byte in that flash from which weights are that have to be loaded; behind the bitstream, on a block of 64 KiB
     loads_sram : the programmer reaches the device itself, not only its flash
@@ -84,8 +82,9 @@ class Board:
     def pins(self) -> tuple[Pin, ...]:
         """Where the ports of `boards.top.BoardTop` go."""
         sites = {"clk": self.clock_pin, "rx": self.rx_pin, "tx": self.tx_pin}
+        if self.flash_pins:
+            sites |= zip(FLASH_PORTS, self.flash_pins, strict=True)
         # A port of one bit has no index.
-        sites |= dict(zip(FLASH_PORTS, self.flash_pins, strict=True)) if self.flash_pins else {}
         sites |= {f"led[{n}]" if len(self.led_pins) > 1 else "led": pin for n, pin in enumerate(self.led_pins)}
         return tuple(
             Pin(port=port, site=site, standard=self.io_standard, pull_up=port == "rx" and self.rx_pull_up)

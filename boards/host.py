@@ -35,6 +35,7 @@ from hw.link import (
     PROTOCOL_VERSION,
     REFUSED,
     SYNC,
+    WORD_BYTES,
     Ability,
     Command,
     Status,
@@ -49,7 +50,7 @@ from model.encode import encode
 from model.engine import run_fast, run_frames
 from model.errors import Exit, fail, one_line_errors
 from model.events import Events
-from model.folded import SINGLE_BITS, Folded, signature
+from model.folded import Folded, signature
 from model.golden import LayerTrace
 from model.network import Network, NetworkError, Neurons
 from model.neuron import settled
@@ -64,9 +65,6 @@ _REFUSALS = {
     Status.NO_PLACE: "there is no such neuron, or no way in at that port",
 }
 
-_WORD_BYTES = SINGLE_BITS // 8
-"""Bytes of a word of weights in a packet."""
-
 _IDENTITY = struct.Struct(f"<BBB8s6HI{PLAN_HASH_BYTES}s")
 """Answer to `Command.IDENTIFY`, up to the name of the plan: see docs/link.md."""
 
@@ -75,7 +73,6 @@ _STATE = struct.Struct("<ihB")
 
 _HEADER = 5
 """Bytes before the payload: `SYNC`, sequence number, command, length."""
-
 
 _FIRST_WAIT = 0.25
 """Seconds for which a device that may still be reading its flash is asked at first; then twice as long each time."""
@@ -319,7 +316,7 @@ class Device:
         words, at = self._weights(network, plan), 0
         for payload in load_payloads(network, words, first=self.identity.weight_first):
             self._ask(Command.LOAD, payload)
-            at += len(payload) // _WORD_BYTES
+            at += len(payload) // WORD_BYTES
             done(at)
         found, right = self.check()
         if found != signature(words):
@@ -330,7 +327,7 @@ class Device:
     def check(self) -> tuple[int, bool]:
         """Have the device read its weights: their signature, and whether it is the one that it expects."""
         payload = self._ask(Command.CHECK)[0]
-        return int.from_bytes(payload[:_WORD_BYTES], "little"), bool(payload[_WORD_BYTES])
+        return int.from_bytes(payload[:WORD_BYTES], "little"), bool(payload[WORD_BYTES])
 
     def _weights(self, network: Network, plan: Plan) -> list[int]:
         self.require(network, plan)
@@ -476,7 +473,8 @@ class Device:
         """What went wrong on the wire."""
         return self._errors(self._ask(Command.STATUS)[0])
 
-    def _errors(self, payload: bytes) -> Errors:
+    @staticmethod
+    def _errors(payload: bytes) -> Errors:
         names = (*(status.name.lower() for status in COUNTED), "bytes_lost")
         cycles = int.from_bytes(payload[len(names) :], "little")
         return Errors(**dict(zip(names, payload, strict=False)), cycles=cycles)
@@ -505,12 +503,10 @@ class Device:
 
     def _ask_one_that_starts(self, command: Command) -> bytes:
         """The answer of a device that may still be reading its flash, and hears nothing until then."""
-        wait, resent = _FIRST_WAIT, self.resent
+        wait = _FIRST_WAIT
         while wait < self._timeout / 2:
             with suppress(UnansweredError):
-                payload = self._ask(command, retries=0, timeout=wait)[0]
-                self.resent = resent
-                return payload
+                return self._ask(command, retries=0, timeout=wait)[0]
             self._settle()
             wait *= 2
         return self._ask(command)[0]

@@ -8,8 +8,9 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from boards.definitions import FLASH_PORTS, Board
+from boards.definitions import Board
 from hw.family import Clock
+from hw.flash import FLASH_PORTS
 from hw.system import TIMEOUTS_A_SECOND, System
 from model.network import Network
 from model.plan import Plan
@@ -74,9 +75,7 @@ class BoardTop(wiring.Component):
         self._divisor = bit_cycles(self._pll.output_hz, baud)
         self.reset = Signal(init=1)
         members = {"clk": In(1), "rx": In(1), "tx": Out(1), "led": Out(len(board.led_pins))}
-        if board.flash_pins:
-            members |= {port: In(1) if port == FLASH_PORTS[-1] else Out(1) for port in FLASH_PORTS}
-        super().__init__(members)
+        super().__init__(members | FLASH_PORTS if board.flash_pins else members)
 
     @property
     def pll(self) -> Clock:
@@ -122,8 +121,12 @@ class BoardTop(wiring.Component):
             flash_addr=board.flash_addr if reads_flash else None,
         )
         if reads_flash:
-            m.d.comb += [getattr(self, port).eq(getattr(system, port)) for port in FLASH_PORTS[:-1]]
-            m.d.comb += system.flash_cipo.eq(self.flash_cipo)
+            m.d.comb += [
+                self.flash_select_n.eq(system.flash_select_n),
+                self.flash_clock.eq(system.flash_clock),
+                self.flash_copi.eq(system.flash_copi),
+                system.flash_cipo.eq(self.flash_cipo),
+            ]
         elif board.flash_pins:
             m.d.comb += self.flash_select_n.eq(1)
         lit: Value = system.answer

@@ -12,13 +12,16 @@ from model.folded import Folded
 from model.network import Network
 from model.plan import Plan
 
-__all__ = ["READ", "WAKE", "WAKE_SECONDS", "FlashReader", "flash_image"]
+__all__ = ["FLASH_PORTS", "READ", "WAKE", "WAKE_SECONDS", "FlashReader", "flash_image"]
 
 WAKE, READ = 0xAB, 0x03
 """Release from deep power-down, and read, with an address of 24 bits (Winbond W25Q128JV, and serial flash of all makers)."""
 
 WAKE_SECONDS = 35e-6
 """From `WAKE` until a flash can be read: 3 microseconds for the W25Q128JV, up to 35 for others."""
+
+FLASH_PORTS = {"flash_select_n": Out(1), "flash_clock": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)}
+"""Ports of what has a `FlashReader` in it, to and from the flash: select (low), clock, and data out and in."""
 
 
 def flash_image(network: Network, plan: Plan) -> bytes:

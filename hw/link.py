@@ -29,6 +29,7 @@ __all__ = [
     "REFUSED",
     "SEQUENCES",
     "SYNC",
+    "WORD_BYTES",
     "Ability",
     "Command",
     "Link",
@@ -54,8 +55,8 @@ SEQUENCES = 2 * FRAMES_IN_FLIGHT
 PLAN_HASH_BYTES, PLAN_NAME_BYTES = 4, 16
 """Bytes of a plan's hash, and at the most of its name, in the answer to `Command.IDENTIFY`."""
 
-_ADDR_BYTES = 2
-"""Bytes of an address in the memory with one port; as many as of a part of a word there."""
+_ADDR_BYTES, WORD_BYTES = 2, PARTS * PART_BITS // 8
+"""Bytes of an address in the memory with one port, as many as of a part of a word there; and of a word."""
 
 
 class Command(enum.IntEnum):
@@ -133,11 +134,10 @@ def packet(sequence: int, command: int, payload: bytes = b"") -> bytes:
 
 def load_payloads(network: Network, words: list[int], *, first: int) -> list[bytes]:
     """Payloads of the `Command.LOAD` packets that bring these words of the memory with one port, from ``first`` on, there."""
-    size = PARTS * PART_BITS // 8
-    most = (longest_payload(network, short=True) - _ADDR_BYTES) // size
+    most = (longest_payload(network, short=True) - _ADDR_BYTES) // WORD_BYTES
     return [
         (first + at).to_bytes(_ADDR_BYTES, "little")
-        + b"".join(word.to_bytes(size, "little") for word in words[at : at + most])
+        + b"".join(word.to_bytes(WORD_BYTES, "little") for word in words[at : at + most])
         for at in range(0, len(words), most)
     ]
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.buffer import StreamBuffer
 from hw.encoder import Encoder
-from hw.flash import FlashReader
+from hw.flash import FLASH_PORTS, FlashReader
 from hw.folded import FoldedMachine
 from hw.link import Link
 from hw.machines import machine_of
@@ -64,11 +64,7 @@ class System(wiring.Component):
         self._timeout_bits = timeout_bits
         self._flash_addr = flash_addr
         members = {"rx": In(1, init=1), "tx": Out(1, init=1), "answer": Out(range(network.classes)), "restart": Out(1)}
-        if flash_addr is not None:
-            members |= {
-                "flash_select_n": Out(1, init=1), "flash_clock": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)
-            }
-        super().__init__(members)
+        super().__init__(members if flash_addr is None else members | FLASH_PORTS)
 
     @property
     def flash_addr(self) -> int | None:

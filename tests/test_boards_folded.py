@@ -260,6 +260,7 @@ ADDR = 0x20000
 """Of weights in the flash."""
 
 IMAGE = flash_image(NETWORK, PLAN)
+LOADS = load_payloads(NETWORK, FOLDED.single_weights(), first=FOLDED.single_state_words)
 
 
 def test_weights_from_the_flash():
@@ -275,8 +276,7 @@ def test_weights_from_the_flash():
 
 
 def test_a_host_that_only_listens_hears_when_the_weights_are_there():
-    loads = IMAGE.count(packet(0, Command.LOAD, bytes(0))[:3])
-    wanted = packet(0, Command.LOAD) * loads
+    wanted = packet(0, Command.LOAD) * len(LOADS)
     checked = packet(0, Command.CHECK, signature(FOLDED.single_weights()).to_bytes(8, "little") + b"\x01")
     with (
         VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=IMAGE) as board,
@@ -284,12 +284,13 @@ def test_a_host_that_only_listens_hears_when_the_weights_are_there():
     ):
         heard = b""
         while not heard.endswith(checked):
-            heard += wire.recv(4096)
+            more = wire.recv(4096)
+            assert more, "the board is gone"
+            heard += more
     # What was sent before it listened is lost.
     assert (wanted + checked).endswith(heard)
 
 
-LOADS = load_payloads(NETWORK, FOLDED.single_weights(), first=FOLDED.single_state_words)
 FIRST = packet(0, Command.LOAD, LOADS[0])
 
 

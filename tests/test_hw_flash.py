@@ -7,7 +7,6 @@ from hw.flash import READ, WAKE, WAKE_SECONDS, FlashReader
 from hw.link import SYNC
 from tests.hardware import simulate
 
-CLOCK_HZ = 2e6
 ADDR = 0x34A5C3
 HELD = bytes([SYNC, 0x00, 0xFF, 0x5A, SYNC, 0x81, 0xFF, 0x12])
 
@@ -82,4 +81,4 @@ def test_bytes_until_it_is_told_to_stop(wait, clock_hz):
 
 def test_an_address_of_more_than_24_bits():
     with pytest.raises(ValueError, match=r"addr must be within 0\.\.16777215, not 16777216"):
-        FlashReader(addr=1 << 24, clock_hz=CLOCK_HZ)
+        FlashReader(addr=1 << 24, clock_hz=2e6)
