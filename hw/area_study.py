@@ -28,7 +28,7 @@ from hw.area import AREA, LUT_RAM_CELLS, features, memories, summed
 from hw.synthesis import place_and_route, synthesize
 from hw.tools import tool_version
 from hw.verilog import to_rtlil
-from model.cache import kept
+from model.cache import kept, source_hash
 from model.drawn import drawn
 from model.errors import one_line_errors
 from model.network import Network
@@ -98,7 +98,7 @@ def _measure(design: Design) -> dict[str, Any]:
     network, plan = design.build()
     board = board_named(BOARD)
     text = to_rtlil(BoardTop(board=board, network=network, plan=plan, frequency_hz=CLOCK_MHZ * 1e6), "top")
-    passes = [(Path(__file__).parent / name).read_text() for name in ("synthesis.py", *board.of_family.sources)]
+    passes = source_hash(Path(__file__).parent)
     tools = [tool_version(name) for name in ("yosys", "nextpnr-ecp5")]
     stem = CACHE / f"area-{hashlib.sha256(repr((text, passes, tools, BOARD)).encode()).hexdigest()[:16]}"
 

@@ -21,6 +21,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+import boards
+import sim
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop, bit_cycles
 from hw.area import estimate_area, memories
@@ -36,8 +38,8 @@ from hw.synthesis import (
 )
 from hw.system import TIMEOUTS_A_SECOND
 from hw.tools import ToolError, find_tool, run_tool, tool_version
-from hw.verilog import machine_verilog, source_hash, system_verilog, to_rtlil, to_verilog
-from model.cache import kept
+from hw.verilog import machine_sources, machine_verilog, system_verilog, to_rtlil, to_verilog
+from model.cache import kept, source_hash
 from model.convert import convert_file
 from model.datasets import DataError
 from model.encode import encode
@@ -233,7 +235,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
 
     with steps.step(f"Verilog of the machine, plan {plan.name}, {plan.lanes} lanes"):
         machine_text = machine_verilog(network, plan, CACHE)
-    sources = f"{source_hash()} {_hash_files(Path(__file__).parent.parent / 'sim')}"
+    sources = f"{machine_sources()} {source_hash(Path(sim.__path__[0]))}"
     frames_hash = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()
     with steps.step(f"co-simulation on {options.frames} frames") as tell:
         key = _key("verify", network.content_hash, plan, sources, frames_hash)
@@ -255,18 +257,18 @@ def build(options: Options, console: Console) -> dict[str, Any]:
             "board",
             network.content_hash,
             plan,
-            source_hash(),
+            machine_sources(),
             board,
             wanted_mhz,
             options.baud,
-            _hash_files(Path(__file__).parent.parent / "boards"),
+            source_hash(Path(boards.__path__[0])),
         )
         top = BoardTop(board=board, network=network, plan=plan, frequency_hz=wanted_mhz * 1e6, baud=options.baud)
         kept_verilog = kept(CACHE / f"{key}.v", lambda part: part.write_text(to_verilog(top, "top")))
         kept_rtlil = kept(CACHE / f"{key}.il", lambda part: part.write_text(to_rtlil(top, "top")))
         rtlil_hash = hashlib.sha256(kept_rtlil.read_bytes()).hexdigest()
 
-    passes = _source_of("synthesis.py", *family.sources)
+    passes = source_hash(Path(__file__).parent)
     netlist = CACHE / f"{_key('netlist', rtlil_hash, tools['yosys'], part.device, passes)}.json"
     with steps.step("synthesis") as tell:
         log = out / "synthesis.log"
@@ -409,14 +411,6 @@ def _load(net: Path, options: Options, tell: Callable[[str], None]) -> Network:
 
 def _key(what: str, *parts: object) -> str:
     return f"{what}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
-
-
-def _hash_files(folder: Path) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
-
-
-def _source_of(*files: str) -> str:
-    return hashlib.sha256(b"".join((Path(__file__).parent / file).read_bytes() for file in files)).hexdigest()
 
 
 class TimingError(RuntimeError):

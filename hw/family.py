@@ -134,11 +134,6 @@ class Family(ABC):
         """What a build runs, in order."""
         return ("yosys", self.PLACER, self.PACKER, self.UNPACKER)
 
-    @property
-    @abstractmethod
-    def sources(self) -> tuple[str, ...]:
-        """Files of `hw` that decide what netlist a design becomes, beside ``synthesis.py``."""
-
     @abstractmethod
     def to_gates(self, top: str, part: Part | None) -> Sequence[str]:
         """Lines of Yosys' script from processes to gates and flip-flops, before LUTs."""

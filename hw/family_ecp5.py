@@ -99,10 +99,6 @@ class _Ecp5(Family):
     RAM_BLOCK_BITS = 18 * 1024
     HAS_AREA_MODEL = True
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return ("family_ecp5.py", "outreg.py", "fanout.py")
-
     def to_gates(self, top: str, part: Part | None) -> Sequence[str]:
         return [
             f"synth_ecp5 {_OPTIONS} -top {top} -run begin:map_ffs",

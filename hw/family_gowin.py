@@ -130,10 +130,6 @@ class _Gowin(Family):
     RAM_BLOCK = "BSRAM, 18 kbit"
     RAM_BLOCK_BITS = 18 * 1024
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return ("family_gowin.py",)
-
     def to_gates(self, top: str, part: Part | None) -> Sequence[str]:
         return [f"synth_gowin {self._options(top, part)} -run begin:map_luts"]
 

@@ -108,10 +108,6 @@ class _Ice40(Family):
     # Memory blocks read as 0 for some microseconds after configuration, whatever they hold.
     SETTLE_SECONDS = 20e-6
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return ("family_ice40.py",)
-
     def to_gates(self, top: str, part: Part | None) -> Sequence[str]:
         return [
             # There is no RAM made of LUTs: Yosys may take blocks where a memory allows it, and flip-flops where not.

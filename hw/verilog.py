@@ -9,10 +9,11 @@ from pathlib import Path
 from amaranth.back import rtlil, verilog
 from amaranth.lib import wiring
 
-import model.network
+import hw
+import model
 from hw.machines import machine_of
 from hw.system import TIMEOUT_BITS, System
-from model.cache import kept
+from model.cache import kept, source_hash
 from model.network import Network
 from model.plan import Plan
 
@@ -31,7 +32,7 @@ _NAME = r"(\\\S+ |[A-Za-z_][\w$]*)"
 _PART = re.compile(rf"^  assign {_NAME}\[(\d+)(?::(\d+))?\] = ([^;]+);\n", re.MULTILINE)
 _DECLARED = re.compile(rf"^  (?:wire|reg) \[(\d+):0\] {_NAME};", re.MULTILINE)
 
-__all__ = ["machine_rtlil", "machine_verilog", "source_hash", "system_verilog", "to_rtlil", "to_verilog", "whole_assignments"]
+__all__ = ["machine_rtlil", "machine_sources", "machine_verilog", "system_verilog", "to_rtlil", "to_verilog", "whole_assignments"]
 
 
 def to_verilog(component: wiring.Component, name: str) -> str:
@@ -98,13 +99,9 @@ def _whole_in_module(module: str) -> str:
     return _PART.sub(replaced, module)
 
 
-def source_hash() -> str:
-    """SHA-256 of the sources that decide what Verilog a network and plan become."""
-    digest = hashlib.sha256()
-    for folder in (Path(__file__).parent, Path(model.network.__file__).parent):
-        for path in sorted(folder.glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def machine_sources() -> str:
+    """SHA-256 of the sources that decide what Verilog a network and plan become: all of `model` and `hw`."""
+    return source_hash(*(Path(package.__path__[0]) for package in (model, hw)))
 
 
 def machine_verilog(network: Network, plan: Plan, cache: Path) -> str:
@@ -152,4 +149,4 @@ def _kept_machine(
 
 
 def _key(network: Network, plan: Plan, *options: object) -> str:
-    return hashlib.sha256(f"{network.content_hash} {plan!r} {options} {source_hash()}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{network.content_hash} {plan!r} {options} {machine_sources()}".encode()).hexdigest()[:16]

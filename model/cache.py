@@ -1,12 +1,16 @@
 """Results that are made once and kept by content: in files whose names say what they were made of."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from filelock import FileLock
 
-__all__ = ["alone", "kept"]
+__all__ = ["alone", "kept", "source_hash"]
+
+SOURCES = (".py", ".v", ".cpp")
+"""Endings of the files that decide what is made."""
 
 
 def alone(path: Path) -> AbstractContextManager[object]:
@@ -30,3 +34,27 @@ def kept(path: Path, make: Callable[[Path], object]) -> Path:
                 make(part)
                 part.replace(path)
     return path
+
+
+def source_hash(*folders: Path) -> str:
+    """SHA-256 of all sources anywhere below ``folders``, names included: part of the name of what they make.
+
+    A file that is added, moved, renamed or edited at any depth changes it.
+
+    Parameters
+    ----------
+    folders : folders of sources; files that end otherwise than `SOURCES` do not count
+
+    Raises
+    ------
+    ValueError : there is no source below one of them
+    """
+    digest = hashlib.sha256()
+    for folder in folders:
+        paths = sorted(path for path in folder.rglob("*") if path.suffix in SOURCES)
+        if not paths:
+            raise ValueError(f"{folder}: must be a folder that holds sources")
+        for path in paths:
+            content = path.read_bytes()
+            digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()

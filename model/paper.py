@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+import model
 from model.analysis import instruments
-from model.cache import kept
+from model.cache import kept, source_hash
 from model.convert import Settings, quantize
 from model.datasets import DataError, Dataset, load
 from model.encode import encode
@@ -177,8 +178,8 @@ class _Study:
                     f"frames of {frames.name} must have the networks' input shape {tuple(self.convolutional.input_shape)}, "
                     f"not {tuple(frames.images.shape[1:])}"
                 )
-        digest = hashlib.sha256()
-        for path in (*_sources(), _CONVOLUTIONAL, _BUNDLED, _TWO_LAYER):
+        digest = hashlib.sha256(source_hash(Path(model.__path__[0])).encode())
+        for path in (_CONVOLUTIONAL, _BUNDLED, _TWO_LAYER):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
         for frames in (data, calibration):
             digest.update(np.ascontiguousarray(frames.images).tobytes() + frames.labels.tobytes())
@@ -343,13 +344,6 @@ class _Study:
                 }
             )
         return found
-
-
-def _sources() -> list[Path]:
-    """The files of this package that are in use, as what they make is kept; pages only show it."""
-    files = {Path(__file__)}
-    files |= {Path(m.__file__) for name, m in list(sys.modules.items()) if name.startswith("model.") and m.__file__}
-    return sorted(path for path in files if not path.stem.endswith("page"))
 
 
 def _share(answers: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> float:

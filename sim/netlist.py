@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hw.synthesis
+import hw
 from hw.family import Family, Part
 from hw.family_ecp5 import ECP5
 from hw.machines import AnyMachine
 from hw.synthesis import synthesize
 from hw.tools import tool_version, yosys_share
 from hw.verilog import machine_rtlil
-from model.cache import kept
+from model.cache import kept, source_hash
 from sim.simulators import SimulationError
 
 __all__ = ["BLOCK_RAM", "GOWIN_BLOCK_RAM", "Netlist", "cell_models", "machine_netlist", "netlist_verilog"]
@@ -92,8 +92,7 @@ def machine_netlist(
     # WebAssembly builds of Yosys do not see every folder, but always those below the one that they run in.
     folder = Path(os.path.relpath(cache))
     source = machine_rtlil(machine.network, machine.plan, folder)
-    sources = Path(hw.synthesis.__file__).parent
-    passes = [(sources / name).read_bytes() for name in ("synthesis.py", *family.sources)]
+    passes = source_hash(Path(hw.__path__[0]))
     part = part or family.SOME_PART
     content = (source.name, expose, tool_version("yosys"), passes, *([part.device] if part else []))
     key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
