@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from hw.families import FAMILIES
-from hw.family import Clock, Family, Part, Pin
-from hw.flash import FLASH_PORTS
-from hw.single_port import PARTS
-from model.folded import Folded
+from hw.flow.families.base import Clock, Family, Part, Pin
+from hw.flow.families.registry import FAMILIES
+from hw.link.flash import FLASH_PORTS
+from hw.parts.single_port import PARTS
+from model.machine.folded_layout import Folded
+from model.machine.plan import Plan
 from model.network import Network
-from model.plan import Plan
 
 __all__ = ["BOARDS", "Board", "board_named"]
 
@@ -21,7 +21,7 @@ class Board:
     ----------
     name : name by which commands know it
     title : name for people
-    family : name of the device's family (`hw.families`)
+    family : name of the device's family (`hw.flow.families.registry`)
     part : the device's number, as one orders it
     device, package, speed : as the family's place and route calls them; empty where it does not ask
     clock_hz, clock_pin : the oscillator
@@ -31,10 +31,10 @@ class Board:
     led_pins : lamps, lowest bit first
     leds_low : the lamps light at 0
     io_standard : of all these pins
-    luts, flip_flops, ram_blocks : LUT4s, flip-flops, memory blocks (`hw.family.Family.RAM_BLOCK`)
+    luts, flip_flops, ram_blocks : LUT4s, flip-flops, memory blocks (`hw.flow.families.base.Family.RAM_BLOCK`)
     large_blocks : single-port memories of 256 kbit, without initial contents
     programmer : openFPGALoader's name of the board
-    flash_pins : serial flash that configures the device: in the order of `hw.flash.FLASH_PORTS`; empty
+    flash_pins : serial flash that configures the device: in the order of `hw.link.flash.FLASH_PORTS`; empty
         where a design has no use for it, as its memories are filled by the bitstream
     flash_addr : byte in that flash from which weights are that have to be loaded; behind the bitstream, on a block of 64 KiB
     loads_sram : the programmer reaches the device itself, not only its flash

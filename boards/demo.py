@@ -25,15 +25,15 @@ from boards.host import Device, DeviceError
 from boards.top import BAUD
 from boards.virtual import VirtualBoard
 from hw.build import chosen_for
-from hw.router import ports
-from model.datasets import DataError
+from hw.pipeline.router import ports
 from model.encode import encode
-from model.energy import energy
-from model.engine import run_fast, run_streams
-from model.errors import Exit, ToolMissingError, fail, one_line_errors
+from model.engine.engine import run_fast, run_streams
 from model.golden import Trace
+from model.machine.energy import energy
+from model.machine.plan import Plan, PlanError, load_plan
 from model.network import INPUT, Network, NetworkError, Neurons
-from model.plan import Plan, PlanError, load_plan
+from model.support.datasets import DataError
+from model.support.errors import Exit, ToolMissingError, fail, one_line_errors
 from sim.simulators import SimulationError
 from sim.verify import real_frames
 

@@ -29,7 +29,7 @@ from rich.table import Table
 from boards.top import BAUD
 from hw.aer import HostEvent, Kind
 from hw.build import BUNDLED
-from hw.link import (
+from hw.link.link import (
     COUNTED,
     PLAN_HASH_BYTES,
     PROTOCOL_VERSION,
@@ -44,17 +44,17 @@ from hw.link import (
     longest_payload,
     packet,
 )
-from hw.router import ports
-from model.datasets import DataError, load
+from hw.pipeline.router import ports
 from model.encode import encode
-from model.engine import run_fast, run_frames
-from model.errors import Exit, fail, one_line_errors
+from model.engine.engine import run_fast, run_frames
 from model.events import Events
-from model.folded import Folded, signature
 from model.golden import LayerTrace
+from model.machine.folded_layout import Folded, signature
+from model.machine.plan import Plan, PlanError, load_plan
 from model.network import Network, NetworkError, Neurons
 from model.neuron import settled
-from model.plan import Plan, PlanError, load_plan
+from model.support.datasets import DataError, load
+from model.support.errors import Exit, fail, one_line_errors
 from sim.verify import real_frames
 
 __all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "State", "UnansweredError", "self_test"]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from boards.definitions import board_named
-from model.errors import Exit, one_line_errors
+from model.support.errors import Exit, one_line_errors
 
 __all__ = ["COLUMNS", "row", "table"]
 

@@ -9,11 +9,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from boards.definitions import Board
-from hw.family import Clock
-from hw.flash import FLASH_PORTS
-from hw.system import TIMEOUTS_A_SECOND, System
+from hw.flow.families.base import Clock
+from hw.link.flash import FLASH_PORTS
+from hw.link.system import TIMEOUTS_A_SECOND, System
+from model.machine.plan import Plan
 from model.network import Network
-from model.plan import Plan
 
 __all__ = ["BAUD", "BoardTop", "bit_cycles"]
 
@@ -101,7 +101,7 @@ class BoardTop(wiring.Component):
             m.d.comb += steady.eq(locked & (settling == cycles))
             with m.If(settling != cycles):
                 m.d.plain += settling.eq(settling + 1)
-        # The reset has a flip-flop behind its synchronizer, so that it can have copies (`hw.fanout`).
+        # The reset has a flip-flop behind its synchronizer, so that it can have copies (`hw.flow.split_fan_out`).
         m.submodules.reset = ResetSynchronizer(~steady, domain="synchronized")
         reset = self.reset
         restart = Signal()

@@ -18,15 +18,15 @@ from rich.console import Console
 
 from boards.definitions import Board, board_named
 from boards.top import BAUD
-from hw.area import estimate_area
 from hw.build import chosen_for
-from hw.family_ice40 import ICE40
-from hw.flash import flash_image
-from hw.verilog import system_verilog
-from model.errors import Exit, ToolMissingError, fail, one_line_errors
-from model.folded import Folded
+from hw.flow.area import estimate_area
+from hw.flow.families.ice40 import ICE40
+from hw.flow.verilog import system_verilog
+from hw.link.flash import flash_image
+from model.machine.folded_layout import Folded
+from model.machine.plan import Plan, PlanError, load_plan
 from model.network import Network, NetworkError
-from model.plan import Plan, PlanError, load_plan
+from model.support.errors import Exit, ToolMissingError, fail, one_line_errors
 from sim.netlist import cell_models
 from sim.simulators import SimulationError, build_program
 from sim.verify import CACHE

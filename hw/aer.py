@@ -8,8 +8,8 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 from amaranth.utils import bits_for
 
+from model.machine.plan import CorePlan
 from model.network import Network, Shape
-from model.plan import CorePlan
 
 __all__ = ["AddressEvent", "HostEvent", "Kind", "SpikeGroup"]
 

@@ -24,15 +24,15 @@ from scipy.optimize import nnls
 
 from boards.definitions import board_named
 from boards.top import BoardTop
-from hw.area import AREA, LUT_RAM_CELLS, features, memories, summed
-from hw.synthesis import place_and_route, synthesize
-from hw.tools import tool_version
-from hw.verilog import to_rtlil
-from model.cache import kept, source_hash
-from model.drawn import drawn
-from model.errors import one_line_errors
+from hw.flow.area import AREA, LUT_RAM_CELLS, features, memories, summed
+from hw.flow.synthesis import place_and_route, synthesize
+from hw.flow.tools import tool_version
+from hw.flow.verilog import to_rtlil
+from model.machine.plan import Plan, choices, named_plan
 from model.network import Network
-from model.plan import Plan, choices, named_plan
+from model.studies.random_network import drawn
+from model.support.cache import kept, source_hash
+from model.support.errors import one_line_errors
 from sim.verify import CACHE
 
 __all__ = ["DESIGNS", "Design", "fit"]
@@ -47,7 +47,7 @@ class Design:
 
     Parameters
     ----------
-    network : name of a bundled one, or a description for `model.drawn.drawn`
+    network : name of a bundled one, or a description for `model.studies.random_network.drawn`
     bits : of weights, potentials and counts of such a network
     speed : share of the parallelism that each layer can have: 0 is one lane, 1 an event a cycle; or the name of a plan
     """
@@ -221,7 +221,7 @@ def _fitted(measured: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-@click.command(help="Place designs of many networks and plans, and fit the area model to them; writes hw/area.json.")
+@click.command(help="Place designs of many networks and plans, and fit the area model to them; writes hw/flow/area.json.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Designs at once.")
 @click.option("--only", type=click.IntRange(1), help="Only the first so many designs.")
 @click.option("--out", default=AREA, show_default=True, type=click.Path(path_type=Path), help="File to write.")

@@ -25,30 +25,30 @@ import boards
 import sim
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop, bit_cycles
-from hw.area import estimate_area, memories
-from hw.bitstream import BitstreamError, check_bitstream
-from hw.flash import flash_image
-from hw.memory import BLOCK
-from hw.synthesis import (
+from hw.flow.area import estimate_area, memories
+from hw.flow.bitstream import BitstreamError, check_bitstream
+from hw.flow.synthesis import (
     MultiplierError,
     Placed,
     Synthesized,
     place_and_route,
     synthesize,
 )
-from hw.system import TIMEOUTS_A_SECOND
-from hw.tools import ToolError, find_tool, run_tool, tool_version
-from hw.verilog import machine_sources, machine_verilog, system_verilog, to_rtlil, to_verilog
-from model.cache import kept, source_hash
+from hw.flow.tools import ToolError, find_tool, run_tool, tool_version
+from hw.flow.verilog import machine_sources, machine_verilog, system_verilog, to_rtlil, to_verilog
+from hw.link.flash import flash_image
+from hw.link.system import TIMEOUTS_A_SECOND
+from hw.parts.memory import BLOCK
 from model.convert import convert_file
-from model.datasets import DataError
 from model.encode import encode
-from model.engine import run_fast
-from model.errors import DoesNotFitError, Exit, ToolMissingError, fail, one_line_errors
-from model.folded import Folded
+from model.engine.engine import run_fast
+from model.importers.onnx import ConversionError
+from model.machine.folded_layout import Folded
+from model.machine.plan import FOLDED, PlanError, load_plan
 from model.network import Network, NetworkError, Neurons
-from model.onnx_import import ConversionError
-from model.plan import FOLDED, PlanError, load_plan
+from model.support.cache import kept, source_hash
+from model.support.datasets import DataError
+from model.support.errors import DoesNotFitError, Exit, ToolMissingError, fail, one_line_errors
 from sim.simulators import SimulationError
 from sim.verify import CACHE, VerifyResult, real_frames, verify
 

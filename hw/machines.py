@@ -1,9 +1,9 @@
 """The architectures: which machine a plan asks for."""
 
-from hw.folded import FoldedMachine
-from hw.machine import Machine
+from hw.folded.machine import FoldedMachine
+from hw.pipeline.machine import Machine
+from model.machine.plan import Plan
 from model.network import Network
-from model.plan import Plan
 
 __all__ = ["AnyMachine", "machine_of"]
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from model.errors import Exit, fail, one_line_errors
-from model.float_network import FloatNetwork, hardware_form
-from model.onnx_import import ConversionError, NodeReport, import_onnx, report_nodes
+from model.importers.float_network import FloatNetwork, hardware_form
+from model.importers.onnx import ConversionError, NodeReport, import_onnx, report_nodes
+from model.support.errors import Exit, fail, one_line_errors
 
 __all__: list[str] = []
 

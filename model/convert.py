@@ -18,14 +18,14 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from model.correction import corrected
-from model.datasets import DataError, Dataset, load
-from model.engine import run_frames
-from model.errors import Exit, fail, one_line_errors
-from model.explain import Step, explain, verdict
-from model.float_network import hardware_form
+from model.conversion.correction import corrected
+from model.conversion.explain import Step, explain, verdict
+from model.engine.engine import run_frames
+from model.importers.float_network import hardware_form
+from model.importers.onnx import ConversionError, FloatLayer, FloatNetwork, import_onnx
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, NetworkError, Neurons
-from model.onnx_import import ConversionError, FloatLayer, FloatNetwork, import_onnx
+from model.support.datasets import DataError, Dataset, load
+from model.support.errors import Exit, fail, one_line_errors
 
 __all__ = ["Conversion", "Settings", "convert", "convert_file", "quantize"]
 
@@ -89,7 +89,8 @@ class Conversion:
     accumulations_per_frame : mean, on the calibration data
     steps : from the float network to the spiking one, where the accuracy went, on the first `_EXPLAINED` frames
     groups_expanded : grouped convolutions that were written as ordinary ones, for hardware
-    bias_corrected : whether biases make up for rounding (`model.correction`), as without it the accuracy was out of reach
+    bias_corrected : whether biases make up for rounding (`model.conversion.correction`), as without it the accuracy was out of
+        reach
     """
 
     network: Network

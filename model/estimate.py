@@ -19,16 +19,16 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from model.cycle import ACTIVITIES, CycleError, Cycles, simulate
-from model.datasets import DataError, Dataset, load
-from model.energy import NOT_INCLUDED, energy
-from model.engine import Stream, run_streams
-from model.errors import DoesNotFitError, Exit, fail, one_line_errors
-from model.folded import SINGLE_WORDS, Folded
+from model.engine.engine import Stream, run_streams
+from model.machine.energy import NOT_INCLUDED, energy
+from model.machine.folded_layout import SINGLE_WORDS, Folded
+from model.machine.pipeline_cycles import ACTIVITIES, CycleError, Cycles, simulate
+from model.machine.plan import FOLDED, Plan, PlanError, load_plan, stages
+from model.machine.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
 from model.network import Network, NetworkError, Neurons
-from model.page import PLOTS, document, image, table
-from model.plan import FOLDED, Plan, PlanError, load_plan, stages
-from model.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
+from model.reports.html import PLOTS, document, image, table
+from model.support.datasets import DataError, Dataset, load
+from model.support.errors import DoesNotFitError, Exit, fail, one_line_errors
 
 __all__ = ["Choice", "area_of", "estimate", "limits", "memories_of", "planned", "timeline"]
 
@@ -111,7 +111,7 @@ def limits(
     """What a plan of ``network`` needs more of than these allow, by the area model; a ``folded`` one, by its memories."""
     # The command puts the parts together, so it may know of hardware and boards; nothing else in `model` does.
     from boards.definitions import board_named
-    from hw.area import estimate_area
+    from hw.flow.area import estimate_area
 
     device = board_named(board) if board else None
     if device is not None and folded:
@@ -218,7 +218,7 @@ def memories_of(network: Network, plan: Plan) -> dict[str, int]:
 
 def area_of(network: Network, plan: Plan) -> dict[str, Any]:
     """What the machine takes of an ECP5, as a JSON object: memories exactly, LUTs and flip-flops estimated."""
-    from hw.area import estimate_area
+    from hw.flow.area import estimate_area
 
     return asdict(estimate_area(network, plan))
 

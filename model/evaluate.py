@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from model.analysis import confusion, instruments
-from model.datasets import DataError, Dataset, Split, load
-from model.engine import run_frames
-from model.errors import Exit, fail, one_line_errors
+from model.conversion.quantized import quantized_counts
+from model.engine.engine import run_frames
+from model.importers.onnx import ConversionError, import_onnx
 from model.network import INPUT, Convolution, Layer, Network, NetworkError, Neurons, Shape
-from model.onnx_import import ConversionError, import_onnx
-from model.page import evaluation_page
-from model.quantized import quantized_counts
+from model.reports.html import evaluation_page
+from model.studies.instruments import confusion, instruments
+from model.support.datasets import DataError, Dataset, Split, load
+from model.support.errors import Exit, fail, one_line_errors
 
 __all__ = ["evaluate", "macs"]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from model.float_network import ConversionError, FloatNetwork
-from model.onnx_import import import_model
+from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.onnx import import_model
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,9 +1,9 @@
 """The paper's Table I and Figures 2 to 4 by one command, our figures beside the published ones that we know.
 
 Three conversions of the same float networks are measured on the same frames: sigma-delta quantization, which this project
-builds (the paper: Yousefzadeh et al. 2019); the rate code of Rueckauer et al. 2017 (`model.rate_coded`); and the time to first
-spike of Rueckauer and Liu 2018 (`model.first_spike`). The paper's text is not at hand: of its numbers we know those of
-`PUBLISHED`, everything else is "not known to us", and what the figures show is our reading of what they are about.
+builds (the paper: Yousefzadeh et al. 2019); the rate code of Rueckauer et al. 2017 (`model.studies.rate_coded`); and the time
+to first spike of Rueckauer and Liu 2018 (`model.studies.first_spike`). The paper's text is not at hand: of its numbers we know
+those of `PUBLISHED`, everything else is "not known to us", and what the figures show is our reading of what they are about.
 """
 
 import hashlib
@@ -24,22 +24,22 @@ from rich.progress import Progress
 from rich.table import Table
 
 import model
-from model.analysis import instruments
-from model.cache import kept, source_hash
+from model.conversion.explain import explain, verdict
+from model.conversion.quantized import counts_of_layers, quantized_counts
 from model.convert import Settings, quantize
-from model.datasets import DataError, Dataset, load
 from model.encode import encode
-from model.engine import run_fast, run_frames
-from model.errors import Exit, fail, one_line_errors
-from model.explain import explain, verdict
-from model.first_spike import convert_first_spikes, run_first_spikes, spike_times_of_layers
-from model.float_network import ConversionError, FloatNetwork
+from model.engine.engine import run_fast, run_frames
+from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.onnx import import_onnx
 from model.network import Network, NetworkError, Neurons
-from model.onnx_import import import_onnx
-from model.page import PLOTS
-from model.paper_page import COLUMNS, FIGURES, paper_page, table_rows
-from model.quantized import counts_of_layers, quantized_counts
-from model.rate_coded import convert_rates, run_rates
+from model.reports.html import PLOTS
+from model.reports.paper_page import COLUMNS, FIGURES, paper_page, table_rows
+from model.studies.first_spike import convert_first_spikes, run_first_spikes, spike_times_of_layers
+from model.studies.instruments import instruments
+from model.studies.rate_coded import convert_rates, run_rates
+from model.support.cache import kept, source_hash
+from model.support.datasets import DataError, Dataset, load
+from model.support.errors import Exit, fail, one_line_errors
 
 __all__ = ["PUBLISHED", "Published", "fitting_factor", "rescaled", "study"]
 
@@ -271,7 +271,7 @@ class _Study:
         return {"time": course["time"], "accuracy": course["accuracy"]}
 
     def why(self, network: Network, done: Callable[[int], None]) -> dict[str, Any]:
-        """Where the accuracy goes, and the spikes: the ladder of `model.explain`, and each layer's activations and spikes."""
+        """Where the accuracy goes, and the spikes: the ladder of `model.conversion.explain`, and activations and spikes."""
         floats = self.convolutional
         thresholds = _thresholds(floats, network)
         steps = explain(floats, network, thresholds, self.data.images, self.data.labels, done=done)

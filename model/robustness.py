@@ -21,15 +21,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from model.datasets import DataError, Dataset, Split, load
+from model.conversion.quantized import counts_of_layer, counts_of_layers, quantized_counts
 from model.encode import encode
-from model.engine import FrameSummaries, run_fast, run_frames
-from model.errors import Exit, fail, one_line_errors
+from model.engine.engine import FrameSummaries, run_fast, run_frames
 from model.events import Events, make_events
 from model.network import INPUT, Layer, Network, NetworkError, Neurons, Shape
-from model.page import PLOTS
-from model.quantized import counts_of_layer, counts_of_layers, quantized_counts
-from model.robustness_page import FIGURES, level_of, robustness_page
+from model.reports.html import PLOTS
+from model.reports.robustness_page import FIGURES, level_of, robustness_page
+from model.support.datasets import DataError, Dataset, Split, load
+from model.support.errors import Exit, fail, one_line_errors
 
 __all__ = [
     "ORDERS",

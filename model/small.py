@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from onnx import helper
 
-from model.datasets import Dataset
-from model.errors import Exit, fail
-from model.plain import CLASSES, export_plain, report_plain, train_plain, training_options
+from model.support.datasets import Dataset
+from model.support.errors import Exit, fail
 from model.train import INPUT_THRESHOLD, accuracy, binarise, check_whole, import_torch
+from model.training.plain import CLASSES, export_plain, report_plain, train_plain, training_options
 
 if TYPE_CHECKING:
     from torch import nn

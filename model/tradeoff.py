@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from model.cache import kept
 from model.convert import Settings, convert
-from model.datasets import DATASETS, Dataset, load
-from model.errors import Exit, fail, one_line_errors
+from model.importers.onnx import import_onnx
 from model.network import Network
-from model.onnx_import import import_onnx
-from model.page import PLOTS
-from model.sparse import SparseSettings, fine_tune, measure
+from model.reports.html import PLOTS
+from model.support.cache import kept
+from model.support.datasets import DATASETS, Dataset, load
+from model.support.errors import Exit, fail, one_line_errors
 from model.train import ZOO, export_onnx, held_out, import_torch, keep_memory, load_network
+from model.training.sparse import SparseSettings, fine_tune, measure
 
 __all__ = ["point", "tradeoff_plot"]
 
@@ -33,7 +33,7 @@ _CALIBRATED = 3000
 
 
 def point(settings: SparseSettings, start: Path, dataset: Dataset, folder: Path) -> dict[str, Any]:
-    """One fine-tuned network: its settings and what `model.sparse.measure` finds on the held-out frames.
+    """One fine-tuned network: its settings and what `model.training.sparse.measure` finds on the held-out frames.
 
     It is kept in ``folder``, in a file whose name is a digest of the settings, the start and the data.
     """

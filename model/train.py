@@ -23,13 +23,13 @@ import numpy as np
 import rich.console
 import rich.progress
 
-from model.datasets import DATASETS, DataError, Dataset, load
-from model.errors import Exit, fail
+from model.support.datasets import DATASETS, DataError, Dataset, load
+from model.support.errors import Exit, fail
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from model.sparse import SparseSettings
+    from model.training.sparse import SparseSettings
 
 __all__ = ["INPUT_SHAPE", "TrainResult", "TrainSettings", "accuracy", "augment", "binarise", "build_network",
            "export_onnx", "main", "train"]
@@ -380,7 +380,7 @@ def load_network(path: Path) -> nn.Sequential:
     """
     from onnx import numpy_helper
 
-    from model.onnx_graph import load as load_model
+    from model.importers.graph import load as load_model
 
     torch = import_torch()
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in load_model(path).graph.initializer}
@@ -508,7 +508,7 @@ def _given(settings: TrainSettings | SparseSettings, command: str, dataset: Data
 
 def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSettings:
     """The settings of the kind of training, with what was given in place of their defaults."""
-    from model.sparse import SparseSettings
+    from model.training.sparse import SparseSettings
 
     kind = SparseSettings if sparse else TrainSettings
     known = {field.name for field in fields(kind)}
@@ -591,7 +591,7 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
             line = (f"{target}: accuracy {report['float_accuracy_grey']:.2%} grey, {report['float_accuracy_1bit']:.2%} "
                     f"1-bit, on {len(test)} test frames of {test.name}")
         else:
-            from model.sparse import make
+            from model.training.sparse import make
 
             target = out / f"{_SPARSE}.onnx"
             first, taught = (load_network(path or ZOO / f"{_NAME}.onnx") for path in (start, teacher))

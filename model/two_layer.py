@@ -1,7 +1,7 @@
 """Train the two-layer network 784-800FC-10FC that a comparison is made on, and export it as ONNX.
 
-It is one of the two networks that the time-to-first-spike conversion (`model.first_spike`) is measured on. Frames are grey, as
-that conversion takes them; the training frames are distorted as in `model.train`.
+It is one of the two networks that the time-to-first-spike conversion (`model.studies.first_spike`) is measured on. Frames are
+grey, as that conversion takes them; the training frames are distorted as in `model.train`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from onnx import helper
 
-from model.datasets import Dataset
-from model.errors import Exit, fail
-from model.plain import CLASSES, export_plain, report_plain, train_plain, training_options
+from model.support.datasets import Dataset
+from model.support.errors import Exit, fail
 from model.train import INPUT_SHAPE, accuracy, check_whole, import_torch
+from model.training.plain import CLASSES, export_plain, report_plain, train_plain, training_options
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,8 +1,8 @@
 """The netlist that a build would place, as Verilog that a simulator reads: of a machine, with models of its cells.
 
-Synthesis is the build's (`hw/synthesis.py`), of the machine alone: no board, no UART. Its traces become outputs, since
+Synthesis is the build's (`hw/flow/synthesis.py`), of the machine alone: no board, no UART. Its traces become outputs, since
 nothing of their names would be left otherwise. The cells behave as the models that come with Yosys say; of block RAM it
-has none for ECP5 and Gowin, and `sim/dp16kd.v` and `sim/gowin_bsram.v` are ours.
+has none for ECP5 and Gowin, and `sim/cells/dp16kd.v` and `sim/cells/gowin_bsram.v` are ours.
 """
 
 import hashlib
@@ -16,27 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import hw
-from hw.family import Family, Part
-from hw.family_ecp5 import ECP5
+from hw.flow.families.base import Family, Part
+from hw.flow.families.ecp5 import ECP5
+from hw.flow.synthesis import synthesize
+from hw.flow.tools import tool_version, yosys_share
+from hw.flow.verilog import machine_rtlil
 from hw.machines import AnyMachine
-from hw.synthesis import synthesize
-from hw.tools import tool_version, yosys_share
-from hw.verilog import machine_rtlil
-from model.cache import kept, source_hash
+from model.support.cache import kept, source_hash
 from sim.simulators import SimulationError
 
 __all__ = ["BLOCK_RAM", "GOWIN_BLOCK_RAM", "Netlist", "cell_models", "machine_netlist", "netlist_verilog"]
 
-BLOCK_RAM = Path(__file__).parent / "dp16kd.v"
+BLOCK_RAM = Path(__file__).parent / "cells" / "dp16kd.v"
 """Our model of the ECP5's block RAM."""
 
-GOWIN_BLOCK_RAM = Path(__file__).parent / "gowin_bsram.v"
+GOWIN_BLOCK_RAM = Path(__file__).parent / "cells" / "gowin_bsram.v"
 """Our models of Gowin's."""
 
 _OWN = {
     "DP16KD": BLOCK_RAM,
     **dict.fromkeys(("SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B"), GOWIN_BLOCK_RAM),
-    "ALU": Path(__file__).parent / "gowin_alu.v",
+    "ALU": Path(__file__).parent / "cells" / "gowin_alu.v",
 }
 """Cells of which Yosys has no model that every simulator reads, and where ours are."""
 

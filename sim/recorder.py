@@ -5,10 +5,10 @@ Doing this in Verilog keeps Python out of the cycles: cocotb starts the clock, w
 
 from amaranth.lib import data
 
-from hw.folded import FoldedMachine
+from hw.folded.machine import FoldedMachine
 from hw.machines import AnyMachine
-from hw.single_port import PART_BITS, PARTS
-from model.folded import SINGLE_BITS, SINGLE_WORDS
+from hw.parts.single_port import PART_BITS, PARTS
+from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
 
 __all__ = ["RESULT", "WATCHED", "records", "wrapper"]
 

@@ -21,17 +21,17 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from hw.area import AREA, estimate_area
-from model.cycle import simulate
-from model.drawn import drawn
+from hw.flow.area import AREA, estimate_area
 from model.encode import encode
-from model.engine import run_streams
+from model.engine.engine import run_streams
 from model.golden import run
+from model.machine.pipeline_cycles import simulate
+from model.machine.plan import Plan, named_plan, stages
+from model.machine.planner import Demand, ladder
+from model.machine.schedule import Schedule, schedule
 from model.network import Network
-from model.page import PLOTS
-from model.plan import Plan, named_plan, stages
-from model.planner import Demand, ladder
-from model.schedule import Schedule, schedule
+from model.reports.html import PLOTS
+from model.studies.random_network import drawn
 
 __all__ = ["STUDIES", "Study", "measured", "plots"]
 

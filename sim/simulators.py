@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cocotb_tools.runner import Runner, Verilator, get_runner
 
-from model.cache import alone
-from model.errors import ToolMissingError
+from model.support.cache import alone
+from model.support.errors import ToolMissingError
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator"]
 

@@ -23,25 +23,25 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from hw.aer import Kind
-from hw.families import FAMILIES, family_named
-from hw.family import Family
-from hw.family_ecp5 import ECP5
-from hw.family_ice40 import ICE40
-from hw.folded import FoldedMachine
+from hw.flow.families.base import Family
+from hw.flow.families.ecp5 import ECP5
+from hw.flow.families.ice40 import ICE40
+from hw.flow.families.registry import FAMILIES, family_named
+from hw.flow.synthesis import MultiplierError
+from hw.flow.tools import ToolError
+from hw.flow.verilog import machine_verilog
+from hw.folded.machine import FoldedMachine
 from hw.machines import AnyMachine, machine_of
-from hw.synthesis import MultiplierError
-from hw.tools import ToolError
-from hw.verilog import machine_verilog
-from model.cycle import Cycles
-from model.cycle import simulate as cycles
-from model.datasets import DataError, load
 from model.encode import encode
-from model.engine import run_fast
-from model.errors import Exit, ToolMissingError, fail, one_line_errors
+from model.engine.engine import run_fast
 from model.events import Events
 from model.golden import Trace
+from model.machine.pipeline_cycles import Cycles
+from model.machine.pipeline_cycles import simulate as cycles
+from model.machine.plan import Plan, PlanError, load_plan
 from model.network import Network, NetworkError, Neurons
-from model.plan import Plan, PlanError, load_plan
+from model.support.datasets import DataError, load
+from model.support.errors import Exit, ToolMissingError, fail, one_line_errors
 from sim.netlist import cell_models, machine_netlist
 from sim.recorder import RESULT, WATCHED, records, wrapper
 from sim.scoreboard import Divergence, compare, compare_cycles, decode

@@ -9,8 +9,8 @@ from amaranth.lib import stream, wiring
 from amaranth.sim import Simulator
 
 from model.events import Events, make_events
+from model.machine.plan import CorePlan
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Padding, Shape
-from model.plan import CorePlan
 
 END = {"kind": 1}
 

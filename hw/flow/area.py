@@ -1,0 +1,219 @@
+"""What a machine takes of an FPGA, before any synthesis: memories but for one in hundreds, LUTs and flip-flops nearly.
+
+Memories follow from the plan, because each says what it is built of (`hw.parts.memory`). LUTs and flip-flops are a sum of what
+each part of a core costs: so many for each bit of a lane's potential, so many for each bit of a bank's address, and so on. What
+they cost each was fitted to designs that were placed; `python -m hw.area_study` places them, and writes ``area.json`` with the
+designs, the costs and the errors.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from math import ceil, log2
+from pathlib import Path
+
+from amaranth.lib import data
+
+from hw.aer import AddressEvent, HostEvent, SpikeGroup
+from hw.link.encoder import LEVELS
+from hw.link.link import SEQUENCES, longest_payload
+from hw.neuron import NeuronState
+from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind, rom_kind
+from hw.pipeline.fan_out import Axis, FanOut
+from hw.pipeline.pool import PoolState
+from hw.pipeline.projection import StepGroup
+from hw.pipeline.readout import CYCLES_WIDTH, Result
+from hw.pipeline.router import WATCHED_FIFO
+from hw.pipeline.state import words_kind
+from hw.pipeline.weights import slice_bits
+from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT
+from model.machine.plan import CorePlan, Plan, Stage, count_bits, stages
+from model.machine.schedule import state_words
+from model.network import MaxPool, Network, Neurons, Shape
+
+__all__ = ["AREA", "Area", "estimate_area", "features", "memories"]
+
+AREA = Path(__file__).parent / "area.json"
+"""The designs that were measured, and what was fitted to them."""
+
+LUT_RAM_CELLS = 6
+"""TRELLIS_COMB cells of a LUT RAM: four hold bits, two write (nextpnr-ecp5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Area:
+    """What a machine with its host link takes.
+
+    Parameters
+    ----------
+    luts, flip_flops : TRELLIS_COMB and TRELLIS_FF cells, estimated
+    lut_rams, ram_blocks : LUT RAMs (among the LUTs too) and memory blocks, exact
+    fmax_mhz : the slowest and the fastest of the designs that were measured
+    """
+
+    luts: int
+    flip_flops: int
+    lut_rams: int
+    ram_blocks: int
+    fmax_mhz: tuple[float, float]
+
+
+def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
+    """Every memory of a `hw.link.system.System`."""
+    found: list[BuiltMemory] = []
+
+    def add(name: str, width: int, depth: int, kind: str, copies: int = 1) -> None:
+        found.extend(BuiltMemory(name=name, width=width, depth=depth, kind=kind) for _ in range(copies))
+
+    for stage in stages(network):
+        first, last = stage.layers[0], stage.layers[-1]
+        core = _core(network, plan, stage)
+        where = f"core_{stage.name}"
+        if isinstance(first, Neurons):
+            source = network.shape_of(first.source)
+            fan_out, banks = FanOut.of(first, source, core), core.rows * core.columns
+            word = core.channels * NeuronState(first).size
+            add(f"{where}.words", word, fan_out.depth, words_kind(core.state_memory, fan_out.depth), banks)
+            tag_kind = ram_kind(core.generation_bits, fan_out.depth)
+            add(f"{where}.tags", core.generation_bits, fan_out.depth, tag_kind, banks)
+            width = slice_bits(fan_out.weight_depth)
+            for start in range(0, core.channels * first.weight_bits, width):
+                bits = min(width, core.channels * first.weight_bits - start)
+                add(f"{where}.weights", bits, fan_out.weight_depth, rom_kind(fan_out.weight_depth), banks)
+            if fan_out.blocks > 1:
+                add(f"{where}.bias", word, fan_out.blocks, rom_kind(fan_out.blocks))
+            shape = network.shape_of(first.name)
+            steps = {"block": fan_out.blocks, "y_phase": core.rows, "x_phase": core.columns}
+            add(f"{where}.groups", _stored(StepGroup(shape, core), shape, steps), core.group_fifo, DISTRIBUTED)
+        if isinstance(last, MaxPool):
+            shape = network.shape_of(last.name)
+            depth = state_words(last, network, core)
+            word = core.group_channels * PoolState(last.window[0] * last.window[1], count_bits(network, last.name)).size
+            add(f"{where}.pool.words", word, depth, words_kind("auto", depth))
+            add(f"{where}.pool.tags", core.generation_bits, depth, ram_kind(core.generation_bits, depth))
+            groups = SpikeGroup(shape, core)
+            add(f"{where}.pool.groups", _stored(groups, shape, {"part": len(groups.firsts)}), core.group_fifo, DISTRIBUTED)
+        add(f"{where}.events", AddressEvent(network.shape_of(last.name)).size, core.event_fifo, DISTRIBUTED)
+    if plan.watch:
+        add("router.watched", HostEvent(network).size, WATCHED_FIFO, DISTRIBUTED)
+    add("readout.starts", CYCLES_WIDTH, FRAMES_IN_FLIGHT, DISTRIBUTED)
+    shape = network.input_shape
+    event = AddressEvent(shape)
+    address = event.size - event["kind"].width - 1
+    places = ceil(log2(shape.size + 1))
+    for name, width, depth in (("kept", 8 + address, shape.size), ("places", places, LEVELS), ("order", address, shape.size)):
+        add(f"encoder.{name}", width, depth, ram_kind(width, depth))
+    add("link.kept", 8, longest_payload(network), ram_kind(8, longest_payload(network)))
+    add("link.sequences", 8, SEQUENCES, DISTRIBUTED)
+    return found
+
+
+def _stored(layout: data.StructLayout, shape: Shape, values: Mapping[str, int]) -> int:
+    """Bits of ``layout`` that a memory keeps: a member that has one value only takes none."""
+    many = {"y": shape.height, "x": shape.width, "c": shape.channels, **values}
+    return layout.size - sum(field.width for name, field in layout if many.get(name) == 1)
+
+
+def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
+    """Of each core, and of what is around them (``"system"``), how much there is of what LUTs and flip-flops go with."""
+    found: dict[str, Counter[str]] = {}
+    built: dict[str, list[BuiltMemory]] = {}
+    for memory in memories(network, plan):
+        built.setdefault(memory.name.split(".")[0], []).append(memory)
+    for stage in stages(network):
+        first, last = stage.layers[0], stage.layers[-1]
+        core = _core(network, plan, stage)
+        channels = core.group_channels
+        of: Counter[str] = Counter(core=1)
+        if isinstance(first, Neurons):
+            fan_out, banks = FanOut.of(first, network.shape_of(first.source), core), core.rows * core.columns
+            lanes = core.lanes
+            of["lanes"] = lanes
+            of["potential_bits"] = lanes * first.potential_bits
+            of["count_bits"] = lanes * first.count_bits
+            of["weight_bits"] = lanes * first.weight_bits
+            of["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))
+            of["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
+            of["banks"] = banks
+            if words_kind(core.state_memory, fan_out.depth) == BLOCK:
+                of["block_state_bits"] = lanes * NeuronState(first).size
+            of["table_bits"] = _table_bits(fan_out.rows) + _table_bits(fan_out.columns)
+            if fan_out.blocks > 1:
+                of["biased_lane_bits"] = core.channels * first.potential_bits * banks
+                of["initial_bits"] = core.channels * first.potential_bits
+            if banks > 1:
+                of["selected_bits"] = lanes * 2
+                of["turned_bits"] = banks * (core.rows + core.columns)
+        if isinstance(last, MaxPool):
+            members = last.window[0] * last.window[1]
+            of["pool_members"] = channels * members
+            of["pool_bits"] = channels * members * count_bits(network, last.name)
+            of["pool_partial_bits"] = channels * members if any(last.padding) else 0
+        of["block_channels"] = channels
+        of["event_bits"] = AddressEvent(network.shape_of(last.name)).size
+        _count_memories(of, built[f"core_{stage.name}"])
+        found[stage.name] = of
+    system: Counter[str] = Counter(system=1)
+    system["result_bits"] = Result(network).size
+    system["links"] = len(found) + 1
+    system["host_event_bits"] = HostEvent(network).size
+    for part in ("router", "readout", "encoder", "link"):
+        _count_memories(system, built.get(part, []))
+    found["system"] = system
+    return found
+
+
+def _count_memories(of: Counter[str], built: list[BuiltMemory]) -> None:
+    for memory in built:
+        of["lut_rams"] += memory.lut_rams
+        of["table_luts"] += memory.table_luts
+        # What is read a cycle late has registers, unless a block has them inside.
+        if memory.name.endswith(("words", "tags", "kept", "places", "order")) and memory.kind == DISTRIBUTED:
+            of["lut_ram_registers"] += memory.width
+        if memory.name.endswith("weights") and memory.kind != BLOCK:
+            of["table_registers"] += memory.width
+
+
+def _core(network: Network, plan: Plan, stage: Stage) -> CorePlan:
+    """The plan of a stage; of a max-pool alone, that of whole positions."""
+    first = stage.layers[0]
+    if isinstance(first, Neurons):
+        return plan.core(first.name)
+    return CorePlan(layer=first.name, channels=network.shape_of(stage.source).channels)
+
+
+def _table_bits(axis: Axis) -> int:
+    """Bits of the tables of an axis: a word's and a weight's share of the address, and a flag, for each bank."""
+    reaches = [reach for steps in axis.steps for _, banks in steps for reach in banks if reach]
+    if not reaches:
+        return 0
+    width = 1 + sum(ceil(log2(max(getattr(reach, part) for reach in reaches) + 1)) for part in ("word", "weight"))
+    return len(axis.steps) * axis.most_steps * axis.banks * width
+
+
+@cache
+def _fitted() -> dict[str, object]:
+    return json.loads(AREA.read_text())  # type: ignore[no-any-return]
+
+
+def summed(of: Mapping[str, float], costs: Mapping[str, float]) -> float:
+    """What ``of`` costs."""
+    return sum(costs.get(name, 0.0) * amount for name, amount in of.items())
+
+
+def estimate_area(network: Network, plan: Plan) -> Area:
+    """The area of the machine of ``plan``, with its host link, on an ECP5."""
+    found, fitted = features(network, plan), _fitted()
+    costs: dict[str, dict[str, float]] = fitted["costs"]  # type: ignore[assignment]
+    built = memories(network, plan)
+    lut_rams = sum(memory.lut_rams for memory in built)
+    fmax: dict[str, float] = fitted["fmax_mhz"]  # type: ignore[assignment]
+    return Area(
+        luts=round(sum(summed(of, costs["luts"]) for of in found.values()) + LUT_RAM_CELLS * lut_rams),
+        flip_flops=round(sum(summed(of, costs["flip_flops"]) for of in found.values())),
+        lut_rams=lut_rams,
+        ram_blocks=sum(memory.blocks for memory in built),
+        fmax_mhz=(fmax["slowest"], fmax["fastest"]),
+    )

@@ -1,0 +1,88 @@
+"""The lanes of a folded machine: as many neurons as it updates at once, of any one layer at a time."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.folded.lane import Settle, SettledState, Update
+from model.machine.folded_layout import WEIGHT_SLOT, FoldedLayer
+
+__all__ = ["LaneArray"]
+
+
+class LaneArray(wiring.Component):
+    """Updates a block of neurons of any one of several layers.
+
+    Operation
+    ---------
+    Each lane is `hw.folded.lane.Update`, a register and `Settle`, with the widths and thresholds of all layers, of which one is
+    in use.
+
+    Timing
+    ------
+    All outputs follow `word` and `drive` by a cycle.
+
+    Parameters
+    ----------
+    layers : the layers
+    lanes : neurons updated at once
+
+    Members
+    -------
+    layer : In, number of the layer in use
+    word : In, of each lane the state before the update, a `SettledState` of all layers
+    drive : In, of each lane the weight for a positive event, its one's complement for a negative one
+    negative : In, 1 for a negative event
+    after : Out, of each lane the state after the update
+    count : Out, of each lane the count before it
+    plus, minus, saturated : Out, a bit a lane, as of `Update`
+    """
+
+    def __init__(self, *, layers: tuple[FoldedLayer, ...], lanes: int) -> None:
+        self._neurons = tuple(layer.layer for layer in layers)
+        self._lanes = lanes
+        state = SettledState(*self._neurons)
+        super().__init__(
+            {
+                "layer": In(range(len(layers))),
+                "word": In(data.ArrayLayout(state, lanes)),
+                "drive": In(data.ArrayLayout(WEIGHT_SLOT, lanes)),
+                "negative": In(1),
+                "after": Out(data.ArrayLayout(state, lanes)),
+                "count": Out(data.ArrayLayout(state["count"].shape, lanes)),
+                "plus": Out(lanes),
+                "minus": Out(lanes),
+                "saturated": Out(lanes),
+            }
+        )
+
+    @property
+    def lanes(self) -> int:
+        """Neurons updated at once."""
+        return self._lanes
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for lane in range(self._lanes):
+            m.submodules[f"update_{lane}"] = update = Update(*self._neurons)
+            m.submodules[f"settle_{lane}"] = settle = Settle(*self._neurons)
+            updated = Signal(self.word.shape().elem_shape, name=f"updated_{lane}")
+            m.d.comb += [
+                update.layer.eq(self.layer),
+                update.state.eq(self.word[lane]),
+                update.drive.eq(self.drive[lane]),
+                update.negative.eq(self.negative),
+                settle.layer.eq(self.layer),
+                settle.state.eq(updated),
+                settle.plus.eq(self.plus[lane]),
+                settle.minus.eq(self.minus[lane]),
+                self.after[lane].eq(settle.update),
+                self.count[lane].eq(updated.count),
+            ]
+            m.d.sync += [
+                updated.eq(update.update),
+                self.plus[lane].eq(update.plus),
+                self.minus[lane].eq(update.minus),
+                self.saturated[lane].eq(update.saturated),
+            ]
+        return m

@@ -1,0 +1,115 @@
+"""An encoder without memories to sort in: it looks for each brightness in turn. Compare `hw/link/encoder.py`."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, Kind
+from model.network import Network
+
+__all__ = ["ScanEncoder"]
+
+
+class ScanEncoder(wiring.Component):
+    """Intensity-to-delay coding by scanning.
+
+    Operation
+    ---------
+    Pixels are kept as they come, and the greatest is remembered. Then the frame is read again and again in raster order: the
+    pixels of the brightness in hand leave as events, the greatest of those below it is the next. Below the threshold it ends.
+
+    Timing
+    ------
+    A cycle a pixel to take them, and for each brightness that occurs a cycle a pixel and two more; an event waits for its
+    reader. A folded machine takes longer for the events than the scan for finding them.
+
+    Parameters
+    ----------
+    network : gives the input shape and the threshold
+
+    Members
+    -------
+    pixels, events : as of `hw.link.encoder.Encoder`
+    """
+
+    def __init__(self, *, network: Network) -> None:
+        self._network = network
+        super().__init__(
+            {
+                "pixels": In(stream.Signature(unsigned(8))),
+                "events": Out(stream.Signature(AddressEvent(network.input_shape))),
+            }
+        )
+
+    @property
+    def network(self) -> Network:
+        """Gives the input shape and the threshold."""
+        return self._network
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shape, threshold = self._network.input_shape, self._network.input_threshold
+        event = self.events.payload
+        m.submodules.kept = kept = Memory(
+            shape=unsigned(8), depth=shape.size, init=[], attrs={"no_rw_check": 1, "ram_style": "block"}
+        )
+        read, write = kept.read_port(), kept.write_port()
+
+        # The address of the pixel that is taken or asked for; the coordinates of the one at hand.
+        addr, all_asked = Signal(range(shape.size)), Signal()
+        y, x, c = Signal.like(event.y), Signal.like(event.x), Signal.like(event.c)
+        held, last = Signal(), Signal()
+        level, below = Signal(8, init=threshold), Signal(8, init=threshold)
+        pixel, matches, moves = Signal(8), Signal(), Signal()
+        last_addr = addr == shape.size - 1
+        m.d.comb += [
+            read.addr.eq(addr),
+            read.en.eq(moves),
+            write.addr.eq(addr),
+            write.data.eq(self.pixels.payload),
+            pixel.eq(read.data),
+            last.eq((c == shape.channels - 1) & (x == shape.width - 1) & (y == shape.height - 1)),
+            matches.eq(held & (pixel == level)),
+            moves.eq(~matches | self.events.ready),
+        ]
+
+        with m.FSM():
+            with m.State("TAKE"):
+                m.d.comb += [self.pixels.ready.eq(1), write.en.eq(self.pixels.valid)]
+                m.d.sync += [all_asked.eq(0), held.eq(0)]
+                with m.If(self.pixels.valid):
+                    m.d.sync += addr.eq(Mux(last_addr, 0, addr + 1))
+                    with m.If(self.pixels.payload > level):
+                        m.d.sync += level.eq(self.pixels.payload)
+                    with m.If(last_addr):
+                        m.next = "START"
+            with m.State("START"):
+                m.d.sync += [y.eq(0), x.eq(0), c.eq(0), all_asked.eq(0), below.eq(threshold)]
+                m.next = "SCAN"
+                with m.If(level == threshold):
+                    m.next = "END"
+            with m.State("SCAN"):
+                m.d.comb += [self.events.valid.eq(matches), event.y.eq(y), event.x.eq(x), event.c.eq(c)]
+                with m.If(moves):
+                    m.d.sync += held.eq(~all_asked)
+                    with m.If(~all_asked):
+                        m.d.sync += [addr.eq(Mux(last_addr, 0, addr + 1)), all_asked.eq(last_addr)]
+                    with m.If(held):
+                        with m.If((pixel < level) & (pixel > below)):
+                            m.d.sync += below.eq(pixel)
+                        m.d.sync += c.eq(Mux(c == shape.channels - 1, 0, c + 1))
+                        with m.If(c == shape.channels - 1):
+                            m.d.sync += x.eq(Mux(x == shape.width - 1, 0, x + 1))
+                            with m.If(x == shape.width - 1):
+                                m.d.sync += y.eq(Mux(y == shape.height - 1, 0, y + 1))
+                        with m.If(last):
+                            m.next = "NEXT"
+            with m.State("NEXT"):
+                m.d.sync += level.eq(below)
+                m.next = "START"
+            with m.State("END"):
+                m.d.comb += [self.events.valid.eq(1), event.kind.eq(Kind.END)]
+                with m.If(self.events.ready):
+                    m.next = "TAKE"
+        return m

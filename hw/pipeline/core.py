@@ -1,0 +1,147 @@
+"""One stage of the pipeline: from the events of one link to the events of the next."""
+
+from amaranth.hdl import Cat, Module, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, SpikeGroup
+from hw.neuron import NeuronState
+from hw.parts.buffer import StreamBuffer
+from hw.pipeline.groups import EventGrouper, GroupSelector
+from hw.pipeline.pool import MaxPoolGroups
+from hw.pipeline.projection import ProjectionCore
+from hw.pipeline.serializer import Serializer
+from model.machine.plan import CorePlan, Plan, Stage, count_bits
+from model.network import MaxPool, Network, Neurons
+
+__all__ = ["LayerCore"]
+
+
+class LayerCore(wiring.Component):
+    """A neuron layer, a neuron layer with its max-pool, or a max-pool alone.
+
+    Operation
+    ---------
+    Projection core (or events as they come), one group of spikes at a time, max-pool on groups, one event a cycle, and a FIFO.
+    Input and output are a `StreamBuffer` each: no combinational path runs from one core through the router to another.
+
+    Timing
+    ------
+    That of its parts, one after the other.
+
+    Parameters
+    ----------
+    network : gives the shapes
+    stage : the layers
+    plan : parallelism and FIFO depths
+
+    Members
+    -------
+    events : In stream, `AddressEvent` of the source
+    spikes : Out stream, `AddressEvent` of the last layer
+    saturated : Out, as of `ProjectionCore`
+    busy : Out, 1 where something is on its way, but for what the selector, the pool and the serializer just have in hand; where
+        the plan has ``states``
+    ask, place, state : as of `ProjectionCore`; where the plan has ``states``, and the stage neurons
+    """
+
+    def __init__(self, *, network: Network, stage: Stage, plan: Plan) -> None:
+        self._network = network
+        self._stage = stage
+        first = stage.layers[0]
+        self._core = (
+            plan.core(first.name)
+            if isinstance(first, Neurons)
+            else CorePlan(layer=first.name, channels=network.shape_of(stage.source).channels)
+        )
+        self.groups = {
+            layer.name: stream.Signature(SpikeGroup(network.shape_of(layer.name), self._core)).create(
+                path=("groups", layer.name)
+            )
+            for layer in stage.layers
+        }
+        self._states = plan.states
+        members: dict[str, In | Out] = {
+            "events": In(stream.Signature(AddressEvent(network.shape_of(stage.source)))),
+            "spikes": Out(stream.Signature(AddressEvent(network.shape_of(stage.name)))),
+            "saturated": Out(1),
+        }
+        if plan.states:
+            members["busy"] = Out(1)
+            if isinstance(first, Neurons):
+                place = AddressEvent(network.shape_of(first.name))
+                members |= {"ask": In(1), "place": In(place), "state": Out(NeuronState(first))}
+        super().__init__(members)
+
+    @property
+    def stage(self) -> Stage:
+        """The layers that are built."""
+        return self._stage
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        network, core = self._network, self._core
+        first, last = self._stage.layers[0], self._stage.layers[-1]
+        source = network.shape_of(self._stage.source)
+        m.submodules.input = taken = StreamBuffer(payload=AddressEvent(source))
+        wiring.connect(m, wiring.flipped(self.events), taken.taken)
+        seen: list[Value] = [taken.given.valid]
+        if isinstance(first, Neurons):
+            m.submodules.projection = projection = ProjectionCore(
+                layer=first, source=source, core=core, states=self._states
+            )
+            m.submodules.selector = selector = GroupSelector(shape=network.shape_of(first.name), core=core)
+            wiring.connect(m, taken.given, projection.events)
+            wiring.connect(m, projection.groups, selector.steps)
+            m.d.comb += self.saturated.eq(projection.saturated)
+            if self._states:
+                m.d.comb += [
+                    projection.ask.eq(self.ask), projection.place.eq(self.place), self.state.eq(projection.state)
+                ]
+                seen.append(projection.busy)
+            before = selector.groups
+            _tap(m, before, self.groups[first.name])
+        else:
+            m.submodules.grouper = grouper = EventGrouper(shape=source, core=core)
+            wiring.connect(m, taken.given, grouper.events)
+            before = grouper.groups
+        if isinstance(first, Neurons) or not isinstance(last, MaxPool):
+            # The selector's and the pool's handshake in one cycle would be the longest path of the machine.
+            m.submodules.between = between = StreamBuffer(payload=before.payload.shape())
+            wiring.connect(m, before, between.taken)
+            seen.append(before.valid)
+            before = between.given
+            seen.append(before.valid)
+        if isinstance(last, MaxPool):
+            m.submodules.pool = pool = MaxPoolGroups(
+                layer=last,
+                shape=network.shape_of(last.source),
+                core=core,
+                count_bits=count_bits(network, last.name),
+            )
+            wiring.connect(m, before, pool.groups)
+            before = pool.pooled
+            seen.append(before.valid)
+            _tap(m, before, self.groups[last.name])
+        m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), core=core)
+        m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
+        m.submodules.output = output = StreamBuffer(payload=serializer.events.payload.shape())
+        wiring.connect(m, before, serializer.groups)
+        m.d.comb += [
+            fifo.w_en.eq(serializer.events.valid),
+            fifo.w_data.eq(serializer.events.payload),
+            serializer.events.ready.eq(fifo.w_rdy),
+            output.taken.valid.eq(fifo.r_rdy),
+            output.taken.payload.eq(fifo.r_data),
+            fifo.r_en.eq(output.taken.ready),
+        ]
+        wiring.connect(m, output.given, wiring.flipped(self.spikes))
+        if self._states:
+            m.d.comb += self.busy.eq(Cat(*seen, serializer.events.valid, fifo.r_rdy, output.given.valid).any())
+        return m
+
+
+def _tap(m: Module, watched: stream.Interface, copy: stream.Interface) -> None:
+    """Make what passes visible to who is not part of the stream."""
+    m.d.comb += [copy.valid.eq(watched.valid), copy.ready.eq(watched.ready), copy.payload.eq(watched.payload)]

@@ -1,0 +1,152 @@
+"""Fan-out as tables: which words and weights an event at an input coordinate reaches, step by step.
+
+A window is separable: rows and columns each have a table, and the addresses of state and weights are a sum of a
+row's part and a column's part. The tables are constants of the plan; strides, padding and clipping at the border
+are all in them, so that the machine only looks up and adds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from amaranth.hdl import Array, Const, Module, Value
+from amaranth.hdl import Signal as HdlSignal
+from amaranth.utils import bits_for
+
+from model.machine.plan import CorePlan
+from model.network import Convolution, Linear, Neurons, Shape, taps
+
+__all__ = ["Axis", "FanOut", "Reach", "lookup", "scaled", "times"]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What one bank does in one step: the word's and the weight's share of their addresses."""
+
+    word: int
+    weight: int
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Fan-out along one axis.
+
+    Parameters
+    ----------
+    banks : banks along this axis
+    steps : for each input coordinate, its steps; for each step, the first output coordinate and each bank's `Reach`
+        (or None where the bank has nothing to do)
+    """
+
+    banks: int
+    steps: tuple[tuple[tuple[int, tuple[Reach | None, ...]], ...], ...]
+
+    @property
+    def most_steps(self) -> int:
+        """The most steps of any coordinate."""
+        return max(1, *(len(steps) for steps in self.steps), 0)
+
+
+@dataclass(frozen=True)
+class FanOut:
+    """Fan-out of a projection core.
+
+    Parameters
+    ----------
+    rows, columns : the axes
+    blocks : blocks of output channels at a position, the last one padded with silent neurons
+    channel_weight : weight words an input channel
+    depth : state words a bank
+    weight_depth : weight words a bank
+    """
+
+    rows: Axis
+    columns: Axis
+    blocks: int
+    channel_weight: int
+    depth: int
+    weight_depth: int
+
+    @classmethod
+    def of(cls, layer: Neurons, source: Shape, core: CorePlan) -> "FanOut":
+        """The fan-out of ``layer`` with the parallelism of ``core``."""
+        output = layer.output_shape(source)
+        blocks = -(-output.channels // core.channels)
+        if isinstance(layer, Linear):
+            row_weight, column_weight = source.width * source.channels * blocks, source.channels * blocks
+            return cls(
+                rows=Axis(1, tuple(((0, (Reach(0, y * row_weight),)),) for y in range(source.height))),
+                columns=Axis(1, tuple(((0, (Reach(0, x * column_weight),)),) for x in range(source.width))),
+                blocks=blocks,
+                channel_weight=blocks,
+                depth=blocks,
+                weight_depth=source.size * blocks,
+            )
+        if not isinstance(layer, Convolution):
+            raise TypeError(f"layer must be a Convolution or Linear, not {type(layer).__name__}")
+        words_a_row = -(-output.width // core.columns) * blocks
+        rows = _window_axis(layer, source, output, 0, core.rows, words_a_row, layer.kernel[1] * blocks)
+        columns = _window_axis(layer, source, output, 1, core.columns, blocks, blocks)
+        positions = layer.kernel[0] * layer.kernel[1]
+        return cls(
+            rows=rows,
+            columns=columns,
+            blocks=blocks,
+            channel_weight=positions * blocks,
+            depth=-(-output.height // core.rows) * words_a_row,
+            weight_depth=source.channels * positions * blocks,
+        )
+
+
+def _window_axis(
+    layer: Convolution, source: Shape, output: Shape, axis: int, banks: int, word: int, weight: int
+) -> Axis:
+    reached = taps(
+        size=source[axis],
+        outputs=output[axis],
+        kernel=layer.kernel[axis],
+        stride=layer.stride[axis],
+        padding=layer.padding[axis],
+    )
+    steps = []
+    for pairs in reached:
+        of_coordinate = []
+        for start in range(0, len(pairs), banks):
+            of_step: list[Reach | None] = [None] * banks
+            for o, k in pairs[start : start + banks]:
+                of_step[o % banks] = Reach(o // banks * word, k * weight)
+            of_coordinate.append((pairs[start][0], tuple(of_step)))
+        steps.append(tuple(of_coordinate))
+    return Axis(banks, tuple(steps))
+
+
+def lookup(m: Module, name: str, table: Sequence[int], index: Value) -> HdlSignal:
+    """A combinational signal that is ``table[index]``."""
+    found = HdlSignal(bits_for(max(table)), name=name)
+    m.d.comb += found.eq(Array(Const(value, len(found)) for value in table)[index])
+    return found
+
+
+def times(value: Value, factor: int) -> Value:
+    """``value * factor`` for a constant factor, as shifts and adds."""
+    total: Value = Const(0, 1)
+    for bit in range(factor.bit_length()):
+        if factor >> bit & 1:
+            total = total + (value << bit)
+    return total
+
+
+def scaled(value: Value, factor: int) -> Value:
+    """As `times`, with the fewest adds and subtracts (canonical signed digits): where an address waits for every one of them."""
+    plus: list[Value] = []
+    minus: list[Value] = []
+    width = len(value) + factor.bit_length()
+    bit = 0
+    while factor >> bit:
+        if factor >> bit & 3 == 3:
+            minus.append(value << bit)
+            factor += 1 << bit
+        elif factor >> bit & 1:
+            plus.append(value << bit)
+        bit += 1
+    total = sum(plus, Const(0, 1))
+    return (total - sum(minus, Const(0, 1)))[:width] if minus else total

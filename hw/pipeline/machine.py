@@ -1,0 +1,177 @@
+"""The machine: a network's cores, the router between them, and the readout."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, HostEvent, SpikeGroup
+from hw.parts.buffer import StreamBuffer
+from hw.pipeline.core import LayerCore
+from hw.pipeline.readout import Readout, Result
+from hw.pipeline.router import Router, ports
+from hw.pipeline.state_probe import QUIET_CYCLES, StatePort, known_place
+from model.machine.plan import Plan, stages
+from model.network import Network, Neurons
+
+__all__ = ["SATURATIONS_WIDTH", "Machine", "Trace", "machine_members"]
+
+SATURATIONS_WIDTH = 16
+"""Width of a layer's saturation counter; it stops at its end."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A place in the machine where what passes can be seen: the top's ``trace_NAME_strobe`` and ``trace_NAME_payload``.
+
+    Parameters
+    ----------
+    name : name of the trace
+    layer : layer whose spikes pass, or ``"input"``
+    form : ``"groups"`` (payload `SpikeGroup`) or ``"events"`` (payload `AddressEvent`)
+    layout : layout of the payload
+    """
+
+    name: str
+    layer: str
+    form: str
+    layout: AddressEvent | SpikeGroup
+
+
+def machine_members(network: Network, plan: Plan) -> "dict[str, In | Out]":
+    """The members that every machine has, of whatever architecture: see `Machine`."""
+    neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
+    members: dict[str, In | Out] = {
+        "host": In(stream.Signature(HostEvent(network))),
+        "result": Out(stream.Signature(Result(network))),
+        "saturations": Out(data.ArrayLayout(unsigned(SATURATIONS_WIDTH), neuron_layers)),
+    }
+    if plan.watch:
+        members["watched"] = Out(stream.Signature(HostEvent(network)))
+        members["watch"] = In(len(network.layers) + 1)
+    if plan.states:
+        members["states"] = In(StatePort(network))
+    return members
+
+
+class Machine(wiring.Component):
+    """A network in hardware, a core a layer.
+
+    Operation
+    ---------
+    Frames of events in, an answer a frame out. Frames may follow each other without a gap, and several are under way
+    at once. The cores are linked by the `Router`.
+
+    Timing
+    ------
+    Frames leave at the pace of the slowest core; a frame's latency is in its `Result`.
+
+    Parameters
+    ----------
+    network, plan : what to build, and how much of it
+
+    Members
+    -------
+    host : In stream, `HostEvent`: the frames
+    result : Out stream, `Result`
+    watched : Out stream, `HostEvent`: copies of what passes on the watched links, where ``plan.watch``
+    watch : In, mask of watched ports, where ``plan.watch``
+    saturations : Out, of each neuron layer, input events in which something saturated, since reset
+    states : In `StatePort`, where ``plan.states``
+    """
+
+    def __init__(self, *, network: Network, plan: Plan) -> None:
+        plan.check(network)
+        self._network = network
+        self._plan = plan
+        self._cores = {
+            stage.name: LayerCore(network=network, stage=stage, plan=plan) for stage in stages(network)
+        }
+        self._neuron_layers = tuple(layer.name for layer in network.layers if isinstance(layer, Neurons))
+        super().__init__(machine_members(network, plan))
+
+    @property
+    def network(self) -> Network:
+        """The network that is built."""
+        return self._network
+
+    @property
+    def plan(self) -> Plan:
+        """The plan by which it is built."""
+        return self._plan
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """The traces: the spikes of every layer as groups, and the events of every link."""
+        found = []
+        for core in self._cores.values():
+            for layer, groups in core.groups.items():
+                found.append(Trace(f"groups_{layer}", layer, "groups", groups.payload.shape()))
+        for name in ports(self._network):
+            found.append(Trace(f"events_{name}", name, "events", AddressEvent(self._network.shape_of(name))))
+        return tuple(found)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.router = router = Router(network=self._network, plan=self._plan)
+        m.submodules.readout = readout = Readout(network=self._network)
+        m.submodules.door = door = StreamBuffer(payload=HostEvent(self._network))
+        wiring.connect(m, wiring.flipped(self.host), door.taken)
+        wiring.connect(m, door.given, router.host)
+        wiring.connect(m, router.spikes, readout.spikes)
+        wiring.connect(m, readout.result, wiring.flipped(self.result))
+        m.d.comb += [readout.started.eq(router.started), router.room.eq(readout.room)]
+        if self._plan.watch:
+            wiring.connect(m, router.watched, wiring.flipped(self.watched))
+            m.d.comb += router.watch.eq(self.watch)
+        seen = {f"events_{name}": link for name, link in router.links.items()}
+        for name, core in self._cores.items():
+            m.submodules[f"core_{name}"] = core
+            wiring.connect(m, getattr(router, f"to_{name}"), core.events)
+            wiring.connect(m, core.spikes, getattr(router, f"from_{name}"))
+            seen |= {f"groups_{layer}": groups for layer, groups in core.groups.items()}
+            if isinstance(core.stage.layers[0], Neurons):
+                count = self.saturations[self._neuron_layers.index(core.stage.layers[0].name)]
+                with m.If(core.saturated & ~count.all()):
+                    m.d.sync += count.eq(count + 1)
+        if self._plan.states:
+            self._read_states(m, door.given.valid | self.host.valid)
+        for trace in self.traces:
+            strobe = Signal(name=f"trace_{trace.name}_strobe")
+            payload = Signal(trace.layout, name=f"trace_{trace.name}_payload")
+            m.d.comb += [
+                strobe.eq(seen[trace.name].valid & seen[trace.name].ready),
+                payload.eq(seen[trace.name].payload),
+            ]
+        return m
+
+    def _read_states(self, m: Module, entering: Value) -> None:
+        """States for the host, once the machine has been at rest for a while."""
+        port, network = self.states, self._network
+        busy = [entering, *(core.busy for core in self._cores.values())]
+        if self._plan.watch:
+            busy.append(self.watched.valid)
+        asked, resting, quiet = Signal(), Signal(), Signal(range(2 * QUIET_CYCLES + 1))
+        # So long until it surely rests, and as long again for the read.
+        m.d.sync += [
+            asked.eq(port.ask),
+            resting.eq(asked & (quiet >= QUIET_CYCLES)),
+            quiet.eq(Mux(quiet == 2 * QUIET_CYCLES, quiet, quiet + 1)),
+        ]
+        with m.If(~asked | Cat(busy).any()):
+            m.d.sync += quiet.eq(0)
+        m.d.comb += port.found.eq(port.ask & (quiet == 2 * QUIET_CYCLES))
+        known = []
+        for core in self._cores.values():
+            layer = core.stage.layers[0]
+            if not isinstance(layer, Neurons):
+                continue
+            known.append(known_place(network, layer, port.place))
+            m.d.comb += [
+                core.ask.eq(resting),
+                *(core.place[name].eq(port.place[name]) for name in ("y", "x", "c")),
+            ]
+            with m.If(port.place.port == network.layers.index(layer) + 1):
+                m.d.comb += [port.state[name].eq(core.state[name]) for name in ("summed", "count", "updated")]
+        m.d.comb += port.known.eq(Cat(known).any())

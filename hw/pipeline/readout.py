@@ -1,0 +1,126 @@
+"""Readout: signed spike counts of the classes, and the answer."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, Kind
+from hw.pipeline.fan_out import times
+from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT, STARTS_UNSEEN
+from model.machine.plan import count_bits
+from model.network import Network
+
+__all__ = ["CYCLES_WIDTH", "Readout", "Result"]
+
+CYCLES_WIDTH = 32
+"""Width of the cycle counter; it wraps around."""
+
+
+class Result(data.StructLayout):
+    """What the machine answers for a frame.
+
+    Members
+    -------
+    answer : class with the most spikes, lowest index on ties
+    cycles : from the frame's first token offered to a core to the answer, modulo ``2 ** 32``
+    counts : signed spike count of each class
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(
+            {
+                "answer": range(network.classes),
+                "cycles": unsigned(CYCLES_WIDTH),
+                "counts": data.ArrayLayout(signed(count_bits(network, network.output.name) + 1), network.classes),
+            }
+        )
+
+
+class Readout(wiring.Component):
+    """Counts the output layer's spikes and picks the class.
+
+    Operation
+    ---------
+    At ``END`` the counts are set aside and compared one class a cycle, while those of the next frame are counted.
+
+    Timing
+    ------
+    A spike a cycle. The answer is valid ``classes + 2`` cycles after ``END``; a second ``END`` waits for it to be taken.
+
+    Parameters
+    ----------
+    network : gives the classes
+
+    Members
+    -------
+    spikes : In stream, `AddressEvent` of the output layer
+    started : In, 1 in the cycle in which a frame's first token is offered to a core
+    room : Out, 1 while one more frame may start
+    result : Out stream, `Result`
+    """
+
+    def __init__(self, *, network: Network) -> None:
+        self._network = network
+        super().__init__(
+            {
+                "spikes": In(stream.Signature(AddressEvent(network.shapes[-1]))),
+                "started": In(1),
+                "room": Out(1, init=1),
+                "result": Out(stream.Signature(Result(network))),
+            }
+        )
+
+    @property
+    def network(self) -> Network:
+        """The network that is read out."""
+        return self._network
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shape, classes = self._network.shapes[-1], self._network.classes
+        result = self.result.payload
+
+        m.submodules.starts = starts = SyncFIFO(width=CYCLES_WIDTH, depth=FRAMES_IN_FLIGHT)
+        now = Signal(CYCLES_WIDTH)
+        m.d.sync += now.eq(now + 1)
+        # A start is written a cycle late, and room is known another cycle late: until then as many frames may have started.
+        began, then = Signal(), Signal(CYCLES_WIDTH)
+        m.d.sync += [began.eq(self.started), then.eq(now), self.room.eq(starts.level <= FRAMES_IN_FLIGHT - STARTS_UNSEEN)]
+        m.d.comb += [starts.w_en.eq(began), starts.w_data.eq(then)]
+
+        # The event in hand; each class has a counter of its own.
+        event, held = Signal(AddressEvent(shape)), Signal()
+        is_end, take = Signal(), Signal()
+        address = Signal(range(classes))
+        counting = Signal(result.counts.shape())
+        comparing, index = Signal(), Signal(range(classes))
+        best = Signal(result.counts.shape().elem_shape)
+        m.d.comb += [
+            is_end.eq(event.kind == Kind.END),
+            take.eq(~held | ~is_end | (~comparing & ~self.result.valid)),
+            self.spikes.ready.eq(take),
+            address.eq(times(event.y, shape.width * shape.channels) + times(event.x, shape.channels) + event.c),
+        ]
+        with m.If(take):
+            m.d.sync += [held.eq(self.spikes.valid), event.eq(self.spikes.payload)]
+        for number in range(classes):
+            with m.If(held & ~is_end & (address == number)):
+                m.d.sync += counting[number].eq(counting[number] + Cat(Const(1, 1), event.negative).as_signed())
+        with m.If(held & take & is_end):
+            m.d.sync += [result.counts.eq(counting), counting.eq(0), comparing.eq(1), index.eq(0)]
+
+        # The counts go round once while they are compared, so that always the first one is at hand.
+        with m.If(comparing):
+            with m.If((index == 0) | (result.counts[0] > best)):
+                m.d.sync += [best.eq(result.counts[0]), result.answer.eq(index)]
+            m.d.sync += index.eq(index + 1)
+            m.d.sync += [
+                result.counts[number].eq(result.counts[(number + 1) % classes]) for number in range(classes)
+            ]
+            with m.If(index == classes - 1):
+                m.d.comb += starts.r_en.eq(1)
+                m.d.sync += [comparing.eq(0), self.result.valid.eq(1), result.cycles.eq(now - starts.r_data)]
+        with m.If(self.result.valid & self.result.ready):
+            m.d.sync += self.result.valid.eq(0)
+        return m

@@ -1,0 +1,266 @@
+"""The AER router: every path between cores, and the host's way in and out."""
+
+from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from hw.aer import AddressEvent, HostEvent, Kind
+from hw.parts.buffer import StreamBuffer
+from model.machine.pipeline_cycles import FRAMES_TO_LEAF
+from model.machine.plan import Plan, stages
+from model.network import INPUT, Network
+
+__all__ = ["FRAMES_WIDTH", "WATCHED_FIFO", "Router", "answered_ports", "ports"]
+
+FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
+"""Width of the counters of frames in flight."""
+
+WATCHED_FIFO = 16
+"""Depth of the FIFO of what is watched, in tokens."""
+
+
+def ports(network: Network) -> dict[str, int]:
+    """The links by name with the port that stands for each: 0 is the network's input, ``i + 1`` layer ``i``'s output.
+
+    A layer with a fused max-pool has no link of its own.
+    """
+    names = [layer.name for layer in network.layers]
+    return {INPUT: 0, **{stage.name: names.index(stage.name) + 1 for stage in stages(network)}}
+
+
+class Router(wiring.Component):
+    """Links the cores by the network's graph.
+
+    Operation
+    ---------
+    Each link has one source and any number of readers, which all take every token once, in order, each at its own pace
+    within one token (multicast). The host's frames enter at the port they name, as if the layer before it had fired
+    them. A frame for another port than the last one waits until the machine is empty, so that two sources never compete
+    for a link. The host can watch any link: what passes is copied to `watched`, and waits for it, so that nothing is
+    lost. Between links the copies come first-come-first-served, nearest to the output first; each names its port.
+
+    A frame for a port that does not exist is taken and dropped.
+
+    Timing
+    ------
+    Combinational; a link without injection, watching and multicast is wires. Ready depends on the readers' ready only.
+
+    Parameters
+    ----------
+    network : gives the graph
+    plan : whether the host may inject and watch
+
+    Members
+    -------
+    host : In stream, `HostEvent`
+    watched : Out stream, `HostEvent`, where ``plan.watch``
+    watch : In, mask of ports, where ``plan.watch``
+    from_NAME : In stream, `AddressEvent`, what core NAME fires
+    to_NAME : Out stream, `AddressEvent`, what core NAME takes
+    spikes : Out stream, `AddressEvent`, what the output layer fires
+    started : Out, 1 in the cycle in which the first token of a frame is offered that will be answered
+    room : In, whether one more frame may start
+    """
+
+    def __init__(self, *, network: Network, plan: Plan) -> None:
+        self._network = network
+        self._plan = plan
+        self._stages = stages(network)
+        members: dict[str, In | Out] = {
+            "host": In(stream.Signature(HostEvent(network))),
+            "spikes": Out(stream.Signature(AddressEvent(network.shapes[-1]))),
+            "started": Out(1),
+            "room": In(1),
+        }
+        if plan.watch:
+            members["watched"] = Out(stream.Signature(HostEvent(network)))
+            members["watch"] = In(len(network.layers) + 1)
+        for stage in self._stages:
+            members[f"from_{stage.name}"] = In(stream.Signature(AddressEvent(network.shape_of(stage.name))))
+            members[f"to_{stage.name}"] = Out(stream.Signature(AddressEvent(network.shape_of(stage.source))))
+        self.links = {
+            name: stream.Signature(AddressEvent(network.shape_of(name))).create(path=("link", name))
+            for name in ports(network)
+        }
+        super().__init__(members)
+
+    @property
+    def network(self) -> Network:
+        """The network whose graph it is."""
+        return self._network
+
+    @property
+    def plan(self) -> Plan:
+        """Gives what the host may do."""
+        return self._plan
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        links = ports(self._network)
+
+        # The links, each a stream of its own; then what feeds it, and who reads it.
+        link = self.links
+        host_valid, host_ready = self._admit_host(m, link)
+        for name, port in links.items():
+            host_readies = host_ready[name]
+            if name == INPUT:
+                self._connect_host(m, link[name], host_valid[name], host_readies)
+                continue
+            core = getattr(self, f"from_{name}")
+            if not self._plan.inject:
+                m.d.comb += [link[name].valid.eq(core.valid), link[name].payload.eq(core.payload)]
+                m.d.comb += core.ready.eq(link[name].ready)
+                continue
+            with m.If(self._injecting == port):
+                self._connect_host(m, link[name], host_valid[name], host_readies)
+            with m.Else():
+                m.d.comb += [
+                    link[name].valid.eq(core.valid),
+                    link[name].payload.eq(core.payload),
+                    core.ready.eq(link[name].ready),
+                ]
+        copies = {}
+        for name, port in links.items():
+            readers = [getattr(self, f"to_{stage.name}") for stage in self._stages if stage.source == name]
+            if name == self._network.output.name:
+                readers.append(self.spikes)
+            branches = [(reader.valid, reader.ready) for reader in readers]
+            m.d.comb += [reader.payload.eq(link[name].payload) for reader in readers]
+            if self._plan.watch:
+                # A register stage for each link's copies: whose turn it is does not hold up the link.
+                m.submodules[f"copies_{name}"] = buffer = StreamBuffer(payload=link[name].payload.shape())
+                copies[name] = buffer.given
+                watched = self.watch[port]
+                branch = Signal(name=f"copy_branch_{name}")
+                m.d.comb += [buffer.taken.valid.eq(branch & watched), buffer.taken.payload.eq(link[name].payload)]
+                branches.append((branch, buffer.taken.ready | ~watched))
+            _fork(m, name, link[name].valid, link[name].ready, branches)
+        if self._plan.watch:
+            self._merge_copies(m, copies, links)
+        return m
+
+    def _connect_host(self, m: Module, link: stream.Interface, valid: Signal, ready: Signal) -> None:
+        token = self.host.payload
+        m.d.comb += [link.valid.eq(valid), ready.eq(link.ready)]
+        m.d.comb += [link.payload[field].eq(token[field]) for field in ("kind", "negative", "y", "x", "c")]
+
+    def _admit_host(
+        self, m: Module, link: dict[str, stream.Interface]
+    ) -> tuple[dict[str, Signal], dict[str, Signal]]:
+        """Let the host's frames in, each to its port; gives each link's valid and ready of the host's token."""
+        links = ports(self._network)
+        host, token = self.host, self.host.payload
+        valid = {name: Signal(name=f"host_valid_{name}") for name in links}
+        ready = {name: Signal(name=f"host_ready_{name}") for name in links}
+        in_frame, may_start, passes = Signal(), Signal(), Signal()
+        is_end, offers, starts = Signal(), Signal(), Signal()
+        # A frame starts when its first token is offered: some readers may take it, and pass it on to a leaf even, long
+        # before the last one has.
+        m.d.comb += [
+            is_end.eq(token.kind == Kind.END),
+            offers.eq(host.valid & may_start),
+            passes.eq(host.valid & host.ready),
+            starts.eq(offers & ~in_frame),
+        ]
+        with m.If(offers):
+            m.d.sync += in_frame.eq(~(passes & is_end))
+        answered = {port: port in answered_ports(self._network) for port in links.values()}
+        if not self._plan.inject:
+            m.d.comb += [
+                may_start.eq(in_frame | self.room),
+                valid[INPUT].eq(host.valid & may_start),
+                host.ready.eq(ready[INPUT] & may_start),
+                self.started.eq(starts),
+            ]
+            return valid, ready
+
+        # A frame for another port waits until every frame has left by every leaf that it reaches.
+        self._injecting = injecting = Signal(token.port.shape())
+        leaves = [name for name in links if not any(stage.source == name for stage in self._stages)]
+        busy, full = [], []
+        for leaf in leaves:
+            frames = Signal(FRAMES_WIDTH, name=f"frames_to_{leaf}")
+            reached = _by_port(injecting, {links[name]: leaf in _below(self._network, name) for name in links})
+            enters, leaves_now = Signal(name=f"enters_{leaf}"), Signal(name=f"leaves_{leaf}")
+            m.d.comb += [
+                enters.eq(starts & reached),
+                leaves_now.eq(link[leaf].valid & link[leaf].ready & (link[leaf].payload.kind == Kind.END)),
+            ]
+            m.d.sync += frames.eq(frames + enters - leaves_now)
+            busy.append(frames != 0)
+            # A cycle late, so a frame early.
+            nearly_full = Signal(name=f"nearly_full_{leaf}")
+            m.d.sync += nearly_full.eq(frames >= FRAMES_TO_LEAF - 1)
+            full.append(nearly_full)
+        known = _by_port(injecting, dict.fromkeys(links.values(), True))
+        reaches_answer = _by_port(injecting, answered)
+        m.d.comb += may_start.eq(
+            in_frame | ((token.port == injecting) & ~Cat(full).any() & (self.room | ~reaches_answer))
+        )
+        with m.If(host.valid & ~in_frame & (token.port != injecting) & ~Cat(busy).any()):
+            m.d.sync += injecting.eq(token.port)
+        m.d.comb += [
+            host.ready.eq(may_start & (Cat(ready[n] & (injecting == port) for n, port in links.items()).any() | ~known)),
+            self.started.eq(starts & reaches_answer),
+        ]
+        for name, port in links.items():
+            m.d.comb += valid[name].eq(host.valid & may_start & (injecting == port))
+        return valid, ready
+
+    def _merge_copies(
+        self,
+        m: Module,
+        copies: dict[str, stream.Interface],
+        links: dict[str, int],
+    ) -> None:
+        layout = HostEvent(self._network)
+        m.submodules.watch_fifo = fifo = SyncFIFO(width=layout.size, depth=WATCHED_FIFO)
+        copy = Signal(layout)
+        m.d.comb += [
+            fifo.w_data.eq(copy),
+            self.watched.valid.eq(fifo.r_rdy),
+            self.watched.payload.eq(fifo.r_data),
+            fifo.r_en.eq(self.watched.ready),
+        ]
+        taken: Value = ~fifo.w_rdy
+        for name, given in reversed(copies.items()):
+            m.d.comb += given.ready.eq(~taken)
+            with m.If(given.valid & ~taken):
+                m.d.comb += [fifo.w_en.eq(1), copy.port.eq(links[name])]
+                m.d.comb += [copy[f].eq(given.payload[f]) for f in ("kind", "negative", "y", "x", "c")]
+            taken = taken | given.valid
+
+
+def answered_ports(network: Network) -> frozenset[int]:
+    """Ports at which a frame that the host sends leads to an answer."""
+    return frozenset(port for name, port in ports(network).items() if network.output.name in _below(network, name))
+
+
+def _below(network: Network, name: str) -> set[str]:
+    """The link ``name`` and all that its tokens reach."""
+    found = {name}
+    for stage in stages(network):
+        if stage.source in found:
+            found.add(stage.name)
+    return found
+
+
+def _by_port(port: Signal, of: dict[int, bool]) -> Value:
+    return Array(int(of.get(number, False)) for number in range(1 << len(port)))[port]
+
+
+def _fork(m: Module, name: str, valid: Value, ready: Signal, branches: list[tuple[Signal, Value]]) -> None:
+    """Give each token to every branch once; it leaves when the last one has taken it."""
+    if not branches:
+        m.d.comb += ready.eq(1)
+    elif len(branches) == 1:
+        m.d.comb += [branches[0][0].eq(valid), ready.eq(branches[0][1])]
+    else:
+        taken = Signal(len(branches), name=f"taken_{name}")
+        takes = Cat(branch_ready for _, branch_ready in branches) | taken
+        m.d.comb += ready.eq(takes.all())
+        m.d.comb += [branch_valid.eq(valid & ~taken[n]) for n, (branch_valid, _) in enumerate(branches)]
+        with m.If(valid):
+            m.d.sync += taken.eq(takes & ~ready.replicate(len(branches)))

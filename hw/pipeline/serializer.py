@@ -1,0 +1,81 @@
+"""From spike groups to address events: one event a cycle."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, Kind, SpikeGroup
+from hw.pipeline.fan_out import lookup
+from hw.pipeline.groups import encoded, next_of
+from model.machine.plan import CorePlan
+from model.network import Shape
+
+__all__ = ["Serializer"]
+
+
+class Serializer(wiring.Component):
+    """Sends the spikes of a group one after the other, in ascending channel.
+
+    Timing
+    ------
+    A group with ``n`` spikes takes ``n`` cycles, ``END`` takes one; the next group follows without a gap. 1 cycle from
+    `groups` to `events`.
+
+    Parameters
+    ----------
+    shape : shape of the layer that fires
+    core : channels of a group
+
+    Members
+    -------
+    groups : In stream, `SpikeGroup`
+    events : Out stream, `AddressEvent`
+    """
+
+    def __init__(self, *, shape: Shape, core: CorePlan) -> None:
+        self._shape = shape
+        self._core = core
+        super().__init__(
+            {
+                "groups": In(stream.Signature(SpikeGroup(shape, core))),
+                "events": Out(stream.Signature(AddressEvent(shape))),
+            }
+        )
+
+    @property
+    def core(self) -> CorePlan:
+        """Gives the channels of a group."""
+        return self._core
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layout = SpikeGroup(self._shape, self._core)
+        group, channels = Signal(layout, reset_less=True), layout.channels
+        # The channel that leaves, those still to go, and whether there are any: found while the one before leaves.
+        selected, rest = (Signal(channels, name=name, reset_less=True) for name in ("selected", "rest"))
+        more = Signal(reset_less=True)
+        held, take = Signal(), Signal()
+        fires = Signal(channels)
+        event = self.events.payload
+        first = lookup(m, "first", layout.firsts, self.groups.payload.part)
+        base = Signal.like(first, reset_less=True)
+        m.d.comb += [
+            fires.eq(self.groups.payload.plus | self.groups.payload.minus),
+            take.eq(~held | (~more & self.events.ready)),
+            self.groups.ready.eq(take),
+            self.events.valid.eq(held),
+            event.kind.eq(group.kind),
+        ]
+        with m.If(group.kind == Kind.SPIKE):
+            m.d.comb += [
+                event.y.eq(group.y),
+                event.x.eq(group.x),
+                event.c.eq(base + encoded(selected, list(range(channels)))),
+                event.negative.eq((selected & group.minus).any()),
+            ]
+        with m.If(take):
+            m.d.sync += [held.eq(self.groups.valid), group.eq(self.groups.payload), base.eq(first)]
+            m.d.sync += next_of(fires, selected, rest, more)
+        with m.Elif(self.events.ready):
+            m.d.sync += next_of(rest, selected, rest, more)
+        return m

@@ -1,0 +1,266 @@
+"""State memory: banks that are read, updated and written every cycle, and reset lazily."""
+
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueCastable, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from hw.parts.memory import BLOCK, DISTRIBUTED, ram_kind, style
+from model.machine.plan import DISTRIBUTED_WORDS
+
+__all__ = ["Access", "FrameReset", "StateBank", "words_kind"]
+
+
+class Access(data.StructLayout):
+    """One access to a bank.
+
+    Members
+    -------
+    en : read, update and write the word at ``addr``
+    clear : mark the word at ``addr`` as never written
+    addr : word address
+    """
+
+    def __init__(self, depth: int) -> None:
+        super().__init__({"en": 1, "clear": 1, "addr": unsigned(bits_for(depth - 1))})
+
+
+class StateBank(wiring.Component):
+    """A memory of words that are updated in place, one access a cycle, without stalls.
+
+    Operation
+    ---------
+    Each word carries the generation (frame) in which it was last written. A word of another generation reads as
+    ``initial``: a new frame resets the bank in no time. An access whose word is still in flight takes it from there
+    (the accesses of the two cycles before, five for block RAM; anything older is in the memory). What the access just before
+    makes of the word goes straight into `word`, so that the loop through the lanes is a register, the lane, and one selection.
+    Block RAM, which is slow and may be far, is read through its own output register and written from a register.
+
+    Timing
+    ------
+    ====== ===================================================================
+    cycle  what happens
+    ====== ===================================================================
+    0      `access` taken; its tag is read
+    1      tag written
+    2      tag compared; block RAM read
+    4      LUT RAM read; `initial` taken
+    5      the word that was read, `initial`, or a word in flight is at hand
+    6      `word` valid; `update` taken; LUT RAM written
+    7      block RAM written
+    ====== ===================================================================
+
+    An access every cycle; to any address, or to one that the last ``reuse - 1`` accesses did not name. Nothing stalls.
+
+    Parameters
+    ----------
+    word : layout of a word
+    depth : number of words
+    generation_bits : width of the tag
+    memory : ``"block"``, ``"distributed"`` or ``"auto"``, as in `model.machine.plan.CorePlan`
+    reuse : fewest cycles between two accesses to the same word: forwarding that can never happen is not built
+
+    Members
+    -------
+    access : In, `Access`
+    generation : In, generation of the access (cycle 0); never 0, which marks words never written
+    initial : In, value of a word of another generation (cycle 4)
+    word : Out, state before the update
+    update : In, state after it
+    """
+
+    def __init__(
+        self, *, word: data.Layout, depth: int, generation_bits: int, memory: str = "auto", reuse: int = 1
+    ) -> None:
+        if depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth!r}")
+        if generation_bits < 1:
+            raise ValueError(f"generation_bits must be at least 1, not {generation_bits!r}")
+        self._word = word
+        self._depth = depth
+        self._generation_bits = generation_bits
+        self._memory = memory
+        self._reuse = reuse
+        super().__init__(
+            {
+                "access": In(Access(depth)),
+                "generation": In(generation_bits),
+                "initial": In(word),
+                "word": Out(word),
+                "update": In(word),
+            }
+        )
+
+    @property
+    def depth(self) -> int:
+        """Number of words."""
+        return self._depth
+
+    @property
+    def generation_bits(self) -> int:
+        """Width of the tag."""
+        return self._generation_bits
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        width = self._word.size
+        kind = words_kind(self._memory, self._depth)
+        # What a read finds in the word that is written in the same cycle never matters: it is forwarded, or stale. Yosys
+        # has to know, or it builds registers and selections around each memory that keep the old word.
+        free = {"no_rw_check": 1}
+        m.submodules.words = words = Memory(
+            shape=unsigned(width),
+            depth=self._depth,
+            init=[],
+            attrs=free | style(kind),
+        )
+        m.submodules.tags = tags = Memory(
+            shape=unsigned(self._generation_bits),
+            depth=self._depth,
+            init=[],
+            attrs=free | style(ram_kind(self._generation_bits, self._depth)),
+        )
+        word_read = words.read_port(domain="sync" if kind == BLOCK else "comb")
+        word_write = words.write_port()
+        tag_read, tag_write = tags.read_port(), tags.write_port()
+
+        # The access as it moves through cycles 1 to 7.
+        layout = Access(self._depth)
+        names = ("tagged", "comparing", "reading", "fetching", "loading", "updating", "writing")
+        tagged, comparing, _, fetching, _, updating, writing = moving = [Signal(layout, name=name) for name in names]
+        generations = [
+            Signal(self._generation_bits, name=f"generation_{cycle}", reset_less=True) for cycle in range(1, 6)
+        ]
+        m.d.sync += [after.eq(before) for before, after in pairwise([self.access, *moving])]
+        m.d.sync += [after.eq(before) for before, after in pairwise([self.generation, *generations])]
+
+        # The tag that the access just before writes is not visible yet, but known.
+        same_addr = [Signal(name=f"same_addr_{cycle}") for cycle in range(1, 6)]
+        just_tagged, just_cleared, stale = (
+            Signal(2, name=name, reset_less=True) for name in ("just_tagged", "just_cleared", "stale")
+        )
+        tag = Signal(self._generation_bits, reset_less=True)
+        m.d.comb += [
+            *(same.eq(self.access.addr == before.addr) for same, before in zip(same_addr, moving, strict=False)),
+            tag_read.addr.eq(self.access.addr),
+            tag_read.en.eq(1),
+            tag_write.addr.eq(tagged.addr),
+            tag_write.data.eq(Mux(tagged.clear, 0, generations[0])),
+            tag_write.en.eq(tagged.en | tagged.clear),
+        ]
+        m.d.sync += [
+            tag.eq(tag_read.data),
+            just_tagged.eq(Cat(tagged.en & same_addr[0], just_tagged)),
+            just_cleared.eq(Cat(tagged.clear & same_addr[0], just_cleared)),
+            stale.eq(Cat(just_cleared[1] | ((tag != generations[1]) & ~just_tagged[1]), stale)),
+        ]
+
+        # Which of the accesses before has the same word in flight. What was cleared since is gone, though its generation may be
+        # the same.
+        cleared: Value = Const(0, 1)
+        follows = []
+        for number, (before, same, generation) in enumerate(zip(moving, same_addr, generations, strict=False)):
+            follow = Signal(5, name=f"follows_{number + 1}", reset_less=True)
+            if number + 1 >= self._reuse:
+                m.d.sync += follow.eq(Cat(before.en & same & (self.generation == generation) & ~cleared, follow))
+            follows.append(follow)
+            cleared = cleared | before.clear
+        one, two, three, four, five = follows
+
+        # The update of the access just before is only now being made when `word` is loaded. All else that the word may be meets
+        # a cycle earlier in `fetched`, so that the loop has one selection of two. What selects has a whole cycle for its way.
+        word, fetched, result = (Signal(width, name=name, reset_less=True) for name in ("word_held", "fetched", "result"))
+        m.d.comb += self.word.eq(word)
+        if kind == BLOCK:
+            read, near, far = (Signal(width, name=name, reset_less=True) for name in ("read", "near", "far"))
+            distant = Signal(2, reset_less=True)
+            m.d.comb += [
+                word_read.addr.eq(comparing.addr),
+                word_read.en.eq(1),
+                word_write.addr.eq(writing.addr),
+                word_write.data.eq(result),
+                word_write.en.eq(writing.en),
+            ]
+            m.d.sync += [
+                result.eq(self.update),
+                far.eq(Mux(four[1], self.update, result)),
+                near.eq(Mux(three[2], self.update, far)),
+                distant.eq(Cat(three[1] | four[1] | five[1], distant)),
+                read.eq(word_read.data),
+            ]
+            memory = Mux(distant[1], near, read)
+        else:
+            m.d.comb += [
+                word_read.addr.eq(fetching.addr),
+                word_write.addr.eq(updating.addr),
+                word_write.data.eq(self.update),
+                word_write.en.eq(updating.en),
+            ]
+            memory = word_read.data
+        m.d.sync += [
+            fetched.eq(Mux(stale[1], _bits(self.initial), Mux(two[3], self.update, memory))),
+            word.eq(Mux(one[4], self.update, fetched)),
+        ]
+        return m
+
+
+def words_kind(memory: str, depth: int) -> str:
+    """What a bank's words are made of, where a `CorePlan` says ``memory``."""
+    return (BLOCK if depth > DISTRIBUTED_WORDS else DISTRIBUTED) if memory == "auto" else memory
+
+
+def _bits(value: ValueCastable) -> Signal:
+    return value.as_value() if isinstance(value, ValueCastable) else value
+
+
+class FrameReset(wiring.Component):
+    """Generations: which frame a state word belongs to, and the sweep that makes old tags harmless.
+
+    Operation
+    ---------
+    Counts generations from 1; 0 marks words never written. After reset, and each time the count starts again at
+    1, a sweep marks every word of every bank as never written, so that no tag of an earlier round is taken for new.
+
+    Timing
+    ------
+    A sweep takes `depth` cycles, once in ``2 ** generation_bits - 1`` frames; otherwise a new frame costs nothing.
+
+    Parameters
+    ----------
+    depth : words of the deepest bank
+    generation_bits : width of the tag
+
+    Members
+    -------
+    next_frame : In, 1 in the cycle in which a frame ends
+    generation : Out, the current generation
+    sweeping : Out, 1 while the sweep goes on: no access may be issued
+    addr : Out, the word to clear while sweeping
+    """
+
+    def __init__(self, *, depth: int, generation_bits: int) -> None:
+        self._depth = depth
+        self._generation_bits = generation_bits
+        super().__init__(
+            {
+                "next_frame": In(1),
+                "generation": Out(generation_bits, init=1),
+                "sweeping": Out(1, init=1),
+                "addr": Out(range(depth)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        with m.If(self.sweeping):
+            m.d.sync += self.addr.eq(self.addr + 1)
+            with m.If(self.addr == self._depth - 1):
+                m.d.sync += [self.addr.eq(0), self.sweeping.eq(0)]
+        with m.If(self.next_frame):
+            m.d.sync += self.generation.eq(self.generation + 1)
+            with m.If(self.generation.all()):
+                m.d.sync += [self.generation.eq(1), self.sweeping.eq(1)]
+        return m

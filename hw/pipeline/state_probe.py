@@ -1,0 +1,129 @@
+"""Reading a neuron's state from outside: the host's side of it, and where in a core's banks the state lies."""
+
+from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import HostEvent
+from hw.pipeline.fan_out import lookup, times
+from model.machine.plan import CorePlan
+from model.network import Network, Neurons, Shape
+from model.neuron import StoredWidths
+
+__all__ = ["QUIET_CYCLES", "StatePort", "StateProbe", "known_place"]
+
+QUIET_CYCLES = 32
+"""Where nothing is seen on its way for so long, a pipeline is at rest: an event passes unseen through selector, pool or
+serializer, which take 4, 10 and 1 cycles. A read takes less as well."""
+
+
+class StatePort(wiring.Signature):
+    """How the host reads states, as its link sees it.
+
+    Members
+    -------
+    ask : Out, 1 from the question until its answer has been used
+    place : Out, the neuron: coordinates, and the port of its layer; constant while ``ask``
+    found : In, 1 where ``state`` and ``known`` are valid; the machine is at rest then
+    known : In, whether there is such a neuron
+    state : In, of the neuron: its residual, its count, and 1 where both are those before the spike of its last update
+        (`hw.neuron.NeuronState`; a folded machine settles at once, and has 0). Of a neuron without an event in this frame, the
+        initial state.
+    """
+
+    def __init__(self, network: Network) -> None:
+        widths = StoredWidths.of([layer for layer in network.layers if isinstance(layer, Neurons)])
+        super().__init__(
+            {
+                "ask": Out(1),
+                "place": Out(HostEvent(network)),
+                "found": In(1),
+                "known": In(1),
+                "state": In(
+                    data.StructLayout(
+                        {
+                            "summed": signed(widths.potential_bits),
+                            "count": signed(widths.count_bits + (not widths.signed)),
+                            "updated": 1,
+                        }
+                    )
+                ),
+            }
+        )
+
+
+def known_place(network: Network, layer: Neurons, place: Value) -> Value:
+    """Whether ``place`` (`HostEvent`) is a neuron of ``layer``."""
+    shape = network.shape_of(layer.name)
+    within = place.port == network.layers.index(layer) + 1
+    for coordinate, size in ((place.y, shape.height), (place.x, shape.width), (place.c, shape.channels)):
+        within &= coordinate < size
+    return within
+
+
+class StateProbe(wiring.Component):
+    """Where a neuron's state lies in the banks of a core.
+
+    Timing
+    ------
+    `addr` two cycles after the coordinates, the rest one.
+
+    Parameters
+    ----------
+    shape : of the layer
+    core : its parallelism
+
+    Members
+    -------
+    y, x, c : In, the neuron
+    bank, addr, channel : Out, its bank, its word there, and its channel in the word
+    block : Out, the block of channels that the word is of
+    """
+
+    def __init__(self, *, shape: Shape, core: CorePlan) -> None:
+        self._shape = shape
+        self._core = core
+        self._blocks = -(-shape.channels // core.channels)
+        depth = -(-shape.height // core.rows) * -(-shape.width // core.columns) * self._blocks
+        super().__init__(
+            {
+                **{name: In(range(max(2, size))) for name, size in zip(("y", "x", "c"), shape, strict=True)},
+                "bank": Out(range(max(2, core.rows * core.columns))),
+                "addr": Out(range(max(2, depth))),
+                "channel": Out(range(max(2, core.channels))),
+                "block": Out(range(max(2, self._blocks))),
+            }
+        )
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of the layer."""
+        return self._shape
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shape, core, blocks = self._shape, self._core, self._blocks
+        words_a_row = -(-shape.width // core.columns) * blocks
+
+        def parts(name: str, size: int, by: int) -> tuple[Signal, Signal]:
+            found = []
+            for part, values in (("of", [n // by for n in range(size)]), ("in", [n % by for n in range(size)])):
+                value = lookup(m, f"{name}_{part}", values, getattr(self, name))
+                kept = Signal.like(value, name=f"{name}_{part}_kept")
+                m.d.sync += kept.eq(value)
+                found.append(kept)
+            return found[0], found[1]
+
+        (row, y_phase), (column, x_phase), (block, channel) = (
+            parts(name, size, by)
+            for name, size, by in (
+                ("y", shape.height, core.rows), ("x", shape.width, core.columns), ("c", shape.channels, core.channels)
+            )
+        )
+        m.d.comb += [
+            self.bank.eq(times(y_phase, core.columns) + x_phase),
+            self.block.eq(block),
+            self.channel.eq(channel),
+        ]
+        m.d.sync += self.addr.eq(times(row, words_a_row) + times(column, blocks) + block)
+        return m

@@ -1,0 +1,95 @@
+"""Weight memory: words of weights, one a cycle, through the memory's own output register."""
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Module, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.parts.memory import rom_kind, style
+
+__all__ = ["BLOCK_BITS", "WeightMemory", "slice_bits"]
+
+BLOCK_BITS = 16384
+"""Bits of data in a memory block, without parity, at its deepest: DP16KD of the ECP5, BSRAM of Gowin."""
+
+
+def slice_bits(depth: int) -> int:
+    """Width of a slice of a memory of ``depth`` words: 18 bits where a block is 1,024 words deep, 9, 4, 2, and 1 where it is
+    16,384."""
+    width = max(1, BLOCK_BITS >> ceil_log2(depth))
+    # Blocks of bytes have a parity bit each, which holds data just as well.
+    return width + width // 8 if width <= 16 else 36
+
+
+class WeightMemory(wiring.Component):
+    """A read-only memory of words, each of one weight a channel.
+
+    Operation
+    ---------
+    The word is cut into slices as wide as a memory block of the needed depth is, and each slice is a memory of its own.
+    So nothing selects between blocks behind them, and the register at the output can be the one inside the block,
+    which is several times faster than the bare memory. Only a memory deeper than `BLOCK_BITS` needs that selection.
+
+    Timing
+    ------
+    2 cycles from `addr` to `word`, a word a cycle.
+
+    Parameters
+    ----------
+    words : the weights of each word, one a channel
+    weight_bits : width of a weight
+
+    Members
+    -------
+    addr : In, word address
+    word : Out, array of signed weights
+    """
+
+    def __init__(self, *, words: Sequence[Sequence[int]], weight_bits: int) -> None:
+        if not words or not words[0]:
+            raise ValueError("words must be at least one word of at least one weight")
+        self._words = tuple(map(tuple, words))
+        self._weight_bits = weight_bits
+        super().__init__(
+            {
+                "addr": In(range(len(words))),
+                "word": Out(data.ArrayLayout(signed(weight_bits), len(words[0]))),
+            }
+        )
+
+    @property
+    def depth(self) -> int:
+        """Number of words."""
+        return len(self._words)
+
+    @property
+    def weight_bits(self) -> int:
+        """Width of a weight."""
+        return self._weight_bits
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        width = self.word.as_value().shape().width
+        mask = (1 << self._weight_bits) - 1
+        words = [sum((weight & mask) << n * self._weight_bits for n, weight in enumerate(word)) for word in self._words]
+        slices, wide = [], slice_bits(self.depth)
+        for start in range(0, width, wide):
+            bits = min(wide, width - start)
+            name = f"slice_{start // wide}"
+            m.submodules[name] = memory = Memory(
+                shape=unsigned(bits),
+                depth=self.depth,
+                init=[word >> start & (1 << bits) - 1 for word in words],
+                attrs=style(rom_kind(self.depth)),
+            )
+            read = memory.read_port()
+            # Without a reset and with nothing before it, so that it can be the block's register.
+            register = Signal(bits, name=f"{name}_register", reset_less=True)
+            m.d.comb += read.addr.eq(self.addr)
+            m.d.sync += register.eq(read.data)
+            slices.append(register)
+        m.d.comb += self.word.as_value().eq(Cat(slices))
+        return m

@@ -1,0 +1,191 @@
+"""Where a conversion loses accuracy, and why: from the float network to the spiking one a step at a time.
+
+Each step changes one thing in one layer and leaves all earlier steps in place: first the weights become integers, layer
+by layer, then the activations are rounded to whole thresholds, then events take the place of rounding, and last the
+widths are those of the network's file. The accuracies form a ladder: what is lost from step to step adds up to what
+the conversion loses in all.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from model.conversion.quantized import pooled, rounded, weighted_sums
+from model.encode import encode
+from model.engine.engine import run_fast, run_frames
+from model.importers.float_network import FloatLayer, FloatNetwork
+from model.network import INPUT, Layer, MaxPool, Network, Neurons
+
+__all__ = ["REMEDIES", "Step", "explain", "verdict"]
+
+_BATCH = 50
+"""Frames at once: what the memory in use grows with."""
+
+REMEDIES = {
+    "1-bit input": "the input has one bit a pixel: train on such frames too",
+    "weight bits": "integer weights are too coarse: use more --weight-bits, or train with more weight decay, as one scale a "
+    "layer has to cover its outliers",
+    "corrected biases": "biases that make up for rounding on average hurt these frames: calibrate on more like them",
+    "threshold": "the threshold is too coarse: use a smaller --accuracy-budget, or fine-tune with counts in the loss",
+    "order of events": "neurons end a spike off what rounding gives, as they follow events with hysteresis and fire once an "
+    "update at most: use a smaller --accuracy-budget (finer thresholds), or fine-tune with events in the loss",
+    "saturation": "counts or potentials reach the end of their widths: calibrate on frames that reach these extremes too",
+}
+"""What can be done about each cause of a `Step`."""
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the ladder.
+
+    Parameters
+    ----------
+    cause : one of `REMEDIES`
+    layer : the layer that it was taken in; empty where it is the whole network
+    accuracy : with this and all earlier steps taken
+    lost : the accuracy before, less this one; negative where the step happened to help
+    """
+
+    cause: str
+    layer: str
+    accuracy: float
+    lost: float
+
+
+def explain(
+    floats: FloatNetwork,
+    network: Network,
+    thresholds: dict[str, float],
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    *,
+    uncorrected: Network | None = None,
+    done: Callable[[int], None] = lambda frames: None,
+) -> tuple[Step, ...]:
+    """The ladder from ``floats`` to ``network`` on some frames.
+
+    Parameters
+    ----------
+    floats : the float network, layer for layer that of ``network``
+    network : what it was converted to
+    thresholds : ``theta_l`` of each neuron layer, in the float network's units
+    images, labels : uint8 frames ``(frames, height, width, channels)`` and their classes
+    uncorrected : the same without `model.conversion.correction`, where ``network`` has it: a step of its own then
+    done : called with the number of frames finished
+    """
+    right = {("grey input", ""): 0}
+    for at in range(0, len(images), _BATCH):
+        batch, classes = images[at : at + _BATCH], labels[at : at + _BATCH]
+        for key, scores in _ladder(floats, network, uncorrected or network, thresholds, batch):
+            right[key] = right.get(key, 0) + int((scores.reshape(len(batch), -1).argmax(axis=1) == classes).sum())
+        done(len(batch))
+    shares = [(key, count / len(images)) for key, count in right.items()]
+    return tuple(
+        Step(cause, layer, accuracy, round(before - accuracy, 6))
+        for (_, before), ((cause, layer), accuracy) in itertools.pairwise(shares)
+    )
+
+
+def verdict(steps: tuple[Step, ...], *, least: float = 0.001) -> str:
+    """One line on the step that loses most, if it loses at least ``least``.
+
+    Corrected biases give back what rounding took, so that the two count as one.
+    """
+    given_back = sum(step.lost for step in steps if step.cause == "corrected biases")
+    rounding = [step for step in steps if step.cause in ("threshold", "corrected biases")]
+    if given_back and rounding:
+        together = Step("threshold", "", rounding[-1].accuracy, sum(step.lost for step in rounding))
+        steps = (*(step for step in steps if step not in rounding), together)
+    worst = max(steps, key=lambda step: step.lost)
+    if worst.lost < least:
+        return f"no step loses {least:.1%} or more"
+    where = f" in {worst.layer}" if worst.layer else ""
+    return f"most is lost to the {worst.cause}{where} ({worst.lost:.2%}): {REMEDIES[worst.cause]}"
+
+
+def _ladder(
+    floats: FloatNetwork,
+    network: Network,
+    uncorrected: Network,
+    thresholds: dict[str, float],
+    images: npt.NDArray[np.uint8],
+) -> list[tuple[tuple[str, str], npt.NDArray[np.number]]]:
+    """Of each step the scores of all frames."""
+    frames = (images > network.input_threshold).astype(np.float64)
+    scores: list[tuple[tuple[str, str], npt.NDArray[np.number]]] = [
+        (("grey input", ""), floats.run(images.astype(np.float32) / 255)[0]),
+        (("1-bit input", ""), floats.run(frames.astype(np.float32))[0]),
+    ]
+    wide, plain = (replace(net, layers=tuple(_widened(layer) for layer in net.layers)) for net in (network, uncorrected))
+    by_name = {layer.name: layer for layer in floats.layers}
+    neurons = [index for index, layer in enumerate(wide.layers) if isinstance(layer, Neurons)]
+
+    def run(
+        values: dict[str, Values], first: int, of: Network = plain, /, *, integers: bool, whole: bool
+    ) -> dict[str, Values]:
+        """Run the layers from ``first`` on, with integer weights and with whole counts or without."""
+        values = dict(values)
+        for layer, shape, output in list(of.walk())[first:]:
+            taken = values[layer.source]
+            if isinstance(layer, MaxPool):
+                values[layer.name] = pooled(layer, taken)
+                continue
+            assert isinstance(layer, Neurons)
+            if integers:
+                found = (weighted_sums(layer, layer.weights, taken, shape, output) + layer.bias) / layer.theta
+            else:
+                weights, bias = _in_thresholds(by_name[layer.name], thresholds, _threshold_before(wide, layer, thresholds))
+                found = weighted_sums(layer, weights, taken, shape, output) + bias
+            values[layer.name] = rounded(layer, found) if whole else np.maximum(found, 0) if layer.relu else found
+        return values
+
+    def last(values: dict[str, Values]) -> Values:
+        return values[wide.output.name]
+
+    for cause, behind, before in (
+        ("weight bits", {"integers": False, "whole": False}, {"integers": True, "whole": False}),
+        ("threshold", {"integers": True, "whole": False}, {"integers": True, "whole": True}),
+    ):
+        values = {INPUT: frames}
+        done = 0
+        for index in neurons:
+            # The layers up to this one as they are after the step, those behind it as they were.
+            upto = run(values, done, **before)
+            values, done = {name: upto[name] for name in (INPUT, *(la.name for la in wide.layers[: index + 1]))}, index + 1
+            scores.append(((cause, wide.layers[index].name), last(run(values, done, **behind))))
+    if uncorrected is not network:
+        after = run({INPUT: frames}, 0, wide, integers=True, whole=True)
+        scores.append((("corrected biases", ""), last(after)))
+    traces = [run_fast(wide, encode(wide, image)) for image in images]
+    values = {INPUT: frames}
+    for index, layer in enumerate(wide.layers):
+        values[layer.name] = np.stack([trace.layers[layer.name].count for trace in traces]).astype(np.float64)
+        if index in neurons:
+            scores.append((("order of events", layer.name), last(run(values, index + 1, wide, integers=True, whole=True))))
+    scores.append((("saturation", ""), run_frames(network, images).counts))
+    return scores
+
+
+def _widened(layer: Layer) -> Layer:
+    """The layer with widths at which nothing saturates in practice."""
+    return replace(layer, potential_bits=24, count_bits=16) if isinstance(layer, Neurons) else layer
+
+
+def _threshold_before(network: Network, layer: Neurons, thresholds: dict[str, float]) -> float:
+    """What an event of the layer's source stands for: the threshold of the neurons before, 1 for the input."""
+    source = layer.source
+    while source != INPUT and source not in thresholds:
+        source = network.layer(source).source
+    return thresholds.get(source, 1.0)
+
+
+def _in_thresholds(layer: FloatLayer, thresholds: dict[str, float], before: float) -> tuple[Values, Values]:
+    """Float weights and biases, in units of the layer's threshold."""
+    assert layer.weights is not None and layer.bias is not None
+    theta = thresholds[layer.name]
+    return layer.weights * (before / theta), layer.bias / theta

@@ -1,0 +1,176 @@
+"""Nodes that scale, shift, average or pad: they wait for a layer that they fold into."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+
+from model.importers.folding import Average, average_window, is_uniform
+from model.importers.graph import OnnxGraph, label, text
+from model.importers.layers import add_padding, different_values, fold_back, moved, output_shape, pool_window
+from model.importers.tensors import Data, axes_behind_frames, by_address, channels_first, image_shape, no_padding
+from model.network import Padding, Shape
+
+__all__ = ["arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def _affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, offset: Floats) -> Data:
+    """Scale and shift: into the layer before where it stands right behind it, or to wait."""
+    no_padding(graph, data)
+    if data.affine is not None:
+        scale, offset = scale * data.affine[0], scale * data.affine[1] + offset
+    graph.report(node, "folded", "into the layer behind it")
+    waiting = replace(data, value=node.output[0], affine=(scale, offset), scaled_by=(*data.scaled_by, node))
+    if data.average is None and data.last is not None and data.last == len(data.layers) - 1:
+        return fold_back(graph, waiting) or waiting
+    return waiting
+
+
+def arithmetic(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Constants added, subtracted, multiplied or divided by."""
+    graph.attributes(node, ())
+    index = 0 if node.input[0] in graph.constants else 1
+    constant = graph.constant(node, index).astype(np.float64)
+    values = by_address(constant, data)
+    if values is None:
+        raise graph.error(node, f"constant must hold one value a channel ({data.shape.channels}), not shape {constant.shape}")
+    one, none = np.ones(data.shape), np.zeros(data.shape)
+    if node.op_type == "Add":
+        return _affine(graph, node, data, one, values)
+    if node.op_type == "Sub":
+        return _affine(graph, node, data, one, -values) if index == 1 else _affine(graph, node, data, -one, values)
+    if node.op_type == "Mul":
+        return _affine(graph, node, data, values, none)
+    if index == 0:
+        raise graph.error(node, "divides a constant by the data", "activations can be divided by constants only")
+    if not values.all():
+        raise graph.error(node, "constant must not be 0")
+    return _affine(graph, node, data, 1 / values, none)
+
+
+def normalize(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Batch normalization, with the statistics of training."""
+    attributes = graph.attributes(node, ("epsilon", "momentum", "training_mode", "spatial"))
+    if attributes.get("training_mode", 0) or not attributes.get("spatial", 1):
+        raise graph.error(node, "training_mode must be 0 and spatial 1; export the network in evaluation mode")
+    if len(data.axes) < 2:
+        raise graph.error(node, "input must be (frames, channels, ...)")
+    size = data.dims[1]
+    gain, shift, mean, variance = (
+        np.broadcast_to(graph.values(node, graph.constant(node, n), size, f"input {n}"), size) for n in range(1, 5)
+    )
+    variance = variance + attributes.get("epsilon", 1e-5)
+    if variance.min() <= 0:
+        raise graph.error(node, f"variance and epsilon must be more than 0 in sum, not {variance.min():.4g}")
+    factor = gain / np.sqrt(variance)
+    along = (1, -1, *[1] * (len(data.axes) - 2))
+    scale, offset = (by_address(v.reshape(along), data) for v in (factor, shift - mean * factor))
+    assert scale is not None and offset is not None
+    return _affine(graph, node, data, scale, offset)
+
+
+def average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Averages over windows, or over all positions."""
+    shape = image_shape(graph, node, data)
+    window, stride, padding, given = pool_window(graph, node, data, ("count_include_pad",))
+    output = output_shape(graph, node, shape, window, stride, padding, shape.channels)
+    if node.op_type.startswith("Global"):
+        stride = (1, 1)
+    counts = bool(next((a.i for a in node.attribute if a.name == "count_include_pad"), 0))
+    rows, columns = (
+        average_window(
+            size=shape[axis],
+            outputs=output[axis],
+            kernel=window[axis],
+            stride=stride[axis],
+            before=given[axis],
+            behind=given[axis + 2],
+            count_padding=counts,
+        )
+        for axis in (0, 1)
+    )
+    return _average(graph, node, data, rows, columns, channels_first(output))
+
+
+def reduce_mean(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Averages over height, width or both."""
+    keep = graph.attributes(node, ("axes", "keepdims", "noop_with_empty_axes")).get("keepdims", 1)
+    axes = graph.integers(node, "axes", 1)
+    if not axes:
+        raise graph.error(node, "axes must be given: height and width")
+    reduced = axes_behind_frames(graph, node, axes, len(data.axes))
+    letters = "".join(data.axes[axis] for axis in reduced)
+    if "c" in letters:
+        raise graph.error(node, "axes must be height and width, not the channels")
+    rows, columns = (
+        average_window(size=n, outputs=1, kernel=n, stride=1, before=0, behind=0, count_padding=False)
+        if letter in letters
+        else Average.nothing(n)
+        for n, letter in ((data.shape.height, "h"), (data.shape.width, "w"))
+    )
+    left = ["" if axis in reduced else found for axis, found in enumerate(data.axes)]
+    return _average(
+        graph, node, data, rows, columns, tuple(left if keep else [a for n, a in enumerate(left) if n not in reduced])
+    )
+
+
+def _average(graph: OnnxGraph, node: onnx.NodeProto, data: Data, rows: Average, columns: Average, axes: tuple[str, ...]) -> Data:
+    """An average waits behind what waits already."""
+    no_padding(graph, data)
+    output = Shape(len(rows.matrix), len(columns.matrix), data.shape.channels)
+    if all(m.shape[0] == m.shape[1] and np.array_equal(m, np.eye(len(m))) for m in (rows.matrix, columns.matrix)):
+        graph.report(node, "folded", "nothing: its window is one position")
+        return replace(data, axes=axes)
+    if data.affine is not None:
+        if not all(map(is_uniform, data.affine)):
+            raise different_values(graph, data.scaled_by[-1], node)
+        if data.affine[1].any() and not (rows.keeps_offsets and columns.keeps_offsets):
+            raise graph.error(
+                node,
+                f"counts its padding as zeros, without the offset of {label(data.scaled_by[-1])}",
+                "set count_include_pad to 0, or pads to 0",
+            )
+    if data.average is not None:
+        rows, columns = rows.behind(data.average[0]), columns.behind(data.average[1])
+    graph.report(node, "folded", "into the layer behind it")
+    waiting = moved(data, output, data.layers)
+    return replace(waiting, axes=axes, average=(rows, columns), averaged_by=(*data.averaged_by, node))
+
+
+def pad(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Zeros around an image, which wait for a window."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    mode = text(attributes.get("mode", "constant"))
+    value = attributes.get("value", 0.0)
+    if len(node.input) > 2 and node.input[2]:
+        value = float(graph.constant(node, 2).reshape(-1)[0])
+    if mode != "constant" or value != 0:
+        raise graph.error(node, f"mode must be 'constant' with 0, not {mode!r} with {value:g}", "pad with zeros")
+    rank = len(data.axes)
+    axes = list(range(rank))
+    if len(node.input) > 3 and node.input[3]:
+        axes = [axis % rank for axis in graph.constant(node, 3).reshape(-1).astype(int).tolist()]
+    pads = graph.integers(node, "pads", 1) or []
+    if len(pads) != 2 * len(axes) or min(pads) < 0:
+        raise graph.error(node, f"pads must be {2 * len(axes)} numbers of at least 0, not {pads}")
+    if not any(pads):
+        graph.report(node, "folded", "nothing: pads are 0")
+        return data
+    shape = image_shape(graph, node, data)
+    around = {axis: (pads[n], pads[n + len(axes)]) for n, axis in enumerate(axes)}
+    if any(sum(around.get(axis, (0, 0))) for axis in (0, 1)):
+        raise graph.error(node, f"pads must be 0 for frames and channels, not {pads}")
+    (top, bottom), (left, right) = around.get(2, (0, 0)), around.get(3, (0, 0))
+    graph.report(node, "folded", "padding of the layer behind it")
+    padded = Shape(shape.height + top + bottom, shape.width + left + right, shape.channels)
+    return replace(
+        data,
+        shape=padded,
+        axes=channels_first(padded),
+        padding=add_padding(data.padding, Padding(top, left, bottom, right)),
+        padded_by=node,
+    )

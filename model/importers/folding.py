@@ -1,0 +1,195 @@
+"""What folds into a neuron layer exactly: scales and offsets of channels, and averages over windows.
+
+An average pool is a linear map along rows, and one along columns. Behind or before a linear layer it is a product of
+matrices. Behind or before a convolution it is a larger convolution wherever the windows are whole; at a border, or where
+positions are left over, it need not be, and so every fold into a convolution is compared with the product of matrices.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from model.importers.float_network import FloatLayer
+from model.network import Padding, Shape, taps
+
+__all__ = [
+    "Average",
+    "average_before",
+    "average_behind",
+    "average_window",
+    "is_uniform",
+    "scale_inputs",
+    "scale_outputs",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Average:
+    """Averaging along one axis.
+
+    Parameters
+    ----------
+    window : weights of a whole window
+    stride, before : of the window: its step, and positions in front of the first input
+    matrix : the exact map, ``(outputs, inputs)``
+    """
+
+    window: Floats
+    stride: int
+    before: int
+    matrix: Floats
+
+    @classmethod
+    def nothing(cls, size: int) -> "Average":
+        """No averaging."""
+        return cls(np.ones(1), 1, 0, np.eye(size))
+
+    @property
+    def keeps_offsets(self) -> bool:
+        """Whether the average of equal values is that value, at the border too."""
+        return bool(np.allclose(self.matrix.sum(axis=1), 1))
+
+    def behind(self, first: "Average") -> "Average":
+        """This average of the averages ``first``."""
+        window = np.zeros((len(self.window) - 1) * first.stride + len(first.window))
+        for tap, weight in enumerate(self.window):
+            window[tap * first.stride : tap * first.stride + len(first.window)] += weight * first.window
+        return Average(window, self.stride * first.stride, first.before + self.before * first.stride, self.matrix @ first.matrix)
+
+
+def average_window(
+    *, size: int, outputs: int, kernel: int, stride: int, before: int, behind: int, count_padding: bool
+) -> Average:
+    """An average pool along one axis.
+
+    Parameters
+    ----------
+    size, outputs : input and output coordinates
+    kernel, stride, before, behind : of the window
+    count_padding : whether the zeros of the padding count; what a window has beyond the padding never does
+    """
+    matrix = np.zeros((outputs, size))
+    for output in range(outputs):
+        inside = np.arange(kernel) + output * stride - before
+        real = inside[(inside >= 0) & (inside < size)]
+        counted = (inside < size + behind).sum() if count_padding else len(real)
+        matrix[output, real] = 1 / counted
+    return Average(np.full(kernel, 1 / kernel), stride, before, matrix)
+
+
+def scale_outputs(layer: FloatLayer, scale: Floats, offset: Floats) -> FloatLayer:
+    """The layer with ``scale * output + offset``, one value an output channel."""
+    assert layer.weights is not None and layer.bias is not None
+    weights = layer.weights * scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
+    return replace(layer, weights=weights, bias=layer.bias * scale + offset)
+
+
+def scale_inputs(layer: FloatLayer, scale: Floats, offset: Floats) -> FloatLayer | None:
+    """The layer on inputs ``scale * input + offset``, both of shape ``(height, width, channels)``; None where not exact.
+
+    Zeros of a convolution's padding have no offset, and a convolution has the same weights at every position.
+    """
+    assert layer.weights is not None and layer.bias is not None
+    if layer.kind == "linear":
+        return replace(layer, weights=layer.weights * scale.reshape(-1), bias=layer.bias + layer.weights @ offset.reshape(-1))
+    if not (is_uniform(scale) and is_uniform(offset)) or (any(layer.padding) and offset.any()):
+        return None
+    groups, each = layer.groups, len(layer.weights) // layer.groups
+    weights = layer.weights.reshape(groups, each, *layer.weights.shape[1:])
+    by_group = (groups, 1, -1, 1, 1)
+    moved = (weights * offset[0, 0].reshape(by_group)).sum(axis=(2, 3, 4)).reshape(-1)
+    return replace(layer, weights=(weights * scale[0, 0].reshape(by_group)).reshape(layer.weights.shape), bias=layer.bias + moved)
+
+
+def is_uniform(values: Floats) -> bool:
+    """Whether values ``(height, width, channels)`` are the same at every position."""
+    return bool((values == values[:1, :1]).all())
+
+
+def average_before(layer: FloatLayer, rows: Average, columns: Average) -> FloatLayer | None:
+    """The layer on averages of its input; None where that is not exact."""
+    assert layer.weights is not None
+    if layer.kind == "linear":
+        averaged = layer.weights.reshape(len(layer.weights), len(rows.matrix), len(columns.matrix), -1)
+        spread = np.einsum("oyxc,yh,xw->ohwc", averaged, rows.matrix, columns.matrix, optimize=True)
+        return replace(layer, weights=spread.reshape(len(layer.weights), -1))
+    merged = []
+    for axis, average in enumerate((rows, columns)):
+        kernel, stride, before = layer.window[axis], layer.stride[axis], layer.padding[axis]
+        middle = len(average.matrix)
+        outputs = (middle + before + layer.padding[axis + 2] - kernel) // stride + 1
+        mixed = np.zeros((kernel, (kernel - 1) * average.stride + len(average.window)))
+        for tap in range(kernel):
+            mixed[tap, tap * average.stride : tap * average.stride + len(average.window)] = average.window
+        exact = _taps(kernel, stride, before, middle, outputs) @ average.matrix
+        merged.append(_merged(mixed, stride * average.stride, average.before + before * average.stride, exact))
+    return _with(layer, merged)
+
+
+def average_behind(layer: FloatLayer, shape: Shape, rows: Average, columns: Average) -> FloatLayer | None:
+    """The layer on inputs of ``shape``, with its outputs averaged; None where that is not exact."""
+    assert layer.weights is not None and layer.bias is not None
+    if layer.kind != "convolution" or (layer.bias.any() and not (rows.keeps_offsets and columns.keeps_offsets)):
+        return None
+    merged = []
+    for axis, average in enumerate((rows, columns)):
+        kernel, stride, before = layer.window[axis], layer.stride[axis], layer.padding[axis]
+        mixed = np.zeros((kernel, kernel + (len(average.window) - 1) * stride))
+        for tap in range(kernel):
+            mixed[tap, tap : tap + len(average.window) * stride : stride] = average.window
+        exact = average.matrix @ _taps(kernel, stride, before, shape[axis], average.matrix.shape[1])
+        merged.append(_merged(mixed, stride * average.stride, before + average.before * stride, exact))
+    return _with(layer, merged)
+
+
+def _taps(kernel: int, stride: int, before: int, size: int, outputs: int) -> Floats:
+    """Of each tap the map from inputs to outputs, ``(tap, outputs, inputs)``."""
+    found = np.zeros((kernel, outputs, size))
+    reached = taps(size=size, outputs=outputs, kernel=kernel, stride=stride, padding=before)
+    for position, pairs in enumerate(reached):
+        for output, tap in pairs:
+            found[tap, output, position] = 1
+    return found
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """A convolution along one axis: how its taps are mixed of the old ones, and its geometry."""
+
+    mixed: Floats
+    stride: int
+    before: int
+    behind: int
+
+
+def _merged(mixed: Floats, stride: int, before: int, exact: Floats) -> _Merged | None:
+    """The convolution whose taps are ``mixed``, where it is the ``exact`` map ``(old tap, outputs, inputs)``."""
+    outputs, size = exact.shape[1:]
+    behind = (outputs - 1) * stride + mixed.shape[1] - size - before
+    if behind <= -stride:
+        # Zeros at the end of the window, so that positions which are left over make no more outputs.
+        mixed = np.pad(mixed, ((0, 0), (0, 1 - stride - behind)))
+    behind = max(behind, 0)
+    kernel = mixed.shape[1]
+    if max(before, behind) >= kernel:
+        return None
+    found = np.einsum("ab,boi->aoi", mixed, _taps(kernel, stride, before, size, outputs))
+    return _Merged(mixed, stride, before, behind) if np.allclose(found, exact, rtol=0, atol=1e-12) else None
+
+
+def _with(layer: FloatLayer, merged: list[_Merged | None]) -> FloatLayer | None:
+    rows, columns = merged
+    if rows is None or columns is None:
+        return None
+    assert layer.weights is not None
+    weights = np.einsum("oihw,hy,wx->oiyx", layer.weights, rows.mixed, columns.mixed, optimize=True)
+    return replace(
+        layer,
+        weights=weights,
+        window=(weights.shape[2], weights.shape[3]),
+        stride=(rows.stride, columns.stride),
+        padding=Padding(rows.before, columns.before, rows.behind, columns.behind),
+    )

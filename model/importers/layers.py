@@ -1,0 +1,419 @@
+"""Nodes that become layers, and what waits in front of them or behind them folded into them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+
+from model.importers.float_network import ConversionError, FloatLayer, pool_of
+from model.importers.folding import average_before, average_behind, is_uniform, scale_inputs, scale_outputs
+from model.importers.graph import OnnxGraph, label, text
+from model.importers.tensors import Data, channels_first, image_shape, letter_sizes, no_padding, ordered
+from model.machine.plan import refused_by_hardware
+from model.network import Padding, Shape
+
+__all__ = [
+    "add_padding",
+    "append",
+    "clip",
+    "convolution",
+    "different_values",
+    "fold_back",
+    "linear",
+    "max_pool",
+    "moved",
+    "output_shape",
+    "pool_window",
+    "relu",
+]
+
+Floats = npt.NDArray[np.float64]
+
+_ENDLESS = 1e30
+"""An upper end from which on a Clip has none."""
+
+
+def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A convolution; dilations are written out with zeros."""
+    shape = image_shape(graph, node, data)
+    attributes = graph.attributes(node, ("kernel_shape", "strides", "pads", "auto_pad", "dilations", "group"))
+    weights = graph.constant(node, 1).astype(np.float64)
+    if weights.ndim != 4:
+        raise graph.error(node, f"weights must have 4 dimensions, not {weights.ndim}; use two-dimensional convolutions")
+    groups = int(attributes.get("group", 1))
+    if groups < 1 or weights.shape[1] * groups != shape.channels:
+        found = f"{weights.shape[1]}" + (f" in {groups} groups" if groups != 1 else "")
+        raise graph.error(node, f"weights must take {shape.channels} channels, not {found}")
+    if not weights.size or len(weights) % groups:
+        raise graph.error(node, f"group must divide the {len(weights)} output channels, not {groups}")
+    kernel = (weights.shape[2], weights.shape[3])
+    if list(attributes.get("kernel_shape", kernel)) != list(kernel):
+        raise graph.error(node, f"kernel_shape must be that of the weights {list(kernel)}, not {attributes['kernel_shape']}")
+    dilations = [int(n) for n in attributes.get("dilations", [1, 1])]
+    if len(dilations) != 2 or min(dilations) < 1:
+        raise graph.error(node, f"dilations must be two numbers of at least 1, not {dilations}")
+    if max(dilations) > 1 and text(attributes.get("auto_pad", "NOTSET")).startswith("SAME"):
+        # Calibration runs the file itself.
+        raise graph.error(node, "dilations with auto_pad SAME are more than ONNX Runtime can run", "give the padding as pads")
+    dilated = np.zeros((*weights.shape[:2], *((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))))
+    dilated[:, :, :: dilations[0], :: dilations[1]] = weights
+    window = (dilated.shape[2], dilated.shape[3])
+    stride, padding = strides_and_padding(graph, node, attributes, shape, window, data.padding)
+    output = output_shape(graph, node, shape, window, stride, padding, len(weights))
+    bias = np.zeros(len(weights))
+    if len(node.input) > 2 and node.input[2]:
+        bias = bias + graph.values(node, graph.constant(node, 2), len(bias), "bias")
+    name = graph.identifier(node)
+    graph.report(
+        node,
+        "supported",
+        f"convolution {name!r}: kernel {window[0]}x{window[1]}"
+        + (f" (dilations {dilations} written out with zeros)" if max(dilations) > 1 else "")
+        + f", {shape} to {output}"
+        + (f", {groups} groups" if groups > 1 else "")
+        + (" (written as an ordinary convolution for hardware)" if groups > 1 and graph.for_hardware else ""),
+    )
+    layer = FloatLayer(
+        kind="convolution",
+        name=name,
+        tensor=node.output[0],
+        weights=dilated,
+        bias=bias,
+        window=window,
+        stride=stride,
+        padding=add_padding(padding, data.padding),
+        groups=groups,
+    )
+    return append(graph, node, data, layer, output, channels_first(output))
+
+
+def linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A linear layer, with its weights by address."""
+    shape = data.shape
+    if node.op_type == "Gemm":
+        attributes = graph.attributes(node, ("alpha", "beta", "transA", "transB"))
+        if attributes.get("transA", 0):
+            raise graph.error(node, "transA must be 0, not 1")
+        weights = graph.constant(node, 1).astype(np.float64) * attributes.get("alpha", 1.0)
+        weights = weights if attributes.get("transB", 0) else weights.T
+    else:
+        if node.input[0] in graph.constants:
+            raise graph.error(node, "the constant must be the second input")
+        weights = graph.constant(node, 1).astype(np.float64).T
+    bias = np.zeros(len(weights) if weights.ndim else 0)
+    if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2]:
+        bias = bias + graph.values(node, graph.constant(node, 2), len(bias), "bias") * attributes.get("beta", 1.0)
+    if weights.ndim != 2:
+        raise graph.error(node, f"weights must have 2 dimensions, not {weights.ndim}")
+    if any(data.axes[1:-1]) or (node.op_type == "Gemm" and len(data.axes) != 2):
+        raise graph.error(node, f"input of shape {shape} must be flattened first")
+    no_padding(graph, data)
+    if weights.shape[1] != shape.size or not len(weights):
+        raise graph.error(node, f"weights must take {shape.size} inputs to at least 1 output, not {weights.shape[::-1]}")
+    name = graph.identifier(node)
+    graph.report(node, "supported", f"linear layer {name!r}: {shape.size} to {len(weights)}")
+    by_address = ordered(weights, data.axes[-1], shape).reshape(len(weights), -1)
+    layer = FloatLayer(kind="linear", name=name, tensor=node.output[0], weights=by_address, bias=bias)
+    axes = (*data.axes[:-1], "c" if len(weights) > 1 else "")
+    return append(graph, node, data, layer, Shape(1, 1, len(weights)), axes)
+
+
+def append(graph: OnnxGraph, node: onnx.NodeProto, data: Data, layer: FloatLayer, shape: Shape, axes: tuple[str, ...]) -> Data:
+    """Another neuron layer, into which goes what waits."""
+    found = layer if data.affine is None else scale_inputs(layer, *data.affine)
+    culprits = data.scaled_by if found is None else data.averaged_by
+    if found is not None and data.average is not None:
+        found = average_before(found, *data.average)
+    if found is not None:
+        for folded in (*data.scaled_by, *data.averaged_by, *([data.padded_by] if data.padded_by else [])):
+            graph.report(folded, "folded", f"into layer {layer.name!r} behind it")
+        before = data.inside
+        if data.average is not None:
+            before = Shape(data.average[0].matrix.shape[1], data.average[1].matrix.shape[1], before.channels)
+    else:
+        back = fold_back(graph, data)
+        if back is None:
+            raise _cannot_append(graph, culprits[-1], node, data)
+        data, found, before = back, layer, data.inside
+    return Data(value=node.output[0], shape=shape, axes=axes, layers=(*data.layers, found), before=before)
+
+
+def _cannot_append(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodeProto, data: Data) -> ConversionError:
+    if culprit in data.averaged_by:
+        return graph.error(
+            culprit,
+            f"does not fold into {label(node)} behind it: at the border it is not one convolution",
+            "set the pads of both to 0, use MaxPool, or a convolution with that stride",
+        )
+    assert data.affine is not None
+    if all(map(is_uniform, data.affine)):
+        return graph.error(
+            culprit,
+            f"does not fold into {label(node)} behind it: zeros of the padding have no offset",
+            "set that convolution's pads to 0, put this node behind a convolution, or train without the offset",
+        )
+    return different_values(graph, culprit, node)
+
+
+def different_values(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodeProto) -> ConversionError:
+    """The error of a scale or offset that is not the same at every position."""
+    return graph.error(
+        culprit,
+        f"holds different values at different positions, in front of {label(node)}",
+        "use one value a channel",
+    )
+
+
+def fold_back(graph: OnnxGraph, data: Data) -> Data | None:
+    """What waits folded into the last layer with weights; None where that is not exact."""
+    if data.last is None or data.layers[data.last].relu:
+        return None
+    layer = data.layers[data.last]
+    pooled = data.last != len(data.layers) - 1
+    found: FloatLayer | None = layer
+    if data.average is not None:
+        found = None if pooled else average_behind(layer, data.before, *data.average)
+    if found is None:
+        return None
+    tensor = layer.tensor if pooled else _channel_major(graph, data)
+    if data.affine is not None:
+        scale, offset = data.affine
+        if not (is_uniform(scale) and is_uniform(offset)) or (pooled and scale.min() < 0):
+            return None
+        found = scale_outputs(found, scale[0, 0], offset[0, 0])
+        if pooled:
+            tensor = _scaled(graph, tensor, layer.output_shape(data.before), scale[0, 0], offset[0, 0])
+    for folded in (*data.scaled_by, *data.averaged_by):
+        graph.report(folded, "folded", f"into layer {layer.name!r} before it")
+    layers = (*data.layers[: data.last], replace(found, tensor=tensor), *data.layers[data.last + 1 :])
+    return replace(data, layers=layers, average=None, averaged_by=(), affine=None, scaled_by=())
+
+
+def max_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A max-pool; a scale that is not negative passes through it."""
+    shape = image_shape(graph, node, data)
+    window, stride, padding, _ = pool_window(graph, node, data, ("storage_order",))
+    output = output_shape(graph, node, shape, window, stride, padding, shape.channels)
+    if data.average is not None or (
+        data.affine is not None and not (all(map(is_uniform, data.affine)) and data.affine[0].min() >= 0)
+    ):
+        back = fold_back(graph, data)
+        if back is None:
+            raise _cannot_pool(graph, node, data)
+        data = back
+    if any(data.padding):
+        assert data.padded_by is not None
+        if data.affine is not None or (data.last is not None and not data.layers[data.last].relu):
+            raise graph.error(
+                data.padded_by,
+                f"zeros must not be greater than the values around which they are, in front of {label(node)}",
+                "put the ReLU in front of this node, or use pads of the MaxPool",
+            )
+        graph.report(data.padded_by, "folded", f"padding of {label(node)} behind it")
+    layer = FloatLayer(
+        kind="maxpool",
+        name=graph.identifier(node),
+        tensor=node.output[0],
+        window=window,
+        stride=stride,
+        padding=add_padding(padding, data.padding),
+    )
+    if graph.for_hardware and (refused := refused_by_hardware(pool_of(layer))):
+        raise graph.error(node, *refused)
+    graph.report(node, "supported", f"max-pool {layer.name!r}: window {window[0]}x{window[1]}, {shape} to {output}")
+    return moved(data, output, (*data.layers, layer))
+
+
+def moved(data: Data, output: Shape, layers: tuple[FloatLayer, ...]) -> Data:
+    """Behind a pool, an affine that is the same at every position still is."""
+    affine = data.affine
+    if affine is not None:
+        scale, offset = (np.broadcast_to(values[0, 0], output) for values in affine)
+        affine = (scale, offset)
+    return replace(
+        data, shape=output, axes=channels_first(output), layers=layers, affine=affine, padding=Padding(), padded_by=None
+    )
+
+
+def _cannot_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> ConversionError:
+    if data.averaged_by:
+        return graph.error(
+            data.averaged_by[-1],
+            f"averages in front of {label(node)} have no layer to fold into",
+            "put the average behind the MaxPool, or a convolution between them",
+        )
+    assert data.affine is not None
+    if not all(map(is_uniform, data.affine)):
+        return different_values(graph, data.scaled_by[-1], node)
+    return graph.error(
+        data.scaled_by[-1],
+        f"scale must not be negative in front of {label(node)}, not {data.affine[0].min():.4g}: a maximum would become a minimum",
+        "put it behind the MaxPool, or in front of the ReLU",
+    )
+
+
+def clip(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A ReLU by another name; any other range is refused."""
+    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    bounds = [
+        float(graph.constants[name].reshape(-1)[0]) if name in graph.constants else None
+        for name in [*node.input[1:3], "", ""][:2]
+    ]
+    low = found.get("min", bounds[0])
+    high = found.get("max", bounds[1])
+    if low != 0 or (high is not None and high < _ENDLESS):
+        raise graph.error(node, f"must be from 0 without an upper end, not {low} to {high}", "train with ReLU")
+    return relu(graph, node, data)
+
+
+def relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A ReLU belongs to the neuron layer before it; it commutes with max-pooling, and the input is not negative."""
+    if data.last is None or data.layers[data.last].relu:
+        if data.affine is not None and min(map(np.min, data.affine)) < 0:
+            raise graph.error(
+                node,
+                f"stands behind {label(data.scaled_by[-1])}, with another ReLU or the input before that",
+                "put a Conv, Gemm or MatMul between them",
+            )
+        graph.report(node, "folded", "nothing: its input is not negative")
+        return data
+    if data.average is not None or data.affine is not None:
+        back = fold_back(graph, data)
+        if back is None:
+            raise _cannot_relu(graph, node, data)
+        data = back
+    assert data.last is not None
+    layer = data.layers[data.last]
+    if data.last == len(data.layers) - 1 and not any(data.padding):
+        layer = replace(layer, tensor=_channel_major(graph, replace(data, value=node.output[0])))
+    graph.report(node, "folded", f"activation of layer {layer.name!r}")
+    layers = (*data.layers[: data.last], replace(layer, relu=True), *data.layers[data.last + 1 :])
+    return replace(data, layers=layers)
+
+
+def _cannot_relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> ConversionError:
+    if data.averaged_by:
+        return graph.error(
+            data.averaged_by[-1],
+            f"does not fold into the layer before it, and {label(node)} behind it needs a layer",
+            "put the ReLU in front of it, or set pads to 0",
+        )
+    assert data.affine is not None
+    if not all(map(is_uniform, data.affine)):
+        return different_values(graph, data.scaled_by[-1], node)
+    return graph.error(
+        data.scaled_by[-1],
+        f"scale must not be negative between a MaxPool and {label(node)}, not {data.affine[0].min():.4g}",
+        "put it in front of the MaxPool",
+    )
+
+
+def _channel_major(graph: OnnxGraph, data: Data) -> str:
+    """The tensor itself, or a new one with its values in the order channels, height, width."""
+    order = "".join(data.axes[1:])
+    if order == "".join(letter for letter in "chw" if letter in order):
+        return data.value
+    sizes = letter_sizes(data.inside)
+    shaped = graph.add_node("Reshape", data.value, np.array([-1, *(sizes[letter] for letter in order)]))
+    perm = [0, *(1 + order.index(letter) for letter in "chw" if letter in order)]
+    found = f"{shaped}_transposed"
+    graph.extra.node.append(helper.make_node("Transpose", [shaped], [found], perm=perm))
+    return found
+
+
+def _scaled(graph: OnnxGraph, tensor: str, shape: Shape, scale: Floats, offset: Floats) -> str:
+    """A new tensor: channel-major ``tensor`` of ``shape``, scaled and shifted by channel."""
+    image = graph.add_node("Reshape", tensor, np.array([-1, shape.channels, shape.height, shape.width]))
+    product = graph.add_node("Mul", image, scale.astype(np.float32).reshape(-1, 1, 1))
+    return graph.add_node("Add", product, offset.astype(np.float32).reshape(-1, 1, 1))
+
+
+def strides_and_padding(
+    graph: OnnxGraph,
+    node: onnx.NodeProto,
+    attributes: dict[str, Any],
+    shape: Shape,
+    kernel: tuple[int, int],
+    around: Padding,
+) -> tuple[tuple[int, int], Padding]:
+    """Strides, and the padding beside that ``around`` the input already."""
+    strides = attributes.get("strides", [1, 1])
+    pads = [int(n) for n in attributes.get("pads", [0, 0, 0, 0])]
+    if len(strides) != 2 or len(pads) != 4:
+        raise graph.error(node, f"strides must have 2 values and pads 4, not {len(strides)} and {len(pads)}")
+    stride = (int(strides[0]), int(strides[1]))
+    if min(stride) < 1:
+        raise graph.error(node, f"strides must be at least 1, not {list(stride)}")
+    auto = text(attributes.get("auto_pad", "NOTSET"))
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        pads = [0, 0, 0, 0]
+        for axis in (0, 1):
+            size = shape[axis]
+            total = max(0, (-(-size // stride[axis]) - 1) * stride[axis] + kernel[axis] - size)
+            first = total // 2 if auto == "SAME_UPPER" else -(-total // 2)
+            pads[axis], pads[axis + 2] = first, total - first
+    elif auto == "VALID":
+        pads = [0, 0, 0, 0]
+    elif auto != "NOTSET":
+        raise graph.error(node, f"auto_pad must be NOTSET, SAME_UPPER, SAME_LOWER or VALID, not {auto!r}")
+    whole = [pad + more for pad, more in zip(pads, around, strict=True)]
+    if min(pads) < 0 or any(pad >= size for pad, size in zip(whole, (*kernel, *kernel), strict=True)):
+        raise graph.error(node, f"pads must be at least 0 and less than the window {kernel[0]}x{kernel[1]}, not {whole}")
+    return stride, Padding(*pads)
+
+
+def output_shape(
+    graph: OnnxGraph,
+    node: onnx.NodeProto,
+    shape: Shape,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding,
+    channels: int,
+) -> Shape:
+    """Shape of the output of a window."""
+    height = (shape.height + padding.top + padding.bottom - kernel[0]) // stride[0] + 1
+    width = (shape.width + padding.left + padding.right - kernel[1]) // stride[1] + 1
+    if height < 1 or width < 1:
+        raise graph.error(node, f"window {kernel[0]}x{kernel[1]} must not be larger than its padded input {shape}")
+    return Shape(height, width, channels)
+
+
+def pool_window(
+    graph: OnnxGraph, node: onnx.NodeProto, data: Data, more: Sequence[str]
+) -> tuple[tuple[int, int], tuple[int, int], Padding, Padding]:
+    """Window, stride, padding with which rounding down is right, and the padding as it is given."""
+    shape = data.shape
+    if node.op_type.startswith("Global"):
+        return (shape.height, shape.width), (shape.height, shape.width), Padding(), Padding()
+    attributes = graph.attributes(node, ("kernel_shape", "strides", "pads", "auto_pad", "dilations", "ceil_mode", *more))
+    kernel = tuple(int(n) for n in attributes.get("kernel_shape", ()))
+    if len(kernel) != 2 or min(kernel) < 1:
+        raise graph.error(node, f"kernel_shape must be two numbers of at least 1, not {list(kernel)}")
+    if any(n != 1 for n in attributes.get("dilations", [1, 1])):
+        raise graph.error(node, f"dilations must be 1, not {list(attributes['dilations'])}", "use a window without gaps")
+    window = (kernel[0], kernel[1])
+    stride, given = strides_and_padding(graph, node, attributes, shape, window, data.padding)
+    padding = given
+    if attributes.get("ceil_mode", 0) and text(attributes.get("auto_pad", "NOTSET")) in ("NOTSET", "VALID"):
+        padding = _ceiling(shape, window, stride, given)
+    return window, stride, padding, given
+
+
+def _ceiling(shape: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Padding:
+    """The padding with which rounding down gives what rounding up gives, of windows that begin inside."""
+    ends = [padding.bottom, padding.right]
+    for axis in (0, 1):
+        reach = shape[axis] + padding[axis] + ends[axis] - kernel[axis]
+        if -(-reach // stride[axis]) * stride[axis] < shape[axis] + padding[axis]:
+            ends[axis] += -reach % stride[axis]
+    return Padding(padding.top, padding.left, *ends)
+
+
+def add_padding(a: Padding, b: Padding) -> Padding:
+    """Padding around padding."""
+    return Padding(*(x + y for x, y in zip(a, b, strict=True)))

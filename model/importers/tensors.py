@@ -1,0 +1,250 @@
+"""What is known of a tensor on its way through the graph, and the nodes that only move its axes.
+
+A tensor is a frame of ``(height, width, channels)`` whose axes are somewhere: which letters are on which axis, in which
+order, is all that a reshape or a transpose changes, and all that a linear layer behind them needs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto
+
+from model.importers.float_network import FloatLayer
+from model.importers.folding import Average
+from model.importers.graph import FLOATS, OnnxGraph, permutation
+from model.importers.operators import SUPPORTED
+from model.network import Padding, Shape
+
+__all__ = [
+    "Data",
+    "axes_behind_frames",
+    "by_address",
+    "channels_first",
+    "filled",
+    "flatten",
+    "image_shape",
+    "letter_sizes",
+    "no_padding",
+    "nothing",
+    "ordered",
+    "reshape",
+    "softmax",
+    "squeeze",
+    "transpose",
+    "unsqueeze",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is known of the tensor that a node takes.
+
+    The tensor is what `layers` give, averaged, then scaled and shifted, then padded: the last three wait for a layer that
+    they fold into.
+
+    Parameters
+    ----------
+    value : name of the tensor, or of the last one that has these values without padding
+    shape : its shape, with the padding
+    axes : of each axis the letters of ``shape`` that are on it, in order: ``("n", "c", "h", "w")``, or flattened
+        ``("n", "chw")``. Letters of size 1 are left out, so that they may be on any axis
+    layers : the layers so far
+    before : shape of the input of the last layer with weights
+    average : along rows and columns, and by which nodes
+    affine : scale and offset, of shape ``(height, width, channels)``, and by which nodes
+    padding : zeros around it, and by which node
+    softmax : the Softmax behind which this is
+    """
+
+    value: str
+    shape: Shape
+    axes: tuple[str, ...]
+    layers: tuple[FloatLayer, ...] = ()
+    before: Shape = Shape(1, 1, 1)
+    average: tuple[Average, Average] | None = None
+    averaged_by: tuple[onnx.NodeProto, ...] = ()
+    affine: tuple[Floats, Floats] | None = None
+    scaled_by: tuple[onnx.NodeProto, ...] = ()
+    padding: Padding = Padding()
+    padded_by: onnx.NodeProto | None = None
+    softmax: onnx.NodeProto | None = None
+
+    @property
+    def inside(self) -> Shape:
+        """The shape without the padding."""
+        top, left, bottom, right = self.padding
+        return Shape(self.shape.height - top - bottom, self.shape.width - left - right, self.shape.channels)
+
+    @property
+    def last(self) -> int | None:
+        """Index of the last layer with weights."""
+        return next((n for n in reversed(range(len(self.layers))) if self.layers[n].kind != "maxpool"), None)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Size of each axis; 1 for the frames."""
+        return tuple(int(np.prod([letter_sizes(self.shape)[letter] for letter in axis.strip("n")])) for axis in self.axes)
+
+
+def letter_sizes(shape: Shape) -> dict[str, int]:
+    """Size of each letter."""
+    return {"h": shape.height, "w": shape.width, "c": shape.channels}
+
+
+def channels_first(shape: Shape) -> tuple[str, ...]:
+    """The axes of an image, ``(frames, channels, height, width)``."""
+    return ("n", *(letter if letter_sizes(shape)[letter] > 1 else "" for letter in "chw"))
+
+
+def filled(dims: Sequence[int], size: int) -> list[int]:
+    """The dimensions, with the one that is -1 filled in from the size of all."""
+    rest = int(np.prod([d for d in dims if d != -1]))
+    return [size // rest if d == -1 and rest else d for d in dims]
+
+
+def ordered(values: Floats, order: str, shape: Shape) -> Floats:
+    """Values ``(n, ...)`` whose columns go along the letters ``order``, as ``(n, ...)`` by channel-minor address."""
+    sizes = letter_sizes(shape)
+    apart = values.reshape(len(values), *(sizes[letter] for letter in order))
+    return apart.transpose(0, *(1 + order.index(letter) for letter in "hwc" if letter in order))
+
+
+def regrouped(order: str, sizes: dict[str, int], dims: Sequence[int]) -> list[str] | None:
+    """The letters on axes of the sizes ``dims``; None where an axis would be cut through."""
+    found, left = [], order
+    for wanted in dims:
+        axis, size = "", 1
+        while size < wanted and left:
+            axis, size, left = axis + left[0], size * sizes[left[0]], left[1:]
+        if size != wanted:
+            return None
+        found.append(axis)
+    return None if left else found
+
+
+def axes_behind_frames(graph: OnnxGraph, node: onnx.NodeProto, axes: Sequence[int], rank: int) -> list[int]:
+    """Axes counted from the front; the frames must not be among them."""
+    found = [axis + rank if axis < 0 else axis for axis in axes]
+    if not all(0 < axis < rank for axis in found):
+        raise graph.error(node, f"axes must be within 1..{rank - 1}, behind the frames, not {list(axes)}")
+    return found
+
+
+def by_address(constant: npt.NDArray[np.floating], data: Data) -> Floats | None:
+    """A constant that meets the tensor element by element, as ``(height, width, channels)``; None if it does not fit."""
+    if constant.ndim > len(data.dims) or any(
+        n not in (1, d) for n, d in zip(constant.shape[::-1], data.dims[::-1], strict=False)
+    ):
+        return None
+    whole = np.broadcast_to(constant.astype(np.float64), data.dims)
+    return ordered(whole.reshape(1, -1), "".join(data.axes[1:]), data.shape).reshape(data.shape)
+
+
+def image_shape(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Shape:
+    """The shape, where the axes are those of an image."""
+    if data.axes == channels_first(data.shape):
+        return data.shape
+    if len(data.axes) == 2:
+        raise graph.error(node, f"input must be (frames, channels, height, width), not a vector of {data.shape.size}")
+    words = {"n": "frames", "c": "channels", "h": "height", "w": "width", "": "1"}
+    found = ", ".join(words.get(axis, " x ".join(words[letter] for letter in axis)) for axis in data.axes)
+    raise graph.error(
+        node,
+        f"input must be (frames, channels, height, width), not ({found})",
+        "Transpose nodes around it must come in pairs",
+    )
+
+
+def no_padding(graph: OnnxGraph, data: Data) -> None:
+    """Refuse a node that cannot take padding."""
+    if data.padded_by is not None:
+        raise graph.error(data.padded_by, "must stand in front of a Conv or MaxPool", "use pads of the node behind it")
+
+
+def flatten(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """All axes behind the frames joined."""
+    axis = graph.attributes(node, ("axis",)).get("axis", 1)
+    if axis not in (1, 1 - len(data.axes)):
+        raise graph.error(node, f"axis must be 1, not {axis}")
+    return _readdressed(graph, node, data, ("n", "".join(data.axes[1:])))
+
+
+def transpose(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Axes in another order, the frames in front."""
+    order = permutation(node) or list(range(len(data.axes)))[::-1]
+    if sorted(order) != list(range(len(data.axes))) or order[0] != 0:
+        raise graph.error(node, f"perm must leave the frames in front, not {order}")
+    return _readdressed(graph, node, data, tuple(data.axes[n] for n in order))
+
+
+def squeeze(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Axes of size 1 left out."""
+    axes = graph.integers(node, "axes", 1)
+    if axes is None:
+        raise graph.error(node, "axes must be given: without them the frames may be squeezed too")
+    gone = axes_behind_frames(graph, node, axes, len(data.axes))
+    if any(data.axes[axis] for axis in gone):
+        raise graph.error(node, f"axes must be of size 1, not {axes} of {data.dims[1:]}")
+    return _readdressed(graph, node, data, tuple(a for n, a in enumerate(data.axes) if n not in gone))
+
+
+def unsqueeze(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Axes of size 1 put in."""
+    axes = graph.integers(node, "axes", 1) or []
+    rank = len(data.axes) + len(axes)
+    new = axes_behind_frames(graph, node, axes, rank)
+    old = iter(data.axes)
+    return _readdressed(graph, node, data, tuple("" if n in new else next(old) for n in range(rank)))
+
+
+def reshape(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Axes joined or taken apart again; the target may be computed from the batch size."""
+    if len(node.input) < 2:
+        raise graph.error(node, "shape must be an input; export with opset 5 or newer")
+    batch = graph.input.type.tensor_type.shape.dim[0]
+    frames = batch.dim_value if batch.HasField("dim_value") else None
+    target = graph.target(node)
+    if node.input[1] in graph.constants and target and target[0] not in (0, -1, frames):
+        raise graph.error(node, f"frames must be 0 or -1 in the target, not {target[0]}; use Flatten")
+    dims = [data.dims[n] if d == 0 and n < len(data.dims) else d for n, d in enumerate(target)][1:]
+    if target[:1] == [-1] and -1 in dims and node.input[1] in graph.constants:
+        dims = []
+    axes = regrouped("".join(data.axes[1:]), letter_sizes(data.shape), filled(dims, data.shape.size))
+    if not dims or axes is None:
+        raise graph.error(node, f"must flatten to (frames, {data.shape.size}), not to {tuple(target)}")
+    return _readdressed(graph, node, data, ("n", *axes))
+
+
+def _readdressed(graph: OnnxGraph, node: onnx.NodeProto, data: Data, axes: tuple[str, ...]) -> Data:
+    no_padding(graph, data)
+    graph.report(node, "folded", "change of address")
+    return replace(data, axes=axes)
+
+
+def nothing(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """Nodes that pass on what they take."""
+    if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] and graph.constant(node, 2).any():
+        raise graph.error(node, "training_mode must be false; export the network in evaluation mode")
+    if node.op_type == "Cast":
+        to = int(graph.attributes(node, ("to", "saturate")).get("to", 0))
+        if to not in FLOATS:
+            raise graph.error(node, f"to must be a float type, not {TensorProto.DataType.Name(to).lower()}")
+    graph.report(node, "folded", SUPPORTED[node.op_type])
+    return data
+
+
+def softmax(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A Softmax over the outputs of the network: the greatest stays the greatest."""
+    axis = graph.attributes(node, ("axis",)).get("axis", 1 if graph.opset < 13 else -1)
+    rank = len(data.axes)
+    found = axis + rank if axis < 0 else axis
+    over = data.axes[found:] if graph.opset < 13 else data.axes[found : found + 1]
+    if data.shape.height * data.shape.width > 1 or found < 1 or "".join(over) != "".join(data.axes[1:]):
+        raise graph.error(node, f"must be over all outputs of a vector, not over axis {axis} of shape {data.shape}")
+    graph.report(node, "folded", SUPPORTED[node.op_type])
+    return replace(data, softmax=node)

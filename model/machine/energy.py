@@ -1,0 +1,144 @@
+"""Energy of a frame, as modelled: operations counted exactly, each at a published energy.
+
+What is counted is what the machine does: additions of the lanes, words of state and weights that are read and written, events
+that pass a link. What an operation costs is published for 45 nm (Horowitz, "Computing's energy problem", ISSCC 2014): an
+addition by its width, a memory access by the size of the memory. So the figure compares plans and networks, and is no
+measurement: an FPGA of today spends several times as much, most of it in its wires, its clock tree and at rest, and none of
+that is included.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from model.engine.engine import Stream
+from model.machine.plan import Plan, count_bits, stages
+from model.machine.schedule import reached, state_words
+from model.network import MaxPool, Network, Neurons
+
+__all__ = ["ADD_PJ", "HOP_PJ", "MEMORY_PJ", "NOT_INCLUDED", "Energy", "add_pj", "energy", "memory_pj"]
+
+ADD_PJ = {8: 0.03, 32: 0.1}
+"""Picojoules of an integer addition by its width in bits (Horowitz 2014)."""
+
+MEMORY_PJ = ((8 << 10, 10.0), (32 << 10, 20.0), (1 << 20, 100.0))
+"""Picojoules of an access of 64 bits by the size of the memory in bytes (Horowitz 2014)."""
+
+HOP_PJ = 4.0
+"""Picojoules of an event over one link: the dearer of the two directions between tiles of Loihi, 14 nm (Davies et al.,
+"Loihi: a neuromorphic manycore processor with on-chip learning", IEEE Micro 2018, Table 2)."""
+
+
+NOT_INCLUDED = ("static power", "the clock tree", "wires between blocks", "the host link")
+"""What the model leaves out."""
+
+
+def add_pj(bits: int) -> float:
+    """Picojoules of an addition of ``bits``: on the line through the published widths."""
+    (low, at_low), (high, at_high) = ADD_PJ.items()
+    return max(0.0, at_low + (at_high - at_low) * (bits - low) / (high - low))
+
+
+def memory_pj(bits: int, memory_bits: float) -> float:
+    """Picojoules of reading or writing ``bits`` in a memory of ``memory_bits``.
+
+    Between the published sizes, and on below the smallest, energy goes with a power of the size: the line through the
+    neighbours in logarithms.
+    """
+    size = max(memory_bits / 8, 1)
+    pairs = [(math.log(b), math.log(pj)) for b, pj in MEMORY_PJ]
+    upper = next((n for n in range(1, len(pairs) - 1) if math.log(size) <= pairs[n][0]), len(pairs) - 1)
+    (x0, y0), (x1, y1) = pairs[upper - 1], pairs[upper]
+    return bits / 64 * math.exp(y0 + (y1 - y0) * (math.log(size) - x0) / (x1 - x0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """Modelled energy of one core for a mean frame, in nanojoules, with the counts that it comes from.
+
+    Parameters
+    ----------
+    core : the link that leaves the core
+    additions : of potentials, counts and distances of a max-pool; comparisons with a threshold count as one of its width
+    state_words, weight_words : accesses to words of one lane: a state is read and written, which are two
+    hops : events that enter the core
+    additions_nj, state_nj, weights_nj, hops_nj : their energies
+    """
+
+    core: str
+    additions: float
+    state_words: float
+    weight_words: float
+    hops: float
+    additions_nj: float
+    state_nj: float
+    weights_nj: float
+    hops_nj: float
+
+    @property
+    def total_nj(self) -> float:
+        """All of it."""
+        return self.additions_nj + self.state_nj + self.weights_nj + self.hops_nj
+
+
+def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple[Energy, ...]:
+    """Modelled energy of each core of ``plan``, a frame, over the frames of ``streams``.
+
+    Parameters
+    ----------
+    network, plan : the machine
+    streams : of `model.engine.engine.run_streams`
+    """
+    found = []
+    for stage in stages(network):
+        first, last = stage.layers[0], stage.layers[-1]
+        source = streams[stage.source]
+        frames = len(source.starts) - 1
+        events = len(source.address) / frames
+        additions = state_words_used = weight_words = 0.0
+        additions_pj = state_pj = weights_pj = 0.0
+        if isinstance(first, Neurons):
+            core = plan.core(first.name)
+            _, width, channels = network.shape_of(first.source)
+            in_y, in_x = np.divmod(source.address // channels, width)
+            rows, columns = (reached(network, first, axis)[1] for axis in (0, 1))
+            blocks = -(-first.channels // core.channels)
+            updates = float((rows[in_y] * columns[in_x]).sum()) / frames * blocks * core.channels
+            fired = len(streams[first.name].address) / frames
+            word = first.potential_bits + first.count_bits + 1
+            weights = first.weights.size * first.weight_bits
+            depth = state_words(first, network, core)
+            # The weight, the comparison with the threshold; the threshold and the count where it fired.
+            additions += 2 * updates + 2 * fired
+            additions_pj += (2 * updates + fired) * add_pj(first.potential_bits) + fired * add_pj(first.count_bits)
+            state_words_used += 2 * updates
+            state_pj += 2 * updates * memory_pj(word, depth * core.channels * word)
+            weight_words += updates
+            # Each bank of a convolution holds all of them.
+            weights_pj += updates * memory_pj(first.weight_bits, weights)
+        if isinstance(last, MaxPool):
+            spikes = streams[last.source]
+            members = last.window[0] * last.window[1]
+            bits = count_bits(network, last.name)
+            shape = network.shape_of(last.name)
+            touched = len(spikes.address) / frames
+            additions += touched
+            additions_pj += touched * add_pj(bits)
+            state_words_used += 2 * touched
+            state_pj += 2 * touched * memory_pj(members * bits, shape.size * members * bits)
+        found.append(
+            Energy(
+                core=stage.name,
+                additions=additions,
+                state_words=state_words_used,
+                weight_words=weight_words,
+                hops=events,
+                additions_nj=additions_pj / 1e3,
+                state_nj=state_pj / 1e3,
+                weights_nj=weights_pj / 1e3,
+                hops_nj=events * HOP_PJ / 1e3,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,455 @@
+"""The folded machine: one set of lanes that all layers share, event by event, for the smallest FPGAs.
+
+The deepest layer that has an event takes it, and only when no layer has any the next one comes in. So what an event causes
+has left the machine before the next event of its layer is taken: a buffer holds what one event can fire and no more, it can
+never overflow, and no frame is too busy. Each layer takes its events in order, so that all fire what the golden model fires.
+
+Here is where everything lies: the states and weights of each layer, in block RAM or in a large memory with one port, as the
+plan says. `hw.folded.machine` builds it, `model.machine.folded_cycles` counts its cycles.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from model.machine.plan import CorePlan, Plan, PlanError, stages
+from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape, taps
+from model.neuron import StoredWidths
+from model.support.errors import DoesNotFitError
+
+__all__ = [
+    "BLOCKS",
+    "LEAST_PACKET",
+    "SIGNATURE_POLYNOMIAL",
+    "SINGLE_BITS",
+    "SINGLE_WORDS",
+    "WEIGHT_SLOT",
+    "Folded",
+    "FoldedLayer",
+    "folded_plan",
+    "signature",
+]
+
+SINGLE_BITS, SINGLE_WORDS = 64, 16384
+"""Width and depth of the memory with one port: four SPRAMs of 16 bits and 16 K side by side (Lattice FPGA-TN-02022)."""
+
+BLOCKS = 30
+"""Block RAMs of an iCE40 UP5K."""
+
+LEAST_PACKET = 64
+"""Bytes that the longest packet of a host link has at least."""
+
+WEIGHT_SLOT = 8
+"""Bits that a weight takes in memory, whatever its width."""
+
+SIGNATURE_POLYNOMIAL = 0x1B
+"""Of the signature register: x^64 + x^4 + x^3 + x + 1."""
+
+_BLOCK_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))
+"""Words and width of a block RAM with one port to read and one to write: SB_RAM40_4K (Lattice FPGA-TN-02002)."""
+
+_LANES = (1, 2, 4, 8)
+
+_MOST_PLACED = 7
+"""Layers whose memories are tried in every way; the others, the smallest, stay in block RAM."""
+
+
+class _TooManyWordsError(PlanError):
+    """More words than the memory with one port has."""
+
+
+def _blocks(depth: int, width: int) -> int:
+    return min(-(-depth // words) * -(-width // bits) for words, bits in _BLOCK_SHAPES) if depth else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldedLayer:
+    """A neuron layer, with the max-pool behind it, in a folded machine.
+
+    Parameters
+    ----------
+    layer, pool : the layers
+    source, output : shapes of what comes in, and of the neurons
+    leaving : shape of what goes out: ``output``, or that of the pool
+    lanes : neurons of it updated at once, a power of two
+    blocks : blocks of channels at a position, as many channels each as there are lanes
+    state_single, weight_single : whether states, weights are in the memory with one port
+    state_base : address of its first state word, in the memory that has it
+    weight_base : address of its first block of weights; the memory with one port has several blocks in a word
+    tag_base : address of its first tag; it has one a position
+    queue_base, queue_depth : of its queue of events; the first layer has none
+    """
+
+    layer: Neurons
+    pool: MaxPool | None
+    source: Shape
+    output: Shape
+    leaving: Shape
+    lanes: int
+    blocks: int
+    state_single: bool
+    weight_single: bool
+    state_base: int
+    weight_base: int
+    tag_base: int
+    queue_base: int
+    queue_depth: int
+
+    @property
+    def positions(self) -> int:
+        """Positions of the layer, and tags."""
+        return self.output.height * self.output.width
+
+    @property
+    def state_words(self) -> int:
+        """Words of states, each a block of channels."""
+        return self.positions * self.blocks
+
+    @property
+    def weight_words(self) -> int:
+        """Blocks of weights."""
+        return self.layer.weights.size // self.output.channels * self.blocks
+
+    @property
+    def step_cycles(self) -> int:
+        """Cycles from one block to the next: a memory with one port reads and writes by turns."""
+        return 2 if self.state_single else 1
+
+    def axis(self, axis: int) -> list[list[tuple[int, int]]]:
+        """Of each input row (column) the output rows that it reaches, each with its tap as the weights in memory count."""
+        if not isinstance(self.layer, Convolution):
+            return [[(0, at)] for at in range(self.source[axis])]
+        layer, kernel = self.layer, self.layer.kernel[axis]
+        reached = taps(
+            size=self.source[axis],
+            outputs=self.output[axis],
+            kernel=kernel,
+            stride=layer.stride[axis],
+            padding=layer.padding[axis],
+        )
+        return [[(o, kernel - 1 - k) for o, k in pairs] for pairs in reached]
+
+    def window(self, axis: int) -> list[tuple[int, int, int] | None]:
+        """Of each row (column) of neurons: the pool's row that it is in, the first row in that window, and how many; or None."""
+        if self.pool is None:
+            return [None] * self.output[axis]
+        size, pool = self.output[axis], self.pool
+        reached = taps(
+            size=size,
+            outputs=self.leaving[axis],
+            kernel=pool.window[axis],
+            stride=pool.stride[axis],
+            padding=pool.padding[axis],
+        )
+        found: list[tuple[int, int, int] | None] = []
+        for pairs in reached:
+            inside = [at for at in range(size) if pairs and any(o == pairs[0][0] for o, _ in reached[at])]
+            found.append((pairs[0][0], inside[0], len(inside)) if pairs else None)
+        return found
+
+    def words(self, lanes: int) -> npt.NDArray[np.int32]:
+        """Its weights as they lie in a memory for so many lanes, ``(weight_words, lanes)``: by input channel, row and column of
+        the kernel from last to first, as the outputs go from first to last; of a linear layer by input address."""
+        weights = self.layer.weights
+        if isinstance(self.layer, Convolution):
+            weights = weights[:, :, ::-1, ::-1]
+        by_input = weights.reshape(self.output.channels, -1)
+        padded = np.zeros((self.blocks * self.lanes, by_input.shape[1]), np.int32)
+        padded[: self.output.channels] = by_input
+        words = padded.reshape(self.blocks, self.lanes, -1).transpose(2, 0, 1).reshape(-1, self.lanes)
+        return np.pad(words, ((0, 0), (0, lanes - self.lanes)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folded:
+    """A folded machine's layers and memories.
+
+    Parameters
+    ----------
+    lanes : neurons updated at once
+    single_lanes : as many at the most of a layer with states in the memory with one port
+    layers : in order
+    state_depth, state_width : of the block RAM of states, all lanes in a word
+    weight_depth : blocks of weights in block RAM
+    tag_depth, generation_bits : of the tags
+    queue_depth, queue_width : of the memory with all queues
+    single_state_words, single_weight_words : words in the memory with one port; the states come first
+    frame_bytes : bytes of a frame
+    """
+
+    lanes: int
+    single_lanes: int
+    layers: tuple[FoldedLayer, ...]
+    state_depth: int
+    state_width: int
+    weight_depth: int
+    tag_depth: int
+    generation_bits: int
+    queue_depth: int
+    queue_width: int
+    single_state_words: int
+    single_weight_words: int
+    frame_bytes: int
+
+    @classmethod
+    def of(cls, network: Network, plan: Plan) -> "Folded":
+        """Lay out ``network`` by ``plan``.
+
+        Raises
+        ------
+        PlanError : it is not a network or a plan for a folded machine
+        """
+        where = f"plan {plan.name!r}"
+        lanes = plan.lanes
+        if lanes not in _LANES:
+            raise PlanError(f"{where}: channels of a folded machine must be one of {', '.join(map(str, _LANES))}, not {lanes}")
+        if plan.inject:
+            raise PlanError(f"{where}: inject must be false for a folded machine")
+        generation_bits, *others = {core.generation_bits for core in plan.cores}
+        if others:
+            raise PlanError(f"{where}: generation_bits must be the same for all cores of a folded machine")
+        layers: list[FoldedLayer] = []
+        state = single_state = weights = single_weights = tags = queue = 0
+        slots = SINGLE_BITS // (WEIGHT_SLOT * lanes)
+        source = network.input_shape
+        for number, stage in enumerate(stages(network)):
+            layer, core = stage.layers[0], _core(plan, network, stage.layers[0].name, lanes)
+            before = layers[-1].pool or layers[-1].layer if layers else None
+            if not isinstance(layer, Neurons):
+                raise PlanError(f"layer {layer.name!r}: a folded machine pools only behind neurons that no other layer reads")
+            if layer.source != (before.name if before else "input"):
+                raise PlanError(
+                    f"layer {layer.name!r}: source must be the layer before in a folded machine, not {layer.source!r}"
+                )
+            if layer.weight_bits > WEIGHT_SLOT:
+                raise PlanError(
+                    f"layer {layer.name!r}: weight_bits must be at most {WEIGHT_SLOT} in a folded machine, "
+                    f"not {layer.weight_bits}"
+                )
+            output, leaving = network.shape_of(layer.name), network.shape_of(stage.name)
+            found = FoldedLayer(
+                layer=layer,
+                pool=stage.layers[1] if len(stage.layers) > 1 and isinstance(stage.layers[1], MaxPool) else None,
+                source=source,
+                output=output,
+                leaving=leaving,
+                lanes=(used := 1 << (core.channels - 1).bit_length() if core.state_memory == "single_port" else lanes),
+                blocks=-(-output.channels // used),
+                state_single=core.state_memory == "single_port",
+                weight_single=core.weight_memory == "single_port",
+                # The bases are those of their own kind of memory.
+                state_base=single_state if core.state_memory == "single_port" else state,
+                weight_base=single_weights if core.weight_memory == "single_port" else weights,
+                tag_base=tags,
+                queue_base=queue,
+                queue_depth=_most_fired(layers[-1]) if number else 0,
+            )
+            if found.state_single and found.weight_single:
+                raise PlanError(f"{where}: core {layer.name!r}: states and weights must not both be in the memory with one port")
+            if found.state_single:
+                single_state += found.state_words
+            else:
+                state += found.state_words
+            if found.weight_single:
+                single_weights += -(-found.weight_words // slots) * slots
+            else:
+                weights += found.weight_words
+            tags += found.positions
+            queue += found.queue_depth
+            source = leaving
+            layers.append(found)
+        if not isinstance(layers[-1].layer, Linear) or layers[-1].pool:
+            raise PlanError(f"layer {network.output.name!r}: a folded machine must end in a linear layer")
+        # States in the same memory have the same form.
+        single_states, block_states = (
+            [found.layer for found in layers if found.state_single is single] for single in (True, False)
+        )
+        single_lanes = max((found.lanes for found in layers if found.state_single), default=0)
+        if single_states and (bits := StoredWidths.of(single_states).bits) * single_lanes > SINGLE_BITS:
+            names = ", ".join(repr(layer.name) for layer in single_states)
+            raise PlanError(
+                f"{where}: core {names}: {single_lanes} states of {bits} bits must be at most {SINGLE_BITS} bits to be in the "
+                "memory with one port"
+            )
+        # Weights lie behind the states.
+        weight_words = single_weights // slots
+        layers = [
+            replace(found, weight_base=found.weight_base + single_state * slots) if found.weight_single else found
+            for found in layers
+        ]
+        if single_state + weight_words > SINGLE_WORDS:
+            raise _TooManyWordsError(
+                f"{where}: words in the memory with one port must be at most {SINGLE_WORDS}, not {single_state + weight_words}"
+            )
+        return cls(
+            lanes=lanes,
+            single_lanes=single_lanes,
+            layers=tuple(layers),
+            state_depth=state,
+            state_width=lanes * StoredWidths.of(block_states).bits if block_states else 0,
+            weight_depth=weights,
+            tag_depth=tags,
+            generation_bits=generation_bits,
+            frame_bytes=network.input_shape.size,
+            queue_depth=queue,
+            queue_width=max((1 + sum(_bits(n) for n in la.source) for la in layers[1:]), default=0),
+            single_state_words=single_state,
+            single_weight_words=weight_words,
+        )
+
+    @property
+    def single_words(self) -> int:
+        """Words of the memory with one port that are in use."""
+        return self.single_state_words + self.single_weight_words
+
+    @property
+    def single_state_layers(self) -> int:
+        """Layers whose states are in the memory with one port."""
+        return sum(la.state_single for la in self.layers)
+
+    @property
+    def link_blocks(self) -> int:
+        """Block RAMs of the iCE40 that the memories of link and encoder take: a packet and a frame."""
+        return _blocks(max(LEAST_PACKET, self.frame_bytes), 8) + _blocks(self.frame_bytes, 8)
+
+    @property
+    def blocks(self) -> int:
+        """Block RAMs of the iCE40 that the machine's memories take."""
+        return (
+            _blocks(self.state_depth, self.state_width)
+            + _blocks(self.weight_depth, self.lanes * WEIGHT_SLOT)
+            + _blocks(self.tag_depth, self.generation_bits)
+            + _blocks(self.queue_depth, self.queue_width)
+        )
+
+    def block_weights(self) -> list[int]:
+        """Contents of the block RAM of weights, lowest lane in the lowest bits."""
+        found = [_packed(la.words(self.lanes)) for la in self.layers if not la.weight_single]
+        return [word for words in found for word in words]
+
+    def single_weights(self) -> list[int]:
+        """Contents of the memory with one port behind its states: what has to be loaded, `SINGLE_BITS` a word."""
+        slots, bits = SINGLE_BITS // (WEIGHT_SLOT * self.lanes), WEIGHT_SLOT * self.lanes
+        found = []
+        for layer in self.layers:
+            if layer.weight_single:
+                words = _packed(layer.words(self.lanes))
+                words += [0] * (-len(words) % slots)
+                found += [
+                    sum(word << bits * n for n, word in enumerate(words[at : at + slots])) for at in range(0, len(words), slots)
+                ]
+        return found
+
+
+def signature(words: list[int]) -> int:
+    """What a signature register of `SINGLE_BITS` has after it took all of ``words``: shifted by one a word, with feedback."""
+    found, mask = 0, (1 << SINGLE_BITS) - 1
+    for word in words:
+        found = (found << 1 & mask) ^ (SIGNATURE_POLYNOMIAL if found >> SINGLE_BITS - 1 else 0) ^ word
+    return found
+
+
+def folded_plan(network: Network, *, lanes: int = 8, blocks: int = BLOCKS, watch: bool = True) -> Plan:
+    """The fastest plan of a folded machine whose memories fit an iCE40 UP5K; of equally fast ones that with the fewest blocks.
+
+    Parameters
+    ----------
+    network : calibrated, so that its events are known
+    lanes : neurons updated at once, at most
+    blocks : block RAMs that there are, for the machine and its link
+
+    Raises
+    ------
+    PlanError : it is no network for a folded machine
+    DoesNotFitError : its memories fit in no way
+    """
+    neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
+    widest = max(layer.channels for layer in neurons)
+    best: tuple[tuple[float, int], Plan] | None = None
+    fewest, trouble = 0, ""
+    tried = [n for n in _LANES if n <= min(lanes, widest)]
+    for plan in (plan for n in reversed(tried) for plan in _candidates(network, neurons, n, watch)):
+        try:
+            found = Folded.of(network, plan)
+        except _TooManyWordsError:
+            continue
+        except PlanError as error:
+            trouble = trouble or str(error)
+            continue
+        needs = found.blocks + found.link_blocks
+        fewest = min(fewest or needs, needs)
+        if needs > blocks:
+            continue
+        score = (sum(_mean_cycles(layer) for layer in found.layers), found.blocks)
+        if best is None or score < best[0]:
+            best = score, plan
+    if best is not None:
+        return best[1]
+    if fewest:
+        raise DoesNotFitError(
+            f"does not fit an iCE40 UP5K as a folded machine: short of {fewest - blocks} block RAMs "
+            f"(needs {fewest}, has {blocks})"
+        )
+    raise PlanError(trouble)
+
+
+def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: bool) -> Iterator[Plan]:
+    choices = (("block", "block"), ("block", "single_port"), ("single_port", "block"))
+    sizes = {layer.name: max(layer.weights.size, network.shape_of(layer.name).size) for layer in neurons}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:_MOST_PLACED]
+    for memories in product(*(choices if layer.name in largest else choices[:1] for layer in neurons)):
+        cores = tuple(
+            CorePlan(
+                layer=layer.name,
+                channels=min(_lanes_of(layer, lanes, state), network.shape_of(layer.name).channels),
+                state_memory=state,
+                weight_memory=weight,
+            )
+            for layer, (state, weight) in zip(neurons, memories, strict=True)
+        )
+        yield Plan(name="folded", cores=cores, architecture="folded", inject=False, watch=watch, states=True)
+
+
+def _lanes_of(layer: Neurons, lanes: int, state_memory: str) -> int:
+    """Lanes that a layer can use: as many states as a word of the memory with one port holds, where they are there."""
+    bits = StoredWidths.of([layer]).bits
+    return max((n for n in _LANES if n <= lanes and (state_memory != "single_port" or n * bits <= SINGLE_BITS)), default=1)
+
+
+def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
+    if not isinstance(network.layer(layer), Neurons):
+        return CorePlan(layer=layer)
+    core, channels = plan.core(layer), network.shape_of(layer).channels
+    fewer = core.state_memory == "single_port" and core.channels < min(lanes, channels) and core.channels in _LANES
+    if (core.columns, core.rows) != (1, 1) or not (core.channels == min(lanes, channels) or fewer):
+        raise PlanError(
+            f"plan {plan.name!r}: core {layer!r}: channels, columns and rows must be {min(lanes, channels)}, 1 and 1 as all "
+            f"layers of a folded machine share {lanes} lanes, not {core.channels}, {core.columns} and {core.rows}"
+        )
+    if core.state_memory == "distributed":
+        raise PlanError(f"plan {plan.name!r}: core {layer!r}: state_memory must not be 'distributed' in a folded machine")
+    return core
+
+
+def _most_fired(before: FoldedLayer) -> int:
+    """Events that one event of ``before`` can cause: every neuron that it reaches fires once at most."""
+    rows, columns = (max(len(pairs) for pairs in before.axis(axis)) for axis in (0, 1))
+    return max(1, rows * columns * before.output.channels)
+
+
+def _mean_cycles(layer: FoldedLayer) -> float:
+    """Cycles that the layer's blocks take of a mean frame."""
+    rows, columns = (np.mean([len(pairs) for pairs in layer.axis(axis)]) for axis in (0, 1))
+    return float(max(1.0, layer.layer.mean_events) * rows * columns * layer.blocks * layer.step_cycles)
+
+
+def _packed(words: npt.NDArray[np.int32]) -> list[int]:
+    mask = (1 << WEIGHT_SLOT) - 1
+    return [sum((int(weight) & mask) << WEIGHT_SLOT * lane for lane, weight in enumerate(word)) for word in words]
+
+
+def _bits(size: int) -> int:
+    return max(1, (size - 1).bit_length())

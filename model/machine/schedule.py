@@ -1,0 +1,149 @@
+"""What happens in each core, without when: the steps, spike groups and events that a machine's cycles are counted over.
+
+The golden model says which neurons fire; the plan says how the fan-out of an event is cut into steps. Together they give,
+for every core, the tokens that pass its parts, in order. `model.machine.pipeline_cycles` adds time.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.engine.engine import Stream
+from model.machine.plan import CorePlan, Plan, Stage
+from model.network import Convolution, Layer, MaxPool, Network, Neurons, taps
+
+__all__ = ["END", "OUTSIDE", "Schedule", "reached", "schedule", "state_words"]
+
+END = -1
+"""Marks an end of frame, among steps and among groups."""
+
+OUTSIDE = -2
+"""Marks a group at a position that no window of the max-pool has."""
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The tokens of one core over some frames.
+
+    Parameters
+    ----------
+    steps : of each input token, the steps of its walk; `END` for an end of frame
+    fired_token, fired_step : of each step that fires (and of each `END`), its input token and its number in the walk
+    fired_groups : of each of these, the groups of spikes that it makes; 1 for `END`
+    groups : of each of those groups, in order, the spikes that leave the core for it; `END`, or `OUTSIDE`
+
+    A max-pool alone has no steps: each event is a group.
+    """
+
+    steps: Ints
+    fired_token: Ints
+    fired_step: Ints
+    fired_groups: Ints
+    groups: Ints
+
+    @property
+    def tokens(self) -> Ints:
+        """Of each group that leaves the core, its events; 1 for an end of frame."""
+        leaving = self.groups[(self.groups > 0) | (self.groups == END)]
+        return np.where(leaving == END, 1, leaving)
+
+
+def state_words(layer: Layer, network: Network, core: CorePlan) -> int:
+    """Words of the deepest bank of a core's state, which is what a sweep takes. A max-pool has one bank, and a word a group."""
+    shape = network.shape_of(layer.name)
+    if isinstance(layer, MaxPool):
+        return shape.height * shape.width * len(core.firsts(shape.channels))
+    blocks = -(-shape.channels // core.channels)
+    return -(-shape.height // core.rows) * -(-shape.width // core.columns) * blocks
+
+
+def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stream]) -> Schedule:
+    """The schedule of one core.
+
+    Parameters
+    ----------
+    network, plan, stage : which core
+    streams : of `model.engine.engine.run_streams`
+    """
+    first, last = stage.layers[0], stage.layers[-1]
+    source = streams[stage.source]
+    frames = len(source.starts) - 1
+    if isinstance(first, Neurons):
+        core = plan.core(first.name)
+        rows, columns = (reached(network, first, axis) for axis in (0, 1))
+        _, width, channels = network.shape_of(first.source)
+        in_y, in_x = np.divmod(source.address // channels, width)
+        blocks = -(-network.shape_of(first.name).channels // core.channels)
+        column_steps = -(-columns[1] // core.columns)
+        steps = _with_ends(-(-rows[1] // core.rows)[in_y] * column_steps[in_x] * blocks, source.starts, END)
+        spikes = streams[first.name]
+        frame = np.repeat(np.arange(frames), np.diff(spikes.starts))
+        event = source.starts[frame] + spikes.cause
+        height_width = network.shape_of(first.name)
+        place, c = np.divmod(spikes.address, height_width.channels)
+        y, x = np.divmod(place, height_width.width)
+        step = (y - rows[0][in_y[event]]) // core.rows * column_steps[in_x[event]]
+        step = (step + (x - columns[0][in_x[event]]) // core.columns) * blocks + c // core.channels
+        token = _with_ends(event + frame, spikes.starts, source.starts[1:] + np.arange(frames))
+        step = _with_ends(step, spikes.starts, 0)
+        block, c = np.divmod(c, core.channels)
+        group = (place * blocks + block) * core.chunks + c // core.group_channels
+        group = _with_ends(group, spikes.starts, END)
+    else:
+        spikes = source
+        place = source.address // network.shape_of(stage.source).channels
+        steps = token = np.arange(len(source.address) + frames)
+        step = np.zeros_like(token)
+        group = _with_ends(place, source.starts, END)
+    leaves = np.ones(len(spikes.address), np.int64)
+    if isinstance(last, MaxPool):
+        pooled = streams[last.name]
+        before = np.repeat(spikes.starts[:-1], np.diff(pooled.starts))
+        leaves = np.bincount(before + pooled.cause, minlength=len(spikes.address))
+        windows = [reached(network, last, axis)[1] > 0 for axis in (0, 1)]
+        y, x = np.divmod(place, network.shape_of(last.source).width)
+        leaves[~(windows[0][y] & windows[1][x])] = OUTSIDE
+    leaves = _with_ends(leaves, spikes.starts, END)
+
+    # A step's spikes follow each other, and within it those of a group.
+    new_step = np.ones(len(token), bool)
+    new_step[1:] = (token[1:] != token[:-1]) | (step[1:] != step[:-1])
+    new_group = new_step.copy()
+    new_group[1:] |= group[1:] != group[:-1]
+    at = np.flatnonzero(new_group)
+    groups = np.add.reduceat(leaves, at) if len(at) else leaves
+    groups = np.where(leaves[at] < 0, leaves[at], groups)
+    firsts = np.flatnonzero(new_step)
+    of_step = np.add.reduceat(new_group.astype(np.int64), firsts) if len(firsts) else firsts
+    if not isinstance(first, Neurons):
+        steps = firsts = of_step = np.zeros(0, np.int64)
+    return Schedule(steps, token[firsts], step[firsts], of_step, groups)
+
+
+def _with_ends(values: npt.NDArray[Any], starts: Ints, end: Any) -> Ints:
+    """``values`` with one more behind each frame."""
+    frames = len(starts) - 1
+    found = np.empty(len(values) + frames, np.int64)
+    frame = np.arange(frames)
+    found[np.arange(len(values)) + np.repeat(frame, np.diff(starts))] = values
+    found[starts[1:] + frame] = end
+    return found
+
+
+def reached(network: Network, layer: Layer, axis: int) -> tuple[Ints, Ints]:
+    """Of each input coordinate, the first output coordinate that it reaches, and how many."""
+    if not isinstance(layer, (Convolution, MaxPool)):
+        size = network.shape_of(layer.source)[axis]
+        return np.zeros(size, np.int64), np.ones(size, np.int64)
+    found = taps(
+        size=network.shape_of(layer.source)[axis],
+        outputs=network.shape_of(layer.name)[axis],
+        kernel=(layer.kernel if isinstance(layer, Convolution) else layer.window)[axis],
+        stride=layer.stride[axis],
+        padding=layer.padding[axis],
+    )
+    return np.array([pairs[0][0] if pairs else 0 for pairs in found]), np.array([len(pairs) for pairs in found])

@@ -1,0 +1,202 @@
+"""What conversion costs, and where: counts against the quantized and the float network's, and the answer as it grows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model.conversion.quantized import counts_of_layers
+from model.encode import encode, spike_times
+from model.engine.engine import run_fast
+from model.events import Events
+from model.importers.onnx import FloatNetwork
+from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape, taps
+
+__all__ = ["confusion", "instruments"]
+
+_WORST = 5
+"""Neurons that a report names in each layer."""
+
+_TIMES = np.linspace(0, 1, 41)
+"""Times at which the answer so far is looked at, in units of the slowest pixel's delay."""
+
+_SHARES = np.linspace(0, 1, 41)
+"""The same for shares of the frame's input events."""
+
+Ints = npt.NDArray[np.int64]
+
+
+def confusion(answers: Ints, labels: Ints, classes: int) -> list[list[int]]:
+    """Frames by class (row) and answer (column)."""
+    table = np.zeros((classes, classes), np.int64)
+    np.add.at(table, (labels, answers), 1)
+    return table.tolist()  # type: ignore[no-any-return]
+
+
+def instruments(
+    network: Network,
+    images: npt.NDArray[np.uint8],
+    labels: Ints,
+    *,
+    floats: FloatNetwork | None = None,
+    done: Callable[[int], None] = lambda frames: None,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Look into every spike of some frames.
+
+    Parameters
+    ----------
+    network, images, labels : the network, uint8 frames and their classes
+    floats : the float network, where there is one
+    done : called with the number of frames finished
+
+    Returns
+    -------
+    Of each neuron layer, how its spike counts agree with the quantized network's and with the float network's
+    activations; and the course of the answer: accuracy, spikes and accumulations so far at each time.
+    """
+    spiking: dict[str, list[Ints]] = {layer.name: [] for layer in network.layers if isinstance(layer, Neurons)}
+    fan_out = {layer.name: _fan_out_sizes(layer, shape) for layer, shape, _ in network.walk()}
+    by_time, by_events = _Course(_TIMES, network.classes), _Course(_SHARES, network.classes)
+    for image, label in zip(images, labels, strict=True):
+        trace = run_fast(network, encode(network, image))
+        streams = {INPUT: trace.events, **{name: layer.spikes for name, layer in trace.layers.items()}}
+        times = spike_times(network, image)
+        for course, position in ((by_time, times), (by_events, np.arange(1, len(times) + 1) / max(1, len(times)))):
+            course.begin(position)
+            for name, layer in trace.layers.items():
+                if name in spiking:
+                    source = streams[layer.layer.source]
+                    course.add(layer.spikes, source, fan_out[name][source["address"]])
+            course.answer(streams[network.output.name], int(label))
+        for name, found in spiking.items():
+            found.append(trace.layers[name].count)
+        done(1)
+    quantized: dict[str, list[Ints]] = {name: [] for name in spiking}
+    for batch in counts_of_layers(network, images):
+        for name, batches in quantized.items():
+            batches.append(batch[name])
+    counts_of = {name: np.stack(found) for name, found in spiking.items()}
+    agreement = [_agreement(name, counts, np.concatenate(quantized[name])) for name, counts in counts_of.items()]
+    if floats is not None:
+        for row, (name, counts) in zip(agreement, counts_of.items(), strict=True):
+            row |= _float_agreement(counts, _activation(floats, name, images, network))
+    course_found = {
+        "frames": len(images),
+        "time": _TIMES.round(4).tolist(),
+        **by_time.means(len(images)),
+        "by_events": {"share": _SHARES.round(4).tolist(), **by_events.means(len(images))},
+    }
+    return agreement, course_found
+
+
+class _Course:
+    """Sums over frames of what has happened up to each point of a grid."""
+
+    def __init__(self, grid: npt.NDArray[np.float64], classes: int) -> None:
+        self._grid, self._classes = grid, classes
+        self._right, self._fired, self._operations = np.zeros((3, len(grid)))
+        self._steps = np.zeros(0, np.int64)
+
+    def begin(self, position: npt.NDArray[np.float64]) -> None:
+        """Start a frame whose input events happen at these positions."""
+        # The first point by which each input event, and all that it causes, has happened.
+        self._steps = np.searchsorted(self._grid, position - 1e-9)
+
+    def add(self, spikes: Events, source: Events, operations: Ints) -> None:
+        """Count a layer's spikes, and the accumulations that each event of its source costs."""
+        self._fired += np.bincount(self._steps[spikes["origin"]], minlength=len(self._grid))
+        self._operations += np.bincount(self._steps[source["origin"]], operations, minlength=len(self._grid))
+
+    def answer(self, spikes: Events, label: int) -> None:
+        """End the frame with the output's spikes."""
+        counts = np.zeros((len(self._grid), self._classes))
+        np.add.at(counts, (self._steps[spikes["origin"]], spikes["address"]), spikes["sign"])
+        self._right += counts.cumsum(axis=0).argmax(axis=1) == label
+
+    def means(self, frames: int) -> dict[str, list[float]]:
+        """Accuracy, spikes and accumulations so far, means of the frames."""
+        return {
+            "accuracy": (self._right / frames).round(4).tolist(),
+            "spikes_per_frame": (self._fired.cumsum() / frames).round(1).tolist(),
+            "accumulations_per_frame": (self._operations.cumsum() / frames).round().tolist(),
+        }
+
+
+def _fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
+    """Accumulations that an event at each address of the source costs; 0 where the layer has none."""
+    if not isinstance(layer, Neurons):
+        return np.zeros(shape.size, np.int64)
+    if not isinstance(layer, Convolution):
+        return np.full(shape.size, layer.channels)
+    output = layer.output_shape(shape)
+    rows, columns = (
+        [
+            len(reached)
+            for reached in taps(
+                size=shape[axis],
+                outputs=output[axis],
+                kernel=layer.kernel[axis],
+                stride=layer.stride[axis],
+                padding=layer.padding[axis],
+            )
+        ]
+        for axis in (0, 1)
+    )
+    return np.repeat(np.outer(rows, columns).reshape(-1) * (layer.channels // layer.groups), shape.channels)
+
+
+def _activation(floats: FloatNetwork, name: str, images: npt.NDArray[np.uint8], network: Network) -> npt.NDArray[np.float64]:
+    """Activations ``(frames, height, width, channels)`` of a float layer on the 1-bit frames."""
+    layer = next(layer for layer in floats.layers if layer.name == name)
+    values = floats.run((images > network.input_threshold).astype(np.float32), [layer.tensor])[0].astype(np.float64)
+    values = np.maximum(values, 0) if layer.relu else values
+    # ONNX is channel-major.
+    shape = network.shape_of(name)
+    return values.reshape(len(images), shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1)
+
+
+def _float_agreement(spiking: Ints, activation: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """How spike counts agree with float activations, the threshold of the layer being what fits them best."""
+    theta = float((activation * spiking).sum() / max(1, (spiking**2).sum()))
+    difference = spiking - activation / theta if theta > 0 else spiking.astype(np.float64)
+    by_neuron = np.abs(difference).mean(axis=0)
+    return {
+        "float_correlation": _correlation(spiking, activation),
+        "float_difference_mean": round(float(difference.mean()), 4),
+        "float_difference_mean_absolute": round(float(by_neuron.mean()), 4),
+        "float_worst_neurons": _worst(by_neuron),
+    }
+
+
+def _correlation(a: npt.NDArray[np.number], b: npt.NDArray[np.number]) -> float | None:
+    """Pearson's; None where one of them never varies."""
+    if a.std() == 0 or b.std() == 0:
+        return None
+    return round(float(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1]), 4)
+
+
+def _worst(by_neuron: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+    """The neurons ``(y, x, c)`` with the greatest mean magnitude of a difference, in thresholds."""
+    worst = np.argsort(-by_neuron, axis=None, kind="stable")[:_WORST]
+    return [
+        {
+            "neuron": [int(n) for n in np.unravel_index(flat, by_neuron.shape)],
+            "difference_mean_absolute": round(float(by_neuron.flat[flat]), 3),
+        }
+        for flat in worst
+    ]
+
+
+def _agreement(name: str, spiking: Ints, quantized: Ints) -> dict[str, Any]:
+    """How spike counts ``(frames, height, width, channels)`` agree with those of the quantized network."""
+    difference = spiking - quantized
+    by_neuron = np.abs(difference).mean(axis=0)
+    return {
+        "layer": name,
+        "correlation": _correlation(spiking, quantized),
+        "counts_equal": round(float((difference == 0).mean()), 4),
+        "count_difference_mean": round(float(difference.mean()), 4),
+        "count_difference_mean_absolute": round(float(by_neuron.mean()), 4),
+        "worst_neurons": _worst(by_neuron),
+    }

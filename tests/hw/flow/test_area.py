@@ -1,0 +1,82 @@
+"""The area model against designs that were placed, and memories against what synthesis makes of them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hw.area_study import DESIGNS, Design, _measure, _rows, fit
+from hw.flow.area import AREA, estimate_area, features, memories
+from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, ram_kind, rom_kind
+from model.machine.plan import named_plan
+
+STUDY = json.loads(AREA.read_text())
+
+
+def test_blocks_of_every_shape():
+    def blocks(width, depth):
+        return BuiltMemory(name="m", width=width, depth=depth, kind=BLOCK).blocks
+
+    assert [blocks(36, 512), blocks(37, 512), blocks(36, 513), blocks(18, 1024), blocks(1, 16384)] == [1, 2, 2, 1, 1]
+    # What is left of the width takes a byte of a block, whose other bytes take more words.
+    assert [blocks(60, 2700), blocks(60, 3073), blocks(45, 1024), blocks(20, 700)] == [11, 14, 3, 2]
+    assert [blocks(1, 16385), blocks(8, 4096), blocks(9, 4096), blocks(9, 2048)] == [2, 2, 2, 1]
+    lut = BuiltMemory(name="m", width=5, depth=17, kind=DISTRIBUTED)
+    assert (lut.lut_rams, lut.blocks, lut.table_luts) == (4, 0, 0)
+    assert BuiltMemory(name="m", width=8, depth=25, kind=LOGIC).table_luts == 16
+    assert [ram_kind(4, 256), ram_kind(4, 257), rom_kind(32), rom_kind(33)] == [DISTRIBUTED, BLOCK, LOGIC, BLOCK]
+
+
+def test_the_study_holds_twelve_designs_or_more_and_every_one_of_the_list():
+    designs = [Design(**{**found["design"], "bits": tuple(found["design"]["bits"])}) for found in STUDY["designs"]]
+    assert designs == list(DESIGNS)
+    assert len(designs) >= 12
+
+
+def test_blocks_are_exact_and_lut_rams_but_for_one_design():
+    """Yosys keeps constant bits of a FIFO there."""
+    off = {}
+    for number, found in enumerate(STUDY["designs"]):
+        network, plan = Design(**{**found["design"], "bits": tuple(found["design"]["bits"])}).build()
+        built = memories(network, plan)
+        blocks = sum(memory.blocks for memory in built) - found["ram_blocks"]
+        lut_rams = sum(memory.lut_rams for memory in built) - found["lut_rams"]
+        if blocks or lut_rams:
+            off[number] = blocks, lut_rams
+    assert list(off.values()) == [(0, -1)], off
+
+
+def test_luts_and_flip_flops_are_foretold_within_fifteen_percent():
+    """Of each design, from the others alone."""
+    rows = list(_rows(STUDY["designs"]))
+    for kind in ("luts", "flip_flops"):
+        errors = []
+        for number, found in enumerate(STUDY["designs"]):
+            told = found["foretold"][kind]
+            costs = fit([row for row in rows if row.design != number], kind)
+            again = sum(costs.get(n, 0) * a for row in rows if row.design == number for n, a in row.features.items())
+            assert told == pytest.approx(again + (6 * found["foretold"]["lut_rams"] if kind == "luts" else 0), abs=1)
+            errors.append(abs(told / found[kind] - 1))
+        assert float(np.median(errors)) <= 0.15
+        assert STUDY["median_error"][kind] == pytest.approx(float(np.median(errors)), abs=1e-4)
+
+
+def test_more_lanes_take_more():
+    network, _ = DESIGNS[2].build()
+    areas = [estimate_area(network, named_plan(network, name)) for name in ("minimal", "default", "fast")]
+    assert [a.luts for a in areas] == sorted(a.luts for a in areas)
+    assert [a.flip_flops for a in areas] == sorted(a.flip_flops for a in areas)
+    plan = named_plan(network, "fast")
+    deeper = replace(plan, cores=tuple(replace(core, event_fifo=256) for core in plan.cores))
+    assert estimate_area(network, deeper).lut_rams > areas[2].lut_rams
+    assert set(features(network, plan)) == {"p1", "f2", "f3", "system"}
+
+
+@pytest.mark.full
+def test_the_study_can_be_made_again():
+    """One design, placed and routed again with these tools, takes what the study says."""
+    found, told = _measure(DESIGNS[0]), STUDY["designs"][0]
+    assert {kind: found[kind] for kind in ("lut_rams", "ram_blocks")} == {k: told[k] for k in ("lut_rams", "ram_blocks")}
+    assert found["luts"] == pytest.approx(told["luts"], rel=0.1)
+    assert found["flip_flops"] == pytest.approx(told["flip_flops"], rel=0.1)

@@ -1,0 +1,156 @@
+"""Max-pooling on groups against the golden model, and its lane against counts."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from hw.pipeline.groups import EventGrouper
+from hw.pipeline.pool import MaxPoolGroups, PoolLane
+from hw.pipeline.serializer import Serializer
+from model.golden import run_layer
+from model.machine.plan import CorePlan
+from model.network import MaxPool, Padding, Shape
+from tests.hardware import END, event_tokens, frames_of_events, frames_of_groups, pairs, random_frames, simulate, sink, source
+
+
+def nonzero(distances):
+    return sum((distance != 0) << n for n, distance in enumerate(distances))
+
+
+def test_lane_tracks_the_maximum_of_all_small_windows():
+    lane = PoolLane(members=3, distance_bits=2)
+
+    async def testbench(ctx):
+        for counts in itertools.product(range(4), repeat=3):
+            for member, sign, present in itertools.product(range(3), (1, -1), (7, 3, 5, 6)):
+                if not present >> member & 1:
+                    continue
+                inside = [n for n in range(3) if present >> n & 1]
+                most = max(counts[n] for n in inside)
+                after = list(counts)
+                after[member] += sign
+                if not 0 <= after[member] < 4:
+                    continue
+                now = max(after[n] for n in inside)
+                distances = [most - counts[n] if n in inside else 0 for n in range(3)]
+                ctx.set(lane.state, {"distance": distances, "apart": nonzero(distances)})
+                ctx.set(lane.rises, (sign > 0) << member)
+                ctx.set(lane.falls, (sign < 0) << member)
+                ctx.set(lane.present, present)
+                assert ctx.get(lane.up) - ctx.get(lane.down) == now - most
+                found = ctx.get(lane.update)
+                distances = [now - after[n] if n in inside else 0 for n in range(3)]
+                assert [int(distance) for distance in found.distance] == distances
+                assert found.apart == nonzero(distances)
+
+    simulate(lane, testbench)
+
+
+def plan(channels):
+    return CorePlan(layer="p", channels=channels, group_fifo=8, generation_bits=2)
+
+
+def group_tokens(shape, core, frames):
+    """Spikes as groups, sometimes several channels of a position at once."""
+    tokens, chance = [], random.Random(1)
+    for events in frames:
+        for event in events:
+            y, x, c = shape.coordinates(event["address"])
+            firsts = core.firsts(shape.channels)
+            part = max(n for n, first in enumerate(firsts) if first <= c)
+            bit = c - firsts[part]
+            group = {"kind": 0, "y": y, "x": x, "part": part, "plus": 0, "minus": 0}
+            group["plus" if event["sign"] > 0 else "minus"] = 1 << bit
+            last = tokens[-1] if tokens else END
+            same = all(last.get(k) == group[k] for k in ("kind", "y", "x", "part"))
+            if same and (last["plus"] | last["minus"]) < 1 << bit and chance.random() < 0.8:
+                last["plus"] |= group["plus"]
+                last["minus"] |= group["minus"]
+            else:
+                tokens.append(group)
+        tokens.append({**END, "y": 0, "x": 0, "part": 0, "plus": 0, "minus": 0})
+    return tokens
+
+
+@pytest.mark.parametrize(
+    ("window", "stride", "padding", "channels"),
+    [
+        ((2, 2), (2, 2), Padding(), 4),
+        ((3, 3), (3, 3), Padding(1, 1, 1, 1), 3),
+        ((1, 2), (2, 3), Padding(), 1),
+        ((2, 3), (2, 3), Padding(0, 1, 0, 1), 2),
+    ],
+)
+@pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.3, 0.4)])
+def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stall):
+    shape = Shape(7, 6, 4)
+    layer = MaxPool(name="p", source="input", window=window, stride=stride, padding=padding)
+    frames = random_frames(shape, 3, frames=20, events=60, near=True)
+    # Counts of a ReLU layer are never negative: a negative spike needs a positive one before.
+    kept = []
+    for events in frames:
+        counts = np.zeros(shape.size, int)
+        signs = events["sign"].copy()
+        for n, event in enumerate(events):
+            if counts[event["address"]] == 0:
+                signs[n] = 1
+            counts[event["address"]] += signs[n]
+        events["sign"] = signs
+        kept.append(events)
+    expected = [run_layer(layer, shape, events).spikes for events in kept]
+    assert any((spikes["sign"] < 0).any() for spikes in expected)
+    core = plan(channels)
+    pool = MaxPoolGroups(layer=layer, shape=shape, core=core, count_bits=8)
+    found = []
+
+    async def take(ctx):
+        chance, ends = random.Random(2), 0
+        while ends < len(kept):
+            ctx.set(pool.pooled.ready, chance.random() >= stall)
+            _, _, valid, ready, payload = await ctx.tick().sample(pool.pooled.valid, pool.pooled.ready, pool.pooled.payload)
+            if valid and ready:
+                found.append(payload)
+                ends += payload.kind.value
+
+    simulate(pool, source(pool.groups, group_tokens(shape, core, kept), idle=idle), take)
+    assert frames_of_groups(layer.output_shape(shape), core, found) == [pairs(spikes) for spikes in expected]
+
+
+def test_overlap_is_refused():
+    layer = MaxPool(name="p", source="input", window=(2, 2), stride=(1, 2))
+    with pytest.raises(ValueError, match=r"^layer 'p': windows must not overlap: window \(2, 2\), stride \(1, 2\)$"):
+        MaxPoolGroups(layer=layer, shape=Shape(4, 4, 1), core=plan(1), count_bits=8)
+
+
+@pytest.mark.parametrize("stall", [0, 0.5])
+@pytest.mark.parametrize(("channels", "block"), [(7, 3), (40, 40), (70, 35)])
+def test_serializer_sends_every_spike_in_channel_order(stall, channels, block):
+    shape = Shape(3, 3, channels)
+    core = plan(block)
+    serializer, found = Serializer(shape=shape, core=core), []
+    frames = random_frames(shape, 1, frames=5)
+    groups = group_tokens(shape, core, frames)
+    count = sum(len(frame) + 1 for frame in frames)
+    simulate(serializer, source(serializer.groups, groups), sink(serializer.events, found, count, stall=stall))
+    assert frames_of_events(shape, found) == [pairs(frame) for frame in frames]
+
+
+@pytest.mark.parametrize("channels", [5, 37])
+def test_grouper_makes_each_event_a_group(channels):
+    shape = Shape(3, 2, channels)
+    core = plan(channels)
+    grouper, found = EventGrouper(shape=shape, core=core), []
+    frames = random_frames(shape, 2, frames=2)
+
+    async def testbench(ctx):
+        ctx.set(grouper.groups.ready, 1)
+        for token in event_tokens(shape, frames):
+            ctx.set(grouper.events.payload, token)
+            ctx.set(grouper.events.valid, 1)
+            assert ctx.get(grouper.groups.valid)
+            found.append(ctx.get(grouper.groups.payload))
+
+    simulate(grouper, testbench)
+    assert frames_of_groups(shape, core, found) == [pairs(frame) for frame in frames]

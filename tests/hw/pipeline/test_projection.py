@@ -1,0 +1,148 @@
+"""Projection cores against the golden model: every geometry, every parallelism, idle sources, stalled sinks."""
+
+import random
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+
+from hw.pipeline.groups import GroupSelector
+from hw.pipeline.projection import ProjectionCore
+from model.golden import run_layer
+from model.machine.plan import CorePlan, Plan
+from model.network import Network, Neurons, Shape
+from tests.hardware import (
+    event_tokens,
+    frames_of_groups,
+    pairs,
+    random_convolution,
+    random_frames,
+    random_linear,
+    simulate,
+    source,
+)
+
+
+class Pair(wiring.Component):
+    """A projection core and its group selector."""
+
+    def __init__(self, layer: Neurons, shape: Shape, core: CorePlan) -> None:
+        self.core = ProjectionCore(layer=layer, source=shape, core=core)
+        self.selector = GroupSelector(shape=layer.output_shape(shape), core=core)
+        super().__init__({"events": self.core.signature.members["events"], "groups": self.selector.signature.members["groups"]})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core, m.submodules.selector = self.core, self.selector
+        wiring.connect(m, wiring.flipped(self.events), self.core.events)
+        wiring.connect(m, self.core.groups, self.selector.steps)
+        wiring.connect(m, self.selector.groups, wiring.flipped(self.groups))
+        return m
+
+
+def check(layer, shape, core, *, idle=0.0, stall=0.0, seed=0, near=False, frames=6):
+    """Equal to the golden model in every spike and in the saturation count; returns what was covered."""
+    plan = Plan(name="test", cores=(core,))
+    plan.check(Network(name="test", input_shape=shape, layers=(layer,)))
+    pair = Pair(layer, shape, core)
+    inputs = random_frames(shape, seed, frames=frames, near=near)
+    traces = [run_layer(layer, shape, events) for events in inputs]
+    tokens = event_tokens(shape, inputs)
+    found, saturated, fires_together = [], 0, 0
+
+    async def watch(ctx):
+        nonlocal saturated, fires_together
+        step = pair.core.groups
+        async for _, _, pulse, valid, fired in ctx.tick().sample(pair.core.saturated, step.valid, step.payload.fired):
+            saturated += pulse
+            fires_together += valid and fired.bit_count() > 1
+
+    count = len(inputs)
+
+    async def until_last_frame(ctx):
+        ends = 0
+        chance = random.Random(seed)
+        while ends < count:
+            ctx.set(pair.groups.ready, chance.random() >= stall)
+            _, _, valid, ready, payload = await ctx.tick().sample(pair.groups.valid, pair.groups.ready, pair.groups.payload)
+            if valid and ready:
+                found.append(payload)
+                ends += payload.kind.value
+
+    simulate(pair, source(pair.events, tokens, idle=idle, seed=seed), until_last_frame, background=[watch])
+    frames_found = frames_of_groups(layer.output_shape(shape), core, found)
+    for index, (trace, spikes) in enumerate(zip(traces, frames_found, strict=True)):
+        assert spikes == pairs(trace.spikes), f"frame {index}"
+    assert saturated == sum(trace.saturated_events for trace in traces)
+    return {
+        "spikes": sum(len(trace.spikes) for trace in traces),
+        "negative": sum(int((trace.spikes["sign"] < 0).sum()) for trace in traces),
+        "saturated": saturated,
+        "fires_together": fires_together,
+    }
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_convolutions(seed):
+    rng = np.random.default_rng(seed)
+    shape = Shape(int(rng.integers(4, 9)), int(rng.integers(4, 9)), int(rng.integers(1, 4)))
+    layer = random_convolution(seed, inputs=shape.channels, potential_bits=int(rng.choice([8, 9, 16])))
+    channels = layer.channels
+    spans = [min(-(-layer.kernel[n] // layer.stride[n]), layer.output_shape(shape)[n]) for n in (0, 1)]
+    cores = [
+        CorePlan(layer="conv", generation_bits=1),
+        CorePlan(layer="conv", channels=max(1, channels - 1), generation_bits=2),
+        CorePlan(layer="conv", channels=channels, columns=spans[1]),
+        CorePlan(layer="conv", channels=channels, columns=spans[1], rows=spans[0], group_fifo=8),
+    ]
+    core = cores[seed % len(cores)]
+    covered = check(layer, shape, core, idle=0.3 * (seed % 2), stall=0.4 * (seed % 3 == 1), seed=seed, near=seed % 2 == 0)
+    assert covered["spikes"] > 0
+
+
+def test_whole_window_with_hazards_every_cycle():
+    shape = Shape(8, 8, 2)
+    layer = random_convolution(3, inputs=2, kernel=(3, 3), channels=4, stride=(1, 1), padding=(1, 1, 1, 1), potential_bits=9)
+    covered = check(layer, shape, CorePlan(layer="conv", channels=4, columns=3, rows=3), near=True, frames=20)
+    assert min(covered.values()) > 0, covered
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5, 11])
+def test_linear(channels):
+    shape = Shape(3, 2, 4)
+    layer = random_linear(channels, inputs=24, outputs=11, potential_bits=8, count_bits=3)
+    covered = check(layer, shape, CorePlan(layer="fc", channels=channels), idle=0.2, stall=0.3, frames=20, seed=channels)
+    assert covered["spikes"] and covered["negative"] and covered["saturated"]
+
+
+def test_signed_counts():
+    shape = Shape(1, 1, 6)
+    layer = random_linear(7, inputs=6, outputs=4, activation="identity", count_bits=3)
+    covered = check(layer, shape, CorePlan(layer="fc", channels=2), frames=20, seed=5)
+    assert covered["negative"] and covered["saturated"]
+
+
+def test_an_event_takes_as_many_cycles_as_it_has_steps():
+    shape = Shape(8, 8, 1)
+    layer = random_convolution(1, inputs=1, kernel=(3, 3), channels=2, stride=(1, 1), padding=(1, 1, 1, 1), threshold_log2=14)
+    core = ProjectionCore(layer=layer, source=shape, core=CorePlan(layer="conv", channels=2, columns=3))
+    addresses = [(0, 0), (4, 4), (7, 3), (4, 0)]
+    taken = []
+
+    async def testbench(ctx):
+        ctx.set(core.groups.ready, 1)
+        await ctx.tick().repeat(100)
+        for y, x in addresses * 3:
+            ctx.set(core.events.payload, {"kind": 0, "negative": 0, "y": y, "x": x, "c": 0})
+            ctx.set(core.events.valid, 1)
+            cycles = 1
+            while not ctx.get(core.events.ready):
+                await ctx.tick()
+                cycles += 1
+            await ctx.tick()
+            taken.append(cycles)
+
+    simulate(core, testbench)
+    # The first event finds the core idle; each later one waits for the steps of the one before it.
+    assert taken == [1, *([2, 3, 2, 3] * 3)[: len(taken) - 1]]

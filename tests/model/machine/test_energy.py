@@ -1,0 +1,63 @@
+"""The energy model: published points, and counts that are the golden model's."""
+
+import numpy as np
+import pytest
+
+from model.encode import encode
+from model.engine.engine import run_streams
+from model.golden import run
+from model.machine.energy import HOP_PJ, add_pj, energy, memory_pj
+from model.machine.plan import named_plan, stages
+from model.network import MaxPool, Neurons
+from tests.hardware import random_network
+from tests.test_model_planner import frames
+
+
+def test_published_points():
+    assert add_pj(8) == pytest.approx(0.03)
+    assert add_pj(32) == pytest.approx(0.1)
+    for size, pj in ((8, 10), (32, 20), (1024, 100)):
+        assert memory_pj(64, size * 1024 * 8) == pytest.approx(pj)
+    assert memory_pj(32, 8 * 1024 * 8) == pytest.approx(5)
+    sizes = [memory_pj(16, 8 << n) for n in range(30)]
+    assert sizes == sorted(sizes) and sizes[0] > 0
+    assert memory_pj(64, 16 * 1024 * 8) == pytest.approx(np.sqrt(200))
+
+
+@pytest.mark.parametrize("plan_name", ["minimal", "fast"])
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_counts_are_those_of_the_golden_model(seed, plan_name):
+    """With every lane in use: a block of channels that is not full updates some that nobody reads."""
+    network = random_network(seed)
+    images = frames(network, 4)
+    found = {core.core: core for core in energy(network, named_plan(network, plan_name), run_streams(network, images))}
+    traces = [run(network, encode(network, image)) for image in images]
+    for stage in stages(network):
+        core = found[stage.name]
+        events = np.mean([len(trace.layers[stage.layers[0].name].events) for trace in traces])
+        assert core.hops == pytest.approx(events)
+        assert core.hops_nj == pytest.approx(events * HOP_PJ / 1e3)
+        additions = words = 0.0
+        for layer in stage.layers:
+            of = [trace.layers[layer.name] for trace in traces]
+            if isinstance(layer, Neurons):
+                updates = np.mean([one.operations for one in of])
+                additions += 2 * updates + 2 * np.mean([len(one.spikes) for one in of])
+                words += 2 * updates
+                assert core.weight_words == pytest.approx(updates)
+            else:
+                assert isinstance(layer, MaxPool)
+                additions += np.mean([len(one.events) for one in of])
+                words += 2 * np.mean([len(one.events) for one in of])
+        assert core.additions == pytest.approx(additions)
+        assert core.state_words == pytest.approx(words)
+        assert core.total_nj == pytest.approx(core.additions_nj + core.state_nj + core.weights_nj + core.hops_nj)
+
+
+def test_lanes_that_idle_in_the_last_block_count():
+    """A block of channels that is not full updates neurons that nobody reads."""
+    network = random_network(1)
+    images = frames(network, 4)
+    streams = run_streams(network, images)
+    minimal, fast = (sum(c.weight_words for c in energy(network, named_plan(network, p), streams)) for p in ("minimal", "fast"))
+    assert minimal <= fast

@@ -1,0 +1,135 @@
+"""The cycle model: equal to the hardware in every cycle, whatever the network, the plan, the source and the sinks do."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.events import make_events
+from model.golden import run
+from model.machine.pipeline_cycles import ACTIVITIES, simulate
+from model.machine.plan import CorePlan, Plan, named_plan, refused_by_hardware
+from model.network import MaxPool, Network
+from sim.verify import verify
+from tests.hardware import random_convolution, random_frames, random_linear, random_network
+
+
+def random_plan(network, seed):
+    """Any parallelism that suits the network, and any depth of FIFOs."""
+    chance = random.Random(seed)
+    cores = []
+    for core in named_plan(network, "fast").cores:
+        channels, columns, rows = core.channels, core.columns, core.rows
+        level = chance.randrange(3)
+        cores.append(
+            CorePlan(
+                layer=core.layer,
+                channels=channels if level else chance.randint(1, channels),
+                columns=(columns if level == 2 else chance.randint(1, columns)) if level else 1,
+                rows=chance.randint(1, rows) if level == 2 else 1,
+                group_fifo=chance.choice([8, 9, 16]),
+                event_fifo=chance.choice([2, 3, 16]),
+                generation_bits=chance.choice([1, 2, 4]),
+            )
+        )
+    return Plan(name=f"random{seed}", cores=tuple(cores), inject=chance.random() < 0.7, watch=chance.random() < 0.7)
+
+
+def pooled_input(seed):
+    """A network that begins with a max-pool whose windows leave a border out, and ends with one."""
+    first = MaxPool(name="first", source="input", window=(2, 2), stride=(3, 2))
+    middle = random_convolution(seed, inputs=2, name="middle", source="first", kernel=(2, 2), stride=(2, 1), channels=5)
+    last = MaxPool(name="last", source="middle", window=(1, 2), stride=(1, 2))
+    shape = (8, 7, 2)
+    network = Network(name=f"pooled{seed}", input_shape=shape, layers=(first, middle, last))
+    size = network.shape_of("last").size
+    out = random_linear(seed, inputs=size, outputs=3, name="out", source="last", activation="identity")
+    return Network(name=f"pooled{seed}", input_shape=shape, layers=(first, middle, last, out))
+
+
+CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 3 else []) for seed in range(1, 17)]
+
+
+@pytest.mark.parametrize("seed", CASES)
+def test_every_cycle_is_the_hardwares(seed, tmp_path):
+    network = pooled_input(seed) if seed % 4 == 0 else random_network(seed)
+    assert not any(refused_by_hardware(layer) for layer in network.layers)
+    plan = random_plan(network, seed)
+    frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
+    for idle, stall in ((0, 0), (0.5, 0), (0.1, 0.7)):
+        result = verify(
+            network, plan, frames, out_dir=tmp_path, seed=seed, idle=idle, stall=stall, watch=plan.watch and stall > 0
+        )
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.cycles_compared > len(frames) * 20
+
+
+@pytest.mark.parametrize("stall", [0, 0.9])
+def test_empty_frames_queue_at_the_door(stall, tmp_path):
+    """More of them than are let in at a time."""
+    network = pooled_input(4)
+    frames = [make_events([])] * 50 + random_frames(network.input_shape, 1, frames=3) + [make_events([])] * 50
+    result = verify(network, named_plan(network, "minimal"), frames, out_dir=tmp_path, stall=stall)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert len(result.answers) == 104
+
+
+def test_batches_make_no_difference():
+    network = random_network(2)
+    plan = named_plan(network, "default")
+    frames = random_frames(network.input_shape, 3, frames=9)
+    options = {"idle": 9000, "stall": 20000, "record": True, "watch": 5, "activity": 50}
+    one, all_ = (simulate(network, plan, frames, batch=batch, **options) for batch in (1, 100))
+    assert one.passed.keys() == all_.passed.keys()
+    for name in one.passed:
+        assert np.array_equal(one.passed[name], all_.passed[name])
+    for name in ("watched", "started", "compared", "answered", "activity"):
+        assert np.array_equal(getattr(one, name), getattr(all_, name))
+    assert one.cores == all_.cores
+
+
+def test_what_is_reported():
+    network = random_network(3)
+    plan = named_plan(network, "minimal")
+    frames = random_frames(network.input_shape, 4, frames=5)
+    told = []
+    found = simulate(network, plan, frames, record=True, activity=400, done=told.append)
+    assert sum(told) == found.frames == len(frames)
+    traces = [run(network, frame) for frame in frames]
+    for layer in network.layers:
+        if (name := f"events_{layer.name}") in found.passed:
+            spikes = sum(len(trace.layers[layer.name].spikes) for trace in traces)
+            assert len(found.passed[name]) == spikes + len(frames)
+            assert (np.diff(found.passed[name]) > 0).all()
+    assert (found.answered > found.compared).all() and (found.latency > 0).all()
+    total = {sum(getattr(core, name) for name in ACTIVITIES) for core in found.cores}
+    assert len(total) == 1
+    conv = next(core for core in found.cores if core.name == "pool1")
+    # With one lane a step is a neuron; and an END is a step too.
+    steps = sum(trace.layers["conv1"].operations for trace in traces) + len(frames)
+    assert conv.working == steps
+    assert 0 < conv.utilization <= 1
+    assert found.activity.shape == (len(found.cores), 400)
+    counted = [int((found.activity[0] == code).sum()) for code in range(len(ACTIVITIES))]
+    assert sum(counted) == 400 and counted[1] > 0
+
+
+def test_parallelism_changes_cycles_not_events():
+    network = random_network(4)
+    frames = random_frames(network.input_shape, 4, frames=5)
+    slow, fast = (simulate(network, named_plan(network, name), frames, record=True) for name in ("minimal", "fast"))
+    assert fast.cycles_per_frame < slow.cycles_per_frame
+    assert {name: len(cycles) for name, cycles in fast.passed.items() if name.startswith("events")} == {
+        name: len(cycles) for name, cycles in slow.passed.items() if name.startswith("events")
+    }
+    assert sum(core.working for core in fast.cores) < sum(core.working for core in slow.cores)
+
+
+def test_construction():
+    network = random_network(1)
+    plan = named_plan(network, "minimal")
+    with pytest.raises(ValueError, match=r"^images must be at least one frame$"):
+        simulate(network, plan, [])
+    with pytest.raises(ValueError, match=r"^plan 'minimal': cores must be"):
+        simulate(network, replace(plan, cores=plan.cores[:-1]), random_frames(network.input_shape, 1))

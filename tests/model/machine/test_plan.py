@@ -1,0 +1,104 @@
+"""Plans: the named ones, the rules, and the file form."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from model.machine.plan import (
+    DEFAULT_LANES,
+    NAMED_PLANS,
+    CorePlan,
+    Plan,
+    PlanError,
+    load_plan,
+    named_plan,
+    refused_by_hardware,
+    stages,
+    steps_per_event,
+)
+from model.network import MaxPool, Network, Shape
+from tests.hardware import random_convolution, random_network
+
+NETWORK = random_network(1)
+
+
+def test_named_plans():
+    plans = {name: named_plan(NETWORK, name) for name in NAMED_PLANS}
+    assert plans["minimal"].lanes == len(plans["minimal"].cores)
+    assert plans["default"].lanes <= DEFAULT_LANES
+    assert all(steps_per_event(NETWORK, core) == 1 for core in plans["fast"].cores)
+    with pytest.raises(PlanError, match=r"^plan must be a file or one of minimal, default, fast, folded, not 'huge'$"):
+        named_plan(NETWORK, "huge")
+
+
+def test_stages_fuse_a_pool_that_alone_reads_a_layer():
+    assert [[layer.name for layer in stage.layers] for stage in stages(NETWORK)] == [
+        ["conv1", "pool1"],
+        ["pool2"],
+        ["side"],
+        ["conv2"],
+        ["fc1"],
+        ["fc2"],
+    ]
+
+
+def test_file_form(tmp_path):
+    plan, path = named_plan(NETWORK, "fast"), tmp_path / "plan.json"
+    plan.save(path)
+    assert Plan.load(path) == plan == load_plan(NETWORK, str(path))
+    for text, message in (
+        ("{", "must be a Tally plan file: .*"),
+        ("[]", "must be a Tally plan file"),
+        (path.read_text().replace('"version": 1', '"version": 7'), "version must be 1, not 7"),
+        (path.read_text().replace('"rows"', '"rovs"'), r"core fields must be among \[.*\], not \['rovs'\]"),
+        (path.read_text().replace('"channels": 3', '"channels": "x"'), "core '.*': channels must be an integer, not 'x'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(PlanError, match=f"^{re.escape(str(path))}: {message}$"):
+            Plan.load(path)
+    with pytest.raises(PlanError, match=r"cannot be read: No such file or directory$"):
+        Plan.load(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"channels": 99}, "plan 'test': core 'conv1': channels must be within 1..{c}, not 99"),
+        ({"channels": 1, "columns": 2}, "plan 'test': core 'conv1': columns must be 1 unless channels is {c}, not 2"),
+    ],
+)
+def test_nesting(change, message):
+    plan = replace(named_plan(NETWORK, "minimal"), name="test")
+    channels = NETWORK.shape_of("conv1").channels
+    if channels == 1:
+        pytest.fail("the network must have more channels")
+    cores = (replace(plan.cores[0], **change), *plan.cores[1:])
+    with pytest.raises(PlanError, match=f"^{re.escape(message.format(c=channels))}$"):
+        replace(plan, cores=cores).check(NETWORK)
+
+
+def test_values_and_overlapping_pools():
+    with pytest.raises(PlanError, match=r"^core 'x': group_fifo must be within 8..1024, not 4$"):
+        CorePlan(layer="x", group_fifo=4)
+    with pytest.raises(PlanError, match=r"^architecture must be one of pipeline, folded, not 'other'$"):
+        Plan(name="x", cores=(), architecture="other")
+    layers = [replace(la, stride=(1, 1)) if isinstance(la, MaxPool) and la.name == "pool2" else la for la in NETWORK.layers]
+    with pytest.raises(Exception, match=r"conv2|overlaps"):
+        named_plan(replace(NETWORK, layers=tuple(layers)), "minimal")
+
+
+def test_what_hardware_does_not_build():
+    pool = MaxPool(name="p", source="input", window=(3, 2), stride=(2, 2))
+    assert refused_by_hardware(pool) == (
+        "max-pooling with window (3, 2) and stride (2, 2) overlaps",
+        "hardware needs a stride of at least the window",
+    )
+    grouped = random_convolution(0, inputs=1, channels=4, groups=2, name="c")
+    message = (
+        "layer 'c': a convolution of 2 groups is not built as such; convert with --for-hardware, which writes grouped "
+        "convolutions as ordinary ones"
+    )
+    with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
+        named_plan(Network(name="n", input_shape=Shape(8, 8, 2), layers=(grouped,)), "fast")
+    assert all(refused_by_hardware(layer) is None for layer in NETWORK.layers)

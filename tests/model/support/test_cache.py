@@ -1,0 +1,88 @@
+"""What is kept is made once, whole or not at all, also by several at the same time."""
+
+import shutil
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import boards
+import hw
+import model
+import sim
+from hw import verilog
+from model.support.cache import kept, source_hash
+
+
+def make_slowly(path: Path) -> str:
+    def make(part: Path) -> None:
+        with (path.parent / "made").open("a") as made:
+            made.write("x")
+        part.write_text("half")
+        time.sleep(0.3)
+        part.write_text("whole")
+
+    return kept(path, make).read_text()
+
+
+def test_several_at_once_make_it_once(tmp_path):
+    with ProcessPoolExecutor(4) as pool:
+        assert list(pool.map(make_slowly, [tmp_path / "new" / "file"] * 4)) == ["whole"] * 4
+    assert (tmp_path / "new" / "made").read_text() == "x"
+
+
+def test_what_fails_leaves_nothing(tmp_path):
+    def fail(part: Path) -> None:
+        part.write_text("half")
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match=r"^no more$"):
+        kept(tmp_path / "file", fail)
+    assert not (tmp_path / "file").exists()
+    assert kept(tmp_path / "file", lambda part: part.write_text("whole")).read_text() == "whole"
+
+
+@pytest.mark.parametrize("package", [model, hw, sim, boards], ids=lambda package: package.__name__)
+def test_an_edit_anywhere_below_changes_the_key(package, tmp_path):
+    """Of each source of the package in turn, and of one that is added, moved or renamed."""
+    folder = tmp_path / package.__name__
+    shutil.copytree(package.__path__[0], folder, ignore=shutil.ignore_patterns("zoo", "__pycache__"))
+    before = source_hash(folder)
+    assert source_hash(Path(package.__path__[0])) == before
+    sources = [path for path in folder.rglob("*") if path.suffix in (".py", ".v", ".cpp")]
+    assert len(sources) > 4
+    for path in sources:
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        assert source_hash(folder) != before, path
+        path.write_bytes(content)
+    assert source_hash(folder) == before
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    (added := folder / "deep" / "deeper" / "new.py").write_text("")
+    assert (with_it := source_hash(folder)) != before
+    moved = added.rename(folder / "deep" / "new.py")
+    assert source_hash(folder) not in (before, with_it)
+    moved.unlink()
+    assert source_hash(folder) == before
+
+
+def test_the_key_of_verilog_follows_a_nested_edit(tmp_path, monkeypatch):
+    """What keeps Verilog reads the packages that are imported: copies of them here, one of them edited deep inside."""
+    for package in (model, hw):
+        folder = tmp_path / package.__name__
+        shutil.copytree(package.__path__[0], folder, ignore=shutil.ignore_patterns("zoo", "__pycache__"))
+        monkeypatch.setattr(package, "__path__", [str(folder)])
+        (folder / "room" / "corner").mkdir(parents=True)
+        (folder / "room" / "corner" / "part.py").write_text("width = 8\n")
+    before = verilog.machine_sources()
+    for package in ("model", "hw"):
+        (tmp_path / package / "room" / "corner" / "part.py").write_text("width = 9\n")
+        assert verilog.machine_sources() != before
+        (tmp_path / package / "room" / "corner" / "part.py").write_text("width = 8\n")
+    assert verilog.machine_sources() == before
+
+
+def test_a_folder_without_sources_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=f"^{tmp_path}: must be a folder that holds sources$"):
+        source_hash(tmp_path)

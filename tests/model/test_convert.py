@@ -1,0 +1,286 @@
+"""Conversion from ONNX: equal to the float network where nothing is lost, and errors in one line."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from model.convert import Settings, convert, quantize
+from model.engine.engine import run_frames
+from model.importers.onnx import ConversionError, import_onnx, report_nodes
+from model.machine.plan import PlanError, named_plan
+from model.network import Convolution, MaxPool, Network, Neurons
+from model.support.datasets import Dataset
+
+RNG = np.random.default_rng(0)
+
+
+def save(path, nodes, weights, shape=(1, 2, 8, 8), opset=17):
+    outputs = [helper.make_empty_tensor_value_info(nodes[-1].output[0])]
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        outputs,
+        [
+            numpy_helper.from_array(np.asarray(value, np.float32 if np.asarray(value).dtype.kind == "f" else np.int64), name)
+            for name, value in weights.items()
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+    return path
+
+
+def small(tmp_path, **conv):
+    """Conv, Relu, MaxPool, Reshape, MatMul + Add, Softmax."""
+    nodes = [
+        helper.make_node(
+            "Conv", ["image", "w1", "b1"], ["c1"], name="/conv/1", kernel_shape=[3, 3], **(conv or {"pads": [1] * 4})
+        ),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("MaxPool", ["r1"], ["p1"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Dropout", ["p1"], ["d1"]),
+        helper.make_node("Reshape", ["d1", "shape"], ["f1"]),
+        helper.make_node("MatMul", ["f1", "w2"], ["m1"], name="head"),
+        helper.make_node("Add", ["m1", "b2"], ["a1"]),
+        helper.make_node("Softmax", ["a1"], ["s1"]),
+    ]
+    weights = {
+        "w1": RNG.normal(0, 0.5, (4, 2, 3, 3)),
+        "b1": RNG.normal(0, 0.1, 4),
+        "shape": np.array([1, -1]),
+        "w2": RNG.normal(0, 0.3, (64, 3)),
+        "b2": RNG.normal(0, 0.1, 3),
+    }
+    return save(tmp_path / "net.onnx", nodes, weights)
+
+
+def test_layers_and_addresses(tmp_path):
+    float_network = import_onnx(small(tmp_path))
+    assert [(layer.kind, layer.name, layer.relu) for layer in float_network.layers] == [
+        ("convolution", "conv_1", True),
+        ("maxpool", "maxpool", False),
+        ("linear", "head", False),
+    ]
+    images = RNG.random((5, 8, 8, 2))
+    pooled, logits = float_network.run(images, ["p1", "a1"])
+    head = float_network.layers[-1]
+    by_address = pooled.transpose(0, 2, 3, 1).reshape(5, -1)
+    assert np.allclose(by_address @ head.weights.T + head.bias, logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        {"auto_pad": "SAME_UPPER"},
+        {"auto_pad": "SAME_LOWER", "strides": [2, 1]},
+        {"auto_pad": "VALID"},
+        {"pads": [0, 1, 2, 1], "strides": [1, 2]},
+    ],
+)
+def test_convolution_geometry_is_onnx(tmp_path, conv):
+    """The integer network's potentials, with tiny thresholds removed, are the float network's convolution."""
+    nodes = [helper.make_node("Conv", ["image", "w"], ["out"], name="conv", **conv)]
+    path = save(tmp_path / "c.onnx", nodes, {"w": RNG.integers(-3, 4, (3, 2, 3, 3)).astype(float)})
+    float_network = import_onnx(path)
+    network = quantize(float_network, [64.0], Settings(weight_bits=16), name="c")
+    layer = network.layers[0]
+    assert isinstance(layer, Convolution)
+    images = (RNG.random((3, 8, 8, 2)) > 0.6).astype(np.uint8) * 255
+    expected = float_network.run(images / 255)[0].transpose(0, 2, 3, 1).reshape(3, -1)
+    assert (run_frames(network, images).potentials * 64 == np.rint(expected).astype(int) * layer.theta).all()
+
+
+def test_end_to_end(tmp_path):
+    float_network = import_onnx(small(tmp_path))
+    images = RNG.integers(0, 256, (60, 8, 8, 2), dtype=np.uint8)
+    labels = float_network.run((images > 51).astype(np.float32))[0].reshape(60, -1).argmax(axis=1)
+    found = convert(float_network, Dataset(name="own", images=images, labels=labels), Settings(accuracy_budget=0.05), name="own")
+    assert found.accuracy_float_1bit == 1.0
+    assert found.accuracy_snn >= 0.9
+    assert isinstance(found.network.layers[1], MaxPool)
+    assert all(layer.mean_events > 0 for layer in found.network.layers)
+    assert run_frames(found.network, images).saturated_events.sum() == 0
+    paper = convert(float_network, Dataset(name="own", images=images, labels=labels), Settings(threshold=0.5), name="own")
+    assert set(paper.thresholds.values()) == {0.5}
+
+
+def test_batch_normalization_is_folded(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"], name="conv"),
+        helper.make_node("BatchNormalization", ["c", "g", "o", "m", "v"], ["out"], epsilon=1e-3),
+    ]
+    values = {"w": RNG.normal(0, 1, (3, 2, 3, 3)), "g": RNG.random(3), "o": RNG.random(3), "m": RNG.random(3), "v": RNG.random(3)}
+    network = import_onnx(save(tmp_path / "bn.onnx", nodes, values))
+    (layer,) = network.layers
+    images = RNG.random((1, 8, 8, 2))
+    expected = network.run(images)[0]
+    plain = [helper.make_node("Conv", ["image", "w", "b"], ["out"])]
+    folded = import_onnx(save(tmp_path / "plain.onnx", plain, {"w": layer.weights, "b": layer.bias}))
+    assert np.allclose(folded.run(images)[0], expected, atol=1e-4)
+
+
+def one(tmp_path, operator, weights=None, **attributes):
+    return save(
+        tmp_path / "x.onnx",
+        [helper.make_node(operator, ["image", *(weights or {})], ["y"], name="odd", **attributes)],
+        weights or {},
+    )
+
+
+W = np.ones((4, 2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("operator", "weights", "attributes", "message"),
+    [
+        ("Sigmoid", {}, {}, "node 'odd' (Sigmoid): operator Sigmoid is not supported; train with ReLU"),
+        ("GlobalAveragePool", {}, {}, None),
+        ("Conv", {"w": W}, {"dilations": [0, 1]}, "node 'odd' (Conv): dilations must be two numbers of at least 1, not [0, 1]"),
+        (
+            "Conv",
+            {"w": np.ones((4, 1, 3, 3))},
+            {"group": 3},
+            "node 'odd' (Conv): weights must take 2 channels, not 1 in 3 groups",
+        ),
+        ("Conv", {"w": np.ones((4, 3, 3, 3))}, {}, "node 'odd' (Conv): weights must take 2 channels, not 3"),
+        (
+            "Conv",
+            {"w": np.ones((4, 2, 9, 9))},
+            {},
+            "node 'odd' (Conv): window 9x9 must not be larger than its padded input 8x8x2",
+        ),
+        ("Gemm", {"w": np.ones((128, 4))}, {}, "node 'odd' (Gemm): input of shape 8x8x2 must be flattened first"),
+        ("Add", {"b": np.ones(3)}, {}, "node 'odd' (Add): constant must hold one value a channel (2), not shape (3,)"),
+        ("Relu", {}, {}, None),
+    ],
+)
+def test_what_is_not_supported_is_named(tmp_path, operator, weights, attributes, message):
+    path = one(tmp_path, operator, weights, **attributes)
+    expected = f"{path}: {message}" if message else f"{path}: must have a Conv, Gemm or MatMul node"
+    with pytest.raises(ConversionError, match=f"^{re.escape(expected)}$"):
+        import_onnx(path)
+
+
+def test_a_relu_behind_a_pool_is_the_same_network(tmp_path):
+    images = RNG.integers(0, 256, (20, 8, 8, 2), dtype=np.uint8)
+    data = Dataset(name="noise", images=images, labels=RNG.integers(0, 3, 20))
+    weights = {"w1": RNG.normal(0, 0.5, (4, 2, 3, 3)), "b1": RNG.normal(-1, 0.5, 4), "w2": RNG.normal(0, 0.3, (64, 3))}
+    found = []
+    attributes = {"Relu": {}, "MaxPool": {"kernel_shape": [2, 2], "strides": [2, 2]}}
+    for order in (("Relu", "MaxPool"), ("MaxPool", "Relu")):
+        nodes = [
+            helper.make_node("Conv", ["image", "w1", "b1"], ["c"], name="conv", pads=[1] * 4),
+            helper.make_node(order[0], ["c"], ["a"], **attributes[order[0]]),
+            helper.make_node(order[1], ["a"], ["b"], **attributes[order[1]]),
+            helper.make_node("Flatten", ["b"], ["f"]),
+            helper.make_node("MatMul", ["f", "w2"], ["y"], name="head"),
+        ]
+        path = save(tmp_path / f"{order[0]}.onnx", nodes, weights)
+        found.append(convert(import_onnx(path), data, Settings(), name="net").network)
+    assert found[0].content_hash == found[1].content_hash
+
+
+def test_branches_and_reports(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"], name="conv", pads=[1] * 4),
+        helper.make_node("Add", ["c", "image"], ["y"], name="skip"),
+    ]
+    path = save(tmp_path / "skip.onnx", nodes, {"w": np.ones((2, 2, 3, 3))})
+    with pytest.raises(
+        ConversionError, match=r"node 'skip' \(Add\): must have one input that is not a constant, not 2; branches are"
+    ):
+        import_onnx(path)
+    assert [report.supported for report in report_nodes(one(tmp_path, "LSTM"))] == [False]
+
+
+def grouped(tmp_path, window=2):
+    """A depthwise separable network with a max-pool of stride 2."""
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], name="depthwise", group=2, pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], name="pointwise"),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("MaxPool", ["r2"], ["p2"], name="pool", kernel_shape=[window] * 2, strides=[2, 2]),
+        helper.make_node("GlobalAveragePool", ["p2"], ["y"], name="mean"),
+    ]
+    rng = np.random.default_rng(5)
+    weights = {"w1": rng.uniform(-0.2, 0.5, (2, 1, 3, 3)), "w2": rng.uniform(-0.2, 0.5, (3, 2, 1, 1))}
+    return save(tmp_path / "grouped.onnx", nodes, weights)
+
+
+def test_for_hardware(tmp_path):
+    path = grouped(tmp_path)
+    images = RNG.integers(0, 256, (40, 8, 8, 2), dtype=np.uint8)
+    data = Dataset(name="own", images=images, labels=RNG.integers(0, 3, 40))
+    plain = quantize(import_onnx(path), [0.5, 0.5, 0.1], Settings(), name="net")
+    layer = plain.layer("depthwise")
+    assert isinstance(layer, Convolution) and (layer.groups, layer.weights.shape) == (2, (2, 1, 3, 3))
+    with pytest.raises(PlanError, match=r"^layer 'depthwise': a convolution of 2 groups is not built as such; convert with "):
+        named_plan(plain, "minimal")
+    found = convert(import_onnx(path), data, Settings(for_hardware=True, accuracy_budget=0.5), name="net")
+    assert found.groups_expanded == ("depthwise",)
+    layer = found.network.layer("depthwise")
+    assert isinstance(layer, Convolution) and (layer.groups, layer.weights.shape) == (1, (2, 2, 3, 3))
+    named_plan(found.network, "default")
+    overlapping = grouped(tmp_path, window=3)
+    message = (
+        f"{overlapping}: layer 'pool': max-pooling with window (3, 3) and stride (2, 2) overlaps; hardware needs a stride of at "
+        "least the window"
+    )
+    with pytest.raises(ConversionError, match=f"^{re.escape(message)}$"):
+        convert(import_onnx(overlapping), data, Settings(for_hardware=True), name="net")
+    assert isinstance(quantize(import_onnx(overlapping), [0.5, 0.5, 0.1], Settings(), name="net").layer("pool"), MaxPool)
+
+
+def test_command(tmp_path):
+    def run(*args):
+        done = subprocess.run(
+            [sys.executable, "-m", "model.convert", *map(str, args)], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stderr.strip().splitlines()[-1]
+
+    broken, out = tmp_path / "broken.onnx", tmp_path / "net.npz"
+    broken.write_bytes(b"not onnx at all")
+    code, line = run(broken, "-o", out)
+    assert code == 2
+    assert line.startswith(f"error: {broken}: must be an ONNX file")
+    assert run(tmp_path / "none.onnx", "-o", out) == (
+        2,
+        f"error: {tmp_path / 'none.onnx'}: cannot be read: No such file or directory",
+    )
+    code, line = run(small(tmp_path), "-o", out)
+    assert code == 2
+    assert "input must have the shape of the calibration frames (28, 28, 1), not (8, 8, 2)" in line
+    assert not out.exists()
+    assert run(small(tmp_path), "-o", out, "--threshold", "1.0") == (2, "error: --threshold must not be given without --paper")
+    images = RNG.integers(0, 256, (20, 8, 8, 2), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=RNG.integers(0, 3, 20))
+    code, _ = run(small(tmp_path), "-o", out, "--calibrate", tmp_path / "data.npz")
+    assert code == 0
+    assert any(isinstance(layer, Neurons) for layer in Network.load(out).layers)
+    out.unlink()
+    np.savez(tmp_path / "sorted.npz", images=images, labels=np.arange(20) // 5)
+    assert run(small(tmp_path), "-o", out, "--calibrate", tmp_path / "sorted.npz", "--limit", 8) == (
+        2,
+        f"error: {tmp_path / 'sorted.npz'}: the first 8 frames must hold more than half of the 4 classes, not only 0, 1; "
+        "shuffle the data or raise --limit",
+    )
+    code, line = run(grouped(tmp_path, window=3), "-o", out, "--calibrate", tmp_path / "data.npz", "--for-hardware")
+    assert code == 2 and "layer 'pool': max-pooling with window (3, 3) and stride (2, 2) overlaps" in line
+    assert not out.exists()
+    more = ("--calibrate", tmp_path / "data.npz", "--accuracy-budget", "1", "--for-hardware")
+    done = subprocess.run(
+        [sys.executable, "-m", "model.convert", grouped(tmp_path), "-o", out, *more],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "groups written as ordinary convolutions, for hardware: depthwise" in done.stderr

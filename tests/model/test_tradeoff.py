@@ -1,0 +1,68 @@
+"""The trade-off's points and its command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from model import train as train_module
+from model.support.datasets import Dataset, load
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
+tradeoff = pytest.importorskip("model.tradeoff")
+
+START = train_module.ZOO / "mnist-sparse.onnx"
+
+
+@pytest.fixture(scope="module")
+def few():
+    found = load("digits5k", "train")
+    return Dataset("few", found.images[::16], found.labels[::16])
+
+
+def test_a_point_is_made_once(few, tmp_path):
+    settings = tradeoff.SparseSettings(epochs=1, moments=2, keep_thresholds=True, event_price=0.5)
+    first = tradeoff.point(settings, START, few, tmp_path)
+    (kept,) = tmp_path.glob("*.json")
+    stamp = kept.stat().st_mtime_ns
+    assert tradeoff.point(settings, START, few, tmp_path) == first
+    assert kept.stat().st_mtime_ns == stamp
+    dear = tradeoff.point(tradeoff.SparseSettings(**{**first_settings(first), "event_price": 50.0}), START, few, tmp_path)
+    assert dear["spikes_per_neuron"] < first["spikes_per_neuron"]
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def first_settings(row):
+    return {name: row[name] for name in tradeoff.SparseSettings.__dataclass_fields__}
+
+
+def test_command(few, monkeypatch, tmp_path):
+    monkeypatch.setattr(tradeoff, "load", lambda name, split, data_dir: few)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--dataset", "digits5k", "--prices", "1,9", "--bits", "8,4", "--epochs", "1", "--docs", "docs", "--json"]
+    result = CliRunner().invoke(tradeoff.main, arguments)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found == json.loads(Path("build/tradeoff/tradeoff.json").read_text())
+    assert [row["event_price"] for row in found["prices"]] == [1.0, 9.0]
+    assert [row["weight_bits"] for row in found["bits"]] == [8, 4]
+    assert set(found["bundled"]) == {"mnist-paper", "mnist-sparse"}
+    assert Path("docs/tradeoff.svg").read_bytes() == Path("build/tradeoff/tradeoff.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--prices", "1,x"], "must be numbers with commas between, not '1,x'"),
+        (["--start", "missing.onnx"], "missing.onnx: cannot be read: No such file or directory"),
+        (["--bits", "1"], "weight_bits must be within 2..16, not 1"),
+    ],
+)
+def test_bad_input(arguments, line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(tradeoff.main, ["--dataset", "digits5k", *arguments])
+    assert result.exit_code == 2
+    assert line in result.stderr
+    assert not Path("build").exists()

@@ -1,0 +1,92 @@
+"""The scoreboard sees every kind of difference, and names the place."""
+
+from dataclasses import replace
+
+import pytest
+
+from hw.pipeline.machine import Machine
+from model.golden import run
+from model.machine.plan import named_plan
+from sim.scoreboard import Spike, Token, compare
+from tests.hardware import random_frames, random_network
+
+NETWORK = random_network(1)
+FRAMES = [run(NETWORK, events) for events in random_frames(NETWORK.input_shape, 7)]
+TRACES = Machine(network=NETWORK, plan=named_plan(NETWORK, "default")).traces
+
+
+def recorded():
+    """What a machine without faults would record: a token a cycle."""
+    found = {}
+    for trace in TRACES:
+        tokens = []
+        for frame in FRAMES:
+            stream = frame.events if trace.layer == "input" else frame.layers[trace.layer].spikes
+            tokens += [Spike(int(e["address"]), int(e["sign"])) for e in stream]
+            tokens.append(None)
+        found[trace.name] = [Token(spike, 10 * n) for n, spike in enumerate(tokens)]
+    return found
+
+
+def test_no_difference():
+    score = compare(NETWORK, FRAMES, TRACES, recorded())
+    assert (score.mismatches, score.first) == (0, None)
+    assert score.spikes_compared == sum(len(la.spikes) for frame in FRAMES for la in frame.layers.values()) > 500
+    assert score.events_compared > 500
+
+
+def changed(kind, tokens, at):
+    if kind == "sign":
+        spike = tokens[at].spike
+        return [*tokens[:at], replace(tokens[at], spike=Spike(spike.address, -spike.sign)), *tokens[at + 1 :]]
+    if kind == "missing":
+        return tokens[:at] + tokens[at + 1 :]
+    if kind == "extra":
+        return [*tokens[: at + 1], *tokens[at:]]
+    if kind == "swapped":
+        one, other = tokens[at], tokens[at + 1]
+        return [*tokens[:at], replace(one, spike=other.spike), replace(other, spike=one.spike), *tokens[at + 2 :]]
+    if kind == "end":
+        return [*tokens[:at], replace(tokens[at], spike=None), *tokens[at + 1 :]]
+    assert kind == "early"
+    return tokens[:at]
+
+
+@pytest.mark.parametrize("kind", ["sign", "missing", "extra", "swapped", "end", "early"])
+@pytest.mark.parametrize("name", ["groups_conv1", "groups_pool1", "groups_fc1", "events_input", "events_fc2"])
+def test_a_planted_difference_is_reported_where_it_is(kind, name):
+    found = recorded()
+    at = next(
+        n
+        for n, (a, b) in enumerate(zip(found[name], found[name][1:], strict=False))
+        if n >= 2 and a.spike and b.spike and a.spike != b.spike
+    )
+    found[name] = changed(kind, found[name], at)
+    score = compare(NETWORK, FRAMES, TRACES, found)
+    assert score.mismatches > 0
+    first = score.first
+    place = at if kind != "extra" else at + 1
+    flat = [
+        (n, i)
+        for n, f in enumerate(FRAMES)
+        for i in range(len(f.events if first.trace.layer == "input" else f.layers[first.trace.layer].spikes) + 1)
+    ]
+    assert first.trace.name == name
+    assert (first.frame, first.index) == flat[place]
+    if kind == "early":
+        assert first.cycle is None
+    else:
+        assert first.cycle is not None
+    report = first.report(NETWORK, FRAMES[first.frame], seed=42, plan="default", simulator="verilator")
+    for word in ("frame ", "layer ", "event index", "expected", "found", "seed            42", "plan            default"):
+        assert word in report
+    if name != "events_input":
+        assert "caused by       input event" in report
+        assert "Q = " in report
+
+
+def test_the_earliest_difference_comes_first():
+    found = recorded()
+    found["groups_conv1"] = changed("sign", found["groups_conv1"], 20)
+    found["events_fc2"] = changed("sign", found["events_fc2"], 2)
+    assert compare(NETWORK, FRAMES, TRACES, found).first.trace.name == "events_fc2"

@@ -1,0 +1,187 @@
+"""Co-simulation: random networks at every plan in both simulators, planted faults, and the whole MNIST network."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import Mux
+
+from hw.build import BUNDLED
+from hw.flow.verilog import machine_verilog, to_verilog
+from hw.neuron import Comparison
+from hw.pipeline.machine import Machine
+from hw.pipeline.serializer import Serializer
+from model.machine.plan import NAMED_PLANS, named_plan
+from model.network import Network
+from model.support.errors import ToolMissingError
+from sim.simulators import SIMULATORS, check_simulator
+from sim.verify import real_frames, verify
+from tests.hardware import random_frames, random_network
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("plan", NAMED_PLANS)
+def test_random_network(simulator, plan, tmp_path):
+    network = random_network(1)
+    frames = random_frames(network.input_shape, 1, frames=6)
+    for seed, (idle, stall, watch) in enumerate([(0, 0, False), (0.4, 0, True), (0, 0.6, True), (0.3, 0.3, True)]):
+        result = verify(
+            network,
+            named_plan(network, plan),
+            frames,
+            simulator=simulator,
+            out_dir=tmp_path,
+            seed=seed,
+            idle=idle,
+            stall=stall,
+            watch=watch,
+        )
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.cycles_compared > 1000
+        assert result.frames == len(frames) == len(result.answers)
+        assert result.spikes_compared > 1000
+
+
+FAULTS = {
+    # Greater than in place of greater or equal.
+    "comparison": (Comparison, "~sign & upper.any())", "~sign & upper.any() & ~((upper == 1) & ~rest.any()))"),
+    # Spikes of channel 1 never leave.
+    "dropped": (
+        Serializer,
+        "fires.eq(self.groups.payload.plus | self.groups.payload.minus)",
+        "fires.eq((self.groups.payload.plus | self.groups.payload.minus) & ~2)",
+    ),
+    # The highest channel first.
+    "order": (
+        Serializer,
+        "next_of(fires, selected, rest, more)",
+        "[of.eq(Mux(fires[-1], to, other)) for of, to, other in ("
+        "(selected, 1 << len(fires) - 1, fires & -fires),"
+        "(rest, fires[:-1], fires & (fires - 1)),"
+        "(more, fires[:-1].any(), (fires & (fires - 1)).any()))]",
+    ),
+}
+
+
+def plant(monkeypatch, component, right, wrong):
+    """Replace a piece of a component's source by a wrong one."""
+    source = textwrap.dedent(inspect.getsource(component.elaborate))
+    assert source.count(right) == 1, f"the place for the fault is gone: {right}"
+    names = {**vars(sys.modules[component.__module__]), "Mux": Mux}
+    exec(source.replace(right, wrong), names)
+    monkeypatch.setattr(component, "elaborate", names["elaborate"])
+
+
+@pytest.mark.parametrize(
+    ("simulator", "fault"), [("verilator", "comparison"), *(("icarus", fault) for fault in FAULTS)]
+)
+def test_a_planted_fault_is_reported(simulator, fault, tmp_path, monkeypatch):
+    network = random_network(1)
+    plan = named_plan(network, "minimal" if simulator == "verilator" else "default")
+    frames = random_frames(network.input_shape, 1, frames=6)
+    plant(monkeypatch, *FAULTS[fault])
+    wrong = to_verilog(Machine(network=network, plan=plan), "machine")
+    monkeypatch.undo()
+    result = verify(network, plan, frames, simulator=simulator, out_dir=tmp_path, seed=11, verilog=wrong)
+    assert result.mismatches > 0
+    for word in (
+        "frame ",
+        "layer ",
+        "event index",
+        "neuron (y, x, c) = ",
+        "expected",
+        "found",
+        "caused by       input event",
+        "Q = ",
+        "seed            11",
+        f"simulator       {simulator}",
+        "waveform        ",
+    ):
+        assert word in result.report, result.report
+    layer = re.search(r"layer +(\w+)", result.report).group(1)
+    # Of all neurons, one of conv1 is the first whose residual meets its threshold exactly.
+    assert layer == {"comparison": "conv1", "dropped": "pool1", "order": "pool1"}[fault]
+    assert Path(result.waveform).stat().st_size > 0
+    assert (tmp_path / "divergence.txt").read_text().strip() == result.report
+
+
+def test_a_cycle_too_many_is_reported(tmp_path):
+    """The hardware of a plan whose FIFO is smaller fires the same spikes, in other cycles."""
+    network = random_network(1)
+    plan = named_plan(network, "fast")
+    smaller = replace(plan, cores=(replace(plan.cores[0], group_fifo=8), *plan.cores[1:]))
+    frames = random_frames(network.input_shape, 1, frames=6)
+    wrong = machine_verilog(network, smaller, tmp_path)
+    result = verify(network, plan, frames, out_dir=tmp_path, seed=11, verilog=wrong, stall=0.5)
+    assert result.mismatches == 0
+    assert result.cycle_mismatches > 0
+    assert re.search(r"\w+_\w+: token \d+ expected in cycle \d+, found in \d+", result.report)
+    assert Path(result.waveform).stat().st_size > 0
+
+
+def test_whole_mnist_network_on_a_real_digit(tmp_path):
+    network = Network.load(BUNDLED)
+    images, labels, _ = real_frames(network, None, None, 1)
+    result = verify(network, named_plan(network, "default"), images, out_dir=tmp_path, idle=0.1, stall=0.1, watch=True)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.answers == labels.tolist()
+    assert result.spikes_compared > 1000
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("plan", NAMED_PLANS)
+def test_whole_mnist_network_on_twenty_digits(simulator, plan, tmp_path):
+    network = Network.load(BUNDLED)
+    images, _, _ = real_frames(network, None, None, 20)
+    result = verify(network, named_plan(network, plan), images, simulator=simulator, out_dir=tmp_path)
+    assert (result.mismatches, result.cycle_mismatches, result.report, len(result.answers)) == (0, 0, None, 20)
+    if plan == "default":
+        assert result.cycles_per_frame_mean <= 8000
+
+
+def command(*args):
+    done = subprocess.run([sys.executable, "-m", "sim.verify", *map(str, args)], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr.strip().splitlines()
+
+
+def test_command_prints_json(tmp_path):
+    network = random_network(1)
+    network.save(tmp_path / "net.npz")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, *network.input_shape), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.zeros(3, int))
+    code, out, _ = command(tmp_path / "net.npz", "--frames", 3, "--dataset", tmp_path / "data.npz", "--out", tmp_path, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert (found["frames"], found["mismatches"], found["cycle_mismatches"]) == (3, 0, 0)
+    assert found["spikes_compared"] > 0
+    assert found["cycles_per_frame_mean"] > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("none.npz",), "error: none.npz: cannot be read: No such file or directory"),
+        ((BUNDLED, "--plan", "huge"), "error: plan must be a file or one of minimal, default, fast, folded, not 'huge'"),
+        ((BUNDLED, "--dataset", "digits5k", "--frames", 99999), "error: frames must be within 1..1000 for digits5k, not 99999"),
+    ],
+)
+def test_bad_input_gets_one_line(args, message):
+    code, out, err = command(*args)
+    assert (code, out, err[-1]) == (2, "", message)
+
+
+def test_missing_simulator(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ToolMissingError, match=r"^iverilog is not installed; get it with: apt-get install iverilog$"):
+        check_simulator("icarus")
+    with pytest.raises(ValueError, match=r"^simulator must be one of verilator, icarus, not 'modelsim'$"):
+        check_simulator("modelsim")
