@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.lib import data
 
-from hw.pipeline.machine import Trace as TracePoint
+from hw.interface import Trace as TracePoint
 from model.events import Events
 from model.golden import LayerTrace, Trace, run_layer
 from model.network import INPUT, Network, Neurons

@@ -17,6 +17,7 @@ from pathlib import Path
 from amaranth.lib import data
 
 from hw.aer import AddressEvent, HostEvent, SpikeGroup
+from hw.interface import CYCLES_WIDTH, Result
 from hw.link.encoder import LEVELS
 from hw.link.link import SEQUENCES, longest_payload
 from hw.neuron import NeuronState
@@ -24,7 +25,6 @@ from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind, rom_kind
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.pool import PoolState
 from hw.pipeline.projection import StepGroup
-from hw.pipeline.readout import CYCLES_WIDTH, Result
 from hw.pipeline.router import WATCHED_FIFO
 from hw.pipeline.state import words_kind
 from hw.pipeline.weights import slice_bits

@@ -11,12 +11,10 @@ from hw.aer import AddressEvent, Kind, SpikeGroup
 from hw.folded.lane import SettledState
 from hw.folded.lane_array import LaneArray
 from hw.folded.tables import Reach, Window
-from hw.parts.single_port import PARTS, SinglePort, WeightPort
-from hw.pipeline.fan_out import lookup, scaled
-from hw.pipeline.machine import Trace, machine_members
-from hw.pipeline.readout import CYCLES_WIDTH
+from hw.interface import CYCLES_WIDTH, Trace, WeightPort, known_place, machine_members
+from hw.parts.single_port import PARTS, SinglePort
+from hw.parts.tables import lookup, scaled
 from hw.pipeline.router import ports
-from hw.pipeline.state_probe import known_place
 from model.machine.folded_layout import (
     SIGNATURE_POLYNOMIAL,
     SINGLE_BITS,

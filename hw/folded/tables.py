@@ -3,7 +3,7 @@
 from amaranth.hdl import Const, Module, Signal, Value
 from amaranth.lib import data
 
-from hw.pipeline.fan_out import lookup, times
+from hw.parts.tables import lookup, times
 from model.machine.folded_layout import FoldedLayer
 from model.network import Convolution
 

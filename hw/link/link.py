@@ -9,11 +9,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
+from hw.interface import Result, StatePort, WeightPort
 from hw.parts.memory import ram_kind, style
-from hw.parts.single_port import PART_BITS, PARTS, WeightPort
-from hw.pipeline.readout import Result
+from hw.parts.single_port import PART_BITS, PARTS
 from hw.pipeline.router import answered_ports, ports
-from hw.pipeline.state_probe import StatePort
 from model.machine.folded_layout import LEAST_PACKET, Folded
 from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT
 from model.machine.plan import Plan

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
 
-__all__ = ["PARTS", "PART_BITS", "SinglePort", "WeightPort"]
+__all__ = ["PARTS", "PART_BITS", "SinglePort"]
 
 PART_BITS = 16
 """Bits of one SPRAM."""
@@ -59,30 +59,3 @@ class SinglePort(wiring.Component):
                 o_DATAOUT=self.read_data[part],
             )
         return m
-
-
-class WeightPort(wiring.Signature):
-    """How weights get into the memory with one port, as the host link sees it.
-
-    Members
-    -------
-    idle : In, 1 where the machine is between two frames and takes what follows
-    en, addr, part, data : Out, write a part of a word: the ``part``-th, of `PART_BITS`
-    check : Out, 1 to have all weights read and their signature taken
-    found : In, the signature
-    loaded : In, 1 since the signature was right; 0 again when a word is written. Without it the machine takes no frame.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            {
-                "idle": In(1),
-                "en": Out(1),
-                "addr": Out(range(SINGLE_WORDS)),
-                "part": Out(range(PARTS)),
-                "data": Out(PART_BITS),
-                "check": Out(1),
-                "found": In(SINGLE_BITS),
-                "loaded": In(1),
-            }
-        )

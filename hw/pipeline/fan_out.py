@@ -5,17 +5,12 @@ row's part and a column's part. The tables are constants of the plan; strides, p
 are all in them, so that the machine only looks up and adds.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from amaranth.hdl import Array, Const, Module, Value
-from amaranth.hdl import Signal as HdlSignal
-from amaranth.utils import bits_for
 
 from model.machine.plan import CorePlan
 from model.network import Convolution, Linear, Neurons, Shape, taps
 
-__all__ = ["Axis", "FanOut", "Reach", "lookup", "scaled", "times"]
+__all__ = ["Axis", "FanOut", "Reach"]
 
 
 @dataclass(frozen=True)
@@ -117,36 +112,3 @@ def _window_axis(
             of_coordinate.append((pairs[start][0], tuple(of_step)))
         steps.append(tuple(of_coordinate))
     return Axis(banks, tuple(steps))
-
-
-def lookup(m: Module, name: str, table: Sequence[int], index: Value) -> HdlSignal:
-    """A combinational signal that is ``table[index]``."""
-    found = HdlSignal(bits_for(max(table)), name=name)
-    m.d.comb += found.eq(Array(Const(value, len(found)) for value in table)[index])
-    return found
-
-
-def times(value: Value, factor: int) -> Value:
-    """``value * factor`` for a constant factor, as shifts and adds."""
-    total: Value = Const(0, 1)
-    for bit in range(factor.bit_length()):
-        if factor >> bit & 1:
-            total = total + (value << bit)
-    return total
-
-
-def scaled(value: Value, factor: int) -> Value:
-    """As `times`, with the fewest adds and subtracts (canonical signed digits): where an address waits for every one of them."""
-    plus: list[Value] = []
-    minus: list[Value] = []
-    width = len(value) + factor.bit_length()
-    bit = 0
-    while factor >> bit:
-        if factor >> bit & 3 == 3:
-            minus.append(value << bit)
-            factor += 1 << bit
-        elif factor >> bit & 1:
-            plus.append(value << bit)
-        bit += 1
-    total = sum(plus, Const(0, 1))
-    return (total - sum(minus, Const(0, 1)))[:width] if minus else total

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
-from hw.pipeline.fan_out import lookup, times
+from hw.parts.tables import lookup, times
 from hw.pipeline.projection import StepGroup, turned
 from model.machine.plan import CorePlan
 from model.network import Shape

@@ -1,58 +1,19 @@
 """The machine: a network's cores, the router between them, and the readout."""
 
-from dataclasses import dataclass
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
-
-from hw.aer import AddressEvent, HostEvent, SpikeGroup
+from hw.aer import AddressEvent, HostEvent
+from hw.interface import Trace, known_place, machine_members
 from hw.parts.buffer import StreamBuffer
 from hw.pipeline.core import LayerCore
-from hw.pipeline.readout import Readout, Result
+from hw.pipeline.readout import Readout
 from hw.pipeline.router import Router, ports
-from hw.pipeline.state_probe import QUIET_CYCLES, StatePort, known_place
+from hw.pipeline.state_probe import QUIET_CYCLES
 from model.machine.plan import Plan, stages
 from model.network import Network, Neurons
 
-__all__ = ["SATURATIONS_WIDTH", "Machine", "Trace", "machine_members"]
-
-SATURATIONS_WIDTH = 16
-"""Width of a layer's saturation counter; it stops at its end."""
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A place in the machine where what passes can be seen: the top's ``trace_NAME_strobe`` and ``trace_NAME_payload``.
-
-    Parameters
-    ----------
-    name : name of the trace
-    layer : layer whose spikes pass, or ``"input"``
-    form : ``"groups"`` (payload `SpikeGroup`) or ``"events"`` (payload `AddressEvent`)
-    layout : layout of the payload
-    """
-
-    name: str
-    layer: str
-    form: str
-    layout: AddressEvent | SpikeGroup
-
-
-def machine_members(network: Network, plan: Plan) -> "dict[str, In | Out]":
-    """The members that every machine has, of whatever architecture: see `Machine`."""
-    neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
-    members: dict[str, In | Out] = {
-        "host": In(stream.Signature(HostEvent(network))),
-        "result": Out(stream.Signature(Result(network))),
-        "saturations": Out(data.ArrayLayout(unsigned(SATURATIONS_WIDTH), neuron_layers)),
-    }
-    if plan.watch:
-        members["watched"] = Out(stream.Signature(HostEvent(network)))
-        members["watch"] = In(len(network.layers) + 1)
-    if plan.states:
-        members["states"] = In(StatePort(network))
-    return members
+__all__ = ["Machine"]
 
 
 class Machine(wiring.Component):

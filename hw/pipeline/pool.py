@@ -8,7 +8,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import Kind, SpikeGroup
-from hw.pipeline.fan_out import lookup
+from hw.parts.tables import lookup
 from hw.pipeline.state import FrameReset, StateBank
 from model.machine.plan import CorePlan
 from model.network import MaxPool, Shape, taps

@@ -13,7 +13,8 @@ from amaranth.utils import bits_for
 from hw.aer import AddressEvent, Kind
 from hw.neuron import Comparison, Lane, NeuronState
 from hw.parts.memory import rom_kind, style
-from hw.pipeline.fan_out import Axis, FanOut, lookup, times
+from hw.parts.tables import lookup, times
+from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.state import FrameReset, StateBank
 from hw.pipeline.state_probe import StateProbe
 from hw.pipeline.weights import WeightMemory

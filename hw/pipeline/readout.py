@@ -1,40 +1,17 @@
 """Readout: signed spike counts of the classes, and the answer."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind
-from hw.pipeline.fan_out import times
+from hw.interface import CYCLES_WIDTH, Result
+from hw.parts.tables import times
 from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT, STARTS_UNSEEN
-from model.machine.plan import count_bits
 from model.network import Network
 
-__all__ = ["CYCLES_WIDTH", "Readout", "Result"]
-
-CYCLES_WIDTH = 32
-"""Width of the cycle counter; it wraps around."""
-
-
-class Result(data.StructLayout):
-    """What the machine answers for a frame.
-
-    Members
-    -------
-    answer : class with the most spikes, lowest index on ties
-    cycles : from the frame's first token offered to a core to the answer, modulo ``2 ** 32``
-    counts : signed spike count of each class
-    """
-
-    def __init__(self, network: Network) -> None:
-        super().__init__(
-            {
-                "answer": range(network.classes),
-                "cycles": unsigned(CYCLES_WIDTH),
-                "counts": data.ArrayLayout(signed(count_bits(network, network.output.name) + 1), network.classes),
-            }
-        )
+__all__ = ["Readout"]
 
 
 class Readout(wiring.Component):

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
-from hw.pipeline.fan_out import lookup
+from hw.parts.tables import lookup
 from hw.pipeline.groups import encoded, next_of
 from model.machine.plan import CorePlan
 from model.network import Shape

