@@ -39,7 +39,7 @@ from hw.flow.verilog import machine_sources, machine_verilog, system_verilog, to
 from hw.link.flash import flash_image
 from hw.link.system import TIMEOUTS_A_SECOND
 from hw.parts.memory import BLOCK
-from model.convert import convert_file
+from model.conversion.convert import convert_file
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.importers.onnx import ConversionError

@@ -25,8 +25,8 @@ from rich.table import Table
 
 import model
 from model.conversion.explain import explain, verdict
+from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized import counts_of_layers, quantized_counts
-from model.convert import Settings, quantize
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.importers.float_network import ConversionError, FloatNetwork

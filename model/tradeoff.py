@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from model.convert import Settings, convert
+from model.conversion.convert import convert
+from model.conversion.quantize import Settings
 from model.importers.onnx import import_onnx
 from model.network import Network
 from model.reports.html import PLOTS

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from model.convert import Settings, convert
+from model.conversion.convert import convert
+from model.conversion.quantize import Settings
 from model.engine.engine import run_frames
 from model.importers.onnx import import_onnx
 from model.network import Network, Neurons
@@ -150,7 +151,7 @@ class _Quantized:
         return weights, layer.bias / theta
 
     def rounded(self, name: str, before: str | None) -> tuple[Tensor, Tensor]:
-        """As `scaled`, rounded as `model.convert.quantize` rounds."""
+        """As `scaled`, rounded as `model.conversion.quantize` rounds."""
         torch = import_torch()
         weights, bias = self.scaled(name, before)
         step = 2.0 ** -max(0.0, math.floor(math.log2(self.most / max(float(weights.detach().abs().max()), 1e-12))))

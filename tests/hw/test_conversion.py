@@ -5,7 +5,8 @@ import pytest
 
 from hw.pipeline.machine import Machine
 from hw.pipeline.router import ports
-from model.convert import Settings, convert
+from model.conversion.convert import convert
+from model.conversion.quantize import Settings
 from model.encode import encode
 from model.golden import run
 from model.importers.onnx import import_model

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from model.convert import Settings, convert, quantize
+from model.conversion.convert import convert
+from model.conversion.quantize import Settings, quantize
 from model.engine.engine import run_frames
 from model.importers.onnx import ConversionError, import_onnx, report_nodes
 from model.machine.plan import PlanError, named_plan

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from model.convert import Settings, convert
+from model.conversion.convert import convert
+from model.conversion.quantize import Settings
 from model.from_torch import from_torch
 from model.importers.float_network import ConversionError
 from model.machine.plan import named_plan

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from model import paper
-from model.convert import Settings, quantize
+from model.conversion.quantize import Settings, quantize
 from model.engine.engine import run_frames
 from model.importers.onnx import import_onnx
 from model.paper import fitting_factor, main, rescaled

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from model.conversion.convert import convert
 from model.conversion.correction import corrected
 from model.conversion.explain import verdict
+from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized import weighted_sums
-from model.convert import Settings, convert, quantize
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.importers.onnx import import_model

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from model.conversion.convert import convert
 from model.conversion.explain import REMEDIES, Step, explain, verdict
+from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized import quantized_counts
-from model.convert import Settings, convert, quantize
 from model.engine.engine import run_frames
 from model.importers.onnx import import_model
 from model.network import Neurons

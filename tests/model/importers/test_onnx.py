@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from model.convert import Settings, convert
+from model.conversion.convert import convert
+from model.conversion.quantize import Settings
 from model.engine.engine import run_frames
 from model.importers.float_network import expand_groups
 from model.importers.onnx import ConversionError, import_model, import_onnx, report_nodes

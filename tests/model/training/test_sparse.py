@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from model import train as train_module
+from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized import quantized_counts
-from model.convert import Settings, quantize
 from model.encode import encode
 from model.engine.engine import run_frames
 from model.events import make_events

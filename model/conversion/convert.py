@@ -1,0 +1,190 @@
+"""Conversion: thresholds and widths chosen on calibration data, and what the network lost on the way."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model.conversion.correction import corrected
+from model.conversion.explain import Step, explain
+from model.conversion.quantize import Settings, fit_widths, quantize
+from model.conversion.search import Measured, choose
+from model.engine.engine import run_frames
+from model.importers.float_network import ConversionError, FloatNetwork, hardware_form
+from model.importers.onnx import import_onnx
+from model.network import Network
+from model.support.datasets import DataError, Dataset, load
+
+__all__ = ["EXPLAINED", "Conversion", "convert", "convert_file"]
+
+EXPLAINED = 500
+"""Calibration frames on which it is found where the accuracy went."""
+
+_CORRECTED = 200
+"""Calibration frames on which biases are corrected."""
+
+_WORTH_CORRECTING = 0.002
+"""Accuracy that corrected biases must bring."""
+
+_LARGE = 99.0
+"""Percentile of the positive activations that counts as a large one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """A converted network, and what it cost.
+
+    Parameters
+    ----------
+    network : the network
+    thresholds : ``theta_l`` of each neuron layer, in the float network's units
+    accuracy_float, accuracy_float_1bit, accuracy_snn : on the calibration data
+    accumulations_per_frame : mean, on the calibration data
+    steps : from the float network to the spiking one, where the accuracy went, on the first `EXPLAINED` frames
+    groups_expanded : grouped convolutions that were written as ordinary ones, for hardware
+    bias_corrected : whether biases make up for rounding (`model.conversion.correction`), as without it the accuracy was out of
+        reach
+    """
+
+    network: Network
+    thresholds: dict[str, float]
+    accuracy_float: float
+    accuracy_float_1bit: float
+    accuracy_snn: float
+    accumulations_per_frame: float
+    frames: int
+    steps: tuple[Step, ...]
+    groups_expanded: tuple[str, ...] = ()
+    bias_corrected: bool = False
+
+
+def convert(
+    float_network: FloatNetwork,
+    calibration: Dataset,
+    settings: Settings,
+    *,
+    name: str,
+    origin: str = "",
+    progress: Callable[[str], None] = lambda text: None,
+) -> Conversion:
+    """Convert, choosing thresholds and widths on ``calibration``.
+
+    Raises
+    ------
+    ConversionError : the network or the data does not suit
+    """
+    grouped = tuple(layer.name for layer in float_network.layers if layer.groups > 1)
+    if settings.for_hardware:
+        float_network = hardware_form(float_network)
+    if calibration.images.shape[1:] != tuple(float_network.input_shape):
+        raise ConversionError(
+            f"{float_network.path}: input must have the shape of the calibration frames "
+            f"{tuple(calibration.images.shape[1:])}, not {tuple(float_network.input_shape)}"
+        )
+    images, labels = calibration.images, calibration.labels
+    binary = (images > settings.input_threshold).astype(np.float32)
+    neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
+    grey = _accuracy(float_network.run(images.astype(np.float32) / 255)[0], labels)
+    scores, *activations = [
+        a for a in float_network.run(binary, [_output(float_network), *(n.tensor for n in neuron_layers)])
+    ]
+    one_bit = _accuracy(scores, labels)
+    large = [
+        _large(np.maximum(values, 0) if layer.relu else values)
+        for layer, values in zip(neuron_layers, activations, strict=True)
+    ]
+
+    def named(thresholds: Sequence[float]) -> dict[str, float]:
+        return {layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)}
+
+    def plain(thresholds: Sequence[float]) -> Network:
+        return quantize(float_network, thresholds, settings, name=name, origin=origin)
+
+    def measure(thresholds: Sequence[float]) -> Measured:
+        return _measure(plain(thresholds), images, labels)
+
+    def measure_corrected(thresholds: Sequence[float]) -> Measured:
+        network = corrected(float_network, plain(thresholds), named(thresholds), images[:_CORRECTED])
+        return _measure(network, images, labels)
+
+    bias_corrected = False
+
+    if settings.threshold is not None:
+        thresholds = [settings.threshold] * len(large)
+        best = measure(thresholds)
+    else:
+        weights = [float(np.abs(layer.weights).max()) for layer in neuron_layers if layer.weights is not None]
+        steepest = [weight / ((1 << settings.weight_bits - 1) - 1) for weight in weights]
+        wanted = one_bit - settings.accuracy_budget
+        thresholds, best = choose(large, steepest, wanted, measure, progress)
+        if best.accuracy < wanted:
+            progress("the same with corrected biases")
+            again = choose(large, steepest, wanted, measure_corrected, progress)
+            # A frame or two more are no reason to depart from the trained biases.
+            if again[1].accuracy > best.accuracy + _WORTH_CORRECTING:
+                (thresholds, best), bias_corrected = again, True
+    network = fit_widths(best.network, images)
+    final = _measure(network, images, labels)
+    if final.accuracy != best.accuracy:
+        raise ConversionError(f"{float_network.path}: widths must not change the answers; report this network")
+    progress("where the accuracy went")
+    theta_of, explained = named(thresholds), (images[:EXPLAINED], labels[:EXPLAINED])
+    before = plain(thresholds) if bias_corrected else None
+    return Conversion(
+        network=network,
+        thresholds=theta_of,
+        accuracy_float=grey,
+        accuracy_float_1bit=one_bit,
+        accuracy_snn=final.accuracy,
+        accumulations_per_frame=final.accumulations,
+        frames=len(images),
+        steps=explain(float_network, network, theta_of, *explained, uncorrected=before),
+        groups_expanded=grouped if settings.for_hardware else (),
+        bias_corrected=bias_corrected,
+    )
+
+
+def _output(float_network: FloatNetwork) -> str:
+    return float_network.model.graph.output[0].name
+
+
+def _accuracy(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -> float:
+    return float((scores.reshape(len(scores), -1).argmax(axis=1) == labels).mean())
+
+
+def _large(activation: npt.NDArray[np.floating]) -> float:
+    positive = np.abs(activation)[np.abs(activation) > 1e-6]
+    return float(np.percentile(positive, _LARGE)) if len(positive) else 1.0
+
+
+def _measure(network: Network, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Measured:
+    found = run_frames(network, images)
+    return Measured(_accuracy(found.counts, labels), float(found.operations.sum(axis=1).mean()), network)
+
+
+def convert_file(
+    path: Path | str,
+    *,
+    calibrate: str = "digits5k",
+    data_dir: Path | None = None,
+    settings: Settings | None = None,
+    name: str | None = None,
+    limit: int = 2000,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Conversion:
+    """Convert an ONNX file with the training split of data set ``calibrate`` (a name or an ``.npz`` file)."""
+    settings = settings or Settings()
+    float_network = import_onnx(path)
+    data = load(calibrate, "train", data_dir)
+    classes, calibrated = np.unique(data.labels), np.unique(data.labels[:limit])
+    if 2 * len(calibrated) <= len(classes):
+        raise DataError(
+            f"{data.name}: the first {limit:,} frames must hold more than half of the {len(classes)} classes, not only "
+            f"{', '.join(map(str, calibrated))}; shuffle the data or raise --limit"
+        )
+    data = replace(data, images=data.images[:limit], labels=data.labels[:limit])
+    label = "all thresholds " + f"{settings.threshold:g}" if settings.threshold is not None else "thresholds chosen"
+    origin = f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}"
+    return convert(float_network, data, settings, name=name or Path(path).stem, origin=origin, progress=progress)

@@ -1,0 +1,134 @@
+"""From a trained float network to the integer `model.network.Network`: thresholds folded away, fixed point, widths.
+
+A spike of layer ``l`` stands for ``theta_l`` (the input's for 1). With ``f`` fractional bits a weight becomes
+``round(w * theta_before * 2**f / theta_l)``, a bias ``round(b * 2**f / theta_l)``, and the threshold ``2**f``: every
+threshold is a power of two, and ``theta_l`` itself is gone from the hardware.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model.engine.engine import run_frames
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
+from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons
+
+__all__ = ["Settings", "fit_widths", "quantize"]
+
+_MOST_POTENTIAL_BITS = 24
+_MOST_COUNT_BITS = 16
+_HEADROOM = 2
+"""Widths hold this many times the extremes seen in calibration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to convert.
+
+    Parameters
+    ----------
+    weight_bits : width of a weight
+    accuracy_budget : accuracy on the calibration data that may be lost against the float network on the same 1-bit
+        input, for fewer operations
+    threshold : the paper's mode: this one threshold for all layers, weights as they are; None chooses thresholds
+    input_threshold : pixels fire when greater than this
+    for_hardware : refuse what hardware does not build, and write grouped convolutions as ordinary ones
+    """
+
+    weight_bits: int = 8
+    accuracy_budget: float = 0.001
+    threshold: float | None = None
+    input_threshold: int = 51
+    for_hardware: bool = False
+
+
+def quantize(
+    float_network: FloatNetwork, thresholds: Sequence[float], settings: Settings, *, name: str, origin: str = ""
+) -> Network:
+    """The integer network for these thresholds, one a neuron layer, at full widths.
+
+    Raises
+    ------
+    ConversionError : where a weight or bias cannot be represented
+    """
+    layers: list[Layer] = []
+    before, source = 1.0, INPUT
+    left = list(thresholds)
+    for index, layer in enumerate(float_network.layers):
+        if layer.kind == "maxpool":
+            layers.append(
+                MaxPool(name=layer.name, source=source, window=layer.window, stride=layer.stride, padding=layer.padding)
+            )
+        else:
+            theta = left.pop(0)
+            layers.append(_neurons(float_network.path, layer, source, before, theta, settings))
+            before = theta
+        source = float_network.layers[index].name
+    return Network(
+        name=name,
+        input_shape=float_network.input_shape,
+        layers=tuple(layers),
+        input_threshold=settings.input_threshold,
+        origin=origin,
+    )
+
+
+def _neurons(
+    path: Path, layer: FloatLayer, source: str, before: float, theta: float, settings: Settings
+) -> Convolution | Linear:
+    assert layer.weights is not None and layer.bias is not None
+    scaled = layer.weights * (before / theta)
+    bias = layer.bias / theta
+    most = (1 << settings.weight_bits - 1) - 1
+    bits_left = np.log2(most / max(np.abs(scaled).max(), 1e-12))
+    f = int(np.clip(np.floor(bits_left), 0, _MOST_POTENTIAL_BITS - 4))
+    if bits_left < 0:
+        raise ConversionError(
+            f"{path}: layer {layer.name!r}: largest weight must be at most {most} thresholds, not "
+            f"{np.abs(scaled).max():.4g}; use more weight bits or a larger threshold"
+        )
+    limit = (1 << _MOST_POTENTIAL_BITS - 2) - 1
+    while f > 0 and np.abs(bias).max() * (1 << f) > limit:
+        f -= 1
+    common = {
+        "name": layer.name,
+        "source": source,
+        "bias": np.rint(bias * (1 << f)).astype(np.int64),
+        "threshold_log2": f,
+        "activation": "relu" if layer.relu else "identity",
+        "weight_bits": settings.weight_bits,
+        "potential_bits": _MOST_POTENTIAL_BITS,
+        "count_bits": _MOST_COUNT_BITS,
+    }
+    weights = np.rint(scaled * (1 << f)).astype(np.int64)
+    if layer.kind == "linear":
+        return Linear(weights=weights, **common)  # type: ignore[arg-type]
+    window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
+    return Convolution(weights=weights, **window, **common)  # type: ignore[arg-type]
+
+
+def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
+    """Widths that hold `_HEADROOM` times the extremes of the calibration frames; mean events a layer."""
+    found = run_frames(network, images)
+    spikes = found.spikes.mean(axis=0)
+    events = {INPUT: float(found.input_events.mean())}
+    layers: list[Layer] = []
+    for index, layer in enumerate(network.layers):
+        events[layer.name] = float(spikes[index])
+        layer = replace(layer, mean_events=round(events[layer.source], 1))
+        if isinstance(layer, Neurons):
+            # The residual must also hold theta on both sides, a bias, and one more weight on top of what is stored.
+            stored = max(-int(found.least_residual[index]), int(found.greatest_residual[index]))
+            widest = max(stored, int(np.abs(layer.bias).max()), layer.theta)
+            potential = (_HEADROOM * (widest + int(np.abs(layer.weights).max()))).bit_length() + 1
+            counted = max(1, _HEADROOM * int(found.greatest_count[index])).bit_length() + (0 if layer.relu else 1)
+            layer = replace(
+                layer,
+                potential_bits=min(potential, _MOST_POTENTIAL_BITS),
+                count_bits=min(max(counted, 2), _MOST_COUNT_BITS),
+            )
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))

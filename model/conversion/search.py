@@ -1,0 +1,78 @@
+"""The choice of thresholds: the fewest operations within the accuracy budget."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from model.network import Network
+
+__all__ = ["Measured", "choose"]
+
+_MOST_LEVELS = 10.0
+"""How many thresholds a large activation of a hidden layer holds at most."""
+
+_LEVEL_STEP = 0.75
+"""Step of the search to fewer levels."""
+
+_OUTPUT_LEVELS = 100
+"""The same for the output layer, whose spikes reach no neuron, so that many of them are cheap."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    accuracy: float
+    accumulations: float
+    network: Network
+
+
+def choose(
+    large: Sequence[float],
+    steepest: Sequence[float],
+    wanted: float,
+    measure: Callable[[Sequence[float]], Measured],
+    progress: Callable[[str], None],
+) -> tuple[list[float], Measured]:
+    """Fewest operations with at least the accuracy ``wanted``, or, out of its reach, that of the most thresholds.
+
+    From many thresholds to a large activation in every layer, again and again the step to fewer that saves the most
+    operations for the accuracy it costs, while that stays high enough. (Still more thresholds do not help: a neuron fires
+    once an update at most, and lags behind an activation that is worth many.)
+
+    ``large`` is a large activation of each layer, ``steepest`` the least a threshold can be for each unit of the one
+    before: the largest weight has to fit into its bits.
+    """
+
+    def thresholds(levels: Sequence[float]) -> list[float]:
+        found, before = [], 1.0
+        for activation, slope, wanted_levels in zip(large, steepest, [*levels, _OUTPUT_LEVELS], strict=True):
+            before = max(activation / wanted_levels, slope * before * (1 + 1e-12))
+            found.append(before)
+        return found
+
+    def measured(levels: Sequence[float]) -> Measured:
+        found = measure(thresholds(levels))
+        progress(
+            f"levels {', '.join(f'{n:g}' for n in levels) or '-'}: accuracy {found.accuracy:.4f}, "
+            f"{found.accumulations:,.0f} accumulations a frame"
+        )
+        return found
+
+    levels = [_MOST_LEVELS] * (len(large) - 1)
+    best = measured(levels)
+    floor = min(wanted, best.accuracy)
+    while True:
+        steps = []
+        for index in range(len(levels)):
+            fewer = [*levels[:index], round(levels[index] * _LEVEL_STEP, 3), *levels[index + 1 :]]
+            if fewer[index] < 1:
+                continue
+            found = measured(fewer)
+            if found.accuracy >= floor and found.accumulations < best.accumulations:
+                # A frame in two thousand is about what one can tell apart.
+                lost = max(best.accuracy - found.accuracy, 0.0005)
+                steps.append((math.log(best.accumulations / found.accumulations) / lost, fewer, found))
+        if not steps:
+            break
+        _, levels, best = max(steps, key=lambda step: step[0])
+        floor = max(floor, min(wanted, best.accuracy))
+    return thresholds(levels), best
