@@ -51,8 +51,8 @@ from model.events import Events
 from model.golden import LayerTrace
 from model.machine.folded_layout import Folded, signature
 from model.machine.plan import Plan, PlanError, load_plan
+from model.machine.stored_state import settled
 from model.network import Network, NetworkError, Neurons
-from model.neuron import settled
 from model.support.datasets import DataError, load
 from model.support.errors import Exit, fail, one_line_errors
 from sim.verify import real_frames

@@ -10,8 +10,8 @@ from hw.aer import AddressEvent, HostEvent, SpikeGroup
 from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
 from model.machine.plan import Plan, count_bits
+from model.machine.stored_state import StoredWidths
 from model.network import Network, Neurons
-from model.neuron import StoredWidths
 
 __all__ = [
     "CYCLES_WIDTH",

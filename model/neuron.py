@@ -1,112 +1,82 @@
-"""The sigma-delta neuron: Algorithm 1 of the paper, and the residual form that hardware builds.
+"""The sigma-delta neuron: Algorithm 1 of the paper as printed, and beside it the residual form that hardware builds.
 
-Both work element by element on integer arrays of any shape, one update of each neuron. They are the same
-function: ``R = V - Q * theta``. A test and a proof hold them equal; `update` is the one that defines.
+Each updates neurons once, element by element. They are the same neuron, with ``R = V - Q * theta``; `update` is the one that
+defines. All they do is add, compare and select, so that the same lines run on integer arrays, on the terms of a theorem prover
+and as gates: ``where`` is the selection that goes with the values (`numpy.where`, ``z3.If``, Amaranth's ``Mux``). That is how
+the tests prove these lines, and the lanes of the machine against them.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.network import Neurons
 
-__all__ = ["StoredWidths", "settled", "update", "update_residual"]
+__all__ = ["update", "update_residual"]
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
-class StoredWidths(NamedTuple):
-    """Widths of a stored state that has room for a neuron of any of several layers.
-
-    Parameters
-    ----------
-    potential_bits : of the residual, signed
-    count_bits : of the count, its sign included
-    signed : whether the count has a sign
-    """
-
-    potential_bits: int
-    count_bits: int
-    signed: bool
-
-    @classmethod
-    def of(cls, layers: Sequence[Neurons]) -> "StoredWidths":
-        """The least widths for these layers."""
-        signed = any(not layer.relu for layer in layers)
-        return cls(
-            max(layer.potential_bits for layer in layers),
-            max(layer.count_bits + (signed and layer.relu) for layer in layers),
-            signed,
-        )
-
-    @property
-    def bits(self) -> int:
-        """Of residual and count."""
-        return self.potential_bits + self.count_bits
-
-
-def update(layer: Neurons, V: Ints, Q: Ints, drive: Ints) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_]]:
+def update(
+    layer: Neurons, V: Ints, Q: Ints, drive: Ints, *, where: Callable[..., Any] = np.where
+) -> tuple[Ints, Ints, Ints, Bools]:
     """Algorithm 1: integrate, compare with the count, fire at most once.
 
     Parameters
     ----------
-    layer : gives ``theta``, the activation and the widths
-    V, Q : membrane potential and spike count
-    drive : ``s * W``, the signed weight of the event
+    layer : Neurons
+        Gives ``theta``, the activation and the widths.
+    V, Q : Ints
+        Membrane potential and spike count.
+    drive : Ints
+        ``s * W``, the signed weight of the event.
+    where : Callable
+        ``where(condition, a, b)`` is ``a`` where the condition holds, else ``b``.
 
     Returns
     -------
-    V, Q : after the update
-    fired : +1, -1 or 0
-    saturated : whether the stored residual or the count was held at its end
+    V, Q : Ints
+        After the update.
+    fired : Ints
+        +1, -1 or 0.
+    saturated : Bools
+        Whether the stored residual ``V - Q * theta`` was held at its end, or the count at its own and did not fire.
     """
-    theta = layer.theta
+    theta, (least, most) = layer.theta, layer.count_limits
     lowest, highest = layer.residual_limits
-    least, most = layer.count_limits
     summed = V + drive
-    V = np.clip(summed, lowest + Q * theta, highest + Q * theta)
-    activated = np.maximum(V, 0) if layer.relu else V
+    V = _clipped(summed, lowest + Q * theta, highest + Q * theta, where)
+    activated = where(V > 0, V, 0) if layer.relu else V
     diff = activated - Q * theta
-    wanted = np.where(diff >= theta, 1, np.where(diff <= -theta, -1, 0))
-    allowed = np.where(wanted > 0, most > Q, least < Q)
-    fired = np.where(allowed, wanted, 0)
-    return V, Q + fired, fired, (summed != V) | (fired != wanted)
+    up, down = diff >= theta, diff <= -theta
+    fired = where(up & (Q < most), 1, where(down & (Q > least), -1, 0))
+    held = (up & (Q == most)) | (down & (Q == least))
+    return V, Q + fired, fired, (V != summed) | held
 
 
 def update_residual(
-    layer: Neurons, R: Ints, Q: Ints, drive: Ints
-) -> tuple[Ints, Ints, Ints, npt.NDArray[np.bool_]]:
-    """The residual form: both comparisons are with constants, a spike takes ``theta`` off the residual.
+    layer: Neurons, R: Ints, Q: Ints, drive: Ints, *, where: Callable[..., Any] = np.where
+) -> tuple[Ints, Ints, Ints, Bools]:
+    """The residual form: both comparisons are with constants, and a spike takes ``theta`` off the residual.
 
-    As `update`, with ``R = V - Q * theta`` in place of ``V``. For ReLU, ``Q >= 1`` stands in for the
-    activation: where ``V < 0``, ``diff = -Q * theta``, which is ``<= -theta`` exactly when ``Q >= 1``.
+    As `update`, with ``R = V - Q * theta`` in place of ``V``. With ReLU, ``Q >= 1`` stands in for the activation: where
+    ``V < 0``, ``diff`` is ``-Q * theta``, which is ``<= -theta`` exactly when ``Q >= 1``.
     """
-    theta = layer.theta
+    theta, (least, most) = layer.theta, layer.count_limits
     lowest, highest = layer.residual_limits
-    least, most = layer.count_limits
     summed = R + drive
-    R = np.clip(summed, lowest, highest)
-    up, down = theta <= R, -theta >= R
+    R = _clipped(summed, lowest, highest, where)
+    up, down = R >= theta, R <= -theta
     if layer.relu:
-        down &= Q >= 1
-    fired = np.where(up & (most > Q), 1, np.where(down & (least < Q), -1, 0))
-    wanted = np.where(up, 1, np.where(down, -1, 0))
-    return R - fired * theta, Q + fired, fired, (summed != R) | (fired != wanted)
+        down = down & (Q >= 1)
+    fired = where(up & (Q < most), 1, where(down & (Q > least), -1, 0))
+    held = (up & (Q == most)) | (down & (Q == least))
+    return R - fired * theta, Q + fired, fired, (R != summed) | held
 
 
-def settled(layer: Neurons, summed: int, count: int, *, updated: bool) -> tuple[int, int]:
-    """Membrane potential and count of a neuron as hardware stores it, where the spike of the last update is still open.
-
-    Parameters
-    ----------
-    layer : gives ``theta`` and the activation
-    summed : ``R`` after the last weight was added
-    count : ``Q`` before that update's spike
-    updated : whether there was an update in this frame: a bias alone fires nothing
-    """
-    R, Q = np.array(summed), np.array(count)
-    if updated:
-        R, Q, _, _ = update_residual(layer, R, Q, np.array(0))
-    return int(R + Q * layer.theta), int(Q)
+def _clipped(value: Ints, low: Any, high: Any, where: Callable[..., Any]) -> Any:
+    """``value``, or the end that it is beyond."""
+    return where(value < low, low, where(value > high, high, value))

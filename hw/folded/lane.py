@@ -10,8 +10,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from model.machine.stored_state import StoredWidths
 from model.network import Neurons
-from model.neuron import StoredWidths
 
 __all__ = ["Settle", "SettledState", "Update"]
 

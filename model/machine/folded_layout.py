@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.machine.plan import CorePlan, Plan, PlanError, stages
+from model.machine.stored_state import StoredWidths
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape, taps
-from model.neuron import StoredWidths
 from model.support.errors import DoesNotFitError
 
 __all__ = [

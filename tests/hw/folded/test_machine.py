@@ -15,8 +15,8 @@ from model.machine.folded_layout import BLOCKS, SINGLE_BITS, SINGLE_WORDS, Folde
 from model.machine.pipeline_cycles import simulate
 from model.machine.plan import CorePlan, Plan, PlanError, load_plan, named_plan
 from model.machine.planner import Demand, walker_cycles
+from model.machine.stored_state import StoredWidths
 from model.network import Linear, MaxPool, Network, Neurons, Padding, Shape
-from model.neuron import StoredWidths
 from model.support.errors import DoesNotFitError
 from sim.verify import verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
