@@ -13,7 +13,7 @@ from numba import njit
 from model.engine.engine import Stream, run_streams
 from model.events import Events
 from model.machine.folded_layout import Folded, FoldedLayer
-from model.machine.pipeline_cycles import CoreUse, Cycles, shifted
+from model.machine.pipeline_cycles import BATCH, CoreUse, Cycles, shifted
 from model.machine.plan import Plan, stages
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule
 from model.network import INPUT, Network
@@ -27,9 +27,6 @@ PIPELINE = 4
 
 POOL_PIPELINE = 3
 """Cycles from a position of the pool's window asked for to its count."""
-
-_BATCH = 256
-"""Frames whose spikes are in memory at once."""
 
 (_NOW, _RANDOM, _HOST, _RESULT_READY, _WATCHED_READY, _RESULT, _COPY, _TOKENS, _ANSWERED, _WATCHED, _GENERATION, _STATE) = range(
     12
@@ -56,6 +53,7 @@ def simulate_folded(
     seed: int = 1,
     watch: int = 0,
     activity: int = 0,
+    batch: int = BATCH,
     done: Callable[[int], None] | None = None,
 ) -> Cycles:
     """Run frames back to back through a folded machine.
@@ -85,8 +83,8 @@ def simulate_folded(
     )
     shown = np.zeros((len(layers), activity), np.int8)
     logs: dict[str, list[Ints]] = {}
-    for begin in range(0, len(images), _BATCH):
-        streams = run_streams(network, images[begin : begin + _BATCH])
+    for begin in range(0, len(images), batch):
+        streams = run_streams(network, images[begin : begin + batch])
         frames = len(streams[INPUT].starts) - 1
         found = [schedule(network, plan, stage, streams) for stage in stages(network)]
         lists = [_lists(of, la, streams[la.layer.name]) for of, la in zip(found, layers, strict=True)]
@@ -99,7 +97,10 @@ def simulate_folded(
         places = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
         groups = [[places[f"groups_{of.name}"] if of else 0 for of in (la.layer, la.pool)] for la in layers]
         log = np.full(sum(counts.values()), -1)
-        state[_TOKENS] += len(lists[0][_TOKEN_STEPS])
+        # The source already offers the next batch's first token while the last one of this batch is worked off, so it is told of
+        # one token more than the batch has, unless it is the last.
+        final = begin + frames == len(images)
+        state[_TOKENS] += len(lists[0][_TOKEN_STEPS]) + (not final) - (begin > 0)
         state[_ANSWERED] = state[_WATCHED] = 0
         _run(
             state,
@@ -113,7 +114,7 @@ def simulate_folded(
             np.array(groups),
             np.array([places[name] for name in ("started", "compared", "answered", "watched")]),
             begin == 0,
-            begin + frames == len(images),
+            final,
             shown,
         )
         for name, count in counts.items():

@@ -21,7 +21,7 @@ from model.machine.plan import CorePlan, Plan, Stage, stages
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule, state_words
 from model.network import INPUT, MaxPool, Network, Neurons
 
-__all__ = ["ACTIVITIES", "CoreUse", "CycleError", "Cycles", "shifted", "simulate"]
+__all__ = ["ACTIVITIES", "BATCH", "CoreUse", "CycleError", "Cycles", "shifted", "simulate"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -52,7 +52,7 @@ WATCH_FIFO = 16
 _HANG = 1_000_000
 """Cycles without a transfer on any link after which it is said to hang: more than any sweep takes."""
 
-_BATCH = 64
+BATCH = 64
 """Frames whose spikes are found at once."""
 
 _AHEAD = 3
@@ -227,7 +227,7 @@ def simulate(
     watch: int = 0,
     record: bool = False,
     activity: int = 0,
-    batch: int = _BATCH,
+    batch: int = BATCH,
     done: Callable[[int], None] | None = None,
 ) -> Cycles:
     """Run frames back to back through the machine.
@@ -257,7 +257,16 @@ def simulate(
         from model.machine.folded_cycles import simulate_folded
 
         return simulate_folded(
-            network, plan, images, idle=idle, stall=stall, seed=seed, watch=watch, activity=activity, done=done
+            network,
+            plan,
+            images,
+            idle=idle,
+            stall=stall,
+            seed=seed,
+            watch=watch,
+            activity=activity,
+            batch=batch,
+            done=done,
         )
     machine = _Machine.of(network, plan, idle=idle, stall=stall, seed=seed, watch=watch, activity=activity)
     begins = range(0, len(images), batch)

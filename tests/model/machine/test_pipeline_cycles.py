@@ -11,6 +11,7 @@ from model.golden import run
 from model.machine.pipeline_cycles import ACTIVITIES, simulate
 from model.machine.plan import CorePlan, Plan, named_plan, refused_by_hardware
 from model.network import MaxPool, Network
+from model.studies.random_network import drawn
 from sim.verify import verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
@@ -75,11 +76,13 @@ def test_empty_frames_queue_at_the_door(stall, tmp_path):
     assert len(result.answers) == 104
 
 
-def test_batches_make_no_difference():
-    network = random_network(2)
-    plan = named_plan(network, "default")
+@pytest.mark.parametrize("busy", [{}, {"idle": 9000}, {"stall": 9000, "watch": 255}, {"idle": 9000, "stall": 20000, "watch": 5}])
+@pytest.mark.parametrize("name", ["default", "folded"])
+def test_batches_make_no_difference(name, busy):
+    network = random_network(2) if name == "default" else drawn("6x6x1: 3C3 P2 4F 3F", threshold_log2=6)
+    plan = named_plan(network, name)
     frames = random_frames(network.input_shape, 3, frames=9)
-    options = {"idle": 9000, "stall": 20000, "record": True, "watch": 5, "activity": 50}
+    options = {"record": True, "activity": 50, **busy}
     one, all_ = (simulate(network, plan, frames, batch=batch, **options) for batch in (1, 100))
     assert one.passed.keys() == all_.passed.keys()
     for name in one.passed:
