@@ -9,6 +9,7 @@ from hw.parts.single_port import PARTS
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.network import Network
+from model.support.errors import BadInputError
 
 __all__ = ["BOARDS", "Board", "board_named"]
 
@@ -325,7 +326,7 @@ BOARDS = {
 
 
 def board_named(name: str) -> Board:
-    """The board of that name; `ValueError` names the known ones where there is none."""
+    """The board of that name; `BadInputError` names the known ones where there is none."""
     if name not in BOARDS:
-        raise ValueError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
+        raise BadInputError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
     return BOARDS[name]

@@ -30,11 +30,10 @@ from model.encode import encode
 from model.engine.engine import run_fast, run_streams
 from model.golden import Trace
 from model.machine.energy import energy
-from model.machine.plan import Plan, PlanError, load_plan
-from model.network import INPUT, Network, NetworkError, Neurons
-from model.support.datasets import DataError
-from model.support.errors import Exit, ToolMissingError, fail, one_line_errors
-from sim.simulators import SimulationError
+from model.machine.plan import Plan, load_plan
+from model.network import INPUT, Network, Neurons
+from model.support.cli import command
+from model.support.errors import Exit, fail
 from sim.verify import real_frames
 
 __all__ = ["Demo", "serve"]
@@ -254,7 +253,7 @@ def _terminal(demo: Demo, console: Console, ask: Callable[[], str]) -> None:
         index = int(typed) if typed.strip().isdigit() else index + 1
 
 
-@click.command(help="Draw digits for a board, in a browser or in the terminal; without --port the board is virtual.")
+@command(help="Draw digits for a board, in a browser or in the terminal; without --port the board is virtual.")
 @click.option("--port", metavar="PORT", help="Serial port of a board, or its URL.")
 @click.option("--board", "board_name", default="ulx3s-85f", show_default=True, metavar="BOARD", help="Which board it is.")
 @click.option("--net", type=click.Path(path_type=Path), help="Network (.npz) on the board; the bundled one for it by default.")
@@ -279,16 +278,7 @@ def main(
 ) -> None:
     """See the help text above."""
     console = Console()
-    codes: dict[type[Exception], Exit] = {
-        NetworkError: Exit.BAD_INPUT,
-        ValueError: Exit.BAD_INPUT,
-        PlanError: Exit.BAD_INPUT,
-        DataError: Exit.BAD_INPUT,
-        ToolMissingError: Exit.TOOL_MISSING,
-        SimulationError: Exit.TOOL_FAILED,
-        DeviceError: Exit.NO_DEVICE,
-    }
-    with one_line_errors(codes), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         kind = board_named(board_name)
         net, own_plan = chosen_for(kind, net, plan_name)
         network = Network.load(net)

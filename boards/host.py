@@ -50,11 +50,12 @@ from model.engine.engine import run_fast, run_frames
 from model.events import Events
 from model.golden import LayerTrace
 from model.machine.folded_layout import Folded, signature
-from model.machine.plan import Plan, PlanError, load_plan
+from model.machine.plan import Plan, load_plan
 from model.machine.stored_state import settled
 from model.network import Network, NetworkError, Neurons
+from model.support.cli import group
 from model.support.datasets import DataError, load
-from model.support.errors import Exit, fail, one_line_errors
+from model.support.errors import BadInputError, DeviceError, Exit, fail
 from sim.verify import real_frames
 
 __all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "State", "UnansweredError", "self_test"]
@@ -76,10 +77,6 @@ _HEADER = 5
 
 _FIRST_WAIT = 0.25
 """Seconds for which a device that may still be reading its flash is asked at first; then twice as long each time."""
-
-
-class DeviceError(RuntimeError):
-    """No answer, a wrong one, or the wrong device; the message names the port."""
 
 
 class UnansweredError(DeviceError):
@@ -358,7 +355,7 @@ class Device:
         self.require(network)
         known = ports(network)
         if unknown := set(links) - set(known):
-            raise ValueError(f"link must be one of {', '.join(known)}, not {', '.join(sorted(unknown))}")
+            raise BadInputError(f"link must be one of {', '.join(known)}, not {', '.join(sorted(unknown))}")
         if not self.identity.watch:
             raise DeviceError(f"{self._name}: plan must have 'watch' for spikes to be watched: build it with --watch")
         names = {port: name for name, port in known.items()}
@@ -428,10 +425,10 @@ class Device:
             raise DeviceError(f"{self._name}: plan must have 'states' for membrane potentials to be read: build it with --states")
         neurons = {la.name: la for la in network.layers if isinstance(la, Neurons)}
         if layer not in neurons:
-            raise ValueError(f"layer must be one of {', '.join(neurons)}, not {layer!r}")
+            raise BadInputError(f"layer must be one of {', '.join(neurons)}, not {layer!r}")
         for name, value, size in zip(("y", "x", "c"), (y, x, c), network.shape_of(layer), strict=True):
             if not 0 <= value < size:
-                raise ValueError(f"{name} must be within 0..{size - 1} in {layer}, not {value}")
+                raise BadInputError(f"{name} must be within 0..{size - 1} in {layer}, not {value}")
         place = {"port": network.layers.index(neurons[layer]) + 1, "y": y, "x": x, "c": c}
         payload = self._ask(Command.STATE, self._packed(place, network))[0]
         if len(payload) != _STATE.size:
@@ -444,9 +441,9 @@ class Device:
         shape, tokens = network.input_shape, []
         for address, sign in zip(addresses, signs or [1] * len(addresses), strict=True):
             if not 0 <= address < shape.size:
-                raise ValueError(f"address must be within 0..{shape.size - 1}, not {address}")
+                raise BadInputError(f"address must be within 0..{shape.size - 1}, not {address}")
             if sign not in (-1, 1):
-                raise ValueError(f"sign must be +1 or -1, not {sign}")
+                raise BadInputError(f"sign must be +1 or -1, not {sign}")
             place, c = divmod(address, shape.channels)
             y, x = divmod(place, shape.width)
             tokens.append({"kind": Kind.SPIKE, "negative": sign < 0, "y": y, "x": x, "c": c})
@@ -492,7 +489,7 @@ class Device:
         shape = (identity.height, identity.width, identity.channels)
         frame = np.asarray(frame)
         if frame.dtype != np.uint8 or frame.shape != shape:
-            raise ValueError(f"frame must be uint8 of shape {shape}, not {frame.dtype} of {frame.shape}")
+            raise BadInputError(f"frame must be uint8 of shape {shape}, not {frame.dtype} of {frame.shape}")
         return frame.tobytes()
 
     def _answer(self, payload: bytes) -> Answer:
@@ -672,15 +669,7 @@ _PLAN = click.option(
 )
 _DATASET = click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
 _DATA_DIR = click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
-_CODES: dict[type[Exception], Exit] = {
-    DeviceError: Exit.NO_DEVICE,
-    NetworkError: Exit.BAD_INPUT,
-    PlanError: Exit.BAD_INPUT,
-    DataError: Exit.BAD_INPUT,
-}
-
-
-@click.group(help="Talk to a board.")
+@group(help="Talk to a board.")
 def main() -> None:
     """See the help text above."""
 
@@ -691,7 +680,7 @@ def main() -> None:
 @_TIMEOUT
 def identify(port: str, baud: int, timeout: float) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
+    with Device.open(port, baud=baud, timeout=timeout) as device:
         print(json.dumps(asdict(device.identity), indent=2))
 
 
@@ -701,7 +690,7 @@ def identify(port: str, baud: int, timeout: float) -> None:
 @_TIMEOUT
 def status(port: str, baud: int, timeout: float) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
+    with Device.open(port, baud=baud, timeout=timeout) as device:
         print(json.dumps({**asdict(device.errors()), "saturations": device.saturations()}, indent=2))
 
 
@@ -711,7 +700,7 @@ def status(port: str, baud: int, timeout: float) -> None:
 @_TIMEOUT
 def reset(port: str, baud: int, timeout: float) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
+    with Device.open(port, baud=baud, timeout=timeout) as device:
         device.reset()
 
 
@@ -723,7 +712,7 @@ def reset(port: str, baud: int, timeout: float) -> None:
 @_PLAN
 def load_command(port: str, baud: int, timeout: float, net: Path | None, plan: str | None) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
+    with Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         if not device.identity.loads:
             print(f"{port}: all weights are in the bitstream")
@@ -769,7 +758,7 @@ def _load(device: Device, network: Network, plan_name: str | None, *, anew: bool
 @click.option("--frames", default=10, show_default=True, type=click.IntRange(1), help="Frames to compare.")
 def selftest(port: str, baud: int, timeout: float, net: Path | None, plan: str | None, frames: int) -> None:
     """See the help text above."""
-    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
+    with Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         images, _, _ = real_frames(network, None, None, frames)
         _load(device, network, plan)
@@ -807,7 +796,7 @@ def states(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors({**_CODES, ValueError: Exit.BAD_INPUT}), Device.open(port, baud=baud, timeout=timeout) as device:
+    with Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         name = layer or network.output.name
         images, _, data_name = real_frames(network, dataset, data_dir, None)
@@ -868,7 +857,7 @@ def evaluate(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors(_CODES), Device.open(port, baud=baud, timeout=timeout) as device:
+    with Device.open(port, baud=baud, timeout=timeout) as device:
         network = _network_on(device, net)
         data = load(dataset or "mnist", "test", data_dir)
         images, labels = data.images[:limit], data.labels[:limit]

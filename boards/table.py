@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from boards.definitions import board_named
-from model.support.errors import Exit, one_line_errors
+from model.support.cli import command
+from model.support.errors import BadInputError
 
 __all__ = ["COLUMNS", "row", "table"]
 
@@ -31,7 +32,7 @@ def row(report: dict[str, Any]) -> tuple[str, ...]:
 
     Raises
     ------
-    ValueError : no such board
+    BadInputError : no such board
     KeyError : not a report of a build
     """
     board = board_named(report["board"])
@@ -58,23 +59,22 @@ def table(reports: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-@click.command(help="One table of what builds found, from the folders that they wrote to.")
+@command(help="One table of what builds found, from the folders that they wrote to.")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 def main(folders: tuple[Path, ...]) -> None:
     """See the help text above."""
-    with one_line_errors({ValueError: Exit.BAD_INPUT}):
-        reports = []
-        for folder in folders:
-            path = folder / "report.json"
-            try:
-                report = json.loads(path.read_text())
-                row(report)
-            except OSError as error:
-                raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}: must be a report of python -m hw.build: {error}") from None
-            reports.append(report)
-        print(table(reports))
+    reports = []
+    for folder in folders:
+        path = folder / "report.json"
+        try:
+            report = json.loads(path.read_text())
+            row(report)
+        except OSError as error:
+            raise BadInputError(f"{path}: cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInputError(f"{path}: must be a report of python -m hw.build: {error}") from None
+        reports.append(report)
+    print(table(reports))
 
 
 if __name__ == "__main__":

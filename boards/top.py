@@ -14,6 +14,7 @@ from hw.link.flash import FLASH_PORTS
 from hw.link.system import TIMEOUTS_A_SECOND, System
 from model.machine.plan import Plan
 from model.network import Network
+from model.support.errors import BadInputError
 
 __all__ = ["BAUD", "BoardTop", "bit_cycles"]
 
@@ -29,12 +30,12 @@ def bit_cycles(clock_hz: float, baud: int) -> int:
 
     Raises
     ------
-    ValueError : no whole number of cycles, at least 4, is near enough
+    BadInputError : no whole number of cycles, at least 4, is near enough
     """
     divisor = max(4, round(clock_hz / baud))
     if abs(clock_hz / divisor / baud - 1) > _WRONG_BAUD:
         below = clock_hz / (divisor + (clock_hz / divisor > baud))
-        raise ValueError(
+        raise BadInputError(
             f"baud must be within {_WRONG_BAUD:.0%} of {clock_hz / 1e6:g} MHz by a whole number from 4 on (as {below:,.0f}), "
             f"not {baud}"
         )

@@ -24,9 +24,10 @@ from hw.flow.families.ice40 import ICE40
 from hw.flow.verilog import system_verilog
 from hw.link.flash import flash_image
 from model.machine.folded_layout import Folded
-from model.machine.plan import Plan, PlanError, load_plan
-from model.network import Network, NetworkError
-from model.support.errors import Exit, ToolMissingError, fail, one_line_errors
+from model.machine.plan import Plan, load_plan
+from model.network import Network
+from model.support.cli import command
+from model.support.errors import Exit, fail
 from sim.netlist import cell_models
 from sim.simulators import SimulationError, build_program
 from sim.verify import CACHE
@@ -146,7 +147,7 @@ class VirtualBoard:
         self.close()
 
 
-@click.command(help="Run a board in simulation, its UART behind a TCP port. Stop it with Ctrl-C.")
+@command(help="Run a board in simulation, its UART behind a TCP port. Stop it with Ctrl-C.")
 @click.option("--board", default="ulx3s-85f", show_default=True, metavar="BOARD", help="What it stands for.")
 @click.option("--net", type=click.Path(path_type=Path), help="Network (.npz); the bundled one for the board by default.")
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
@@ -156,32 +157,24 @@ class VirtualBoard:
 def main(board: str, net: Path | None, plan_name: str | None, states: bool | None, flash: bool, port: int) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    codes: dict[type[Exception], Exit] = {
-        NetworkError: Exit.BAD_INPUT,
-        PlanError: Exit.BAD_INPUT,
-        ValueError: Exit.BAD_INPUT,
-        ToolMissingError: Exit.TOOL_MISSING,
-        SimulationError: Exit.TOOL_FAILED,
-    }
-    with one_line_errors(codes):
-        device = board_named(board)
-        net, plan_name = chosen_for(device, net, plan_name)
-        network = Network.load(net)
-        plan = load_plan(network, plan_name)
-        if states is not None:
-            plan = replace(plan, states=states)
-        short = []
-        if plan.folded:
-            short = device.short_of_folded(Folded.of(network, plan))
-        elif device.of_family.HAS_AREA_MODEL:
-            area = estimate_area(network, plan)
-            short = device.short_of(luts=area.luts, ram_blocks=area.ram_blocks)
-        if short:
-            fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
-        if flash and not device.reads_flash(network, plan):
-            fail(Exit.BAD_INPUT, f"--flash must not be given: no weights of plan {plan.name} on {device.title} are in a flash")
-        with console.status("virtual board") as status:
-            machine = VirtualBoard.of(device, network, plan, flash=flash, port=port, tell=status.update)
+    device = board_named(board)
+    net, plan_name = chosen_for(device, net, plan_name)
+    network = Network.load(net)
+    plan = load_plan(network, plan_name)
+    if states is not None:
+        plan = replace(plan, states=states)
+    short = []
+    if plan.folded:
+        short = device.short_of_folded(Folded.of(network, plan))
+    elif device.of_family.HAS_AREA_MODEL:
+        area = estimate_area(network, plan)
+        short = device.short_of(luts=area.luts, ram_blocks=area.ram_blocks)
+    if short:
+        fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
+    if flash and not device.reads_flash(network, plan):
+        fail(Exit.BAD_INPUT, f"--flash must not be given: no weights of plan {plan.name} on {device.title} are in a flash")
+    with console.status("virtual board") as status:
+        machine = VirtualBoard.of(device, network, plan, flash=flash, port=port, tell=status.update)
     with machine, contextlib.suppress(KeyboardInterrupt):
         print(f"{device.title}: {network.name}, plan {plan.name}, at {machine.url}", flush=True)
         sys.exit(machine.wait())

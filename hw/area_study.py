@@ -32,7 +32,7 @@ from model.machine.plan import Plan, choices, named_plan
 from model.network import Network
 from model.studies.random_network import drawn
 from model.support.cache import kept, source_hash
-from model.support.errors import one_line_errors
+from model.support.cli import command
 from sim.verify import CACHE
 
 __all__ = ["DESIGNS", "Design", "fit"]
@@ -221,14 +221,14 @@ def _fitted(measured: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-@click.command(help="Place designs of many networks and plans, and fit the area model to them; writes hw/flow/area.json.")
+@command(help="Place designs of many networks and plans, and fit the area model to them; writes hw/flow/area.json.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Designs at once.")
 @click.option("--only", type=click.IntRange(1), help="Only the first so many designs.")
 @click.option("--out", default=AREA, show_default=True, type=click.Path(path_type=Path), help="File to write.")
 def main(jobs: int, only: int | None, out: Path) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors({}), ThreadPoolExecutor(jobs) as pool, Progress(console=console) as bar:
+    with ThreadPoolExecutor(jobs) as pool, Progress(console=console) as bar:
         CACHE.mkdir(parents=True, exist_ok=True)
         designs = DESIGNS[:only]
         task = bar.add_task("designs", total=len(designs))

@@ -26,7 +26,7 @@ import sim
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop, bit_cycles
 from hw.flow.area import estimate_area, memories
-from hw.flow.bitstream import BitstreamError, check_bitstream
+from hw.flow.bitstream import check_bitstream
 from hw.flow.synthesis import (
     MultiplierError,
     Placed,
@@ -42,14 +42,12 @@ from hw.parts.memory import BLOCK
 from model.conversion.convert import convert_file
 from model.encode import encode
 from model.engine.engine import run_fast
-from model.importers.onnx import ConversionError
 from model.machine.folded_layout import Folded
-from model.machine.plan import FOLDED, PlanError, load_plan
-from model.network import Network, NetworkError, Neurons
+from model.machine.plan import FOLDED, load_plan
+from model.network import Network, Neurons
 from model.support.cache import kept, source_hash
-from model.support.datasets import DataError
-from model.support.errors import DoesNotFitError, Exit, ToolMissingError, fail, one_line_errors
-from sim.simulators import SimulationError
+from model.support.cli import command
+from model.support.errors import DoesNotFitError, Exit, MismatchError, TimingError, fail
 from sim.verify import CACHE, VerifyResult, real_frames, verify
 
 __all__ = ["BUNDLED", "Options", "TimingError", "build", "chosen_for"]
@@ -64,7 +62,7 @@ _WEIGHTS = "-weights.bin"
 """Of the file with what goes into a board's flash behind the bitstream, behind its name."""
 
 
-class VerificationError(RuntimeError):
+class VerificationError(MismatchError):
     """The RTL differs from the golden model."""
 
 
@@ -141,7 +139,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
 
     Raises
     ------
-    Every error of `one_line_errors` in `main`; on any of them, no bitstream and no report is left in the folder.
+    TallyError : each of its kinds; on any of them, no bitstream and no report is left in the folder.
     """
     steps = _Steps(console)
     board = board_named(options.board)
@@ -413,10 +411,6 @@ def _key(what: str, *parts: object) -> str:
     return f"{what}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
-class TimingError(RuntimeError):
-    """The design is too slow for its clock."""
-
-
 def _check_fits(board: Board, found: Synthesized) -> None:
     """Say what is short before place and route takes its time."""
     luts = board.of_family.luts_needed(found)
@@ -492,7 +486,7 @@ def _markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@click.command(help="Build a verified bitstream: golden run, RTL, co-simulation, synthesis, place and route.")
+@command(help="Build a verified bitstream: golden run, RTL, co-simulation, synthesis, place and route.")
 @click.option(
     "--net",
     type=click.Path(path_type=Path),
@@ -566,34 +560,18 @@ def main(
         out=out,
         verilog_only=verilog_only,
     )
-    codes: dict[type[Exception], Exit] = {
-        ToolMissingError: Exit.TOOL_MISSING,
-        DoesNotFitError: Exit.DOES_NOT_FIT,
-        TimingError: Exit.TIMING,
-        VerificationError: Exit.MISMATCH,
-        SimulationError: Exit.MISMATCH,
-        MultiplierError: Exit.MISMATCH,
-        BitstreamError: Exit.MISMATCH,
-        ConversionError: Exit.BAD_INPUT,
-        NetworkError: Exit.BAD_INPUT,
-        PlanError: Exit.BAD_INPUT,
-        DataError: Exit.BAD_INPUT,
-        ToolError: Exit.TOOL_FAILED,
-        ValueError: Exit.BAD_INPUT,
-    }
-    with one_line_errors(codes):
-        if program and program_flash:
-            fail(Exit.BAD_INPUT, "--program and --program-flash must not both be given")
-        if verilog_only and (program or program_flash):
-            fail(Exit.BAD_INPUT, "--verilog-only makes no bitstream: --program and --program-flash must not be given")
-        if program and not board_named(board).loads_sram:
-            what = f"--program must be --program-flash for {board_named(board).title}"
-            fail(Exit.BAD_INPUT, f"{what}: its programmer reaches the flash, not the device")
-        if program or program_flash:
-            find_tool("openfpgaloader")
-        report = build(options, console)
-        if program or program_flash:
-            _program(board_named(board), report, flash=program_flash)
+    if program and program_flash:
+        fail(Exit.BAD_INPUT, "--program and --program-flash must not both be given")
+    if verilog_only and (program or program_flash):
+        fail(Exit.BAD_INPUT, "--verilog-only makes no bitstream: --program and --program-flash must not be given")
+    if program and not board_named(board).loads_sram:
+        what = f"--program must be --program-flash for {board_named(board).title}"
+        fail(Exit.BAD_INPUT, f"{what}: its programmer reaches the flash, not the device")
+    if program or program_flash:
+        find_tool("openfpgaloader")
+    report = build(options, console)
+    if program or program_flash:
+        _program(board_named(board), report, flash=program_flash)
     if as_json:
         print(json.dumps(report, indent=2))
     elif verilog_only:

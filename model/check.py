@@ -11,14 +11,15 @@ from rich.table import Table
 
 from model.importers.float_network import FloatNetwork, hardware_form
 from model.importers.onnx import ConversionError, NodeReport, import_onnx, report_nodes
-from model.support.errors import Exit, fail, one_line_errors
+from model.support.cli import command
+from model.support.errors import Exit, fail
 
 __all__: list[str] = []
 
 _STYLES = {"supported": "green", "folded": "cyan", "unsupported": "bold red"}
 
 
-@click.command(help="Say of each node of an ONNX file what becomes of it, or why it does not convert and what to do.")
+@command(help="Say of each node of an ONNX file what becomes of it, or why it does not convert and what to do.")
 @click.argument("onnx_file", type=click.Path(path_type=Path))
 @click.option(
     "--for-hardware",
@@ -28,8 +29,7 @@ _STYLES = {"supported": "green", "folded": "cyan", "unsupported": "bold red"}
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(onnx_file: Path, for_hardware: bool, as_json: bool) -> None:
     """See the help text above."""
-    with one_line_errors({ConversionError: Exit.BAD_INPUT}):
-        reports = report_nodes(onnx_file, for_hardware=for_hardware)
+    reports = report_nodes(onnx_file, for_hardware=for_hardware)
     network, problem = None, None
     try:
         network = import_onnx(onnx_file)

@@ -13,13 +13,12 @@ from rich.table import Table
 from model.conversion.convert import EXPLAINED, Conversion, convert_file
 from model.conversion.explain import verdict
 from model.conversion.quantize import Settings
-from model.importers.float_network import ConversionError
-from model.network import NetworkError, Neurons
-from model.support.datasets import DataError
-from model.support.errors import Exit, fail, one_line_errors
+from model.network import Neurons
+from model.support.cli import command
+from model.support.errors import Exit, fail
 
 
-@click.command(help="Convert a trained network (ONNX) to a spiking network of integers.")
+@command(help="Convert a trained network (ONNX) to a spiking network of integers.")
 @click.argument("onnx_file", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="The network file to write (.npz)."
@@ -78,10 +77,7 @@ def main(
         threshold=(1.0 if threshold is None else threshold) if paper else None,
         for_hardware=for_hardware,
     )
-    with (
-        one_line_errors({ConversionError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT, NetworkError: Exit.BAD_INPUT}),
-        console.status("reading") as status,
-    ):
+    with console.status("reading") as status:
 
         def progress(text: str) -> None:
             status.update(text)

@@ -22,13 +22,14 @@ from rich.table import Table
 from model.engine.engine import Stream, run_streams
 from model.machine.energy import NOT_INCLUDED, energy
 from model.machine.folded_layout import SINGLE_WORDS, Folded
-from model.machine.pipeline_cycles import ACTIVITIES, CycleError, Cycles, simulate
+from model.machine.pipeline_cycles import ACTIVITIES, Cycles, simulate
 from model.machine.plan import FOLDED, Plan, PlanError, load_plan, stages
 from model.machine.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
-from model.network import Network, NetworkError, Neurons
+from model.network import Network, Neurons
 from model.reports.html import PLOTS, document, image, table
+from model.support.cli import command
 from model.support.datasets import DataError, Dataset, load
-from model.support.errors import DoesNotFitError, Exit, fail, one_line_errors
+from model.support.errors import BadInputError, DoesNotFitError, Exit, fail
 
 __all__ = ["Choice", "area_of", "estimate", "limits", "memories_of", "planned", "timeline"]
 
@@ -117,7 +118,7 @@ def limits(
     if device is not None and folded:
         return lambda plan: device.short_of_folded(Folded.of(network, plan))
     if device is not None and not device.of_family.HAS_AREA_MODEL:
-        raise ValueError(f"board must be one that the area model knows, an ECP5, not {board!r} ({device.of_family.TITLE})")
+        raise BadInputError(f"board must be one that the area model knows, an ECP5, not {board!r} ({device.of_family.TITLE})")
 
     def short_of(plan: Plan) -> list[str]:
         short = []
@@ -425,7 +426,7 @@ def _page(found: dict[str, Any], shown: Cycles, output: str) -> str:
     )
 
 
-@click.command(help="Cycles, frames a second and the use of every core, before any synthesis; and which plan to take.")
+@command(help="Cycles, frames a second and the use of every core, before any synthesis; and which plan to take.")
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option(
     "--plan", "plan_name", metavar="PLAN", help="minimal, default, fast, folded, or a .json file; default if nothing is asked."
@@ -458,53 +459,47 @@ def main(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    codes: dict[type[Exception], Exit] = dict.fromkeys((NetworkError, DataError, PlanError, CycleError), Exit.BAD_INPUT)
-    codes[DoesNotFitError] = Exit.DOES_NOT_FIT
-    with one_line_errors(codes):
-        network = Network.load(net)
-        wanted = any(option is not None for option in (target_fps, max_lanes, max_lut))
-        if wanted and plan_name is not None:
-            fail(Exit.BAD_INPUT, "--plan must not be given with --target-fps, --max-lanes or --max-lut")
-        if board is not None and plan_name is None:
-            plan_name = _own_plan(board)
-            wanted |= plan_name is None
-        try:
-            own = load_plan(network, plan_name) if plan_name is not None else None
-            folded = own is not None and own.folded
-            short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board, folded=folded)
-        except ValueError as error:
-            fail(Exit.BAD_INPUT, str(error))
-        choice = None
-        if save_plan is not None and save_plan.suffix != ".json":
-            fail(Exit.BAD_INPUT, f"--save-plan must end in .json, not {str(save_plan)!r}")
-        data = load(dataset, "test", data_dir)
-        if data.images.shape[1:] != tuple(network.input_shape):
-            raise DataError(
-                f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
-                f"not {tuple(data.images.shape[1:])}"
-            )
-        data = replace(data, images=data.images[:frames], labels=data.labels[:frames])
-        if wanted:
-            # Planned on frames that are not those it is measured on.
-            calibration = load(dataset, "train", data_dir).images[:_CALIBRATED * 5]
-            with console.status("planning") as status:
-                cycles = (clock_mhz or _CLOCK_MHZ) * 1e6 / target_fps if target_fps is not None else None
-                choice = planned(network, calibration, cycles=cycles, short_of=short_of, tell=status.update)
-                plan = choice.plan
-        else:
-            plan = load_plan(network, plan_name or "default")
-        clock_mhz = clock_mhz or (_FOLDED_CLOCK_MHZ if plan.folded else _CLOCK_MHZ)
-        with Progress(console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task(f"{network.name}, plan {plan.name}", total=len(data))
-            found, shown = estimate(network, plan, data, clock_mhz=clock_mhz, done=lambda more: bar.advance(task, more))
-        if plan.folded:
-            found["memories"] = memories_of(network, plan)
-        else:
-            found["area"] = area_of(network, plan)
-        if board is not None:
-            found |= {"board": board, "short_of": short_of(plan)}
-        if choice is not None:
-            found["plans_considered"] = _considered(network, choice)
+    network = Network.load(net)
+    wanted = any(option is not None for option in (target_fps, max_lanes, max_lut))
+    if wanted and plan_name is not None:
+        fail(Exit.BAD_INPUT, "--plan must not be given with --target-fps, --max-lanes or --max-lut")
+    if board is not None and plan_name is None:
+        plan_name = _own_plan(board)
+        wanted |= plan_name is None
+    own = load_plan(network, plan_name) if plan_name is not None else None
+    folded = own is not None and own.folded
+    short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board, folded=folded)
+    choice = None
+    if save_plan is not None and save_plan.suffix != ".json":
+        fail(Exit.BAD_INPUT, f"--save-plan must end in .json, not {str(save_plan)!r}")
+    data = load(dataset, "test", data_dir)
+    if data.images.shape[1:] != tuple(network.input_shape):
+        raise DataError(
+            f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
+            f"not {tuple(data.images.shape[1:])}"
+        )
+    data = replace(data, images=data.images[:frames], labels=data.labels[:frames])
+    if wanted:
+        # Planned on frames that are not those it is measured on.
+        calibration = load(dataset, "train", data_dir).images[:_CALIBRATED * 5]
+        with console.status("planning") as status:
+            cycles = (clock_mhz or _CLOCK_MHZ) * 1e6 / target_fps if target_fps is not None else None
+            choice = planned(network, calibration, cycles=cycles, short_of=short_of, tell=status.update)
+            plan = choice.plan
+    else:
+        plan = load_plan(network, plan_name or "default")
+    clock_mhz = clock_mhz or (_FOLDED_CLOCK_MHZ if plan.folded else _CLOCK_MHZ)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(f"{network.name}, plan {plan.name}", total=len(data))
+        found, shown = estimate(network, plan, data, clock_mhz=clock_mhz, done=lambda more: bar.advance(task, more))
+    if plan.folded:
+        found["memories"] = memories_of(network, plan)
+    else:
+        found["area"] = area_of(network, plan)
+    if board is not None:
+        found |= {"board": board, "short_of": short_of(plan)}
+    if choice is not None:
+        found["plans_considered"] = _considered(network, choice)
     folder = out or Path("build") / network.name
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,11 +16,12 @@ from rich.table import Table
 from model.conversion.quantized import quantized_counts
 from model.engine.engine import run_frames
 from model.importers.onnx import ConversionError, import_onnx
-from model.network import INPUT, Convolution, Layer, Network, NetworkError, Neurons, Shape
+from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
 from model.reports.html import evaluation_page
 from model.studies.instruments import confusion, instruments
+from model.support.cli import command
 from model.support.datasets import DataError, Dataset, Split, load
-from model.support.errors import Exit, fail, one_line_errors
+from model.support.errors import Exit, fail
 
 __all__ = ["evaluate", "macs"]
 
@@ -133,7 +134,7 @@ def evaluate(
     }
 
 
-@click.command(help="Accuracy, spikes and operations of a network on a data set.")
+@command(help="Accuracy, spikes and operations of a network on a data set.")
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
@@ -158,19 +159,18 @@ def main(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors({NetworkError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT, ConversionError: Exit.BAD_INPUT}):
-        network = Network.load(net)
-        if onnx is not None:
-            # What is wrong with it is said before data are looked for, which may mean a download.
-            import_onnx(onnx)
-        data = load(dataset, split, data_dir)
-        if limit is not None and limit < len(data):
-            name = f"{data.name} (first {limit:,} frames)"
-            data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])
-        beside = net.with_suffix(".onnx")
-        with Progress(console=console, disable=not console.is_terminal) as bar:
-            floats = onnx or (beside if beside.exists() else None)
-            found = evaluate(network, data, onnx=floats, detail=detail, bar=bar)
+    network = Network.load(net)
+    if onnx is not None:
+        # What is wrong with it is said before data are looked for, which may mean a download.
+        import_onnx(onnx)
+    data = load(dataset, split, data_dir)
+    if limit is not None and limit < len(data):
+        name = f"{data.name} (first {limit:,} frames)"
+        data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])
+    beside = net.with_suffix(".onnx")
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        floats = onnx or (beside if beside.exists() else None)
+        found = evaluate(network, data, onnx=floats, detail=detail, bar=bar)
     folder = out or Path("build") / network.name
     try:
         folder.mkdir(parents=True, exist_ok=True)

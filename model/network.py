@@ -21,6 +21,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model.support.errors import BadInputError
+
 __all__ = [
     "FORMAT_VERSION",
     "INPUT",
@@ -45,7 +47,7 @@ INPUT = "input"
 IntArray = npt.NDArray[np.int32]
 
 
-class NetworkError(ValueError):
+class NetworkError(BadInputError):
     """A network, or the file it was read from, is not what it must be."""
 
 

@@ -29,17 +29,18 @@ from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized import counts_of_layers, quantized_counts
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
-from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.float_network import FloatNetwork
 from model.importers.onnx import import_onnx
-from model.network import Network, NetworkError, Neurons
+from model.network import Network, Neurons
 from model.reports.html import PLOTS
 from model.reports.paper_page import COLUMNS, FIGURES, paper_page, table_rows
 from model.studies.first_spike import convert_first_spikes, run_first_spikes, spike_times_of_layers
 from model.studies.instruments import instruments
 from model.studies.rate_coded import convert_rates, run_rates
 from model.support.cache import kept, source_hash
+from model.support.cli import command
 from model.support.datasets import DataError, Dataset, load
-from model.support.errors import Exit, fail, one_line_errors
+from model.support.errors import Exit, fail
 
 __all__ = ["PUBLISHED", "Published", "fitting_factor", "rescaled", "study"]
 
@@ -578,7 +579,7 @@ def _figure_files(found: dict[str, Any]) -> dict[str, bytes]:
     return files
 
 
-@click.command(help="The paper's Table I and Figures 2 to 4: sigma-delta, rate code and time to first spike, measured.")
+@command(help="The paper's Table I and Figures 2 to 4: sigma-delta, rate code and time to first spike, measured.")
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--limit", type=click.IntRange(1), help="Only this many frames of the test split, the first ones; all by default.")
@@ -607,22 +608,21 @@ def main(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors({DataError: Exit.BAD_INPUT, ConversionError: Exit.BAD_INPUT, NetworkError: Exit.BAD_INPUT}):
-        data, calibration = (load(dataset, split, data_dir) for split in ("test", "train"))
-        if limit is not None and limit < len(data):
-            name = f"{data.name} (first {limit:,} frames)"
-            data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])
-        calibration = replace(
-            calibration, images=calibration.images[:_CALIBRATION], labels=calibration.labels[:_CALIBRATION]
-        )
-        # The study takes minutes: what cannot be written is better known before.
-        for folder in (out, cache, *((docs,) if docs else ())):
-            _write(folder, {})
-        if console.is_terminal:
-            with Progress(console=console) as bar:
-                found = study(data, calibration, detail=detail, cache=cache, bar=bar)
-        else:
-            found = study(data, calibration, detail=detail, cache=cache)
+    data, calibration = (load(dataset, split, data_dir) for split in ("test", "train"))
+    if limit is not None and limit < len(data):
+        name = f"{data.name} (first {limit:,} frames)"
+        data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])
+    calibration = replace(
+        calibration, images=calibration.images[:_CALIBRATION], labels=calibration.labels[:_CALIBRATION]
+    )
+    # The study takes minutes: what cannot be written is better known before.
+    for folder in (out, cache, *((docs,) if docs else ())):
+        _write(folder, {})
+    if console.is_terminal:
+        with Progress(console=console) as bar:
+            found = study(data, calibration, detail=detail, cache=cache, bar=bar)
+    else:
+        found = study(data, calibration, detail=detail, cache=cache)
     text = json.dumps(found, indent=2, allow_nan=False) + "\n"
     _write(out, {"paper.json": text.encode(), "paper.html": paper_page(found).encode()})
     if docs:

@@ -28,8 +28,9 @@ from model.events import Events, make_events
 from model.network import INPUT, Layer, Network, NetworkError, Neurons, Shape
 from model.reports.html import PLOTS
 from model.reports.robustness_page import FIGURES, level_of, robustness_page
+from model.support.cli import command
 from model.support.datasets import DataError, Dataset, Split, load
-from model.support.errors import Exit, fail, one_line_errors
+from model.support.errors import Exit, fail
 
 __all__ = [
     "ORDERS",
@@ -646,7 +647,7 @@ def _figure_files(found: dict[str, Any]) -> dict[str, bytes]:
     return files
 
 
-@click.command(help="What the answer is worth when events come in another order, get lost or multiply, and weight bits flip.")
+@command(help="What the answer is worth when events come in another order, get lost or multiply, and weight bits flip.")
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
@@ -673,19 +674,18 @@ def main(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    with one_line_errors({NetworkError: Exit.BAD_INPUT, DataError: Exit.BAD_INPUT}):
-        network = Network.load(net)
-        data = load(dataset, split, data_dir)
-        _check_frames(network, data)
-        if limit < len(data):
-            name = f"{data.name} (first {limit:,} frames)"
-            data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])
-        folder = out or Path("build") / network.name
-        # A study takes minutes: what cannot be written is better known before.
-        for each in (folder, *((docs,) if docs else ())):
-            _write(each, {})
-        with Progress(console=console, disable=not console.is_terminal) as bar:
-            found = study(network, data, seed=seed, trials=trials, detail=detail, bar=bar)
+    network = Network.load(net)
+    data = load(dataset, split, data_dir)
+    _check_frames(network, data)
+    if limit < len(data):
+        name = f"{data.name} (first {limit:,} frames)"
+        data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])
+    folder = out or Path("build") / network.name
+    # A study takes minutes: what cannot be written is better known before.
+    for each in (folder, *((docs,) if docs else ())):
+        _write(each, {})
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        found = study(network, data, seed=seed, trials=trials, detail=detail, bar=bar)
     text = json.dumps(found, indent=2) + "\n"
     _write(folder, {"robustness.json": text.encode(), "robustness.html": robustness_page(found).encode()})
     if docs:

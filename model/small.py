@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from onnx import helper
 
+from model.support.cli import command
 from model.support.datasets import Dataset
-from model.support.errors import Exit, fail
+from model.support.errors import BadInputError, Exit, fail
 from model.train import INPUT_THRESHOLD, accuracy, binarise, check_whole, import_torch
 from model.training.plain import CLASSES, export_plain, report_plain, train_plain, training_options
 
@@ -51,9 +52,9 @@ class SmallSettings:
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "channels": 1, "batch_size": 1})
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
+            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
+            raise BadInputError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
 
 
 def train_small(settings: SmallSettings, dataset: Dataset, *, progress: bool = False) -> nn.Sequential:
@@ -94,7 +95,7 @@ def export_small(network: nn.Sequential, path: Path) -> None:
     export_plain(network, _NAME, nodes, {0: "conv1", 4: "fc1"}, path)
 
 
-@click.command(context_settings={"show_default": True})
+@command(context_settings={"show_default": True})
 @training_options(_NAME)
 @click.option("--epochs", type=int, default=SmallSettings.epochs, help="Passes over the training frames.")
 @click.option("--channels", type=int, default=SmallSettings.channels, help="Channels of the convolution.")
@@ -121,8 +122,8 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, threads: int, **op
                 "float_accuracy_1_bit": accuracy(network, binarise(test.images), test.labels)
             },
         )
-    except (ImportError, OSError, ValueError, TypeError) as error:
-        fail(Exit.BAD_INPUT, str(error))
+    except OSError as error:
+        fail(Exit.BAD_INPUT, f"{error.filename}: cannot be written: {error.strerror}")
     accurate = f"{report['float_accuracy_1_bit']:.2%} of 1-bit frames, {report['frames_test']} test frames of {dataset_name}"
     click.echo(f"{out / _NAME}.onnx: accuracy {accurate}")
 

@@ -23,8 +23,9 @@ from model.importers.onnx import import_onnx
 from model.network import Network
 from model.reports.html import PLOTS
 from model.support.cache import kept
+from model.support.cli import command
 from model.support.datasets import DATASETS, Dataset, load
-from model.support.errors import Exit, fail, one_line_errors
+from model.support.errors import Exit, fail
 from model.train import ZOO, export_onnx, held_out, import_torch, keep_memory, load_network
 from model.training.sparse import SparseSettings, fine_tune, measure
 
@@ -100,7 +101,7 @@ def _numbers(kind: type) -> Any:
     return parse
 
 
-@click.command()
+@command()
 @click.option("--start", type=click.Path(path_type=Path), default=ZOO / "mnist-sparse.onnx", help="A network of --sparse.")
 @click.option("--prices", default="0.3,1.3,4,12,40", show_default=True, callback=_numbers(float), help="Prices of an event.")
 @click.option("--bits", default="8,6,5,4", show_default=True, callback=_numbers(int), help="Widths of the weights.")
@@ -128,31 +129,30 @@ def main(
     About two minutes a point on one processor core; points are kept, and made once.
     """
     console = Console(stderr=True)
-    with one_line_errors({ValueError: Exit.BAD_INPUT, ImportError: Exit.BAD_INPUT}):
-        common = SparseSettings(epochs=epochs, event_price=price, moments=6, learning_rate=5e-4, keep_thresholds=True)
-        wanted = {
-            "prices": [replace(common, event_price=value) for value in prices],
-            "bits": [replace(common, weight_bits=value) for value in bits],
-        }
-        import_torch().set_num_threads(1)
-        keep_memory()
-        dataset = load(name, "train", data_dir)
-        held = held_out(dataset)
-        load_network(start)
-        found: dict[str, Any] = {"dataset": dataset.name, "frames_validation": int(held.sum()), "start": start.name}
-        with Progress(console=console, disable=not console.is_terminal) as bar:
-            task = bar.add_task("points", total=len(prices) + len(bits))
-            for what, points in wanted.items():
-                found[what] = []
-                for settings in points:
-                    found[what].append(point(settings, start, dataset, out / "points"))
-                    bar.advance(task)
-                    if not console.is_terminal:
-                        click.echo(f"{what}: {json.dumps(found[what][-1])}", err=True)
-        found["bundled"] = {
-            name: measure(Network.load(ZOO / f"{name}.npz"), dataset.images[held], dataset.labels[held])
-            for name in ("mnist-paper", "mnist-sparse")
-        }
+    common = SparseSettings(epochs=epochs, event_price=price, moments=6, learning_rate=5e-4, keep_thresholds=True)
+    wanted = {
+        "prices": [replace(common, event_price=value) for value in prices],
+        "bits": [replace(common, weight_bits=value) for value in bits],
+    }
+    import_torch().set_num_threads(1)
+    keep_memory()
+    dataset = load(name, "train", data_dir)
+    held = held_out(dataset)
+    load_network(start)
+    found: dict[str, Any] = {"dataset": dataset.name, "frames_validation": int(held.sum()), "start": start.name}
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("points", total=len(prices) + len(bits))
+        for what, points in wanted.items():
+            found[what] = []
+            for settings in points:
+                found[what].append(point(settings, start, dataset, out / "points"))
+                bar.advance(task)
+                if not console.is_terminal:
+                    click.echo(f"{what}: {json.dumps(found[what][-1])}", err=True)
+    found["bundled"] = {
+        name: measure(Network.load(ZOO / f"{name}.npz"), dataset.images[held], dataset.labels[held])
+        for name in ("mnist-paper", "mnist-sparse")
+    }
     try:
         out.mkdir(parents=True, exist_ok=True)
         part = out / "tradeoff.json.part"

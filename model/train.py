@@ -23,8 +23,9 @@ import numpy as np
 import rich.console
 import rich.progress
 
+from model.support.cli import command
 from model.support.datasets import DATASETS, DataError, Dataset, load
-from model.support.errors import Exit, fail
+from model.support.errors import BadInputError, Exit, ToolMissingError, fail
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,7 +59,7 @@ def check_whole(settings: object, least: dict[str, int]) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} must be an integer, not {value!r}")
         if value < low:
-            raise ValueError(f"{name} must be {low} or more, not {value!r}")
+            raise BadInputError(f"{name} must be {low} or more, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,14 @@ class TrainSettings:
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
+            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
+            raise BadInputError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
         for name in ("dropout", "average_decay"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and less than 1, not {getattr(self, name)!r}")
+                raise BadInputError(f"{name} must be at least 0 and less than 1, not {getattr(self, name)!r}")
         if not 0 <= self.binary_share <= 1:
-            raise ValueError(f"binary_share must be from 0 to 1, not {self.binary_share!r}")
+            raise BadInputError(f"binary_share must be from 0 to 1, not {self.binary_share!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ def import_torch() -> Any:
     try:
         import torch
     except ImportError as error:
-        raise ImportError("training must have PyTorch installed: pip install -e .[train]") from error
+        raise ToolMissingError("training must have PyTorch installed: pip install -e .[train]") from error
     return torch
 
 
@@ -515,11 +516,11 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in known:
-            raise ValueError(f"--{name.replace('_', '-')} must not be given {'with' if sparse else 'without'} --sparse")
+            raise BadInputError(f"--{name.replace('_', '-')} must not be given {'with' if sparse else 'without'} --sparse")
     return kind(**given)
 
 
-@click.command()
+@command()
 @click.option("--dataset", "dataset_name", type=click.Choice(DATASETS), default="mnist", show_default=True,
               help="Data to train and test on; digits5k needs no download.")
 @click.option("--data-dir", type=click.Path(path_type=Path),
@@ -566,7 +567,7 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
         settings = _settings(sparse, options)
         for option, path in (("start", start), ("teacher", teacher)):
             if path is not None and not sparse:
-                raise ValueError(f"--{option} must not be given without --sparse")
+                raise BadInputError(f"--{option} must not be given without --sparse")
         torch = import_torch()
         threads = threads or (1 if sparse else 2)
         torch.set_num_threads(threads)
@@ -601,8 +602,8 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
                     f"{report['accumulations_per_frame']:,} accumulations")
         text = json.dumps(report, indent=2) + "\n"
         _write_atomically(target.with_suffix(".train.json"), text.encode())
-    except (ImportError, OSError, ValueError) as error:
-        fail(Exit.BAD_INPUT, str(error))
+    except OSError as error:
+        fail(Exit.BAD_INPUT, f"{error.filename}: cannot be written: {error.strerror}")
     click.echo(text if as_json else line, nl=not as_json)
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from onnx import helper
 
+from model.support.cli import command
 from model.support.datasets import Dataset
-from model.support.errors import Exit, fail
+from model.support.errors import BadInputError, Exit, fail
 from model.train import INPUT_SHAPE, accuracy, check_whole, import_torch
 from model.training.plain import CLASSES, export_plain, report_plain, train_plain, training_options
 
@@ -54,11 +55,11 @@ class TwoLayerSettings:
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "hidden": 1, "batch_size": 1})
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
+            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
         if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
+            raise BadInputError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}")
+            raise BadInputError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}")
 
 
 def train_two_layer(settings: TwoLayerSettings, dataset: Dataset, *, progress: bool = False) -> nn.Sequential:
@@ -88,7 +89,7 @@ def export_two_layer(network: nn.Sequential, path: Path) -> None:
     export_plain(network, _NAME, nodes, {1: "fc1", 4: "fc2"}, path)
 
 
-@click.command(context_settings={"show_default": True})
+@command(context_settings={"show_default": True})
 @training_options(_NAME)
 @click.option("--epochs", type=int, default=TwoLayerSettings.epochs, help="Passes over the training frames.")
 @click.option("--hidden", type=int, default=TwoLayerSettings.hidden, help="Neurons of the hidden layer.")
@@ -116,8 +117,8 @@ def main(
             export=export_two_layer,
             measure=lambda network, test: {"float_accuracy_grey": accuracy(network, test.images, test.labels)},
         )
-    except (ImportError, OSError, ValueError, TypeError) as error:
-        fail(Exit.BAD_INPUT, str(error))
+    except OSError as error:
+        fail(Exit.BAD_INPUT, f"{error.filename}: cannot be written: {error.strerror}")
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:

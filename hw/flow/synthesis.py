@@ -13,7 +13,7 @@ from pathlib import Path
 from hw.flow.families.base import Cells, Family, Part
 from hw.flow.families.ecp5 import ECP5
 from hw.flow.tools import ToolError, run_tool
-from model.support.errors import DoesNotFitError
+from model.support.errors import DoesNotFitError, MismatchError
 
 __all__ = [
     "MultiplierError",
@@ -30,7 +30,7 @@ _NO_ROOM = ("no BELs remaining", "Unable to place cell", "Unable to find legal p
 """What nextpnr says where it runs out of cells, or of places that suit them."""
 
 
-class MultiplierError(RuntimeError):
+class MultiplierError(MismatchError):
     """A multiplier or a DSP block crept in."""
 
 

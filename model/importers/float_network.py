@@ -12,6 +12,7 @@ from onnx import helper
 
 from model.machine.plan import refused_by_hardware
 from model.network import MaxPool, Padding, Shape
+from model.support.errors import BadInputError
 
 __all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "hardware_form", "pool_of"]
 
@@ -23,7 +24,7 @@ _BATCH = 256
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
-class ConversionError(ValueError):
+class ConversionError(BadInputError):
     """A file or a node of it cannot be converted; the message names it.
 
     Where it is about a node, ``node`` is the name of the node's first output, ``reason`` the message without file, node

@@ -20,6 +20,7 @@ from model.events import Events
 from model.machine.plan import CorePlan, Plan, Stage, stages
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule, state_words
 from model.network import INPUT, MaxPool, Network, Neurons
+from model.support.errors import MismatchError
 
 __all__ = ["ACTIVITIES", "BATCH", "CoreUse", "CycleError", "Cycles", "shifted", "simulate"]
 
@@ -59,7 +60,7 @@ _AHEAD = 3
 """Batches whose spikes are in memory."""
 
 
-class CycleError(RuntimeError):
+class CycleError(MismatchError):
     """The machine hangs."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons, taps
+from model.support.errors import BadInputError
 
 __all__ = [
     "ARCHITECTURES",
@@ -54,7 +55,7 @@ INPUT_COUNT_BITS = 8
 events may do so more often, but the counts of a window must not part by more than this holds."""
 
 
-class PlanError(ValueError):
+class PlanError(BadInputError):
     """A plan, or the file it was read from, is not what it must be."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Padding, Shape
+from model.support.errors import BadInputError
 
 __all__ = ["drawn"]
 
@@ -23,7 +24,7 @@ def drawn(text: str, bits: tuple[int, int, int] = (8, 14, 8), *, threshold_log2:
 
     Raises
     ------
-    ValueError : a layer is written otherwise
+    BadInputError : a layer is written otherwise
     """
     size, _, rest = text.partition(": ")
     shape = Shape(*map(int, size.split("x")))
@@ -36,7 +37,7 @@ def drawn(text: str, bits: tuple[int, int, int] = (8, 14, 8), *, threshold_log2:
     for number, word in enumerate(words):
         match = re.fullmatch(r"(\d*)([CPF])(\d*)(p?)", word)
         if not match:
-            raise ValueError(f"layer must be like 8C5, 8C5p, P2 or 10F, not {word!r}")
+            raise BadInputError(f"layer must be like 8C5, 8C5p, P2 or 10F, not {word!r}")
         channels, kind, window, padded = match[1], match[2], match[3], match[4]
         name = f"{kind.lower()}{number}"
         last = number == len(words) - 1

@@ -21,6 +21,8 @@ from typing import Literal
 import numpy as np
 import platformdirs
 
+from model.support.errors import BadInputError
+
 __all__ = ["DATASETS", "MIRRORS", "DataError", "Dataset", "Split", "load", "read_idx"]
 
 Split = Literal["train", "test"]
@@ -41,7 +43,7 @@ _READ_ERRORS = (OSError, EOFError, zlib.error)
 _DOWNLOAD_ERRORS = (*_READ_ERRORS, http.client.HTTPException, ValueError)
 
 
-class DataError(ValueError):
+class DataError(BadInputError):
     """Data that cannot be found, or is not what it must be. The message is one line for the user."""
 
 

@@ -1,12 +1,28 @@
-"""Exit codes of all commands, and the one line that goes with them."""
+"""What a command tells its user in one line, and the exit code that goes with it.
+
+Whatever Tally raises on purpose is a `TallyError`: bad input, a design that does not fit, and so on, each with its exit code.
+Any other exception is a fault of Tally's own; it is not caught, and the shell sees 1.
+"""
 
 import enum
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
-__all__ = ["DoesNotFitError", "Exit", "ToolMissingError", "fail", "one_line_errors"]
+__all__ = [
+    "BadInputError",
+    "DeviceError",
+    "DoesNotFitError",
+    "Exit",
+    "MismatchError",
+    "TallyError",
+    "TimingError",
+    "ToolError",
+    "ToolMissingError",
+    "fail",
+    "one_line_errors",
+]
 
 
 class Exit(enum.IntEnum):
@@ -20,37 +36,87 @@ class Exit(enum.IntEnum):
     TIMING = 4
     """The design fits but is too slow for its clock."""
     MISMATCH = 5
-    """Two models of the same network disagree in a spike."""
+    """Two models of the same network, or two forms of a design, disagree."""
     TOOL_MISSING = 6
-    """An external tool is not installed."""
+    """A tool or an optional package is not installed."""
     TOOL_FAILED = 7
-    """An external tool ran and failed."""
+    """A tool ran and failed."""
     NO_DEVICE = 8
-    """No board answers, or one with another network."""
+    """No board answers, or one with another network, or what answers makes no sense."""
 
 
-class DoesNotFitError(RuntimeError):
+class TallyError(Exception):
+    """The base of all errors that are told in one line."""
+
+    exit_code: ClassVar[Exit]
+    """The exit code of a command that ends with this error."""
+
+
+class BadInputError(TallyError, ValueError):
+    """A file, name, option or value is not what it must be."""
+
+    exit_code = Exit.BAD_INPUT
+
+
+class DoesNotFitError(TallyError):
     """The design needs more than the device has."""
 
+    exit_code = Exit.DOES_NOT_FIT
 
-class ToolMissingError(RuntimeError):
-    """An external tool is not installed; the message says how to get it."""
+
+class TimingError(TallyError):
+    """The design is too slow for its clock."""
+
+    exit_code = Exit.TIMING
+
+
+class MismatchError(TallyError):
+    """Two models of the same network, or two forms of a design, disagree."""
+
+    exit_code = Exit.MISMATCH
+
+
+class ToolMissingError(TallyError):
+    """A tool or an optional package is not installed; the message says how to get it."""
+
+    exit_code = Exit.TOOL_MISSING
+
+
+class ToolError(TallyError):
+    """A tool ran and failed; the message has its last error line and its log.
+
+    Parameters
+    ----------
+    message : str
+        The one line.
+    log : str
+        All that the tool printed.
+    """
+
+    exit_code = Exit.TOOL_FAILED
+
+    def __init__(self, message: str, log: str = "") -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class DeviceError(TallyError):
+    """No board answers, or one with another network, or what answers makes no sense."""
+
+    exit_code = Exit.NO_DEVICE
 
 
 def fail(code: Exit, message: str) -> NoReturn:
     """Print one line on standard error and exit with ``code``."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = "".join(character if character.isprintable() else " " for character in message)
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
     raise SystemExit(int(code))
 
 
 @contextmanager
-def one_line_errors(codes: Mapping[type[Exception], Exit]) -> Iterator[None]:
-    """Turn exceptions of these types into one line and the exit code of the first type that matches.
-
-    `DoesNotFitError` has the same code everywhere.
-    """
-    codes = {DoesNotFitError: Exit.DOES_NOT_FIT, **codes}
+def one_line_errors() -> Iterator[None]:
+    """Turn a `TallyError` into one line on standard error and its exit code."""
     try:
         yield
-    except tuple(codes) as error:
-        fail(next(code for kind, code in codes.items() if isinstance(error, kind)), str(error))
+    except TallyError as error:
+        fail(error.exit_code, str(error))

@@ -31,6 +31,7 @@ from model.engine.engine import run_frames
 from model.importers.onnx import import_onnx
 from model.network import Network, Neurons
 from model.support.datasets import Dataset
+from model.support.errors import BadInputError
 from model.train import (
     INPUT_THRESHOLD,
     LAYERS,
@@ -117,17 +118,17 @@ class SparseSettings:
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "moments": 1, "last_epochs": 0, "last_moments": 1})
         if not 2 <= self.weight_bits <= 16:
-            raise ValueError(f"weight_bits must be within 2..16, not {self.weight_bits!r}")
+            raise BadInputError(f"weight_bits must be within 2..16, not {self.weight_bits!r}")
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
+            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
         if not 0 <= self.event_price < math.inf:
-            raise ValueError(f"event_price must be 0 or more, not {self.event_price!r}")
+            raise BadInputError(f"event_price must be 0 or more, not {self.event_price!r}")
         if not 0 <= self.teacher_share <= 1:
-            raise ValueError(f"teacher_share must be from 0 to 1, not {self.teacher_share!r}")
+            raise BadInputError(f"teacher_share must be from 0 to 1, not {self.teacher_share!r}")
         if not 0 <= self.average_decay < 1:
-            raise ValueError(f"average_decay must be at least 0 and less than 1, not {self.average_decay!r}")
+            raise BadInputError(f"average_decay must be at least 0 and less than 1, not {self.average_decay!r}")
         if self.average_start and not self.keep_thresholds:
-            raise ValueError("average_start must not be given without keep_thresholds")
+            raise BadInputError("average_start must not be given without keep_thresholds")
 
 
 class _Quantized:

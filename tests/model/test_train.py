@@ -199,7 +199,7 @@ def test_command(monkeypatch, digits, tmp_path):
 def test_command_without_torch(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     outcome = CliRunner().invoke(module.main, ["--dataset", "digits5k", "--out", str(tmp_path / "here")])
-    assert outcome.exit_code == 2
+    assert outcome.exit_code == 6
     assert outcome.stderr == "error: training must have PyTorch installed: pip install -e .[train]\n"
     assert not (tmp_path / "here").exists()
 

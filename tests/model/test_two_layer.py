@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from model import plain
 from model.importers.onnx import import_onnx
 from model.support.datasets import DataError, Dataset, load
+from model.support.errors import ToolMissingError
+from model.training import plain
 from model.two_layer import TwoLayerSettings, export_two_layer, main, train_two_layer
 
 ZOO = Path(__file__).parents[2] / "model" / "zoo"
@@ -67,10 +68,10 @@ def test_short_training_learns_and_is_the_same_again(tmp_path):
 
 def test_without_pytorch_it_says_how_to_get_it(tmp_path, monkeypatch):
     def missing():
-        raise ImportError("training must have PyTorch installed: pip install -e .[train]")
+        raise ToolMissingError("training must have PyTorch installed: pip install -e .[train]")
 
     monkeypatch.setattr(plain, "import_torch", missing)
     result = CliRunner().invoke(main, ["--dataset", "digits5k", "--out", str(tmp_path / "out")])
-    assert result.exit_code == 2
+    assert result.exit_code == 6
     assert result.stderr.strip() == "error: training must have PyTorch installed: pip install -e .[train]"
     assert not (tmp_path / "out").exists()

@@ -8,13 +8,15 @@ from typing import Any, ClassVar
 
 from amaranth.hdl import Instance, Module, Signal, Value
 
+from model.support.errors import BadInputError
+
 __all__ = ["SOON", "Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin"]
 
 SOON = ("--placer-heap-cell-placement-timeout", "500")
 """Arguments of nextpnr by which it gives up on a device that is too full in a minute or two: by default it tries for an hour."""
 
 
-class ConstraintError(ValueError):
+class ConstraintError(BadInputError):
     """A pin asks for what its family's constraint file cannot say."""
 
 

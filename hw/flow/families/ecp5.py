@@ -12,6 +12,7 @@ from hw.flow.output_registers import pack_output_registers
 from hw.flow.sections import sections
 from hw.flow.split_fan_out import split_fan_out
 from hw.flow.tools import run_tool
+from model.support.errors import BadInputError
 
 __all__ = ["ECP5", "Pll", "pll_for"]
 
@@ -67,7 +68,7 @@ def pll_for(input_hz: float, wanted_hz: float) -> Pll:
 
     Raises
     ------
-    ValueError : where there is none
+    BadInputError : where there is none
     """
     found = [
         Pll(output, reference, feedback, divider)
@@ -79,7 +80,7 @@ def pll_for(input_hz: float, wanted_hz: float) -> Pll:
         and 400e6 <= output * divider <= 800e6
     ]
     if not found:
-        raise ValueError(
+        raise BadInputError(
             f"clock must be at least {3.125:g} MHz and within the PLL's reach, not {wanted_hz / 1e6:g} MHz"
         )
     return max(found, key=lambda pll: (pll.output_hz, -pll.reference, -pll.divider))

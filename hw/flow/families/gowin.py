@@ -15,6 +15,7 @@ from amaranth.hdl import Const, Instance, Signal, Value
 
 from hw.flow.families.base import SOON, Cells, Clock, Direct, Family, Part, Pin
 from hw.flow.tools import run_tool
+from model.support.errors import BadInputError
 
 __all__ = ["GOWIN", "Pll", "clock_for"]
 
@@ -91,7 +92,7 @@ def clock_for(part: Part, input_hz: float, wanted_hz: float) -> Clock:
 
     Raises
     ------
-    ValueError : where there is none
+    BadInputError : where there is none
     """
     limits = _LIMITS[_series(part)]
     found = [
@@ -106,7 +107,7 @@ def clock_for(part: Part, input_hz: float, wanted_hz: float) -> Clock:
     if input_hz <= wanted_hz and all(pll.output_hz <= input_hz for pll in found):
         return Direct(input_hz)
     if not found:
-        raise ValueError(
+        raise BadInputError(
             f"clock must be at least {limits.output[0] / 1e6:g} MHz and within the PLL's reach, not {wanted_hz / 1e6:g} MHz"
         )
     return max(found, key=lambda pll: (pll.output_hz, -pll.idiv, -pll.odiv))
@@ -139,7 +140,7 @@ class _Gowin(Family):
 
     def _options(self, top: str, part: Part | None) -> str:
         if part is None:
-            raise ValueError("part must be given for Gowin: GW1N and GW2A differ in their cells")
+            raise BadInputError("part must be given for Gowin: GW1N and GW2A differ in their cells")
         return f"{_OPTIONS} -family {_series(part).lower()} -top {top}"
 
     def count(self, cells: Mapping[str, int]) -> Cells:

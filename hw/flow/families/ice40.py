@@ -9,6 +9,7 @@ from amaranth.hdl import Instance, Signal, Value
 from hw.flow.families.base import SOON, Cells, Clock, ConstraintError, Direct, Family, Part, Pin
 from hw.flow.sections import sections
 from hw.flow.tools import run_tool
+from model.support.errors import BadInputError
 
 __all__ = ["ICE40", "Pll", "clock_for", "filter_range"]
 
@@ -71,7 +72,7 @@ def clock_for(input_hz: float, wanted_hz: float) -> Clock:
 
     Raises
     ------
-    ValueError : where there is none
+    BadInputError : where there is none
     """
     found = [
         Pll(output, divr, divf, divq, filter_range(detector))
@@ -85,7 +86,7 @@ def clock_for(input_hz: float, wanted_hz: float) -> Clock:
     if input_hz <= wanted_hz and all(pll.output_hz <= input_hz for pll in found):
         return Direct(input_hz)
     if not found:
-        raise ValueError(
+        raise BadInputError(
             f"clock must be at least the board's {input_hz / 1e6:g} MHz, or what the PLL makes of it from 16 MHz on, "
             f"not {wanted_hz / 1e6:g} MHz"
         )

@@ -11,7 +11,7 @@ import boards
 import hw
 import model
 import sim
-from hw import verilog
+from hw.flow import verilog
 from model.support.cache import kept, source_hash
 
 

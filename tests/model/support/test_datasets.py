@@ -11,7 +11,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from model import datasets
+from model.support import datasets
 from model.support.datasets import DataError, Dataset, load, read_idx
 
 

@@ -1,0 +1,43 @@
+"""What all command lines share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from model.support.errors import one_line_errors
+
+__all__ = ["Command", "Group", "command", "group"]
+
+
+class Command(click.Command):
+    """A command whose `model.support.errors.TallyError` ends it in one line, with the error's exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with one_line_errors():
+            return super().invoke(ctx)
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+    group_class = type
+
+
+def command(help: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Command]:
+    """The decorator of every command: like `click.command`, and errors are told in one line.
+
+    Parameters
+    ----------
+    help : str
+        What ``--help`` says first; the function's docstring where it is not given.
+    **options
+        As of `click.command`.
+    """
+    return click.command(cls=Command, help=help, **options)
+
+
+def group(help: str, **options: Any) -> Callable[[Callable[..., Any]], Group]:
+    """The same for a group of commands."""
+    return click.group(cls=Group, help=help, **options)
