@@ -29,7 +29,7 @@ from rich.table import Table
 from boards.top import BAUD
 from hw.aer import HostEvent, Kind
 from hw.build import BUNDLED
-from hw.link.link import (
+from hw.link.protocol import (
     COUNTED,
     PLAN_HASH_BYTES,
     PROTOCOL_VERSION,

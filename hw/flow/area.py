@@ -19,7 +19,8 @@ from amaranth.lib import data
 from hw.aer import AddressEvent, HostEvent, SpikeGroup
 from hw.interface import CYCLES_WIDTH, Result
 from hw.link.encoder import LEVELS
-from hw.link.link import SEQUENCES, longest_payload
+from hw.link.link import SEQUENCES
+from hw.link.protocol import longest_payload
 from hw.neuron import NeuronState
 from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind, rom_kind
 from hw.pipeline.fan_out import Axis, FanOut

@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from hw.link.link import Command, load_payloads, packet
+from hw.link.protocol import Command, load_payloads, packet
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.network import Network

@@ -1,7 +1,5 @@
 """The host link: packets of bytes in, frames into the machine, answers out. The protocol is in docs/link.md."""
 
-import enum
-
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -9,136 +7,34 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
-from hw.interface import Result, StatePort, WeightPort
+from hw.interface import SATURATIONS_WIDTH, Result, StatePort, WeightPort
+from hw.link.protocol import (
+    ADDR_BYTES,
+    COUNTED,
+    CRC_POLYNOMIAL,
+    LOADED,
+    PLAN_HASH_BYTES,
+    PLAN_NAME_BYTES,
+    PROTOCOL_VERSION,
+    SYNC,
+    Ability,
+    Command,
+    Status,
+    event_bytes,
+    longest_payload,
+)
 from hw.parts.memory import ram_kind, style
 from hw.parts.single_port import PART_BITS, PARTS
 from hw.pipeline.router import answered_ports, ports
-from model.machine.folded_layout import LEAST_PACKET, Folded
+from model.machine.folded_layout import Folded
 from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT
 from model.machine.plan import Plan
 from model.network import Network
 
-__all__ = [
-    "COUNTED",
-    "CRC_POLYNOMIAL",
-    "LOADED",
-    "PLAN_HASH_BYTES",
-    "PLAN_NAME_BYTES",
-    "PROTOCOL_VERSION",
-    "REFUSED",
-    "SEQUENCES",
-    "SYNC",
-    "WORD_BYTES",
-    "Ability",
-    "Command",
-    "Link",
-    "Status",
-    "crc8",
-    "event_bytes",
-    "load_payloads",
-    "longest_payload",
-    "packet",
-]
-
-PROTOCOL_VERSION = 3
-SYNC = 0xA5
-"""First byte of every packet."""
-
-CRC_POLYNOMIAL = 0x07
-"""CRC-8, most significant bit first, from 0; over all bytes of the packet behind `SYNC`."""
+__all__ = ["SEQUENCES", "Link"]
 
 SEQUENCES = 2 * FRAMES_IN_FLIGHT
 """Frames whose packets are remembered: those in the machine, and a few whose results wait on their way to the sender."""
-
-
-PLAN_HASH_BYTES, PLAN_NAME_BYTES = 4, 16
-"""Bytes of a plan's hash, and at the most of its name, in the answer to `Command.IDENTIFY`."""
-
-_ADDR_BYTES, WORD_BYTES = 2, PARTS * PART_BITS // 8
-"""Bytes of an address in the memory with one port, as many as of a part of a word there; and of a word."""
-
-
-class Command(enum.IntEnum):
-    """What the host asks for."""
-
-    IDENTIFY = 0x01
-    FRAME = 0x02
-    EVENTS = 0x03
-    WATCH = 0x04
-    SATURATIONS = 0x05
-    STATUS = 0x06
-    RESET = 0x07
-    LOAD = 0x08
-    CHECK = 0x09
-    STATE = 0x0A
-
-
-class Ability(enum.IntFlag):
-    """What a device can do besides, as its answer to `Command.IDENTIFY` says."""
-
-    WATCH = 0x01
-    STATES = 0x02
-    LOADS = 0x04
-    INJECT = 0x08
-
-
-class Status(enum.IntEnum):
-    """First byte of an answer's payload, or the command byte of an error."""
-
-    WATCHED = 0x44
-    BAD_CRC = 0xE1
-    BAD_COMMAND = 0xE2
-    BAD_LENGTH = 0xE3
-    TIMEOUT = 0xE4
-    NOT_LOADED = 0xE5
-    BUSY = 0xE6
-    NO_PLACE = 0xE7
-
-
-REFUSED = (Status.NOT_LOADED, Status.BUSY, Status.NO_PLACE)
-"""What a device does not do yet, not now, or not at all, though it has understood."""
-
-LOADED = (Command.LOAD, Command.CHECK)
-"""Commands that only a machine has whose weights have to be loaded."""
-
-COUNTED = (Status.BAD_CRC, Status.BAD_COMMAND, Status.BAD_LENGTH, Status.TIMEOUT)
-"""Errors that are counted, in the order in which the answer to `Command.STATUS` has them; behind them, bytes lost on the wire."""
-
-
-def crc8(data: bytes) -> int:
-    """The packets' checksum."""
-    crc = 0
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ CRC_POLYNOMIAL) & 0xFF if crc & 0x80 else crc << 1
-    return crc
-
-
-def event_bytes(network: Network) -> int:
-    """Bytes of one event in an event list: a `HostEvent`, least significant byte first."""
-    return -(-HostEvent(network).size // 8)
-
-
-def longest_payload(network: Network, *, short: bool = False) -> int:
-    """Bytes of the longest payload: a frame, or as many events; where it is to be ``short``, no more than a frame."""
-    return max(LEAST_PACKET, network.input_shape.size * (1 if short else event_bytes(network)))
-
-
-def packet(sequence: int, command: int, payload: bytes = b"") -> bytes:
-    """A packet, as it goes over the wire."""
-    body = bytes([sequence, command]) + len(payload).to_bytes(2, "little") + payload
-    return bytes([SYNC]) + body + bytes([crc8(body)])
-
-
-def load_payloads(network: Network, words: list[int], *, first: int) -> list[bytes]:
-    """Payloads of the `Command.LOAD` packets that bring these words of the memory with one port, from ``first`` on, there."""
-    most = (longest_payload(network, short=True) - _ADDR_BYTES) // WORD_BYTES
-    return [
-        (first + at).to_bytes(_ADDR_BYTES, "little")
-        + b"".join(word.to_bytes(WORD_BYTES, "little") for word in words[at : at + most])
-        for at in range(0, len(words), most)
-    ]
 
 
 class Link(wiring.Component):
@@ -212,7 +108,7 @@ class Link(wiring.Component):
             "encoded": In(stream.Signature(AddressEvent(network.input_shape))),
             "host": Out(stream.Signature(HostEvent(network))),
             "result": In(stream.Signature(Result(network))),
-            "saturations": In(16 * saturations),
+            "saturations": In(SATURATIONS_WIDTH * saturations),
             "lost": In(8),
             "restart": Out(1),
         }
@@ -261,8 +157,8 @@ class Link(wiring.Component):
         encoder_busy = Signal()
         identity = self._identity()
         # An event, or a part of a word of weights, and where it goes; the first bytes are where the first one goes.
-        part_addr, part_at, part_begins = Signal(8 * _ADDR_BYTES + (PARTS - 1).bit_length()), Signal(), Signal()
-        gathered = Signal(8 * (max(width, _ADDR_BYTES) if self._weights else width))
+        part_addr, part_at, part_begins = Signal(8 * ADDR_BYTES + (PARTS - 1).bit_length()), Signal(), Signal()
+        gathered = Signal(8 * (max(width, ADDR_BYTES) if self._weights else width))
         event, part = gathered[-8 * width :], gathered[-PART_BITS:]
         if self._weights:
             m.d.comb += [Cat(self.weights.part, self.weights.addr).eq(part_addr), self.weights.data.eq(part)]
@@ -293,7 +189,7 @@ class Link(wiring.Component):
                 with m.Case(Command.CHECK.value):
                     m.d.comb += fits.eq(length == 0)
                 with m.Case(Command.LOAD.value):
-                    m.d.comb += fits.eq((length[:3] == _ADDR_BYTES) & (length > _ADDR_BYTES) & (length <= longest))
+                    m.d.comb += fits.eq((length[:3] == ADDR_BYTES) & (length > ADDR_BYTES) & (length <= longest))
         known = Signal()
         absent = [
             *([] if self._watch else [Command.WATCH]),

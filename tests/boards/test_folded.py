@@ -13,7 +13,7 @@ from boards.virtual import VirtualBoard
 from boards.virtual import main as virtual
 from hw.aer import Kind
 from hw.link.flash import flash_image
-from hw.link.link import Command, load_payloads, packet
+from hw.link.protocol import Command, load_payloads, packet
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.events import make_events

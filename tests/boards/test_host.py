@@ -17,7 +17,7 @@ from boards.host import Device, DeviceError, State, main, self_test
 from boards.top import BAUD
 from boards.virtual import DIVISOR, VirtualBoard
 from hw.aer import Kind
-from hw.link.link import Command
+from hw.link.protocol import Command
 from hw.pipeline.router import ports
 from model.encode import encode
 from model.events import make_events

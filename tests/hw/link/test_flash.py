@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import ResetInserter, Signal
 
 from hw.link.flash import READ, WAKE, WAKE_SECONDS, FlashReader
-from hw.link.link import SYNC
+from hw.link.protocol import SYNC
 from tests.hardware import simulate
 
 ADDR = 0x34A5C3

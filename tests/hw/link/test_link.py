@@ -8,7 +8,7 @@ import pytest
 
 from boards.top import BAUD
 from boards.virtual import DIVISOR, TIMEOUT_BITS, VirtualBoard
-from hw.link.link import PROTOCOL_VERSION, SYNC, Ability, Command, Status, crc8, event_bytes
+from hw.link.protocol import PROTOCOL_VERSION, SYNC, Ability, Command, Status, crc8, event_bytes
 from model.encode import encode
 from model.golden import run
 from model.machine.plan import named_plan

@@ -1,0 +1,229 @@
+"""The host link's protocol, as both of its sides need it: commands, errors, and what packets look like. See docs/link.md."""
+
+import enum
+import struct
+from dataclasses import dataclass
+
+from model.machine.folded_layout import LEAST_PACKET, SINGLE_BITS
+from model.network import Network
+
+__all__ = [
+    "ADDR_BYTES",
+    "CHECK",
+    "COUNTED",
+    "CRC_POLYNOMIAL",
+    "HEADER_BYTES",
+    "IDENTITY",
+    "LOADED",
+    "PLAN_HASH_BYTES",
+    "PLAN_NAME_BYTES",
+    "PROTOCOL_VERSION",
+    "REFUSED",
+    "RESULT",
+    "STATE",
+    "STATUS",
+    "SYNC",
+    "WORD_BYTES",
+    "Ability",
+    "Command",
+    "Event",
+    "Status",
+    "crc8",
+    "event_bytes",
+    "event_widths",
+    "load_payloads",
+    "longest_payload",
+    "mask_bytes",
+    "pack_event",
+    "packet",
+    "unpack_event",
+]
+
+PROTOCOL_VERSION = 3
+SYNC = 0xA5
+"""First byte of every packet."""
+
+HEADER_BYTES = 5
+"""Bytes before the payload: `SYNC`, sequence number, command, and two of the payload's length."""
+
+CRC_POLYNOMIAL = 0x07
+"""CRC-8 (SMBus), most significant bit first, from 0; over all bytes of the packet after `SYNC`."""
+
+PLAN_HASH_BYTES, PLAN_NAME_BYTES = 4, 16
+"""Bytes of a plan's hash, and at the most of its name, in the answer to `Command.IDENTIFY`."""
+
+ADDR_BYTES, WORD_BYTES = 2, SINGLE_BITS // 8
+"""Bytes of an address in the memory with one port, and of a word there."""
+
+IDENTITY = struct.Struct(f"<BBB8s6HI{PLAN_HASH_BYTES}s")
+"""Answer to `Command.IDENTIFY`, up to the plan's name: version, bytes of an event, abilities, network's hash, height, width,
+channels, classes, first word of weights to load, their number, clock in Hz, plan's hash."""
+
+RESULT = struct.Struct("<HI")
+"""A result up to its counts, which have two bytes each: class, and cycles."""
+
+STATE = struct.Struct("<ihB")
+"""Answer to `Command.STATE`: residual, count, and whether the spike of the last update is in neither yet."""
+
+CHECK = struct.Struct("<QB")
+"""Answer to `Command.CHECK`: signature of the weights, and whether it is the network's."""
+
+
+class Command(enum.IntEnum):
+    """What the host asks for."""
+
+    IDENTIFY = 0x01
+    FRAME = 0x02
+    EVENTS = 0x03
+    WATCH = 0x04
+    SATURATIONS = 0x05
+    STATUS = 0x06
+    RESET = 0x07
+    LOAD = 0x08
+    CHECK = 0x09
+    STATE = 0x0A
+
+
+class Ability(enum.IntFlag):
+    """What a device can do besides, as its answer to `Command.IDENTIFY` says."""
+
+    WATCH = 0x01
+    STATES = 0x02
+    LOADS = 0x04
+    INJECT = 0x08
+
+
+class Status(enum.IntEnum):
+    """What the command byte of a packet from the device says where it is no command: something watched, or an error."""
+
+    WATCHED = 0x44
+    BAD_CRC = 0xE1
+    BAD_COMMAND = 0xE2
+    BAD_LENGTH = 0xE3
+    TIMEOUT = 0xE4
+    NOT_LOADED = 0xE5
+    BUSY = 0xE6
+    NO_PLACE = 0xE7
+
+
+REFUSED = (Status.NOT_LOADED, Status.BUSY, Status.NO_PLACE)
+"""What a device does not do yet, not now, or not at all, though it has understood."""
+
+LOADED = (Command.LOAD, Command.CHECK)
+"""Commands that only a machine has whose weights have to be loaded."""
+
+COUNTED = (Status.BAD_CRC, Status.BAD_COMMAND, Status.BAD_LENGTH, Status.TIMEOUT)
+"""Errors that are counted, in the order in which the answer to `Command.STATUS` has them; after them, bytes lost on the wire."""
+
+STATUS = struct.Struct(f"<{len(COUNTED) + 1}BI")
+"""Answer to `Command.STATUS`: `COUNTED`, bytes lost, and cycles since reset."""
+
+
+def _crc_table() -> bytes:
+    table = []
+    for crc in range(256):
+        for _ in range(8):
+            crc = (crc << 1 ^ CRC_POLYNOMIAL) & 0xFF if crc & 0x80 else crc << 1
+        table.append(crc)
+    return bytes(table)
+
+
+_CRC_TABLE = _crc_table()
+
+
+def crc8(data: bytes) -> int:
+    """The packets' checksum; 0 where ``data`` ends with its own."""
+    crc = 0
+    for byte in data:
+        crc = _CRC_TABLE[crc ^ byte]
+    return crc
+
+
+def packet(sequence: int, command: int, payload: bytes = b"") -> bytes:
+    """A packet, as it goes over the wire."""
+    body = bytes([sequence, command]) + len(payload).to_bytes(2, "little") + payload
+    return bytes([SYNC]) + body + bytes([crc8(body)])
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event in a list, or one that was watched.
+
+    Parameters
+    ----------
+    port : int
+        0 for the network's input, ``i + 1`` for the output of layer ``i``.
+    end : bool
+        Whether it is the end of a frame; the other fields are 0 then.
+    negative : bool
+        Whether the spike's sign is -1.
+    y, x, c : int
+        The neuron.
+    """
+
+    port: int = 0
+    end: bool = False
+    negative: bool = False
+    y: int = 0
+    x: int = 0
+    c: int = 0
+
+
+def event_widths(network: Network) -> dict[str, int]:
+    """Bits of each field of an `Event`, in their order, from the least significant bit on: those that hold the largest value."""
+    height, width, channels = (max(sizes) for sizes in zip(network.input_shape, *network.shapes, strict=True))
+    largest = {"port": len(network.layers), "end": 1, "negative": 1, "y": height - 1, "x": width - 1, "c": channels - 1}
+    return {name: max(1, value.bit_length()) for name, value in largest.items()}
+
+
+def event_bytes(network: Network) -> int:
+    """Bytes of one event in an event list."""
+    return -(-sum(event_widths(network).values()) // 8)
+
+
+def pack_event(network: Network, event: Event) -> bytes:
+    """An event, as it goes over the wire.
+
+    Raises
+    ------
+    ValueError
+        If a field does not fit its bits.
+    """
+    packed = at = 0
+    for name, width in event_widths(network).items():
+        value = int(getattr(event, name))
+        if not 0 <= value < 1 << width:
+            raise ValueError(f"{name} of an event must be within 0..{(1 << width) - 1}, not {value}")
+        packed |= value << at
+        at += width
+    return packed.to_bytes(event_bytes(network), "little")
+
+
+def unpack_event(network: Network, raw: bytes) -> Event:
+    """What an event says; whether there is such a neuron it leaves open."""
+    packed, fields = int.from_bytes(raw, "little"), []
+    for width in event_widths(network).values():
+        fields.append(packed & (1 << width) - 1)
+        packed >>= width
+    port, end, negative, y, x, c = fields
+    return Event(port, bool(end), bool(negative), y, x, c)
+
+
+def mask_bytes(network: Network) -> int:
+    """Bytes of a mask of ports."""
+    return -(-(len(network.layers) + 1) // 8)
+
+
+def longest_payload(network: Network, *, short: bool = False) -> int:
+    """Bytes of the longest payload: a frame, or as many events; where it is to be ``short``, no more than a frame."""
+    return max(LEAST_PACKET, network.input_shape.size * (1 if short else event_bytes(network)))
+
+
+def load_payloads(network: Network, words: list[int], *, first: int) -> list[bytes]:
+    """Payloads of the `Command.LOAD` packets that bring these words of the memory with one port, from ``first`` on, there."""
+    most = (longest_payload(network, short=True) - ADDR_BYTES) // WORD_BYTES
+    return [
+        (first + at).to_bytes(ADDR_BYTES, "little")
+        + b"".join(word.to_bytes(WORD_BYTES, "little") for word in words[at : at + most])
+        for at in range(0, len(words), most)
+    ]
