@@ -1,4 +1,10 @@
-"""The neuron lane: Algorithm 1 of the paper in residual form, as gates. Compare `model/neuron.py`."""
+"""The neuron lane: Algorithm 1 of the paper in residual form, as gates.
+
+To be read beside `model.neuron.update_residual`. `reaches` and `fires` are its comparisons, for this lane and for that of the
+folded machine; `Lane` is its additions. ``tests/hw/test_neuron_proof.py`` proves the lane against Algorithm 1 as printed.
+"""
+
+from typing import NamedTuple
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -6,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from model.network import Neurons
 
-__all__ = ["Comparison", "Lane", "NeuronState", "saturate"]
+__all__ = ["Comparison", "Firing", "Lane", "NeuronState", "fires", "reaches", "saturate"]
 
 
 class NeuronState(data.StructLayout):
@@ -41,13 +47,64 @@ def saturate(value: Value, width: int) -> tuple[Value, Value]:
     return Mux(held, limit, value[:width]).as_signed(), held
 
 
+def reaches(
+    *, positive: Value, negative: Value, upper_any: Value, upper_all: Value, lower_any: Value
+) -> tuple[Value, Value]:
+    """Both comparisons with the threshold: ``R >= theta``, and ``R <= -theta``.
+
+    ``theta`` is a power of two, and one bit of ``R`` is its place. From there on, the sign left out, are the *upper* bits; those
+    below are the *lower* bits.
+
+    - ``R >= theta``: ``R`` is not negative, and any upper bit is 1.
+    - ``R <= -theta``: ``R`` is negative, and not all upper bits are 1 with any lower bit, which is ``-theta < R < 0``.
+
+    Parameters
+    ----------
+    positive, negative : Value
+        Whether ``R`` is not negative, and whether it is; both 0 where there is nothing to compare.
+    upper_any, upper_all, lower_any : Value
+        Whether any upper bit is 1, all of them are, any lower bit is.
+    """
+    return positive & upper_any, negative & ~(upper_all & lower_any)
+
+
+class Firing(NamedTuple):
+    """What an update fires."""
+
+    plus: Value
+    """1 for a spike of +1."""
+    minus: Value
+    """1 for a spike of -1."""
+    held: Value
+    """1 where there would be one, were the count not at its end."""
+
+
+def fires(up: Value, down: Value, *, most: Value, least: Value, signed_count: Value | bool) -> Firing:
+    """Whether a neuron fires: where it reaches the threshold, unless its count is at its end.
+
+    Parameters
+    ----------
+    up, down : Value
+        As `reaches` gives them: ``R >= theta``, ``R <= -theta``.
+    most, least : Value
+        Whether ``Q`` is the most, the least that there is. With ReLU the least is 0: not to be there is ``Q >= 1``.
+    signed_count : Value or bool
+        Whether the layer's counts have a sign. With ReLU a neuron whose count is 0 has nothing to fire, and is not held.
+    """
+    if isinstance(signed_count, bool):
+        held_at_least = down & least if signed_count else Const(0)
+    else:
+        held_at_least = down & least & signed_count
+    return Firing(plus=up & ~most, minus=down & ~least, held=(up & most) | held_at_least)
+
+
 class Comparison(wiring.Component):
     """Whether a neuron fires: both comparisons of Algorithm 1.
 
     Operation
     ---------
     +1 where ``R >= theta``, -1 where ``R <= -theta`` (ReLU: and ``Q >= 1``), unless ``Q`` is at its end. Constants that are
-    powers of two: a few gates on the upper bits.
+    powers of two: a few gates on the upper bits (`reaches`, `fires`).
 
     Timing
     ------
@@ -55,7 +112,8 @@ class Comparison(wiring.Component):
 
     Parameters
     ----------
-    layer : gives threshold, activation and widths
+    layer : Neurons
+        Gives threshold, activation and widths.
 
     Members
     -------
@@ -68,20 +126,37 @@ class Comparison(wiring.Component):
         self._layer = layer
         super().__init__({"state": In(NeuronState(layer)), "plus": Out(1), "minus": Out(1), "held": Out(1)})
 
+    @property
+    def layer(self) -> Neurons:
+        """The layer whose neuron this is."""
+        return self._layer
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layer, f = self._layer, self._layer.threshold_log2
-        summed, count = self.state.summed, self.state.count
-        sign, rest, upper = summed[-1], summed[:f], summed[f:-1]
+        summed, count, updated = self.state.summed, self.state.count, self.state.updated
+        sign, lower, upper = summed[-1], summed[:f], summed[f:-1]
         up, down = Signal(), Signal()
-        most = count.all() if layer.relu else ~count[-1] & count[:-1].all()
-        least = ~count.any() if layer.relu else count[-1] & ~count[:-1].any()
+        at_theta, at_minus_theta = reaches(
+            positive=updated & ~sign,
+            negative=updated & sign,
+            upper_any=upper.any(),
+            upper_all=upper.all(),
+            lower_any=lower.any(),
+        )
+        firing = fires(
+            up,
+            down,
+            most=count.all() if layer.relu else ~count[-1] & count[:-1].all(),
+            least=~count.any() if layer.relu else count[-1] & ~count[:-1].any(),
+            signed_count=not layer.relu,
+        )
         m.d.comb += [
-            up.eq(self.state.updated & ~sign & upper.any()),
-            down.eq(self.state.updated & sign & ~(upper.all() & rest.any())),
-            self.plus.eq(up & ~most),
-            self.minus.eq(down & ~least),
-            self.held.eq((up & most) | (Const(0) if layer.relu else down & least)),
+            up.eq(at_theta),
+            down.eq(at_minus_theta),
+            self.plus.eq(firing.plus),
+            self.minus.eq(firing.minus),
+            self.held.eq(firing.held),
         ]
         return m
 
@@ -103,7 +178,8 @@ class Lane(wiring.Component):
 
     Parameters
     ----------
-    layer : gives threshold, activation and widths
+    layer : Neurons
+        Gives threshold, activation and widths.
 
     Members
     -------

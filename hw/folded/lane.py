@@ -10,6 +10,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.neuron import fires, reaches
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
 
@@ -68,8 +69,13 @@ class _InUse:
         from_theta = [self(n >= layer.threshold_log2 for layer in self._layers) for n in range(len(summed) - 1)]
         bits = list(zip(summed, from_theta, strict=False))
         above = Cat(bit & upper for bit, upper in bits).any()
-        within = Cat(bit | ~upper for bit, upper in bits).all() & Cat(bit & ~upper for bit, upper in bits).any()
-        return ~sign & above, sign & ~within
+        return reaches(
+            positive=~sign,
+            negative=sign,
+            upper_any=above,
+            upper_all=Cat(bit | ~upper for bit, upper in bits).all(),
+            lower_any=Cat(bit & ~upper for bit, upper in bits).any(),
+        )
 
     def equals(self, value: Value, of_layers: Sequence[int]) -> Value:
         """Whether ``value`` is the number of that layer."""
@@ -147,13 +153,15 @@ class Update(wiring.Component):
         # What is held at an end is beyond theta before as after, as theta is within the ends: no need to wait for that.
         up, down = in_use.compare(added)
         most, least = in_use.ends(count)
-        at_end = (up & most) | (down & least & in_use(not layer.relu for layer in self._layers))
+        firing = fires(
+            up, down, most=most, least=least, signed_count=in_use(not layer.relu for layer in self._layers)
+        )
         m.d.comb += [
             self.update.summed.eq(residual),
             self.update.count.eq(count),
-            self.plus.eq(up & ~most),
-            self.minus.eq(down & ~least),
-            self.saturated.eq(overflow | at_end),
+            self.plus.eq(firing.plus),
+            self.minus.eq(firing.minus),
+            self.saturated.eq(overflow | firing.held),
         ]
         return m
 
