@@ -23,6 +23,7 @@ test-full: $(STAMP) lint
 lint: $(STAMP)
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy model hw sim boards
+	$(VENV)/bin/lint-imports
 
 train-tools: $(VENV)/.trained-tools
 
