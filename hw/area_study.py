@@ -33,6 +33,7 @@ from model.network import Network
 from model.studies.random_network import drawn
 from model.support.cache import kept, source_hash
 from model.support.cli import command
+from model.support.files import write_file
 from sim.verify import CACHE
 
 __all__ = ["DESIGNS", "Design", "fit"]
@@ -240,9 +241,7 @@ def main(jobs: int, only: int | None, out: Path) -> None:
             return found
 
         result = _fitted(list(pool.map(measure, designs)))
-    part = out.with_name(out.name + ".part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    part.replace(out)
+    write_file(out, json.dumps(result, indent=1) + "\n")
     table = Table()
     for title in ("design", "lanes", "LUTs", "foretold", "FFs", "foretold", "LUT RAMs", "blocks", "foretold", "MHz"):
         table.add_column(title, justify="left" if title == "design" else "right")

@@ -11,21 +11,26 @@ shape ``1 x 1 x channels``.
 import hashlib
 import io
 import json
-import zipfile
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import Words
 from model.support.errors import BadInputError
+from model.support.files import checked_json, write_file
+from model.support.names import LAYER_NAME, MOST_TEXT, SAFE_NAME, is_layer_name, is_printable, is_safe_name, shortened
+from model.support.npz import ArchiveError, read_npz
 
 __all__ = [
     "FORMAT_VERSION",
     "INPUT",
+    "MOST_LAYERS",
+    "MOST_UNITS",
     "Convolution",
     "Layer",
     "Linear",
@@ -44,7 +49,20 @@ FORMAT_VERSION = 1
 INPUT = "input"
 """The name by which a layer takes the network's input events."""
 
-IntArray = npt.NDArray[np.int32]
+MOST_LAYERS = 1000
+"""Layers that a network may have."""
+
+MOST_UNITS = 1 << 24
+"""Addresses of the input and of all layers that a network may have together."""
+
+_MOST_SIDE = 1 << 16
+"""Height or width that a shape may have."""
+
+_MOST_BYTES = 1 << 27
+"""What the arrays of a network file may hold."""
+
+_MOST_HEADER = 1 << 22
+"""Bytes of a network file's header."""
 
 
 class NetworkError(BadInputError):
@@ -102,7 +120,10 @@ def taps(*, size: int, outputs: int, kernel: int, stride: int, padding: int) -> 
     ``o * stride + k - padding == i``, ascending in ``o`` and clipped at the border.
     """
     return [
-        [(o, i + padding - o * stride) for o in range(outputs) if 0 <= i + padding - o * stride < kernel]
+        [
+            (o, i + padding - o * stride)
+            for o in range(max(0, (i + padding - kernel) // stride + 1), min(outputs, (i + padding) // stride + 1))
+        ]
         for i in range(size)
     ]
 
@@ -118,13 +139,22 @@ def _check_int(layer: str, name: str, value: object, low: int, high: int) -> Non
     _check(low <= value <= high, f"layer {layer!r}: {name} must be within {low}..{high}, not {value!r}")
 
 
+def _check_ints(layer: str, name: str, values: object, limits: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """As many integers as there are limits, each within its own."""
+    if not isinstance(values, (tuple, list)) or len(values) != len(limits):
+        raise TypeError(f"layer {layer!r}: {name} must be {len(limits)} integers, not {values!r}")
+    for value, (low, high) in zip(values, limits, strict=True):
+        _check_int(layer, name, value, low, high)
+    return tuple(map(int, values))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """What every layer has.
 
     Parameters
     ----------
-    name : unique name, also the name of its core in hardware
+    name : unique name, also a part of the names of its core and its links in hardware
     source : name of the layer whose events this one takes, or ``"input"``
     mean_events : mean input events a frame seen in calibration; 0 where never calibrated
     """
@@ -137,10 +167,15 @@ class Layer:
 
     def __post_init__(self) -> None:
         _check(
-            self.name.isidentifier() and self.name != INPUT,
-            f"layer name must be an identifier other than {INPUT!r}, not {self.name!r}",
+            is_layer_name(self.name) and self.name != INPUT,
+            f"layer name must be {LAYER_NAME}, other than {INPUT!r}, not {self.name!r}",
         )
-        _check(self.mean_events >= 0, f"layer {self.name!r}: mean_events must be at least 0, not {self.mean_events!r}")
+        _check(isinstance(self.source, str), f"layer {self.name!r}: source must be a name, not {self.source!r}")
+        events = self.mean_events
+        _check(
+            isinstance(events, (int, float)) and not isinstance(events, bool) and math.isfinite(events) and events >= 0,
+            f"layer {self.name!r}: mean_events must be a finite number of at least 0, not {events!r}",
+        )
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of the output for an input of ``shape``; raises `NetworkError` where they do not fit."""
@@ -160,8 +195,8 @@ class Neurons(Layer):
     count_bits : width of the spike count; unsigned for ``"relu"``, two's complement for ``"identity"``
     """
 
-    weights: IntArray
-    bias: IntArray
+    weights: Words
+    bias: Words
     threshold_log2: int
     activation: str = "relu"
     weight_bits: int = 8
@@ -178,6 +213,8 @@ class Neurons(Layer):
         _check_int(self.name, "potential_bits", self.potential_bits, 2, 24)
         _check_int(self.name, "count_bits", self.count_bits, 1 if self.relu else 2, 16)
         _check_int(self.name, "threshold_log2", self.threshold_log2, 0, self.potential_bits - 2)
+        for name in ("weight_bits", "potential_bits", "count_bits", "threshold_log2"):
+            object.__setattr__(self, name, int(getattr(self, name)))
         for name in ("weights", "bias"):
             array = np.asarray(getattr(self, name))
             _check(array.dtype.kind in "iu", f"layer {self.name!r}: {name} must be integers, not {array.dtype}")
@@ -189,7 +226,8 @@ class Neurons(Layer):
                     low <= found <= high,
                     f"layer {self.name!r}: {name} must be within {low}..{high} ({bits} bits), not {int(found)}",
                 )
-            array = array.astype(np.int32)
+            # One order in memory, so that equal networks have equal files.
+            array = array.astype(np.int32, order="C")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         _check(
@@ -248,13 +286,11 @@ class Convolution(Neurons):
             f"layer {self.name!r}: weights must have 4 dimensions (out, in, height, width), not {np.ndim(self.weights)}",
         )
         super().__post_init__()
-        object.__setattr__(self, "padding", Padding(*self.padding))
-        object.__setattr__(self, "stride", tuple(self.stride))
-        for value in self.stride:
-            _check_int(self.name, "stride", value, 1, 255)
-        for value, limit in zip(self.padding, (*self.kernel, *self.kernel), strict=True):
-            _check_int(self.name, "padding", value, 0, limit - 1)
+        object.__setattr__(self, "stride", _check_ints(self.name, "stride", self.stride, [(1, 255)] * 2))
+        padding = _check_ints(self.name, "padding", self.padding, [(0, size - 1) for size in (*self.kernel, *self.kernel)])
+        object.__setattr__(self, "padding", Padding(*padding))
         _check_int(self.name, "groups", self.groups, 1, self.channels)
+        object.__setattr__(self, "groups", int(self.groups))
         _check(
             self.channels % self.groups == 0,
             f"layer {self.name!r}: groups must divide the {self.channels} channels, not {self.groups}",
@@ -309,13 +345,10 @@ class MaxPool(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "padding", Padding(*self.padding))
         for name in ("window", "stride"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-            for value in getattr(self, name):
-                _check_int(self.name, name, value, 1, 255)
-        for value, limit in zip(self.padding, (*self.window, *self.window), strict=True):
-            _check_int(self.name, "padding", value, 0, limit - 1)
+            object.__setattr__(self, name, _check_ints(self.name, name, getattr(self, name), [(1, 255)] * 2))
+        padding = _check_ints(self.name, "padding", self.padding, [(0, size - 1) for size in (*self.window, *self.window)])
+        object.__setattr__(self, "padding", Padding(*padding))
 
     def output_shape(self, shape: Shape) -> Shape:
         return Shape(*_window_outputs(self.name, shape, self.window, self.stride, self.padding), shape.channels)
@@ -350,11 +383,11 @@ class Network:
 
     Parameters
     ----------
-    name : name, used for build folders
+    name : name, used for build folders: `SAFE_NAME`
     input_shape : shape of an input frame
     layers : the layers, each after its source; the last one is read out
     input_threshold : pixels of 8 bits fire when greater than this (0.2 of full scale is 51)
-    origin : one line that says where the network came from
+    origin : one printable line that says where the network came from
     """
 
     name: str
@@ -365,13 +398,23 @@ class Network:
     shapes: tuple[Shape, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "input_shape", Shape(*self.input_shape))
+        _check(is_safe_name(self.name), f"name must be {SAFE_NAME}, not {self.name!r}")
+        _check(
+            is_printable(self.origin),
+            f"origin must be a line of at most {MOST_TEXT} printable characters, not {self.origin!r}",
+        )
+        sizes, threshold = self.input_shape, self.input_threshold
+        _check(
+            isinstance(sizes, (tuple, list)) and len(sizes) == 3 and all(_is_int(value) and value >= 1 for value in sizes),
+            f"input_shape must be three positive integers, not {sizes!r}",
+        )
+        object.__setattr__(self, "input_shape", Shape(*map(int, sizes)))
+        _check(_is_int(threshold) and 0 <= threshold <= 254, f"input_threshold must be within 0..254, not {threshold!r}")
+        object.__setattr__(self, "input_threshold", int(threshold))
         object.__setattr__(self, "layers", tuple(self.layers))
-        for value in self.input_shape:
-            _check(isinstance(value, int) and value >= 1, f"input_shape must be positive, not {self.input_shape}")
-        _check(0 <= self.input_threshold <= 254, f"input_threshold must be within 0..254, not {self.input_threshold!r}")
-        _check(len(self.layers) > 0, "layers must not be empty")
+        _check(0 < len(self.layers) <= MOST_LAYERS, f"layers must be 1 to {MOST_LAYERS}, not {len(self.layers)}")
         known = {INPUT: self.input_shape}
+        units = _checked_size(INPUT, self.input_shape, 0)
         for layer in self.layers:
             _check(layer.name not in known, f"layer name must be unique, not {layer.name!r} twice")
             _check(
@@ -379,6 +422,7 @@ class Network:
                 f"layer {layer.name!r}: source must be an earlier layer or {INPUT!r}, not {layer.source!r}",
             )
             known[layer.name] = layer.output_shape(known[layer.source])
+            units = _checked_size(layer.name, known[layer.name], units)
         object.__setattr__(self, "shapes", tuple(known[layer.name] for layer in self.layers))
 
     def __eq__(self, other: object) -> bool:
@@ -458,10 +502,7 @@ class Network:
 
     def save(self, path: Path | str) -> None:
         """Write the file form, whole or not at all."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        part.write_bytes(self.to_bytes())
-        part.replace(path)
+        write_file(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: Path | str) -> "Network":
@@ -473,47 +514,46 @@ class Network:
         """
         path = Path(path)
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            header = json.loads(bytes(arrays.pop("header")))
+            arrays = read_npz(path, most_bytes=_MOST_BYTES)
         except OSError as error:
             raise NetworkError(f"{path}: cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile, TypeError, AttributeError):
-            what = "an ONNX file, to be converted first" if path.suffix == ".onnx" else "damaged, truncated or something else"
-            raise NetworkError(f"{path}: must be a Tally network file, is {what}") from None
-        except Exception as error:  # zlib and struct errors of a damaged archive have no common base
-            raise NetworkError(f"{path}: is damaged ({type(error).__name__}: {error})") from None
+        except ArchiveError as error:
+            what = ", is an ONNX file, to be converted first" if path.suffix == ".onnx" else f": {error}"
+            raise NetworkError(f"{path}: must be a Tally network file{shortened(what)}") from None
         try:
-            return cls._from_header(header, arrays)
-        except (NetworkError, TypeError) as error:
-            raise NetworkError(f"{path}: {error}") from None
+            return cls._from_arrays(arrays)
+        except (NetworkError, TypeError, RecursionError) as error:
+            raise NetworkError(f"{path}: {shortened(str(error))}") from None
 
     @classmethod
-    def _from_header(cls, header: Any, arrays: dict[str, np.ndarray]) -> "Network":
+    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Network":
+        content = arrays.pop("header", None)
+        _check(
+            content is not None and content.dtype == np.uint8 and content.ndim == 1,
+            "must be a Tally network file: its header is missing",
+        )
+        assert content is not None
+        _check(content.size <= _MOST_HEADER, f"header must be at most {_MOST_HEADER} bytes, not {content.size}")
+        try:
+            header = checked_json(content.tobytes())
+        except ValueError as error:
+            raise NetworkError(f"header must be JSON: {error}") from None
         _check(isinstance(header, dict) and header.get("format") == "tally-network", "must be a Tally network file")
         version = header.get("version")
-        _check(version == FORMAT_VERSION, f"version must be {FORMAT_VERSION}, not {version!r}")
+        _check(_is_int(version) and version == FORMAT_VERSION, f"version must be {FORMAT_VERSION}, not {version!r}")
         expected = {"format", "version", "name", "input_shape", "input_threshold", "origin", "layers"}
         _check(set(header) == expected, f"fields must be {sorted(expected)}, not {sorted(header)}")
-        layers = []
-        for entry in header["layers"]:
-            entry = dict(entry)
-            name, kind = entry.get("name"), entry.pop("kind", None)
-            _check(kind in _KINDS, f"layer {name!r}: kind must be one of {sorted(_KINDS)}, not {kind!r}")
-            layer_class = _KINDS[kind]
-            for array in ("weights", "bias"):
-                if issubclass(layer_class, Neurons):
-                    _check(f"{name}.{array}" in arrays, f"layer {name!r}: array {array!r} is missing")
-                    entry[array] = arrays.pop(f"{name}.{array}")
-            known = {item.name for item in fields(layer_class)}
-            missing = known - set(entry) - set(_WRITTEN_UNLESS)
-            _check(set(entry) <= known and not missing, f"layer {name!r}: fields must be {sorted(known)}, not {sorted(entry)}")
-            layers.append(layer_class(**entry))
+        entries = header["layers"]
+        _check(
+            isinstance(entries, list) and 0 < len(entries) <= MOST_LAYERS and all(isinstance(entry, dict) for entry in entries),
+            f"layers must be a list of 1 to {MOST_LAYERS} objects, not {entries!r}",
+        )
+        layers = tuple(_layer_from(entry, arrays) for entry in entries)
         _check(not arrays, f"arrays must belong to a layer, not {sorted(arrays)}")
         return cls(
             name=header["name"],
-            input_shape=Shape(*header["input_shape"]),
-            layers=tuple(layers),
+            input_shape=header["input_shape"],
+            layers=layers,
             input_threshold=header["input_threshold"],
             origin=header["origin"],
         )
@@ -521,3 +561,38 @@ class Network:
     def renamed(self, name: str) -> "Network":
         """The same network under another name."""
         return replace(self, name=name)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _checked_size(name: str, shape: Shape, before: int) -> int:
+    """Units of a network so far, which had this many ``before``: refused where a machine's memory could not hold them."""
+    units = before + shape.size
+    _check(
+        max(shape.height, shape.width) <= _MOST_SIDE and units <= MOST_UNITS,
+        f"{name!r} of shape {shape}: height and width must be at most {_MOST_SIDE}, and all layers together at most "
+        f"{MOST_UNITS} units",
+    )
+    return units
+
+
+def _layer_from(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Layer:
+    """A layer of the file form; its arrays are taken out of ``arrays``."""
+    name, kind = entry.get("name"), entry.get("kind")
+    layer_class = _KINDS.get(kind) if isinstance(kind, str) else None
+    if layer_class is None:
+        raise NetworkError(f"layer {name!r}: kind must be one of {sorted(_KINDS)}, not {kind!r}")
+    values = {key: value for key, value in entry.items() if key != "kind"}
+    known = {item.name for item in fields(layer_class)}
+    own_arrays = {"weights", "bias"} & known
+    missing = known - own_arrays - set(values) - set(_WRITTEN_UNLESS)
+    _check(
+        set(values) <= known - own_arrays and not missing,
+        f"layer {name!r}: fields must be {sorted(known - own_arrays)}, not {sorted(values)}",
+    )
+    for array in sorted(own_arrays):
+        _check(f"{name}.{array}" in arrays, f"layer {name!r}: array {array!r} is missing")
+        values[array] = arrays.pop(f"{name}.{array}")
+    return layer_class(**values)

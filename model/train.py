@@ -7,11 +7,9 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +24,7 @@ import rich.progress
 from model.support.cli import command
 from model.support.datasets import DATASETS, DataError, Dataset, load
 from model.support.errors import BadInputError, Exit, ToolMissingError, fail
+from model.support.files import write_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -458,21 +457,7 @@ def export_onnx(network: nn.Sequential, path: Path, graph_name: str = _NAME) -> 
     model = helper.make_model(graph, producer_name="tally", ir_version=8,
                               opset_imports=[helper.make_opsetid("", _OPSET)])
     onnx.checker.check_model(model, full_check=True)
-    _write_atomically(path, model.SerializeToString(deterministic=True))
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        # mkstemp makes files private; a result is as readable as any other file.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_file(path, model.SerializeToString(deterministic=True))
 
 
 def _report(settings: TrainSettings, result: TrainResult, dataset: Dataset, test: Dataset, onnx_path: Path) -> dict[str, Any]:
@@ -601,7 +586,7 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
                     f"frames of {test.name}, {report['spikes_per_neuron']} spikes a neuron, "
                     f"{report['accumulations_per_frame']:,} accumulations")
         text = json.dumps(report, indent=2) + "\n"
-        _write_atomically(target.with_suffix(".train.json"), text.encode())
+        write_file(target.with_suffix(".train.json"), text.encode())
     except OSError as error:
         fail(Exit.BAD_INPUT, f"{error.filename}: cannot be written: {error.strerror}")
     click.echo(text if as_json else line, nl=not as_json)

@@ -14,8 +14,9 @@ from model.conversion.search import Measured, choose
 from model.engine.engine import run_frames
 from model.importers.float_network import ConversionError, FloatNetwork, hardware_form
 from model.importers.onnx import import_onnx
-from model.network import Network
+from model.network import Network, NetworkError
 from model.support.datasets import DataError, Dataset, load
+from model.support.names import SAFE_NAME, is_safe_name, printable, safe_name
 
 __all__ = ["EXPLAINED", "Conversion", "convert", "convert_file"]
 
@@ -176,6 +177,9 @@ def convert_file(
 ) -> Conversion:
     """Convert an ONNX file with the training split of data set ``calibrate`` (a name or an ``.npz`` file)."""
     settings = settings or Settings()
+    name = name if name is not None else safe_name(Path(path).stem)
+    if not is_safe_name(name):
+        raise NetworkError(f"network's name must be {SAFE_NAME}, not {name!r}")
     float_network = import_onnx(path)
     data = load(calibrate, "train", data_dir)
     classes, calibrated = np.unique(data.labels), np.unique(data.labels[:limit])
@@ -186,5 +190,5 @@ def convert_file(
         )
     data = replace(data, images=data.images[:limit], labels=data.labels[:limit])
     label = "all thresholds " + f"{settings.threshold:g}" if settings.threshold is not None else "thresholds chosen"
-    origin = f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}"
-    return convert(float_network, data, settings, name=name or Path(path).stem, origin=origin, progress=progress)
+    origin = printable(f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}")
+    return convert(float_network, data, settings, name=name, origin=origin, progress=progress)

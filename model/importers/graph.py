@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from model.importers.float_network import ConversionError
+from model.network import INPUT
+from model.support.names import layer_name
 
 __all__ = ["FLOATS", "NodeReport", "OnnxGraph", "damage_in_one_line", "label", "load", "node_name", "permutation", "text"]
 
@@ -160,12 +162,8 @@ class OnnxGraph:
     def identifier(self, node: onnx.NodeProto) -> str:
         """Name of the layer that a node becomes, unlike all others."""
         if node.output[0] not in self.identifiers:
-            name = "".join(c if c.isalnum() and c.isascii() else "_" for c in node.name.strip("/")) or node.op_type.lower()
-            base = name if not name[0].isdigit() and name != "input" else f"layer_{name}"
-            name, number = base, 2
-            while name in self.identifiers.values():
-                name, number = f"{base}_{number}", number + 1
-            self.identifiers[node.output[0]] = name
+            taken = {INPUT, *self.identifiers.values()}
+            self.identifiers[node.output[0]] = layer_name(node.name.strip("/") or node.op_type.lower(), taken)
         return self.identifiers[node.output[0]]
 
     def attributes(self, node: onnx.NodeProto, allowed: Sequence[str]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from typing import Any
 
 from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons, taps
 from model.support.errors import BadInputError
+from model.support.files import checked_json, write_file
+from model.support.names import LAYER_NAME, SAFE_NAME, is_layer_name, is_safe_name, shortened
 
 __all__ = [
     "ARCHITECTURES",
@@ -33,6 +35,9 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+
+_MOST_BYTES = 1 << 22
+"""Of a plan's file."""
 
 DEFAULT_LANES = 150
 """Lanes that the ``default`` plan may spend."""
@@ -88,6 +93,8 @@ class CorePlan:
     weight_memory: str = "auto"
 
     def __post_init__(self) -> None:
+        if not is_layer_name(self.layer):
+            raise PlanError(f"core's layer must be {LAYER_NAME}, not {self.layer!r}")
         for item in fields(self):
             if item.type in (int, "int"):
                 value = getattr(self, item.name)
@@ -146,7 +153,12 @@ class Plan:
     states: bool = False
 
     def __post_init__(self) -> None:
+        if not is_safe_name(self.name):
+            raise PlanError(f"name must be {SAFE_NAME}, not {self.name!r}")
         object.__setattr__(self, "cores", tuple(self.cores))
+        for name in ("inject", "watch", "states"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if self.architecture not in ARCHITECTURES:
             raise PlanError(f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}")
 
@@ -205,16 +217,19 @@ class Plan:
     def save(self, path: Path | str) -> None:
         """Write the file form: JSON."""
         data = {"format": "tally-plan", "version": FORMAT_VERSION, **asdict(self)}
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(data, indent=2) + "\n")
-        part.replace(path)
+        write_file(path, json.dumps(data, indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path | str) -> "Plan":
         """Read the file form; `PlanError` names the file and the field."""
         try:
-            data = json.loads(Path(path).read_text())
+            with Path(path).open("rb") as file:
+                text = file.read(_MOST_BYTES + 1)
+            if len(text) > _MOST_BYTES:
+                raise PlanError(f"{path}: must be a Tally plan file, of at most {_MOST_BYTES} bytes")
+            data = checked_json(text)
+        except PlanError:
+            raise
         except OSError as error:
             raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
         except ValueError as error:
@@ -223,14 +238,16 @@ class Plan:
             if not isinstance(data, dict) or data.pop("format", None) != "tally-plan":
                 raise PlanError("must be a Tally plan file")
             version = data.pop("version", None)
-            if version != FORMAT_VERSION:
+            if version != FORMAT_VERSION or not isinstance(version, int) or isinstance(version, bool):
                 raise PlanError(f"version must be {FORMAT_VERSION}, not {version!r}")
             _check_fields("plan", data, cls)
+            if not isinstance(data["cores"], list):
+                raise PlanError(f"cores must be a list, not {data['cores']!r}")
             for core in data["cores"]:
                 _check_fields("core", core, CorePlan)
             return cls(**{**data, "cores": tuple(CorePlan(**core) for core in data["cores"])})
-        except (PlanError, TypeError) as error:
-            raise PlanError(f"{path}: {error}") from None
+        except (PlanError, TypeError, RecursionError) as error:
+            raise PlanError(f"{path}: {shortened(str(error))}") from None
 
 
 def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:

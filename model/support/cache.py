@@ -7,6 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from model.support.files import replacing
+
 __all__ = ["alone", "kept", "source_hash"]
 
 SOURCES = (".py", ".v", ".cpp")
@@ -30,9 +32,8 @@ def kept(path: Path, make: Callable[[Path], object]) -> Path:
     if not path.exists():
         with alone(path):
             if not path.exists():
-                part = path.with_name(path.name + ".part")
-                make(part)
-                part.replace(path)
+                with replacing(path) as part:
+                    make(part)
     return path
 
 

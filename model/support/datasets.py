@@ -9,7 +9,6 @@ import importlib.util
 import io
 import math
 import os
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
@@ -22,6 +21,7 @@ import numpy as np
 import platformdirs
 
 from model.support.errors import BadInputError
+from model.support.files import write_file
 
 __all__ = ["DATASETS", "MIRRORS", "DataError", "Dataset", "Split", "load", "read_idx"]
 
@@ -271,7 +271,7 @@ def _download(file: _MnistFile, mirrors: Sequence[str], path: Path) -> bytes:
         if found != file.sha256:
             reasons.append(f"{url}: SHA-256 of the uncompressed content must be {file.sha256}, not {found}")
             continue
-        _write_atomically(path, compressed)
+        _keep(path, compressed)
         return content
     raise DataError(
         f"MNIST file {file.name}.gz must be in --data-dir, TALLY_DATA, ../shared or {path.parent}, or come "
@@ -279,17 +279,9 @@ def _download(file: _MnistFile, mirrors: Sequence[str], path: Path) -> bytes:
         f"--data-dir, or use the dataset 'digits5k', which needs no download")
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def _keep(path: Path, content: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_file(path, content)
     except OSError:
         # The content is in hand and checked; a cache that cannot be written costs only the next download.
         return

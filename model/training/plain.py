@@ -20,6 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from model.support.datasets import DATASETS, DataError, Dataset, load
+from model.support.files import write_file
 from model.train import INPUT_SHAPE, augment, import_torch
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def export_plain(
     )
     model = helper.make_model(graph, producer_name="tally", ir_version=8, opset_imports=[helper.make_opsetid("", _OPSET)])
     onnx.checker.check_model(model, full_check=True)
-    _write(path, model.SerializeToString(deterministic=True))
+    write_file(path, model.SerializeToString(deterministic=True))
 
 
 def training_options(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -211,12 +212,7 @@ def report_plain(
         **measure(network, test),
         "onnx_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
-    _write(out / f"{name}.train.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_file(out / f"{name}.train.json", json.dumps(report, indent=2) + "\n")
     return report
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)

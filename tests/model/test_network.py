@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from model.network import Convolution, MaxPool, Network, NetworkError, Shape, taps
+from model.support.names import LAYER_NAME
 from tests.hardware import random_linear, random_network
 
 
@@ -103,7 +104,7 @@ def test_something_else_and_missing(tmp_path):
         ({"threshold_log2": 15}, "layer 'fc': threshold_log2 must be within 0..14, not 15"),
         ({"activation": "tanh"}, "layer 'fc': activation must be 'relu' or 'identity', not 'tanh'"),
         ({"count_bits": 0}, "layer 'fc': count_bits must be within 1..16, not 0"),
-        ({"name": "a b"}, "layer name must be an identifier other than 'input', not 'a b'"),
+        ({"name": "a b"}, f"layer name must be {LAYER_NAME}, other than 'input', not 'a b'"),
     ],
 )
 def test_layer_errors(change, message):

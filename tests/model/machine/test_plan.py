@@ -1,7 +1,9 @@
 """Plans: the named ones, the rules, and the file form."""
 
+import json
+import random
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -18,7 +20,9 @@ from model.machine.plan import (
     steps_per_event,
 )
 from model.network import MaxPool, Network, Shape
+from model.support.names import LAYER_NAME, SAFE_NAME
 from tests.hardware import random_convolution, random_network
+from tests.mutations import loaded, mutated_bytes, mutated_tree
 
 NETWORK = random_network(1)
 
@@ -102,3 +106,72 @@ def test_what_hardware_does_not_build():
     with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
         named_plan(Network(name="n", input_shape=Shape(8, 8, 2), layers=(grouped,)), "fast")
     assert all(refused_by_hardware(layer) is None for layer in NETWORK.layers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "../x"}, f"name must be {SAFE_NAME}, not '../x'"),
+        ({"name": "<script>"}, f"name must be {SAFE_NAME}, not '<script>'"),
+        ({"name": "a\0b"}, f"name must be {SAFE_NAME}, not 'a\\x00b'"),
+        ({"name": None}, f"name must be {SAFE_NAME}, not None"),
+        ({"watch": "false"}, "watch must be true or false, not 'false'"),
+        ({"inject": 1}, "inject must be true or false, not 1"),
+        ({"states": None}, "states must be true or false, not None"),
+        ({"architecture": ["folded"]}, "architecture must be one of pipeline, folded, not ['folded']"),
+        ({"version": True}, "version must be 1, not True"),
+        ({"cores": {}}, "cores must be a list, not {}"),
+        ({"cores": [3]}, "core must be an object, not 3"),
+        ({"cores": [{"layer": 3}]}, f"core's layer must be {LAYER_NAME}, not 3"),
+        ({"cores": [{"layer": "a", "rows": True}]}, "core 'a': rows must be an integer, not True"),
+        ({"cores": [{"layer": "a", "state_memory": None}]},
+         "core 'a': state_memory must be one of auto, block, distributed, single_port, not None"),
+    ],
+)  # fmt: skip
+def test_plan_files_that_lie(tmp_path, change, message):
+    path = tmp_path / "plan.json"
+    named_plan(NETWORK, "fast").save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(PlanError, match=f"^{re.escape(f'{path}: {message}')}$"):
+        load_plan(NETWORK, str(path))
+
+
+def test_plan_files_that_say_two_things_or_too_much(tmp_path):
+    path = tmp_path / "plan.json"
+    for content, message in (
+        (b'{"name": "a", "name": "b"}', "must be a Tally plan file: field 'name' must not be there twice"),
+        (b"[" * 100_000, "must be a Tally plan file: must not be nested so deeply"),
+        (b" " * ((1 << 22) + 1), "must be a Tally plan file, of at most 4194304 bytes"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(PlanError, match=f"^{re.escape(f'{path}: {message}')}$"):
+            Plan.load(path)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_mutated_plan_files(tmp_path, seed):
+    """Refused in one line, or accepted and then what the file says."""
+    chance, path = random.Random(seed), tmp_path / "plan.json"
+    named_plan(NETWORK, "fast").save(path)
+    content, accepted = path.read_bytes(), 0
+    tree = json.loads(content)
+
+    def own(path):
+        return load_plan(NETWORK, str(path))
+
+    for _ in range(300):
+        mutated = mutated_tree(tree, chance)
+        path.write_text(json.dumps(mutated))
+        plan = loaded(own, path)
+        if plan is None:
+            continue
+        accepted += 1
+        defaults = {"architecture": "pipeline", "inject": True, "watch": True, "states": False}
+        plan.save(path)
+        said = defaults | mutated
+        said["cores"] = [asdict(CorePlan(layer=core["layer"])) | core for core in said["cores"]]
+        assert json.dumps(json.loads(path.read_text()), sort_keys=True) == json.dumps(said, sort_keys=True)
+    assert 0 < accepted < 200
+    for _ in range(100):
+        path.write_bytes(mutated_bytes(content, chance))
+        loaded(own, path)

@@ -1,0 +1,152 @@
+"""Reading archives of arrays that anybody may have written: nothing is allocated before its size is known to be true."""
+
+import ast
+import math
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from model.support.names import printable
+
+__all__ = ["ArchiveError", "read_npz"]
+
+_MOST_MEMBERS = 4000
+_MOST_HEADER = 4096
+"""Bytes of an array's header; what numpy writes for arrays of numbers is 128 long."""
+
+_END = struct.Struct("<4s4H2LH")
+"""The last record of an archive: signature, four counts, length and place of the directory, length of a comment."""
+
+_ENTRY_BYTES = 1000
+"""The directory's at the most for a member, name and extras included."""
+
+_CHUNK = 1 << 20
+
+
+class ArchiveError(ValueError):
+    """An archive of arrays is not what it must be; one line."""
+
+
+def read_npz(path: Path, *, most_bytes: int) -> dict[str, npt.NDArray[np.number]]:
+    """The arrays of an ``.npz`` file, of numbers only.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    most_bytes : int
+        What all arrays together may hold; more is refused before it is read.
+
+    Returns
+    -------
+    dict
+        The arrays by name, without the ending ``.npy``.
+
+    Raises
+    ------
+    ArchiveError
+        The file is damaged, a member stands twice, or its size is not what its header says; one line that names the member.
+    OSError
+        The file cannot be read.
+    """
+    with path.open("rb") as file:
+        _check_directory(file)
+        try:
+            return _arrays(file, most_bytes)
+        except ArchiveError:
+            raise
+        # zipfile gives a RuntimeError for a password, a NotImplementedError for methods that it does not know.
+        except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, RuntimeError, OverflowError) as error:
+            raise ArchiveError(f"must be a whole archive of arrays: {printable(str(error))}") from None
+
+
+def _check_directory(file: IO[bytes]) -> None:
+    """Refuse a directory so long that reading it would take all memory."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END.size - 20))
+    tail = file.read()
+    record = tail[-_END.size :]
+    if len(record) < _END.size or not record.startswith(b"PK\5\6"):
+        raise ArchiveError("must be a whole archive of arrays: its end is missing")
+    directory = _END.unpack(record)[5]
+    # The locator of a second directory, for archives of more than 4 GB or 65,535 members, would stand before it.
+    if directory > _MOST_MEMBERS * _ENTRY_BYTES or tail[:4] == b"PK\6\7":
+        raise ArchiveError(f"must have at most {_MOST_MEMBERS} members")
+
+
+def _arrays(file: IO[bytes], most_bytes: int) -> dict[str, npt.NDArray[np.number]]:
+    found: dict[str, npt.NDArray[np.number]] = {}
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if len(members) > _MOST_MEMBERS:
+            raise ArchiveError(f"must have at most {_MOST_MEMBERS} members, not {len(members)}")
+        left = most_bytes
+        for member in members:
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename:
+                raise ArchiveError(f"members must be arrays, which end in .npy, not {name!r}")
+            if name in found:
+                raise ArchiveError(f"member {member.filename!r} must not be there twice")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ArchiveError(f"member {member.filename!r} must be stored or deflated")
+            with archive.open(member) as stream:
+                found[name] = _array(stream, member, left)
+            left -= found[name].nbytes
+    return found
+
+
+def _array(stream: IO[bytes], member: zipfile.ZipInfo, most_bytes: int) -> npt.NDArray[np.number]:
+    where = f"member {member.filename!r}"
+    preamble = stream.read(8)
+    if preamble[:6] != b"\x93NUMPY" or preamble[6:] not in (b"\1\0", b"\2\0"):
+        raise ArchiveError(f"{where} must be an array")
+    digits = stream.read(2 if preamble[6] == 1 else 4)
+    length = int.from_bytes(digits, "little")
+    if length > _MOST_HEADER:
+        raise ArchiveError(f"{where} must have a header of at most {_MOST_HEADER} bytes, not {length}")
+    dtype, shape, fortran_order = _described(where, stream.read(length))
+    size = math.prod(shape) * dtype.itemsize
+    start = len(preamble) + len(digits) + length
+    if member.file_size != start + size:
+        raise ArchiveError(f"{where} must hold the {size} bytes of its shape {shape}, not {member.file_size - start}")
+    if size > most_bytes:
+        raise ArchiveError(f"{where} must hold at most {most_bytes} bytes, not {size}")
+    content = bytearray(size)
+    at = 0
+    while part := stream.read(min(_CHUNK, size - at) or 1):
+        # One byte more than there may be is asked for at the end, which is where the checksum is compared.
+        if at + len(part) > size:
+            raise ArchiveError(f"{where} must hold {size} bytes, not more")
+        content[at : at + len(part)] = part
+        at += len(part)
+    if at < size:
+        raise ArchiveError(f"{where} must hold {size} bytes, not {at}")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _described(where: str, header: bytes) -> tuple[np.dtype[np.number], tuple[int, ...], bool]:
+    """What an array's header says: kind of number, shape, and whether the first index is the fastest."""
+    try:
+        described = ast.literal_eval(header.decode("latin1").strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        described = None
+    if not isinstance(described, dict) or set(described) != {"descr", "fortran_order", "shape"}:
+        raise ArchiveError(f"{where} must have an array's header")
+    descr, shape, fortran_order = described["descr"], described["shape"], described["fortran_order"]
+    if not isinstance(descr, str) or not isinstance(fortran_order, bool):
+        raise ArchiveError(f"{where} must hold numbers, not {descr!r}")
+    if not isinstance(shape, tuple) or not all(type(size) is int and 0 <= size < 1 << 48 for size in shape) or len(shape) > 8:
+        raise ArchiveError(f"{where} must have a shape of up to 8 sizes, not {shape!r}")
+    try:
+        dtype = np.dtype(descr)
+    except (TypeError, ValueError):
+        dtype = np.dtype(object)
+    if dtype.kind not in "biuf":
+        raise ArchiveError(f"{where} must hold numbers, not {descr!r}")
+    return dtype, shape, fortran_order

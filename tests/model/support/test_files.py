@@ -1,0 +1,85 @@
+"""Files that are written whole or not at all, and JSON that says one thing."""
+
+import os
+
+import pytest
+
+from model.support.files import checked_json, replacing, write_all, write_file
+
+
+def test_a_file_is_written_whole(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    write_file(path, "é\n")
+    assert path.read_bytes() == "é\n".encode()
+    write_file(path, b"\0")
+    assert path.read_bytes() == b"\0"
+    assert os.listdir(path.parent) == ["b.txt"]
+
+
+def test_what_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "b.txt"
+    write_file(path, "old")
+
+    def write_some():
+        with replacing(path) as part:
+            part.write_text("new, but not all of it")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_some()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["b.txt"]
+
+
+def test_two_writers_do_not_mix(tmp_path):
+    path = tmp_path / "b.txt"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["b.txt"]
+
+
+def test_as_readable_as_any_other_file(tmp_path):
+    (tmp_path / "other").write_text("")
+    write_file(tmp_path / "own", "")
+    assert (tmp_path / "own").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_what_is_not_written_replaces_nothing(tmp_path):
+    write_file(tmp_path / "b.txt", "old")
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "b.txt"):
+        pass
+    assert (tmp_path / "b.txt").read_text() == "old"
+
+
+def test_several_files(tmp_path):
+    write_all(tmp_path / "new", {"a": "1", "b": b"2"})
+    assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {"a": "1", "b": "2"}
+
+
+def test_where_it_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+        write_file(tmp_path / "file" / "below", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"a": 1, "a": 2}', "field 'a' must not be there twice"),
+        (b'{"x": {"b": 1, "a": 1, "b": 1}}', "field 'b' must not be there twice"),
+        (b"[" * 100_000, "must not be nested so deeply"),
+        (b"{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ],
+)
+def test_json_that_says_one_thing(text, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - compared below
+        checked_json(text)
+    assert str(caught.value) == message
+
+
+def test_json():
+    assert checked_json('{"a": [1, 2.5, "é", null, true]}'.encode()) == {"a": [1, 2.5, "é", None, True]}
