@@ -28,7 +28,7 @@ from hw.build import chosen_for
 from hw.pipeline.router import ports
 from model.encode import encode
 from model.engine.engine import run_fast, run_streams
-from model.golden import Trace
+from model.golden import Trace, answers
 from model.machine.energy import energy
 from model.machine.plan import Plan, load_plan
 from model.network import INPUT, Network, Neurons
@@ -76,7 +76,7 @@ class Demo:
             "where": self.where,
             "clock_mhz": self.clock_hz / 1e6,
             "input": list(network.input_shape),
-            "classes": network.classes,
+            "classes": network.outputs,
             "digits": len(self.images),
             "layers": [
                 {"name": layer.name, "kind": layer.KIND, "shape": list(shape), "neurons": isinstance(layer, Neurons)}
@@ -130,11 +130,11 @@ class Demo:
     def _over_time(self, trace: Trace) -> dict[str, Any]:
         """Counts and potentials of the classes behind each input event, and from when on the answer stays."""
         events, spikes = len(trace.events), trace.layers[self.network.output.name].spikes
-        counts = np.zeros((events + 1, self.network.classes), dtype=np.int64)
+        counts = np.zeros((events + 1, self.network.outputs), dtype=np.int64)
         np.add.at(counts, (spikes["origin"] + 1, spikes["address"]), spikes["sign"])
         counts = counts.cumsum(axis=0)
-        answers = counts.argmax(axis=1)
-        other = np.flatnonzero(answers != answers[-1])
+        answer = answers(counts)
+        other = np.flatnonzero(answer != answer[-1])
         return {
             "counts_over_time": counts.tolist(),
             "potentials_over_time": self._potentials(trace).tolist(),

@@ -92,7 +92,7 @@ class Identity:
     network_hash : first 16 digits of the network's content hash
     event_bytes : bytes of an event in a list
     height, width, channels : shape of a frame
-    classes : of the answer
+    classes : counts in an answer; a single one answers by its sign
     weight_first, weight_words : of the memory with one port, where its weights are, for a device whose weights have to be
         loaded; 0 words for one that has them all from its bitstream
     clock_hz : cycles a second

@@ -37,16 +37,16 @@ class Result(data.StructLayout):
     Parameters
     ----------
     network : Network
-        gives the classes, and how high they can count
+        gives the outputs, and how high they can count
 
     Members
     -------
     answer : range(classes)
-        class with the most spikes, lowest index on ties
+        class with the most spikes, lowest index on ties; of a single output, whether its count is above 0
     cycles : unsigned(CYCLES_WIDTH)
         from the frame's first token offered to a core to the answer, modulo ``2 ** CYCLES_WIDTH``
     counts : array of signed
-        signed spike count of each class
+        signed spike count of each output
     """
 
     def __init__(self, network: Network) -> None:
@@ -54,7 +54,7 @@ class Result(data.StructLayout):
             {
                 "answer": range(network.classes),
                 "cycles": unsigned(CYCLES_WIDTH),
-                "counts": data.ArrayLayout(signed(count_bits(network, network.output.name) + 1), network.classes),
+                "counts": data.ArrayLayout(signed(count_bits(network, network.output.name) + 1), network.outputs),
             }
         )
 

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from model.engine.engine import Stream, run_streams
+from model.golden import answers
 from model.machine.energy import NOT_INCLUDED, energy
 from model.machine.folded_layout import SINGLE_WORDS, Folded
 from model.machine.pipeline_cycles import ACTIVITIES, Cycles, simulate
@@ -157,7 +158,7 @@ def estimate(
     demand = Demand.of(network, data.images)
     spent = energy(network, plan, streams)
     spikes = cycles.passed[f"events_{network.output.name}"]
-    first_spike, right = _answers(streams[network.output.name], spikes, cycles.started, data.labels, network.classes)
+    first_spike, right = _answers(streams[network.output.name], spikes, cycles.started, data.labels, network.outputs)
     cores = []
     for use, stage in zip(cycles.cores, stages(network), strict=True):
         layer = stage.layers[0]
@@ -248,7 +249,7 @@ def _mean(cycles: npt.NDArray[np.int64]) -> float | None:
 
 
 def _answers(
-    spikes: Stream, cycles: npt.NDArray[np.int64], started: npt.NDArray[np.int64], labels: npt.NDArray[Any], classes: int
+    spikes: Stream, cycles: npt.NDArray[np.int64], started: npt.NDArray[np.int64], labels: npt.NDArray[Any], outputs: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Of each frame, cycles from its first token to its first output spike, and to the spike from which on the answer so far
     stays right; -1 where there is none. ``cycles`` has one more a frame, for its end."""
@@ -256,12 +257,14 @@ def _answers(
     for frame, label in enumerate(labels):
         begin, end = spikes.starts[frame], spikes.starts[frame + 1]
         if begin == end:
+            # Nothing fired: class 0 from the start.
+            right[frame] = 0 if label == 0 else -1
             continue
         passed = cycles[begin + frame : end + frame] - started[frame]
         first[frame] = passed[0]
-        counts = np.zeros((end - begin, classes), np.int64)
+        counts = np.zeros((end - begin, outputs), np.int64)
         counts[np.arange(end - begin), spikes.address[begin:end]] = spikes.sign[begin:end]
-        wrong = np.flatnonzero(counts.cumsum(axis=0).argmax(axis=1) != label)
+        wrong = np.flatnonzero(answers(counts.cumsum(axis=0)) != label)
         if not len(wrong) or wrong[-1] < end - begin - 1:
             right[frame] = passed[wrong[-1] + 1 if len(wrong) else 0]
     return first, right

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from model.conversion.quantized import quantized_counts
 from model.engine.engine import run_frames
+from model.golden import answers
 from model.importers.onnx import ConversionError, import_onnx
 from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
 from model.reports.html import evaluation_page
@@ -73,8 +74,7 @@ def evaluate(
                 f"{onnx}: input must have the network's shape {tuple(network.input_shape)}, not {tuple(floats.input_shape)}"
             )
         for key, images in inputs.items():
-            scores = floats.run(images.astype(np.float32))[0].reshape(len(data.images), -1)
-            found[key] = float((scores.argmax(axis=1) == data.labels).mean())
+            found[key] = float((answers(floats.scores(images.astype(np.float32))) == data.labels).mean())
     task = bar.add_task(f"{network.name} on {data.name}", total=len(data.images)) if bar else None
     # Loading the compiled kernels, which takes as long as a thousand frames, is no part of the pace.
     run_frames(network, data.images[:1])
@@ -86,8 +86,8 @@ def evaluate(
 
     summaries = run_frames(network, data.images, done=advance)
     seconds = time.monotonic() - started
-    answers = summaries.counts.argmax(axis=1)
-    quantized = quantized_counts(network, data.images).argmax(axis=1)
+    found_answers = answers(summaries.counts)
+    quantized = answers(quantized_counts(network, data.images))
     detail = min(detail, len(data.images))
     task = bar.add_task(f"every spike of {detail:,} frames", total=detail) if bar else None
     agreement, course = instruments(network, data.images[:detail], data.labels[:detail], floats=floats, done=advance)
@@ -117,8 +117,8 @@ def evaluate(
         **found,
         "frames": len(data.images),
         "accuracy_qann": float((quantized == data.labels).mean()),
-        "accuracy_snn": float((answers == data.labels).mean()),
-        "accuracy_snn_potential": float((summaries.potentials.argmax(axis=1) == data.labels).mean()),
+        "accuracy_snn": float((found_answers == data.labels).mean()),
+        "accuracy_snn_potential": float((answers(summaries.potentials) == data.labels).mean()),
         "input_events_per_frame": round(arriving[INPUT], 2),
         "spikes_per_neuron": round(float(fired / network.neurons), 4),
         "accumulations_per_frame": round(float(operations.sum())),
@@ -130,7 +130,7 @@ def evaluate(
         "layers": layers,
         "agreement": agreement,
         "course": course,
-        "confusion": confusion(answers, data.labels, max(network.classes, int(data.labels.max()) + 1)),
+        "confusion": confusion(found_answers, data.labels, max(network.classes, int(data.labels.max()) + 1)),
     }
 
 

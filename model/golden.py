@@ -15,7 +15,7 @@ from model.events import EVENT, Events
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape, taps
 from model.neuron import update
 
-__all__ = ["LayerTrace", "Trace", "run", "run_layer"]
+__all__ = ["LayerTrace", "Trace", "answers", "run", "run_layer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +54,36 @@ class Trace:
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        """Signed spike count of each class."""
+        """Signed spike count of each output."""
         return self.layers[self.network.output.name].count.reshape(-1)
 
     @property
     def potentials(self) -> npt.NDArray[np.int64]:
-        """Final membrane potential of each class."""
+        """Final membrane potential of each output."""
         return self.layers[self.network.output.name].potential.reshape(-1)
 
     @property
     def answer(self) -> int:
-        """Arg-max of the spike counts, lowest index on ties."""
-        return int(np.argmax(self.counts))
+        """The class by the spike counts (`answers`)."""
+        return int(answers(self.counts))
+
+
+def answers(scores: npt.NDArray[np.number]) -> npt.NDArray[np.int64]:
+    """The class that scores speak for: arg-max, lowest index on ties; of a single score its sign, class 1 above 0, else class 0.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        Counts, potentials, or outputs of a float network, ``(..., outputs)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``int64``, ``(...)``.
+    """
+    if scores.shape[-1] == 1:
+        return np.asarray(scores[..., 0] > 0, dtype=np.int64)
+    return np.asarray(scores.argmax(axis=-1), dtype=np.int64)
 
 
 def run(network: Network, events: Events) -> Trace:

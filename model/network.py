@@ -459,9 +459,14 @@ class Network:
         return self.layers[-1]
 
     @property
-    def classes(self) -> int:
-        """Number of answers."""
+    def outputs(self) -> int:
+        """Number of neurons that are read out."""
         return self.shapes[-1].size
+
+    @property
+    def classes(self) -> int:
+        """Number of answers: one for each output, and two where the sign of a single output answers."""
+        return max(2, self.outputs)
 
     @property
     def neurons(self) -> int:

@@ -556,8 +556,10 @@ class FoldedMachine(wiring.Component):
                     index.eq(index + 1),
                     *(into.eq(value) for into, value in zip(collected, [*list(collected)[1:], collected[0]], strict=True)),
                 ]
-                with m.If((index == 0) | ((index < network.classes) & (collected[0] > best))):
-                    m.d.sync += [best.eq(collected[0]), result.answer.eq(index)]
+                with m.If((index == 0) | ((index < network.outputs) & (collected[0] > best))):
+                    # A single output answers by its sign.
+                    answer = index if network.outputs > 1 else collected[0] > 0
+                    m.d.sync += [best.eq(collected[0]), result.answer.eq(answer)]
                 with m.If(index == len(collected) - 1):
                     m.d.sync += [
                         reading_out.eq(0),

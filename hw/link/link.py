@@ -449,7 +449,7 @@ class Link(wiring.Component):
         shape = network.input_shape
         can = {Ability.WATCH: plan.watch, Ability.STATES: plan.states, Ability.LOADS: loads, Ability.INJECT: plan.inject}
         abilities = sum(ability for ability, is_so in can.items() if is_so)
-        sizes = [shape.height, shape.width, shape.channels, network.classes]
+        sizes = [shape.height, shape.width, shape.channels, network.outputs]
         weights = [loads.single_state_words, loads.single_weight_words] if loads else [0, 0]
         return (
             bytes([PROTOCOL_VERSION, event_bytes(network), abilities])

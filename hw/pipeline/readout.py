@@ -19,15 +19,15 @@ class Readout(wiring.Component):
 
     Operation
     ---------
-    At ``END`` the counts are set aside and compared one class a cycle, while those of the next frame are counted.
+    At ``END`` the counts are set aside and compared one output a cycle, while those of the next frame are counted.
 
     Timing
     ------
-    A spike a cycle. The answer is valid ``classes + 2`` cycles after ``END``; a second ``END`` waits for it to be taken.
+    A spike a cycle. The answer is valid ``outputs + 2`` cycles after ``END``; a second ``END`` waits for it to be taken.
 
     Parameters
     ----------
-    network : gives the classes
+    network : gives the outputs
 
     Members
     -------
@@ -55,7 +55,7 @@ class Readout(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        shape, classes = self._network.shapes[-1], self._network.classes
+        shape, outputs = self._network.shapes[-1], self._network.outputs
         result = self.result.payload
 
         m.submodules.starts = starts = SyncFIFO(width=CYCLES_WIDTH, depth=FRAMES_IN_FLIGHT)
@@ -66,12 +66,12 @@ class Readout(wiring.Component):
         m.d.sync += [began.eq(self.started), then.eq(now), self.room.eq(starts.level <= FRAMES_IN_FLIGHT - STARTS_UNSEEN)]
         m.d.comb += [starts.w_en.eq(began), starts.w_data.eq(then)]
 
-        # The event in hand; each class has a counter of its own.
+        # The event in hand; each output has a counter of its own.
         event, held = Signal(AddressEvent(shape)), Signal()
         is_end, take = Signal(), Signal()
-        address = Signal(range(classes))
+        address = Signal(range(outputs))
         counting = Signal(result.counts.shape())
-        comparing, index = Signal(), Signal(range(classes))
+        comparing, index = Signal(), Signal(range(outputs))
         best = Signal(result.counts.shape().elem_shape)
         m.d.comb += [
             is_end.eq(event.kind == Kind.END),
@@ -81,7 +81,7 @@ class Readout(wiring.Component):
         ]
         with m.If(take):
             m.d.sync += [held.eq(self.spikes.valid), event.eq(self.spikes.payload)]
-        for number in range(classes):
+        for number in range(outputs):
             with m.If(held & ~is_end & (address == number)):
                 m.d.sync += counting[number].eq(counting[number] + Cat(Const(1, 1), event.negative).as_signed())
         with m.If(held & take & is_end):
@@ -90,12 +90,14 @@ class Readout(wiring.Component):
         # The counts go round once while they are compared, so that always the first one is at hand.
         with m.If(comparing):
             with m.If((index == 0) | (result.counts[0] > best)):
-                m.d.sync += [best.eq(result.counts[0]), result.answer.eq(index)]
+                # A single output answers by its sign.
+                answer = index if outputs > 1 else result.counts[0] > 0
+                m.d.sync += [best.eq(result.counts[0]), result.answer.eq(answer)]
             m.d.sync += index.eq(index + 1)
             m.d.sync += [
-                result.counts[number].eq(result.counts[(number + 1) % classes]) for number in range(classes)
+                result.counts[number].eq(result.counts[(number + 1) % outputs]) for number in range(outputs)
             ]
-            with m.If(index == classes - 1):
+            with m.If(index == outputs - 1):
                 m.d.comb += starts.r_en.eq(1)
                 m.d.sync += [comparing.eq(0), self.result.valid.eq(1), result.cycles.eq(now - starts.r_data)]
         with m.If(self.result.valid & self.result.ready):

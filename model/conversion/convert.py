@@ -12,6 +12,7 @@ from model.conversion.explain import Step, explain
 from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.search import Measured, choose
 from model.engine.engine import run_frames
+from model.golden import answers
 from model.importers.float_network import ConversionError, FloatNetwork, hardware_form
 from model.importers.onnx import import_onnx
 from model.network import Network, NetworkError
@@ -87,11 +88,9 @@ def convert(
     images, labels = calibration.images, calibration.labels
     binary = (images > settings.input_threshold).astype(np.float32)
     neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
-    grey = _accuracy(float_network.run(images.astype(np.float32) / 255)[0], labels)
-    scores, *activations = [
-        a for a in float_network.run(binary, [_output(float_network), *(n.tensor for n in neuron_layers)])
-    ]
-    one_bit = _accuracy(scores, labels)
+    grey = _accuracy(float_network.scores(images.astype(np.float32) / 255), labels)
+    one_bit = _accuracy(float_network.scores(binary), labels)
+    activations = float_network.run(binary, [layer.tensor for layer in neuron_layers])
     large = [
         _large(np.maximum(values, 0) if layer.relu else values)
         for layer, values in zip(neuron_layers, activations, strict=True)
@@ -147,12 +146,8 @@ def convert(
     )
 
 
-def _output(float_network: FloatNetwork) -> str:
-    return float_network.model.graph.output[0].name
-
-
 def _accuracy(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -> float:
-    return float((scores.reshape(len(scores), -1).argmax(axis=1) == labels).mean())
+    return float((answers(scores) == labels).mean())
 
 
 def _large(activation: npt.NDArray[np.floating]) -> float:

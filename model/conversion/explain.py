@@ -16,6 +16,7 @@ import numpy.typing as npt
 from model.conversion.quantized import pooled, rounded, weighted_sums
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
+from model.golden import answers
 from model.importers.float_network import FloatLayer, FloatNetwork
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
 
@@ -82,7 +83,7 @@ def explain(
     for at in range(0, len(images), _BATCH):
         batch, classes = images[at : at + _BATCH], labels[at : at + _BATCH]
         for key, scores in _ladder(floats, network, uncorrected or network, thresholds, batch):
-            right[key] = right.get(key, 0) + int((scores.reshape(len(batch), -1).argmax(axis=1) == classes).sum())
+            right[key] = right.get(key, 0) + int((answers(scores.reshape(len(batch), -1)) == classes).sum())
         done(len(batch))
     shares = [(key, count / len(images)) for key, count in right.items()]
     return tuple(
@@ -118,8 +119,8 @@ def _ladder(
     """Of each step the scores of all frames."""
     frames = (images > network.input_threshold).astype(np.float64)
     scores: list[tuple[tuple[str, str], npt.NDArray[np.number]]] = [
-        (("grey input", ""), floats.run(images.astype(np.float32) / 255)[0]),
-        (("1-bit input", ""), floats.run(frames.astype(np.float32))[0]),
+        (("grey input", ""), floats.scores(images.astype(np.float32) / 255)),
+        (("1-bit input", ""), floats.scores(frames.astype(np.float32))),
     ]
     wide, plain = (replace(net, layers=tuple(_widened(layer) for layer in net.layers)) for net in (network, uncorrected))
     by_name = {layer.name: layer for layer in floats.layers}

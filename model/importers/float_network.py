@@ -155,6 +155,21 @@ class FloatNetwork:
                 part.append(found[: len(chunk)])
         return [np.concatenate(part) for part in parts]
 
+    def scores(self, images: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """What answers (`model.golden.answers`), ``(frames, outputs)``: the outputs, a single one before its Sigmoid.
+
+        Parameters
+        ----------
+        images : numpy.ndarray
+            Float frames as `run` takes them.
+        """
+        last = self.layers[-1]
+        (*_, (_, _, shape)) = self.walk()
+        if shape.size > 1:
+            return self.run(images)[0].reshape(len(images), -1)
+        values = self.run(images, [last.tensor])[0].reshape(len(images), -1)
+        return np.maximum(values, 0) if last.relu else values
+
     def _dims(self, declared: Sequence[object]) -> tuple[int, ...]:
         """Dimensions of a frame as the model declares them; a vector's length may be left open there."""
         dims = [n for n in declared[1:] if isinstance(n, int)]

@@ -350,7 +350,7 @@ class _Machine:
             stages=cores,
             constants=constants,
             readers=readers,
-            options=np.array([idle, stall, network.classes, plan.inject]),
+            options=np.array([idle, stall, network.outputs, plan.inject]),
             state=state,
             registers=registers,
             pointers=np.zeros((len(cores), _POINTERS), np.int64),
@@ -635,7 +635,7 @@ def _run(  # type: ignore[no-untyped-def]
 ):
     cores, links = len(constants), len(constants) + 1
     readout, copy = cores, cores + 1
-    idle, stall, classes, inject = options
+    idle, stall, outputs, inject = options
     log, found = np.empty((2, 4096), np.int64), 0
     valid, passes = np.zeros(links, np.bool_), np.zeros(links, np.bool_)
     # Of each link who reads it, and whether no core does.
@@ -701,7 +701,7 @@ def _run(  # type: ignore[no-untyped-def]
 
         # Readout.
         answers = state[_RESULT_VALID] and state[_RESULT_READY]
-        compares = state[_COMPARING] and state[_COMPARED] == classes - 1
+        compares = state[_COMPARING] and state[_COMPARED] == outputs - 1
         ends = state[_READ_HELD] and read_takes and state[_READ_IS_END]
         if state[_COMPARING]:
             state[_COMPARED] += 1

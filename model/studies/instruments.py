@@ -10,6 +10,7 @@ from model.conversion.quantized import counts_of_layers
 from model.encode import encode, spike_times
 from model.engine.engine import run_fast
 from model.events import Events
+from model.golden import answers
 from model.importers.onnx import FloatNetwork
 from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape, taps
 
@@ -57,7 +58,7 @@ def instruments(
     """
     spiking: dict[str, list[Ints]] = {layer.name: [] for layer in network.layers if isinstance(layer, Neurons)}
     fan_out = {layer.name: _fan_out_sizes(layer, shape) for layer, shape, _ in network.walk()}
-    by_time, by_events = _Course(_TIMES, network.classes), _Course(_SHARES, network.classes)
+    by_time, by_events = _Course(_TIMES, network.outputs), _Course(_SHARES, network.outputs)
     for image, label in zip(images, labels, strict=True):
         trace = run_fast(network, encode(network, image))
         streams = {INPUT: trace.events, **{name: layer.spikes for name, layer in trace.layers.items()}}
@@ -93,8 +94,8 @@ def instruments(
 class _Course:
     """Sums over frames of what has happened up to each point of a grid."""
 
-    def __init__(self, grid: npt.NDArray[np.float64], classes: int) -> None:
-        self._grid, self._classes = grid, classes
+    def __init__(self, grid: npt.NDArray[np.float64], outputs: int) -> None:
+        self._grid, self._outputs = grid, outputs
         self._right, self._fired, self._operations = np.zeros((3, len(grid)))
         self._steps = np.zeros(0, np.int64)
 
@@ -110,9 +111,9 @@ class _Course:
 
     def answer(self, spikes: Events, label: int) -> None:
         """End the frame with the output's spikes."""
-        counts = np.zeros((len(self._grid), self._classes))
+        counts = np.zeros((len(self._grid), self._outputs))
         np.add.at(counts, (self._steps[spikes["origin"]], spikes["address"]), spikes["sign"])
-        self._right += counts.cumsum(axis=0).argmax(axis=1) == label
+        self._right += answers(counts.cumsum(axis=0)) == label
 
     def means(self, frames: int) -> dict[str, list[float]]:
         """Accuracy, spikes and accumulations so far, means of the frames."""

@@ -12,11 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model.conversion.convert import convert
 from model.conversion.quantize import Settings, quantize
+from model.encode import encode
 from model.engine.engine import run_frames
-from model.importers.onnx import ConversionError, import_onnx, report_nodes
+from model.golden import run
+from model.importers.onnx import ConversionError, import_model, import_onnx, report_nodes
 from model.machine.plan import PlanError, named_plan
 from model.network import Convolution, MaxPool, Network, Neurons
 from model.support.datasets import Dataset
+from tests.onnx_graphs import Graph
 
 RNG = np.random.default_rng(0)
 
@@ -285,3 +288,22 @@ def test_command(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "groups written as ordinary convolutions, for hardware: depthwise" in done.stderr
+
+
+def test_a_single_output_answers_by_its_sign():
+    graph = Graph(seed=3).conv(6, 2, 3).add("Relu").add("Flatten").linear(6 * 36, 1)
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (400, 8, 8, 2), dtype=np.uint8)
+    logits = import_model(graph.model(), "net.onnx").run((images > 51).astype(np.float32))[0]
+    floats = import_model(graph.add("Sub", np.median(logits, axis=0)).model(), "net.onnx")
+    # Frames of which it is sure.
+    order = logits[:, 0].argsort()
+    images = images[np.concatenate([order[:40], order[-40:]])]
+    labels = (floats.run((images > 51).astype(np.float32))[0][:, 0] > 0).astype(np.int64)
+    assert labels.sum() == 40
+    found = convert(floats, Dataset("own", images, labels), Settings(accuracy_budget=0.02), name="net")
+    assert (found.network.outputs, found.network.classes) == (1, 2)
+    assert found.accuracy_float_1bit == 1.0
+    assert found.accuracy_snn >= 0.97
+    assert [step.accuracy for step in found.steps if step.cause == "saturation"] == [found.accuracy_snn]
+    assert {run(found.network, encode(found.network, image)).answer for image in images[::10]} == {0, 1}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.events import EVENT, make_events
-from model.golden import run, run_layer
+from model.golden import answers, run, run_layer
 from model.network import Convolution, Linear, MaxPool, Padding, Shape
 from tests.hardware import random_convolution, random_frames, random_network
 
@@ -163,3 +163,10 @@ def test_bad_events():
     with pytest.raises(ValueError, match=r"^sign must be \+1 or -1$"):
         make_events([0], 2)
     assert make_events([]).dtype == EVENT
+
+
+def test_answers():
+    """Arg-max with the lowest index on ties; of a single score its sign."""
+    assert answers(np.array([[1, 3, 3], [0, 0, 0], [-1, -2, -1]])).tolist() == [1, 0, 0]
+    assert answers(np.array([[2], [0], [-1]])).tolist() == [1, 0, 0]
+    assert answers(np.zeros((4, 1, 3))).shape == (4, 1)

@@ -18,12 +18,13 @@ from hw.flow.verilog import machine_verilog, to_verilog
 from hw.neuron import Comparison
 from hw.pipeline.machine import Machine
 from hw.pipeline.serializer import Serializer
+from model.golden import run
 from model.machine.plan import NAMED_PLANS, named_plan
-from model.network import Network
+from model.network import Network, Shape
 from model.support.errors import ToolMissingError
 from sim.simulators import SIMULATORS, check_simulator
 from sim.verify import real_frames, verify
-from tests.hardware import random_frames, random_network
+from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
@@ -185,3 +186,19 @@ def test_missing_simulator(monkeypatch):
         check_simulator("icarus")
     with pytest.raises(ValueError, match=r"^simulator must be one of verilator, icarus, not 'modelsim'$"):
         check_simulator("modelsim")
+
+
+@pytest.mark.parametrize("plan", ["minimal", "folded"])
+def test_the_sign_of_a_single_output_answers(plan, tmp_path):
+    """Of one output, either class in RTL, from counts of both signs and of 0."""
+    convolution = random_convolution(3, inputs=1, kernel=(3, 3), channels=2, threshold_log2=4)
+    shape = Shape(5, 5, 1)
+    size = convolution.output_shape(shape).size
+    output = random_linear(3, inputs=size, outputs=1, source="conv", activation="identity", threshold_log2=5)
+    network = Network(name="one", input_shape=shape, layers=(convolution, output))
+    frames = random_frames(shape, 2, frames=12, events=12)
+    counts = [run(network, events).counts.tolist() for events in frames]
+    assert {np.sign(count) for (count,) in counts} == {-1, 0, 1}
+    result = verify(network, named_plan(network, plan), frames, out_dir=tmp_path)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.answers == [int(count > 0) for (count,) in counts]
