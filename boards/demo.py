@@ -25,12 +25,13 @@ from boards.host import Device, DeviceError
 from boards.top import BAUD
 from boards.virtual import VirtualBoard
 from hw.build import chosen_for
-from hw.pipeline.router import ports
 from model.encode import encode
 from model.engine.engine import run_fast, run_streams
 from model.golden import Trace, answers
 from model.machine.energy import energy
-from model.machine.plan import Plan, load_plan
+from model.machine.named_plans import load_plan
+from model.machine.plan import Plan
+from model.machine.stages import ports
 from model.network import INPUT, Network, Neurons
 from model.support.cli import command
 from model.support.errors import Exit, fail

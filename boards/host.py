@@ -44,13 +44,14 @@ from hw.link.protocol import (
     longest_payload,
     packet,
 )
-from hw.pipeline.router import ports
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.events import Events
 from model.golden import LayerTrace
 from model.machine.folded_layout import Folded, signature
-from model.machine.plan import Plan, load_plan
+from model.machine.named_plans import load_plan
+from model.machine.plan import Plan
+from model.machine.stages import ports
 from model.machine.stored_state import settled
 from model.network import Network, NetworkError, Neurons
 from model.support.cli import group

@@ -24,7 +24,8 @@ from hw.flow.families.ice40 import ICE40
 from hw.flow.verilog import system_verilog
 from hw.link.flash import flash_image
 from model.machine.folded_layout import Folded
-from model.machine.plan import Plan, load_plan
+from model.machine.named_plans import load_plan
+from model.machine.plan import Plan
 from model.network import Network
 from model.support.cli import command
 from model.support.errors import Exit, fail

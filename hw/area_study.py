@@ -28,7 +28,8 @@ from hw.flow.area import AREA, LUT_RAM_CELLS, features, memories, summed
 from hw.flow.synthesis import place_and_route, synthesize
 from hw.flow.tools import tool_version
 from hw.flow.verilog import to_rtlil
-from model.machine.plan import Plan, choices, named_plan
+from model.machine.named_plans import choices, named_plan
+from model.machine.plan import Plan
 from model.network import Network
 from model.studies.random_network import drawn
 from model.support.cache import kept, source_hash

@@ -43,7 +43,7 @@ from model.conversion.convert import convert_file
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.machine.folded_layout import Folded
-from model.machine.plan import FOLDED, load_plan
+from model.machine.named_plans import FOLDED, load_plan
 from model.network import Network, Neurons
 from model.support.cache import kept, source_hash
 from model.support.cli import command

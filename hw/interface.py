@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 from hw.aer import AddressEvent, HostEvent, SpikeGroup
 from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
-from model.machine.plan import Plan, count_bits
+from model.machine.plan import Plan
+from model.machine.stages import count_bits
 from model.machine.stored_state import StoredWidths
 from model.network import Network, Neurons
 

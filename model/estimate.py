@@ -23,9 +23,11 @@ from model.engine.engine import Stream, run_streams
 from model.golden import answers
 from model.machine.energy import NOT_INCLUDED, energy
 from model.machine.folded_layout import SINGLE_WORDS, Folded
+from model.machine.named_plans import FOLDED, load_plan
 from model.machine.pipeline_cycles import ACTIVITIES, Cycles, simulate
-from model.machine.plan import FOLDED, Plan, PlanError, load_plan, stages
+from model.machine.plan import Plan, PlanError
 from model.machine.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
+from model.machine.stages import stages
 from model.network import Network, Neurons
 from model.reports.html import PLOTS, document, image, table
 from model.support.cli import command

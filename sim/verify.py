@@ -34,9 +34,10 @@ from model.encode import encode
 from model.engine.engine import run_fast
 from model.events import Events
 from model.golden import Trace
+from model.machine.named_plans import load_plan
 from model.machine.pipeline_cycles import Cycles
 from model.machine.pipeline_cycles import simulate as cycles
-from model.machine.plan import Plan, PlanError, load_plan
+from model.machine.plan import Plan, PlanError
 from model.network import Network, Neurons
 from model.support.cli import command
 from model.support.datasets import DataError, load

@@ -30,8 +30,9 @@ from hw.pipeline.router import WATCHED_FIFO
 from hw.pipeline.state import words_kind
 from hw.pipeline.weights import slice_bits
 from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT
-from model.machine.plan import CorePlan, Plan, Stage, count_bits, stages
+from model.machine.plan import CorePlan, Plan
 from model.machine.schedule import state_words
+from model.machine.stages import Stage, count_bits, stages
 from model.network import MaxPool, Network, Neurons, Shape
 
 __all__ = ["AREA", "Area", "estimate_area", "features", "memories"]

@@ -14,7 +14,7 @@ from hw.folded.tables import Reach, Window
 from hw.interface import CYCLES_WIDTH, Trace, WeightPort, known_place, machine_members
 from hw.parts.single_port import PARTS, SinglePort
 from hw.parts.tables import lookup, scaled
-from hw.pipeline.router import ports
+from model.machine.checks import check_plan
 from model.machine.folded_layout import (
     SIGNATURE_POLYNOMIAL,
     SINGLE_BITS,
@@ -25,6 +25,7 @@ from model.machine.folded_layout import (
     signature,
 )
 from model.machine.plan import Plan
+from model.machine.stages import ports
 from model.network import Network, Shape
 
 __all__ = ["FoldedMachine"]
@@ -67,7 +68,7 @@ class FoldedMachine(wiring.Component):
     """
 
     def __init__(self, *, network: Network, plan: Plan) -> None:
-        plan.check(network)
+        check_plan(network, plan)
         self._network = network
         self._plan = plan
         self._folded = folded = Folded.of(network, plan)

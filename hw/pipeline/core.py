@@ -12,7 +12,8 @@ from hw.pipeline.groups import EventGrouper, GroupSelector
 from hw.pipeline.pool import MaxPoolGroups
 from hw.pipeline.projection import ProjectionCore
 from hw.pipeline.serializer import Serializer
-from model.machine.plan import CorePlan, Plan, Stage, count_bits
+from model.machine.plan import CorePlan, Plan
+from model.machine.stages import Stage, count_bits
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["LayerCore"]

@@ -8,9 +8,11 @@ from hw.interface import Trace, known_place, machine_members
 from hw.parts.buffer import StreamBuffer
 from hw.pipeline.core import LayerCore
 from hw.pipeline.readout import Readout
-from hw.pipeline.router import Router, ports
+from hw.pipeline.router import Router
 from hw.pipeline.state_probe import QUIET_CYCLES
-from model.machine.plan import Plan, stages
+from model.machine.checks import check_plan
+from model.machine.plan import Plan
+from model.machine.stages import ports, stages
 from model.network import Network, Neurons
 
 __all__ = ["Machine"]
@@ -43,7 +45,7 @@ class Machine(wiring.Component):
     """
 
     def __init__(self, *, network: Network, plan: Plan) -> None:
-        plan.check(network)
+        check_plan(network, plan)
         self._network = network
         self._plan = plan
         self._cores = {

@@ -9,25 +9,17 @@ from amaranth.utils import bits_for
 from hw.aer import AddressEvent, HostEvent, Kind
 from hw.parts.buffer import StreamBuffer
 from model.machine.pipeline_cycles import FRAMES_TO_LEAF
-from model.machine.plan import Plan, stages
+from model.machine.plan import Plan
+from model.machine.stages import ports, stages
 from model.network import INPUT, Network
 
-__all__ = ["FRAMES_WIDTH", "WATCHED_FIFO", "Router", "answered_ports", "ports"]
+__all__ = ["FRAMES_WIDTH", "WATCHED_FIFO", "Router", "answered_ports"]
 
 FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
 """Width of the counters of frames in flight."""
 
 WATCHED_FIFO = 16
 """Depth of the FIFO of what is watched, in tokens."""
-
-
-def ports(network: Network) -> dict[str, int]:
-    """The links by name with the port that stands for each: 0 is the network's input, ``i + 1`` layer ``i``'s output.
-
-    A layer with a fused max-pool has no link of its own.
-    """
-    names = [layer.name for layer in network.layers]
-    return {INPUT: 0, **{stage.name: names.index(stage.name) + 1 for stage in stages(network)}}
 
 
 class Router(wiring.Component):

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from model.machine.plan import refused_by_hardware
+from model.machine.stages import refused_by_hardware
 from model.network import MaxPool, Padding, Shape
 from model.support.errors import BadInputError
 

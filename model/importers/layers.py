@@ -13,7 +13,7 @@ from model.importers.float_network import ConversionError, FloatLayer, pool_of
 from model.importers.folding import average_before, average_behind, is_uniform, scale_inputs, scale_outputs
 from model.importers.graph import OnnxGraph, label, text
 from model.importers.tensors import Data, channels_first, image_shape, letter_sizes, no_padding, ordered
-from model.machine.plan import refused_by_hardware
+from model.machine.stages import refused_by_hardware
 from model.network import Padding, Shape
 
 __all__ = [

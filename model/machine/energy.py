@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.engine.engine import Stream
-from model.machine.plan import Plan, count_bits, stages
+from model.machine.plan import Plan
 from model.machine.schedule import reached, state_words
+from model.machine.stages import count_bits, stages
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["ADD_PJ", "HOP_PJ", "MEMORY_PJ", "NOT_INCLUDED", "Energy", "add_pj", "energy", "memory_pj"]

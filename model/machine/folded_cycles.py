@@ -14,8 +14,9 @@ from model.engine.engine import Stream, run_streams
 from model.events import Events
 from model.machine.folded_layout import Folded, FoldedLayer
 from model.machine.pipeline_cycles import BATCH, CoreUse, Cycles, shifted
-from model.machine.plan import Plan, stages
+from model.machine.plan import Plan
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule
+from model.machine.stages import stages
 from model.network import INPUT, Network
 
 __all__ = ["simulate_folded"]

@@ -8,20 +8,19 @@ Here is where everything lies: the states and weights of each layer, in block RA
 plan says. `hw.folded.machine` builds it, `model.machine.folded_cycles` counts its cycles.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
-from model.machine.plan import CorePlan, Plan, PlanError, stages
+from model.machine.plan import CorePlan, Plan, PlanError
+from model.machine.stages import stages
 from model.machine.stored_state import StoredWidths
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape, taps
-from model.support.errors import DoesNotFitError
 
 __all__ = [
     "BLOCKS",
+    "FOLDED_LANES",
     "LEAST_PACKET",
     "SIGNATURE_POLYNOMIAL",
     "SINGLE_BITS",
@@ -29,7 +28,7 @@ __all__ = [
     "WEIGHT_SLOT",
     "Folded",
     "FoldedLayer",
-    "folded_plan",
+    "TooManyWordsError",
     "signature",
 ]
 
@@ -51,13 +50,11 @@ SIGNATURE_POLYNOMIAL = 0x1B
 _BLOCK_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))
 """Words and width of a block RAM with one port to read and one to write: SB_RAM40_4K (Lattice FPGA-TN-02002)."""
 
-_LANES = (1, 2, 4, 8)
-
-_MOST_PLACED = 7
-"""Layers whose memories are tried in every way; the others, the smallest, stay in block RAM."""
+FOLDED_LANES = (1, 2, 4, 8)
+"""Lanes that a folded machine can have."""
 
 
-class _TooManyWordsError(PlanError):
+class TooManyWordsError(PlanError):
     """More words than the memory with one port has."""
 
 
@@ -204,8 +201,9 @@ class Folded:
         """
         where = f"plan {plan.name!r}"
         lanes = plan.lanes
-        if lanes not in _LANES:
-            raise PlanError(f"{where}: channels of a folded machine must be one of {', '.join(map(str, _LANES))}, not {lanes}")
+        if lanes not in FOLDED_LANES:
+            known = ", ".join(map(str, FOLDED_LANES))
+            raise PlanError(f"{where}: channels of a folded machine must be one of {known}, not {lanes}")
         if plan.inject:
             raise PlanError(f"{where}: inject must be false for a folded machine")
         generation_bits, *others = {core.generation_bits for core in plan.cores}
@@ -281,7 +279,7 @@ class Folded:
             for found in layers
         ]
         if single_state + weight_words > SINGLE_WORDS:
-            raise _TooManyWordsError(
+            raise TooManyWordsError(
                 f"{where}: words in the memory with one port must be at most {SINGLE_WORDS}, not {single_state + weight_words}"
             )
         return cls(
@@ -352,78 +350,11 @@ def signature(words: list[int]) -> int:
     return found
 
 
-def folded_plan(network: Network, *, lanes: int = 8, blocks: int = BLOCKS, watch: bool = True) -> Plan:
-    """The fastest plan of a folded machine whose memories fit an iCE40 UP5K; of equally fast ones that with the fewest blocks.
-
-    Parameters
-    ----------
-    network : calibrated, so that its events are known
-    lanes : neurons updated at once, at most
-    blocks : block RAMs that there are, for the machine and its link
-
-    Raises
-    ------
-    PlanError : it is no network for a folded machine
-    DoesNotFitError : its memories fit in no way
-    """
-    neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
-    widest = max(layer.channels for layer in neurons)
-    best: tuple[tuple[float, int], Plan] | None = None
-    fewest, trouble = 0, ""
-    tried = [n for n in _LANES if n <= min(lanes, widest)]
-    for plan in (plan for n in reversed(tried) for plan in _candidates(network, neurons, n, watch)):
-        try:
-            found = Folded.of(network, plan)
-        except _TooManyWordsError:
-            continue
-        except PlanError as error:
-            trouble = trouble or str(error)
-            continue
-        needs = found.blocks + found.link_blocks
-        fewest = min(fewest or needs, needs)
-        if needs > blocks:
-            continue
-        score = (sum(_mean_cycles(layer) for layer in found.layers), found.blocks)
-        if best is None or score < best[0]:
-            best = score, plan
-    if best is not None:
-        return best[1]
-    if fewest:
-        raise DoesNotFitError(
-            f"does not fit an iCE40 UP5K as a folded machine: short of {fewest - blocks} block RAMs "
-            f"(needs {fewest}, has {blocks})"
-        )
-    raise PlanError(trouble)
-
-
-def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: bool) -> Iterator[Plan]:
-    choices = (("block", "block"), ("block", "single_port"), ("single_port", "block"))
-    sizes = {layer.name: max(layer.weights.size, network.shape_of(layer.name).size) for layer in neurons}
-    largest = sorted(sizes, key=lambda name: -sizes[name])[:_MOST_PLACED]
-    for memories in product(*(choices if layer.name in largest else choices[:1] for layer in neurons)):
-        cores = tuple(
-            CorePlan(
-                layer=layer.name,
-                channels=min(_lanes_of(layer, lanes, state), network.shape_of(layer.name).channels),
-                state_memory=state,
-                weight_memory=weight,
-            )
-            for layer, (state, weight) in zip(neurons, memories, strict=True)
-        )
-        yield Plan(name="folded", cores=cores, architecture="folded", inject=False, watch=watch, states=True)
-
-
-def _lanes_of(layer: Neurons, lanes: int, state_memory: str) -> int:
-    """Lanes that a layer can use: as many states as a word of the memory with one port holds, where they are there."""
-    bits = StoredWidths.of([layer]).bits
-    return max((n for n in _LANES if n <= lanes and (state_memory != "single_port" or n * bits <= SINGLE_BITS)), default=1)
-
-
 def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
     if not isinstance(network.layer(layer), Neurons):
         return CorePlan(layer=layer)
     core, channels = plan.core(layer), network.shape_of(layer).channels
-    fewer = core.state_memory == "single_port" and core.channels < min(lanes, channels) and core.channels in _LANES
+    fewer = core.state_memory == "single_port" and core.channels < min(lanes, channels) and core.channels in FOLDED_LANES
     if (core.columns, core.rows) != (1, 1) or not (core.channels == min(lanes, channels) or fewer):
         raise PlanError(
             f"plan {plan.name!r}: core {layer!r}: channels, columns and rows must be {min(lanes, channels)}, 1 and 1 as all "
@@ -438,12 +369,6 @@ def _most_fired(before: FoldedLayer) -> int:
     """Events that one event of ``before`` can cause: every neuron that it reaches fires once at most."""
     rows, columns = (max(len(pairs) for pairs in before.axis(axis)) for axis in (0, 1))
     return max(1, rows * columns * before.output.channels)
-
-
-def _mean_cycles(layer: FoldedLayer) -> float:
-    """Cycles that the layer's blocks take of a mean frame."""
-    rows, columns = (np.mean([len(pairs) for pairs in layer.axis(axis)]) for axis in (0, 1))
-    return float(max(1.0, layer.layer.mean_events) * rows * columns * layer.blocks * layer.step_cycles)
 
 
 def _packed(words: npt.NDArray[np.int32]) -> list[int]:

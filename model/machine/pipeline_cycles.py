@@ -17,8 +17,10 @@ from numba import njit
 
 from model.engine.engine import Stream, run_streams
 from model.events import Events
-from model.machine.plan import CorePlan, Plan, Stage, stages
+from model.machine.checks import check_plan
+from model.machine.plan import CorePlan, Plan
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule, state_words
+from model.machine.stages import Stage, stages
 from model.network import INPUT, MaxPool, Network, Neurons
 from model.support.errors import MismatchError
 
@@ -250,7 +252,7 @@ def simulate(
     PlanError : the plan does not suit the network
     CycleError : the machine hangs
     """
-    plan.check(network)
+    check_plan(network, plan)
     if not len(images):
         raise ValueError("images must be at least one frame")
     if plan.folded:

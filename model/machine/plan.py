@@ -6,42 +6,27 @@ once all channels of a position are updated at once, to columns; once a whole ro
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons, taps
 from model.support.errors import BadInputError
 from model.support.files import checked_json, write_file
 from model.support.names import LAYER_NAME, SAFE_NAME, is_layer_name, is_safe_name, shortened
 
 __all__ = [
     "ARCHITECTURES",
-    "FOLDED",
+    "DISTRIBUTED_WORDS",
     "FORMAT_VERSION",
-    "NAMED_PLANS",
     "CorePlan",
     "Plan",
     "PlanError",
-    "Stage",
-    "choices",
-    "count_bits",
-    "load_plan",
-    "named_plan",
-    "refused_by_hardware",
-    "stages",
-    "steps_per_event",
 ]
 
 FORMAT_VERSION = 1
 
 _MOST_BYTES = 1 << 22
 """Of a plan's file."""
-
-DEFAULT_LANES = 150
-"""Lanes that the ``default`` plan may spend."""
-
 
 ARCHITECTURES = ("pipeline", "folded")
 
@@ -53,11 +38,6 @@ MOST_GROUPED = 16
 
 DISTRIBUTED_WORDS = 16
 """Words of a LUT RAM of the ECP5, the smallest of the devices: deeper ones cost a selection besides."""
-
-
-INPUT_COUNT_BITS = 8
-"""Width of the counts of the input's pixels, for a max-pool that reads them. A frame fires a pixel once at most; a list of
-events may do so more often, but the counts of a window must not part by more than this holds."""
 
 
 class PlanError(BadInputError):
@@ -186,34 +166,6 @@ class Plan:
         content = {name: value for name, value in asdict(self).items() if name != "name"}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def check(self, network: Network) -> None:
-        """Raise `PlanError` with one line where the plan does not suit ``network``."""
-        wanted = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
-        found = [core.layer for core in self.cores]
-        if wanted != found:
-            raise PlanError(f"plan {self.name!r}: cores must be {', '.join(wanted)}, not {', '.join(found)}")
-        for core in self.cores:
-            channels, columns, rows = _limits(network, core.layer)
-            where = f"plan {self.name!r}: core {core.layer!r}"
-            for name, limit in (("channels", channels), ("columns", columns), ("rows", rows)):
-                value = getattr(core, name)
-                if value > limit:
-                    raise PlanError(f"{where}: {name} must be within 1..{limit}, not {value}")
-            if core.columns > 1 and core.channels != channels:
-                raise PlanError(f"{where}: columns must be 1 unless channels is {channels}, not {core.columns}")
-            if core.rows > 1 and core.columns != columns:
-                raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
-            if not self.folded and "single_port" in (core.state_memory, core.weight_memory):
-                raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")
-        for layer in network.layers:
-            if refusal := refused_by_hardware(layer):
-                raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
-        if self.folded:
-            # That module builds on this one.
-            from model.machine.folded_layout import Folded
-
-            Folded.of(network, self)
-
     def save(self, path: Path | str) -> None:
         """Write the file form: JSON."""
         data = {"format": "tally-plan", "version": FORMAT_VERSION, **asdict(self)}
@@ -250,70 +202,6 @@ class Plan:
             raise PlanError(f"{path}: {shortened(str(error))}") from None
 
 
-def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
-    """Why there is no hardware for ``layer``, and what could be done; None where there is."""
-    if isinstance(layer, MaxPool) and layer.overlapping:
-        return (
-            f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",
-            "hardware needs a stride of at least the window",
-        )
-    if isinstance(layer, Convolution) and layer.groups > 1:
-        return (
-            f"a convolution of {layer.groups} groups is not built as such",
-            "convert with --for-hardware, which writes grouped convolutions as ordinary ones",
-        )
-    return None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One core of the machine: the layers between two links.
-
-    Parameters
-    ----------
-    layers : a neuron layer, a neuron layer with the max-pool that is fused to it, or a max-pool alone
-    """
-
-    layers: tuple[Layer, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the link that leaves the stage: that of its last layer."""
-        return self.layers[-1].name
-
-    @property
-    def source(self) -> str:
-        """Name of the link that enters it."""
-        return self.layers[0].source
-
-
-def stages(network: Network) -> tuple[Stage, ...]:
-    """The cores of ``network``: a max-pool is fused to the neuron layer that it alone reads."""
-    found, fused = [], set()
-    for layer in network.layers:
-        if layer.name in fused:
-            continue
-        readers = network.readers(layer.name)
-        if isinstance(layer, Neurons) and len(readers) == 1 and isinstance(readers[0], MaxPool):
-            fused.add(readers[0].name)
-            found.append(Stage((layer, readers[0])))
-        else:
-            found.append(Stage((layer,)))
-    return tuple(found)
-
-
-def count_bits(network: Network, name: str) -> int:
-    """Width of the spike counts of layer ``name``; a max-pool's are its source's."""
-    layer = network.layer(name)
-    while isinstance(layer, MaxPool):
-        if layer.source == INPUT:
-            return INPUT_COUNT_BITS
-        layer = network.layer(layer.source)
-    if not isinstance(layer, Neurons):
-        raise TypeError(f"layer must be of neurons or a max-pool, not {type(layer).__name__}")
-    return layer.count_bits
-
-
 def _check_fields(what: str, data: Any, cls: type) -> None:
     if not isinstance(data, dict):
         raise PlanError(f"{what} must be an object, not {data!r}")
@@ -325,108 +213,3 @@ def _check_fields(what: str, data: Any, cls: type) -> None:
         raise PlanError(f"{what} must have the fields {sorted(missing)}")
 
 
-def _axes(network: Network, name: str) -> tuple[list[int], list[int]]:
-    """How many output rows each input row reaches, and the same for columns."""
-    layer = network.layer(name)
-    if not isinstance(layer, Convolution):
-        return [1], [1]
-    source, output = network.shape_of(layer.source), network.shape_of(name)
-    return tuple(  # type: ignore[return-value]
-        [
-            len(reached)
-            for reached in taps(
-                size=source[axis],
-                outputs=output[axis],
-                kernel=layer.kernel[axis],
-                stride=layer.stride[axis],
-                padding=layer.padding[axis],
-            )
-        ]
-        for axis in (0, 1)
-    )
-
-
-def _limits(network: Network, name: str) -> tuple[int, int, int]:
-    rows, columns = _axes(network, name)
-    return network.shape_of(name).channels, max(1, *columns, 0), max(1, *rows, 0)
-
-
-def steps_per_event(network: Network, core: CorePlan) -> float:
-    """Mean cycles a core takes for an event, over all input positions, windows clipped at the border."""
-    rows, columns = _axes(network, core.layer)
-    blocks = math.ceil(network.shape_of(core.layer).channels / core.channels)
-    row_steps = sum(math.ceil(n / core.rows) for n in rows) / len(rows)
-    column_steps = sum(math.ceil(n / core.columns) for n in columns) / len(columns)
-    return max(1.0, row_steps * column_steps * blocks)
-
-
-def choices(network: Network, name: str) -> list[CorePlan]:
-    """Every useful parallelism of the core of layer ``name``, from one lane to the whole window a cycle."""
-    channels, columns, rows = _limits(network, name)
-    blocks = sorted({math.ceil(channels / n) for n in range(1, channels + 1)})
-    found = [CorePlan(layer=name, channels=math.ceil(channels / math.ceil(channels / n))) for n in blocks]
-    found += [CorePlan(layer=name, channels=channels, columns=n) for n in range(2, columns + 1)]
-    found += [CorePlan(layer=name, channels=channels, columns=columns, rows=n) for n in range(2, rows + 1)]
-    unique = {core.lanes: core for core in reversed(found)}
-    return [unique[lanes] for lanes in sorted(unique)]
-
-
-def _balanced(network: Network, names: list[str], lanes: int) -> list[CorePlan]:
-    """Give the slowest core more lanes, again and again, while ``lanes`` suffice."""
-    options = {name: choices(network, name) for name in names}
-    chosen = dict.fromkeys(names, 0)
-
-    def cycles(name: str, index: int) -> float:
-        return max(1.0, network.layer(name).mean_events) * steps_per_event(network, options[name][index])
-
-    while True:
-        slowest = max(names, key=lambda name: cycles(name, chosen[name]))
-        faster = [
-            index
-            for index in range(chosen[slowest] + 1, len(options[slowest]))
-            if cycles(slowest, index) < cycles(slowest, chosen[slowest])
-        ]
-        spent = sum(options[name][index].lanes for name, index in chosen.items() if name != slowest)
-        if not faster or spent + options[slowest][faster[0]].lanes > lanes:
-            return [options[name][chosen[name]] for name in names]
-        chosen[slowest] = faster[0]
-
-
-NAMED_PLANS = ("minimal", "default", "fast")
-"""Plans of a pipeline that every network has."""
-
-FOLDED = "folded"
-"""The plan of a folded machine, which not every network has."""
-
-
-def named_plan(network: Network, name: str) -> Plan:
-    """A plan by name.
-
-    ``minimal``: one lane a core, and states that the host can read. ``default``: 150 lanes, given to the slowest core one
-    after the other, by the events a layer seen in calibration. ``fast``: every core takes an event a cycle. ``folded``: one core
-    for all layers, as `model.machine.folded_layout.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
-    """
-    if name == FOLDED:
-        # That module builds on this one.
-        from model.machine.folded_layout import folded_plan
-
-        return folded_plan(network)
-    names = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
-    if name == "minimal":
-        cores = [CorePlan(layer=layer) for layer in names]
-    elif name == "default":
-        cores = _balanced(network, names, DEFAULT_LANES)
-    elif name == "fast":
-        cores = [choices(network, layer)[-1] for layer in names]
-    else:
-        raise PlanError(f"plan must be a file or one of {', '.join((*NAMED_PLANS, FOLDED))}, not {name!r}")
-    plan = Plan(name=name, cores=tuple(cores), states=name == "minimal")
-    plan.check(network)
-    return plan
-
-
-def load_plan(network: Network, text: str) -> Plan:
-    """A plan by name, or from a ``.json`` file, checked against ``network``."""
-    plan = Plan.load(text) if text.endswith(".json") else named_plan(network, text)
-    plan.check(network)
-    return plan

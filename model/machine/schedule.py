@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.engine.engine import Stream
-from model.machine.plan import CorePlan, Plan, Stage
+from model.machine.plan import CorePlan, Plan
+from model.machine.stages import Stage
 from model.network import Convolution, Layer, MaxPool, Network, Neurons, taps
 
 __all__ = ["END", "OUTSIDE", "Schedule", "reached", "schedule", "state_words"]

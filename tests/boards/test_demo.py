@@ -18,7 +18,7 @@ from boards.host import Device
 from boards.virtual import VirtualBoard
 from model.encode import encode
 from model.golden import run
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from tests.hardware import random_network
 
 NETWORK = random_network(2)

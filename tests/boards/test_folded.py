@@ -19,7 +19,7 @@ from model.engine.engine import run_fast
 from model.events import make_events
 from model.golden import run
 from model.machine.folded_layout import Folded, signature
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from model.network import INPUT, Neurons
 from tests.test_hw_folded import random_chain
 

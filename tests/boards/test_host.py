@@ -18,11 +18,11 @@ from boards.top import BAUD
 from boards.virtual import DIVISOR, VirtualBoard
 from hw.aer import Kind
 from hw.link.protocol import Command
-from hw.pipeline.router import ports
 from model.encode import encode
 from model.events import make_events
 from model.golden import run
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
+from model.machine.stages import ports
 from model.network import INPUT, Neurons
 from tests.hardware import random_network
 

@@ -11,7 +11,7 @@ from boards.definitions import BOARDS, board_named
 from boards.table import COLUMNS, row
 from boards.top import BoardTop, bit_cycles
 from hw.build import BUNDLED, Options, build
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from model.network import Network, Shape
 from model.support.errors import DoesNotFitError
 from tests.hardware import random_linear, random_network

@@ -17,7 +17,7 @@ from hw.flow.area import memories
 from hw.flow.synthesis import MultiplierError, synthesize
 from hw.flow.tools import find_tool
 from hw.link.flash import flash_image
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from model.network import Network
 from model.support.errors import DoesNotFitError, ToolMissingError
 from tests.hardware import random_network

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from hw.pipeline.machine import Machine
-from hw.pipeline.router import ports
 from model.conversion.convert import convert
 from model.conversion.quantize import Settings
 from model.encode import encode
 from model.golden import run
 from model.importers.onnx import import_model
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
+from model.machine.stages import ports
 from model.network import Convolution, Network
 from model.support.datasets import Dataset
 from tests.hardware import event_tokens, pairs, simulate, sink, source

@@ -8,7 +8,7 @@ import pytest
 
 from hw.flow.verilog import to_verilog
 from hw.machines import machine_of
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from model.network import INPUT, MaxPool, Network, Shape
 from tests.hardware import random_convolution, random_linear
 

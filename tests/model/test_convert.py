@@ -16,7 +16,8 @@ from model.encode import encode
 from model.engine.engine import run_frames
 from model.golden import run
 from model.importers.onnx import ConversionError, import_model, import_onnx, report_nodes
-from model.machine.plan import PlanError, named_plan
+from model.machine.named_plans import named_plan
+from model.machine.plan import PlanError
 from model.network import Convolution, MaxPool, Network, Neurons
 from model.support.datasets import Dataset
 from tests.onnx_graphs import Graph

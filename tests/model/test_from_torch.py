@@ -9,7 +9,7 @@ from model.conversion.convert import convert
 from model.conversion.quantize import Settings
 from model.from_torch import from_torch
 from model.importers.float_network import ConversionError
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from model.network import Network, Shape
 from model.support.datasets import Dataset
 from tests.onnx_graphs import run_layers

@@ -19,7 +19,7 @@ from hw.flow.tools import yosys_share
 from hw.machines import machine_of
 from hw.pipeline.machine import Machine
 from model.machine.folded_layout import Folded
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from model.network import MaxPool, Network, Padding, Shape
 from model.support.errors import Exit
 from sim.netlist import BLOCK_RAM, cell_models, machine_netlist, netlist_verilog

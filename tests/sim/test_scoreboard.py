@@ -6,7 +6,7 @@ import pytest
 
 from hw.pipeline.machine import Machine
 from model.golden import run
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from sim.scoreboard import Spike, Token, compare
 from tests.hardware import random_frames, random_network
 

@@ -19,7 +19,7 @@ from hw.neuron import Comparison
 from hw.pipeline.machine import Machine
 from hw.pipeline.serializer import Serializer
 from model.golden import run
-from model.machine.plan import NAMED_PLANS, named_plan
+from model.machine.named_plans import NAMED_PLANS, named_plan
 from model.network import Network, Shape
 from model.support.errors import ToolMissingError
 from sim.simulators import SIMULATORS, check_simulator

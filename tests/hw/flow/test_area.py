@@ -9,7 +9,7 @@ import pytest
 from hw.area_study import DESIGNS, Design, _measure, _rows, fit
 from hw.flow.area import AREA, estimate_area, features, memories
 from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, ram_kind, rom_kind
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 
 STUDY = json.loads(AREA.read_text())
 

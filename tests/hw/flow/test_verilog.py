@@ -4,7 +4,7 @@ import re
 
 from hw.flow.verilog import to_verilog, whole_assignments
 from hw.pipeline.machine import Machine
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from tests.hardware import random_network
 
 TEXT = """\

@@ -11,9 +11,12 @@ from hw.build import BUNDLED
 from hw.flow.verilog import to_verilog
 from hw.folded.machine import FoldedMachine
 from model.engine.engine import run_fast
-from model.machine.folded_layout import BLOCKS, SINGLE_BITS, SINGLE_WORDS, Folded, folded_plan, signature
+from model.machine.checks import check_plan
+from model.machine.folded_layout import BLOCKS, SINGLE_BITS, SINGLE_WORDS, Folded, signature
+from model.machine.folded_plan import folded_plan
+from model.machine.named_plans import load_plan, named_plan
 from model.machine.pipeline_cycles import simulate
-from model.machine.plan import CorePlan, Plan, PlanError, load_plan, named_plan
+from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.planner import Demand, walker_cycles
 from model.machine.stored_state import StoredWidths
 from model.network import Linear, MaxPool, Network, Neurons, Padding, Shape
@@ -211,7 +214,7 @@ def test_plans_that_are_refused(change, message):
     cores = tuple(replace(core, **of_core) if core.layer == "conv1" else core for core in plan.cores)
     plan = replace(plan, name="p", cores=cores, inject=change.get("inject", False))
     with pytest.raises(PlanError) as error:
-        plan.check(network)
+        check_plan(network, plan)
     assert str(error.value) == message
 
 
@@ -221,7 +224,7 @@ def test_more_lanes_than_a_folded_machine_has():
     plan = folded_plan(network)
     wide = replace(plan, name="p", cores=(replace(plan.cores[0], channels=16),))
     with pytest.raises(PlanError, match=r"^plan 'p': channels of a folded machine must be one of 1, 2, 4, 8, not 16$"):
-        wide.check(network)
+        check_plan(network, wide)
 
 
 def test_networks_that_are_refused():
@@ -259,4 +262,4 @@ def test_plan_survives_its_file(tmp_path):
     pipeline = replace(named_plan(network, "minimal"), cores=tuple(replace(c, weight_memory="single_port")
                                                                    for c in named_plan(network, "minimal").cores))
     with pytest.raises(PlanError, match=r"memories must not be 'single_port' unless architecture is 'folded'$"):
-        pipeline.check(network)
+        check_plan(network, pipeline)

@@ -11,7 +11,7 @@ from boards.virtual import DIVISOR, TIMEOUT_BITS, VirtualBoard
 from hw.link.protocol import PROTOCOL_VERSION, SYNC, Ability, Command, Status, crc8, event_bytes
 from model.encode import encode
 from model.golden import run
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
 from model.network import Neurons
 from tests.hardware import event_tokens, random_frames, random_network
 

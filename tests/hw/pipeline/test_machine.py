@@ -9,9 +9,9 @@ import pytest
 from hw.flow.verilog import to_verilog
 from hw.pipeline.machine import Machine
 from hw.pipeline.readout import Readout
-from hw.pipeline.router import ports
 from model.golden import run, run_layer
-from model.machine.plan import named_plan
+from model.machine.named_plans import named_plan
+from model.machine.stages import ports
 from tests.hardware import event_tokens, pairs, random_frames, random_network, simulate, sink, source
 
 NETWORK = random_network(2)

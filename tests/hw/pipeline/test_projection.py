@@ -10,6 +10,7 @@ from amaranth.lib import wiring
 from hw.pipeline.groups import GroupSelector
 from hw.pipeline.projection import ProjectionCore
 from model.golden import run_layer
+from model.machine.checks import check_plan
 from model.machine.plan import CorePlan, Plan
 from model.network import Network, Neurons, Shape
 from tests.hardware import (
@@ -44,7 +45,7 @@ class Pair(wiring.Component):
 def check(layer, shape, core, *, idle=0.0, stall=0.0, seed=0, near=False, frames=6):
     """Equal to the golden model in every spike and in the saturation count; returns what was covered."""
     plan = Plan(name="test", cores=(core,))
-    plan.check(Network(name="test", input_shape=shape, layers=(layer,)))
+    check_plan(Network(name="test", input_shape=shape, layers=(layer,)), plan)
     pair = Pair(layer, shape, core)
     inputs = random_frames(shape, seed, frames=frames, near=near)
     traces = [run_layer(layer, shape, events) for events in inputs]

@@ -2,8 +2,9 @@
 
 import pytest
 
-from hw.pipeline.router import Router, ports
-from model.machine.plan import named_plan, stages
+from hw.pipeline.router import Router
+from model.machine.named_plans import named_plan
+from model.machine.stages import ports, stages
 from model.network import Network
 from tests.hardware import (
     event_tokens,

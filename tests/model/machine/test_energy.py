@@ -7,10 +7,11 @@ from model.encode import encode
 from model.engine.engine import run_streams
 from model.golden import run
 from model.machine.energy import HOP_PJ, add_pj, energy, memory_pj
-from model.machine.plan import named_plan, stages
+from model.machine.named_plans import named_plan
+from model.machine.stages import stages
 from model.network import MaxPool, Neurons
 from tests.hardware import random_network
-from tests.test_model_planner import frames
+from tests.model.machine.test_planner import frames
 
 
 def test_published_points():

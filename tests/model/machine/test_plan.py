@@ -7,18 +7,10 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from model.machine.plan import (
-    DEFAULT_LANES,
-    NAMED_PLANS,
-    CorePlan,
-    Plan,
-    PlanError,
-    load_plan,
-    named_plan,
-    refused_by_hardware,
-    stages,
-    steps_per_event,
-)
+from model.machine.checks import check_plan
+from model.machine.named_plans import DEFAULT_LANES, NAMED_PLANS, load_plan, named_plan, steps_per_event
+from model.machine.plan import CorePlan, Plan, PlanError
+from model.machine.stages import refused_by_hardware, stages
 from model.network import MaxPool, Network, Shape
 from model.support.names import LAYER_NAME, SAFE_NAME
 from tests.hardware import random_convolution, random_network
@@ -79,7 +71,7 @@ def test_nesting(change, message):
         pytest.fail("the network must have more channels")
     cores = (replace(plan.cores[0], **change), *plan.cores[1:])
     with pytest.raises(PlanError, match=f"^{re.escape(message.format(c=channels))}$"):
-        replace(plan, cores=cores).check(NETWORK)
+        check_plan(NETWORK, replace(plan, cores=cores))
 
 
 def test_values_and_overlapping_pools():

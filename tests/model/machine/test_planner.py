@@ -12,8 +12,9 @@ import pytest
 from model.encode import encode
 from model.estimate import estimate, limits, planned, timeline
 from model.golden import run
+from model.machine.named_plans import choices, named_plan
 from model.machine.pipeline_cycles import simulate
-from model.machine.plan import Plan, PlanError, choices, named_plan
+from model.machine.plan import Plan, PlanError
 from model.machine.planner import Demand, fastest, size_fifos, walker_cycles
 from model.network import MaxPool, Network, Neurons, Padding
 from model.support.datasets import Dataset

@@ -1,0 +1,34 @@
+"""Whether a plan suits a network, of whichever architecture."""
+
+from model.machine.folded_layout import Folded
+from model.machine.plan import Plan, PlanError
+from model.machine.stages import refused_by_hardware, widest_step
+from model.network import Network, Neurons
+
+__all__ = ["check_plan"]
+
+
+def check_plan(network: Network, plan: Plan) -> None:
+    """Raise `PlanError` with one line where ``plan`` does not suit ``network``."""
+    wanted = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
+    found = [core.layer for core in plan.cores]
+    if wanted != found:
+        raise PlanError(f"plan {plan.name!r}: cores must be {', '.join(wanted)}, not {', '.join(found)}")
+    for core in plan.cores:
+        channels, columns, rows = widest_step(network, core.layer)
+        where = f"plan {plan.name!r}: core {core.layer!r}"
+        for name, limit in (("channels", channels), ("columns", columns), ("rows", rows)):
+            value = getattr(core, name)
+            if value > limit:
+                raise PlanError(f"{where}: {name} must be within 1..{limit}, not {value}")
+        if core.columns > 1 and core.channels != channels:
+            raise PlanError(f"{where}: columns must be 1 unless channels is {channels}, not {core.columns}")
+        if core.rows > 1 and core.columns != columns:
+            raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
+        if not plan.folded and "single_port" in (core.state_memory, core.weight_memory):
+            raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")
+    for layer in network.layers:
+        if refusal := refused_by_hardware(layer):
+            raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
+    if plan.folded:
+        Folded.of(network, plan)

@@ -1,0 +1,91 @@
+"""Plans by name, and how their parallelism is chosen."""
+
+import math
+
+from model.machine.checks import check_plan
+from model.machine.folded_plan import folded_plan
+from model.machine.plan import CorePlan, Plan, PlanError
+from model.machine.stages import fan_outs, widest_step
+from model.network import Network, Neurons
+
+__all__ = ["DEFAULT_LANES", "FOLDED", "NAMED_PLANS", "choices", "load_plan", "named_plan", "steps_per_event"]
+
+NAMED_PLANS = ("minimal", "default", "fast")
+"""Plans of a pipeline that every network has."""
+
+FOLDED = "folded"
+"""The plan of a folded machine, which not every network has."""
+
+DEFAULT_LANES = 150
+"""Lanes that the ``default`` plan may spend."""
+
+
+def steps_per_event(network: Network, core: CorePlan) -> float:
+    """Mean cycles a core takes for an event, over all input positions, windows clipped at the border."""
+    rows, columns = fan_outs(network, core.layer)
+    blocks = math.ceil(network.shape_of(core.layer).channels / core.channels)
+    row_steps = sum(math.ceil(n / core.rows) for n in rows) / len(rows)
+    column_steps = sum(math.ceil(n / core.columns) for n in columns) / len(columns)
+    return max(1.0, row_steps * column_steps * blocks)
+
+
+def choices(network: Network, name: str) -> list[CorePlan]:
+    """Every useful parallelism of the core of layer ``name``, from one lane to the whole window a cycle."""
+    channels, columns, rows = widest_step(network, name)
+    blocks = sorted({math.ceil(channels / n) for n in range(1, channels + 1)})
+    found = [CorePlan(layer=name, channels=math.ceil(channels / math.ceil(channels / n))) for n in blocks]
+    found += [CorePlan(layer=name, channels=channels, columns=n) for n in range(2, columns + 1)]
+    found += [CorePlan(layer=name, channels=channels, columns=columns, rows=n) for n in range(2, rows + 1)]
+    unique = {core.lanes: core for core in reversed(found)}
+    return [unique[lanes] for lanes in sorted(unique)]
+
+
+def _balanced(network: Network, names: list[str], lanes: int) -> list[CorePlan]:
+    """Give the slowest core more lanes, again and again, while ``lanes`` suffice."""
+    options = {name: choices(network, name) for name in names}
+    chosen = dict.fromkeys(names, 0)
+
+    def cycles(name: str, index: int) -> float:
+        return max(1.0, network.layer(name).mean_events) * steps_per_event(network, options[name][index])
+
+    while True:
+        slowest = max(names, key=lambda name: cycles(name, chosen[name]))
+        faster = [
+            index
+            for index in range(chosen[slowest] + 1, len(options[slowest]))
+            if cycles(slowest, index) < cycles(slowest, chosen[slowest])
+        ]
+        spent = sum(options[name][index].lanes for name, index in chosen.items() if name != slowest)
+        if not faster or spent + options[slowest][faster[0]].lanes > lanes:
+            return [options[name][chosen[name]] for name in names]
+        chosen[slowest] = faster[0]
+
+
+def named_plan(network: Network, name: str) -> Plan:
+    """A plan by name.
+
+    ``minimal``: one lane a core, and states that the host can read. ``default``: 150 lanes, given to the slowest core one
+    after the other, by the events a layer seen in calibration. ``fast``: every core takes an event a cycle. ``folded``: one core
+    for all layers, as `model.machine.folded_plan.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
+    """
+    if name == FOLDED:
+        return folded_plan(network)
+    names = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
+    if name == "minimal":
+        cores = [CorePlan(layer=layer) for layer in names]
+    elif name == "default":
+        cores = _balanced(network, names, DEFAULT_LANES)
+    elif name == "fast":
+        cores = [choices(network, layer)[-1] for layer in names]
+    else:
+        raise PlanError(f"plan must be a file or one of {', '.join((*NAMED_PLANS, FOLDED))}, not {name!r}")
+    plan = Plan(name=name, cores=tuple(cores), states=name == "minimal")
+    check_plan(network, plan)
+    return plan
+
+
+def load_plan(network: Network, text: str) -> Plan:
+    """A plan by name, or from a ``.json`` file, checked against ``network``."""
+    plan = Plan.load(text) if text.endswith(".json") else named_plan(network, text)
+    check_plan(network, plan)
+    return plan

@@ -1,0 +1,111 @@
+"""What a machine is made of for a network: its cores and links, before any plan says how large they are."""
+
+from dataclasses import dataclass
+
+from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons, taps
+
+__all__ = ["INPUT_COUNT_BITS", "Stage", "count_bits", "fan_outs", "ports", "refused_by_hardware", "stages", "widest_step"]
+
+INPUT_COUNT_BITS = 8
+"""Width of the counts of the input's pixels, for a max-pool that reads them. A frame fires a pixel once at most; a list of
+events may do so more often, but the counts of a window must not part by more than this holds."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One core of the machine: the layers between two links.
+
+    Parameters
+    ----------
+    layers : a neuron layer, a neuron layer with the max-pool that is fused to it, or a max-pool alone
+    """
+
+    layers: tuple[Layer, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the link that leaves the stage: that of its last layer."""
+        return self.layers[-1].name
+
+    @property
+    def source(self) -> str:
+        """Name of the link that enters it."""
+        return self.layers[0].source
+
+
+def stages(network: Network) -> tuple[Stage, ...]:
+    """The cores of ``network``: a max-pool is fused to the neuron layer that it alone reads."""
+    found, fused = [], set()
+    for layer in network.layers:
+        if layer.name in fused:
+            continue
+        readers = network.readers(layer.name)
+        if isinstance(layer, Neurons) and len(readers) == 1 and isinstance(readers[0], MaxPool):
+            fused.add(readers[0].name)
+            found.append(Stage((layer, readers[0])))
+        else:
+            found.append(Stage((layer,)))
+    return tuple(found)
+
+
+def ports(network: Network) -> dict[str, int]:
+    """The links by name with the port that stands for each: 0 is the network's input, ``i + 1`` layer ``i``'s output.
+
+    A layer with a fused max-pool has no link of its own.
+    """
+    names = [layer.name for layer in network.layers]
+    return {INPUT: 0, **{stage.name: names.index(stage.name) + 1 for stage in stages(network)}}
+
+
+def count_bits(network: Network, name: str) -> int:
+    """Width of the spike counts of layer ``name``; a max-pool's are its source's."""
+    layer = network.layer(name)
+    while isinstance(layer, MaxPool):
+        if layer.source == INPUT:
+            return INPUT_COUNT_BITS
+        layer = network.layer(layer.source)
+    if not isinstance(layer, Neurons):
+        raise TypeError(f"layer must be of neurons or a max-pool, not {type(layer).__name__}")
+    return layer.count_bits
+
+
+def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
+    """Why there is no hardware for ``layer``, and what could be done; None where there is."""
+    if isinstance(layer, MaxPool) and layer.overlapping:
+        return (
+            f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",
+            "hardware needs a stride of at least the window",
+        )
+    if isinstance(layer, Convolution) and layer.groups > 1:
+        return (
+            f"a convolution of {layer.groups} groups is not built as such",
+            "convert with --for-hardware, which writes grouped convolutions as ordinary ones",
+        )
+    return None
+
+
+def fan_outs(network: Network, name: str) -> tuple[list[int], list[int]]:
+    """How many output rows each input row reaches, and the same for columns."""
+    layer = network.layer(name)
+    if not isinstance(layer, Convolution):
+        return [1], [1]
+    source, output = network.shape_of(layer.source), network.shape_of(name)
+    return tuple(  # type: ignore[return-value]
+        [
+            len(reached)
+            for reached in taps(
+                size=source[axis],
+                outputs=output[axis],
+                kernel=layer.kernel[axis],
+                stride=layer.stride[axis],
+                padding=layer.padding[axis],
+            )
+        ]
+        for axis in (0, 1)
+    )
+
+
+def widest_step(network: Network, name: str) -> tuple[int, int, int]:
+    """Channels, columns and rows of layer ``name`` that one event reaches at the most: what can be updated at once."""
+    rows, columns = fan_outs(network, name)
+    return network.shape_of(name).channels, max(1, *columns, 0), max(1, *rows, 0)
