@@ -35,7 +35,7 @@ from model.machine.stages import ports
 from model.network import INPUT, Network, Neurons
 from model.support.cli import command
 from model.support.errors import Exit, fail
-from sim.verify import real_frames
+from model.support.frames import real_frames
 
 __all__ = ["Demo", "serve"]
 

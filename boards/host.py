@@ -57,7 +57,7 @@ from model.network import Network, NetworkError, Neurons
 from model.support.cli import group
 from model.support.datasets import DataError, load
 from model.support.errors import BadInputError, DeviceError, Exit, fail
-from sim.verify import real_frames
+from model.support.frames import real_frames
 
 __all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "Passed", "State", "UnansweredError", "self_test"]
 

@@ -29,9 +29,9 @@ from model.machine.plan import Plan
 from model.network import Network
 from model.support.cli import command
 from model.support.errors import Exit, fail
+from sim.cosimulation import CACHE
 from sim.netlist import cell_models
 from sim.simulators import SimulationError, build_program
-from sim.verify import CACHE
 
 __all__ = ["DIVISOR", "TIMEOUT_BITS", "VirtualBoard"]
 

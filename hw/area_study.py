@@ -35,7 +35,7 @@ from model.studies.random_network import drawn
 from model.support.cache import kept, source_hash
 from model.support.cli import command
 from model.support.files import write_file
-from sim.verify import CACHE
+from sim.cosimulation import CACHE
 
 __all__ = ["DESIGNS", "Design", "fit"]
 

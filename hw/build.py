@@ -48,7 +48,8 @@ from model.network import Network, Neurons
 from model.support.cache import kept, source_hash
 from model.support.cli import command
 from model.support.errors import DoesNotFitError, Exit, MismatchError, TimingError, fail
-from sim.verify import CACHE, VerifyResult, real_frames, verify
+from model.support.frames import real_frames
+from sim.cosimulation import CACHE, VerifyResult, verify
 
 __all__ = ["BUNDLED", "Options", "TimingError", "build", "chosen_for"]
 

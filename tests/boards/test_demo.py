@@ -129,7 +129,7 @@ def test_the_page_in_a_browser(tmp_path):
 
     from hw.build import BUNDLED
     from model.network import Network
-    from sim.verify import real_frames
+    from model.support.frames import real_frames
 
     network = Network.load(BUNDLED)
     images, labels, _ = real_frames(network, "digits5k", None, 5)

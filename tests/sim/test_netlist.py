@@ -22,9 +22,11 @@ from model.machine.folded_layout import Folded
 from model.machine.named_plans import named_plan
 from model.network import MaxPool, Network, Padding, Shape
 from model.support.errors import Exit
+from model.support.frames import real_frames
+from sim.cosimulation import CACHE, verify
 from sim.netlist import BLOCK_RAM, cell_models, machine_netlist, netlist_verilog
 from sim.simulators import SimulationError
-from sim.verify import CACHE, main, real_frames, verify
+from sim.verify import main
 from tests.hardware import random_convolution, random_frames, random_linear
 from tests.test_sim_gowin_bsram import CASES
 

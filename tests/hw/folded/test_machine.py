@@ -21,7 +21,7 @@ from model.machine.planner import Demand, walker_cycles
 from model.machine.stored_state import StoredWidths
 from model.network import Linear, MaxPool, Network, Neurons, Padding, Shape
 from model.support.errors import DoesNotFitError
-from sim.verify import verify
+from sim.cosimulation import verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 

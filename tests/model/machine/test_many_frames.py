@@ -10,7 +10,7 @@ from model.events import make_events
 from model.machine.named_plans import named_plan
 from model.machine.pipeline_cycles import BATCH
 from model.studies.random_network import drawn
-from sim.verify import verify
+from sim.cosimulation import verify
 
 GENERATION_BITS = 2
 FRAMES = 2000

@@ -14,7 +14,7 @@ from model.machine.plan import CorePlan, Plan
 from model.machine.stages import refused_by_hardware
 from model.network import MaxPool, Network
 from model.studies.random_network import drawn
-from sim.verify import verify
+from sim.cosimulation import verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 

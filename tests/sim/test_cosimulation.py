@@ -22,8 +22,9 @@ from model.golden import run
 from model.machine.named_plans import NAMED_PLANS, named_plan
 from model.network import Network, Shape
 from model.support.errors import ToolMissingError
+from model.support.frames import real_frames
+from sim.cosimulation import verify
 from sim.simulators import SIMULATORS, check_simulator
-from sim.verify import real_frames, verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 

@@ -1,0 +1,435 @@
+"""Spike-for-spike co-simulation: a whole machine, as RTL or as netlist after synthesis, against the golden model, on real frames.
+
+Every spike of every layer and every event on every link is compared, in order, with the answers and the saturation
+counters; and the cycle in which each passes, with the cycle model. A difference is reported where it first appears, and
+simulated again with waveforms.
+"""
+
+import threading
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from amaranth.hdl import UnusedElaboratable
+
+from hw.aer import Kind
+from hw.flow.families.base import Family
+from hw.flow.families.ecp5 import ECP5
+from hw.flow.families.ice40 import ICE40
+from hw.flow.families.registry import FAMILIES
+from hw.flow.verilog import machine_verilog
+from hw.folded.machine import FoldedMachine
+from hw.machines import AnyMachine, machine_of
+from model.encode import encode
+from model.engine.engine import run_fast
+from model.events import Events
+from model.golden import Trace
+from model.machine.pipeline_cycles import Cycles
+from model.machine.pipeline_cycles import simulate as cycles
+from model.machine.plan import Plan, PlanError
+from model.network import Network, Neurons
+from model.support.errors import MismatchError
+from sim.netlist import cell_models, machine_netlist
+from sim.recorder import RESULT, WATCHED, records, wrapper
+from sim.scoreboard import Divergence, compare, compare_cycles, decode
+from sim.scoreboard import field as payload_field
+from sim.simulators import Simulation, build, check_simulator
+
+__all__ = ["CACHE", "LEVELS", "VerifyResult", "verify"]
+
+# Here machines are read, not built: their Verilog comes from the cache.
+warnings.simplefilter("ignore", UnusedElaboratable)
+
+CACHE = Path("build") / "cache"
+"""Where compiled simulations, generated Verilog and netlists are kept."""
+
+LEVELS = ("rtl", "netlist")
+"""What can be simulated: the Verilog of a machine, or what synthesis for a family makes of it."""
+
+SLICE_CYCLES = {"rtl": 20_000, "netlist": 1_000}
+"""How often it is asked whether a simulation is done: netlists take far longer for a cycle."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyResult:
+    """What a verification found.
+
+    Parameters
+    ----------
+    level : what was simulated, one of `LEVELS`
+    frames : frames simulated
+    spikes_compared : spikes of layers compared, each once
+    events_compared : events on links compared, each once
+    mismatches : everything that differs: spikes, events, ends of frames, answers, saturation counters
+    cycles_compared : cycles of tokens compared with the cycle model's: spikes in groups, events, ends, answers, copies
+    cycle_mismatches : tokens that pass in another cycle than the cycle model says, or are missing or too many
+    cycles_per_frame_mean : cycles from the first token taken to the last answer, over the frames
+    cycles_per_frame : from one answer to the next (the first: from the first token)
+    latency_cycles_mean : from a frame's first token to its answer
+    report : what went wrong, None where nothing did
+    waveform : waveform file of the divergence
+    answers : the machine's answers
+    """
+
+    network: str
+    plan: str
+    level: str
+    simulator: str
+    seed: int
+    frames: int
+    spikes_compared: int
+    events_compared: int
+    mismatches: int
+    cycles_compared: int
+    cycle_mismatches: int
+    cycles_per_frame_mean: float
+    latency_cycles_mean: float
+    cycles_per_frame: list[int] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
+    report: str | None = None
+    waveform: str | None = None
+
+
+def verify(
+    network: Network,
+    plan: Plan,
+    images: npt.NDArray[np.uint8] | Sequence[Events],
+    *,
+    level: str = "rtl",
+    family: Family = ECP5,
+    simulator: str = "verilator",
+    out_dir: Path,
+    seed: int = 1,
+    idle: float = 0.0,
+    stall: float = 0.0,
+    watch: bool = False,
+    cache: Path = CACHE,
+    verilog: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    line: Callable[[str], None] | None = None,
+) -> VerifyResult:
+    """Simulate frames back to back and compare.
+
+    Parameters
+    ----------
+    network, plan : what to verify
+    images : uint8 frames, or sequences of input events
+    level : one of `LEVELS`
+    family : for which family of devices the netlist is synthesized
+    simulator : one of `SIMULATORS`
+    out_dir : where records, logs and waveforms go
+    seed : of idle source and stalled sinks
+    idle, stall : chance in a cycle that the source is idle, that a sink is stalled
+    watch : watch every link too, and compare what is watched
+    cache : where compiled simulations and netlists are kept
+    verilog : test this Verilog in place of the machine's own (to plant faults); of the netlist, where that is the level
+    progress : called with the number of frames answered so far
+    line : called with what is being done, and with each line that Yosys prints
+
+    Raises
+    ------
+    MultiplierError, ToolError : synthesis failed
+    SimulationError : the build failed, or the machine hangs
+    """
+    if level not in LEVELS:
+        raise ValueError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
+    check_simulator(simulator)
+    machine = machine_of(network, plan)
+    own = verilog is None
+    if watch and not plan.watch:
+        raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
+    loaded = isinstance(machine, FoldedMachine) and machine.folded.single_words > 0
+    if level == "netlist" and loaded and not family.LARGE_BLOCK:
+        known = ", ".join(name for name, other in FAMILIES.items() if other.LARGE_BLOCK)
+        raise PlanError(f"plan {plan.name!r}: family must be one with large memories ({known}), not {family.NAME!r}")
+    frames = [run_fast(network, image if _is_events(image) else encode(network, image)) for image in images]
+    tell = line or (lambda text: None)
+    sources = _sources(machine, level=level, family=family, cache=cache, verilog=verilog, out_dir=out_dir, line=line)
+    bench = _Bench(
+        machine=machine,
+        frames=frames,
+        slice_cycles=SLICE_CYCLES[level],
+        idle=int(idle * 65536),
+        stall=int(stall * 65536),
+        seed=seed,
+        watch=_watch_mask(machine) if watch else 0,
+        progress=progress,
+    )
+    tell(f"compiling for {simulator}")
+    simulation = build(simulator, top="tb", sources=sources, cache=cache)
+    tell(f"simulating with {simulator}")
+    record, _ = bench.run(simulation, len(frames), out_dir)
+    expected = cycles(
+        network,
+        plan,
+        [frame.events for frame in frames],
+        idle=bench.idle,
+        stall=bench.stall,
+        seed=seed,
+        watch=bench.watch,
+        record=True,
+    )
+    result, divergence = _score(machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, watch)
+    if not result.mismatches and not result.cycle_mismatches:
+        return result
+    traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
+    _, waveform = bench.run(traced, divergence.frame + 1 if divergence else len(frames), out_dir / "waves")
+    report = f"{result.report}\n  waveform        {waveform}" + ("" if own else "\n  (Verilog handed in)")
+    (out_dir / "divergence.txt").write_text(report + "\n")
+    return VerifyResult(**{**asdict(result), "report": report, "waveform": str(waveform) if waveform else None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """A machine, the frames that go in, and how its source and sinks behave.
+
+    Parameters
+    ----------
+    machine : AnyMachine
+        What is simulated.
+    frames : Sequence[Trace]
+        Of the golden model; their events are the input.
+    slice_cycles : int
+        How often it is asked whether the simulation is done, in cycles.
+    idle, stall : int
+        Chance in a cycle that the source is idle, that a sink is stalled, in 1/65536.
+    seed : int
+        Of idle source and stalled sinks.
+    watch : int
+        Mask of the watched ports.
+    progress : Callable[[int], None] or None
+        Called with the number of frames answered so far.
+    """
+
+    machine: AnyMachine
+    frames: Sequence[Trace]
+    slice_cycles: int
+    idle: int
+    stall: int
+    seed: int
+    watch: int
+    progress: Callable[[int], None] | None
+
+    def run(self, simulation: Simulation, count: int, folder: Path) -> tuple[Path, Path | None]:
+        """Simulate the first ``count`` frames; gives the record, and the waveform file if there is one."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tokens, record, weights = folder / "tokens.txt", folder / "record.txt", folder / "weights.txt"
+        tokens.write_text("".join(_tokens(self.machine, frame.events) for frame in self.frames[:count]))
+        weights.write_text("".join(f"{word:x}\n" for word in _loaded_weights(self.machine)))
+        told = folder / "progress.txt"
+        told.unlink(missing_ok=True)
+        stop = threading.Event()
+        teller = threading.Thread(target=_tell, args=(told, self.progress, stop), daemon=True)
+        teller.start()
+        try:
+            waves = simulation.run(
+                "sim.bench",
+                folder,
+                [
+                    f"+tokens={tokens.resolve()}",
+                    f"+record={record.resolve()}",
+                    f"+weights={weights.resolve()}",
+                    f"+idle={self.idle}",
+                    f"+stall={self.stall}",
+                    f"+source_seed={self.seed}",
+                    f"+watch={self.watch:x}",
+                ],
+                {
+                    "TALLY_FRAMES": str(count),
+                    "TALLY_PROGRESS": str(told.resolve()),
+                    "TALLY_SLICE_CYCLES": str(self.slice_cycles),
+                },
+            )
+        finally:
+            stop.set()
+            teller.join()
+        return record, waves
+
+
+def _loaded_weights(machine: AnyMachine) -> list[int]:
+    """The words that have to be loaded before the first frame."""
+    if isinstance(machine, FoldedMachine) and machine.folded.single_words:
+        return machine.folded.single_weights()
+    return []
+
+
+def _sources(
+    machine: AnyMachine,
+    *,
+    level: str,
+    family: Family,
+    cache: Path,
+    verilog: str | None,
+    out_dir: Path,
+    line: Callable[[str], None] | None,
+) -> dict[str, str]:
+    """The Verilog files of a simulation: the machine (or ``verilog`` in its place), models of its cells, and the bench."""
+    tell = line or (lambda text: None)
+    if level == "rtl":
+        sources = {"machine.v": verilog or machine_verilog(machine.network, machine.plan, cache)}
+        if _loaded_weights(machine):
+            sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
+    else:
+        tell("synthesis")
+        out_dir.mkdir(parents=True, exist_ok=True)
+        netlist = machine_netlist(machine, cache=cache, log=out_dir / "synthesis.log", line=line, family=family)
+        sources = {"machine.v": verilog or netlist.verilog, "cells.v": netlist.models}
+        tell("cells: " + ", ".join(f"{count:,} {cell}" for cell, count in sorted(netlist.cells.items())))
+    return {**sources, "tb.v": wrapper(machine)}
+
+
+def _is_events(frame: object) -> bool:
+    return isinstance(frame, np.ndarray) and frame.dtype.names is not None
+
+
+def _watch_mask(machine: AnyMachine) -> int:
+    return (1 << len(machine.network.layers) + 1) - 1
+
+
+def _tokens(machine: AnyMachine, events: Events) -> str:
+    """A frame as host tokens for port 0, one a line, in hexadecimal."""
+    layout, shape = machine.host.payload.shape(), machine.network.input_shape
+    lines = []
+    for event in events:
+        y, x, c = shape.coordinates(event["address"])
+        value = layout.const(
+            {"port": 0, "kind": Kind.SPIKE, "negative": int(event["sign"] < 0), "y": y, "x": x, "c": c}
+        )
+        lines.append(f"{value.as_value().value:x}\n")
+    end = layout.const({"port": 0, "kind": Kind.END, "negative": 0, "y": 0, "x": 0, "c": 0})
+    return "".join(lines) + f"{end.as_value().value:x}\n"
+
+
+def _tell(path: Path, progress: Callable[[int], None] | None, stop: threading.Event) -> None:
+    while progress and not stop.wait(0.2):
+        if path.exists() and (text := path.read_text()):
+            progress(int(text.split()[0]))
+
+
+def _score(
+    machine: AnyMachine,
+    frames: Sequence[Trace],
+    cycles: Cycles,
+    record: Path,
+    progress: Path,
+    level: str,
+    simulator: str,
+    seed: int,
+    watch: bool,
+) -> tuple[VerifyResult, Divergence | None]:
+    network = machine.network
+    by_name: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    names = records(machine)
+    with record.open() as lines:
+        for line in lines:
+            record_number, cycle, text = line.split()
+            by_name[names[int(record_number)]].append((int(cycle), _hexadecimal(text)))
+    found = {trace.name: decode(network, trace, by_name[trace.name]) for trace in machine.traces}
+    score = compare(network, frames, machine.traces, found)
+    mismatches, notes, first = score.mismatches, [], score.first
+    if watch:
+        watched = _watched(machine, by_name[WATCHED])
+        again = compare(network, frames, [t for t in machine.traces if t.form == "events"], watched)
+        mismatches += again.mismatches
+        if again.mismatches:
+            notes.append(f"watched events: {again.mismatches} differ")
+            first = first or again.first
+
+    answers, latencies, wrong = _answers(machine, frames, [payload for _, payload in by_name[RESULT]])
+    wrong += _saturations(network, frames, int(progress.read_text().split()[1]))
+    mismatches += sum(count for count, _ in wrong)
+    notes += [note for _, note in wrong]
+    of_cycles = {**cycles.passed, RESULT: cycles.answered, **({WATCHED: cycles.watched} if watch else {})}
+    cycle_mismatches, cycle_note = compare_cycles(
+        of_cycles, {name: [cycle for cycle, _ in by_name[name]] for name in of_cycles}
+    )
+    notes += [cycle_note] if cycle_note else []
+    report = None
+    if mismatches or cycle_mismatches:
+        told = (
+            first.report(network, frames[first.frame], seed=seed, plan=machine.plan.name, simulator=simulator)
+            if first
+            else ""
+        )
+        summary = f"{mismatches} mismatches, {cycle_mismatches} cycle mismatches"
+        report = "\n".join([summary, *notes[:4], told]).rstrip()
+    starts = by_name["events_input"][0][0] if by_name["events_input"] else 0
+    ends = [cycle for cycle, _ in by_name[RESULT]]
+    spans = [end - start for start, end in zip([starts, *ends], ends, strict=False)]
+    return VerifyResult(
+        network=network.name,
+        plan=machine.plan.name,
+        level=level,
+        simulator=simulator,
+        seed=seed,
+        frames=len(frames),
+        spikes_compared=score.spikes_compared,
+        events_compared=score.events_compared,
+        mismatches=mismatches,
+        cycles_compared=sum(map(len, of_cycles.values())),
+        cycle_mismatches=cycle_mismatches,
+        cycles_per_frame_mean=round(float(np.mean(spans)), 1) if spans else 0.0,
+        latency_cycles_mean=round(float(np.mean(latencies)), 1) if latencies else 0.0,
+        cycles_per_frame=spans,
+        answers=answers,
+        report=report,
+    ), first
+
+
+def _answers(
+    machine: AnyMachine, frames: Sequence[Trace], payloads: Sequence[int]
+) -> tuple[list[int], list[int], list[tuple[int, str]]]:
+    """The machine's answers, their latencies in cycles, and how many differ from the golden model's, with a note on each."""
+    layout = machine.result.payload.shape()
+    answers, latencies = [], []
+    wrong: list[tuple[int, str]] = []
+    for number, payload in enumerate(payloads):
+        view = layout.from_bits(payload)
+        counts = [int(count) for count in view.counts]
+        answers.append(int(view.answer))
+        latencies.append(int(view.cycles))
+        expected = frames[number] if number < len(frames) else None
+        if expected is None or (answers[-1], counts) != (expected.answer, expected.counts.tolist()):
+            wanted = f"{expected.answer}, {expected.counts.tolist()}" if expected else "no more answers"
+            wrong.append((1, f"frame {number}: answer {answers[-1]}, counts {counts}; expected {wanted}"))
+    if missing := max(len(frames) - len(answers), 0):
+        wrong.append((missing, f"{len(answers)} of {len(frames)} frames answered"))
+    return answers, latencies, wrong
+
+
+def _saturations(network: Network, frames: Sequence[Trace], found: int) -> list[tuple[int, str]]:
+    """How many of the saturation counters differ from the golden model's, with a note on each."""
+    wrong = []
+    for index, layer in enumerate(la for la in network.layers if isinstance(la, Neurons)):
+        expected = min(sum(frame.layers[layer.name].saturated_events for frame in frames), 0xFFFF)
+        if (counted := found >> 16 * index & 0xFFFF) != expected:
+            wrong.append((1, f"layer {layer.name}: {counted} saturated events, expected {expected}"))
+    return wrong
+
+
+def _hexadecimal(text: str) -> int:
+    """A payload; undefined bits, which Icarus writes as x or z, must not occur in what passes."""
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise MismatchError(f"undefined bits in a record: {text}") from None
+
+
+def _watched(machine: AnyMachine, found: Sequence[tuple[int, int]]) -> dict[str, list]:  # type: ignore[type-arg]
+    """What was watched, taken apart by port, as tokens of the links' traces."""
+    layout = machine.watched.payload.shape()
+    links = {trace.layer: trace for trace in machine.traces if trace.form == "events"}
+    names = ["input", *(layer.name for layer in machine.network.layers)]
+    parts: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for cycle, payload in found:
+        name = names[payload_field(layout, payload, "port")]
+        link = links[name].layout
+        packed = 0
+        for part in ("kind", "negative", "y", "x", "c"):
+            packed |= payload_field(layout, payload, part) << link[part].offset
+        parts[name].append((cycle, packed))
+    return {trace.name: decode(machine.network, trace, parts[layer]) for layer, trace in links.items()}
