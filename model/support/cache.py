@@ -11,7 +11,7 @@ from model.support.files import replacing
 
 __all__ = ["alone", "kept", "source_hash"]
 
-SOURCES = (".py", ".v", ".cpp")
+SOURCES = (".py", ".v", ".j2", ".cpp")
 """Endings of the files that decide what is made."""
 
 

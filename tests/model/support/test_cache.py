@@ -50,7 +50,7 @@ def test_an_edit_anywhere_below_changes_the_key(package, tmp_path):
     shutil.copytree(package.__path__[0], folder, ignore=shutil.ignore_patterns("zoo", "__pycache__"))
     before = source_hash(folder)
     assert source_hash(Path(package.__path__[0])) == before
-    sources = [path for path in folder.rglob("*") if path.suffix in (".py", ".v", ".cpp")]
+    sources = [path for path in folder.rglob("*") if path.suffix in (".py", ".v", ".j2", ".cpp")]
     assert len(sources) > 4
     for path in sources:
         content = path.read_bytes()
