@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from boards.definitions import Board
+from boards.wire import BAUD
 from hw.flow.families.base import Clock
 from hw.link.flash import FLASH_PORTS
 from hw.link.system import TIMEOUTS_A_SECOND, System
@@ -17,9 +18,6 @@ from model.network import Network
 from model.support.errors import BadInputError
 
 __all__ = ["BAUD", "BoardTop", "bit_cycles"]
-
-BAUD = 1_000_000
-"""Bits a second of the host link, where none are asked for."""
 
 _WRONG_BAUD = 0.02
 """How far a bit may be from its length: a byte is sampled ten times from one edge, and the other side has its own error."""

@@ -1,4 +1,4 @@
-// A board without a board: the system's RTL, clocked, with its UART behind a TCP port. See boards/virtual.py.
+// A board without a board: the system's RTL, clocked, with its UART behind a TCP port. See boards/virtual_board.py.
 //
 // The wire has DIVISOR cycles a bit. One client at a time; bytes from it wait until the wire is free, as in a USB bridge.
 // Ends where its standard input does, so that it does not outlive the program that started it.
@@ -130,21 +130,21 @@ class Flash {
 #endif
 
 int listen_on(int port) {
-  const int door = socket(AF_INET, SOCK_STREAM, 0);
+  const int listening = socket(AF_INET, SOCK_STREAM, 0);
   const int yes = 1;
-  setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(static_cast<uint16_t>(port));
-  if (bind(door, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) fail("bind");
-  if (listen(door, 1) < 0) fail("listen");
+  if (bind(listening, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) fail("bind");
+  if (listen(listening, 1) < 0) fail("listen");
   socklen_t size = sizeof address;
-  getsockname(door, reinterpret_cast<sockaddr*>(&address), &size);
-  fcntl(door, F_SETFL, O_NONBLOCK);
+  getsockname(listening, reinterpret_cast<sockaddr*>(&address), &size);
+  fcntl(listening, F_SETFL, O_NONBLOCK);
   std::printf("%d\n", ntohs(address.sin_port));
   std::fflush(stdout);
-  return door;
+  return listening;
 }
 
 }  // namespace
@@ -158,7 +158,7 @@ int main(int argc, char** argv) {
   if (argc < 3) return 2;
   Flash flash(argv[2]);
 #endif
-  const int door = listen_on(argc > 1 ? std::atoi(argv[1]) : 0);
+  const int listening = listen_on(argc > 1 ? std::atoi(argv[1]) : 0);
   int client = -1;
   Sender to_board;
   Receiver from_board;
@@ -183,12 +183,12 @@ int main(int argc, char** argv) {
     const bool busy = to_board.busy() || from_board.busy();
     quiet = busy ? 0 : quiet + kBurst;
     if (quiet > kQuiet) {
-      pollfd waits{client >= 0 ? client : door, POLLIN, 0};
+      pollfd waits{client >= 0 ? client : listening, POLLIN, 0};
       poll(&waits, 1, 10);
     }
     char ignored[64];
     if (read(STDIN_FILENO, ignored, sizeof ignored) == 0) return 0;
-    const int more = accept(door, nullptr, nullptr);
+    const int more = accept(listening, nullptr, nullptr);
     if (more >= 0) {
       if (client >= 0) close(client);
       client = more;

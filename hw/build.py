@@ -23,6 +23,7 @@ from rich.table import Table
 
 import boards
 import sim
+from boards.bundled import BUNDLED, chosen_for
 from boards.definitions import BOARDS, Board, board_named
 from boards.top import BAUD, BoardTop, bit_cycles
 from hw.flow.area import estimate_area, memories
@@ -43,7 +44,7 @@ from model.conversion.convert import convert_file
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.machine.folded_layout import Folded
-from model.machine.named_plans import FOLDED, load_plan
+from model.machine.named_plans import load_plan
 from model.network import Network, Neurons
 from model.support.cache import kept, source_hash
 from model.support.cli import command
@@ -51,10 +52,7 @@ from model.support.errors import DoesNotFitError, Exit, MismatchError, TimingErr
 from model.support.frames import real_frames
 from sim.cosimulation import CACHE, VerifyResult, verify
 
-__all__ = ["BUNDLED", "Options", "TimingError", "build", "chosen_for"]
-
-BUNDLED = Path(__file__).parent.parent / "model" / "zoo" / "mnist-paper.npz"
-"""The network that is built by default."""
+__all__ = ["Options", "TimingError", "build"]
 
 SIMULATED_FREQUENCY_HZ = 60_000_000
 """Clock that `--verilog-only` takes for the UART's divisor."""
@@ -127,12 +125,6 @@ class _Steps:
         """What ``make`` found for this ``key``, as its file has it, which is made where it is not there."""
         path = kept(folder / f"{key}.json", lambda part: part.write_text(json.dumps(make())))
         return json.loads(path.read_text())  # type: ignore[no-any-return]
-
-
-def chosen_for(board: Board, net: Path | None, plan: str | None) -> tuple[Path, str]:
-    """Network file and plan for a board, where one does not ask for others: the bundled ones that suit it."""
-    own = net is None or board.plan == FOLDED
-    return net or BUNDLED.with_name(f"{board.network}.npz"), plan or (board.plan if own else "default")
 
 
 def build(options: Options, console: Console) -> dict[str, Any]:

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from boards.demo import Demo, main, serve
-from boards.host import Device
-from boards.virtual import VirtualBoard
+from boards.demo import main
+from boards.demo_server import Demo, serve
+from boards.device import Device
+from boards.frames import Frames
+from boards.virtual_board import VirtualBoard
 from model.encode import encode
 from model.golden import run
 from model.machine.named_plans import named_plan
@@ -29,7 +31,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, *NETWORK.input_shape), dt
 @contextmanager
 def served(network, plan, images, labels):
     with VirtualBoard(network, plan) as board, Device.open(board.url, timeout=60) as device:
-        demo = Demo(network, plan, device, 60e6, "virtual board", images, labels)
+        demo = Demo(network, plan, device, 60e6, "virtual board", Frames(images, labels, "frames"))
         with serve(demo, 0) as server:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
@@ -92,7 +94,7 @@ def test_a_frame_and_every_spike_of_it(url, watch):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"{", "Expecting property name"),
+        (b"{", "a frame must be JSON: Expecting property name"),
         ({"pixels": 3}, "pixels must be a list of numbers"),
         ({"pixels": [1, 2]}, f"pixels must be {NETWORK.input_shape.size} whole numbers within 0..255"),
         ({"pixels": [256] * NETWORK.input_shape.size}, f"pixels must be {NETWORK.input_shape.size} whole numbers within 0..255"),
@@ -108,8 +110,9 @@ def test_a_bad_frame_gets_one_line(url, body, message):
 def test_terminal(tmp_path, monkeypatch):
     NETWORK.save(tmp_path / "net.npz")
     labels = np.array([3, 1, 2])
-    monkeypatch.setattr("boards.demo.real_frames", lambda network, dataset, folder, count: (IMAGES, labels, "noise"))
-    found = CliRunner().invoke(main, ["--net", str(tmp_path / "net.npz"), "--plan", "minimal", "--terminal"], input="\n2\nq\n")
+    np.savez(tmp_path / "data.npz", images=IMAGES, labels=labels)
+    options = ["--net", str(tmp_path / "net.npz"), "--plan", "minimal", "--dataset", str(tmp_path / "data.npz"), "--terminal"]
+    found = CliRunner().invoke(main, options, input="\n2\nq\n")
     assert found.exit_code == 0, found.output
     # Its lines are folded to the terminal's width.
     text = " ".join(found.output.split())
@@ -127,7 +130,7 @@ def test_the_page_in_a_browser(tmp_path):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    from hw.build import BUNDLED
+    from boards.bundled import BUNDLED
     from model.network import Network
     from model.support.frames import real_frames
 

@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from boards.definitions import board_named
-from boards.host import Device, DeviceError, State, main, self_test
-from boards.virtual import VirtualBoard
+from boards.device import Device, DeviceError, State
+from boards.host import main
+from boards.self_test import self_test
 from boards.virtual import main as virtual
-from hw.aer import Kind
+from boards.virtual_board import VirtualBoard
 from hw.link.flash import flash_image
-from hw.link.protocol import Command, load_payloads, packet
+from hw.link.protocol import Command, Event, load_payloads, pack_event, packet
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.events import make_events
@@ -21,7 +22,7 @@ from model.golden import run
 from model.machine.folded_layout import Folded, signature
 from model.machine.named_plans import named_plan
 from model.network import INPUT, Neurons
-from tests.test_hw_folded import random_chain
+from tests.hw.folded.test_machine import random_chain
 
 NETWORK = random_chain(5)
 CHOSEN = named_plan(NETWORK, "folded")
@@ -91,13 +92,13 @@ def test_membrane_potentials(device):
     assert (answer.answer, answer.counts) == expected(IMAGES[0])
     compare(events[:0])
     with pytest.raises(DeviceError, match="there is no such neuron"):
-        device._ask(Command.STATE, device._packed({"port": 0}, NETWORK))
+        device._ask(Command.STATE, pack_event(NETWORK, Event()))
 
 
 def test_events_have_one_way_in(device):
     device.load(NETWORK, PLAN)
     assert not device.identity.inject
-    token = device._packed({"port": 1, "kind": Kind.SPIKE}, NETWORK)
+    token = pack_event(NETWORK, Event(port=1))
     with pytest.raises(DeviceError, match="no way in at that port"):
         device._ask(Command.EVENTS, token, retries=0)
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
@@ -237,7 +238,7 @@ def test_long_lists_of_events_and_what_passes(device):
 def test_self_test_and_commands(device, tmp_path):
     device.load(NETWORK, PLAN)
     found = self_test(device, NETWORK, IMAGES[:3])
-    assert all(passed for _, passed, _ in found), found
+    assert all(check.passed for check in found), found
     NETWORK.save(tmp_path / "net.npz")
     PLAN.save(tmp_path / "plan.json")
     device._ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(8))
@@ -272,7 +273,7 @@ def test_weights_from_the_flash():
             assert [device.classify(image).counts for image in IMAGES] == [expected(image)[1] for image in IMAGES]
             assert device.errors().clean
             device.reset()
-        assert all(passed for _, passed, _ in self_test(device, NETWORK, IMAGES))
+        assert all(check.passed for check in self_test(device, NETWORK, IMAGES))
 
 
 def test_a_host_that_only_listens_hears_when_the_weights_are_there():

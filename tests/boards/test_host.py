@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from boards.host import Device, DeviceError, State, main, self_test
-from boards.top import BAUD
-from boards.virtual import DIVISOR, VirtualBoard
-from hw.aer import Kind
-from hw.link.protocol import Command
+from boards.device import Device, DeviceError, State
+from boards.host import main
+from boards.self_test import self_test
+from boards.virtual_board import DIVISOR, VirtualBoard
+from boards.wire import BAUD
+from hw.link.protocol import Command, Event, pack_event
 from model.encode import encode
 from model.events import make_events
 from model.golden import run
@@ -109,8 +110,8 @@ def test_what_passes_on_a_link(device):
 
 def test_self_test(device):
     found = self_test(device, NETWORK, IMAGES[:3])
-    assert all(passed for _, passed, _ in found), found
-    assert [name for name, _, _ in found] == ["frames", "cycles", "saturations", "potentials", "wire"]
+    assert all(check.passed for check in found), found
+    assert [check.name for check in found] == ["frames", "cycles", "saturations", "potentials", "wire"]
 
 
 def test_self_test_finds_what_differs(device, monkeypatch):
@@ -120,7 +121,7 @@ def test_self_test_finds_what_differs(device, monkeypatch):
         replace(la, bias=la.bias + la.theta) if la is other.output else la for la in other.layers
     ))
     monkeypatch.setattr(device, "require", lambda network: None)
-    found = {name: passed for name, passed, _ in self_test(device, wrong, IMAGES[:3])}
+    found = {check.name: check.passed for check in self_test(device, wrong, IMAGES[:3])}
     assert found["frames"] is False and found["potentials"] is False
     assert found["cycles"] is True
 
@@ -201,11 +202,11 @@ def test_no_such_neuron(device):
         device.state(NETWORK, pools[0], 0, 0, 0)
     # The device knows as well.
     numbers = {layer.name: number for number, layer in enumerate(NETWORK.layers, start=1)}
-    bad = [{"port": numbers[output], "c": classes}, {"port": 0}, {"port": numbers[pools[0]]}]
-    bad.append({"port": numbers[NEURON_LAYERS[0]], "y": NETWORK.shape_of(NEURON_LAYERS[0]).height})
+    bad = [Event(port=numbers[output], c=classes), Event(), Event(port=numbers[pools[0]])]
+    bad.append(Event(port=numbers[NEURON_LAYERS[0]], y=NETWORK.shape_of(NEURON_LAYERS[0]).height))
     for place in bad:
         with pytest.raises(DeviceError, match=rf"^{device._name}: there is no such neuron, or no way in at that port$"):
-            device._ask(Command.STATE, device._packed(place, NETWORK))
+            device._ask(Command.STATE, pack_event(NETWORK, place))
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
 
@@ -214,17 +215,17 @@ def test_no_way_in_at_a_port_and_none_out_of_it(device):
     known = ports(NETWORK).values()
     fused = next(port for port in range(len(NETWORK.layers) + 1) if port not in known)
     with pytest.raises(DeviceError, match="no way in at that port"):
-        device._ask(Command.EVENTS, device._packed({"port": fused, "kind": Kind.END}, NETWORK), retries=0)
+        device._ask(Command.EVENTS, pack_event(NETWORK, Event(port=fused, end=True)), retries=0)
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
 
 def test_frames_at_an_inner_port_have_their_own_numbers(device):
     """Three frames of the output's own spikes, and then pixels."""
     port = ports(NETWORK)[NETWORK.output.name]
-    tokens = [{"port": port, "kind": Kind.SPIKE, "c": 1}, {"port": port, "kind": Kind.END}]
-    payload = b"".join(device._packed(token, NETWORK) for token in tokens)
+    tokens = [Event(port=port, c=1), Event(port=port, end=True)]
+    payload = b"".join(pack_event(NETWORK, token) for token in tokens)
     for _ in range(3):
-        answer = device._answer(device._ask(Command.EVENTS, payload, answered_by=Command.FRAME, retries=0)[0])
+        answer = device._answer(device._ask(Command.EVENTS, payload, answered_by=Command.FRAME, retries=0))
         assert (answer.answer, answer.counts[1], sum(answer.counts)) == (1, 1, 1)
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
@@ -361,7 +362,7 @@ def command(*args):
 def test_an_evaluation_goes_on_where_the_plug_was_pulled(tmp_path):
     options = files(tmp_path)
     with VirtualBoard(NETWORK, PLAN) as board:
-        assert command("evaluate", "--port", board.url, *options, "--limit", 3, "--json").exit_code == 0
+        assert command("evaluate", "--port", board.url, *options, "--frames", 3, "--json").exit_code == 0
     gone = command("evaluate", "--port", board.url, *options)
     assert gone.exit_code == 8
     assert gone.stderr.startswith(f"error: {board.url}: cannot be opened: ")
@@ -393,14 +394,14 @@ def test_a_device_that_differs_is_named(tmp_path, board):
 
 
 def test_commands(board):
-    assert json.loads(command("identify", "--port", board.url).stdout)["network_hash"] == NETWORK.content_hash[:16]
+    assert json.loads(command("identify", "--port", board.url, "--json").stdout)["network_hash"] == NETWORK.content_hash[:16]
     command("reset", "--port", board.url)
-    assert json.loads(command("status", "--port", board.url).stdout)["bad_crc"] == 0
+    assert json.loads(command("status", "--port", board.url, "--json").stdout)["bad_crc"] == 0
 
 
 def test_a_virtual_board_does_not_outlive_its_program():
     text = (
-        "from boards.virtual import VirtualBoard; from tests.test_boards_host import NETWORK, PLAN; import os\n"
+        "from boards.virtual_board import VirtualBoard; from tests.boards.test_host import NETWORK, PLAN; import os\n"
         "print(VirtualBoard(NETWORK, PLAN).port, flush=True); os._exit(1)"
     )
     port = int(subprocess.run([sys.executable, "-c", text], stdout=subprocess.PIPE, check=False).stdout)

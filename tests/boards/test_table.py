@@ -5,7 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from boards.table import COLUMNS, main
+from boards.build_table import COLUMNS
+from boards.table import main
 
 REPORT = {
     "board": "icebreaker",

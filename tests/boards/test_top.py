@@ -7,10 +7,11 @@ import pytest
 from amaranth.sim import Simulator
 from rich.console import Console
 
+from boards.build_table import COLUMNS, BuildRow
+from boards.bundled import BUNDLED
 from boards.definitions import BOARDS, board_named
-from boards.table import COLUMNS, row
 from boards.top import BoardTop, bit_cycles
-from hw.build import BUNDLED, Options, build
+from hw.build import Options, build
 from model.machine.named_plans import named_plan
 from model.network import Network, Shape
 from model.support.errors import DoesNotFitError
@@ -80,7 +81,7 @@ def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
     report = build(options_for(tmp_path, tiny_network(), board), Console(quiet=True))
     assert (report["mismatches"], report["cycle_mismatches"], report["dsp"]) == (0, 0, 0)
     assert report["fmax_mhz"] >= report["clock_mhz"]
-    assert row(report)[COLUMNS.index("board")] == f"`{board}`"
+    assert BuildRow.of(report).cells[COLUMNS.index("board")] == f"`{board}`"
     suffix = BOARDS[board].of_family.BITSTREAM
     assert (tmp_path / "out" / f"tiny-{board}{suffix}").stat().st_size > 10_000
 

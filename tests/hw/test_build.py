@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from boards.bundled import BUNDLED
 from boards.definitions import BOARDS, board_named
-from hw.build import BUNDLED, Options, TimingError, build, main
+from hw.build import Options, TimingError, build, main
 from hw.flow.area import memories
 from hw.flow.synthesis import MultiplierError, synthesize
 from hw.flow.tools import find_tool

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Mux
 
-from hw.build import BUNDLED
+from boards.bundled import BUNDLED
 from hw.flow.verilog import machine_verilog, to_verilog
 from hw.neuron import Comparison
 from hw.pipeline.machine import Machine

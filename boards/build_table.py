@@ -1,0 +1,122 @@
+"""What builds found, as rows of a table."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from boards.definitions import board_named
+
+__all__ = ["COLUMNS", "BuildRow", "table"]
+
+COLUMNS = (
+    "board",
+    "network",
+    "plan, lanes",
+    "LUT of",
+    "FF",
+    "blocks of",
+    "clock",
+    "after routing",
+    "cycles a frame",
+    "frames a second",
+    "RTL = golden model",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRow:
+    """What a build found.
+
+    Parameters
+    ----------
+    board, network, plan : str
+        Their names.
+    lanes : int
+        Lanes of the plan.
+    luts, luts_available, flip_flops, ram_blocks, ram_blocks_available : int
+        What the design takes, and what the device has.
+    clock_mhz : float
+        Clock of the machine.
+    fmax_mhz : list of float
+        Clock that routing allows, of each seed, ascending.
+    cycles_per_frame_mean : float
+        Cycles a frame.
+    frames_per_second : int
+        At the machine's clock.
+    frames_verified, spikes_compared, differences : int
+        Of the comparison of the RTL with the golden model and the cycle model.
+    """
+
+    board: str
+    network: str
+    plan: str
+    lanes: int
+    luts: int
+    luts_available: int
+    flip_flops: int
+    ram_blocks: int
+    ram_blocks_available: int
+    clock_mhz: float
+    fmax_mhz: list[float]
+    cycles_per_frame_mean: float
+    frames_per_second: int
+    frames_verified: int
+    spikes_compared: int
+    differences: int
+
+    @classmethod
+    def of(cls, report: dict[str, Any]) -> "BuildRow":
+        """The row of a build's ``report.json``.
+
+        Raises
+        ------
+        ValueError
+            If there is no such board.
+        KeyError, TypeError
+            If it is not a report of a build.
+        """
+        board = board_named(report["board"])
+        row = cls(
+            board=board.name,
+            network=report["network"],
+            plan=report["plan"],
+            lanes=report["lanes"],
+            luts=report["lut"],
+            luts_available=board.luts,
+            flip_flops=report["ff"],
+            ram_blocks=report["ram_blocks"],
+            ram_blocks_available=board.ram_blocks,
+            clock_mhz=report["clock_mhz"],
+            fmax_mhz=sorted(report["fmax_mhz_by_seed"].values()),
+            cycles_per_frame_mean=report["cycles_per_frame_mean"],
+            frames_per_second=report["frames_per_second"],
+            frames_verified=report["frames_verified"],
+            spikes_compared=report["spikes_compared"],
+            differences=report["mismatches"] + report["cycle_mismatches"],
+        )
+        numbers = [value for name, value in asdict(row).items() if name not in ("board", "network", "plan", "fmax_mhz")]
+        if wrong := next((value for value in (*numbers, *row.fmax_mhz) if type(value) not in (int, float)), None):
+            raise TypeError(f"a figure must be a number, not {wrong!r}")
+        return row
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """For people, in the order of `COLUMNS`."""
+        return (
+            f"`{self.board}`",
+            self.network,
+            f"{self.plan}, {self.lanes}",
+            f"{self.luts:,} of {self.luts_available:,}",
+            f"{self.flip_flops:,}",
+            f"{self.ram_blocks} of {self.ram_blocks_available}",
+            f"{self.clock_mhz:g} MHz",
+            f"{', '.join(f'{mhz:g}' for mhz in self.fmax_mhz)} MHz",
+            f"{self.cycles_per_frame_mean:,.1f}",
+            f"{self.frames_per_second:,}",
+            f"{self.frames_verified} frames, {self.spikes_compared:,} spikes, {self.differences} differ",
+        )
+
+
+def table(rows: list[BuildRow]) -> str:
+    """The rows as a table in Markdown."""
+    lines = [COLUMNS, tuple("---" for _ in COLUMNS), *(row.cells for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

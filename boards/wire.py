@@ -1,0 +1,163 @@
+"""Packets over a serial port, with an end to every wait. The protocol is in docs/link.md."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import serial
+
+from hw.link.protocol import HEADER_BYTES, SYNC, crc8, packet
+from model.support.errors import DeviceError
+
+__all__ = ["BAUD", "Packet", "Wire", "printable"]
+
+BAUD = 1_000_000
+"""Bits a second of the host link, where none are asked for."""
+
+_QUIET = 0.02
+"""Seconds without a byte after which a wire is quiet."""
+
+_AT_ONCE = 4096
+"""Bytes read at once."""
+
+
+class Packet(NamedTuple):
+    """What a packet says.
+
+    Parameters
+    ----------
+    sequence : int
+        Sequence number.
+    command : int
+        Command, or error.
+    payload : bytes
+        The rest.
+    """
+
+    sequence: int
+    command: int
+    payload: bytes
+
+
+class Wire:
+    """A serial port that carries packets.
+
+    Parameters
+    ----------
+    port : serial.SerialBase
+        An open port of pyserial.
+    name : str
+        The port's name, for messages.
+    timeout : float
+        Seconds for which what is written may stand still, and for which what comes unasked is waited out.
+    """
+
+    def __init__(self, port: serial.SerialBase, name: str, *, timeout: float) -> None:
+        self._port = port
+        self._timeout = timeout
+        self._kept = bytearray()
+        self.name = name
+        with self._talking():
+            port.timeout = _QUIET
+            port.write_timeout = timeout
+
+    @classmethod
+    def open(cls, name: str, *, baud: int, timeout: float) -> "Wire":
+        """Open a port by its name or URL.
+
+        Raises
+        ------
+        DeviceError
+            If it cannot be opened.
+        """
+        try:
+            port = serial.serial_for_url(name, baudrate=baud, do_not_open=True)
+            # Of a socket, pyserial would empty this at opening, for as long as something comes.
+            port.reset_input_buffer = lambda: None
+            port.open()
+        except (serial.SerialException, ValueError, OSError) as error:
+            raise DeviceError(f"{name}: cannot be opened: {error}") from None
+        try:
+            return cls(port, name, timeout=timeout)
+        except BaseException:
+            port.close()
+            raise
+
+    def close(self) -> None:
+        """Close the port."""
+        self._port.close()
+
+    def send(self, sequence: int, command: int, payload: bytes = b"") -> None:
+        """Send a packet."""
+        with self._talking():
+            self._port.write(packet(sequence, command, payload))
+
+    def receive(self, *, until: float, longest: int) -> Packet | None:
+        """The next packet with a right checksum; what comes before it is skipped.
+
+        Parameters
+        ----------
+        until : float
+            Time of `time.monotonic` at which the wait ends, whatever comes.
+        longest : int
+            Bytes of the longest payload that there may be.
+
+        Returns
+        -------
+        Packet or None
+            None where there was none in time.
+        """
+        while time.monotonic() < until:
+            if (found := self._parsed(until, longest)) is not None:
+                return found
+            with self._talking():
+                self._kept += self._port.read(min(_AT_ONCE, max(1, self._port.in_waiting)))
+        return None
+
+    def drain(self) -> None:
+        """Wait until nothing comes any more, and forget what came.
+
+        Raises
+        ------
+        DeviceError
+            If it comes without end.
+        """
+        self._kept.clear()
+        until = time.monotonic() + self._timeout
+        with self._talking():
+            while self._port.read(_AT_ONCE):
+                if time.monotonic() > until:
+                    raise DeviceError(f"{self.name}: bytes come without end: is this the port of a Tally device?")
+
+    def _parsed(self, until: float, longest: int) -> Packet | None:
+        """The next packet among the bytes that have come."""
+        kept = self._kept
+        while time.monotonic() < until:
+            start = kept.find(SYNC)
+            del kept[: start if start >= 0 else len(kept)]
+            if len(kept) < HEADER_BYTES:
+                return None
+            size = int.from_bytes(kept[HEADER_BYTES - 2 : HEADER_BYTES], "little")
+            if size <= longest:
+                if len(kept) <= HEADER_BYTES + size:
+                    return None
+                body = bytes(kept[1 : HEADER_BYTES + size + 1])
+                if crc8(body) == 0:
+                    del kept[: HEADER_BYTES + size + 1]
+                    return Packet(body[0], body[1], body[HEADER_BYTES - 1 : -1])
+            # No packet begins here; the next one may begin within what looked like one.
+            del kept[0]
+        return None
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except (serial.SerialException, OSError) as error:
+            raise DeviceError(f"{self.name}: the connection is gone: {error}") from None
+
+
+def printable(text: str) -> str:
+    """``text`` with what is not printable as an escape, so that a device cannot command a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
