@@ -1,7 +1,7 @@
 """The neuron lane: Algorithm 1 of the paper in residual form, as gates.
 
 To be read beside `model.neuron.update_residual`. `reaches` and `fires` are its comparisons, for this lane and for that of the
-folded machine; `Lane` is its additions. ``tests/hw/test_neuron_proof.py`` proves the lane against Algorithm 1 as printed.
+folded machine; `Lane` is its additions. ``tests/hw/test_neuron.py`` proves the lane against Algorithm 1 as printed.
 """
 
 from typing import NamedTuple

@@ -1,17 +1,26 @@
-"""The lane against both forms of the neuron in the model."""
+"""The lane against both forms of the neuron in the model: proved of every state and weight, and simulated.
+
+The proof's other side is `model.neuron.update` itself, Algorithm 1 as printed, which makes gates where it is given their values.
+"""
 
 import itertools
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Assert, Const, Module, Mux, signed
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
+import hw.neuron
+import model.neuron
 from hw.neuron import Comparison, Lane
 from model.network import Linear
 from model.neuron import update, update_residual
+from tests.formal import prove
 from tests.hardware import simulate
+from tests.source import edited
 
 
 def layer(activation: str, **options: int) -> Linear:
@@ -142,3 +151,96 @@ def test_random_cases_of_wide_neurons(activation, weight_bits):
         assert len(left) > 500
         assert run_lane(neuron, left, before) == expected(neuron, left)
     assert run_lane(neuron, cases, 0, updated=False) == expected(neuron, cases)
+
+
+class Proof(wiring.Component):
+    """Asserts that a lane and Algorithm 1 take the same neuron to the same neuron, and fire the same.
+
+    A stored state stands for the neuron that Algorithm 1 leaves when it fires what the state still has to fire, where there was
+    an update: by an update without a weight. That the lane leaves a state which stands for what Algorithm 1 leaves, whatever
+    the state before, the weight and its sign, holds for all sequences of events by induction.
+
+    Parameters
+    ----------
+    layer : Linear
+        The neuron.
+    lanes, golden : ModuleType
+        `hw.neuron` and `model.neuron`, or what an edit makes of them.
+    """
+
+    ASSERTS = 5
+
+    def __init__(self, layer: Linear, *, lanes: ModuleType = hw.neuron, golden: ModuleType = model.neuron) -> None:
+        self._layer = layer
+        self._lanes = lanes
+        self._golden = golden
+        super().__init__({"state": In(lanes.NeuronState(layer)), "weight": In(signed(layer.weight_bits)), "negative": In(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        layer, state, weight, negative = self._layer, self.state, self.weight, self.negative
+        m.submodules.lane = lane = self._lanes.Lane(layer=layer)
+        m.submodules.comparison = comparison = self._lanes.Comparison(layer=layer)
+        m.d.comb += [
+            lane.state.eq(state),
+            lane.drive.eq(Mux(negative, ~weight, weight)),
+            lane.negative.eq(negative),
+            comparison.state.eq(lane.update),
+        ]
+        V, Q = state.summed + state.count * layer.theta, state.count
+        fires_V, fires_Q, _, _ = self._golden.update(layer, V, Q, Const(0), where=Mux)
+        V, Q = Mux(state.updated, fires_V, V), Mux(state.updated, fires_Q, Q)
+        V_after, _, fired, saturated = self._golden.update(layer, V, Q, Mux(negative, -weight, weight), where=Mux)
+        m.d.comb += [
+            # The count is stored as it was before the spike that the state has to fire.
+            Assert(lane.update.count == Q),
+            Assert(lane.update.summed == V_after - Q * layer.theta),
+            Assert(lane.update.updated),
+            Assert(comparison.plus - comparison.minus == fired),
+            Assert((lane.overflow | comparison.held) == saturated),
+        ]
+        return m
+
+
+def counterexample(folder: Path, layer: Linear, **modules: ModuleType) -> str | None:
+    return prove(Proof(layer, **modules), folder, asserts=Proof.ASSERTS)
+
+
+USUAL_THRESHOLDS = (5, 8)
+"""Those that conversion chooses; all others are proved with the long tests."""
+
+
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize(
+    "threshold_log2", [f if f in USUAL_THRESHOLDS else pytest.param(f, marks=pytest.mark.full) for f in range(15)]
+)
+def test_the_lane_is_algorithm_1(activation, threshold_log2, tmp_path):
+    """For all states and weights of the default widths."""
+    assert counterexample(tmp_path, layer(activation, threshold_log2=threshold_log2)) is None
+
+
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+def test_a_lane_with_weights_wider_than_its_potential_is_algorithm_1(activation, tmp_path):
+    neuron = layer(activation, threshold_log2=4, weight_bits=10, potential_bits=7, count_bits=3)
+    assert counterexample(tmp_path, neuron) is None
+
+
+@pytest.mark.parametrize(
+    ("where", "right", "wrong"),
+    [
+        (hw.neuron, "negative & ~(upper_all & lower_any)", "negative & ~upper_all"),
+        (hw.neuron, "plus=up & ~most", "plus=up"),
+        (hw.neuron, "held = top.any() & ~top.all()", "held = top.any()"),
+        # Edits of the golden model, the last one of both forms alike: that they are one neuron holds all the same.
+        (model.neuron, "up, down = diff >= theta, diff <= -theta", "up, down = diff > theta, diff <= -theta"),
+        (model.neuron, "theta, diff <= -theta\n    fired", "theta, diff < -theta\n    fired"),
+        (model.neuron, "fired = where(up & (Q < most), 1,", "fired = where(up, 1,"),
+    ],
+)
+def test_a_fault_has_a_counterexample(where, right, wrong, tmp_path):
+    """In a narrow neuron, which takes the least time."""
+    text = Path(where.__file__).read_text()
+    assert right in text
+    neuron = layer("identity", threshold_log2=2, weight_bits=4, potential_bits=6, count_bits=3)
+    other = {hw.neuron: "lanes", model.neuron: "golden"}[where]
+    assert counterexample(tmp_path, neuron, **{other: edited(where, text.replace(right, wrong))})
