@@ -21,6 +21,9 @@ _DRAWN = 100
 _DIGITS = (28, 28, 1)
 """Shape of the digits that are there without a data set of one's own."""
 
+_DIGIT_CLASSES = 10
+"""Their classes."""
+
 
 class Frames(NamedTuple):
     """Frames, and where they are from.
@@ -43,14 +46,14 @@ class Frames(NamedTuple):
 def frames_for(network: Network, dataset: str | None, data_dir: Path | None, count: int | None) -> Frames:
     """The first ``count`` test frames, or all of them.
 
-    Without a data set they are digits, or frames drawn at random where digits have another shape.
+    Without a data set they are digits, or frames drawn at random where digits have another shape or more classes.
 
     Raises
     ------
     DataError
-        If there is no such data, there are too few frames, or they have the wrong shape.
+        If there is no such data, there are too few frames, or they do not suit the network.
     """
-    if dataset is None and tuple(network.input_shape) != _DIGITS:
+    if dataset is None and (tuple(network.input_shape) != _DIGITS or network.classes < _DIGIT_CLASSES):
         images = np.random.default_rng(SEED).integers(0, 256, (count or _DRAWN, *network.input_shape), dtype=np.uint8)
         return Frames(images, None, f"random frames, seed {SEED}")
     return Frames(*real_frames(network, dataset, data_dir, count))

@@ -14,7 +14,7 @@ from model.conversion.convert import EXPLAINED, Conversion, convert_file
 from model.conversion.explain import verdict
 from model.conversion.quantize import Settings
 from model.network import Neurons
-from model.support.cli import command
+from model.support.cli import command, tell
 from model.support.errors import Exit, fail
 
 
@@ -101,6 +101,7 @@ def main(
             found.network.save(output)
         except OSError as error:
             fail(Exit.BAD_INPUT, f"{output}: cannot be written: {error.strerror}")
+    tell(found.notes)
     if as_json:
         print(json.dumps({"output": str(output), **_as_json(found)}, indent=2))
         return
@@ -124,6 +125,7 @@ def _as_json(found: Conversion) -> dict[str, Any]:
         "thresholds": found.thresholds,
         "groups_expanded": list(found.groups_expanded),
         "bias_corrected": found.bias_corrected,
+        "notes": list(found.notes),
         "steps": [asdict(step) for step in found.steps],
         "verdict": verdict(found.steps),
     }

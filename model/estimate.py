@@ -5,7 +5,7 @@ All cycles are those of the cycle model, which `sim.verify` holds equal to the h
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ from model.machine.planner import Demand, Shortage, fastest, ladder, size_fifos,
 from model.machine.stages import stages
 from model.network import Network, Neurons
 from model.reports.html import PLOTS, document, image, table
-from model.support.cli import command
-from model.support.datasets import DataError, Dataset, load
+from model.support.cli import command, tell
+from model.support.datasets import Dataset, load
 from model.support.errors import BadInputError, DoesNotFitError, Exit, fail
+from model.support.frames import suited
 
 __all__ = ["Choice", "area_of", "estimate", "limits", "memories_of", "planned", "timeline"]
 
@@ -478,15 +479,11 @@ def main(
     if save_plan is not None and save_plan.suffix != ".json":
         fail(Exit.BAD_INPUT, f"--save-plan must end in .json, not {str(save_plan)!r}")
     data = load(dataset, "test", data_dir)
-    if data.images.shape[1:] != tuple(network.input_shape):
-        raise DataError(
-            f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
-            f"not {tuple(data.images.shape[1:])}"
-        )
-    data = replace(data, images=data.images[:frames], labels=data.labels[:frames])
+    data = suited(network, data.first(frames))
+    tell(data.notes)
     if wanted:
         # Planned on frames that are not those it is measured on.
-        calibration = load(dataset, "train", data_dir).images[:_CALIBRATED * 5]
+        calibration = suited(network, load(dataset, "train", data_dir).first(_CALIBRATED * 5)).images
         with console.status("planning") as status:
             cycles = (clock_mhz or _CLOCK_MHZ) * 1e6 / target_fps if target_fps is not None else None
             choice = planned(network, calibration, cycles=cycles, short_of=short_of, tell=status.update)

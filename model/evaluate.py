@@ -20,9 +20,11 @@ from model.importers.onnx import ConversionError, import_onnx
 from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
 from model.reports.html import evaluation_page
 from model.studies.instruments import confusion, instruments
-from model.support.cli import command
-from model.support.datasets import DataError, Dataset, Split, load
+from model.support.cli import command, tell
+from model.support.datasets import Dataset, Split, load
 from model.support.errors import Exit, fail
+from model.support.files import write_all
+from model.support.frames import suited
 
 __all__ = ["evaluate", "macs"]
 
@@ -58,13 +60,9 @@ def evaluate(
 
     Raises
     ------
-    DataError : the frames do not have the network's input shape
+    DataError : the frames do not suit the network
     """
-    if data.images.shape[1:] != tuple(network.input_shape):
-        raise DataError(
-            f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
-            f"not {tuple(data.images.shape[1:])}"
-        )
+    data = suited(network, data)
     found: dict[str, Any] = {"network": network.name, "network_hash": network.content_hash, "dataset": data.name}
     floats = import_onnx(onnx) if onnx is not None else None
     if floats is not None:
@@ -116,6 +114,7 @@ def evaluate(
     return {
         **found,
         "frames": len(data.images),
+        "notes": list(data.notes),
         "accuracy_qann": float((quantized == data.labels).mean()),
         "accuracy_snn": float((found_answers == data.labels).mean()),
         "accuracy_snn_potential": float((answers(summaries.potentials) == data.labels).mean()),
@@ -130,7 +129,7 @@ def evaluate(
         "layers": layers,
         "agreement": agreement,
         "course": course,
-        "confusion": confusion(found_answers, data.labels, max(network.classes, int(data.labels.max()) + 1)),
+        "confusion": confusion(found_answers, data.labels, network.classes),
     }
 
 
@@ -171,13 +170,11 @@ def main(
     with Progress(console=console, disable=not console.is_terminal) as bar:
         floats = onnx or (beside if beside.exists() else None)
         found = evaluate(network, data, onnx=floats, detail=detail, bar=bar)
+    tell(found["notes"])
     folder = out or Path("build") / network.name
+    files = {"evaluate.json": json.dumps(found, indent=2) + "\n", "evaluate.html": evaluation_page(found)}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (("evaluate.json", json.dumps(found, indent=2) + "\n"), ("evaluate.html", evaluation_page(found))):
-            part = folder / f"{name}.part"
-            part.write_text(text)
-            part.replace(folder / name)
+        write_all(folder, files)
     except OSError as error:
         fail(Exit.BAD_INPUT, f"{folder}: cannot be written: {error.strerror}")
     if as_json:

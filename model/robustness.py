@@ -28,9 +28,10 @@ from model.events import Events, make_events
 from model.network import INPUT, Layer, Network, NetworkError, Neurons, Shape
 from model.reports.html import PLOTS
 from model.reports.robustness_page import FIGURES, level_of, robustness_page
-from model.support.cli import command
-from model.support.datasets import DataError, Dataset, Split, load
+from model.support.cli import command, tell
+from model.support.datasets import Dataset, Split, load
 from model.support.errors import Exit, fail
+from model.support.frames import suited
 
 __all__ = [
     "ORDERS",
@@ -214,9 +215,9 @@ def study(
 
     Raises
     ------
-    DataError : the frames do not have the network's input shape
+    DataError : the frames do not suit the network
     """
-    _check_frames(network, data)
+    data = suited(network, data)
     detail = min(detail, len(data))
     encoded = [encode(network, frame) for frame in data.images]
     cases = list(_cases(network, data.images, encoded))
@@ -268,14 +269,6 @@ def study(
             },
         },
     }
-
-
-def _check_frames(network: Network, data: Dataset) -> None:
-    if data.images.shape[1:] != tuple(network.input_shape):
-        raise DataError(
-            f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
-            f"not {tuple(data.images.shape[1:])}"
-        )
 
 
 def _cases(network: Network, images: npt.NDArray[np.uint8], encoded: Sequence[Events]) -> Iterator[_Case]:
@@ -676,7 +669,8 @@ def main(
     console = Console(stderr=True)
     network = Network.load(net)
     data = load(dataset, split, data_dir)
-    _check_frames(network, data)
+    data = suited(network, data)
+    tell(data.notes)
     if limit < len(data):
         name = f"{data.name} (first {limit:,} frames)"
         data = replace(data, name=name, images=data.images[:limit], labels=data.labels[:limit])

@@ -46,6 +46,7 @@ class Conversion:
     accumulations_per_frame : mean, on the calibration data
     steps : from the float network to the spiking one, where the accuracy went, on the first `EXPLAINED` frames
     groups_expanded : grouped convolutions that were written as ordinary ones, for hardware
+    notes : how the calibration frames were read, where that was not as they come
     bias_corrected : whether biases make up for rounding (`model.conversion.correction`), as without it the accuracy was out of
         reach
     """
@@ -60,6 +61,7 @@ class Conversion:
     steps: tuple[Step, ...]
     groups_expanded: tuple[str, ...] = ()
     bias_corrected: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -75,16 +77,15 @@ def convert(
 
     Raises
     ------
-    ConversionError : the network or the data does not suit
+    ConversionError : the network does not suit
+    DataError : the frames do not suit the network
     """
     grouped = tuple(layer.name for layer in float_network.layers if layer.groups > 1)
     if settings.for_hardware:
         float_network = hardware_form(float_network)
-    if calibration.images.shape[1:] != tuple(float_network.input_shape):
-        raise ConversionError(
-            f"{float_network.path}: input must have the shape of the calibration frames "
-            f"{tuple(calibration.images.shape[1:])}, not {tuple(float_network.input_shape)}"
-        )
+    calibration = calibration.fitted(
+        float_network.input_shape, classes=max(2, float_network.outputs), threshold=settings.input_threshold
+    )
     images, labels = calibration.images, calibration.labels
     binary = (images > settings.input_threshold).astype(np.float32)
     neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
@@ -143,6 +144,7 @@ def convert(
         steps=explain(float_network, network, theta_of, *explained, uncorrected=before),
         groups_expanded=grouped if settings.for_hardware else (),
         bias_corrected=bias_corrected,
+        notes=calibration.notes,
     )
 
 

@@ -101,6 +101,12 @@ class FloatNetwork:
             shape = output
 
     @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        (*_, (_, _, shape)) = self.walk()
+        return shape.size
+
+    @property
     def neurons(self) -> int:
         """Number of neurons."""
         return sum(output.size for layer, _, output in self.walk() if layer.kind != "maxpool")
@@ -164,8 +170,7 @@ class FloatNetwork:
             Float frames as `run` takes them.
         """
         last = self.layers[-1]
-        (*_, (_, _, shape)) = self.walk()
-        if shape.size > 1:
+        if self.outputs > 1:
             return self.run(images)[0].reshape(len(images), -1)
         values = self.run(images, [last.tensor])[0].reshape(len(images), -1)
         return np.maximum(values, 0) if last.relu else values

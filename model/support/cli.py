@@ -1,13 +1,14 @@
 """What all command lines share."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
 from model.support.errors import one_line_errors
 
-__all__ = ["Command", "Group", "command", "group"]
+__all__ = ["Command", "Group", "command", "group", "tell"]
 
 
 class Command(click.Command):
@@ -41,3 +42,11 @@ def command(help: str | None = None, **options: Any) -> Callable[[Callable[..., 
 def group(help: str, **options: Any) -> Callable[[Callable[..., Any]], Group]:
     """The same for a group of commands."""
     return click.group(cls=Group, help=help, **options)
+
+
+def tell(notes: Iterable[str] = (), warnings: Iterable[str] = ()) -> None:
+    """Notes and warnings on standard error, a line each."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)

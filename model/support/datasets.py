@@ -20,8 +20,9 @@ from typing import Literal
 import numpy as np
 import platformdirs
 
-from model.support.errors import BadInputError
+from model.support.dataset import DataError, Dataset
 from model.support.files import write_file
+from model.support.own_data import load_npz
 
 __all__ = ["DATASETS", "MIRRORS", "DataError", "Dataset", "Split", "load", "read_idx"]
 
@@ -41,44 +42,6 @@ _SPLITS = ("train", "test")
 _TIMEOUT_S = 30
 _READ_ERRORS = (OSError, EOFError, zlib.error)
 _DOWNLOAD_ERRORS = (*_READ_ERRORS, http.client.HTTPException, ValueError)
-
-
-class DataError(BadInputError):
-    """Data that cannot be found, or is not what it must be. The message is one line for the user."""
-
-
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Frames and their classes.
-
-    Parameters
-    ----------
-    name : str
-        What the data is, for reports.
-    images : numpy.ndarray
-        ``uint8``, shape ``(frames, height, width, channels)``; 255 is full scale.
-    labels : numpy.ndarray
-        ``int64``, shape ``(frames,)``; classes count from 0.
-    """
-
-    name: str
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __post_init__(self) -> None:
-        _check_array(self.name, "images", self.images, "uint8", 4, "(frames, height, width, channels)")
-        _check_array(self.name, "labels", self.labels, "int64", 1, "(frames,)")
-        if len(self.images) == 0:
-            raise DataError(f"{self.name}: images must be at least one frame, not 0")
-        if len(self.images) != len(self.labels):
-            raise DataError(f"{self.name}: labels must be one for each of the {len(self.images)} images, "
-                            f"not {len(self.labels)}")
-        if self.labels.min() < 0:
-            raise DataError(f"{self.name}: labels must be 0 or more, not {int(self.labels.min())}")
-
-    def __len__(self) -> int:
-        """Frames in the dataset."""
-        return len(self.images)
 
 
 @dataclass(frozen=True)
@@ -122,8 +85,8 @@ def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
         others are training (4,000 frames), both in a fixed order that mixes the classes. A network trained on MNIST may
         have seen the test digits too.
         Or the path of an ``.npz`` file with the arrays ``images`` (``uint8``, ``(frames, height, width)`` or
-        ``(frames, height, width, channels)``) and ``labels`` (integers, ``(frames,)``). Such a file is one
-        set of frames: it is returned whole for either split.
+        ``(frames, height, width, channels)``) and ``labels`` (integers, ``(frames,)``), or what can be read as such
+        (`model.support.own_data`). Such a file is one set of frames, returned whole for either split, unless it names its splits.
     split : str
         ``"train"`` or ``"test"``.
     data_dir : Path, optional
@@ -145,7 +108,7 @@ def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
     if name == "digits5k":
         return _load_digits5k(split)
     if name.endswith(".npz"):
-        return _load_npz(Path(name))
+        return load_npz(Path(name), split)
     raise DataError(f"dataset must be 'mnist', 'digits5k' or the path of an .npz file, not {name!r}")
 
 
@@ -185,15 +148,6 @@ def read_idx(content: bytes, where: str | Path) -> np.ndarray:
         raise DataError(f"{where}: IDX file of shape {shape} must be {expected} bytes, not {len(content)}")
     # The copy can be written to; a view of bytes cannot.
     return np.frombuffer(content, dtype=np.uint8, offset=header_size).reshape(shape).copy()
-
-
-def _check_array(where: str, what: str, array: object, dtype: str, ndim: int, shape: str) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{where}: {what} must be a numpy array, not {type(array).__name__}")
-    if array.dtype != dtype:
-        raise DataError(f"{where}: {what} must be of type {dtype}, not {array.dtype}")
-    if array.ndim != ndim:
-        raise DataError(f"{where}: {what} must be of shape {shape}, not {array.shape}")
 
 
 def _load_mnist(split: str, data_dir: Path | None) -> Dataset:
@@ -309,36 +263,3 @@ def _load_digits5k(split: str) -> Dataset:
     mixed = np.array(sorted(range(len(images)), key=lambda n: hashlib.sha256(images[n].tobytes()).digest()))
     chosen = mixed[in_test[mixed] == (split == "test")]
     return Dataset("digits5k", images[chosen], labels[chosen])
-
-
-def _load_npz(path: Path) -> Dataset:
-    if not path.is_file():
-        raise DataError(f"{path}: dataset must be an existing .npz file")
-    arrays = {}
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
-            raise DataError(f"{path}: dataset must be an archive of arrays, not one array")
-        with archive:
-            for what in ("images", "labels"):
-                if what not in archive.files:
-                    raise DataError(f"{path}: arrays must be 'images' and 'labels', "
-                                    f"not {sorted(archive.files)}")
-                arrays[what] = archive[what]
-    except DataError:
-        raise
-    except Exception as error:
-        # numpy reports a damaged archive by whatever its zip, header and unpickling code happens to raise.
-        raise DataError(f"{path}: dataset must be a readable .npz file: {error}") from error
-    images, labels = arrays["images"], arrays["labels"]
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4:
-        raise DataError(f"{path}: images must be of shape (frames, height, width) or "
-                        f"(frames, height, width, channels), not {images.shape}")
-    if 0 in images.shape[1:]:
-        raise DataError(f"{path}: images must be of a height, width and channels of at least 1, "
-                        f"not {images.shape[1:]}")
-    if labels.dtype.kind not in "iu":
-        raise DataError(f"{path}: labels must be of an integer type, not {labels.dtype}")
-    return Dataset(str(path), images, labels.astype(np.int64))

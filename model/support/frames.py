@@ -6,20 +6,21 @@ import numpy as np
 import numpy.typing as npt
 
 from model.network import Network
-from model.support.datasets import DataError, load
+from model.support.cli import tell
+from model.support.datasets import DataError, Dataset, load
 
-__all__ = ["real_frames"]
+__all__ = ["real_frames", "suited"]
 
 
 def real_frames(
     network: Network, dataset: str | None, data_dir: Path | None, count: int | None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], str]:
     """The first ``count`` test frames, or all of them, their labels, and the data set's name; without a name, MNIST where it
-    is found on this machine and the bundled digits where not.
+    is found on this machine and the bundled digits where not. How they were read is told on standard error.
 
     Raises
     ------
-    DataError : no such data, too few frames, or of the wrong shape
+    DataError : no such data, too few frames, or frames that do not suit the network (`suited`)
     """
     if dataset is None:
         try:
@@ -28,11 +29,13 @@ def real_frames(
             data = load("digits5k", "test")
     else:
         data = load(dataset, "test", data_dir)
-    if data.images.shape[1:] != tuple(network.input_shape):
-        raise DataError(
-            f"frames of {data.name} must have the network's input shape {tuple(network.input_shape)}, "
-            f"not {tuple(data.images.shape[1:])}"
-        )
-    if count is not None and count > len(data.images):
-        raise DataError(f"frames must be within 1..{len(data.images)} for {data.name}, not {count}")
-    return data.images[:count], data.labels[:count], data.name
+    if count is not None and count > len(data):
+        raise DataError(f"frames must be within 1..{len(data)} for {data.name}, not {count}")
+    data = suited(network, data.first(count))
+    tell(data.notes)
+    return data.images, data.labels, data.name
+
+
+def suited(network: Network, data: Dataset) -> Dataset:
+    """The frames as ``network`` takes them (`Dataset.fitted`)."""
+    return data.fitted(network.input_shape, classes=network.classes, threshold=network.input_threshold)

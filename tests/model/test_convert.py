@@ -261,7 +261,7 @@ def test_command(tmp_path):
     )
     code, line = run(small(tmp_path), "-o", out)
     assert code == 2
-    assert "input must have the shape of the calibration frames (28, 28, 1), not (8, 8, 2)" in line
+    assert line == "error: frames of digits5k must have the network's input shape (8, 8, 2), not (28, 28, 1)"
     assert not out.exists()
     assert run(small(tmp_path), "-o", out, "--threshold", "1.0") == (2, "error: --threshold must not be given without --paper")
     images = RNG.integers(0, 256, (20, 8, 8, 2), dtype=np.uint8)
@@ -308,3 +308,36 @@ def test_a_single_output_answers_by_its_sign():
     assert found.accuracy_snn >= 0.97
     assert [step.accuracy for step in found.steps if step.cause == "saturation"] == [found.accuracy_snn]
     assert {run(found.network, encode(found.network, image)).answer for image in images[::10]} == {0, 1}
+
+
+def test_data_are_said_or_refused(tmp_path):
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 2, (40, 2, 8, 8)), rng.integers(0, 3, (40, 1))
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=labels)
+    np.savez(tmp_path / "counts.npz", images=images * 15, labels=labels)
+    np.savez(tmp_path / "from_1.npz", images=images, labels=labels + 1)
+
+    def run(data):
+        command = [sys.executable, "-m", "model.convert", small(tmp_path), "-o", tmp_path / "net.npz", "--calibrate", data]
+        done = subprocess.run([*command, "--accuracy-budget", "1"], capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr.strip().splitlines()
+
+    for name, message in (
+        (
+            "counts",
+            "some pixels must be greater than 51 (of full scale 255), so that something fires, but the largest of 40 frames is "
+            "15; scale the frames to 0..255",
+        ),
+        ("from_1", "labels must be within 0..2, not 1..3; they count from 1: subtract 1"),
+    ):
+        code, lines = run(tmp_path / f"{name}.npz")
+        assert (code, lines[-1]) == (2, f"error: {tmp_path / name}.npz: {message}")
+        assert not (tmp_path / "net.npz").exists()
+    code, lines = run(tmp_path / "data.npz")
+    assert code == 0
+    assert [line.removeprefix(f"note: {tmp_path / 'data.npz'}: ") for line in lines if line.startswith("note: ")] == [
+        "arrays are x_train and y_train",
+        "pixels are 0 or 1: 1 is taken as full scale",
+        "labels of shape (40, 1) are taken as one a frame",
+        "frames of shape (2, 8, 8) are taken with the channels first, as (8, 8, 2)",
+    ]

@@ -1,0 +1,126 @@
+"""The user's own frames and labels, from an ``.npz`` file, as users' tools write them.
+
+What a file means is read where it can only mean one thing (floats from 0 to 1, labels that are one-hot), and said; what could
+mean several is refused in one line.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from model.support.dataset import DataError, Dataset
+
+__all__ = ["load_npz"]
+
+_OF_ONE_SPLIT = (("x_{0}", "y_{0}"), ("{0}_images", "{0}_labels"), ("{0}_x", "{0}_y"), ("{0}_data", "{0}_labels"))
+_PLAIN = (("images", "labels"), ("x", "y"), ("data", "labels"))
+_FULL = 255
+
+
+def load_npz(path: Path, split: str) -> Dataset:
+    """Frames and labels of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Its arrays are ``images`` and ``labels``, ``x`` and ``y``, ``x_train`` and ``y_train``, or the like.
+    split : str
+        Which arrays to take of a file with several splits; a file that has only one is taken whole for either.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or what it means cannot be known.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: dataset must be an existing .npz file")
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"{path}: dataset must be an archive of arrays, not one array")
+        with archive:
+            names = _names(path, archive.files, split)
+            images, labels = (archive[name] for name in names)
+    except DataError:
+        raise
+    except Exception as error:
+        # numpy reports a damaged archive by whatever its zip, header and unpickling code happens to raise.
+        raise DataError(f"{path}: dataset must be a readable .npz file: {error}") from error
+    images, image_notes = _pixels(path, _frames(path, images))
+    labels, label_notes = _classes(path, labels, len(images))
+    notes = [f"arrays are {names[0]} and {names[1]}"] if names != ("images", "labels") else []
+    return Dataset(str(path), images, labels, tuple(f"{path}: {note}" for note in (*notes, *image_notes, *label_notes)))
+
+
+def _names(path: Path, files: Iterable[str], split: str) -> tuple[str, str]:
+    """Names of the arrays with the frames and their labels."""
+    known = {name.lower(): name for name in files}
+    splits = (split, *(other for other in ("train", "test") if other != split))
+    pairs = (*_PLAIN, *((a.format(of), b.format(of)) for of in splits for a, b in _OF_ONE_SPLIT))
+    for images, labels in pairs:
+        if images in known and labels in known:
+            return known[images], known[labels]
+    raise DataError(
+        f"{path}: arrays must be 'images' and 'labels', 'x' and 'y', or 'x_train' and 'y_train', not {sorted(known.values())}"
+    )
+
+
+def _frames(path: Path, images: np.ndarray) -> np.ndarray:
+    """Frames ``(frames, height, width, channels)``."""
+    if images.ndim == 2:
+        images = images[:, np.newaxis, np.newaxis, :]
+    elif images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4:
+        raise DataError(f"{path}: images must be of shape (frames, height, width), (frames, height, width, channels) or "
+                        f"(frames, features), not {images.shape}")
+    if 0 in images.shape[1:]:
+        raise DataError(f"{path}: images must be of a height, width and channels of at least 1, "
+                        f"not {images.shape[1:]}")
+    return images
+
+
+def _pixels(path: Path, images: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Pixels of full scale 255, and what was taken as full scale where it was another."""
+    kind, dtype = images.dtype.kind, images.dtype
+    if kind == "b":
+        return images.astype(np.uint8) * np.uint8(_FULL), ["pixels are of type bool: True is taken as full scale"]
+    if kind not in "iuf":
+        raise DataError(f"{path}: images must be numbers, not of type {dtype}")
+    least, most = (images.min(), images.max()) if images.size else (0, 0)
+    if not (np.isfinite(least) and np.isfinite(most)):
+        raise DataError(f"{path}: images must be finite numbers")
+    found = f"{least:g}..{most:g}"
+    if least < 0:
+        raise DataError(f"{path}: images must be 0 or more, not {found}; give pixels as they are before they are normalized")
+    if kind == "f" and 0 < most <= 1:
+        # Full precision first: float16 has not enough for 255 steps near 1.
+        scaled = np.rint(images.astype(np.float64) * _FULL).astype(np.uint8)
+        return scaled, [f"pixels are of type {dtype} within {found}: 1.0 is taken as full scale"]
+    if most > _FULL or (kind == "f" and (images != np.rint(images)).any()):
+        raise DataError(f"{path}: images of type {dtype} must be within 0..1, or whole numbers within 0..{_FULL}, not {found}"
+                        if kind == "f" else f"{path}: images must be within 0..{_FULL}, not {found}")
+    if most == 1:
+        return images.astype(np.uint8) * np.uint8(_FULL), ["pixels are 0 or 1: 1 is taken as full scale"]
+    notes = [] if dtype == np.uint8 else [f"pixels are of type {dtype} within {found}: {_FULL} is taken as full scale"]
+    return images.astype(np.uint8), notes
+
+
+def _classes(path: Path, labels: np.ndarray, frames: int) -> tuple[np.ndarray, list[str]]:
+    """A class a frame, and how it was read."""
+    if labels.dtype.kind not in "biuf":
+        raise DataError(f"{path}: labels must be numbers, not of type {labels.dtype}")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
+        odd = labels[~(labels == np.rint(labels))]
+        raise DataError(f"{path}: labels must be whole numbers, not {odd.flat[0] if odd.size else labels.max():g}")
+    if labels.size and not -(2**31) <= labels.min() <= labels.max() < 2**31:
+        raise DataError(f"{path}: labels must be within 0..{2**31 - 1}, not {labels.min():g}..{labels.max():g}")
+    classes, shape = labels.astype(np.int64), labels.shape
+    if labels.ndim == 2 and (shape[1] == 1 or (shape[0] == 1 and frames > 1)):
+        return classes.reshape(-1), [f"labels of shape {shape} are taken as one a frame"]
+    if labels.ndim == 2 and ((classes == 0) | (classes == 1)).all() and (classes.sum(axis=1) == 1).all():
+        return classes.argmax(axis=1), [f"labels of shape {shape} are taken as one-hot"]
+    if labels.ndim != 1:
+        raise DataError(f"{path}: labels must be of shape (frames,) or one-hot, (frames, classes), not {shape}")
+    return classes, []
