@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.events import EVENT, Events
-from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape, taps
+from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
 from model.neuron import update
 
 __all__ = ["LayerTrace", "Trace", "answers", "run", "run_layer"]
@@ -146,8 +146,7 @@ def _fan_out(
     if isinstance(layer, Linear):
         yield slice(0, 1), slice(0, 1), slice(0, output.channels), weights[:, shape.address(y, x, c)].reshape(1, 1, -1)
     elif isinstance(layer, Convolution):
-        rows = _axis(layer, shape, output, axis=0)[y]
-        columns = _axis(layer, shape, output, axis=1)[x]
+        rows, columns = layer.taps(shape, 0)[y], layer.taps(shape, 1)[x]
         if rows and columns:
             group, c_of_group = divmod(c, weights.shape[1])
             each = output.channels // layer.groups
@@ -157,21 +156,10 @@ def _fan_out(
             yield *window, channels, W.transpose(1, 2, 0)
 
 
-def _axis(layer: Convolution | MaxPool, shape: Shape, output: Shape, *, axis: int) -> list[list[tuple[int, int]]]:
-    kernel = layer.kernel if isinstance(layer, Convolution) else layer.window
-    return taps(
-        size=shape[axis],
-        outputs=output[axis],
-        kernel=kernel[axis],
-        stride=layer.stride[axis],
-        padding=layer.padding[axis],
-    )
-
-
 def _pool(layer: MaxPool, shape: Shape, events: Events) -> LayerTrace:
     """Each output tracks the greatest count in its window; one spike moves one count, hence it, by one at most."""
     output = layer.output_shape(shape)
-    rows_of, columns_of = (_axis(layer, shape, output, axis=axis) for axis in (0, 1))
+    rows_of, columns_of = (layer.taps(shape, axis) for axis in (0, 1))
     counts = np.zeros(shape, dtype=np.int64)
     maxima = np.zeros(output, dtype=np.int64)
     inside = [[[i for i, out in enumerate(axis) if any(o == w for o, _ in out)] for w in range(output[n])]

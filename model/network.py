@@ -181,6 +181,24 @@ class Layer:
         """Shape of the output for an input of ``shape``; raises `NetworkError` where they do not fit."""
         raise NotImplementedError  # pragma: no cover - every layer kind defines it
 
+    def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
+        """What an event reaches along one axis.
+
+        Parameters
+        ----------
+        shape : Shape
+            Of the input.
+        axis : int
+            0 for rows, 1 for columns.
+
+        Returns
+        -------
+        list of list of (int, int)
+            For each input row (column) the output rows (columns) that it reaches, ascending and clipped at the border, each
+            with the row (column) of the window through which it does.
+        """
+        raise NotImplementedError  # pragma: no cover - every layer kind defines it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Neurons(Layer):
@@ -310,6 +328,9 @@ class Convolution(Neurons):
         )
         return Shape(*_window_outputs(self.name, shape, self.kernel, self.stride, self.padding), self.channels)
 
+    def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
+        return _window_taps(self, shape, axis, self.kernel)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Linear(Neurons):
@@ -332,6 +353,9 @@ class Linear(Neurons):
         )
         return Shape(1, 1, self.channels)
 
+    def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
+        return [[(0, at)] for at in range(shape[axis])]
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(Layer):
@@ -353,6 +377,9 @@ class MaxPool(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return Shape(*_window_outputs(self.name, shape, self.window, self.stride, self.padding), shape.channels)
 
+    def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
+        return _window_taps(self, shape, axis, self.window)
+
     @property
     def overlapping(self) -> bool:
         """Whether an input position can belong to more than one window."""
@@ -369,6 +396,18 @@ def _window_outputs(
         f"layer {name!r}: window {kernel[0]}x{kernel[1]} is larger than its padded input {shape}",
     )
     return height, width
+
+
+def _window_taps(
+    layer: Convolution | MaxPool, shape: Shape, axis: int, window: tuple[int, int]
+) -> list[list[tuple[int, int]]]:
+    return taps(
+        size=shape[axis],
+        outputs=layer.output_shape(shape)[axis],
+        kernel=window[axis],
+        stride=layer.stride[axis],
+        padding=layer.padding[axis],
+    )
 
 
 _WRITTEN_UNLESS = {"groups": 1}

@@ -8,7 +8,7 @@ are all in them, so that the machine only looks up and adds.
 from dataclasses import dataclass
 
 from model.machine.plan import CorePlan
-from model.network import Convolution, Linear, Neurons, Shape, taps
+from model.network import Convolution, Linear, Neurons, Shape
 
 __all__ = ["Axis", "FanOut", "Reach"]
 
@@ -79,8 +79,8 @@ class FanOut:
         if not isinstance(layer, Convolution):
             raise TypeError(f"layer must be a Convolution or Linear, not {type(layer).__name__}")
         words_a_row = -(-output.width // core.columns) * blocks
-        rows = _window_axis(layer, source, output, 0, core.rows, words_a_row, layer.kernel[1] * blocks)
-        columns = _window_axis(layer, source, output, 1, core.columns, blocks, blocks)
+        rows = _window_axis(layer, source, 0, core.rows, words_a_row, layer.kernel[1] * blocks)
+        columns = _window_axis(layer, source, 1, core.columns, blocks, blocks)
         positions = layer.kernel[0] * layer.kernel[1]
         return cls(
             rows=rows,
@@ -92,18 +92,9 @@ class FanOut:
         )
 
 
-def _window_axis(
-    layer: Convolution, source: Shape, output: Shape, axis: int, banks: int, word: int, weight: int
-) -> Axis:
-    reached = taps(
-        size=source[axis],
-        outputs=output[axis],
-        kernel=layer.kernel[axis],
-        stride=layer.stride[axis],
-        padding=layer.padding[axis],
-    )
+def _window_axis(layer: Convolution, source: Shape, axis: int, banks: int, word: int, weight: int) -> Axis:
     steps = []
-    for pairs in reached:
+    for pairs in layer.taps(source, axis):
         of_coordinate = []
         for start in range(0, len(pairs), banks):
             of_step: list[Reach | None] = [None] * banks

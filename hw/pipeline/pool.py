@@ -11,7 +11,7 @@ from hw.aer import Kind, SpikeGroup
 from hw.parts.tables import lookup
 from hw.pipeline.state import FrameReset, StateBank
 from model.machine.plan import CorePlan
-from model.network import MaxPool, Shape, taps
+from model.network import MaxPool, Shape
 
 __all__ = ["MaxPoolGroups", "PoolLane", "PoolState"]
 
@@ -258,15 +258,8 @@ class MaxPoolGroups(wiring.Component):
         self, m: Module, name: str, axis: int, coordinate: Signal
     ) -> tuple[Signal, Signal, list[Signal], list[Signal]]:
         """Window, whether there is one, member (one-hot) and members present, of an input coordinate."""
-        layer, window = self._layer, self._layer.window[axis]
-        pairs = taps(
-            size=self._shape[axis],
-            outputs=self._output[axis],
-            kernel=window,
-            stride=layer.stride[axis],
-            padding=layer.padding[axis],
-        )
-        windows = [of[0] if of else None for of in pairs]
+        window = self._layer.window[axis]
+        windows = [of[0] if of else None for of in self._layer.taps(self._shape, axis)]
         present = {(w[0], w[1]) for w in windows if w}
         return (
             lookup(m, f"{name}_window", [w[0] if w else 0 for w in windows], coordinate),

@@ -18,7 +18,7 @@ from numba import njit
 from model.encode import encode
 from model.events import EVENT, Events
 from model.golden import LayerTrace, Trace
-from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape, taps
+from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
 
 __all__ = ["FrameSummaries", "Stream", "run_fast", "run_frames", "run_streams"]
 
@@ -356,14 +356,7 @@ def _axis_table(
     layer: Convolution | MaxPool, shape: Shape, axis: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Of each input coordinate the range of outputs, and the tap of each output of that range."""
-    kernel = layer.kernel if isinstance(layer, Convolution) else layer.window
-    reached = taps(
-        size=shape[axis],
-        outputs=layer.output_shape(shape)[axis],
-        kernel=kernel[axis],
-        stride=layer.stride[axis],
-        padding=layer.padding[axis],
-    )
+    reached = layer.taps(shape, axis)
     ranges = np.array([(pairs[0][0], pairs[-1][0] + 1) if pairs else (0, 0) for pairs in reached], dtype=np.int32)
     table = np.zeros((len(reached), max(1, *map(len, reached))), dtype=np.int32)
     for row, pairs in zip(table, reached, strict=True):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.stages import stages
 from model.machine.stored_state import StoredWidths
-from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape, taps
+from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape
 
 __all__ = [
     "BLOCKS",
@@ -117,30 +117,17 @@ class FoldedLayer:
 
     def axis(self, axis: int) -> list[list[tuple[int, int]]]:
         """Of each input row (column) the output rows that it reaches, each with its tap as the weights in memory count."""
+        reached = self.layer.taps(self.source, axis)
         if not isinstance(self.layer, Convolution):
-            return [[(0, at)] for at in range(self.source[axis])]
-        layer, kernel = self.layer, self.layer.kernel[axis]
-        reached = taps(
-            size=self.source[axis],
-            outputs=self.output[axis],
-            kernel=kernel,
-            stride=layer.stride[axis],
-            padding=layer.padding[axis],
-        )
+            return reached
+        kernel = self.layer.kernel[axis]
         return [[(o, kernel - 1 - k) for o, k in pairs] for pairs in reached]
 
     def window(self, axis: int) -> list[tuple[int, int, int] | None]:
         """Of each row (column) of neurons: the pool's row that it is in, the first row in that window, and how many; or None."""
         if self.pool is None:
             return [None] * self.output[axis]
-        size, pool = self.output[axis], self.pool
-        reached = taps(
-            size=size,
-            outputs=self.leaving[axis],
-            kernel=pool.window[axis],
-            stride=pool.stride[axis],
-            padding=pool.padding[axis],
-        )
+        size, reached = self.output[axis], self.pool.taps(self.output, axis)
         found: list[tuple[int, int, int] | None] = []
         for pairs in reached:
             inside = [at for at in range(size) if pairs and any(o == pairs[0][0] for o, _ in reached[at])]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from model.engine.engine import Stream
 from model.machine.plan import CorePlan, Plan
 from model.machine.stages import Stage
-from model.network import Convolution, Layer, MaxPool, Network, Neurons, taps
+from model.network import Layer, MaxPool, Network, Neurons
 
 __all__ = ["END", "OUTSIDE", "Schedule", "reached", "schedule", "state_words"]
 
@@ -137,14 +137,5 @@ def _with_ends(values: npt.NDArray[Any], starts: Ints, end: Any) -> Ints:
 
 def reached(network: Network, layer: Layer, axis: int) -> tuple[Ints, Ints]:
     """Of each input coordinate, the first output coordinate that it reaches, and how many."""
-    if not isinstance(layer, (Convolution, MaxPool)):
-        size = network.shape_of(layer.source)[axis]
-        return np.zeros(size, np.int64), np.ones(size, np.int64)
-    found = taps(
-        size=network.shape_of(layer.source)[axis],
-        outputs=network.shape_of(layer.name)[axis],
-        kernel=(layer.kernel if isinstance(layer, Convolution) else layer.window)[axis],
-        stride=layer.stride[axis],
-        padding=layer.padding[axis],
-    )
+    found = layer.taps(network.shape_of(layer.source), axis)
     return np.array([pairs[0][0] if pairs else 0 for pairs in found]), np.array([len(pairs) for pairs in found])

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons, taps
+from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons
 
 __all__ = ["INPUT_COUNT_BITS", "Stage", "count_bits", "fan_outs", "ports", "refused_by_hardware", "stages", "widest_step"]
 
@@ -85,24 +85,10 @@ def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
 
 
 def fan_outs(network: Network, name: str) -> tuple[list[int], list[int]]:
-    """How many output rows each input row reaches, and the same for columns."""
+    """How many output rows each input row of layer ``name`` reaches, and the same for columns."""
     layer = network.layer(name)
-    if not isinstance(layer, Convolution):
-        return [1], [1]
-    source, output = network.shape_of(layer.source), network.shape_of(name)
-    return tuple(  # type: ignore[return-value]
-        [
-            len(reached)
-            for reached in taps(
-                size=source[axis],
-                outputs=output[axis],
-                kernel=layer.kernel[axis],
-                stride=layer.stride[axis],
-                padding=layer.padding[axis],
-            )
-        ]
-        for axis in (0, 1)
-    )
+    rows, columns = ([len(pairs) for pairs in layer.taps(network.shape_of(layer.source), axis)] for axis in (0, 1))
+    return rows, columns
 
 
 def widest_step(network: Network, name: str) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from model.engine.engine import run_fast
 from model.events import Events
 from model.golden import answers
 from model.importers.onnx import FloatNetwork
-from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape, taps
+from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
 
 __all__ = ["confusion", "instruments"]
 
@@ -130,20 +130,7 @@ def _fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
         return np.zeros(shape.size, np.int64)
     if not isinstance(layer, Convolution):
         return np.full(shape.size, layer.channels)
-    output = layer.output_shape(shape)
-    rows, columns = (
-        [
-            len(reached)
-            for reached in taps(
-                size=shape[axis],
-                outputs=output[axis],
-                kernel=layer.kernel[axis],
-                stride=layer.stride[axis],
-                padding=layer.padding[axis],
-            )
-        ]
-        for axis in (0, 1)
-    )
+    rows, columns = ([len(reached) for reached in layer.taps(shape, axis)] for axis in (0, 1))
     return np.repeat(np.outer(rows, columns).reshape(-1) * (layer.channels // layer.groups), shape.channels)
 
 
