@@ -6,6 +6,7 @@ from hw.flow.families.base import Clock, Family, Part, Pin
 from hw.flow.families.registry import FAMILIES
 from hw.link.flash import FLASH_PORTS
 from hw.parts.single_port import PARTS
+from model.machine.blocks import UP5K_BLOCKS
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.network import Network
@@ -250,7 +251,7 @@ _ICEBREAKER = Board(
     led_pins=("26", "27", "25", "23", "21"),
     luts=5_280,
     flip_flops=5_280,
-    ram_blocks=30,
+    ram_blocks=UP5K_BLOCKS,
     large_blocks=4,
     programmer="ice40_generic",
     flash_pins=("16", "15", "14", "17"),

@@ -23,6 +23,7 @@ from hw.flow.families.ice40 import ICE40
 from hw.flow.families.registry import FAMILIES
 from hw.flow.verilog import machine_verilog
 from hw.folded.machine import FoldedMachine
+from hw.interface import SATURATIONS_WIDTH
 from hw.machines import AnyMachine, machine_of
 from model.encode import encode
 from model.engine.engine import run_fast
@@ -403,10 +404,10 @@ def _answers(
 
 def _saturations(network: Network, frames: Sequence[Trace], found: int) -> list[tuple[int, str]]:
     """How many of the saturation counters differ from the golden model's, with a note on each."""
-    wrong = []
+    wrong, most = [], (1 << SATURATIONS_WIDTH) - 1
     for index, layer in enumerate(la for la in network.layers if isinstance(la, Neurons)):
-        expected = min(sum(frame.layers[layer.name].saturated_events for frame in frames), 0xFFFF)
-        if (counted := found >> 16 * index & 0xFFFF) != expected:
+        expected = min(sum(frame.layers[layer.name].saturated_events for frame in frames), most)
+        if (counted := found >> SATURATIONS_WIDTH * index & most) != expected:
             wrong.append((1, f"layer {layer.name}: {counted} saturated events, expected {expected}"))
     return wrong
 

@@ -13,6 +13,7 @@ from hw.folded.machine import FoldedMachine
 from hw.machines import AnyMachine
 from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
+from model.machine.randomness import SEED_FACTOR
 
 __all__ = ["RESULT", "WATCHED", "records", "wrapper"]
 
@@ -56,6 +57,7 @@ def wrapper(machine: AnyMachine) -> str:
         watch_width=max(1, len(machine.watch)) if watch else 1,
         ports=_ports(machine, streams),
         loads=_loads(machine),
+        seed_factor=SEED_FACTOR,
         first_word=machine.folded.single_state_words if isinstance(machine, FoldedMachine) else 0,
         addr_width=SINGLE_WORDS.bit_length() - 1,
         word_width=SINGLE_BITS,

@@ -26,13 +26,12 @@ from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind, rom_kind
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.pool import PoolState
 from hw.pipeline.projection import StepGroup
-from hw.pipeline.router import WATCHED_FIFO
 from hw.pipeline.state import words_kind
 from hw.pipeline.weights import slice_bits
-from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT
-from model.machine.plan import CorePlan, Plan
+from model.machine.limits import FRAMES_IN_FLIGHT, WATCHED_FIFO
+from model.machine.plan import Plan
 from model.machine.schedule import state_words
-from model.machine.stages import Stage, count_bits, stages
+from model.machine.stages import core_plan, count_bits, stages
 from model.network import MaxPool, Network, Neurons, Shape
 
 __all__ = ["AREA", "Area", "estimate_area", "features", "memories"]
@@ -71,7 +70,7 @@ def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
 
     for stage in stages(network):
         first, last = stage.layers[0], stage.layers[-1]
-        core = _core(network, plan, stage)
+        core = core_plan(network, plan, stage)
         where = f"core_{stage.name}"
         if isinstance(first, Neurons):
             source = network.shape_of(first.source)
@@ -126,7 +125,7 @@ def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
         built.setdefault(memory.name.split(".")[0], []).append(memory)
     for stage in stages(network):
         first, last = stage.layers[0], stage.layers[-1]
-        core = _core(network, plan, stage)
+        core = core_plan(network, plan, stage)
         channels = core.group_channels
         of: Counter[str] = Counter(core=1)
         if isinstance(first, Neurons):
@@ -176,14 +175,6 @@ def _count_memories(of: Counter[str], built: list[BuiltMemory]) -> None:
             of["lut_ram_registers"] += memory.width
         if memory.name.endswith("weights") and memory.kind != BLOCK:
             of["table_registers"] += memory.width
-
-
-def _core(network: Network, plan: Plan, stage: Stage) -> CorePlan:
-    """The plan of a stage; of a max-pool alone, that of whole positions."""
-    first = stage.layers[0]
-    if isinstance(first, Neurons):
-        return plan.core(first.name)
-    return CorePlan(layer=first.name, channels=network.shape_of(stage.source).channels)
 
 
 def _table_bits(axis: Axis) -> int:

@@ -27,7 +27,7 @@ from hw.parts.memory import ram_kind, style
 from hw.parts.single_port import PART_BITS, PARTS
 from hw.pipeline.router import answered_ports
 from model.machine.folded_layout import Folded
-from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT
+from model.machine.limits import FRAMES_IN_FLIGHT
 from model.machine.plan import Plan
 from model.machine.stages import ports
 from model.network import Network

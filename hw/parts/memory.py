@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
+from model.machine.blocks import DP16KD
+
 __all__ = ["BLOCK", "DISTRIBUTED", "LOGIC", "BuiltMemory", "ram_kind", "rom_kind", "style"]
 
 BLOCK, DISTRIBUTED, LOGIC = "block", "distributed", "logic"
 """Block RAM, RAM made of LUTs, and tables made of LUTs."""
-
-_BLOCK_SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-"""Words and width of a block with one port to read and one to write: DP16KD of the ECP5 (Lattice TN-02204)."""
 
 _BYTE = 9
 """Bits that have an enable of their own."""
@@ -48,7 +47,7 @@ class BuiltMemory:
         """
         if self.kind != BLOCK:
             return 0
-        return min(self._blocks_of(words, width) for words, width in _BLOCK_SHAPES)
+        return min(self._blocks_of(words, width) for words, width in DP16KD.shapes)
 
     def _blocks_of(self, words: int, width: int) -> int:
         whole, rest = divmod(self.width, width)

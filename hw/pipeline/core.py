@@ -12,8 +12,8 @@ from hw.pipeline.groups import EventGrouper, GroupSelector
 from hw.pipeline.pool import MaxPoolGroups
 from hw.pipeline.projection import ProjectionCore
 from hw.pipeline.serializer import Serializer
-from model.machine.plan import CorePlan, Plan
-from model.machine.stages import Stage, count_bits
+from model.machine.plan import Plan
+from model.machine.stages import Stage, core_plan, count_bits
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["LayerCore"]
@@ -51,11 +51,7 @@ class LayerCore(wiring.Component):
         self._network = network
         self._stage = stage
         first = stage.layers[0]
-        self._core = (
-            plan.core(first.name)
-            if isinstance(first, Neurons)
-            else CorePlan(layer=first.name, channels=network.shape_of(stage.source).channels)
-        )
+        self._core = core_plan(network, plan, stage)
         self.groups = {
             layer.name: stream.Signature(SpikeGroup(network.shape_of(layer.name), self._core)).create(
                 path=("groups", layer.name)

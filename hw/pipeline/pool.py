@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from hw.aer import Kind, SpikeGroup
 from hw.parts.tables import lookup
 from hw.pipeline.state import FrameReset, StateBank
+from model.machine.limits import POOL_CYCLES
 from model.machine.plan import CorePlan
 from model.network import MaxPool, Shape
 
@@ -181,8 +182,7 @@ class MaxPoolGroups(wiring.Component):
                 "minus": self._channels,
             }
         )
-        cycles = ("looked", "summed", "tagged", "comparing", "reading", "fetching", "loading", "updating", "fired")
-        tags = {name: Signal(tag, name=name) for name in cycles}
+        tags = {name: Signal(tag, name=name) for name in POOL_CYCLES}
         looked, loading, updating, fired = (tags[name] for name in ("looked", "loading", "updating", "fired"))
         m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
         m.d.sync += [

@@ -18,6 +18,7 @@ from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.state import FrameReset, StateBank
 from hw.pipeline.state_probe import StateProbe
 from hw.pipeline.weights import WeightMemory
+from model.machine.limits import STEP_CYCLES
 from model.machine.plan import CorePlan
 from model.network import Neurons, Shape
 
@@ -210,8 +211,7 @@ class ProjectionCore(wiring.Component):
                 "block": step_layout["block"].shape,
             }
         )
-        cycles = ("looked", "summed", "tagged", "comparing", "reading", "fetching", "loading", "updating", "updated", "fired")
-        tags = {name: Signal(tag, name=name) for name in ("issued", *cycles, "masked")}
+        tags = {name: Signal(tag, name=name) for name in STEP_CYCLES}
         issued, looked, comparing, fired, masked = (
             tags[name] for name in ("issued", "looked", "comparing", "fired", "masked")
         )

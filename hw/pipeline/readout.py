@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hw.aer import AddressEvent, Kind
 from hw.interface import CYCLES_WIDTH, Result
 from hw.parts.tables import times
-from model.machine.pipeline_cycles import FRAMES_IN_FLIGHT, STARTS_UNSEEN
+from model.machine.limits import FRAMES_IN_FLIGHT, STARTS_UNSEEN
 from model.network import Network
 
 __all__ = ["Readout"]

@@ -8,18 +8,15 @@ from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, HostEvent, Kind
 from hw.parts.buffer import StreamBuffer
-from model.machine.pipeline_cycles import FRAMES_TO_LEAF
+from model.machine.limits import FRAMES_TO_LEAF, WATCHED_FIFO
 from model.machine.plan import Plan
 from model.machine.stages import ports, stages
 from model.network import INPUT, Network
 
-__all__ = ["FRAMES_WIDTH", "WATCHED_FIFO", "Router", "answered_ports"]
+__all__ = ["FRAMES_WIDTH", "Router", "answered_ports"]
 
 FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
 """Width of the counters of frames in flight."""
-
-WATCHED_FIFO = 16
-"""Depth of the FIFO of what is watched, in tokens."""
 
 
 class Router(wiring.Component):

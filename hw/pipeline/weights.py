@@ -9,10 +9,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.parts.memory import rom_kind, style
+from model.machine.blocks import DP16KD
 
 __all__ = ["BLOCK_BITS", "WeightMemory", "slice_bits"]
 
-BLOCK_BITS = 16384
+BLOCK_BITS = DP16KD.data_bits
 """Bits of data in a memory block, without parity, at its deepest: DP16KD of the ECP5, BSRAM of Gowin."""
 
 

@@ -13,8 +13,9 @@ from numba import njit
 from model.engine.engine import Stream, run_streams
 from model.events import Events
 from model.machine.folded_layout import Folded, FoldedLayer
-from model.machine.pipeline_cycles import BATCH, CoreUse, Cycles, shifted
+from model.machine.pipeline_cycles import BATCH, CoreUse, Cycles
 from model.machine.plan import Plan
+from model.machine.randomness import first_number, shifted
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule
 from model.machine.stages import stages
 from model.network import INPUT, Network
@@ -68,7 +69,7 @@ def simulate_folded(
     names = [layer.name for layer in network.layers]
     watched = np.array([bool(watch) and bool(watch >> port & 1) for port in [0, *(1 + names.index(name) for name in links[1:])]])
     state = np.zeros(_STATE, np.int64)
-    state[_RANDOM] = (seed * 2654435769 + 1) & 0xFFFFFFFF
+    state[_RANDOM] = first_number(seed)
     state[_GENERATION] = 1
     registers = np.zeros((len(layers), _CONSTANTS), np.int64)
     registers[:, :_QUEUED] = [[la.step_cycles, la.pool is not None, la.blocks] for la in layers]

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from model.machine.blocks import SB_RAM40_4K
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.stages import stages
 from model.machine.stored_state import StoredWidths
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape
 
 __all__ = [
-    "BLOCKS",
     "FOLDED_LANES",
     "LEAST_PACKET",
     "SIGNATURE_POLYNOMIAL",
@@ -35,9 +35,6 @@ __all__ = [
 SINGLE_BITS, SINGLE_WORDS = 64, 16384
 """Width and depth of the memory with one port: four SPRAMs of 16 bits and 16 K side by side (Lattice FPGA-TN-02022)."""
 
-BLOCKS = 30
-"""Block RAMs of an iCE40 UP5K."""
-
 LEAST_PACKET = 64
 """Bytes that the longest packet of a host link has at least."""
 
@@ -47,19 +44,12 @@ WEIGHT_SLOT = 8
 SIGNATURE_POLYNOMIAL = 0x1B
 """Of the signature register: x^64 + x^4 + x^3 + x + 1."""
 
-_BLOCK_SHAPES = ((256, 16), (512, 8), (1024, 4), (2048, 2))
-"""Words and width of a block RAM with one port to read and one to write: SB_RAM40_4K (Lattice FPGA-TN-02002)."""
-
 FOLDED_LANES = (1, 2, 4, 8)
 """Lanes that a folded machine can have."""
 
 
 class TooManyWordsError(PlanError):
     """More words than the memory with one port has."""
-
-
-def _blocks(depth: int, width: int) -> int:
-    return min(-(-depth // words) * -(-width // bits) for words, bits in _BLOCK_SHAPES) if depth else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,16 +288,16 @@ class Folded:
     @property
     def link_blocks(self) -> int:
         """Block RAMs of the iCE40 that the memories of link and encoder take: a packet and a frame."""
-        return _blocks(max(LEAST_PACKET, self.frame_bytes), 8) + _blocks(self.frame_bytes, 8)
+        return SB_RAM40_4K.needed(max(LEAST_PACKET, self.frame_bytes), 8) + SB_RAM40_4K.needed(self.frame_bytes, 8)
 
     @property
     def blocks(self) -> int:
         """Block RAMs of the iCE40 that the machine's memories take."""
         return (
-            _blocks(self.state_depth, self.state_width)
-            + _blocks(self.weight_depth, self.lanes * WEIGHT_SLOT)
-            + _blocks(self.tag_depth, self.generation_bits)
-            + _blocks(self.queue_depth, self.queue_width)
+            SB_RAM40_4K.needed(self.state_depth, self.state_width)
+            + SB_RAM40_4K.needed(self.weight_depth, self.lanes * WEIGHT_SLOT)
+            + SB_RAM40_4K.needed(self.tag_depth, self.generation_bits)
+            + SB_RAM40_4K.needed(self.queue_depth, self.queue_width)
         )
 
     def block_weights(self) -> list[int]:

@@ -5,7 +5,8 @@ from itertools import product
 
 import numpy as np
 
-from model.machine.folded_layout import BLOCKS, FOLDED_LANES, SINGLE_BITS, Folded, FoldedLayer, TooManyWordsError
+from model.machine.blocks import UP5K_BLOCKS
+from model.machine.folded_layout import FOLDED_LANES, SINGLE_BITS, Folded, FoldedLayer, TooManyWordsError
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.stored_state import StoredWidths
 from model.network import Network, Neurons
@@ -17,7 +18,7 @@ _MOST_PLACED = 7
 """Layers whose memories are tried in every way; the others, the smallest, stay in block RAM."""
 
 
-def folded_plan(network: Network, *, lanes: int = 8, blocks: int = BLOCKS, watch: bool = True) -> Plan:
+def folded_plan(network: Network, *, lanes: int = 8, blocks: int = UP5K_BLOCKS, watch: bool = True) -> Plan:
     """The fastest plan of a folded machine whose memories fit an iCE40 UP5K; of equally fast ones that with the fewest blocks.
 
     Parameters

@@ -18,39 +18,30 @@ from numba import njit
 from model.engine.engine import Stream, run_streams
 from model.events import Events
 from model.machine.checks import check_plan
-from model.machine.plan import CorePlan, Plan
+from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
+from model.machine.plan import Plan
+from model.machine.randomness import first_number, shifted
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule, state_words
-from model.machine.stages import Stage, stages
+from model.machine.stages import Stage, core_plan, stages
 from model.network import INPUT, MaxPool, Network, Neurons
 from model.support.errors import MismatchError
 
-__all__ = ["ACTIVITIES", "BATCH", "CoreUse", "CycleError", "Cycles", "shifted", "simulate"]
+__all__ = ["ACTIVITIES", "BATCH", "CoreUse", "CycleError", "Cycles", "simulate"]
 
 Ints = npt.NDArray[np.int64]
 
 ACTIVITIES = ("starved", "working", "blocked", "sweeping")
 """What a core's walker does in a cycle: it has no event; it takes a step; what is behind it has no room; it clears tags."""
 
-PIPELINE = 13
+PIPELINE = 1 + len(STEP_CYCLES)
 """Cycles from a step issued to what it fires in the FIFO."""
 
-POOL_PIPELINE = 9
+POOL_PIPELINE = len(POOL_CYCLES)
 """Those of a max-pool."""
 
 _PIPE_MASK = (1 << 2 * PIPELINE) - 1
 _POOL_PIPE_MASK = (1 << 2 * POOL_PIPELINE) - 1
 """A pipeline is two bits a stage: 0 nothing, 1 a step that fires nothing, 2 one that does."""
-
-FRAMES_IN_FLIGHT = 16
-"""Frames whose start the readout remembers; one more waits at the door."""
-
-STARTS_UNSEEN = 4
-"""Starts that must have room when the next frame is let in: some are on their way into that memory."""
-
-FRAMES_TO_LEAF = 255
-"""Frames that the router counts on their way to a leaf."""
-
-WATCH_FIFO = 16
 
 _HANG = 1_000_000
 """Cycles without a transfer on any link after which it is said to hang: more than any sweep takes."""
@@ -329,7 +320,7 @@ class _Machine:
         readers = np.zeros((len(links), len(cores) + 2), bool)
         for number, stage in enumerate(cores):
             first, last = stage.layers[0], stage.layers[-1]
-            core = plan.core(first.name) if isinstance(first, Neurons) else _unplanned(network, stage)
+            core = core_plan(network, plan, stage)
             row, now = constants[number], registers[number]
             row[_HAS_NEURONS], row[_HAS_POOL] = isinstance(first, Neurons), isinstance(last, MaxPool)
             row[_GROUP_FIFO], row[_EVENT_FIFO] = core.group_fifo, core.event_fifo
@@ -344,7 +335,7 @@ class _Machine:
         readers[links.index(network.output.name), -2] = True
         readers[:, -1] = [plan.watch and bool(watch >> port & 1) for port in ports]
         state = np.zeros(_STATE, np.int64)
-        state[_RANDOM] = (seed * 2654435769 + 1) & 0xFFFFFFFF
+        state[_RANDOM] = first_number(seed)
         state[_ROOM] = 1
         return cls(
             network=network,
@@ -448,11 +439,6 @@ class _Machine:
         )
 
 
-def _unplanned(network: Network, stage: Stage) -> CorePlan:
-    """The plan of a max-pool alone, which the hardware builds for all channels of a position."""
-    return CorePlan(layer=stage.name, channels=network.shape_of(stage.source).channels)
-
-
 @njit(cache=True, nogil=True)
 def _logged(log, found, trace, cycle):  # type: ignore[no-untyped-def]
     if found == log.shape[1]:
@@ -461,14 +447,6 @@ def _logged(log, found, trace, cycle):  # type: ignore[no-untyped-def]
         log = more
     log[0, found], log[1, found] = trace, cycle
     return log
-
-
-@njit(cache=True, nogil=True)
-def shifted(value):  # type: ignore[no-untyped-def]
-    value ^= (value << 13) & 0xFFFFFFFF
-    value ^= value >> 17
-    value ^= (value << 5) & 0xFFFFFFFF
-    return value
 
 
 @njit(cache=True, nogil=True)
@@ -752,7 +730,7 @@ def _run(  # type: ignore[no-untyped-def]
         if leaves:
             log = _logged(log, found, _WATCHED, cycle)
             found += 1
-        has_room = state[_WATCHES] != WATCH_FIFO
+        has_room = state[_WATCHES] != WATCHED_FIFO
         state[_WATCHES] -= leaves
         for link in range(links - 1, -1, -1):
             turn = copies[link, 0] and has_room

@@ -2,9 +2,20 @@
 
 from dataclasses import dataclass
 
+from model.machine.plan import CorePlan, Plan
 from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons
 
-__all__ = ["INPUT_COUNT_BITS", "Stage", "count_bits", "fan_outs", "ports", "refused_by_hardware", "stages", "widest_step"]
+__all__ = [
+    "INPUT_COUNT_BITS",
+    "Stage",
+    "core_plan",
+    "count_bits",
+    "fan_outs",
+    "ports",
+    "refused_by_hardware",
+    "stages",
+    "widest_step",
+]
 
 INPUT_COUNT_BITS = 8
 """Width of the counts of the input's pixels, for a max-pool that reads them. A frame fires a pixel once at most; a list of
@@ -46,6 +57,14 @@ def stages(network: Network) -> tuple[Stage, ...]:
         else:
             found.append(Stage((layer,)))
     return tuple(found)
+
+
+def core_plan(network: Network, plan: Plan, stage: Stage) -> CorePlan:
+    """The plan of a stage's core: that of its neurons; a max-pool alone takes all channels of a position at once."""
+    first = stage.layers[0]
+    if isinstance(first, Neurons):
+        return plan.core(first.name)
+    return CorePlan(layer=first.name, channels=network.shape_of(stage.source).channels)
 
 
 def ports(network: Network) -> dict[str, int]:

@@ -12,6 +12,7 @@ from hw.flow.output_registers import pack_output_registers
 from hw.flow.sections import sections
 from hw.flow.split_fan_out import split_fan_out
 from hw.flow.tools import run_tool
+from model.machine.blocks import DP16KD
 from model.support.errors import BadInputError
 
 __all__ = ["ECP5", "Pll", "pll_for"]
@@ -97,7 +98,7 @@ class _Ecp5(Family):
     BITSTREAM = ".bit"
     CELL_MODELS = "ecp5"
     RAM_BLOCK = "DP16KD, 18 kbit"
-    RAM_BLOCK_BITS = 18 * 1024
+    RAM_BLOCK_BITS = DP16KD.bits
     HAS_AREA_MODEL = True
 
     def to_gates(self, top: str, part: Part | None) -> Sequence[str]:

@@ -15,6 +15,7 @@ from amaranth.hdl import Const, Instance, Signal, Value
 
 from hw.flow.families.base import SOON, Cells, Clock, Direct, Family, Part, Pin
 from hw.flow.tools import run_tool
+from model.machine.blocks import BSRAM
 from model.support.errors import BadInputError
 
 __all__ = ["GOWIN", "Pll", "clock_for"]
@@ -129,7 +130,7 @@ class _Gowin(Family):
     BITSTREAM = ".fs"
     CELL_MODELS = "gowin"
     RAM_BLOCK = "BSRAM, 18 kbit"
-    RAM_BLOCK_BITS = 18 * 1024
+    RAM_BLOCK_BITS = BSRAM.bits
 
     def to_gates(self, top: str, part: Part | None) -> Sequence[str]:
         return [f"synth_gowin {self._options(top, part)} -run begin:map_luts"]

@@ -9,6 +9,7 @@ from amaranth.hdl import Instance, Signal, Value
 from hw.flow.families.base import SOON, Cells, Clock, ConstraintError, Direct, Family, Part, Pin
 from hw.flow.sections import sections
 from hw.flow.tools import run_tool
+from model.machine.blocks import SB_RAM40_4K
 from model.support.errors import BadInputError
 
 __all__ = ["ICE40", "Pll", "clock_for", "filter_range"]
@@ -104,7 +105,7 @@ class _Ice40(Family):
     BITSTREAM = ".bin"
     CELL_MODELS = "ice40"
     RAM_BLOCK = "SB_RAM40_4K, 4 kbit"
-    RAM_BLOCK_BITS = 4 * 1024
+    RAM_BLOCK_BITS = SB_RAM40_4K.bits
     LARGE_BLOCK = "SPRAM, 256 kbit"
     # Memory blocks read as 0 for some microseconds after configuration, whatever they hold.
     SETTLE_SECONDS = 20e-6

@@ -11,8 +11,9 @@ from boards.bundled import BUNDLED
 from hw.flow.verilog import to_verilog
 from hw.folded.machine import FoldedMachine
 from model.engine.engine import run_fast
+from model.machine.blocks import UP5K_BLOCKS
 from model.machine.checks import check_plan
-from model.machine.folded_layout import BLOCKS, SINGLE_BITS, SINGLE_WORDS, Folded, signature
+from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS, Folded, signature
 from model.machine.folded_plan import folded_plan
 from model.machine.named_plans import load_plan, named_plan
 from model.machine.pipeline_cycles import simulate
@@ -249,7 +250,7 @@ def test_the_bundled_networks_fit():
         network = Network.load(BUNDLED.with_name(f"{name}.npz"))
         plan = named_plan(network, "folded")
         folded = Folded.of(network, plan)
-        assert folded.blocks + folded.link_blocks <= BLOCKS and folded.single_words <= SINGLE_WORDS
+        assert folded.blocks + folded.link_blocks <= UP5K_BLOCKS and folded.single_words <= SINGLE_WORDS
         assert len(folded.single_weights()) == folded.single_weight_words
         assert simulate(network, plan, mnist_data()[0][:2].reshape(-1, 28, 28, 1).astype(np.uint8)).frames == 2
 
