@@ -30,8 +30,8 @@ class Board:
     frequency_mhz : clock of the machine where one does not ask for another
     rx_pin, tx_pin : UART, seen from the device
     rx_pull_up : hold the line at rest where nothing may be connected
-    led_pins : lamps, lowest bit first
-    leds_low : the lamps light at 0
+    led_pins : LEDs, lowest bit first
+    leds_low : the LEDs light at 0
     io_standard : of all these pins
     luts, flip_flops, ram_blocks : LUT4s, flip-flops, memory blocks (`hw.flow.families.base.Family.RAM_BLOCK`)
     large_blocks : single-port memories of 256 kbit, without initial contents
@@ -184,7 +184,7 @@ _ORANGECRAB = Board(
     plan="minimal",
 )
 """Its USB is the device's own: the UART is at the pins 0 and 1 of its edge, and the boot loader behind the USB writes the flash.
-Its lamps are red, green and blue of one."""
+Its LEDs are red, green and blue of one."""
 
 _ECPIX5 = Board(
     name="ecpix5-85f",
@@ -207,7 +207,7 @@ _ECPIX5 = Board(
     ram_blocks=208,
     programmer="ecpix5",
 )
-"""Its lamps are the green ones of four."""
+"""Its LEDs are the green ones of four."""
 
 _COLORLIGHT_I5 = Board(
     name="colorlight-i5",
@@ -259,7 +259,7 @@ _ICEBREAKER = Board(
     network="mnist-sparse",
     plan="folded",
 )
-"""Its lamps are those of the part that breaks off. What its programmer reaches is the flash, unless a jumper is turned."""
+"""Its LEDs are on the part that breaks off. What its programmer reaches is the flash, unless a jumper is turned."""
 
 _TANG_NANO_9K = Board(
     name="tang-nano-9k",

@@ -57,7 +57,7 @@ class BoardTop(wiring.Component):
     -------
     clk : In, the board's oscillator
     rx, tx : In, Out, the host link
-    led : Out, the last answer in binary; inverted where the board's lamps light at 0
+    led : Out, the last answer in binary; inverted where the board's LEDs light at 0
     flash_select_n, flash_clock, flash_copi, flash_cipo : Out, and In, a serial flash, where the board's definition has its pins
 
     Attributes

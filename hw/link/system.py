@@ -42,7 +42,7 @@ class System(wiring.Component):
     -------
     rx : In, from the host
     tx : Out, to the host
-    answer : Out, the last class, for lamps
+    answer : Out, the last class, for LEDs
     restart : Out, 1 where all of it is to be reset, at the host's wish
     flash_select_n, flash_clock, flash_copi, flash_cipo : Out, and In, to and from the flash, where there is one
     """

@@ -60,9 +60,9 @@ def test_pins_are_those_of_amaranth_boards(name):
         assert [flash[part] for part in ("cs", "clk", "copi", "cipo")] == [
             ([pin], not n) for n, pin in enumerate(board.flash_pins)
         ]
-    lamps = {pin: invert for key, (pins, invert, _) in found.items() if "led" in key[0] for pin in pins}
-    assert set(board.led_pins) <= set(lamps)
-    assert {lamps[pin] for pin in board.led_pins} == {board.leds_low}
+    leds = {pin: invert for key, (pins, invert, _) in found.items() if "led" in key[0] for pin in pins}
+    assert set(board.led_pins) <= set(leds)
+    assert {leds[pin] for pin in board.led_pins} == {board.leds_low}
 
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -77,9 +77,9 @@ def test_every_port_has_a_pin_of_its_own(board):
 def test_the_documented_boards_are_these():
     table = (Path(__file__).parents[2] / "docs" / "boards.md").read_text()
     for board in BOARDS.values():
-        lamps = " ".join(board.led_pins) + (" (low)" if board.leds_low else "")
+        leds = " ".join(board.led_pins) + (" (low)" if board.leds_low else "")
         facts = (f"`{board.name}`", board.title, board.of_family.TITLE, board.part)
-        pins = (f"{board.clock_hz / 1e6:g} MHz, {board.clock_pin}", f"{board.rx_pin}, {board.tx_pin}", lamps)
+        pins = (f"{board.clock_hz / 1e6:g} MHz, {board.clock_pin}", f"{board.rx_pin}, {board.tx_pin}", leds)
         row = " | ".join((*facts, *pins, f"{board.luts:,}", board.memories, f"`{board.programmer}`"))
         assert f"| {row} |" in table
 

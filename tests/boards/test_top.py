@@ -1,4 +1,4 @@
-"""The top of a board: lamps, reset, and down to a bitstream for each family."""
+"""The top of a board: LEDs, reset, and down to a bitstream for each family."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def options_for(tmp_path, network, board, **more):
 
 
 @pytest.mark.parametrize("leds_low", [False, True])
-def test_lamps_show_the_answer(leds_low):
+def test_leds_show_the_answer(leds_low):
     # The board's clock as it is, so that the simulator needs no model of a PLL.
     board = replace(board_named("icebreaker"), leds_low=leds_low, led_pins=tuple("abcde"))
     network = tiny_network()
