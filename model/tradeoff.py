@@ -26,7 +26,8 @@ from model.support.cache import kept
 from model.support.cli import command
 from model.support.datasets import DATASETS, Dataset, load
 from model.support.errors import Exit, fail
-from model.train import ZOO, export_onnx, held_out, import_torch, keep_memory, load_network
+from model.training.common import ZOO, held_out, import_torch, keep_memory
+from model.training.paper_network import export_onnx, load_network
 from model.training.sparse import SparseSettings, fine_tune, measure
 
 __all__ = ["point", "tradeoff_plot"]

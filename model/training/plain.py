@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model.support.datasets import DATASETS, DataError, Dataset, load
 from model.support.files import write_file
-from model.train import INPUT_SHAPE, augment, import_torch
+from model.training.common import INPUT_SHAPE, augment, import_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -32,20 +32,19 @@ from model.importers.onnx import import_onnx
 from model.network import Network, Neurons
 from model.support.datasets import Dataset
 from model.support.errors import BadInputError
-from model.train import (
+from model.training.common import (
     INPUT_THRESHOLD,
-    LAYERS,
     accuracy,
     augment,
     binarise,
     check_dataset,
     check_whole,
-    export_onnx,
     held_out,
     import_torch,
     to_tensor,
     track,
 )
+from model.training.paper_network import LAYERS, export_onnx
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from model import train as train_module
 from model.support.datasets import Dataset, load
+from model.training import common
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
 tradeoff = pytest.importorskip("model.tradeoff")
 
-START = train_module.ZOO / "mnist-sparse.onnx"
+START = common.ZOO / "mnist-sparse.onnx"
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,6 +12,7 @@ from click.testing import CliRunner
 
 from model import train as module
 from model.support.datasets import DataError, Dataset, load
+from model.training import common, paper_network
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
 
@@ -27,8 +27,8 @@ def short(digits):
     """Five epochs over 605 of 660 digits."""
     torch.set_num_threads(1)
     some = Dataset("some", digits.images[::6][:660], digits.labels[::6][:660])
-    settings = module.TrainSettings(seed=3, epochs=5, batch_size=32, learning_rate=2e-3)
-    return settings, some, module.train(settings, some)
+    settings = paper_network.TrainSettings(seed=3, epochs=5, batch_size=32, learning_rate=2e-3)
+    return settings, some, paper_network.train(settings, some)
 
 
 def run(path, images):
@@ -45,13 +45,13 @@ def test_loss_falls(short, digits):
     assert result.validation_frames == len(some) // 12
     assert not result.network.training
     test = load("digits5k", "test")
-    assert module.accuracy(result.network, test.images, test.labels) > 0.6
-    assert module.accuracy(result.network, module.binarise(test.images), test.labels) > 0.6
+    assert common.accuracy(result.network, test.images, test.labels) > 0.6
+    assert common.accuracy(result.network, common.binarise(test.images), test.labels) > 0.6
 
 
 def test_same_seed_same_weights(short):
     settings, some, result = short
-    again = module.train(settings, some)
+    again = paper_network.train(settings, some)
     assert again.losses == result.losses
     for name, value in result.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[name]), name
@@ -59,8 +59,8 @@ def test_same_seed_same_weights(short):
 
 def test_export_is_the_network(short, digits, tmp_path):
     network = short[2].network
-    module.export_onnx(network, tmp_path / "a.onnx")
-    module.export_onnx(network, tmp_path / "b.onnx")
+    paper_network.export_onnx(network, tmp_path / "a.onnx")
+    paper_network.export_onnx(network, tmp_path / "b.onnx")
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
 
@@ -98,27 +98,27 @@ def test_export_is_the_network(short, digits, tmp_path):
 def test_export_refuses_other_layers(tmp_path):
     network = torch.nn.Sequential(torch.nn.Sigmoid())
     with pytest.raises(TypeError) as caught:
-        module.export_onnx(network, tmp_path / "a.onnx")
+        paper_network.export_onnx(network, tmp_path / "a.onnx")
     assert str(caught.value) == "layer 0 must be one of those of build_network, not Sigmoid"
     assert not list(tmp_path.iterdir())
 
 
 def test_paper_sizes():
-    network = module.build_network()
+    network = paper_network.build_network()
     weights = sum(value.numel() for name, value in network.named_parameters() if name.endswith("weight"))
     assert weights == 106_512
 
 
 def test_binarise():
     images = np.array([0, 50, 51, 52, 255], dtype=np.uint8)
-    assert module.binarise(images).tolist() == [0, 0, 0, 255, 255]
-    assert module.binarise(images).dtype == np.uint8
+    assert common.binarise(images).tolist() == [0, 0, 0, 255, 255]
+    assert common.binarise(images).dtype == np.uint8
 
 
 def test_augment_moves_little(digits):
     torch.manual_seed(5)
     frames = torch.from_numpy(digits.images[::8].transpose(0, 3, 1, 2).copy()).float() / 255
-    moved = module.augment(frames)
+    moved = common.augment(frames)
     assert moved.shape == frames.shape
     assert float(moved.min()) >= 0
     assert float(moved.max()) <= 1
@@ -153,7 +153,7 @@ def test_augment_moves_little(digits):
 )
 def test_settings_errors(field, value, error, expected):
     with pytest.raises(error) as caught:
-        module.TrainSettings(**{field: value})
+        paper_network.TrainSettings(**{field: value})
     assert str(caught.value) == expected
 
 
@@ -168,7 +168,7 @@ def test_settings_errors(field, value, error, expected):
 def test_dataset_errors(shape, label, expected):
     own = Dataset("own", np.zeros(shape, np.uint8), np.full(shape[0], label))
     with pytest.raises(DataError) as caught:
-        module.train(module.TrainSettings(), own)
+        paper_network.train(paper_network.TrainSettings(), own)
     assert str(caught.value) == expected
 
 
@@ -191,7 +191,7 @@ def test_command(monkeypatch, digits, tmp_path):
     assert (report["seed"], report["epochs"]) == (9, 1)
     assert (report["frames_train"], report["frames_validation"], report["frames_test"]) == (367, 33, 1000)
     scores = run(
-        tmp_path / "here" / "mnist-paper.onnx", (module.binarise(test.images).transpose(0, 3, 1, 2) / 255).astype(np.float32)
+        tmp_path / "here" / "mnist-paper.onnx", (common.binarise(test.images).transpose(0, 3, 1, 2) / 255).astype(np.float32)
     )
     assert report["float_accuracy_1bit"] == pytest.approx((scores.argmax(1) == test.labels).mean(), abs=0.002)
 
@@ -213,11 +213,11 @@ def test_command_with_bad_option(tmp_path):
 
 def test_bundled_network(digits):
     """The digits are among those it was trained on: this finds a wrong file, not a wrong generalisation."""
-    zoo = Path(module.__file__).parent / "zoo"
+    zoo = common.ZOO
     report = json.loads((zoo / "mnist-paper.train.json").read_text())
     assert hashlib.sha256((zoo / "mnist-paper.onnx").read_bytes()).hexdigest() == report["onnx_sha256"]
     assert report["float_accuracy_grey"] >= 0.991
     assert report["float_accuracy_1bit"] >= 0.991
-    for images in (digits.images, module.binarise(digits.images)):
+    for images in (digits.images, common.binarise(digits.images)):
         scores = run(zoo / "mnist-paper.onnx", (images.transpose(0, 3, 1, 2) / 255).astype(np.float32))
         assert (scores.argmax(1) == digits.labels).mean() >= 0.99

@@ -19,11 +19,12 @@ from model.golden import run_layer
 from model.importers.onnx import import_onnx
 from model.network import Linear, Network, Shape
 from model.support.datasets import Dataset, load
+from model.training import common, paper_network
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
 sparse = pytest.importorskip("model.training.sparse")
 
-ZOO = Path(train_module.__file__).parent / "zoo"
+ZOO = common.ZOO
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def start():
-    return train_module.load_network(ZOO / "mnist-paper.onnx")
+    return paper_network.load_network(ZOO / "mnist-paper.onnx")
 
 
 @pytest.mark.parametrize("relu", [True, False])
@@ -80,7 +81,7 @@ def test_moments_are_the_first_events_of_the_encoder(digits):
     torch.manual_seed(5)
     images = digits.images[:6]
     network = Network.load(ZOO / "mnist-paper.npz")
-    found = sparse._moments(train_module.to_tensor(images), 4).numpy().reshape(4, 6, -1)
+    found = sparse._moments(common.to_tensor(images), 4).numpy().reshape(4, 6, -1)
     lengths = set()
     for frame, image in enumerate(images):
         order = encode(network, image)["address"]
@@ -103,7 +104,7 @@ def tuned(start, digits):
 def test_forward_pass_is_the_converted_network(tuned, tmp_path, digits):
     """Every count of every frame, by the integers of the conversion."""
     settings, network, _ = tuned
-    train_module.export_onnx(network, tmp_path / "net.onnx")
+    paper_network.export_onnx(network, tmp_path / "net.onnx")
     integers = quantize(import_onnx(tmp_path / "net.onnx"), [1.0] * 4, Settings(weight_bits=settings.weight_bits), name="net")
     quantized = sparse._Quantized(network, settings.weight_bits)
     whole = torch.from_numpy((digits.images > 51).transpose(0, 3, 1, 2).astype(np.float32))
@@ -115,7 +116,7 @@ def test_forward_pass_is_the_converted_network(tuned, tmp_path, digits):
 def test_fewer_events_and_still_right(tuned, start, tmp_path, digits):
     _, network, lines = tuned
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    train_module.export_onnx(network, tmp_path / "net.onnx")
+    paper_network.export_onnx(network, tmp_path / "net.onnx")
     test = load("digits5k", "test")
     integers = quantize(import_onnx(tmp_path / "net.onnx"), [1.0] * 4, Settings(weight_bits=8), name="net")
     found = sparse.measure(integers, test.images, test.labels)
@@ -186,7 +187,7 @@ def test_command(monkeypatch, digits, tmp_path):
     assert report["accuracy_snn"] == (counts.argmax(axis=1) == few["test"].labels).mean()
 
     # From there on, once without and once with averaging: the same training, and the average lies half way.
-    first = train_module.load_network(Path("here/mnist-sparse.onnx"))
+    first = paper_network.load_network(Path("here/mnist-sparse.onnx"))
     more = ["--sparse", "--dataset", "digits5k", "--epochs", "1", "--moments", "2", "--last-epochs", "0", "--keep-thresholds"]
     found = []
     for out, option in (("plain", []), ("averaged", ["--average-start"])):
@@ -194,7 +195,7 @@ def test_command(monkeypatch, digits, tmp_path):
             train_module.main, [*more, *option, "--start", "here/mnist-sparse.onnx", "--out", out]
         )
         assert outcome.exit_code == 0, outcome.output
-        found.append(train_module.load_network(Path(out) / "mnist-sparse.onnx").state_dict())
+        found.append(paper_network.load_network(Path(out) / "mnist-sparse.onnx").state_dict())
     plain, averaged = found
     for name, value in first.state_dict().items():
         assert torch.allclose(averaged[name], (value + plain[name]) / 2, atol=1e-6), name
