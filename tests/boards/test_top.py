@@ -7,11 +7,11 @@ import pytest
 from amaranth.sim import Simulator
 from rich.console import Console
 
+from boards.bitstream import Options, build
 from boards.build_table import COLUMNS, BuildRow
 from boards.bundled import BUNDLED
 from boards.definitions import BOARDS, board_named
 from boards.top import BoardTop, bit_cycles
-from hw.build import Options, build
 from model.machine.named_plans import named_plan
 from model.network import Network, Shape
 from model.support.errors import DoesNotFitError
@@ -95,7 +95,7 @@ def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
     ],
 )
 def test_too_small_memories_are_said_before_anything_runs(tmp_path, monkeypatch, board, message):
-    monkeypatch.setattr("hw.build.run_fast", None)
+    monkeypatch.setattr("boards.bitstream.run_fast", None)
     with pytest.raises(DoesNotFitError, match=message):
         build(Options(net=BUNDLED, board=board, plan="minimal", out=tmp_path), Console(quiet=True))
 
@@ -109,7 +109,7 @@ def test_cycles_of_a_bit(clock_hz, baud, cycles):
 
 
 def test_a_baud_that_the_clock_does_not_give_is_said_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("hw.build.load_plan", None)
+    monkeypatch.setattr("boards.bitstream.load_plan", None)
     message = r"^baud must be within 2% of 24 MHz by a whole number from 4 on \(as 6,000,000\), not 12000000$"
     with pytest.raises(ValueError, match=message):
         build(Options(board="icebreaker", baud=12_000_000, out=tmp_path), Console(quiet=True))

@@ -11,16 +11,17 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from boards.bitstream import Options, build
 from boards.bundled import BUNDLED
 from boards.definitions import BOARDS, board_named
-from hw.build import Options, TimingError, build, main
+from hw.build import main
 from hw.flow.area import memories
 from hw.flow.synthesis import MultiplierError, synthesize
 from hw.flow.tools import find_tool
 from hw.link.flash import flash_image
 from model.machine.named_plans import named_plan
 from model.network import Network
-from model.support.errors import DoesNotFitError, ToolMissingError
+from model.support.errors import DoesNotFitError, TimingError, ToolMissingError
 from tests.hardware import random_network
 
 
@@ -33,8 +34,8 @@ def command(*args):
     ("args", "message"),
     [
         (("--board", "teapot"), f"error: board must be one of {', '.join(BOARDS)}, not 'teapot'"),
-        (("--net", "none.npz"), "error: none.npz: cannot be read: No such file or directory"),
-        (("--net", "none.onnx"), "error: none.onnx: cannot be read: No such file or directory"),
+        (("none.npz",), "error: none.npz: cannot be read: No such file or directory"),
+        (("none.onnx",), "error: none.onnx: cannot be read: No such file or directory"),
         (("--plan", "huge"), "error: plan must be a file or one of minimal, default, fast, folded, not 'huge'"),
     ],
 )
@@ -200,7 +201,7 @@ def test_too_many_memories_are_said_before_anything_runs(tmp_path, monkeypatch):
     network = random_network(1)
     blocks = sum(memory.blocks for memory in memories(network, named_plan(network, "minimal")))
     monkeypatch.setitem(BOARDS, "ulx3s-85f", replace(board_named("ulx3s-85f"), ram_blocks=blocks - 1))
-    monkeypatch.setattr("hw.build.run_fast", None)
+    monkeypatch.setattr("boards.bitstream.run_fast", None)
     with pytest.raises(DoesNotFitError, match=rf"^does not fit ULX3S 85F: short of 1 block RAMs \(needs {blocks}, has "):
         build(replace(small_options(tmp_path, network), plan="minimal"), Console(quiet=True))
     assert not list((tmp_path / "out").glob("*.bit"))

@@ -1,6 +1,7 @@
 """What FPGA families differ in, said once: synthesis, place and route, clocks, constraints, bitstreams, names of resources."""
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from amaranth.hdl import Instance, Module, Signal, Value
 
 from model.support.errors import BadInputError
 
-__all__ = ["SOON", "Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin"]
+__all__ = ["SOON", "Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin", "sections"]
 
 SOON = ("--placer-heap-cell-placement-timeout", "500")
 """Arguments of nextpnr by which it gives up on a device that is too full in a minute or two: by default it tries for an hour."""
@@ -203,3 +204,17 @@ class Family(ABC):
         """
 
 
+def sections(text: str) -> dict[str, list[str]]:
+    """A configuration of Trellis or IceStorm by section: a line that starts with a dot, and the lines after it.
+
+    Of two that start alike, the lines of both.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    name = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("."):
+            name = line[1:]
+            found[name] += []
+        elif line:
+            found[name].append(line)
+    return dict(found)

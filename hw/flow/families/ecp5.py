@@ -7,9 +7,8 @@ from typing import Any
 
 from amaranth.hdl import Instance, Signal, Value
 
-from hw.flow.families.base import Cells, Clock, Family, Part, Pin
+from hw.flow.families.base import Cells, Clock, Family, Part, Pin, sections
 from hw.flow.output_registers import pack_output_registers
-from hw.flow.sections import sections
 from hw.flow.split_fan_out import split_fan_out
 from hw.flow.tools import run_tool
 from model.machine.blocks import DP16KD

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from amaranth.hdl import Instance, Signal, Value
 
-from hw.flow.families.base import SOON, Cells, Clock, ConstraintError, Direct, Family, Part, Pin
-from hw.flow.sections import sections
+from hw.flow.families.base import SOON, Cells, Clock, ConstraintError, Direct, Family, Part, Pin, sections
 from hw.flow.tools import run_tool
 from model.machine.blocks import SB_RAM40_4K
 from model.support.errors import BadInputError

@@ -3,10 +3,9 @@
 import pytest
 
 from hw.flow.bitstream import BitstreamError, check_bitstream
-from hw.flow.families.base import Part
+from hw.flow.families.base import Part, sections
 from hw.flow.families.ecp5 import ECP5
 from hw.flow.families.ice40 import ICE40
-from hw.flow.sections import sections
 
 
 def test_sections():
