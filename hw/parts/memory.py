@@ -1,10 +1,13 @@
 """Memories: what each is built of, said here and not left to the tools, so that what it takes is known before they run."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from amaranth.lib import data
 
 from model.machine.blocks import DP16KD
 
-__all__ = ["BLOCK", "DISTRIBUTED", "LOGIC", "BuiltMemory", "ram_kind", "rom_kind", "style"]
+__all__ = ["BLOCK", "DISTRIBUTED", "LOGIC", "BuiltMemory", "placed", "ram_kind", "rom_kind", "stored_bits", "style"]
 
 BLOCK, DISTRIBUTED, LOGIC = "block", "distributed", "logic"
 """Block RAM, RAM made of LUTs, and tables made of LUTs."""
@@ -24,13 +27,16 @@ _TABLE_WORDS = 32
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltMemory:
-    """A memory of a machine.
+    """A memory of a component, which the component's ``memories`` tell before it is elaborated.
 
     Parameters
     ----------
-    name : its place in the hierarchy
-    width, depth : bits of a word, words
-    kind : `BLOCK`, `DISTRIBUTED` or `LOGIC`
+    name : str
+        Its place in the hierarchy, below the component that tells of it.
+    width, depth : int
+        Bits of a word, and words.
+    kind : str
+        `BLOCK`, `DISTRIBUTED` or `LOGIC`.
     """
 
     name: str
@@ -69,6 +75,24 @@ class BuiltMemory:
     def table_luts(self) -> int:
         """LUTs of a table, before any of them is found to be another's."""
         return self.width * -(-self.depth // 16) if self.kind == LOGIC else 0
+
+
+def placed(place: str, memories: Iterable[BuiltMemory]) -> tuple[BuiltMemory, ...]:
+    """The memories of a submodule called ``place``, as the component that it is part of names them."""
+    return tuple(replace(memory, name=f"{place}.{memory.name}") for memory in memories)
+
+
+def stored_bits(layout: data.StructLayout, values: Mapping[str, int]) -> int:
+    """Bits of ``layout`` that a memory keeps: synthesis removes a member that has one value only.
+
+    Parameters
+    ----------
+    layout : data.StructLayout
+        A word.
+    values : Mapping[str, int]
+        How many values a member can have, of those that may have one only.
+    """
+    return layout.size - sum(field.width for name, field in layout if values.get(name) == 1)
 
 
 def ram_kind(width: int, depth: int) -> str:

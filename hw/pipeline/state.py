@@ -4,11 +4,11 @@ from itertools import pairwise
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueCastable, unsigned
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from hw.parts.memory import BLOCK, DISTRIBUTED, ram_kind, style
+from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind, style
 from model.machine.plan import DISTRIBUTED_WORDS
 
 __all__ = ["Access", "FrameReset", "StateBank", "words_kind"]
@@ -57,11 +57,16 @@ class StateBank(wiring.Component):
 
     Parameters
     ----------
-    word : layout of a word
-    depth : number of words
-    generation_bits : width of the tag
-    memory : ``"block"``, ``"distributed"`` or ``"auto"``, as in `model.machine.plan.CorePlan`
-    reuse : fewest cycles between two accesses to the same word: forwarding that can never happen is not built
+    word : data.Layout
+        Layout of a word.
+    depth : int
+        Number of words.
+    generation_bits : int
+        Width of the tag.
+    memory : str
+        ``"block"``, ``"distributed"`` or ``"auto"``, as in `model.machine.plan.CorePlan`.
+    reuse : int
+        Fewest cycles between two accesses to the same word: forwarding that can never happen is not built.
 
     Members
     -------
@@ -104,95 +109,48 @@ class StateBank(wiring.Component):
         """Width of the tag."""
         return self._generation_bits
 
+    @property
+    def memories(self) -> tuple[BuiltMemory, BuiltMemory]:
+        """Its words and their tags."""
+        width, tag_width = self._word.size, self._generation_bits
+        return (
+            BuiltMemory(name="words", width=width, depth=self._depth, kind=words_kind(self._memory, self._depth)),
+            BuiltMemory(name="tags", width=tag_width, depth=self._depth, kind=ram_kind(tag_width, self._depth)),
+        )
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = self._word.size
-        kind = words_kind(self._memory, self._depth)
-        # What a read finds in the word that is written in the same cycle never matters: it is forwarded, or stale. Yosys
-        # has to know, or it builds registers and selections around each memory that keep the old word.
-        free = {"no_rw_check": 1}
-        m.submodules.words = words = Memory(
-            shape=unsigned(width),
-            depth=self._depth,
-            init=[],
-            attrs=free | style(kind),
-        )
-        m.submodules.tags = tags = Memory(
-            shape=unsigned(self._generation_bits),
-            depth=self._depth,
-            init=[],
-            attrs=free | style(ram_kind(self._generation_bits, self._depth)),
-        )
-        word_read = words.read_port(domain="sync" if kind == BLOCK else "comb")
+        words_built, tags_built = self.memories
+        m.submodules.words = words = _memory(words_built)
+        m.submodules.tags = tags = _memory(tags_built)
+        from_block = words_built.kind == BLOCK
+        word_read = words.read_port(domain="sync" if from_block else "comb")
         word_write = words.write_port()
-        tag_read, tag_write = tags.read_port(), tags.write_port()
 
         # The access as it moves through cycles 1 to 7.
         layout = Access(self._depth)
         names = ("tagged", "comparing", "reading", "fetching", "loading", "updating", "writing")
-        tagged, comparing, _, fetching, _, updating, writing = moving = [Signal(layout, name=name) for name in names]
+        moving = [Signal(layout, name=name) for name in names]
         generations = [
             Signal(self._generation_bits, name=f"generation_{cycle}", reset_less=True) for cycle in range(1, 6)
         ]
+        same_addr = [Signal(name=f"same_addr_{cycle}") for cycle in range(1, 6)]
         m.d.sync += [after.eq(before) for before, after in pairwise([self.access, *moving])]
         m.d.sync += [after.eq(before) for before, after in pairwise([self.generation, *generations])]
+        m.d.comb += [same.eq(self.access.addr == before.addr) for same, before in zip(same_addr, moving, strict=False)]
 
-        # The tag that the access just before writes is not visible yet, but known.
-        same_addr = [Signal(name=f"same_addr_{cycle}") for cycle in range(1, 6)]
-        just_tagged, just_cleared, stale = (
-            Signal(2, name=name, reset_less=True) for name in ("just_tagged", "just_cleared", "stale")
-        )
-        tag = Signal(self._generation_bits, reset_less=True)
-        m.d.comb += [
-            *(same.eq(self.access.addr == before.addr) for same, before in zip(same_addr, moving, strict=False)),
-            tag_read.addr.eq(self.access.addr),
-            tag_read.en.eq(1),
-            tag_write.addr.eq(tagged.addr),
-            tag_write.data.eq(Mux(tagged.clear, 0, generations[0])),
-            tag_write.en.eq(tagged.en | tagged.clear),
-        ]
-        m.d.sync += [
-            tag.eq(tag_read.data),
-            just_tagged.eq(Cat(tagged.en & same_addr[0], just_tagged)),
-            just_cleared.eq(Cat(tagged.clear & same_addr[0], just_cleared)),
-            stale.eq(Cat(just_cleared[1] | ((tag != generations[1]) & ~just_tagged[1]), stale)),
-        ]
-
-        # Which of the accesses before has the same word in flight. What was cleared since is gone, though its generation may be
-        # the same.
-        cleared: Value = Const(0, 1)
-        follows = []
-        for number, (before, same, generation) in enumerate(zip(moving, same_addr, generations, strict=False)):
-            follow = Signal(5, name=f"follows_{number + 1}", reset_less=True)
-            if number + 1 >= self._reuse:
-                m.d.sync += follow.eq(Cat(before.en & same & (self.generation == generation) & ~cleared, follow))
-            follows.append(follow)
-            cleared = cleared | before.clear
-        one, two, three, four, five = follows
+        stale = self._compare_tags(m, tags, moving[0], same_addr[0], generations)
+        follows = self._find_in_flight(m, moving, same_addr, generations)
 
         # The update of the access just before is only now being made when `word` is loaded. All else that the word may be meets
         # a cycle earlier in `fetched`, so that the loop has one selection of two. What selects has a whole cycle for its way.
-        word, fetched, result = (Signal(width, name=name, reset_less=True) for name in ("word_held", "fetched", "result"))
+        one, two, *_ = follows
+        word, fetched = (Signal(self._word.size, name=name, reset_less=True) for name in ("word_held", "fetched"))
         m.d.comb += self.word.eq(word)
-        if kind == BLOCK:
-            read, near, far = (Signal(width, name=name, reset_less=True) for name in ("read", "near", "far"))
-            distant = Signal(2, reset_less=True)
-            m.d.comb += [
-                word_read.addr.eq(comparing.addr),
-                word_read.en.eq(1),
-                word_write.addr.eq(writing.addr),
-                word_write.data.eq(result),
-                word_write.en.eq(writing.en),
-            ]
-            m.d.sync += [
-                result.eq(self.update),
-                far.eq(Mux(four[1], self.update, result)),
-                near.eq(Mux(three[2], self.update, far)),
-                distant.eq(Cat(three[1] | four[1] | five[1], distant)),
-                read.eq(word_read.data),
-            ]
-            memory = Mux(distant[1], near, read)
+        if from_block:
+            memory = self._block_word(m, word_read, word_write, moving, follows)
         else:
+            _, _, _, fetching, _, updating, _ = moving
             m.d.comb += [
                 word_read.addr.eq(fetching.addr),
                 word_write.addr.eq(updating.addr),
@@ -205,6 +163,88 @@ class StateBank(wiring.Component):
             word.eq(Mux(one[4], self.update, fetched)),
         ]
         return m
+
+    def _compare_tags(
+        self, m: Module, tags: Memory, tagged: data.View, same_addr: Signal, generations: list[Signal]
+    ) -> Signal:
+        """Whether the word is of another generation, in cycle 3 and in cycle 4; its tag is written meanwhile.
+
+        The tag that the access just before writes is not visible yet, but known.
+        """
+        tag_read, tag_write = tags.read_port(), tags.write_port()
+        just_tagged, just_cleared, stale = (
+            Signal(2, name=name, reset_less=True) for name in ("just_tagged", "just_cleared", "stale")
+        )
+        tag = Signal(self._generation_bits, reset_less=True)
+        m.d.comb += [
+            tag_read.addr.eq(self.access.addr),
+            tag_read.en.eq(1),
+            tag_write.addr.eq(tagged.addr),
+            tag_write.data.eq(Mux(tagged.clear, 0, generations[0])),
+            tag_write.en.eq(tagged.en | tagged.clear),
+        ]
+        m.d.sync += [
+            tag.eq(tag_read.data),
+            just_tagged.eq(Cat(tagged.en & same_addr, just_tagged)),
+            just_cleared.eq(Cat(tagged.clear & same_addr, just_cleared)),
+            stale.eq(Cat(just_cleared[1] | ((tag != generations[1]) & ~just_tagged[1]), stale)),
+        ]
+        return stale
+
+    def _find_in_flight(
+        self, m: Module, moving: list[data.View], same_addr: list[Signal], generations: list[Signal]
+    ) -> list[Signal]:
+        """Of each of the five accesses before, whether it has the same word in flight: in cycle 1 and the four after it.
+
+        What was cleared since is gone, though its generation may be the same.
+        """
+        cleared: Value = Const(0, 1)
+        follows = []
+        for number, (before, same, generation) in enumerate(zip(moving, same_addr, generations, strict=False)):
+            follow = Signal(5, name=f"follows_{number + 1}", reset_less=True)
+            if number + 1 >= self._reuse:
+                m.d.sync += follow.eq(Cat(before.en & same & (self.generation == generation) & ~cleared, follow))
+            follows.append(follow)
+            cleared = cleared | before.clear
+        return follows
+
+    def _block_word(
+        self, m: Module, word_read: ReadPort, word_write: WritePort, moving: list[data.View], follows: list[Signal]
+    ) -> Value:
+        """The word as block RAM has it in cycle 4, or as an access three to five before leaves it; updates are written."""
+        _, comparing, *_, writing = moving
+        _, _, three, four, five = follows
+        width = self._word.size
+        result, read, near, far = (
+            Signal(width, name=name, reset_less=True) for name in ("result", "read", "near", "far")
+        )
+        distant = Signal(2, reset_less=True)
+        m.d.comb += [
+            word_read.addr.eq(comparing.addr),
+            word_read.en.eq(1),
+            word_write.addr.eq(writing.addr),
+            word_write.data.eq(result),
+            word_write.en.eq(writing.en),
+        ]
+        m.d.sync += [
+            result.eq(self.update),
+            far.eq(Mux(four[1], self.update, result)),
+            near.eq(Mux(three[2], self.update, far)),
+            distant.eq(Cat(three[1] | four[1] | five[1], distant)),
+            read.eq(word_read.data),
+        ]
+        return Mux(distant[1], near, read)
+
+
+def _memory(built: BuiltMemory) -> Memory:
+    """A memory that is written, empty at the start.
+
+    What a read finds in the word that is written in the same cycle never matters: it is forwarded, or stale. Yosys has to know,
+    or it builds registers and selections around each memory that keep the old word.
+    """
+    return Memory(
+        shape=unsigned(built.width), depth=built.depth, init=[], attrs={"no_rw_check": 1} | style(built.kind)
+    )
 
 
 def words_kind(memory: str, depth: int) -> str:
@@ -230,8 +270,10 @@ class FrameReset(wiring.Component):
 
     Parameters
     ----------
-    depth : words of the deepest bank
-    generation_bits : width of the tag
+    depth : int
+        Words of the deepest bank.
+    generation_bits : int
+        Width of the tag.
 
     Members
     -------

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.parts.memory import rom_kind, style
+from hw.parts.memory import BuiltMemory, rom_kind, style
 from model.machine.blocks import DP16KD
 
 __all__ = ["BLOCK_BITS", "WeightMemory", "slice_bits"]
@@ -40,8 +42,10 @@ class WeightMemory(wiring.Component):
 
     Parameters
     ----------
-    words : the weights of each word, one a channel
-    weight_bits : width of a weight
+    words : Sequence[Sequence[int]] or array
+        The weights of each word, one a channel.
+    weight_bits : int
+        Width of a weight.
 
     Members
     -------
@@ -49,15 +53,16 @@ class WeightMemory(wiring.Component):
     word : Out, array of signed weights
     """
 
-    def __init__(self, *, words: Sequence[Sequence[int]], weight_bits: int) -> None:
-        if not words or not words[0]:
+    def __init__(self, *, words: Sequence[Sequence[int]] | npt.NDArray[np.integer], weight_bits: int) -> None:
+        if not len(words) or not len(words[0]):
             raise ValueError("words must be at least one word of at least one weight")
-        self._words = tuple(map(tuple, words))
+        self._words = words
+        self._channels = len(words[0])
         self._weight_bits = weight_bits
         super().__init__(
             {
                 "addr": In(range(len(words))),
-                "word": Out(data.ArrayLayout(signed(weight_bits), len(words[0]))),
+                "word": Out(data.ArrayLayout(signed(weight_bits), self._channels)),
             }
         )
 
@@ -71,26 +76,35 @@ class WeightMemory(wiring.Component):
         """Width of a weight."""
         return self._weight_bits
 
+    @property
+    def memories(self) -> tuple[BuiltMemory, ...]:
+        """Its slices, that of the lowest bits first."""
+        width, wide = self._channels * self._weight_bits, slice_bits(self.depth)
+        return tuple(
+            BuiltMemory(name=f"slice_{n}", width=min(wide, width - start), depth=self.depth, kind=rom_kind(self.depth))
+            for n, start in enumerate(range(0, width, wide))
+        )
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        width = self.word.as_value().shape().width
         mask = (1 << self._weight_bits) - 1
-        words = [sum((weight & mask) << n * self._weight_bits for n, weight in enumerate(word)) for word in self._words]
-        slices, wide = [], slice_bits(self.depth)
-        for start in range(0, width, wide):
-            bits = min(wide, width - start)
-            name = f"slice_{start // wide}"
-            m.submodules[name] = memory = Memory(
-                shape=unsigned(bits),
-                depth=self.depth,
-                init=[word >> start & (1 << bits) - 1 for word in words],
-                attrs=style(rom_kind(self.depth)),
+        words = [
+            sum((int(weight) & mask) << n * self._weight_bits for n, weight in enumerate(word)) for word in self._words
+        ]
+        slices, start = [], 0
+        for built in self.memories:
+            m.submodules[built.name] = memory = Memory(
+                shape=unsigned(built.width),
+                depth=built.depth,
+                init=[word >> start & (1 << built.width) - 1 for word in words],
+                attrs=style(built.kind),
             )
             read = memory.read_port()
             # Without a reset and with nothing before it, so that it can be the block's register.
-            register = Signal(bits, name=f"{name}_register", reset_less=True)
+            register = Signal(built.width, name=f"{built.name}_register", reset_less=True)
             m.d.comb += read.addr.eq(self.addr)
             m.d.sync += register.eq(read.data)
             slices.append(register)
+            start += built.width
         m.d.comb += self.word.as_value().eq(Cat(slices))
         return m
