@@ -8,6 +8,7 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 from amaranth.utils import bits_for
 
+from hw.parts.memory import stored_bits
 from model.machine.plan import CorePlan
 from model.network import Network, Shape
 
@@ -28,7 +29,8 @@ class AddressEvent(data.StructLayout):
 
     Parameters
     ----------
-    shape : shape of the layer that fires
+    shape : Shape
+        Shape of the layer that fires.
 
     Members
     -------
@@ -44,6 +46,11 @@ class AddressEvent(data.StructLayout):
 
 class HostEvent(data.StructLayout):
     """A token that the host sends into a machine, or watches there.
+
+    Parameters
+    ----------
+    network : Network
+        Gives the streams and their widths.
 
     Members
     -------
@@ -68,13 +75,17 @@ class SpikeGroup(data.StructLayout):
 
     Parameters
     ----------
-    shape : shape of the layer that fires
-    core : how many channels a group has
+    shape : Shape
+        Shape of the layer that fires.
+    core : CorePlan
+        How many channels a group has.
 
     Attributes
     ----------
-    channels : channels of a group
-    firsts : the first channel of each part of the channels
+    channels : int
+        Channels of a group.
+    firsts : Sequence[int]
+        The first channel of each part of the channels.
 
     Members
     -------
@@ -98,6 +109,11 @@ class SpikeGroup(data.StructLayout):
                 "minus": unsigned(self.channels),
             }
         )
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of it that a memory keeps."""
+        return stored_bits(self, {"y": self.neurons.height, "x": self.neurons.width, "part": len(self.firsts)})
 
 
 def _coordinates(height: int, width: int, channels: int) -> dict[str, object]:

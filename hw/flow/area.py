@@ -25,8 +25,8 @@ from hw.neuron import NeuronState
 from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind, rom_kind
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.pool import PoolState
-from hw.pipeline.projection import StepGroup
 from hw.pipeline.state import words_kind
+from hw.pipeline.step_group import StepGroup
 from hw.pipeline.weights import slice_bits
 from model.machine.limits import FRAMES_IN_FLIGHT, WATCHED_FIFO
 from model.machine.plan import Plan

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
 from hw.parts.tables import lookup, times
-from hw.pipeline.projection import StepGroup, turned
+from hw.pipeline.step_group import StepGroup, turned
 from model.machine.plan import CorePlan
 from model.network import Shape
 

@@ -1,13 +1,15 @@
 """Max-pooling on spike counts, on groups: exact for every order of spikes, with additions of one only."""
 
 from itertools import pairwise
+from typing import NamedTuple
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import Kind, SpikeGroup
+from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.parts.tables import lookup
 from hw.pipeline.state import FrameReset, StateBank
 from model.machine.limits import POOL_CYCLES
@@ -19,6 +21,13 @@ __all__ = ["MaxPoolGroups", "PoolLane", "PoolState"]
 
 class PoolState(data.StructLayout):
     """Stored state of one window of one channel, all 0 at the start of a frame.
+
+    Parameters
+    ----------
+    members : int
+        Positions in a window.
+    distance_bits : int
+        Width of a distance.
 
     Members
     -------
@@ -46,8 +55,10 @@ class PoolLane(wiring.Component):
 
     Parameters
     ----------
-    members : positions in a window
-    distance_bits : width of a distance: that of a count
+    members : int
+        Positions in a window.
+    distance_bits : int
+        Width of a distance: that of a count.
 
     Members
     -------
@@ -94,6 +105,28 @@ class PoolLane(wiring.Component):
         return m
 
 
+class _Window(NamedTuple):
+    """What the tables of one axis say of an input coordinate."""
+
+    index: Signal
+    """Which window it is in."""
+    inside: Signal
+    """Whether it is in one."""
+    member: list[Signal]
+    """Which of the window's members it is, one-hot."""
+    present: list[Signal]
+    """Which members the window has."""
+
+
+class _Tags(NamedTuple):
+    """What a group carries with it down the pipeline, in the cycles in which it is looked at."""
+
+    looked: data.View
+    loading: data.View
+    updating: data.View
+    fired: data.View
+
+
 class MaxPoolGroups(wiring.Component):
     """Max-pooling of spike groups.
 
@@ -110,10 +143,14 @@ class MaxPoolGroups(wiring.Component):
 
     Parameters
     ----------
-    layer : the layer; its windows must not overlap
-    shape : shape of its source
-    core : channels of a group, depth of the FIFO of groups, generations
-    count_bits : width of the source's counts
+    layer : MaxPool
+        The layer; its windows must not overlap.
+    shape : Shape
+        Shape of its source.
+    core : CorePlan
+        Channels of a group, depth of the FIFO of groups, generations.
+    count_bits : int
+        Width of the source's counts.
 
     Members
     -------
@@ -142,17 +179,39 @@ class MaxPoolGroups(wiring.Component):
         """The layer that is built."""
         return self._layer
 
+    @property
+    def memories(self) -> tuple[BuiltMemory, ...]:
+        """Its words of distances with their tags, and the FIFO of groups."""
+        width, depth = SpikeGroup(self._output, self._core).stored_bits, self._core.group_fifo
+        fifo = BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED)
+        return (*placed("state", self._state_bank().memories), fifo)
+
+    @property
+    def _parts(self) -> int:
+        """Parts of the channels, each a group and a word of its own."""
+        return len(self._core.firsts(self._output.channels))
+
+    @property
+    def _members(self) -> int:
+        """Positions in a window."""
+        return self._layer.window[0] * self._layer.window[1]
+
+    @property
+    def _word(self) -> data.ArrayLayout:
+        """A word of state: a window's distances, of each channel of a group."""
+        return data.ArrayLayout(PoolState(self._members, self._count_bits), self._channels)
+
+    def _state_bank(self) -> StateBank:
+        depth = self._output.height * self._output.width * self._parts
+        return StateBank(word=self._word, depth=depth, generation_bits=self._core.generation_bits)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layer, output = self._layer, self._output
-        parts = len(self._core.firsts(output.channels))
-        members = layer.window[0] * layer.window[1]
-        depth = output.height * output.width * parts
-        pooled_layout = SpikeGroup(output, self._core)
-        word = data.ArrayLayout(PoolState(members, self._count_bits), self._channels)
+        pooled_layout = SpikeGroup(self._output, self._core)
+        state = self._state_bank()
 
-        m.submodules.reset = reset = FrameReset(depth=depth, generation_bits=self._core.generation_bits)
-        m.submodules.state = state = StateBank(word=word, depth=depth, generation_bits=self._core.generation_bits)
+        m.submodules.reset = reset = FrameReset(depth=state.depth, generation_bits=self._core.generation_bits)
+        m.submodules.state = state
         m.submodules.fifo = fifo = SyncFIFO(width=pooled_layout.size, depth=self._core.group_fifo)
 
         # Take a group while there is room for all that is in flight.
@@ -166,9 +225,39 @@ class MaxPoolGroups(wiring.Component):
             reset.next_frame.eq(take & is_end),
         ]
 
-        # Which window, and which of its members.
-        row, row_inside, row_member, row_present = self._lookup_axis(m, "row", 0, group.y)
-        column, column_inside, column_member, column_present = self._lookup_axis(m, "column", 1, group.x)
+        tags, outside = self._look_up(m, take, is_end)
+        self._access(m, tags.looked, reset, state)
+        up, down = self._move(m, tags, state)
+
+        pooled = Signal(pooled_layout)
+        moves, blank = Signal(), Signal()
+        m.d.comb += [
+            moves.eq((up | down).any()),
+            blank.eq(tags.fired.group & ~moves),
+            pooled.kind.eq(Mux(tags.fired.end, Kind.END, Kind.SPIKE)),
+            pooled.plus.eq(up),
+            pooled.minus.eq(down),
+            fifo.w_en.eq(tags.fired.end | (tags.fired.group & moves)),
+            fifo.w_data.eq(pooled),
+            self.pooled.valid.eq(fifo.r_rdy),
+            self.pooled.payload.eq(fifo.r_data),
+            fifo.r_en.eq(self.pooled.ready),
+        ]
+        with m.If(tags.fired.group):
+            m.d.comb += [getattr(pooled, name).eq(getattr(tags.fired, name)) for name in ("y", "x", "part")]
+        # What leaves gives its place back a cycle late.
+        returned = Signal(2)
+        m.d.sync += [
+            returned.eq((self.pooled.valid & self.pooled.ready) + blank + outside),
+            credits.eq(credits + returned - take),
+        ]
+        return m
+
+    def _look_up(self, m: Module, take: Value, is_end: Value) -> tuple[_Tags, Signal]:
+        """Which window the group that is taken is in, and which of its members; and whether it is in none."""
+        group, members = self.groups.payload, self._members
+        pooled_layout = SpikeGroup(self._output, self._core)
+        row, column = self._look_up_axis(m, "row", 0, group.y), self._look_up_axis(m, "column", 1, group.x)
         tag = data.StructLayout(
             {
                 "group": 1,
@@ -183,21 +272,43 @@ class MaxPoolGroups(wiring.Component):
             }
         )
         tags = {name: Signal(tag, name=name) for name in POOL_CYCLES}
-        looked, loading, updating, fired = (tags[name] for name in ("looked", "loading", "updating", "fired"))
+        looked = tags["looked"]
         m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
         m.d.sync += [
-            looked.group.eq(take & ~is_end & row_inside & column_inside),
+            looked.group.eq(take & ~is_end & row.inside & column.inside),
             looked.end.eq(take & is_end),
-            looked.y.eq(row),
-            looked.x.eq(column),
+            looked.y.eq(row.index),
+            looked.x.eq(column.index),
             looked.part.eq(group.part),
-            looked.member.eq(Cat(r & c for r in row_member for c in column_member)),
-            looked.present.eq(Cat(r & c for r in row_present for c in column_present)),
+            looked.member.eq(Cat(r & c for r in row.member for c in column.member)),
+            looked.present.eq(Cat(r & c for r in row.present for c in column.present)),
             looked.plus.eq(group.plus),
             looked.minus.eq(group.minus),
         ]
         outside = Signal()
-        m.d.sync += outside.eq(take & ~is_end & ~(row_inside & column_inside))
+        m.d.sync += outside.eq(take & ~is_end & ~(row.inside & column.inside))
+        return _Tags(*(tags[name] for name in _Tags._fields)), outside
+
+    def _look_up_axis(self, m: Module, name: str, axis: int, coordinate: Signal) -> _Window:
+        window = self._layer.window[axis]
+        windows = [reached[0] if reached else None for reached in self._layer.taps(self._shape, axis)]
+        present = {(w[0], w[1]) for w in windows if w}
+        return _Window(
+            index=lookup(m, f"{name}_window", [w[0] if w else 0 for w in windows], coordinate),
+            inside=lookup(m, f"{name}_inside", [int(w is not None) for w in windows], coordinate),
+            member=[
+                lookup(m, f"{name}_member_{k}", [int(w is not None and w[1] == k) for w in windows], coordinate)
+                for k in range(window)
+            ],
+            present=[
+                lookup(m, f"{name}_present_{k}", [int(w is not None and (w[0], k) in present) for w in windows], coordinate)
+                for k in range(window)
+            ],
+        )
+
+    def _access(self, m: Module, looked: data.View, reset: FrameReset, state: StateBank) -> None:
+        """The word of the window is updated; or the sweep clears one."""
+        output, parts = self._output, self._parts
         row_base = lookup(m, "row_base", [y * output.width * parts for y in range(output.height)], looked.y)
         column_base = lookup(m, "column_base", [x * parts for x in range(output.width)], looked.x)
         clear, clear_addr = Signal(), Signal.like(reset.addr)
@@ -211,11 +322,15 @@ class MaxPoolGroups(wiring.Component):
             state.access.clear.eq(clear),
             state.access.addr.eq(Mux(clear, clear_addr, row_base + column_base + looked.part)),
         ]
-        m.d.comb += [state.generation.eq(generations[1]), state.initial.eq(Const(0, word.size))]
+        m.d.comb += [state.generation.eq(generations[1]), state.initial.eq(Const(0, self._word.size))]
 
-        # Distances, a lane a channel. Which member fires is told each lane by registers of its own: the loop is too tight for
-        # one that all of them share.
-        partial = any(layer.padding)
+    def _move(self, m: Module, tags: _Tags, state: StateBank) -> tuple[Signal, Signal]:
+        """The maxima that move up and down: a lane a channel.
+
+        Which member fires is told each lane by registers of its own: the loop is too tight for one that all of them share.
+        """
+        members, partial = self._members, any(self._layer.padding)
+        loading, updating = tags.loading, tags.updating
         up, down = (Signal(self._channels, name=name, reset_less=True) for name in ("up", "down"))
         for channel in range(self._channels):
             m.submodules[f"lane_{channel}"] = lane = PoolLane(members=members, distance_bits=self._count_bits)
@@ -229,47 +344,4 @@ class MaxPoolGroups(wiring.Component):
                 state.update[channel].eq(lane.update),
             ]
             m.d.sync += [up[channel].eq(lane.up & updating.group), down[channel].eq(lane.down & updating.group)]
-
-        pooled = Signal(pooled_layout)
-        moves, blank = Signal(), Signal()
-        m.d.comb += [
-            moves.eq((up | down).any()),
-            blank.eq(fired.group & ~moves),
-            pooled.kind.eq(Mux(fired.end, Kind.END, Kind.SPIKE)),
-            pooled.plus.eq(up),
-            pooled.minus.eq(down),
-            fifo.w_en.eq(fired.end | (fired.group & moves)),
-            fifo.w_data.eq(pooled),
-            self.pooled.valid.eq(fifo.r_rdy),
-            self.pooled.payload.eq(fifo.r_data),
-            fifo.r_en.eq(self.pooled.ready),
-        ]
-        with m.If(fired.group):
-            m.d.comb += [pooled.y.eq(fired.y), pooled.x.eq(fired.x), pooled.part.eq(fired.part)]
-        # What leaves gives its place back a cycle late.
-        returned = Signal(2)
-        m.d.sync += [
-            returned.eq((self.pooled.valid & self.pooled.ready) + blank + outside),
-            credits.eq(credits + returned - take),
-        ]
-        return m
-
-    def _lookup_axis(
-        self, m: Module, name: str, axis: int, coordinate: Signal
-    ) -> tuple[Signal, Signal, list[Signal], list[Signal]]:
-        """Window, whether there is one, member (one-hot) and members present, of an input coordinate."""
-        window = self._layer.window[axis]
-        windows = [of[0] if of else None for of in self._layer.taps(self._shape, axis)]
-        present = {(w[0], w[1]) for w in windows if w}
-        return (
-            lookup(m, f"{name}_window", [w[0] if w else 0 for w in windows], coordinate),
-            lookup(m, f"{name}_inside", [int(w is not None) for w in windows], coordinate),
-            [
-                lookup(m, f"{name}_member_{k}", [int(w is not None and w[1] == k) for w in windows], coordinate)
-                for k in range(window)
-            ],
-            [
-                lookup(m, f"{name}_present_{k}", [int(w is not None and (w[0], k) in present) for w in windows], coordinate)
-                for k in range(window)
-            ],
-        )
+        return up, down

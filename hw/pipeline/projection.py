@@ -1,71 +1,96 @@
 """The projection core: events of one layer in, spike groups of the next one out."""
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, Kind
 from hw.neuron import Comparison, Lane, NeuronState
-from hw.parts.memory import rom_kind, style
+from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed, rom_kind, style
 from hw.parts.tables import lookup, times
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.state import FrameReset, StateBank
 from hw.pipeline.state_probe import StateProbe
+from hw.pipeline.step_group import StepGroup, turned
 from hw.pipeline.weights import WeightMemory
 from model.machine.limits import STEP_CYCLES
 from model.machine.plan import CorePlan
 from model.network import Neurons, Shape
 
-__all__ = ["ProjectionCore", "StepGroup", "turned"]
+__all__ = ["ProjectionCore"]
 
 
-class StepGroup(data.StructLayout):
-    """All spikes of one step: of each bank, one block of channels at one position, in chunks of as many as a group has.
+class _Walk(NamedTuple):
+    """The walker's registers and what they say: the event in hand, and the step that it is at."""
 
-    Members
-    -------
-    kind : `Kind`; the other members are 0 where it is ``END``
-    y, x : first position of the step
-    block : index of the block of channels
-    y_phase, x_phase : bank of that position, ``y mod rows`` and ``x mod columns``
-    fired : one bit a chunk, position after position in ascending ``(y, x)``: whether it has spikes
-    plus, minus : of each chunk, bank after bank, one bit a channel
-    """
-
-    def __init__(self, shape: Shape, core: CorePlan) -> None:
-        chunks = core.rows * core.columns * core.chunks
-        super().__init__(
-            {
-                "kind": Kind,
-                "y": unsigned(bits_for(shape.height - 1)),
-                "x": unsigned(bits_for(shape.width - 1)),
-                "block": unsigned(bits_for(-(-shape.channels // core.channels) - 1)),
-                "y_phase": unsigned(bits_for(core.rows - 1)),
-                "x_phase": unsigned(bits_for(core.columns - 1)),
-                "fired": unsigned(chunks),
-                "plus": data.ArrayLayout(unsigned(core.group_channels), chunks),
-                "minus": data.ArrayLayout(unsigned(core.group_channels), chunks),
-            }
-        )
+    event: data.View
+    held: Signal
+    """1 while there is an event in hand."""
+    first: Signal
+    """1 at the first step of an event."""
+    row_step: Signal
+    column_step: Signal
+    block: Signal
+    is_end: Signal
+    """1 where the event in hand is the end of its frame."""
+    issue: Signal
+    """1 where a step, or an end, goes down the pipeline."""
+    credits: Signal
+    """Places that nothing in flight can claim, less one."""
 
 
-def turned(core: CorePlan, bits: Value, y_phase: Value, x_phase: Value, *, to: str) -> Value:
-    """One bit a chunk of each bank, in the order of positions (``to="positions"``), or back in that of ``"banks"``."""
-    sign = {"positions": 1, "banks": -1}[to]
-    rows, columns, chunks = core.rows, core.columns, core.chunks
-    places = [(row, column, chunk) for row in range(rows) for column in range(columns) for chunk in range(chunks)]
+class _Tags(NamedTuple):
+    """What a step carries with it down the pipeline, in the cycles in which it is looked at."""
 
-    def bit(row: int, column: int, chunk: int) -> Value:
-        return bits[(row % rows * columns + column % columns) * chunks + chunk]
+    issued: data.View
+    looked: data.View
+    comparing: data.View
+    fired: data.View
+    masked: data.View
 
-    by_column = {(r, c, k): Array(bit(r, c + sign * n, k) for n in range(columns))[x_phase] for r, c, k in places}
-    return Cat(Array(by_column[(r + sign * n) % rows, c, k] for n in range(rows))[y_phase] for r, c, k in places)
+
+class _Axis(NamedTuple):
+    """What the tables of one axis say of a step: its first coordinate and, a cycle later, of each bank whether it takes part and
+    its shares of the addresses."""
+
+    first: Signal
+    valid: list[Signal]
+    words: list[Signal]
+    weights: list[Signal]
+
+
+class _Addresses(NamedTuple):
+    """Where a step's words and weights are, a register before the banks; each bank adds what it alone knows."""
+
+    rows: _Axis
+    columns: _Axis
+    block_weight: Signal
+    """The weights' address, but for row and column."""
+    negative: list[Signal]
+    """Whether the event is negative, in each of the cycles that follow."""
+    clear: Signal
+    """1 where the sweep clears a word."""
+    elsewhere: Value
+    """1 where the address is not the step's: it is the sweep's, or that of a state that is read."""
+    other_addr: Signal
+    """That address."""
+    generation: Signal
+
+
+class _Bank(NamedTuple):
+    """What a bank's lanes fired, and the words that they updated."""
+
+    plus: Signal
+    minus: Signal
+    saturated: Signal
+    word: data.View
 
 
 class ProjectionCore(wiring.Component):
@@ -93,9 +118,14 @@ class ProjectionCore(wiring.Component):
 
     Parameters
     ----------
-    layer, source : the layer and the shape of its source
-    core : parallelism and FIFO depth
-    states : whether states can be read from outside
+    layer : Neurons
+        The layer that is built.
+    source : Shape
+        Shape of its source.
+    core : CorePlan
+        Parallelism and FIFO depth.
+    states : bool
+        Whether states can be read from outside.
 
     Members
     -------
@@ -140,16 +170,76 @@ class ProjectionCore(wiring.Component):
         """Its tables."""
         return self._fan_out
 
+    @property
+    def memories(self) -> tuple[BuiltMemory, ...]:
+        """Its banks' states and weights, initial states where there are several blocks, and the FIFO of steps."""
+        word, blocks, layout = self._word, self._fan_out.blocks, StepGroup(self._output, self._core)
+        state, weights = self._state_bank().memories, self._weight_memory().memories
+        built: list[BuiltMemory] = []
+        for index in range(self._core.rows * self._core.columns):
+            built += [*placed(f"state_{index}", state), *placed(f"weights_{index}", weights)]
+        if blocks > 1:
+            built.append(BuiltMemory(name="bias", width=word.size, depth=blocks, kind=rom_kind(blocks)))
+        depth = self._core.group_fifo
+        return (*built, BuiltMemory(name="fifo", width=layout.stored_bits, depth=depth, kind=DISTRIBUTED))
+
+    @property
+    def _word(self) -> data.ArrayLayout:
+        """A word of state: a block of channels at one position."""
+        return data.ArrayLayout(NeuronState(self._layer), self._core.channels)
+
+    def _state_bank(self) -> StateBank:
+        return StateBank(
+            word=self._word,
+            depth=self._fan_out.depth,
+            generation_bits=self._core.generation_bits,
+            memory=self._core.state_memory,
+            reuse=self._fan_out.blocks,
+        )
+
+    def _weight_memory(self) -> WeightMemory:
+        words = _weight_words(self._layer, self._core, self._fan_out)
+        return WeightMemory(words=words, weight_bits=self._layer.weight_bits)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        core, fan_out, layer = self._core, self._fan_out, self._layer
-        banks = core.rows * core.columns
+        core, fan_out = self._core, self._fan_out
         step_layout = StepGroup(self._output, core)
 
         m.submodules.reset = reset = FrameReset(depth=fan_out.depth, generation_bits=core.generation_bits)
         m.submodules.fifo = fifo = SyncFIFO(width=step_layout.size, depth=core.group_fifo)
 
-        # Walker: the event in hand, and the step it is at.
+        probe = StateProbe(shape=self._output, core=core) if self._states else None
+        walk = self._walk(m, reset)
+        tags, addresses = self._address(m, walk, reset, probe)
+        initial = self._initial_state(m, tags.comparing.block)
+        banks = [
+            self._bank(m, index, tags=tags, addresses=addresses, initial=initial) for index in range(core.rows * core.columns)
+        ]
+        pushed, pushes, blank = self._gather(m, tags, banks)
+        m.d.comb += [
+            fifo.w_en.eq(pushes),
+            fifo.w_data.eq(pushed),
+            self.groups.valid.eq(fifo.r_rdy),
+            self.groups.payload.eq(fifo.r_data),
+            fifo.r_en.eq(self.groups.ready),
+        ]
+        # What leaves gives its place back a cycle late.
+        returned = Signal(2)
+        m.d.sync += [
+            returned.eq((self.groups.valid & self.groups.ready) + blank),
+            walk.credits.eq(walk.credits + returned - walk.issue),
+        ]
+        if probe:
+            in_flight = walk.held | (walk.credits != core.group_fifo - 1)
+            m.d.comb += self.busy.eq(in_flight | reset.sweeping | self.groups.valid)
+            self._show_state(m, probe, banks)
+        self._count_saturated(m, tags.fired, banks)
+        return m
+
+    def _walk(self, m: Module, reset: FrameReset) -> _Walk:
+        """The walker: takes events, and goes through the steps of each."""
+        core, fan_out = self._core, self._fan_out
         event = Signal(AddressEvent(self._source))
         held, first = Signal(), Signal()
         row_step = Signal(range(fan_out.rows.most_steps))
@@ -199,8 +289,11 @@ class ProjectionCore(wiring.Component):
                 final_row.eq(row_steps - 1),
                 final_column.eq(column_steps - 1),
             ]
+        return _Walk(event, held, first, row_step, column_step, block, is_end, issue, credits)
 
-        # What a step carries with it down the pipeline, and the cycles it takes there.
+    def _tag(self, m: Module) -> _Tags:
+        """What a step carries with it down the pipeline, and the cycles it takes there."""
+        step_layout = StepGroup(self._output, self._core)
         tag = data.StructLayout(
             {
                 "step": 1,
@@ -212,25 +305,29 @@ class ProjectionCore(wiring.Component):
             }
         )
         tags = {name: Signal(tag, name=name) for name in STEP_CYCLES}
-        issued, looked, comparing, fired, masked = (
-            tags[name] for name in ("issued", "looked", "comparing", "fired", "masked")
-        )
         m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
+        return _Tags(*(tags[name] for name in _Tags._fields))
+
+    def _address(self, m: Module, walk: _Walk, reset: FrameReset, probe: StateProbe | None) -> tuple[_Tags, _Addresses]:
+        """From the step that is issued, in two cycles, to what the banks' addresses are the sums of."""
+        fan_out = self._fan_out
+        tags = self._tag(m)
+        issued, looked = tags.issued, tags.looked
         walked, walked_row, walked_column = (
-            Signal.like(of, name=f"walked_{name}", reset_less=True)
-            for name, of in (("event", event), ("row", row_step), ("column", column_step))
+            Signal.like(now, name=f"walked_{name}", reset_less=True)
+            for name, now in (("event", walk.event), ("row", walk.row_step), ("column", walk.column_step))
         )
         m.d.sync += [
-            walked.eq(event),
-            walked_row.eq(row_step),
-            walked_column.eq(column_step),
-            issued.step.eq(issue & ~is_end),
-            issued.end.eq(issue & is_end),
-            issued.first.eq(first),
-            issued.block.eq(block),
+            walked.eq(walk.event),
+            walked_row.eq(walk.row_step),
+            walked_column.eq(walk.column_step),
+            issued.step.eq(walk.issue & ~walk.is_end),
+            issued.end.eq(walk.issue & walk.is_end),
+            issued.first.eq(walk.first),
+            issued.block.eq(walk.block),
         ]
-        rows = _AxisLookup(m, "row", fan_out.rows, walked.y, walked_row)
-        columns = _AxisLookup(m, "column", fan_out.columns, walked.x, walked_column)
+        rows = _look_up(m, "row", fan_out.rows, walked.y, walked_row)
+        columns = _look_up(m, "column", fan_out.columns, walked.x, walked_column)
         channel_weight, block_weight = (
             Signal(range(fan_out.weight_depth), name=name, reset_less=True) for name in ("channel_weight", "block_weight")
         )
@@ -244,8 +341,8 @@ class ProjectionCore(wiring.Component):
         clear = _delays(m, "clear", reset.sweeping, 2, reset_less=False)[-1]
         # An address that is not the walker's: that of the sweep, or of a state that is read from outside.
         elsewhere, other_addr = clear, reset.addr
-        if self._states:
-            m.submodules.probe = probe = StateProbe(shape=self._output, core=core)
+        if probe:
+            m.submodules.probe = probe
             m.d.comb += [getattr(probe, name).eq(self.place[name]) for name in ("y", "x", "c")]
             other_addr = Mux(reset.sweeping, reset.addr, probe.addr)
             elsewhere = _delays(m, "elsewhere", reset.sweeping | self.ask, 2, reset_less=False)[-1]
@@ -253,100 +350,94 @@ class ProjectionCore(wiring.Component):
                 m.d.sync += issued.block.eq(probe.block)
         clear_addr = _delays(m, "clear_addr", other_addr, 2)[-1]
         generation = _delays(m, "generation", reset.generation, 3)[-1]
+        return tags, _Addresses(rows, columns, block_weight, negative, clear, elsewhere, clear_addr, generation)
 
-        # Initial state of the block in hand, a cycle before its words are captured.
-        word = data.ArrayLayout(NeuronState(layer), core.channels)
-        bias = _bias_words(layer, core, fan_out.blocks, word)
+    def _initial_state(self, m: Module, block: Value) -> data.View:
+        """Initial state of the block in hand, a cycle before its words are captured."""
+        word, blocks = self._word, self._fan_out.blocks
+        bias = _bias_words(self._layer, self._core, blocks, word)
         initial = Signal(word, reset_less=True)
-        if fan_out.blocks == 1:
+        if blocks == 1:
             m.d.comb += initial.eq(Const(bias[0], word.size))
         else:
             m.submodules.bias = bias_memory = Memory(
-                shape=unsigned(word.size), depth=fan_out.blocks, init=bias, attrs=style(rom_kind(fan_out.blocks))
+                shape=unsigned(word.size), depth=blocks, init=bias, attrs=style(rom_kind(blocks))
             )
             bias_read = bias_memory.read_port()
-            m.d.comb += bias_read.addr.eq(comparing.block)
+            m.d.comb += bias_read.addr.eq(block)
             m.d.sync += initial.eq(bias_read.data)
+        return initial
 
-        # Banks, each with its weights and lanes.
-        weight_words = _weight_words(layer, core, fan_out)
-        plus: list[Value] = []
-        minus: list[Value] = []
-        saturated: list[Signal] = []
-        held_words: list[data.View] = []
-        for index in range(banks):
-            row, column = divmod(index, core.columns)
-            m.submodules[f"state_{index}"] = state = StateBank(
-                word=word,
-                depth=fan_out.depth,
-                generation_bits=core.generation_bits,
-                memory=core.state_memory,
-                reuse=fan_out.blocks,
-            )
-            m.submodules[f"weights_{index}"] = weights = WeightMemory(
-                words=weight_words, weight_bits=layer.weight_bits
-            )
-            position_weight, weight_sum = (
-                Signal.like(weights.addr, name=f"{name}_{index}", reset_less=True)
-                for name in ("position_weight", "weight_sum")
-            )
-            # The address goes where the memories are.
-            weight_addr = _delays(m, f"weight_addr_{index}", weight_sum, 2)[-1]
-            drives_layout = data.ArrayLayout(signed(layer.weight_bits), core.channels)
-            drives = Signal(drives_layout, name=f"drives_{index}", reset_less=True)
+    def _bank(self, m: Module, index: int, *, tags: _Tags, addresses: _Addresses, initial: data.View) -> _Bank:
+        """A bank with its weights and lanes."""
+        core, layer, looked = self._core, self._layer, tags.looked
+        rows, columns, clear, negative = addresses.rows, addresses.columns, addresses.clear, addresses.negative
+        row, column = divmod(index, core.columns)
+        m.submodules[f"state_{index}"] = state = self._state_bank()
+        m.submodules[f"weights_{index}"] = weights = self._weight_memory()
+        position_weight, weight_sum = (
+            Signal.like(weights.addr, name=f"{name}_{index}", reset_less=True) for name in ("position_weight", "weight_sum")
+        )
+        # The address goes where the memories are.
+        weight_addr = _delays(m, f"weight_addr_{index}", weight_sum, 2)[-1]
+        drives_layout = data.ArrayLayout(signed(layer.weight_bits), core.channels)
+        drives = Signal(drives_layout, name=f"drives_{index}", reset_less=True)
+        m.d.comb += [
+            state.generation.eq(addresses.generation),
+            state.initial.eq(initial),
+            weights.addr.eq(weight_addr),
+        ]
+        m.d.sync += [
+            state.access.en.eq(looked.step & rows.valid[row] & columns.valid[column]),
+            state.access.clear.eq(clear),
+            state.access.addr.eq(
+                Mux(addresses.elsewhere, addresses.other_addr, rows.words[row] + columns.words[column] + looked.block)
+            ),
+            position_weight.eq(rows.weights[row] + columns.weights[column]),
+            weight_sum.eq(position_weight + addresses.block_weight),
+        ]
+        *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7, reset_less=False)
+        # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
+        sign = Signal(name=f"sign_{index}", reset_less=True)
+        m.d.sync += sign.eq(negative[-1] & almost_en)
+        # What an update leaves says a cycle later whether it fired.
+        after = Signal(self._word, name=f"after_{index}", reset_less=True)
+        overflow = Signal(core.channels, name=f"overflow_{index}", reset_less=True)
+        m.d.sync += after.eq(state.update)
+        plus, minus, saturated = (
+            Signal(core.channels, name=f"{name}_{index}", reset_less=True) for name in ("plus", "minus", "saturated")
+        )
+        for channel in range(core.channels):
+            m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
+            m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[-1].replicate(layer.weight_bits))
             m.d.comb += [
-                state.generation.eq(generation),
-                state.initial.eq(initial),
-                weights.addr.eq(weight_addr),
+                lane.state.eq(state.word[channel]),
+                lane.drive.eq(drives[channel]),
+                lane.negative.eq(sign),
+                state.update[channel].eq(lane.update),
             ]
+            m.submodules[f"comparison_{index}_{channel}"] = comparison = Comparison(layer=layer)
+            m.d.comb += comparison.state.eq(after[channel])
             m.d.sync += [
-                state.access.en.eq(looked.step & rows.valid[row] & columns.valid[column]),
-                state.access.clear.eq(clear),
-                state.access.addr.eq(
-                    Mux(elsewhere, clear_addr, rows.words[row] + columns.words[column] + looked.block)
-                ),
-                position_weight.eq(rows.weights[row] + columns.weights[column]),
-                weight_sum.eq(position_weight + block_weight),
+                overflow[channel].eq(lane.overflow),
+                plus[channel].eq(comparison.plus & en),
+                minus[channel].eq(comparison.minus & en),
+                saturated[channel].eq((comparison.held | overflow[channel]) & en),
             ]
-            *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7, reset_less=False)
-            # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
-            sign = Signal(name=f"sign_{index}", reset_less=True)
-            m.d.sync += sign.eq(negative[-1] & almost_en)
-            # What an update leaves says a cycle later whether it fired.
-            after = Signal(word, name=f"after_{index}", reset_less=True)
-            overflow = Signal(core.channels, name=f"overflow_{index}", reset_less=True)
-            m.d.sync += after.eq(state.update)
-            fires = [
-                Signal(core.channels, name=f"{name}_{index}", reset_less=True) for name in ("plus", "minus", "saturated")
-            ]
-            for channel in range(core.channels):
-                m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
-                m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[-1].replicate(layer.weight_bits))
-                m.d.comb += [
-                    lane.state.eq(state.word[channel]),
-                    lane.drive.eq(drives[channel]),
-                    lane.negative.eq(sign),
-                    state.update[channel].eq(lane.update),
-                ]
-                m.submodules[f"comparison_{index}_{channel}"] = comparison = Comparison(layer=layer)
-                m.d.comb += comparison.state.eq(after[channel])
-                m.d.sync += overflow[channel].eq(lane.overflow)
-                held_at_end = comparison.held | overflow[channel]
-                for found, fire in zip((comparison.plus, comparison.minus, held_at_end), fires, strict=True):
-                    m.d.sync += fire[channel].eq(found & en)
-            for start in range(0, core.channels, core.group_channels):
-                chunk = slice(start, start + core.group_channels)
-                plus.append(fires[0][chunk])
-                minus.append(fires[1][chunk])
-            saturated.append(fires[2])
-            held_words.append(state.word)
+        return _Bank(plus, minus, saturated, state.word)
 
-        # What fired, of each chunk and then of any.
+    def _gather(self, m: Module, tags: _Tags, banks: list[_Bank]) -> tuple[data.View, Signal, Signal]:
+        """What fired, of each chunk and then of any: a step's group, whether it is one, and whether a step has none."""
+        core, fired = self._core, tags.fired
+        step_layout = StepGroup(self._output, core)
+        chunks = [slice(start, start + core.group_channels) for start in range(0, core.channels, core.group_channels)]
+        plus = [bank.plus[chunk] for bank in banks for chunk in chunks]
+        minus = [bank.minus[chunk] for bank in banks for chunk in chunks]
         group, pushed = Signal(step_layout, reset_less=True), Signal(step_layout, reset_less=True)
         pushes, blank = Signal(), Signal()
         phases = {
-            name: lookup(m, f"{name}_lookup", [n % banks for n in range(size)], coordinate)
-            for name, banks, size, coordinate in (
+            name: lookup(m, f"{name}_lookup", [n % banks_a_side for n in range(size)], coordinate)
+            for name, banks_a_side, size, coordinate in (
                 ("y_phase", core.rows, self._output.height, fired.y),
                 ("x_phase", core.columns, self._output.width, fired.x),
             )
@@ -360,65 +451,52 @@ class ProjectionCore(wiring.Component):
             *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
             *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(len(plus))),
             pushed.as_value().eq(Cat(ordered if name == "fired" else group[name] for name, _ in step_layout)),
-            pushes.eq(masked.end | (masked.step & group.fired.any())),
-            blank.eq(masked.step & ~group.fired.any()),
+            pushes.eq(tags.masked.end | (tags.masked.step & group.fired.any())),
+            blank.eq(tags.masked.step & ~group.fired.any()),
         ]
-        m.d.comb += [
-            fifo.w_en.eq(pushes),
-            fifo.w_data.eq(pushed),
-            self.groups.valid.eq(fifo.r_rdy),
-            self.groups.payload.eq(fifo.r_data),
-            fifo.r_en.eq(self.groups.ready),
-        ]
-        # What leaves gives its place back a cycle late.
-        returned = Signal(2)
+        return pushed, pushes, blank
+
+    def _show_state(self, m: Module, probe: StateProbe, banks: list[_Bank]) -> None:
+        """The state that is asked for, out of the words that the banks read."""
+        of_bank = Signal(self._word)
         m.d.sync += [
-            returned.eq((self.groups.valid & self.groups.ready) + blank),
-            credits.eq(credits + returned - issue),
+            of_bank.eq(Array(bank.word.as_value() for bank in banks)[probe.bank]),
+            self.state.eq(Array(of_bank[channel].as_value() for channel in range(self._core.channels))[probe.channel]),
         ]
 
-        if self._states:
-            m.d.comb += self.busy.eq(held | (credits != core.group_fifo - 1) | reset.sweeping | self.groups.valid)
-            of_bank = Signal(word)
-            m.d.sync += [
-                of_bank.eq(Array(held.as_value() for held in held_words)[probe.bank]),
-                self.state.eq(Array(of_bank[channel].as_value() for channel in range(core.channels))[probe.channel]),
-            ]
-
-        # One pulse for an event in which something saturated, whatever number of steps it takes.
+    def _count_saturated(self, m: Module, fired: data.View, banks: list[_Bank]) -> None:
+        """One pulse for an event in which something saturated, whatever number of steps it takes."""
         any_saturated, step, starts, seen = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
-            any_saturated.eq(fired.step & Cat(saturated).any()),
+            any_saturated.eq(fired.step & Cat(bank.saturated for bank in banks).any()),
             step.eq(fired.step),
             starts.eq(fired.first),
         ]
         m.d.comb += self.saturated.eq(any_saturated & (starts | ~seen))
         with m.If(step):
             m.d.sync += seen.eq(any_saturated | (seen & ~starts))
-        return m
 
 
-class _AxisLookup:
-    """Table outputs of one axis: the step's first coordinate, and a cycle later, of each bank, whether it takes part
-    and its shares of the addresses."""
+def _look_up(m: Module, name: str, axis: Axis, coordinate: Value, step: Signal) -> _Axis:
+    """Look up what one axis says of step ``step`` of an event at ``coordinate``."""
+    slots = 1 << len(step)
+    padded = [(*steps, *[(0, (None,) * axis.banks)] * (slots - len(steps))) for steps in axis.steps]
+    entries = [entry for steps in padded for entry in steps]
+    index = Cat(step, coordinate)
 
-    def __init__(self, m: Module, name: str, axis: Axis, coordinate: Value, step: Signal) -> None:
-        slots = 1 << len(step)
-        padded = [(*steps, *[(0, (None,) * axis.banks)] * (slots - len(steps))) for steps in axis.steps]
-        entries = [entry for steps in padded for entry in steps]
-        index = Cat(step, coordinate)
+    def register(part: str, table: list[int]) -> Signal:
+        entry = lookup(m, f"{name}_{part}_lookup", table, index)
+        kept = Signal.like(entry, name=f"{name}_{part}", reset_less=True)
+        m.d.sync += kept.eq(entry)
+        return kept
 
-        def register(part: str, table: list[int]) -> Signal:
-            found = lookup(m, f"{name}_{part}_lookup", table, index)
-            kept = Signal.like(found, name=f"{name}_{part}", reset_less=True)
-            m.d.sync += kept.eq(found)
-            return kept
-
-        reaches = [[banks[bank] for _, banks in entries] for bank in range(axis.banks)]
-        self.first = lookup(m, f"{name}_first", [first for first, _ in entries], index)
-        self.valid = [register(f"valid_{n}", [int(r is not None) for r in bank]) for n, bank in enumerate(reaches)]
-        self.words = [register(f"word_{n}", [r.word if r else 0 for r in bank]) for n, bank in enumerate(reaches)]
-        self.weights = [register(f"weight_{n}", [r.weight if r else 0 for r in bank]) for n, bank in enumerate(reaches)]
+    reaches = [[banks[bank] for _, banks in entries] for bank in range(axis.banks)]
+    return _Axis(
+        first=lookup(m, f"{name}_first", [first for first, _ in entries], index),
+        valid=[register(f"valid_{n}", [int(r is not None) for r in bank]) for n, bank in enumerate(reaches)],
+        words=[register(f"word_{n}", [r.word if r else 0 for r in bank]) for n, bank in enumerate(reaches)],
+        weights=[register(f"weight_{n}", [r.weight if r else 0 for r in bank]) for n, bank in enumerate(reaches)],
+    )
 
 
 def _delays(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool = True) -> list[Signal]:
@@ -438,10 +516,9 @@ def _bias_words(layer: Neurons, core: CorePlan, blocks: int, word: data.Layout) 
     ]
 
 
-def _weight_words(layer: Neurons, core: CorePlan, fan_out: FanOut) -> list[list[int]]:
+def _weight_words(layer: Neurons, core: CorePlan, fan_out: FanOut) -> npt.NDArray[np.int64]:
     """Weights by address: input channel (or input), tap, block; each word one weight a channel of the block."""
     by_input = layer.weights.reshape(layer.channels, -1)
     padded = np.zeros((fan_out.blocks * core.channels, by_input.shape[1]), dtype=int)
     padded[: layer.channels] = by_input
-    words = padded.reshape(fan_out.blocks, core.channels, -1).transpose(2, 0, 1).reshape(-1, core.channels)
-    return words.tolist()
+    return padded.reshape(fan_out.blocks, core.channels, -1).transpose(2, 0, 1).reshape(-1, core.channels)

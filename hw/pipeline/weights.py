@@ -89,7 +89,8 @@ class WeightMemory(wiring.Component):
         m = Module()
         mask = (1 << self._weight_bits) - 1
         words = [
-            sum((int(weight) & mask) << n * self._weight_bits for n, weight in enumerate(word)) for word in self._words
+            sum((weight & mask) << n * self._weight_bits for n, weight in enumerate(word))
+            for word in np.asarray(self._words).tolist()
         ]
         slices, start = [], 0
         for built in self.memories:
