@@ -1,0 +1,108 @@
+"""The console script: every command is there, is the one of `python -m`, and is loaded only when asked for."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from boards.tally import COMMANDS, main
+from model.support.cli import Command, Group
+from model.support.errors import Exit, TallyError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_it_is_the_script_of_the_project():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"] == {"tally": "boards.tally:main"}
+
+
+def test_every_command_of_the_packages_is_there():
+    """A command is a file that runs ``main`` when it is run."""
+    found = set()
+    for package in ("model", "hw", "sim", "boards"):
+        for path in (ROOT / package).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            if any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in tree.body):
+                found.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    assert found == {module for module, _ in COMMANDS.values()}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_explains_itself(name):
+    found = CliRunner().invoke(main, [name, "--help"])
+    assert found.exit_code == 0, found.output
+    assert found.stdout.startswith(f"Usage: main {name} ")
+    command = main.get_command(click.Context(main), name)
+    assert isinstance(command, Command | Group)
+
+
+def test_help_lists_all_and_loads_none():
+    script = (
+        "import sys\nfrom boards.tally import main\n"
+        "try:\n    main(['--help'])\nfinally:\n"
+        "    loaded = {'amaranth', 'numba', 'onnx', 'onnxruntime', 'torch', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "    print(sorted(loaded), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr == "[]\n"
+    listed = done.stdout.split("Commands:\n")[1]
+    assert all(f"  {name} " in listed for name in COMMANDS)
+    codes = "Exit codes: 2 bad input, 3 does not fit, 4 timing, 5 mismatch, 6 tool missing, 7 tool failed, 8 no device."
+    assert " ".join(done.stdout.split()).endswith(codes)
+
+
+def test_an_unknown_command_is_refused():
+    found = CliRunner().invoke(main, ["bake"])
+    assert (found.exit_code, found.stderr.splitlines()[-1]) == (2, "Error: No such command 'bake'.")
+
+
+def errors(base=TallyError):
+    for kind in base.__subclasses__():
+        yield kind
+        yield from errors(kind)
+
+
+def leaves(command):
+    return [leaf for sub in command.commands.values() for leaf in leaves(sub)] if isinstance(command, click.Group) else [command]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_error_of_every_command_is_one_line_with_its_exit_code(name, monkeypatch):
+    """Whatever a command raises on purpose, wherever it comes from; anything else is a fault and is not dressed up."""
+    commands = leaves(main.get_command(click.Context(main), name))
+    codes = {Exit(kind.exit_code) for kind in errors()}
+    assert commands
+    assert codes == set(Exit) - {Exit.OK}
+    for command in commands:
+        monkeypatch.setattr(command, "params", [])
+        for kind in errors():
+
+            def fails(kind=kind):
+                raise kind("it is\nnot \x1b[31mwell")
+
+            monkeypatch.setattr(command, "callback", fails)
+            done = CliRunner().invoke(command)
+            assert (done.exit_code, done.stdout, done.stderr) == (kind.exit_code, "", "error: it is not [31mwell\n")
+
+        def breaks():
+            raise ValueError("a fault")
+
+        monkeypatch.setattr(command, "callback", breaks)
+        assert isinstance(CliRunner().invoke(command).exception, ValueError)
+
+
+def test_each_kind_of_error_has_one_exit_code():
+    assert {kind.__name__: int(kind.exit_code) for kind in TallyError.__subclasses__()} == {
+        "BadInputError": 2,
+        "DoesNotFitError": 3,
+        "TimingError": 4,
+        "MismatchError": 5,
+        "ToolMissingError": 6,
+        "ToolError": 7,
+        "DeviceError": 8,
+    }
