@@ -7,6 +7,7 @@ designs, the costs and the errors.
 """
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,27 +15,26 @@ from functools import cache
 from math import ceil, log2
 from pathlib import Path
 
-from amaranth.lib import data
+from amaranth.hdl import UnusedElaboratable
 
-from hw.aer import AddressEvent, HostEvent, SpikeGroup
-from hw.interface import CYCLES_WIDTH, Result
+from hw.aer import AddressEvent, HostEvent
+from hw.interface import Result
 from hw.link.encoder import LEVELS
 from hw.link.link import SEQUENCES
 from hw.link.protocol import longest_payload
 from hw.neuron import NeuronState
-from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind, rom_kind
+from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind
 from hw.pipeline.fan_out import Axis, FanOut
-from hw.pipeline.pool import PoolState
+from hw.pipeline.machine import Machine
 from hw.pipeline.state import words_kind
-from hw.pipeline.step_group import StepGroup
-from hw.pipeline.weights import slice_bits
-from model.machine.limits import FRAMES_IN_FLIGHT, WATCHED_FIFO
 from model.machine.plan import Plan
-from model.machine.schedule import state_words
 from model.machine.stages import core_plan, count_bits, stages
-from model.network import MaxPool, Network, Neurons, Shape
+from model.network import MaxPool, Network, Neurons
 
 __all__ = ["AREA", "Area", "estimate_area", "features", "memories"]
+
+# Machines are made here to be asked what they are built of, and not elaborated.
+warnings.simplefilter("ignore", UnusedElaboratable)
 
 AREA = Path(__file__).parent / "area.json"
 """The designs that were measured, and what was fitted to them."""
@@ -62,59 +62,21 @@ class Area:
 
 
 def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
-    """Every memory of a `hw.link.system.System`."""
-    found: list[BuiltMemory] = []
-
-    def add(name: str, width: int, depth: int, kind: str, copies: int = 1) -> None:
-        found.extend(BuiltMemory(name=name, width=width, depth=depth, kind=kind) for _ in range(copies))
-
-    for stage in stages(network):
-        first, last = stage.layers[0], stage.layers[-1]
-        core = core_plan(network, plan, stage)
-        where = f"core_{stage.name}"
-        if isinstance(first, Neurons):
-            source = network.shape_of(first.source)
-            fan_out, banks = FanOut.of(first, source, core), core.rows * core.columns
-            word = core.channels * NeuronState(first).size
-            add(f"{where}.words", word, fan_out.depth, words_kind(core.state_memory, fan_out.depth), banks)
-            tag_kind = ram_kind(core.generation_bits, fan_out.depth)
-            add(f"{where}.tags", core.generation_bits, fan_out.depth, tag_kind, banks)
-            width = slice_bits(fan_out.weight_depth)
-            for start in range(0, core.channels * first.weight_bits, width):
-                bits = min(width, core.channels * first.weight_bits - start)
-                add(f"{where}.weights", bits, fan_out.weight_depth, rom_kind(fan_out.weight_depth), banks)
-            if fan_out.blocks > 1:
-                add(f"{where}.bias", word, fan_out.blocks, rom_kind(fan_out.blocks))
-            shape = network.shape_of(first.name)
-            steps = {"block": fan_out.blocks, "y_phase": core.rows, "x_phase": core.columns}
-            add(f"{where}.groups", _stored(StepGroup(shape, core), shape, steps), core.group_fifo, DISTRIBUTED)
-        if isinstance(last, MaxPool):
-            shape = network.shape_of(last.name)
-            depth = state_words(last, network, core)
-            word = core.group_channels * PoolState(last.window[0] * last.window[1], count_bits(network, last.name)).size
-            add(f"{where}.pool.words", word, depth, words_kind("auto", depth))
-            add(f"{where}.pool.tags", core.generation_bits, depth, ram_kind(core.generation_bits, depth))
-            groups = SpikeGroup(shape, core)
-            add(f"{where}.pool.groups", _stored(groups, shape, {"part": len(groups.firsts)}), core.group_fifo, DISTRIBUTED)
-        add(f"{where}.events", AddressEvent(network.shape_of(last.name)).size, core.event_fifo, DISTRIBUTED)
-    if plan.watch:
-        add("router.watched", HostEvent(network).size, WATCHED_FIFO, DISTRIBUTED)
-    add("readout.starts", CYCLES_WIDTH, FRAMES_IN_FLIGHT, DISTRIBUTED)
+    """Every memory of a `hw.link.system.System`: what the machine tells, and what its encoder and its link have."""
     shape = network.input_shape
     event = AddressEvent(shape)
     address = event.size - event["kind"].width - 1
     places = ceil(log2(shape.size + 1))
-    for name, width, depth in (("kept", 8 + address, shape.size), ("places", places, LEVELS), ("order", address, shape.size)):
-        add(f"encoder.{name}", width, depth, ram_kind(width, depth))
-    add("link.kept", 8, longest_payload(network), ram_kind(8, longest_payload(network)))
-    add("link.sequences", 8, SEQUENCES, DISTRIBUTED)
-    return found
-
-
-def _stored(layout: data.StructLayout, shape: Shape, values: Mapping[str, int]) -> int:
-    """Bits of ``layout`` that a memory keeps: a member that has one value only takes none."""
-    many = {"y": shape.height, "x": shape.width, "c": shape.channels, **values}
-    return layout.size - sum(field.width for name, field in layout if many.get(name) == 1)
+    longest = longest_payload(network)
+    around = [
+        BuiltMemory(name=f"encoder.{name}", width=width, depth=depth, kind=ram_kind(width, depth))
+        for name, width, depth in (
+            ("kept", 8 + address, shape.size), ("places", places, LEVELS), ("order", address, shape.size)
+        )
+    ]
+    around.append(BuiltMemory(name="link.kept", width=8, depth=longest, kind=ram_kind(8, longest)))
+    around.append(BuiltMemory(name="link.sequences", width=8, depth=SEQUENCES, kind=DISTRIBUTED))
+    return [*Machine(network=network, plan=plan).memories, *around]
 
 
 def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
@@ -173,7 +135,7 @@ def _count_memories(of: Counter[str], built: list[BuiltMemory]) -> None:
         # What is read a cycle late has registers, unless a block has them inside.
         if memory.name.endswith(("words", "tags", "kept", "places", "order")) and memory.kind == DISTRIBUTED:
             of["lut_ram_registers"] += memory.width
-        if memory.name.endswith("weights") and memory.kind != BLOCK:
+        if ".weights_" in memory.name and memory.kind != BLOCK:
             of["table_registers"] += memory.width
 
 

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from hw.aer import AddressEvent, SpikeGroup
 from hw.neuron import NeuronState
 from hw.parts.buffer import StreamBuffer
+from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.pipeline.groups import EventGrouper, GroupSelector
 from hw.pipeline.pool import MaxPoolGroups
 from hw.pipeline.projection import ProjectionCore
@@ -33,9 +34,12 @@ class LayerCore(wiring.Component):
 
     Parameters
     ----------
-    network : gives the shapes
-    stage : the layers
-    plan : parallelism and FIFO depths
+    network : Network
+        Gives the shapes.
+    stage : Stage
+        The layers.
+    plan : Plan
+        Parallelism and FIFO depths.
 
     Members
     -------
@@ -76,18 +80,42 @@ class LayerCore(wiring.Component):
         """The layers that are built."""
         return self._stage
 
+    @property
+    def memories(self) -> tuple[BuiltMemory, ...]:
+        """Those of its projection and of its pool, where there are, and the FIFO of events."""
+        projection, pool = self._projection(), self._pool()
+        width, depth = AddressEvent(self._network.shape_of(self._stage.name)).size, self._core.event_fifo
+        return (
+            *(placed("projection", projection.memories) if projection else ()),
+            *(placed("pool", pool.memories) if pool else ()),
+            BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED),
+        )
+
+    def _projection(self) -> ProjectionCore | None:
+        first, source = self._stage.layers[0], self._network.shape_of(self._stage.source)
+        if not isinstance(first, Neurons):
+            return None
+        return ProjectionCore(layer=first, source=source, core=self._core, states=self._states)
+
+    def _pool(self) -> MaxPoolGroups | None:
+        network, last = self._network, self._stage.layers[-1]
+        if not isinstance(last, MaxPool):
+            return None
+        return MaxPoolGroups(
+            layer=last, shape=network.shape_of(last.source), core=self._core, count_bits=count_bits(network, last.name)
+        )
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         network, core = self._network, self._core
+        projection, pool = self._projection(), self._pool()
         first, last = self._stage.layers[0], self._stage.layers[-1]
         source = network.shape_of(self._stage.source)
         m.submodules.input = taken = StreamBuffer(payload=AddressEvent(source))
         wiring.connect(m, wiring.flipped(self.events), taken.taken)
         seen: list[Value] = [taken.given.valid]
-        if isinstance(first, Neurons):
-            m.submodules.projection = projection = ProjectionCore(
-                layer=first, source=source, core=core, states=self._states
-            )
+        if projection:
+            m.submodules.projection = projection
             m.submodules.selector = selector = GroupSelector(shape=network.shape_of(first.name), core=core)
             wiring.connect(m, taken.given, projection.events)
             wiring.connect(m, projection.groups, selector.steps)
@@ -103,20 +131,15 @@ class LayerCore(wiring.Component):
             m.submodules.grouper = grouper = EventGrouper(shape=source, core=core)
             wiring.connect(m, taken.given, grouper.events)
             before = grouper.groups
-        if isinstance(first, Neurons) or not isinstance(last, MaxPool):
+        if projection or not pool:
             # The selector's and the pool's handshake in one cycle would be the longest path of the machine.
             m.submodules.between = between = StreamBuffer(payload=before.payload.shape())
             wiring.connect(m, before, between.taken)
             seen.append(before.valid)
             before = between.given
             seen.append(before.valid)
-        if isinstance(last, MaxPool):
-            m.submodules.pool = pool = MaxPoolGroups(
-                layer=last,
-                shape=network.shape_of(last.source),
-                core=core,
-                count_bits=count_bits(network, last.name),
-            )
+        if pool:
+            m.submodules.pool = pool
             wiring.connect(m, before, pool.groups)
             before = pool.pooled
             seen.append(before.valid)

@@ -6,6 +6,7 @@ from amaranth.lib import wiring
 from hw.aer import AddressEvent, HostEvent
 from hw.interface import Trace, known_place, machine_members
 from hw.parts.buffer import StreamBuffer
+from hw.parts.memory import BuiltMemory, placed
 from hw.pipeline.core import LayerCore
 from hw.pipeline.readout import Readout
 from hw.pipeline.router import Router
@@ -63,6 +64,14 @@ class Machine(wiring.Component):
     def plan(self) -> Plan:
         """The plan by which it is built."""
         return self._plan
+
+    @property
+    def memories(self) -> tuple[BuiltMemory, ...]:
+        """Those of its cores, of its router and of its readout."""
+        built = [placed(f"core_{name}", core.memories) for name, core in self._cores.items()]
+        built.append(placed("router", Router(network=self._network, plan=self._plan).memories))
+        built.append(placed("readout", Readout(network=self._network).memories))
+        return tuple(memory for memories in built for memory in memories)
 
     @property
     def traces(self) -> tuple[Trace, ...]:

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind
 from hw.interface import CYCLES_WIDTH, Result
+from hw.parts.memory import DISTRIBUTED, BuiltMemory
 from hw.parts.tables import times
 from model.machine.limits import FRAMES_IN_FLIGHT, STARTS_UNSEEN
 from model.network import Network
@@ -52,6 +53,11 @@ class Readout(wiring.Component):
     def network(self) -> Network:
         """The network that is read out."""
         return self._network
+
+    @property
+    def memories(self) -> tuple[BuiltMemory, ...]:
+        """The starts of the frames in flight."""
+        return (BuiltMemory(name="starts", width=CYCLES_WIDTH, depth=FRAMES_IN_FLIGHT, kind=DISTRIBUTED),)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -8,6 +8,7 @@ from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, HostEvent, Kind
 from hw.parts.buffer import StreamBuffer
+from hw.parts.memory import DISTRIBUTED, BuiltMemory
 from model.machine.limits import FRAMES_TO_LEAF, WATCHED_FIFO
 from model.machine.plan import Plan
 from model.machine.stages import ports, stages
@@ -84,6 +85,14 @@ class Router(wiring.Component):
     def plan(self) -> Plan:
         """Gives what the host may do."""
         return self._plan
+
+    @property
+    def memories(self) -> tuple[BuiltMemory, ...]:
+        """The FIFO of what is watched, where something is."""
+        if not self._plan.watch:
+            return ()
+        width = HostEvent(self._network).size
+        return (BuiltMemory(name="watch_fifo", width=width, depth=WATCHED_FIFO, kind=DISTRIBUTED),)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

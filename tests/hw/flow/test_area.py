@@ -1,6 +1,7 @@
 """The area model against designs that were placed, and memories against what synthesis makes of them."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,13 @@ import pytest
 
 from hw.area_study import DESIGNS, Design, _measure, _rows, fit
 from hw.flow.area import AREA, estimate_area, features, memories
+from hw.flow.verilog import to_rtlil
 from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, ram_kind, rom_kind
+from hw.pipeline.machine import Machine
 from model.machine.named_plans import named_plan
+from model.machine.plan import Plan
+from model.network import Network
+from tests.hardware import random_network
 
 STUDY = json.loads(AREA.read_text())
 
@@ -32,6 +38,44 @@ def test_the_study_holds_twelve_designs_or_more_and_every_one_of_the_list():
     designs = [Design(**{**found["design"], "bits": tuple(found["design"]["bits"])}) for found in STUDY["designs"]]
     assert designs == list(DESIGNS)
     assert len(designs) >= 12
+
+
+_MODULE_OR_MEMORY = re.compile(
+    r'^module \\machine\.?(?P<module>\S*)|^\s*attribute \\ram_style "(?P<style>\w+)"$'
+    r"|^\s*memory width (?P<width>\d+) size (?P<depth>\d+) \\(?P<memory>\S+)$",
+    re.MULTILINE,
+)
+
+
+def elaborated(network: Network, plan: Plan) -> dict[str, tuple[int, int, str | None]]:
+    """Width, depth and style of every memory of a machine's RTLIL, by its place; that of a FIFO has the FIFO's name."""
+    built, place, style = {}, "", None
+    for match in _MODULE_OR_MEMORY.finditer(to_rtlil(Machine(network=network, plan=plan), "machine")):
+        if match["memory"] is None:
+            place, style = (place, match["style"]) if match["module"] is None else (re.sub(r"\$\d+", "", match["module"]), None)
+            continue
+        name = place if match["memory"] == "storage" else f"{place}.{match['memory']}"
+        built[name.lstrip(".")] = int(match["width"]), int(match["depth"]), style
+        style = None
+    return built
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize("name", ["minimal", "default"])
+def test_a_machine_has_the_memories_that_it_tells(seed, name):
+    """Before it is elaborated, and after: of FIFOs, told is what synthesis leaves of a word."""
+    network = random_network(seed)
+    plan = replace(named_plan(network, name), watch=True)
+    told = Machine(network=network, plan=plan).memories
+    built = elaborated(network, plan)
+    assert len({memory.name for memory in told}) == len(told) > 10
+    assert {memory.name for memory in told} == set(built)
+    for memory in told:
+        width, depth, style = built[memory.name]
+        if style is None:
+            assert (memory.depth, memory.kind) == (depth, DISTRIBUTED) and 0 < memory.width <= width
+        else:
+            assert (memory.width, memory.depth, memory.kind) == (width, depth, style)
 
 
 def test_blocks_are_exact_and_lut_rams_but_for_one_design():
