@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from model.importers.float_network import FloatNetwork, hardware_form
-from model.importers.onnx import ConversionError, NodeReport, import_onnx, report_nodes
+from model.importers.float_network import FloatNetwork
+from model.importers.onnx import Examination, NodeReport, examine
+from model.importers.options import file_options
 from model.support.cli import command
 from model.support.errors import Exit, fail
 
@@ -26,38 +27,19 @@ _STYLES = {"supported": "green", "folded": "cyan", "unsupported": "bold red"}
     is_flag=True,
     help="Count as unsupported what hardware does not build; count grouped convolutions as ordinary ones.",
 )
+@file_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
-def main(onnx_file: Path, for_hardware: bool, as_json: bool) -> None:
+def main(onnx_file: Path, for_hardware: bool, layout: str | None, output_name: str | None, as_json: bool) -> None:
     """See the help text above."""
-    reports = report_nodes(onnx_file, for_hardware=for_hardware)
-    network, problem = None, None
-    try:
-        network = import_onnx(onnx_file)
-        if for_hardware:
-            network = hardware_form(network)
-    except ConversionError as error:
-        problem = str(error)
-    refused = [report for report in reports if not report.supported]
-    if refused:
-        problem = _problem(onnx_file, refused)
-    totals = _totals(network) if network is not None and problem is None else None
+    found = examine(onnx_file, for_hardware=for_hardware, layout=layout, output=output_name)
+    problem = _problem(onnx_file, found)
+    totals = _totals(found.network) if found.network is not None else None
     if as_json:
-        nodes = [
-            {
-                "node": report.name,
-                "operator": report.operator,
-                "supported": report.supported,
-                "status": report.status,
-                "what": report.what,
-                "remedy": report.remedy,
-            }
-            for report in reports
-        ]
-        found = {"file": str(onnx_file), "converts": problem is None, "error": problem, "for_hardware": for_hardware}
-        print(json.dumps({**found, "totals": totals, "nodes": nodes}, indent=2))
+        result = {"file": str(onnx_file), "converts": problem is None, "error": problem, "for_hardware": for_hardware}
+        print(json.dumps({**result, "totals": totals, "nodes": [_as_json(report) for report in found.reports]}, indent=2))
     else:
         console = Console()
-        console.print(_table(str(onnx_file), reports))
+        console.print(_table(str(onnx_file), found.reports))
         if totals is not None:
             console.print(
                 f"converts{' for hardware' if for_hardware else ''}: {totals['layers']} layers, "
@@ -68,11 +50,26 @@ def main(onnx_file: Path, for_hardware: bool, as_json: bool) -> None:
         fail(Exit.BAD_INPUT, problem)
 
 
-def _problem(path: Path, refused: list[NodeReport]) -> str:
+def _problem(path: Path, found: Examination) -> str | None:
+    """Why it does not convert, in one line; None where it does."""
+    refused = [report for report in found.reports if not report.supported]
+    if not refused:
+        return None if found.error is None else str(found.error)
     first = refused[0]
     remedy = f"; {first.remedy}" if first.remedy else ""
     more = f" (and {len(refused) - 1} more of its nodes)" if len(refused) > 1 else ""
     return f"{path}: node {first.name!r} ({first.operator}): {first.what}{remedy}{more}"
+
+
+def _as_json(report: NodeReport) -> dict[str, Any]:
+    return {
+        "node": report.name,
+        "operator": report.operator,
+        "supported": report.supported,
+        "status": report.status,
+        "what": report.what,
+        "remedy": report.remedy,
+    }
 
 
 def _totals(network: FloatNetwork) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from model.conversion.convert import EXPLAINED, Conversion, convert_file
 from model.conversion.explain import verdict
 from model.conversion.quantize import Settings
+from model.importers.options import file_options
 from model.network import Neurons
 from model.support.cli import command, tell
 from model.support.errors import Exit, fail
@@ -53,6 +54,7 @@ from model.support.errors import Exit, fail
     is_flag=True,
     help="Refuse by name what hardware does not build; write grouped convolutions as ordinary ones.",
 )
+@file_options
 @click.option("--name", help="Name of the network; the file's name without its ending by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
 def main(
@@ -66,6 +68,8 @@ def main(
     paper: bool,
     threshold: float | None,
     for_hardware: bool,
+    layout: str | None,
+    output_name: str | None,
     name: str | None,
     as_json: bool,
 ) -> None:
@@ -95,6 +99,8 @@ def main(
             settings=settings,
             name=name,
             limit=limit,
+            layout=layout,
+            output=output_name,
             progress=progress,
         )
         try:

@@ -40,6 +40,7 @@ def from_torch(module: nn.Module, input_shape: Sequence[int], *, name: str | Non
     if len(shape) not in (1, 3) or not all(isinstance(n, int) and n > 0 for n in shape):
         raise ConversionError(f"{name}: input_shape must be (height, width, channels) or (features,), not {shape}")
     first = next(module.parameters(), torch.zeros(1))
+    frame = shape if len(shape) == 3 else (1, 1, shape[0])
     dims = (shape[2], shape[0], shape[1]) if len(shape) == 3 else shape
     # Two frames, so that nothing takes the frames for an axis of size 1.
     frames = torch.zeros(2, *dims, device=first.device, dtype=first.dtype if first.is_floating_point() else torch.float32)
@@ -66,7 +67,7 @@ def from_torch(module: nn.Module, input_shape: Sequence[int], *, name: str | Non
     finally:
         for part, training in trained:
             part.training = training
-    return import_model(onnx.load_from_string(written.getvalue()), name)
+    return import_model(onnx.load_from_string(written.getvalue()), name, layout="nchw", input_shape=frame)
 
 
 def _import_torch() -> Any:

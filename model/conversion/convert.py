@@ -170,15 +170,20 @@ def convert_file(
     settings: Settings | None = None,
     name: str | None = None,
     limit: int = 2000,
+    layout: str | None = None,
+    output: str | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Conversion:
-    """Convert an ONNX file with the training split of data set ``calibrate`` (a name or an ``.npz`` file)."""
+    """Convert an ONNX file with the training split of data set ``calibrate`` (a name or an ``.npz`` file).
+
+    ``layout`` and ``output`` say what the file does not (`model.importers.onnx.examine`).
+    """
     settings = settings or Settings()
     name = name if name is not None else safe_name(Path(path).stem)
     if not is_safe_name(name):
         raise NetworkError(f"network's name must be {SAFE_NAME}, not {name!r}")
-    float_network = import_onnx(path)
     data = load(calibrate, "train", data_dir)
+    float_network = import_onnx(path, layout=layout, input_shape=data.images.shape[1:], output=output)
     classes, calibrated = np.unique(data.labels), np.unique(data.labels[:limit])
     if 2 * len(calibrated) <= len(classes):
         raise DataError(

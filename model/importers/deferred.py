@@ -8,9 +8,11 @@ import onnx
 from onnx import helper
 
 from model.importers.folding import Average, average_window, is_uniform
-from model.importers.graph import OnnxGraph, label, text
-from model.importers.layers import add_padding, different_values, fold_back, moved, output_shape, pool_window
-from model.importers.tensors import Data, axes_behind_frames, by_address, channels_first, image_shape, no_padding
+from model.importers.graph import OnnxGraph, text
+from model.importers.layers import add_padding, different_values, flag, fold_back, moved, output_shape, pool_window
+from model.importers.limits import MOST_MATRIX
+from model.importers.structure import label
+from model.importers.tensors import Data, along, axes_behind_frames, axes_like, by_address, image_shape, no_padding
 from model.network import Padding, Shape
 
 __all__ = ["arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
@@ -33,12 +35,14 @@ def _affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, o
 def arithmetic(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """Constants added, subtracted, multiplied or divided by."""
     graph.attributes(node, ())
+    if len(node.input) != 2:
+        raise graph.error(node, f"must have 2 inputs, not {len(node.input)}")
     index = 0 if node.input[0] in graph.constants else 1
     constant = graph.constant(node, index).astype(np.float64)
     values = by_address(constant, data)
     if values is None:
         raise graph.error(node, f"constant must hold one value a channel ({data.shape.channels}), not shape {constant.shape}")
-    one, none = np.ones(data.shape), np.zeros(data.shape)
+    one, none = np.broadcast_to(1.0, data.shape), np.broadcast_to(0.0, data.shape)
     if node.op_type == "Add":
         return _affine(graph, node, data, one, values)
     if node.op_type == "Sub":
@@ -80,7 +84,9 @@ def average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     output = output_shape(graph, node, shape, window, stride, padding, shape.channels)
     if node.op_type.startswith("Global"):
         stride = (1, 1)
-    counts = bool(next((a.i for a in node.attribute if a.name == "count_include_pad"), 0))
+    counts = bool(flag(graph, node, "count_include_pad"))
+    for axis in (0, 1):
+        _check_matrix(graph, node, output[axis], shape[axis], window[axis])
     rows, columns = (
         average_window(
             size=shape[axis],
@@ -93,7 +99,7 @@ def average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         )
         for axis in (0, 1)
     )
-    return _average(graph, node, data, rows, columns, channels_first(output))
+    return _average(graph, node, data, rows, columns, axes_like(data, output))
 
 
 def reduce_mean(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
@@ -106,6 +112,8 @@ def reduce_mean(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     letters = "".join(data.axes[axis] for axis in reduced)
     if "c" in letters:
         raise graph.error(node, "axes must be height and width, not the channels")
+    for n, letter in ((data.shape.height, "h"), (data.shape.width, "w")):
+        _check_matrix(graph, node, 1 if letter in letters else n, n, n)
     rows, columns = (
         average_window(size=n, outputs=1, kernel=n, stride=1, before=0, behind=0, count_padding=False)
         if letter in letters
@@ -116,6 +124,17 @@ def reduce_mean(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     return _average(
         graph, node, data, rows, columns, tuple(left if keep else [a for n, a in enumerate(left) if n not in reduced])
     )
+
+
+def _check_matrix(graph: OnnxGraph, node: onnx.NodeProto, outputs: int, size: int, kernel: int) -> None:
+    """Refuse an average along an axis that would take too much to work out."""
+    if outputs * size + kernel > MOST_MATRIX:
+        raise graph.error(
+            node,
+            f"inputs times outputs along an axis must be at most {MOST_MATRIX:,}, not {size:,} times {outputs:,} of a window of "
+            f"{kernel:,}",
+            "average less at once, or use MaxPool",
+        )
 
 
 def _average(graph: OnnxGraph, node: onnx.NodeProto, data: Data, rows: Average, columns: Average, axes: tuple[str, ...]) -> Data:
@@ -137,8 +156,8 @@ def _average(graph: OnnxGraph, node: onnx.NodeProto, data: Data, rows: Average, 
     if data.average is not None:
         rows, columns = rows.behind(data.average[0]), columns.behind(data.average[1])
     graph.report(node, "folded", "into the layer behind it")
-    waiting = moved(data, output, data.layers)
-    return replace(waiting, axes=axes, average=(rows, columns), averaged_by=(*data.averaged_by, node))
+    waiting = moved(data, output, data.layers, axes)
+    return replace(waiting, average=(rows, columns), averaged_by=(*data.averaged_by, node))
 
 
 def pad(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
@@ -164,13 +183,15 @@ def pad(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     around = {axis: (pads[n], pads[n + len(axes)]) for n, axis in enumerate(axes)}
     if any(sum(around.get(axis, (0, 0))) for axis in (0, 1)):
         raise graph.error(node, f"pads must be 0 for frames and channels, not {pads}")
-    (top, bottom), (left, right) = around.get(2, (0, 0)), around.get(3, (0, 0))
+    length = along(data)
+    image = {0: around.get(2, (0, 0)), 1: around.get(3, (0, 0))} if length is None else {length: around.get(2, (0, 0))}
+    (top, bottom), (left, right) = image.get(0, (0, 0)), image.get(1, (0, 0))
     graph.report(node, "folded", "padding of the layer behind it")
     padded = Shape(shape.height + top + bottom, shape.width + left + right, shape.channels)
     return replace(
         data,
         shape=padded,
-        axes=channels_first(padded),
+        axes=axes_like(data, padded),
         padding=add_padding(data.padding, Padding(top, left, bottom, right)),
         padded_by=node,
     )

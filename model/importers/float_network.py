@@ -14,14 +14,15 @@ from model.machine.stages import refused_by_hardware
 from model.network import MaxPool, Padding, Shape
 from model.support.errors import BadInputError
 
-__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "hardware_form", "pool_of"]
+__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "hardware_form", "pool_of", "run_model"]
 
 Floats = npt.NDArray[np.float64]
 
-_BATCH = 256
-"""Frames at once where the model does not fix their number."""
+_MOST_AT_ONCE = 256
+"""Frames that ONNX Runtime takes at once."""
 
-_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_VALUES_AT_ONCE = 1 << 25
+"""Values of the largest tensor that it may hold at once."""
 
 
 class ConversionError(BadInputError):
@@ -81,7 +82,8 @@ class FloatNetwork:
     path : the file that it was read from, or another name for messages
     input_name, input_shape : the model's input, and the shape of a frame
     layers : a chain
-    model : the model, with nodes beside those of the file where a layer's output is no tensor of the file
+    model : the model to run: of the file what its output depends on, in float32, without a final Softmax or Sigmoid, and with
+        nodes beside the file's where a layer's output is no tensor of the file
     channels_last : whether the model takes frames ``(height, width, channels)`` rather than channels first
     """
 
@@ -122,67 +124,70 @@ class FloatNetwork:
         return sum(output.size * layer.weights[0].size for layer, _, output in self.walk() if layer.weights is not None)
 
     def run(self, images: npt.NDArray[np.floating], tensors: Sequence[str] = ()) -> list[npt.NDArray[np.float32]]:
-        """Run the ONNX model itself.
+        """Run the ONNX model itself; a Softmax or Sigmoid at its end is left out, so that it gives scores.
 
         Parameters
         ----------
         images : float frames ``(frames, height, width, channels)``, full scale 1.0
         tensors : names of tensors to return; the output where empty
         """
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
-        output = model.graph.output[0].name
-        for name in dict.fromkeys(tensors):
-            if name != output:
-                model.graph.output.append(helper.make_empty_tensor_value_info(name))
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions have no public base
-            raise self._cannot_run(error) from error
-        taken = session.get_inputs()[0]
+        model, wanted = self.model, list(tensors) or [self.model.graph.output[0].name]
+        if further := [name for name in dict.fromkeys(wanted) if name != model.graph.output[0].name]:
+            model = onnx.ModelProto()
+            model.CopyFrom(self.model)
+            model.graph.output.extend(map(helper.make_empty_tensor_value_info, further))
+        dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
         frames = images if self.channels_last else images.transpose(0, 3, 1, 2)
-        frames = np.ascontiguousarray(frames.astype(_DTYPES.get(taken.type, np.float32)))
-        frames = frames.reshape(len(frames), *self._dims(taken.shape))
-        wanted = list(tensors) or [output]
-        batch = taken.shape[0]
-        size = batch if isinstance(batch, int) else _BATCH
-        parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in wanted]
-        for at in range(0, len(frames), size):
-            chunk = frames[at : at + size]
-            short = size - len(chunk) if isinstance(batch, int) else 0
-            fed = np.concatenate([chunk, np.zeros((short, *chunk.shape[1:]), chunk.dtype)]) if short else chunk
-            try:
-                results = session.run(wanted, {self.input_name: fed})
-            except Exception as error:  # as above
-                raise self._cannot_run(error) from error
-            for part, found in zip(parts, results, strict=True):
-                part.append(found[: len(chunk)])
-        return [np.concatenate(part) for part in parts]
+        largest = max([self.input_shape.size, *(output.size for _, _, output in self.walk())])
+        at_once = min(_MOST_AT_ONCE, max(1, _VALUES_AT_ONCE // largest))
+        return run_model(self.path, model, frames.reshape(len(frames), *dims[1:]), wanted, at_once)
 
     def scores(self, images: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """What answers (`model.golden.answers`), ``(frames, outputs)``: the outputs, a single one before its Sigmoid.
+        """What answers (`model.golden.answers`), ``(frames, outputs)``.
 
         Parameters
         ----------
         images : numpy.ndarray
             Float frames as `run` takes them.
         """
-        last = self.layers[-1]
-        if self.outputs > 1:
-            return self.run(images)[0].reshape(len(images), -1)
-        values = self.run(images, [last.tensor])[0].reshape(len(images), -1)
-        return np.maximum(values, 0) if last.relu else values
+        return self.run(images)[0].reshape(len(images), -1)
 
-    def _dims(self, declared: Sequence[object]) -> tuple[int, ...]:
-        """Dimensions of a frame as the model declares them; a vector's length may be left open there."""
-        dims = [n for n in declared[1:] if isinstance(n, int)]
-        return tuple(dims) if len(dims) == len(declared) - 1 else (self.input_shape.size,)
 
-    def _cannot_run(self, error: Exception) -> ConversionError:
+def run_model(
+    path: Path, model: onnx.ModelProto, frames: npt.NDArray[np.floating], tensors: Sequence[str], at_once: int = _MOST_AT_ONCE
+) -> list[npt.NDArray[np.float32]]:
+    """Run an ONNX model of one input, any number of frames, in float32.
+
+    Parameters
+    ----------
+    path : Path
+        Named in errors.
+    model : onnx.ModelProto
+        The model.
+    frames : numpy.ndarray
+        As the model takes them.
+    tensors : sequence of str
+        The outputs to return.
+    at_once : int
+        Frames in one run.
+
+    Raises
+    ------
+    ConversionError
+        One line: ONNX Runtime cannot run it, and why.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    parts: list[list[npt.NDArray[np.float32]]] = []
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        for at in range(0, len(frames), at_once):
+            parts.append(session.run(list(tensors), {name: np.ascontiguousarray(frames[at : at + at_once], np.float32)}))
+    except Exception as error:  # ONNX Runtime's exceptions have no public base
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return ConversionError(f"{self.path}: ONNX Runtime cannot run it: {first}")
+        raise ConversionError(f"{path}: ONNX Runtime cannot run it: {first}") from error
+    return [np.concatenate(found) for found in zip(*parts, strict=True)]
 
 
 def expand_groups(layer: FloatLayer) -> FloatLayer:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.importers.float_network import FloatLayer
-from model.network import Padding, Shape, taps
+from model.network import Padding, Shape
 
 __all__ = [
     "Average",
@@ -114,7 +114,9 @@ def average_before(layer: FloatLayer, rows: Average, columns: Average) -> FloatL
     assert layer.weights is not None
     if layer.kind == "linear":
         averaged = layer.weights.reshape(len(layer.weights), len(rows.matrix), len(columns.matrix), -1)
-        spread = np.einsum("oyxc,yh,xw->ohwc", averaged, rows.matrix, columns.matrix, optimize=True)
+        spread = np.empty((len(averaged), rows.matrix.shape[1], columns.matrix.shape[1], averaged.shape[3]))
+        for output, weights in enumerate(averaged):
+            np.einsum("yxc,yh,xw->hwc", weights, rows.matrix, columns.matrix, optimize=True, out=spread[output])
         return replace(layer, weights=spread.reshape(len(layer.weights), -1))
     merged = []
     for axis, average in enumerate((rows, columns)):
@@ -124,7 +126,11 @@ def average_before(layer: FloatLayer, rows: Average, columns: Average) -> FloatL
         mixed = np.zeros((kernel, (kernel - 1) * average.stride + len(average.window)))
         for tap in range(kernel):
             mixed[tap, tap * average.stride : tap * average.stride + len(average.window)] = average.window
-        exact = _taps(kernel, stride, before, middle, outputs) @ average.matrix
+        exact = np.zeros((kernel, outputs, average.matrix.shape[1]))
+        for tap in range(kernel):
+            taken = np.arange(outputs) * stride + tap - before
+            inside = (taken >= 0) & (taken < middle)
+            exact[tap, inside] = average.matrix[taken[inside]]
         merged.append(_merged(mixed, stride * average.stride, average.before + before * average.stride, exact))
     return _with(layer, merged)
 
@@ -140,19 +146,13 @@ def average_behind(layer: FloatLayer, shape: Shape, rows: Average, columns: Aver
         mixed = np.zeros((kernel, kernel + (len(average.window) - 1) * stride))
         for tap in range(kernel):
             mixed[tap, tap : tap + len(average.window) * stride : stride] = average.window
-        exact = average.matrix @ _taps(kernel, stride, before, shape[axis], average.matrix.shape[1])
+        exact = np.zeros((kernel, len(average.matrix), shape[axis]))
+        for tap in range(kernel):
+            taken = np.arange(average.matrix.shape[1]) * stride + tap - before
+            inside = (taken >= 0) & (taken < shape[axis])
+            exact[tap][:, taken[inside]] = average.matrix[:, inside]
         merged.append(_merged(mixed, stride * average.stride, before + average.before * stride, exact))
     return _with(layer, merged)
-
-
-def _taps(kernel: int, stride: int, before: int, size: int, outputs: int) -> Floats:
-    """Of each tap the map from inputs to outputs, ``(tap, outputs, inputs)``."""
-    found = np.zeros((kernel, outputs, size))
-    reached = taps(size=size, outputs=outputs, kernel=kernel, stride=stride, padding=before)
-    for position, pairs in enumerate(reached):
-        for output, tap in pairs:
-            found[tap, output, position] = 1
-    return found
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,12 @@ def _merged(mixed: Floats, stride: int, before: int, exact: Floats) -> _Merged |
     kernel = mixed.shape[1]
     if max(before, behind) >= kernel:
         return None
-    found = np.einsum("ab,boi->aoi", mixed, _taps(kernel, stride, before, size, outputs))
+    found = np.zeros_like(exact)
+    for output in range(outputs):
+        first = output * stride - before
+        start, stop = max(first, 0), min(first + kernel, size)
+        if start < stop:
+            found[:, output, start:stop] = mixed[:, start - first : stop - first]
     return _Merged(mixed, stride, before, behind) if np.allclose(found, exact, rtol=0, atol=1e-12) else None
 
 

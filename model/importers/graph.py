@@ -10,19 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper, numpy_helper, shape_inference
-from onnx.reference import ReferenceEvaluator
+from onnx import helper, numpy_helper, shape_inference
 
+from model.importers.constants import Array, constants_of
 from model.importers.float_network import ConversionError
-from model.network import INPUT
+from model.importers.limits import MOST_TOTAL, MOST_VALUES
+from model.importers.structure import label, node_name, opset_of, printable, read_structure
+from model.network import INPUT, Shape
 from model.support.names import layer_name
 
-__all__ = ["FLOATS", "NodeReport", "OnnxGraph", "damage_in_one_line", "label", "load", "node_name", "permutation", "text"]
+__all__ = ["NodeReport", "OnnxGraph", "damage_in_one_line", "load", "permutation", "text"]
 
 Floats = npt.NDArray[np.float64]
-
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
-"""Element types that count as the numbers of a float network."""
 
 
 @dataclass(frozen=True)
@@ -79,37 +78,56 @@ def load(path: Path) -> onnx.ModelProto:
 
 
 class OnnxGraph:
-    """A file's graph: its constants folded, its nodes with what becomes of each, and errors that name them.
+    """A file's graph: its constants, its nodes with what becomes of each, and errors that name them.
 
     Parameters
     ----------
-    path : named in errors
-    model : the model
-    for_hardware : whether to refuse what hardware does not build
+    path : Path
+        Named in errors.
+    model : onnx.ModelProto
+        The model.
+    for_hardware : bool
+        Whether to refuse what hardware does not build.
+    output : str or None
+        The output; may be None where there is only one.
     """
 
-    def __init__(self, path: Path, model: onnx.ModelProto, *, for_hardware: bool = False) -> None:
+    def __init__(
+        self, path: Path, model: onnx.ModelProto, *, for_hardware: bool = False, output: str | None = None
+    ) -> None:
+        structure = read_structure(path, model, output)
         self.path = path
-        self.model = model
         self.for_hardware = for_hardware
-        graph = model.graph
-        self.nodes = list(graph.node)
-        self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
-        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        inputs = [value for value in graph.input if value.name not in self.constants]
-        if len(inputs) != 1 or len(graph.output) != 1:
-            raise ConversionError(f"{path}: must have one input and one output, not {len(inputs)} and {len(graph.output)}")
-        self.input = inputs[0]
+        self.model = structure.model
+        self.output = structure.output
+        self.input = structure.input
+        self.file_nodes = structure.nodes
+        self.nodes = list(structure.model.graph.node)
+        self.opset = opset_of(model) or 0
+        self.constants: dict[str, Array] = constants_of(structure.model)
+        self.inferred: dict[str, list[int]] | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was said of nodes, to read them once more from another start."""
         self.identifiers: dict[str, str] = {}
         self.reports: dict[str, NodeReport] = {}
         # Nodes beside those of the file, for tensors that it has not.
         self.extra = onnx.GraphProto()
-        self.inferred: dict[str, list[int]] | None = None
-        self._fold_constants()
+        self._values = 0
+
+    def check_size(self, node: onnx.NodeProto, shape: Shape) -> None:
+        """Refuse a tensor that is too large, or that makes all of them too large."""
+        if shape.size > MOST_VALUES:
+            raise self.error(node, f"output must have at most {MOST_VALUES:,} values a frame, not {shape.size:,} ({shape})")
+        self._values += shape.size
+        if self._values > MOST_TOTAL:
+            self._values = 0
+            raise self.error(node, f"outputs up to here must have at most {MOST_TOTAL:,} values a frame together")
 
     def report(self, node: onnx.NodeProto, status: str, what: str) -> None:
         """Say what becomes of a node; what is said last holds."""
-        self.reports[node.output[0]] = NodeReport(node_name(node), node.op_type, status, what)
+        self.reports[node.output[0]] = NodeReport(node_name(node), printable(node.op_type), status, what)
 
     def error(self, node: onnx.NodeProto, reason: str, remedy: str = "") -> ConversionError:
         """The error that names the node."""
@@ -141,24 +159,6 @@ class OnnxGraph:
             }
         return self.inferred
 
-    def _fold_constants(self) -> None:
-        opset = [helper.make_opsetid(o.domain, o.version) for o in self.model.opset_import]
-        for node in self.nodes:
-            if any(name and name not in self.constants for name in node.input) or node.op_type.startswith("Random"):
-                continue
-            graph = helper.make_graph(
-                [node],
-                "constant",
-                [],
-                [helper.make_empty_tensor_value_info(name) for name in node.output],
-                [numpy_helper.from_array(self.constants[name], name) for name in dict.fromkeys(node.input) if name],
-            )
-            try:
-                results = ReferenceEvaluator(helper.make_model(graph, opset_imports=opset)).run(None, {})
-            except Exception:  # what cannot be folded matters only where its value is used: `_constant` names it there
-                continue
-            self.constants.update(zip(node.output, map(np.asarray, results), strict=True))
-
     def identifier(self, node: onnx.NodeProto) -> str:
         """Name of the layer that a node becomes, unlike all others."""
         if node.output[0] not in self.identifiers:
@@ -173,14 +173,18 @@ class OnnxGraph:
             raise self.error(node, f"attribute {sorted(unknown)[0]!r} is not supported")
         return found
 
-    def constant(self, node: onnx.NodeProto, index: int) -> npt.NDArray[np.floating]:
+    def constant(self, node: onnx.NodeProto, index: int) -> npt.NDArray[Any]:
         """Input ``index`` of the node, which must be a constant of finite numbers."""
+        if index >= len(node.input):
+            raise self.error(node, f"must have at least {index + 1} inputs, not {len(node.input)}")
         name = node.input[index]
         if name not in self.constants:
-            raise self.error(node, f"input {name!r} must be a constant")
+            raise self.error(node, f"input {printable(name)!r} must be a constant")
         found = self.constants[name]
-        if found.dtype.kind == "f" and not np.isfinite(found).all():
-            raise self.error(node, f"input {name!r} must be finite numbers, not NaN or infinity")
+        if found.dtype.kind not in "biuf":
+            raise self.error(node, f"input {printable(name)!r} must be numbers, not {found.dtype}")
+        if found.dtype.kind == "f" and found.size and not np.abs(found).max() <= np.finfo(np.float32).max:
+            raise self.error(node, f"input {printable(name)!r} must be finite numbers of float32, not NaN, infinity or more")
         return found
 
     def values(self, node: onnx.NodeProto, constant: npt.NDArray[np.floating], size: int, what: str) -> Floats:
@@ -210,16 +214,6 @@ class OnnxGraph:
         self.extra.initializer.append(numpy_helper.from_array(constant, f"{found}_by"))
         self.extra.node.append(helper.make_node(operator, [value, f"{found}_by"], [found]))
         return found
-
-
-def node_name(node: onnx.NodeProto) -> str:
-    """The node's name; that of its output where it has none."""
-    return node.name or node.output[0]
-
-
-def label(node: onnx.NodeProto) -> str:
-    """Name and operator, for messages."""
-    return f"node {node_name(node)!r} ({node.op_type})"
 
 
 def text(value: bytes | str) -> str:

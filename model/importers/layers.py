@@ -1,5 +1,6 @@
 """Nodes that become layers, and what waits in front of them or behind them folded into them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,17 +12,21 @@ from onnx import helper
 
 from model.importers.float_network import ConversionError, FloatLayer, pool_of
 from model.importers.folding import average_before, average_behind, is_uniform, scale_inputs, scale_outputs
-from model.importers.graph import OnnxGraph, label, text
-from model.importers.tensors import Data, channels_first, image_shape, letter_sizes, no_padding, ordered
+from model.importers.graph import OnnxGraph, text
+from model.importers.limits import MOST_FOLD, MOST_WEIGHTS
+from model.importers.structure import label
+from model.importers.tensors import Data, along, axes_like, image_shape, letter_sizes, no_padding, ordered
 from model.machine.stages import refused_by_hardware
 from model.network import Padding, Shape
 
 __all__ = [
     "add_padding",
     "append",
+    "both_axes",
     "clip",
     "convolution",
     "different_values",
+    "flag",
     "fold_back",
     "linear",
     "max_pool",
@@ -38,12 +43,15 @@ _ENDLESS = 1e30
 
 
 def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
-    """A convolution; dilations are written out with zeros."""
+    """A convolution; dilations are written out with zeros, one of a single dimension has a kernel of one row or column."""
     shape = image_shape(graph, node, data)
     attributes = graph.attributes(node, ("kernel_shape", "strides", "pads", "auto_pad", "dilations", "group"))
     weights = graph.constant(node, 1).astype(np.float64)
-    if weights.ndim != 4:
-        raise graph.error(node, f"weights must have 4 dimensions, not {weights.ndim}; use two-dimensional convolutions")
+    if weights.ndim != len(data.axes):
+        raise graph.error(node, f"weights must have {len(data.axes)} dimensions, as its input has, not {weights.ndim}")
+    length = along(data)
+    if length is not None:
+        weights = np.expand_dims(weights, 2 if length else 3)
     groups = int(attributes.get("group", 1))
     if groups < 1 or weights.shape[1] * groups != shape.channels:
         found = f"{weights.shape[1]}" + (f" in {groups} groups" if groups != 1 else "")
@@ -51,44 +59,67 @@ def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     if not weights.size or len(weights) % groups:
         raise graph.error(node, f"group must divide the {len(weights)} output channels, not {groups}")
     kernel = (weights.shape[2], weights.shape[3])
-    if list(attributes.get("kernel_shape", kernel)) != list(kernel):
+    given = both_axes(data, attributes.get("kernel_shape", kernel if length is None else [kernel[length]]))
+    if tuple(given) != kernel:
         raise graph.error(node, f"kernel_shape must be that of the weights {list(kernel)}, not {attributes['kernel_shape']}")
-    dilations = [int(n) for n in attributes.get("dilations", [1, 1])]
+    dilations = both_axes(data, attributes.get("dilations", [1] * (len(data.axes) - 2)))
     if len(dilations) != 2 or min(dilations) < 1:
         raise graph.error(node, f"dilations must be two numbers of at least 1, not {dilations}")
     if max(dilations) > 1 and text(attributes.get("auto_pad", "NOTSET")).startswith("SAME"):
         # Calibration runs the file itself.
         raise graph.error(node, "dilations with auto_pad SAME are more than ONNX Runtime can run", "give the padding as pads")
-    dilated = np.zeros((*weights.shape[:2], *((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))))
-    dilated[:, :, :: dilations[0], :: dilations[1]] = weights
-    window = (dilated.shape[2], dilated.shape[3])
-    stride, padding = strides_and_padding(graph, node, attributes, shape, window, data.padding)
+    window = ((kernel[0] - 1) * dilations[0] + 1, (kernel[1] - 1) * dilations[1] + 1)
+    stride, padding = strides_and_padding(graph, node, attributes, data, window)
     output = output_shape(graph, node, shape, window, stride, padding, len(weights))
-    bias = np.zeros(len(weights))
-    if len(node.input) > 2 and node.input[2]:
-        bias = bias + graph.values(node, graph.constant(node, 2), len(bias), "bias")
     name = graph.identifier(node)
-    graph.report(
-        node,
-        "supported",
-        f"convolution {name!r}: kernel {window[0]}x{window[1]}"
-        + (f" (dilations {dilations} written out with zeros)" if max(dilations) > 1 else "")
-        + f", {shape} to {output}"
-        + (f", {groups} groups" if groups > 1 else "")
-        + (" (written as an ordinary convolution for hardware)" if groups > 1 and graph.for_hardware else ""),
-    )
+    _report_convolution(graph, node, f"{shape} to {output}", window, dilations, groups)
     layer = FloatLayer(
         kind="convolution",
         name=name,
         tensor=node.output[0],
-        weights=dilated,
-        bias=bias,
+        weights=_dilated(graph, node, weights, window, dilations),
+        bias=_bias(graph, node, len(weights)),
         window=window,
         stride=stride,
         padding=add_padding(padding, data.padding),
         groups=groups,
     )
-    return append(graph, node, data, layer, output, channels_first(output))
+    return append(graph, node, data, layer, output, axes_like(data, output))
+
+
+def _dilated(
+    graph: OnnxGraph, node: onnx.NodeProto, weights: Floats, window: tuple[int, int], dilations: Sequence[int]
+) -> Floats:
+    """The weights with zeros between them."""
+    if max(dilations) == 1:
+        return weights
+    size = weights.shape[0] * weights.shape[1] * window[0] * window[1]
+    if size > MOST_WEIGHTS:
+        raise graph.error(node, f"weights must be at most {MOST_WEIGHTS:,} with dilations written out, not {size:,}")
+    found = np.zeros((*weights.shape[:2], *window))
+    found[:, :, :: dilations[0], :: dilations[1]] = weights
+    return found
+
+
+def _bias(graph: OnnxGraph, node: onnx.NodeProto, size: int) -> Floats:
+    """The third input; zeros where there is none."""
+    if len(node.input) > 2 and node.input[2]:
+        return np.zeros(size) + graph.values(node, graph.constant(node, 2), size, "bias")
+    return np.zeros(size)
+
+
+def _report_convolution(
+    graph: OnnxGraph, node: onnx.NodeProto, shapes: str, window: tuple[int, int], dilations: Sequence[int], groups: int
+) -> None:
+    graph.report(
+        node,
+        "supported",
+        f"convolution {graph.identifier(node)!r}: kernel {window[0]}x{window[1]}"
+        + (f" (dilations {list(dilations)} written out with zeros)" if max(dilations) > 1 else "")
+        + f", {shapes}"
+        + (f", {groups} groups" if groups > 1 else "")
+        + (" (written as an ordinary convolution for hardware)" if groups > 1 and graph.for_hardware else ""),
+    )
 
 
 def linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
@@ -104,11 +135,11 @@ def linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         if node.input[0] in graph.constants:
             raise graph.error(node, "the constant must be the second input")
         weights = graph.constant(node, 1).astype(np.float64).T
-    bias = np.zeros(len(weights) if weights.ndim else 0)
-    if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2]:
-        bias = bias + graph.values(node, graph.constant(node, 2), len(bias), "bias") * attributes.get("beta", 1.0)
     if weights.ndim != 2:
         raise graph.error(node, f"weights must have 2 dimensions, not {weights.ndim}")
+    bias = np.zeros(len(weights))
+    if node.op_type == "Gemm":
+        bias = _bias(graph, node, len(weights)) * attributes.get("beta", 1.0)
     if any(data.axes[1:-1]) or (node.op_type == "Gemm" and len(data.axes) != 2):
         raise graph.error(node, f"input of shape {shape} must be flattened first")
     no_padding(graph, data)
@@ -127,6 +158,7 @@ def append(graph: OnnxGraph, node: onnx.NodeProto, data: Data, layer: FloatLayer
     found = layer if data.affine is None else scale_inputs(layer, *data.affine)
     culprits = data.scaled_by if found is None else data.averaged_by
     if found is not None and data.average is not None:
+        _check_spread(graph, data, found)
         found = average_before(found, *data.average)
     if found is not None:
         for folded in (*data.scaled_by, *data.averaged_by, *([data.padded_by] if data.padded_by else [])):
@@ -140,6 +172,26 @@ def append(graph: OnnxGraph, node: onnx.NodeProto, data: Data, layer: FloatLayer
             raise _cannot_append(graph, culprits[-1], node, data)
         data, found, before = back, layer, data.inside
     return Data(value=node.output[0], shape=shape, axes=axes, layers=(*data.layers, found), before=before)
+
+
+def _check_spread(graph: OnnxGraph, data: Data, layer: FloatLayer) -> None:
+    """Refuse an average that would fold into a layer with too many weights, or with too much to compare it by."""
+    assert data.average is not None and layer.weights is not None
+    size, work = data.shape.channels, 0
+    if layer.kind == "linear":
+        size *= len(layer.weights) * math.prod(average.matrix.shape[1] for average in data.average)
+    else:
+        size = math.prod(layer.weights.shape[:2])
+        for kernel, stride, average in zip(layer.window, layer.stride, data.average, strict=True):
+            size *= max(kernel * average.stride + len(average.window), kernel + len(average.window) * stride)
+            work = max(work, kernel * average.matrix.size * stride)
+    if size > MOST_WEIGHTS or work > MOST_FOLD:
+        raise graph.error(
+            data.averaged_by[-1],
+            f"averages {data.average[0].matrix.shape[1]}x{data.average[1].matrix.shape[1]} positions, more than can be folded "
+            f"into layer {layer.name!r}",
+            "average less, or use MaxPool",
+        )
 
 
 def _cannot_append(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodeProto, data: Data) -> ConversionError:
@@ -176,6 +228,8 @@ def fold_back(graph: OnnxGraph, data: Data) -> Data | None:
     pooled = data.last != len(data.layers) - 1
     found: FloatLayer | None = layer
     if data.average is not None:
+        if not pooled:
+            _check_spread(graph, data, layer)
         found = None if pooled else average_behind(layer, data.before, *data.average)
     if found is None:
         return None
@@ -225,18 +279,16 @@ def max_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     if graph.for_hardware and (refused := refused_by_hardware(pool_of(layer))):
         raise graph.error(node, *refused)
     graph.report(node, "supported", f"max-pool {layer.name!r}: window {window[0]}x{window[1]}, {shape} to {output}")
-    return moved(data, output, (*data.layers, layer))
+    return moved(data, output, (*data.layers, layer), axes_like(data, output))
 
 
-def moved(data: Data, output: Shape, layers: tuple[FloatLayer, ...]) -> Data:
+def moved(data: Data, output: Shape, layers: tuple[FloatLayer, ...], axes: tuple[str, ...]) -> Data:
     """Behind a pool, an affine that is the same at every position still is."""
     affine = data.affine
     if affine is not None:
         scale, offset = (np.broadcast_to(values[0, 0], output) for values in affine)
         affine = (scale, offset)
-    return replace(
-        data, shape=output, axes=channels_first(output), layers=layers, affine=affine, padding=Padding(), padded_by=None
-    )
+    return replace(data, shape=output, axes=axes, layers=layers, affine=affine, padding=Padding(), padded_by=None)
 
 
 def _cannot_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> ConversionError:
@@ -332,19 +384,36 @@ def _scaled(graph: OnnxGraph, tensor: str, shape: Shape, scale: Floats, offset: 
     return graph.add_node("Add", product, offset.astype(np.float32).reshape(-1, 1, 1))
 
 
+def flag(graph: OnnxGraph, node: onnx.NodeProto, name: str) -> int:
+    """An attribute that is 0 or 1; 0 where it is left out."""
+    found = next((int(a.i) for a in node.attribute if a.name == name), 0)
+    if found not in (0, 1):
+        raise graph.error(node, f"{name} must be 0 or 1, not {found}")
+    return found
+
+
+def both_axes(data: Data, values: Sequence[int], none: int = 1) -> list[int]:
+    """Values of a window along height and width, beside the one along the length those of an axis that is not there."""
+    found, length = [int(n) for n in values], along(data)
+    if length is None or len(found) not in (1, 2):
+        return found
+    pairs = [[none, n] if length else [n, none] for n in found]
+    return [n for pair in pairs for n in pair]
+
+
 def strides_and_padding(
-    graph: OnnxGraph,
-    node: onnx.NodeProto,
-    attributes: dict[str, Any],
-    shape: Shape,
-    kernel: tuple[int, int],
-    around: Padding,
+    graph: OnnxGraph, node: onnx.NodeProto, attributes: dict[str, Any], data: Data, kernel: tuple[int, int]
 ) -> tuple[tuple[int, int], Padding]:
-    """Strides, and the padding beside that ``around`` the input already."""
-    strides = attributes.get("strides", [1, 1])
-    pads = [int(n) for n in attributes.get("pads", [0, 0, 0, 0])]
+    """Strides, and the padding beside that around the input already."""
+    shape, around = data.shape, data.padding
+    axes = len(data.axes) - 2
+    strides = both_axes(data, attributes.get("strides", [1] * axes))
+    pads = both_axes(data, attributes.get("pads", [0] * (2 * axes)), 0)
     if len(strides) != 2 or len(pads) != 4:
-        raise graph.error(node, f"strides must have 2 values and pads 4, not {len(strides)} and {len(pads)}")
+        raise graph.error(
+            node, f"strides must have {axes} values and pads {2 * axes}, not "
+            f"{len(attributes.get('strides', [1] * axes))} and {len(attributes.get('pads', [0] * (2 * axes)))}"
+        )
     stride = (int(strides[0]), int(strides[1]))
     if min(stride) < 1:
         raise graph.error(node, f"strides must be at least 1, not {list(stride)}")
@@ -380,7 +449,9 @@ def output_shape(
     width = (shape.width + padding.left + padding.right - kernel[1]) // stride[1] + 1
     if height < 1 or width < 1:
         raise graph.error(node, f"window {kernel[0]}x{kernel[1]} must not be larger than its padded input {shape}")
-    return Shape(height, width, channels)
+    found = Shape(height, width, channels)
+    graph.check_size(node, found)
+    return found
 
 
 def pool_window(
@@ -391,15 +462,18 @@ def pool_window(
     if node.op_type.startswith("Global"):
         return (shape.height, shape.width), (shape.height, shape.width), Padding(), Padding()
     attributes = graph.attributes(node, ("kernel_shape", "strides", "pads", "auto_pad", "dilations", "ceil_mode", *more))
-    kernel = tuple(int(n) for n in attributes.get("kernel_shape", ()))
+    kernel = both_axes(data, attributes.get("kernel_shape", ()))
     if len(kernel) != 2 or min(kernel) < 1:
-        raise graph.error(node, f"kernel_shape must be two numbers of at least 1, not {list(kernel)}")
+        axes = {1: "one number", 2: "two numbers"}[len(data.axes) - 2]
+        raise graph.error(
+            node, f"kernel_shape must be {axes} of at least 1, not {list(attributes.get('kernel_shape', ()))}"
+        )
     if any(n != 1 for n in attributes.get("dilations", [1, 1])):
         raise graph.error(node, f"dilations must be 1, not {list(attributes['dilations'])}", "use a window without gaps")
     window = (kernel[0], kernel[1])
-    stride, given = strides_and_padding(graph, node, attributes, shape, window, data.padding)
+    stride, given = strides_and_padding(graph, node, attributes, data, window)
     padding = given
-    if attributes.get("ceil_mode", 0) and text(attributes.get("auto_pad", "NOTSET")) in ("NOTSET", "VALID"):
+    if flag(graph, node, "ceil_mode") and text(attributes.get("auto_pad", "NOTSET")) in ("NOTSET", "VALID"):
         padding = _ceiling(shape, window, stride, given)
     return window, stride, padding, given
 

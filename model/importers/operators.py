@@ -1,5 +1,7 @@
 """What becomes of each operator of an ONNX file, and what could be done about the others."""
 
+import onnx
+
 __all__ = ["PASSING", "SUPPORTED", "refusal"]
 
 SUPPORTED = {
@@ -29,11 +31,15 @@ SUPPORTED = {
     "Cast": "nothing, between float types",
     "Softmax": "nothing: does not change the arg-max",
     "LogSoftmax": "nothing: does not change the arg-max",
+    "Sigmoid": "nothing: does not change the arg-max",
 }
 """What becomes of each operator."""
 
-PASSING = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Softmax", "LogSoftmax")
-"""What may stand behind a final Softmax."""
+PASSING = (
+    *("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
+    *("Softmax", "LogSoftmax", "Sigmoid"),
+)
+"""What may stand behind a final Softmax or Sigmoid."""
 
 _QUANTIZED = (
     "QLinearConv",
@@ -52,9 +58,10 @@ _QUANTIZED = (
     "QLinearConcat",
     "QGemm",
 )
+_QUANTIZED_DOMAINS = ("qonnx.", "finn.", "onnx.brevitas")
 
 _ACTIVATIONS = (
-    *("Sigmoid", "HardSigmoid", "Tanh", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Softplus", "Softsign"),
+    *("HardSigmoid", "Tanh", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Softplus", "Softsign"),
     *("HardSwish", "Swish", "Mish", "ThresholdedRelu"),
 )
 _NO_RECURRENCE = "recurrent layers have no event-driven form here: use convolutions or linear layers over a frame"
@@ -89,13 +96,31 @@ _REMEDIES = {
 }
 
 
-def refusal(operator: str, domain: str) -> tuple[str, str]:
-    """Why an operator that is not in `SUPPORTED` is not, and what could be done."""
-    if operator in _QUANTIZED:
-        return f"quantized files are not read (operator {operator})", "export the float network: conversion quantizes by itself"
-    if operator in SUPPORTED or domain not in ("", "ai.onnx"):
+def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
+    """Why an operator is not supported, and what could be done.
+
+    Parameters
+    ----------
+    operator, domain : str
+        The operator and whose it is.
+    opset : int
+        The version of ONNX's operators that the file declares.
+    """
+    own = domain in ("", "ai.onnx")
+    full = operator if own else f"{domain}.{operator}"
+    if operator in _QUANTIZED or domain.startswith(_QUANTIZED_DOMAINS):
+        return f"quantized files are not read (operator {full})", "export the float network: conversion quantizes by itself"
+    if not own:
         return (
-            f"operator {domain}.{operator} is not one of ONNX",
+            f"operator {full} is not one of ONNX",
             "export without the optimizations of a runtime, and without operators of your own",
         )
-    return f"operator {operator} is not supported", _REMEDIES.get(operator, "leave it out or replace it")
+    if not onnx.defs.has(operator):
+        names = {schema.name.lower(): schema.name for schema in onnx.defs.get_all_schemas()}
+        known = names.get(operator.lower())
+        return f"operator {operator} is not one of ONNX", f"it is written {known}" if known else "leave it out or replace it"
+    remedy = _REMEDIES.get(operator, "leave it out or replace it")
+    since = min(s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == operator and s.domain == "")
+    if since > opset:
+        return f"operator {operator} is one of ONNX from opset {since} on, the file declares {opset}", remedy
+    return f"operator {operator} is not supported", remedy

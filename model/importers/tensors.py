@@ -4,6 +4,7 @@ A tensor is a frame of ``(height, width, channels)`` whose axes are somewhere: w
 order, is all that a reshape or a transpose changes, and all that a linear layer behind them needs.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,15 +13,18 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
+from model.importers.constants import FLOATS
 from model.importers.float_network import FloatLayer
 from model.importers.folding import Average
-from model.importers.graph import FLOATS, OnnxGraph, permutation
+from model.importers.graph import OnnxGraph, permutation
 from model.importers.operators import SUPPORTED
 from model.network import Padding, Shape
 
 __all__ = [
     "Data",
+    "along",
     "axes_behind_frames",
+    "axes_like",
     "by_address",
     "channels_first",
     "filled",
@@ -31,6 +35,7 @@ __all__ = [
     "nothing",
     "ordered",
     "reshape",
+    "sigmoid",
     "softmax",
     "squeeze",
     "transpose",
@@ -58,7 +63,7 @@ class Data:
     average : along rows and columns, and by which nodes
     affine : scale and offset, of shape ``(height, width, channels)``, and by which nodes
     padding : zeros around it, and by which node
-    softmax : the Softmax behind which this is
+    final : the Softmax or Sigmoid behind which this is
     """
 
     value: str
@@ -72,7 +77,7 @@ class Data:
     scaled_by: tuple[onnx.NodeProto, ...] = ()
     padding: Padding = Padding()
     padded_by: onnx.NodeProto | None = None
-    softmax: onnx.NodeProto | None = None
+    final: onnx.NodeProto | None = None
 
     @property
     def inside(self) -> Shape:
@@ -88,7 +93,8 @@ class Data:
     @property
     def dims(self) -> tuple[int, ...]:
         """Size of each axis; 1 for the frames."""
-        return tuple(int(np.prod([letter_sizes(self.shape)[letter] for letter in axis.strip("n")])) for axis in self.axes)
+        sizes = letter_sizes(self.shape)
+        return tuple(math.prod(sizes[letter] for letter in axis.strip("n")) for axis in self.axes)
 
 
 def letter_sizes(shape: Shape) -> dict[str, int]:
@@ -98,12 +104,30 @@ def letter_sizes(shape: Shape) -> dict[str, int]:
 
 def channels_first(shape: Shape) -> tuple[str, ...]:
     """The axes of an image, ``(frames, channels, height, width)``."""
-    return ("n", *(letter if letter_sizes(shape)[letter] > 1 else "" for letter in "chw"))
+    return _lettered(shape, "chw")
+
+
+def _lettered(shape: Shape, letters: str) -> tuple[str, ...]:
+    sizes = letter_sizes(shape)
+    return ("n", *(letter if sizes[letter] > 1 else "" for letter in letters))
+
+
+def along(data: Data) -> int | None:
+    """Of a tensor ``(frames, channels, length)`` the axis of the image that its length is: 1 for width; None of any other."""
+    if data.shape.height == 1 and data.axes == _lettered(data.shape, "cw"):
+        return 1
+    return 0 if data.shape.width == 1 and data.axes == _lettered(data.shape, "ch") else None
+
+
+def axes_like(data: Data, shape: Shape) -> tuple[str, ...]:
+    """The axes of an image of ``shape`` in a tensor with as many axes as that of ``data``, channels first."""
+    length = along(data)
+    return channels_first(shape) if length is None else _lettered(shape, "cw" if length else "ch")
 
 
 def filled(dims: Sequence[int], size: int) -> list[int]:
     """The dimensions, with the one that is -1 filled in from the size of all."""
-    rest = int(np.prod([d for d in dims if d != -1]))
+    rest = math.prod(d for d in dims if d != -1)
     return [size // rest if d == -1 and rest else d for d in dims]
 
 
@@ -146,18 +170,15 @@ def by_address(constant: npt.NDArray[np.floating], data: Data) -> Floats | None:
 
 
 def image_shape(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Shape:
-    """The shape, where the axes are those of an image."""
-    if data.axes == channels_first(data.shape):
+    """The shape, where the axes are those of an image; of one row or column, they may be channels and length."""
+    if data.axes == channels_first(data.shape) or along(data) is not None:
         return data.shape
+    wanted = "(frames, channels, length)" if len(data.axes) == 3 else "(frames, channels, height, width)"
     if len(data.axes) == 2:
-        raise graph.error(node, f"input must be (frames, channels, height, width), not a vector of {data.shape.size}")
+        raise graph.error(node, f"input must be {wanted}, not a vector of {data.shape.size}")
     words = {"n": "frames", "c": "channels", "h": "height", "w": "width", "": "1"}
     found = ", ".join(words.get(axis, " x ".join(words[letter] for letter in axis)) for axis in data.axes)
-    raise graph.error(
-        node,
-        f"input must be (frames, channels, height, width), not ({found})",
-        "Transpose nodes around it must come in pairs",
-    )
+    raise graph.error(node, f"input must be {wanted}, not ({found})", "Transpose nodes around it must come in pairs")
 
 
 def no_padding(graph: OnnxGraph, data: Data) -> None:
@@ -206,10 +227,12 @@ def reshape(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """Axes joined or taken apart again; the target may be computed from the batch size."""
     if len(node.input) < 2:
         raise graph.error(node, "shape must be an input; export with opset 5 or newer")
+    if graph.attributes(node, ("allowzero",)).get("allowzero", 0):
+        raise graph.error(node, "allowzero must be 0, not 1")
     batch = graph.input.type.tensor_type.shape.dim[0]
     frames = batch.dim_value if batch.HasField("dim_value") else None
     target = graph.target(node)
-    if node.input[1] in graph.constants and target and target[0] not in (0, -1, frames):
+    if target and target[0] not in (0, -1, frames):
         raise graph.error(node, f"frames must be 0 or -1 in the target, not {target[0]}; use Flatten")
     dims = [data.dims[n] if d == 0 and n < len(data.dims) else d for n, d in enumerate(target)][1:]
     if target[:1] == [-1] and -1 in dims and node.input[1] in graph.constants:
@@ -246,5 +269,15 @@ def softmax(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     over = data.axes[found:] if graph.opset < 13 else data.axes[found : found + 1]
     if data.shape.height * data.shape.width > 1 or found < 1 or "".join(over) != "".join(data.axes[1:]):
         raise graph.error(node, f"must be over all outputs of a vector, not over axis {axis} of shape {data.shape}")
+    if data.shape.size == 1:
+        raise graph.error(node, "must be over at least two outputs: of one it is always 1", "leave it out, or use Sigmoid")
     graph.report(node, "folded", SUPPORTED[node.op_type])
-    return replace(data, softmax=node)
+    return replace(data, final=node)
+
+
+def sigmoid(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A Sigmoid of the outputs: it is monotonic, and 0.5 is where its input is 0."""
+    no_padding(graph, data)
+    one = "nothing: of one output, more than 0.5 is more than 0 in front of it"
+    graph.report(node, "folded", one if data.shape.size == 1 else SUPPORTED[node.op_type])
+    return replace(data, final=node)

@@ -82,7 +82,7 @@ def test_all_that_does_not_convert_is_listed(tmp_path):
     code, out, error = run(path)
     assert (code, error) == (
         2,
-        f"error: {path}: node 's1' (Sigmoid): operator Sigmoid is not supported; train with ReLU (and 2 more of its nodes)",
+        f"error: {path}: node 's1' (Sigmoid): is supported at the network's end only; train with ReLU (and 2 more of its nodes)",
     )
     for line in (("s1", "Sigmoid", "unsupported", "train with ReLU"), ("t2", "Tanh", "unsupported"), ("q", "quantized files")):
         assert any(all(part in row for part in line) for row in out.splitlines()), line

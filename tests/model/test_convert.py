@@ -90,14 +90,18 @@ def test_layers_and_addresses(tmp_path):
 )
 def test_convolution_geometry_is_onnx(tmp_path, conv):
     """The integer network's potentials, with tiny thresholds removed, are the float network's convolution."""
-    nodes = [helper.make_node("Conv", ["image", "w"], ["out"], name="conv", **conv)]
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["c"], name="conv", **conv),
+        # The order of addresses, in which a convolution at the end stays one.
+        helper.make_node("Transpose", ["c"], ["out"], perm=[0, 2, 3, 1]),
+    ]
     path = save(tmp_path / "c.onnx", nodes, {"w": RNG.integers(-3, 4, (3, 2, 3, 3)).astype(float)})
     float_network = import_onnx(path)
     network = quantize(float_network, [64.0], Settings(weight_bits=16), name="c")
     layer = network.layers[0]
     assert isinstance(layer, Convolution)
     images = (RNG.random((3, 8, 8, 2)) > 0.6).astype(np.uint8) * 255
-    expected = float_network.run(images / 255)[0].transpose(0, 2, 3, 1).reshape(3, -1)
+    expected = float_network.run(images / 255)[0].reshape(3, -1)
     assert (run_frames(network, images).potentials * 64 == np.rint(expected).astype(int) * layer.theta).all()
 
 
@@ -118,14 +122,18 @@ def test_end_to_end(tmp_path):
 def test_batch_normalization_is_folded(tmp_path):
     nodes = [
         helper.make_node("Conv", ["image", "w"], ["c"], name="conv"),
-        helper.make_node("BatchNormalization", ["c", "g", "o", "m", "v"], ["out"], epsilon=1e-3),
+        helper.make_node("BatchNormalization", ["c", "g", "o", "m", "v"], ["n"], epsilon=1e-3),
+        helper.make_node("Transpose", ["n"], ["out"], perm=[0, 2, 3, 1]),
     ]
     values = {"w": RNG.normal(0, 1, (3, 2, 3, 3)), "g": RNG.random(3), "o": RNG.random(3), "m": RNG.random(3), "v": RNG.random(3)}
     network = import_onnx(save(tmp_path / "bn.onnx", nodes, values))
     (layer,) = network.layers
     images = RNG.random((1, 8, 8, 2))
     expected = network.run(images)[0]
-    plain = [helper.make_node("Conv", ["image", "w", "b"], ["out"])]
+    plain = [
+        helper.make_node("Conv", ["image", "w", "b"], ["c"]),
+        helper.make_node("Transpose", ["c"], ["out"], perm=[0, 2, 3, 1]),
+    ]
     folded = import_onnx(save(tmp_path / "plain.onnx", plain, {"w": layer.weights, "b": layer.bias}))
     assert np.allclose(folded.run(images)[0], expected, atol=1e-4)
 
@@ -144,7 +152,7 @@ W = np.ones((4, 2, 3, 3))
 @pytest.mark.parametrize(
     ("operator", "weights", "attributes", "message"),
     [
-        ("Sigmoid", {}, {}, "node 'odd' (Sigmoid): operator Sigmoid is not supported; train with ReLU"),
+        ("Tanh", {}, {}, "node 'odd' (Tanh): operator Tanh is not supported; train with ReLU"),
         ("GlobalAveragePool", {}, {}, None),
         ("Conv", {"w": W}, {"dilations": [0, 1]}, "node 'odd' (Conv): dilations must be two numbers of at least 1, not [0, 1]"),
         (

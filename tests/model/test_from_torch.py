@@ -133,9 +133,9 @@ class Broken(nn.Module):
     ("module", "shape", "message"),
     [
         (
-            nn.Sequential(nn.Conv2d(1, 2, 3), nn.Sigmoid()),
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh()),
             (8, 8, 1),
-            "Sequential: node '/1/Sigmoid' (Sigmoid): operator Sigmoid is not supported; train with ReLU",
+            "Sequential: node '/1/Tanh' (Tanh): operator Tanh is not supported; train with ReLU",
         ),
         (Broken(), (8, 8, 1), "Broken: PyTorch cannot export it to ONNX: RuntimeError: no such luck"),
         (nn.ReLU(), (8, 8), "ReLU: input_shape must be (height, width, channels) or (features,), not (8, 8)"),

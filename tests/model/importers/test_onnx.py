@@ -33,7 +33,7 @@ def same(graph):
     else:
         frames = [fed[n : n + 1] for n in range(3)] if graph.shape[0] == 1 else [fed]
         expected = np.concatenate([ReferenceEvaluator(model).run(None, {"image": chunk})[0] for chunk in frames])
-    found = layers[-1][1].transpose(0, 3, 1, 2).reshape(3, -1)
+    found = layers[-1][1].reshape(3, -1)
     assert np.allclose(found, expected.reshape(3, -1), rtol=1e-5, atol=1e-5)
     neurons = [(layer, both) for layer, both in zip(network.layers, layers, strict=True) if layer.kind != "maxpool"]
     tensors = network.run(images, [layer.tensor for layer, _ in neurons])
@@ -42,6 +42,11 @@ def same(graph):
         values = tensor.reshape(3, channels, height, width).transpose(0, 2, 3, 1)
         assert any(np.allclose(values, one, rtol=1e-4, atol=1e-4) for one in both), layer.name
     return network
+
+
+def channels_last(graph):
+    """An end in addresses' order, so that a convolution at the end stays one."""
+    return graph.add("Transpose", perm=[0, 2, 3, 1])
 
 
 def kinds(network):
@@ -165,7 +170,7 @@ AVERAGE = {
         ["convolution", "convolution"],
     ),
     "overlapping, into the strided convolution before": (
-        lambda g: g.conv(3, 2, 2, strides=[2, 1]).add("AveragePool", kernel_shape=[2, 3]).add("Relu").add("Flatten"),
+        lambda g: g.conv(3, 2, 2, strides=[2, 1]).add("AveragePool", kernel_shape=[2, 3]).add("Relu"),
         ["convolution"],
     ),
     "between two convolutions": (
@@ -210,7 +215,7 @@ AVERAGE = {
 @pytest.mark.parametrize("construct", AVERAGE)
 def test_averages(construct, opset):
     build, layers = AVERAGE[construct]
-    network = same(build(Graph(opset)))
+    network = same(channels_last(build(Graph(opset))) if layers and layers[-1] == "convolution" else build(Graph(opset)))
     assert layers is None or kinds(network) == layers
 
 
@@ -270,13 +275,15 @@ def test_axes(construct, opset):
 @pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
 def test_a_final_softmax_changes_nothing(opset, operator):
     """What the layers give is what stands in front of it, pending averages included."""
-    network = import_model(relu_conv(Graph(opset)).add("GlobalAveragePool").add(operator, axis=1).add("Flatten").model(), "net")
+    graph = relu_conv(Graph(opset)).add("GlobalAveragePool").add(operator, axis=1).add("Flatten")
+    network = import_model(graph.model(), "net")
     images = np.random.default_rng(1).random((4, 8, 8, 2))
     last = run_layers(network, images)[-1][1].reshape(4, -1)
     scores, tensor = network.run(images, [network.model.graph.output[0].name, network.layers[-1].tensor])
     assert np.allclose(tensor.reshape(4, -1), last, atol=1e-5)
-    shares = np.exp(scores) if operator == "LogSoftmax" else scores
-    assert np.allclose(shares, np.exp(last) / np.exp(last).sum(axis=1, keepdims=True), atol=1e-5)
+    assert np.allclose(scores, last, atol=1e-5)
+    shares = ReferenceEvaluator(graph.model()).run(None, {"image": images.transpose(0, 3, 1, 2).astype(np.float32)})[0]
+    assert (shares.argmax(axis=1) == scores.argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize("opset", OPSETS)
@@ -514,8 +521,8 @@ REFUSED = {
     ),
     "attention": (
         lambda g: g.add("Attention", name="a"),
-        "node 'a' (Attention): operator Attention is not supported; products of activations have no event-driven form here: use "
-        "convolutions or linear layers",
+        "node 'a' (Attention): operator Attention is one of ONNX from opset 23 on, the file declares 17; products of activations "
+        "have no event-driven form here: use convolutions or linear layers",
     ),
     "layer normalization": (
         lambda g: g.add("LayerNormalization", name="l"),
@@ -528,7 +535,7 @@ REFUSED = {
     ),
     "an operator that nobody knows": (
         lambda g: g.add("Unheard", name="u"),
-        "node 'u' (Unheard): operator Unheard is not supported; leave it out or replace it",
+        "node 'u' (Unheard): operator Unheard is not one of ONNX; leave it out or replace it",
     ),
     "an operator of a runtime": (
         lambda g: g.add("FusedConv", name="f", domain="com.microsoft"),
@@ -570,8 +577,8 @@ def test_refusals(tmp_path, what):
         (
             ("n", 3, "h", "w"),
             TensorProto.FLOAT,
-            "input 'image' must have shape (frames, channels, height, width), (frames, height, width) or (frames, features), "
-            "not ('?', 3, '?', '?')",
+            "input 'image' must have shape (frames, channels, height, width), (frames, height, width), "
+            "(frames, channels, length) or (frames, features), not ('?', 3, '?', '?')",
         ),
         (("n", 1, 8, 8), TensorProto.UINT8, "input 'image' must be of a float type, not uint8"),
     ],
@@ -589,14 +596,14 @@ def test_the_report_goes_on_behind_what_does_not_convert(tmp_path):
     g.add("AveragePool", **TWO, name="avg").add("MaxPool", kernel_shape=[2, 2], name="max").add("Flatten").linear(16, 3)
     g.add("Sigmoid", name="sig")
     reports = {report.name: report for report in report_nodes(g.save(tmp_path / "net.onnx"))}
-    assert [name for name, report in reports.items() if not report.supported] == ["bn", "tanh", "avg", "sig"]
+    assert [name for name, report in reports.items() if not report.supported] == ["bn", "tanh", "avg"]
     assert reports["conv0"].what == "convolution 'conv0': kernel 3x3, 8x8x2 to 6x6x3"
     assert reports["relu1"].what == "activation of layer 'conv0'"
     assert (reports["max"].status, reports["flatten7"].status) == ("supported", "folded")
 
 
 def test_groups_expand_to_zeros():
-    network = import_model(Graph().conv(4, 1, 3, group=2, name="c").model(), "net")
+    network = import_model(channels_last(Graph().conv(4, 1, 3, group=2, name="c")).model(), "net")
     (layer,) = network.layers
     (dense,) = map(expand_groups, network.layers)
     assert (layer.weights.shape, dense.weights.shape, dense.groups) == ((4, 1, 3, 3), (4, 2, 3, 3), 1)

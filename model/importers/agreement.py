@@ -1,0 +1,116 @@
+"""The layers that were read against the file itself, both run by ONNX Runtime: no wrong answer in silence.
+
+Every import ends here. The layers are written as a plain ONNX model of their own, with explicit padding and linear weights by
+address, so that what was folded, permuted or understood wrongly shows as a difference on random frames.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from model.importers.float_network import ConversionError, FloatNetwork, run_model
+from model.importers.limits import MOST_VALUES
+
+__all__ = ["check_agreement"]
+
+_FRAMES = 8
+"""Random frames to compare on, where the network is small."""
+
+_LEAST_FRAMES = 2
+
+_MACS = 4_000_000_000
+"""MACs that the comparison may cost; that many take seconds."""
+
+_TOLERANCE = 1e-3
+"""Differences, as a part of the greatest output, that are rounding: float32 sums in another order, folded weights."""
+
+_ROUNDING = 1e-4
+
+
+def check_agreement(network: FloatNetwork) -> None:
+    """Compare the layers with the model that they were read from, on random frames.
+
+    Raises
+    ------
+    ConversionError
+        One line: ONNX Runtime cannot run the model, gives another number of outputs, other outputs, or no finite numbers.
+    """
+    for layer in network.layers:
+        for values in (layer.weights, layer.bias):
+            if values is not None and not np.abs(values).max() <= np.finfo(np.float32).max:
+                raise ConversionError(
+                    f"{network.path}: layer {layer.name!r}: weights and biases must be finite numbers of float32 with "
+                    "what is folded into them"
+                )
+    frames = _frames(network)
+    expected = network.run(frames)[0].reshape(len(frames), -1).astype(np.float64)
+    found = run_model(network.path, _own_model(network), frames.transpose(0, 3, 1, 2), ["answer"])[0].astype(np.float64)
+    if expected.shape != found.shape:
+        raise ConversionError(
+            f"{network.path}: layers must give as many outputs as ONNX Runtime, {expected.shape[1]:,}, not {found.shape[1]:,}; "
+            "report this file"
+        )
+    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+        raise ConversionError(f"{network.path}: outputs must be finite numbers on frames within 0..1, not NaN or infinity")
+    # Outputs that are nothing but rounding themselves have no scale of their own.
+    weights = [np.abs(layer.weights).max() for layer in network.layers if layer.weights is not None]
+    scale = max(np.abs(expected).max(), np.abs(found).max(), _ROUNDING * weights[-1])
+    difference = np.abs(expected - found).max()
+    if difference > _TOLERANCE * scale:
+        raise ConversionError(
+            f"{network.path}: layers must give what ONNX Runtime gives on random frames, not outputs of up to {scale:.4g} that "
+            f"differ by {difference:.4g}; report this file"
+        )
+
+
+def _frames(network: FloatNetwork) -> npt.NDArray[np.float32]:
+    """Random frames, every other one with pixels of 0 and 1 only."""
+    largest = max([network.input_shape.size, *(output.size for _, _, output in network.walk())])
+    number = min(_FRAMES, _MACS // max(network.macs, 1), MOST_VALUES // largest)
+    frames = np.random.default_rng(0).random((max(number, _LEAST_FRAMES), *network.input_shape), np.float32)
+    frames[1::2] = np.rint(frames[1::2])
+    return frames
+
+
+def _own_model(network: FloatNetwork) -> onnx.ModelProto:
+    """The layers as a model, its output ``answer`` by address."""
+    nodes: list[onnx.NodeProto] = []
+    constants: list[onnx.TensorProto] = []
+
+    def add(operator: str, inputs: list[str], **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, inputs, [f"t{len(nodes)}"], **attributes))
+        return nodes[-1].output[0]
+
+    def constant(values: npt.NDArray[np.floating]) -> str:
+        constants.append(numpy_helper.from_array(values.astype(np.float32), f"k{len(constants)}"))
+        return constants[-1].name
+
+    def by_address(value: str) -> str:
+        return add("Flatten", [add("Transpose", [value], perm=[0, 2, 3, 1])], axis=1)
+
+    value = "image"
+    for layer in network.layers:
+        window = {"kernel_shape": list(layer.window), "strides": list(layer.stride), "pads": list(layer.padding)}
+        if layer.weights is None or layer.bias is None:
+            value = add("MaxPool", [value], **window)
+        elif layer.kind == "linear":
+            value = add("Gemm", [by_address(value), constant(layer.weights), constant(layer.bias)], transB=1)
+            constants.append(numpy_helper.from_array(np.array([2, 3]), f"axes{len(constants)}"))
+            value = add("Unsqueeze", [value, constants[-1].name])
+        else:
+            value = add("Conv", [value, constant(layer.weights), constant(layer.bias)], group=layer.groups, **window)
+        if layer.relu:
+            value = add("Relu", [value])
+    nodes.append(helper.make_node("Identity", [by_address(value)], ["answer"]))
+    height, width, channels = network.input_shape
+    graph = helper.make_graph(
+        nodes,
+        "layers",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["frames", channels, height, width])],
+        [helper.make_empty_tensor_value_info("answer")],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

@@ -1,0 +1,108 @@
+"""The network's end: what waits there becomes a layer of its own, and the outputs come in the file's order.
+
+Addresses go by ``(y, x, c)``. The outputs of a file that ends in an image with several positions and channels go by
+``(c, y, x)``, and class n must stay class n.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from model.importers.float_network import FloatLayer, expand_groups
+from model.importers.graph import OnnxGraph
+from model.importers.layers import append
+from model.importers.limits import MOST_OUTPUT_WEIGHTS
+from model.importers.tensors import Data, letter_sizes, ordered
+from model.network import Padding, Shape
+from model.support.names import layer_name
+
+__all__ = ["in_file_order", "own_layer"]
+
+Floats = npt.NDArray[np.float64]
+
+_WORDS = {"c": "channels", "h": "height", "w": "width"}
+
+
+def own_layer(graph: OnnxGraph, data: Data) -> Data:
+    """What waits at the end and folds into nothing, as a linear layer whose outputs are in the file's order."""
+    size = data.shape.size
+    inputs = size if data.average is None else math.prod(a.matrix.shape[1] for a in data.average) * data.shape.channels
+    waiting = (*data.scaled_by, *data.averaged_by)
+    node = (*data.averaged_by, *data.scaled_by)[0]
+    _check_weights(graph, node, data, size * max(size, inputs))
+    weights = ordered(np.eye(size), "".join(data.axes[1:]), data.shape).reshape(size, size)
+    name = graph.identifier(node)
+    layer = FloatLayer(kind="linear", name=name, tensor=data.value, weights=weights, bias=np.zeros(size))
+    found = append(graph, node, data, layer, Shape(1, 1, size), ("n", "c" if size > 1 else ""))
+    for folded in waiting:
+        graph.report(folded, "supported", f"linear layer {name!r} of its own, at the network's end")
+    return found
+
+
+def in_file_order(graph: OnnxGraph, data: Data) -> Data:
+    """The outputs in the file's order: a convolution at the end is written as a linear layer, a pool gets one behind it."""
+    order = "".join(data.axes[1:])
+    canonical = "".join(letter for letter in "hwc" if letter in order)
+    if order == canonical:
+        return data
+    size, last = data.shape.size, data.layers[-1]
+    node = next(n for n in graph.nodes if graph.identifiers.get(n.output[0]) == last.name)
+    sizes = letter_sizes(data.shape)
+    addresses = np.arange(size).reshape([sizes[letter] for letter in canonical])
+    outputs = addresses.transpose([canonical.index(letter) for letter in order]).reshape(-1)
+    words = ", ".join(_WORDS[letter] for letter in order)
+    if last.kind == "maxpool":
+        _check_weights(graph, node, data, size * size)
+        name = layer_name(f"{last.name}_order", {layer.name for layer in data.layers})
+        layer = FloatLayer(
+            kind="linear", name=name, tensor=data.value, weights=np.eye(size)[outputs], bias=np.zeros(size)
+        )
+        layers = (*data.layers, layer)
+        what = f"{graph.reports[node.output[0]].what}, and linear layer {name!r}"
+    else:
+        _check_weights(graph, node, data, size * data.before.size)
+        layers = (*data.layers[:-1], _as_linear(last, data.before, outputs, data.value))
+        what = f"linear layer {last.name!r}: {data.before.size} to {size}"
+    graph.report(node, "supported", f"{what}, with outputs in the file's order: {words}")
+    return replace(data, layers=layers, shape=Shape(1, 1, size), axes=("n", "c"))
+
+
+def _check_weights(graph: OnnxGraph, node: onnx.NodeProto, data: Data, weights: int) -> None:
+    if weights > MOST_OUTPUT_WEIGHTS:
+        raise graph.error(
+            node,
+            f"outputs {data.shape} must be brought into the file's order by a linear layer of at most {MOST_OUTPUT_WEIGHTS:,} "
+            f"weights, not {weights:,}",
+            "end in fewer outputs, or in a Transpose to (frames, height, width, channels)",
+        )
+
+
+def _as_linear(layer: FloatLayer, shape: Shape, outputs: npt.NDArray[np.int64], tensor: str) -> FloatLayer:
+    """A convolution on inputs of ``shape`` as a linear layer with the ``outputs`` at these addresses."""
+    found = expand_groups(layer)
+    assert found.weights is not None and found.bias is not None
+    height, width, channels = layer.output_shape(shape)
+    dense = np.zeros((height, width, channels, *shape))
+    top, left, _, _ = layer.padding
+    kernel = found.weights.transpose(0, 2, 3, 1)
+    for y, x in np.ndindex(height, width):
+        row, column = y * layer.stride[0] - top, x * layer.stride[1] - left
+        inside = kernel[:, max(-row, 0) : shape.height - row, max(-column, 0) : shape.width - column]
+        rows, columns = slice(max(row, 0), row + layer.window[0]), slice(max(column, 0), column + layer.window[1])
+        dense[y, x, :, rows, columns] = inside
+    weights = dense.reshape(height * width * channels, shape.size)[outputs]
+    bias = np.tile(found.bias, height * width)[outputs]
+    return replace(
+        layer,
+        kind="linear",
+        tensor=tensor,
+        weights=weights,
+        bias=bias,
+        window=(1, 1),
+        stride=(1, 1),
+        padding=Padding(),
+        groups=1,
+    )

@@ -1,0 +1,67 @@
+"""The model that ONNX Runtime runs in place of the file: what of it the output depends on, in float32.
+
+Types that ONNX Runtime has no convolutions of become float32, constants are the numbers that were read and computed, targets of
+Reshape are written out, and a final Softmax or Sigmoid is left out, so that the model gives scores. All else is the file's.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from model.importers.constants import Array
+from model.importers.graph import OnnxGraph
+from model.importers.tensors import Data
+
+__all__ = ["runnable"]
+
+_MONOTONIC = ("Softmax", "LogSoftmax", "Sigmoid")
+
+
+def runnable(graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto, tuple[int, ...]]]) -> onnx.ModelProto:
+    """The model to run.
+
+    Parameters
+    ----------
+    graph : OnnxGraph
+        The file's graph, with the nodes beside it for layers' outputs.
+    start : Data
+        The input.
+    steps : sequence of (onnx.NodeProto, tuple of int)
+        The nodes on the data's way, in order, with the dimensions of what they give.
+    """
+    reached = {graph.input.name, *(node.output[0] for node, _ in steps)}
+    nodes: list[onnx.NodeProto] = []
+    constants: dict[str, Array] = {}
+    for node, dims in steps:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        if node.op_type in _MONOTONIC:
+            copy.op_type = "Identity"
+            del copy.attribute[:]
+        elif node.op_type == "Cast":
+            del copy.attribute[:]
+            copy.attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
+        elif node.op_type == "Reshape":
+            target = f"{node.output[0]}_target"
+            copy.input[1] = target
+            constants[target] = np.array([-1, *dims[1:]], np.int64)
+            del copy.attribute[:]
+        for name in copy.input:
+            if name and name not in reached and name not in constants:
+                constants[name] = graph.constants[name]
+        nodes.append(copy)
+    made = helper.make_graph(
+        [*nodes, *graph.extra.node],
+        "run",
+        [helper.make_tensor_value_info(graph.input.name, TensorProto.FLOAT, ["frames", *start.dims[1:]])],
+        [helper.make_empty_tensor_value_info(graph.output)],
+        [*(numpy_helper.from_array(_float32(array), name) for name, array in constants.items()), *graph.extra.initializer],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=8)
+
+
+def _float32(array: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32) if array.dtype.kind == "f" else array

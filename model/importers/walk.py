@@ -1,0 +1,230 @@
+"""One way through the graph: from the input, read in one way, to the output."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import onnx
+
+from model.importers.constants import COMPUTED
+from model.importers.deferred import arithmetic, average_pool, normalize, pad, reduce_mean
+from model.importers.endings import in_file_order, own_layer
+from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.graph import NodeReport, OnnxGraph
+from model.importers.layers import clip, convolution, fold_back, linear, max_pool, relu
+from model.importers.layouts import Start
+from model.importers.limits import MOST_MACS, MOST_VALUES
+from model.importers.operators import PASSING, SUPPORTED, refusal
+from model.importers.runnable import runnable
+from model.importers.structure import node_name, printable
+from model.importers.tensors import (
+    Data,
+    axes_like,
+    channels_first,
+    flatten,
+    no_padding,
+    nothing,
+    reshape,
+    sigmoid,
+    softmax,
+    squeeze,
+    transpose,
+    unsqueeze,
+)
+from model.network import Shape
+
+__all__ = ["Walk"]
+
+
+class Walk:
+    """Follows the data from the input to the output, and goes on behind a node that does not convert.
+
+    Parameters
+    ----------
+    graph : OnnxGraph
+        The graph.
+    start : Start
+        What its input is taken for.
+
+    Attributes
+    ----------
+    reports : list of NodeReport
+        Every node of the file with what becomes of it.
+    network : FloatNetwork or None
+        The network, where all of it converts.
+    error : ConversionError or None
+        The first thing that does not convert, otherwise.
+    """
+
+    def __init__(self, graph: OnnxGraph, start: Start) -> None:
+        self.graph = graph
+        self.start = start
+        self.network: FloatNetwork | None = None
+        self.error: ConversionError | None = None
+        self._steps: list[tuple[onnx.NodeProto, tuple[int, ...]]] = []
+        self._nodes = {node.output[0]: node for node in graph.nodes}
+        self._known: dict[str, Data | None] = {graph.input.name: start.data}
+        # Tensors that are arithmetic on shapes, and those that should be constants and are not known.
+        self._of_shapes: set[str] = set()
+        self._unknown: set[str] = set()
+        graph.restart()
+        # What waits can be as large as a frame, and is forgotten once no node is left that takes it.
+        uses = Counter(name for node in graph.nodes for name in set(node.input))
+        for node in graph.nodes:
+            self._visit(node)
+            for name in set(node.input):
+                uses[name] -= 1
+                if not uses[name] and name != graph.output:
+                    self._known.pop(name, None)
+        try:
+            self._end()
+        except ConversionError as error:
+            self._record(error)
+        self.reports = [self._report(node) for node in graph.file_nodes]
+
+    def _report(self, node: onnx.NodeProto) -> NodeReport:
+        found = self.graph.reports.get(node.output[0])
+        if found is not None and node.output[0] in self._nodes:
+            return found
+        return NodeReport(node_name(node), printable(node.op_type), "folded", "nothing: the output does not depend on it")
+
+    def _record(self, error: ConversionError) -> None:
+        self.error = self.error or error
+        node = self._nodes.get(error.node)
+        if node is not None:
+            self.graph.reports[error.node] = NodeReport(
+                node_name(node), printable(node.op_type), "unsupported", error.reason, error.remedy
+            )
+
+    def _visit(self, node: onnx.NodeProto) -> None:
+        """One node, with what waits in front of it, or, where that does not fold, without."""
+        key = node.output[0]
+        arriving = [name for name in node.input if name in self._known]
+        if not arriving or node.op_type in ("Shape", "Size"):
+            self._beside(node, bool(arriving))
+            return
+        data = self._known[arriving[0]]
+        while True:
+            try:
+                self._check_operator(node, arriving)
+                if data is None or self._unknown.intersection(node.input):
+                    self._not_checked(node)
+                    self._known[key] = self._inferred(key)
+                else:
+                    self._known[key] = found = self._step(node, data)
+                    self._steps.append((node, found.dims))
+            except ConversionError as error:
+                self._record(error)
+                if error.node != key and data is not None and (data.averaged_by or data.scaled_by or data.padded_by):
+                    axes = data.axes if data.padded_by is None else axes_like(data, data.inside)
+                    data = Data(value=data.value, shape=data.inside, axes=axes)
+                    continue
+                if error.node != key:
+                    self._not_checked(node)
+                self._known[key] = self._inferred(key)
+            except Exception:  # behind a node that does not convert, what is known need not make sense
+                if self.error is None:
+                    raise
+                self._not_checked(node)
+                self._known[key] = None
+            return
+
+    def _beside(self, node: onnx.NodeProto, of_data: bool) -> None:
+        """A node that is not in the data's path: constant, or arithmetic on shapes; anything else is refused here."""
+        if of_data or any(name in self._of_shapes for name in node.input):
+            self._of_shapes.update(node.output)
+        elif self._unknown.intersection(node.input):
+            self._unknown.update(node.output)
+            self._not_checked(node)
+            return
+        elif node.output[0] not in self.graph.constants:
+            why = refusal(node.op_type, node.domain, self.graph.opset)
+            if node.op_type in (*SUPPORTED, *COMPUTED) and node.domain in ("", "ai.onnx"):
+                why = "constant inputs must fit, and give no more than can be computed ahead", "compute it before the export"
+            self._record(self.graph.error(node, *why))
+            self._unknown.update(node.output)
+            return
+        self.graph.report(node, "folded", "constant, or arithmetic on shapes: not in the data's path")
+
+    def _not_checked(self, node: onnx.NodeProto) -> None:
+        what = SUPPORTED.get(node.op_type, "constant")
+        self.graph.report(node, "supported", f"{what}; not checked, its input is not known")
+
+    def _check_operator(self, node: onnx.NodeProto, arriving: Sequence[str]) -> None:
+        if node.op_type not in SUPPORTED or node.domain not in ("", "ai.onnx"):
+            raise self.graph.error(node, *refusal(node.op_type, node.domain, self.graph.opset))
+        if len(arriving) != 1:
+            raise self.graph.error(
+                node,
+                f"must have one input that is not a constant, not {len(arriving)}",
+                "branches are not supported: make the network a chain",
+            )
+
+    def _step(self, node: onnx.NodeProto, data: Data) -> Data:
+        if data.final is not None and node.op_type not in PASSING:
+            remedy = "train with ReLU" if data.final.op_type == "Sigmoid" else "train without it"
+            raise self.graph.error(data.final, "is supported at the network's end only", remedy)
+        found = _HANDLERS[node.op_type](self.graph, node, data)
+        self.graph.check_size(node, found.shape)
+        return found if any(found.padding) else replace(found, value=node.output[0])
+
+    def _inferred(self, name: str) -> Data | None:
+        """What ONNX infers of a tensor behind a node that does not convert."""
+        dims = self.graph.inferred_dims().get(name, [])
+        if len(dims) not in (2, 4) or min(dims[1:]) < 1 or math.prod(dims[1:]) > MOST_VALUES:
+            return None
+        shape = Shape(dims[2], dims[3], dims[1]) if len(dims) == 4 else Shape(1, 1, dims[1])
+        return Data(value=name, shape=shape, axes=channels_first(shape)[: len(dims)])
+
+    def _end(self) -> None:
+        """The network, from what is known of the output."""
+        data = self._known.get(self.graph.output)
+        if data is None:
+            if self.error is None:
+                raise ConversionError(f"{self.graph.path}: output must depend on input {printable(self.graph.input.name)!r}")
+            return
+        if data.last is None:
+            raise ConversionError(f"{self.graph.path}: must have a Conv, Gemm or MatMul node")
+        no_padding(self.graph, data)
+        if data.scaled_by or data.averaged_by:
+            data = fold_back(self.graph, data) or own_layer(self.graph, data)
+        data = in_file_order(self.graph, data)
+        if self.error is not None:
+            return
+        network = FloatNetwork(
+            path=self.graph.path,
+            input_name=self.graph.input.name,
+            input_shape=self.start.shape,
+            layers=data.layers,
+            model=runnable(self.graph, self.start.data, self._steps),
+            channels_last=self.start.layout == "nhwc",
+        )
+        if network.macs > MOST_MACS:
+            raise ConversionError(
+                f"{self.graph.path}: network must take at most {MOST_MACS:,} MACs a frame, not {network.macs:,}"
+            )
+        self.network = network
+
+
+_HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
+    "Conv": convolution,
+    **dict.fromkeys(("Gemm", "MatMul"), linear),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), arithmetic),
+    "BatchNormalization": normalize,
+    "Relu": relu,
+    "Clip": clip,
+    **dict.fromkeys(("MaxPool", "GlobalMaxPool"), max_pool),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool"), average_pool),
+    "ReduceMean": reduce_mean,
+    "Pad": pad,
+    "Flatten": flatten,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Transpose": transpose,
+    **dict.fromkeys(("Dropout", "Identity", "Cast"), nothing),
+    **dict.fromkeys(("Softmax", "LogSoftmax"), softmax),
+    "Sigmoid": sigmoid,
+}
+"""What reads each operator of `SUPPORTED`."""
