@@ -11,11 +11,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from model.conversion.bounds import Bounds
 from model.conversion.quantized import pooled, weighted_sums
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.importers.float_network import FloatNetwork
-from model.network import INPUT, MaxPool, Network, Neurons
+from model.network import INPUT, Convolution, MaxPool, Network, Neurons
 
 __all__ = ["corrected"]
 
@@ -35,10 +36,11 @@ def corrected(
     by_name = {layer.name: layer for layer in floats.layers}
     frames = (images > network.input_threshold).astype(np.float64)
     activations, layers = {INPUT: frames}, list(network.layers)
+    bounds = {INPUT: Bounds.of_input(network.input_shape.channels)}
     for index, (layer, shape, output) in enumerate(network.walk()):
         taken = activations[layer.source]
         if isinstance(layer, MaxPool):
-            activations[layer.name] = pooled(layer, taken)
+            activations[layer.name], bounds[layer.name] = pooled(layer, taken), bounds[layer.source]
             continue
         assert isinstance(layer, Neurons)
         float_layer = by_name[layer.name]
@@ -50,7 +52,14 @@ def corrected(
         found = weighted_sums(layer, layer.weights, counts, shape, output) + layer.bias
         missing = wanted * (layer.theta / thresholds[layer.name]) - found
         mean = missing.reshape(-1, output.channels).mean(axis=0)
-        layers[index] = replace(layer, bias=layer.bias + np.rint(mean).astype(layer.bias.dtype))
+        bias = layer.bias + np.rint(mean)
+        sums = bounds[layer.source].sums(layer.weights, layer.groups if isinstance(layer, Convolution) else 1)
+        if layer.relu:
+            # As in quantization: dead is dead.
+            bias = np.maximum(bias, -sums.greatest)
+        whole = bias.astype(layer.bias.dtype)
+        layers[index] = replace(layer, bias=whole)
+        bounds[layer.name] = sums.counts(whole, layer.theta, relu=layer.relu)
     return replace(network, layers=tuple(layers))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from model.conversion.bounds import Bounds
 from model.engine.engine import run_frames
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons
@@ -57,6 +58,7 @@ def quantize(
     layers: list[Layer] = []
     before, source = 1.0, INPUT
     left = list(thresholds)
+    counts = Bounds.of_input(float_network.input_shape.channels)
     for index, layer in enumerate(float_network.layers):
         if layer.kind == "maxpool":
             layers.append(
@@ -64,7 +66,8 @@ def quantize(
             )
         else:
             theta = left.pop(0)
-            layers.append(_neurons(float_network.path, layer, source, before, theta, settings))
+            neurons, counts = _neurons(float_network.path, layer, source, before, theta, settings, counts)
+            layers.append(neurons)
             before = theta
         source = float_network.layers[index].name
     return Network(
@@ -77,11 +80,11 @@ def quantize(
 
 
 def _neurons(
-    path: Path, layer: FloatLayer, source: str, before: float, theta: float, settings: Settings
-) -> Convolution | Linear:
+    path: Path, layer: FloatLayer, source: str, before: float, theta: float, settings: Settings, counts: Bounds
+) -> tuple[Convolution | Linear, Bounds]:
+    """The layer in integers, and the bounds of its counts, from those of its source."""
     assert layer.weights is not None and layer.bias is not None
     scaled = layer.weights * (before / theta)
-    bias = layer.bias / theta
     most = (1 << settings.weight_bits - 1) - 1
     bits_left = np.log2(most / max(np.abs(scaled).max(), 1e-12))
     f = int(np.clip(np.floor(bits_left), 0, _MOST_POTENTIAL_BITS - 4))
@@ -90,24 +93,38 @@ def _neurons(
             f"{path}: layer {layer.name!r}: largest weight must be at most {most} thresholds, not "
             f"{np.abs(scaled).max():.4g}; use more weight bits or a larger threshold"
         )
-    limit = (1 << _MOST_POTENTIAL_BITS - 2) - 1
-    while f > 0 and np.abs(bias).max() * (1 << f) > limit:
+    while True:
+        weights = np.rint(scaled * (1 << f)).astype(np.int64)
+        sums = counts.sums(weights, layer.groups)
+        bias = layer.bias / theta * (1 << f)
+        if layer.relu:
+            # A channel that all its weights together cannot lift is as dead with a bias from which they just cannot.
+            bias = np.maximum(bias, -sums.greatest)
+        largest = np.abs(bias).max()
+        if f == 0 or largest <= (1 << _MOST_POTENTIAL_BITS - 2) - 1:
+            break
         f -= 1
+    if largest >= 1 << _MOST_POTENTIAL_BITS - 1:
+        raise ConversionError(
+            f"{path}: layer {layer.name!r}: largest bias must be less than {1 << _MOST_POTENTIAL_BITS - 1} thresholds, not "
+            f"{largest:.4g}; use a larger threshold"
+        )
+    whole = np.rint(bias).astype(np.int64)
     common = {
         "name": layer.name,
         "source": source,
-        "bias": np.rint(bias * (1 << f)).astype(np.int64),
+        "bias": whole,
         "threshold_log2": f,
         "activation": "relu" if layer.relu else "identity",
         "weight_bits": settings.weight_bits,
         "potential_bits": _MOST_POTENTIAL_BITS,
         "count_bits": _MOST_COUNT_BITS,
     }
-    weights = np.rint(scaled * (1 << f)).astype(np.int64)
+    bounds = sums.counts(whole, 1 << f, relu=layer.relu)
     if layer.kind == "linear":
-        return Linear(weights=weights, **common)  # type: ignore[arg-type]
+        return Linear(weights=weights, **common), bounds  # type: ignore[arg-type]
     window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
-    return Convolution(weights=weights, **window, **common)  # type: ignore[arg-type]
+    return Convolution(weights=weights, **window, **common), bounds  # type: ignore[arg-type]
 
 
 def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:

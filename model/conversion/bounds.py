@@ -1,0 +1,66 @@
+"""How far counts can go, whatever the frame: which channels can never fire.
+
+A potential is at every moment the bias plus the weights times the counts of the sources, and a count rises only while the
+potential holds one threshold more. So from the counts of the input, which are 0 or 1, bounds of all counts follow layer by layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Bounds"]
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Least and greatest values, one for each channel.
+
+    Parameters
+    ----------
+    least, greatest : numpy.ndarray
+        ``int64``, ``(channels,)``.
+    """
+
+    least: Ints
+    greatest: Ints
+
+    @classmethod
+    def of_input(cls, channels: int) -> Bounds:
+        """Counts of the input: a pixel fires once or not."""
+        return cls(np.zeros(channels, np.int64), np.ones(channels, np.int64))
+
+    def sums(self, weights: npt.NDArray[np.integer], groups: int = 1) -> Bounds:
+        """Of sums of weights times these counts, one for each output channel.
+
+        Parameters
+        ----------
+        weights : numpy.ndarray
+            Of a convolution or a linear layer, as in `model.network`; at a border fewer taps take part, which bounds hold for.
+        groups : int
+            Of a convolution.
+        """
+        if weights.ndim == 2:
+            # Inputs of a linear layer are by position, then by channel.
+            weights = weights.reshape(len(weights), -1, len(self.greatest)).swapaxes(1, 2)
+        positive, negative = (
+            part.astype(np.int64).reshape(*weights.shape[:2], -1).sum(axis=2)
+            for part in (np.maximum(weights, 0), np.minimum(weights, 0))
+        )
+        each = len(weights) // groups
+        # Which input channels each output channel takes.
+        taken = np.arange(weights.shape[1]) + (np.arange(len(weights)) // each * weights.shape[1])[:, np.newaxis]
+        least, greatest = self.least[taken], self.greatest[taken]
+        return Bounds(
+            (positive * least + negative * greatest).sum(axis=1), (positive * greatest + negative * least).sum(axis=1)
+        )
+
+    def counts(self, bias: npt.NDArray[np.integer], theta: int, *, relu: bool) -> Bounds:
+        """Of the counts of neurons whose weighted sums have these bounds."""
+        least = np.minimum(self.least + bias, 0)
+        greatest = np.maximum(self.greatest + bias, 0)
+        return Bounds(np.zeros_like(least) if relu else -(-least // theta), greatest // theta)
