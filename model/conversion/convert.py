@@ -159,7 +159,12 @@ def _large(activation: npt.NDArray[np.floating]) -> float:
 
 def _measure(network: Network, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Measured:
     found = run_frames(network, images)
-    return Measured(_accuracy(found.counts, labels), float(found.operations.sum(axis=1).mean()), network)
+    return Measured(
+        accuracy=_accuracy(found.counts, labels),
+        accuracy_potential=_accuracy(found.potentials, labels),
+        accumulations=float(found.operations.sum(axis=1).mean()),
+        network=network,
+    )
 
 
 def convert_file(

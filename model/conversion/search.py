@@ -14,13 +14,34 @@ _MOST_LEVELS = 10.0
 _LEVEL_STEP = 0.75
 """Step of the search to fewer levels."""
 
-_OUTPUT_LEVELS = 100
+_OUTPUT_LEVELS = 100.0
 """The same for the output layer, whose spikes reach no neuron, so that many of them are cheap."""
+
+_OUTPUT_STEP = 0.5
+"""Step of the search to fewer levels of the output layer."""
+
+_WORTH_FEWER = 0.002
+"""Accuracy that fewer levels of the output layer must bring."""
 
 
 @dataclass(frozen=True)
 class Measured:
+    """What a network does on the calibration data.
+
+    Parameters
+    ----------
+    accuracy : float
+        By the output's counts.
+    accuracy_potential : float
+        By its potentials, which lose nothing to its threshold.
+    accumulations : float
+        Mean per frame.
+    network : Network
+        The network.
+    """
+
     accuracy: float
+    accuracy_potential: float
     accumulations: float
     network: Network
 
@@ -36,15 +57,18 @@ def choose(
 
     From many thresholds to a large activation in every layer, again and again the step to fewer that saves the most
     operations for the accuracy it costs, while that stays high enough. (Still more thresholds do not help: a neuron fires
-    once an update at most, and lags behind an activation that is worth many.)
+    once an update at most, and lags behind an activation that is worth many.) So does the output layer where few events
+    reach it: its counts then say less than its potentials, and it gets fewer thresholds to a large activation.
 
     ``large`` is a large activation of each layer, ``steepest`` the least a threshold can be for each unit of the one
     before: the largest weight has to fit into its bits.
     """
 
+    output = _OUTPUT_LEVELS
+
     def thresholds(levels: Sequence[float]) -> list[float]:
         found, before = [], 1.0
-        for activation, slope, wanted_levels in zip(large, steepest, [*levels, _OUTPUT_LEVELS], strict=True):
+        for activation, slope, wanted_levels in zip(large, steepest, [*levels, output], strict=True):
             before = max(activation / wanted_levels, slope * before * (1 + 1e-12))
             found.append(before)
         return found
@@ -52,13 +76,27 @@ def choose(
     def measured(levels: Sequence[float]) -> Measured:
         found = measure(thresholds(levels))
         progress(
-            f"levels {', '.join(f'{n:g}' for n in levels) or '-'}: accuracy {found.accuracy:.4f}, "
+            f"levels {', '.join(f'{n:g}' for n in [*levels, output])}: accuracy {found.accuracy:.4f}, "
             f"{found.accumulations:,.0f} accumulations a frame"
         )
         return found
 
+    def with_output(levels: Sequence[float], best: Measured) -> Measured:
+        """The same with fewer levels of the output where that is worth it."""
+        nonlocal output
+        kept, candidates = output, [(best.accuracy, output, best)]
+        if best.accuracy_potential > best.accuracy + _WORTH_FEWER:
+            while (output := output * _OUTPUT_STEP) >= 1:
+                found = measured(levels)
+                candidates.append((found.accuracy, output, found))
+        accuracy, output, found = max(candidates, key=lambda candidate: candidate[:2])
+        if accuracy > best.accuracy + _WORTH_FEWER:
+            return found
+        output = kept
+        return best
+
     levels = [_MOST_LEVELS] * (len(large) - 1)
-    best = measured(levels)
+    best = with_output(levels, measured(levels))
     floor = min(wanted, best.accuracy)
     while True:
         steps = []
@@ -75,4 +113,5 @@ def choose(
             break
         _, levels, best = max(steps, key=lambda step: step[0])
         floor = max(floor, min(wanted, best.accuracy))
+    best = with_output(levels, best)
     return thresholds(levels), best
