@@ -1,13 +1,18 @@
 """Frames of a data set that suit a network."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from model.network import Network
 from model.support.cli import tell
 from model.support.datasets import DataError, Dataset, load
+
+if TYPE_CHECKING:
+    from model.network import Network
 
 __all__ = ["real_frames", "suited"]
 
