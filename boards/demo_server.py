@@ -194,7 +194,10 @@ def _listed(events: npt.NDArray[np.void]) -> dict[str, list[int]]:
 
 
 class _Timed(io.RawIOBase):
-    """What comes from a connection, for so many seconds in all, however little comes at a time."""
+    """What comes from a connection within so many seconds in all, however little comes at a time.
+
+    What has come is there after that too, so that a busy machine refuses nobody; how much it may be is for others to bound.
+    """
 
     def __init__(self, connection: socket.socket, seconds: float) -> None:
         self._connection = connection
@@ -205,12 +208,12 @@ class _Timed(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what is there into ``buffer``; `TimeoutError` where time is over."""
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
+        """Read what is there into ``buffer``; `TimeoutError` where nothing is, and time is over."""
+        self._connection.settimeout(max(0.0, self._until - time.monotonic()))
+        try:
+            return self._connection.recv_into(buffer)
+        except BlockingIOError:
+            raise TimeoutError from None
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -148,7 +148,8 @@ class FakeDevice:
                     watched.append(Event(port, False, bool(event["sign"] < 0), y, x, c))
                 watched.append(Event(port, end=True))
         told = [(Status.WATCHED, pack_event(self.network, event)) for event in watched]
-        return [*told[::2], (Command.FRAME, RESULT.pack(trace.answer, 100 + len(events)) + counts), *told[1::2]]
+        half = len(told) // 2
+        return [*told[:half], (Command.FRAME, RESULT.pack(trace.answer, 100 + len(events)) + counts), *told[half:]]
 
     def _state(self, place: Event) -> bytes:
         layer = self.network.layers[place.port - 1]

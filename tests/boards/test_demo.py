@@ -1,8 +1,11 @@
 """The demo: what its server says, and its page in a real browser."""
 
+import contextlib
+import itertools
 import json
 import re
 import shutil
+import socket
 import threading
 import time
 import urllib.error
@@ -18,9 +21,12 @@ from boards.demo_server import Demo, serve
 from boards.device import Device
 from boards.frames import Frames
 from boards.virtual_board import VirtualBoard
+from hw.link.protocol import Command, packet
 from model.encode import encode
 from model.golden import run
 from model.machine.named_plans import named_plan
+from tests.boards.fake_device import FakeDevice
+from tests.boards.fake_device import served as fake
 from tests.hardware import random_network
 
 NETWORK = random_network(2)
@@ -105,6 +111,136 @@ def test_a_bad_frame_gets_one_line(url, body, message):
     assert status == 400
     assert found["error"].startswith(message)
     assert ask(url + "/nothing")[0] == 404
+
+
+def honest(network, images, labels=None, *, lie=lambda sequence, command, payload: None, timeout=60.0, seconds=60.0):
+    """A demo of a device in this process, which answers as the golden model where it does not lie.
+
+    It has ``timeout`` seconds for an answer, once it has said what it is, and a request ``seconds``.
+    """
+    stack = contextlib.ExitStack()
+    plan = named_plan(network, "minimal")
+    url = stack.enter_context(fake(FakeDevice(network, plan, lie)))
+    device = stack.enter_context(Device.open(url, timeout=60, retries=0))
+    device._timeout = timeout
+    demo = Demo(network, plan, device, 60e6, "fake", Frames(images, labels, "frames"))
+    server = stack.enter_context(serve(demo, 0, seconds=seconds))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(server.shutdown)
+    return stack, server.server_address[1]
+
+
+def spoken(port, request):
+    """All that a server says to these bytes, until it closes the connection."""
+    with socket.create_connection(("localhost", port), timeout=60) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+
+
+def post(body, length=None):
+    return b"POST /classify HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s" % (len(body) if length is None else length, body)
+
+
+MOST = 16 * NETWORK.input_shape.size + 1024
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "message"),
+    [
+        (post(b"[" * MOST), "a frame must be a list of numbers, not lists within lists"),
+        (post(b'{"a":' * (MOST // 5)), "a frame must be JSON: Expecting value"),
+        (post(b'{"pixels": [' + b"[" * 900 + b"]" * 900 + b"]}"), f"pixels must be {NETWORK.input_shape.size} whole numbers"),
+        (post(b'{"pixels": [true, 1e999]}'), f"pixels must be {NETWORK.input_shape.size} whole numbers"),
+        (post(b'{"pixels": [' + b"9" * 1500 + b"]}"), f"pixels must be {NETWORK.input_shape.size} whole numbers"),
+        (post(b"\xff\xfe\xfd"), "a frame must be JSON: "),
+        (post(b" " * (MOST + 1)), f"a frame must take at most {MOST} bytes, not {MOST + 1}"),
+        (post(b"{}", -5), "Content-Length must be a number of bytes, not '-5'"),
+        (b"POST /classify HTTP/1.0\r\n\r\n", "Content-Length must be a number of bytes, not ''"),
+    ],
+    ids=["lists", "objects", "lists within", "no whole numbers", "a long number", "no text", "too long", "below 0", "no length"],
+)
+def test_a_request_that_cannot_be_gets_one_line(request_bytes, message, capfd):
+    stack, port = honest(NETWORK, IMAGES)
+    with stack:
+        said = spoken(port, request_bytes)
+        head, _, body = said.partition("\r\n\r\n")
+        assert head.startswith("HTTP/1.0 400 ")
+        error = json.loads(body)["error"]
+        assert error.startswith(message) and "\n" not in error
+        assert ask(f"http://localhost:{port}/about")[0] == 200
+    # No traceback from the server's thread.
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [(b"", None), (b"GET /about HTT", None), (b"GET /about HTTP/1.0\r\nHost:", None), (post(b"{", 100), "408 Request Timeout")],
+    ids=["silence", "line", "header", "body"],
+)
+def test_a_slow_request_ends_and_holds_nobody(begun, status, capfd):
+    stack, port = honest(NETWORK, IMAGES, seconds=0.5)
+    with stack, contextlib.ExitStack() as slow:
+        connections = [slow.enter_context(socket.create_connection(("localhost", port), timeout=60)) for _ in range(8)]
+        for connection in connections:
+            connection.sendall(begun)
+        assert ask(f"http://localhost:{port}/about")[0] == 200
+        for connection in connections:
+            said = b"".join(iter(lambda connection=connection: connection.recv(4096), b"")).decode()
+            # On a busy machine time may be over before the request has begun.
+            assert said == "" or said.startswith(f"HTTP/1.0 {status}"), said
+    assert capfd.readouterr().err == ""
+
+
+def test_a_request_that_comes_a_byte_at_a_time_ends():
+    stack, port = honest(NETWORK, IMAGES, seconds=0.5)
+    with stack, socket.create_connection(("localhost", port), timeout=60) as connection:
+        ended = False
+        for _ in range(10_000):
+            try:
+                connection.sendall(b"x")
+            except OSError:
+                ended = True
+                break
+            time.sleep(0.01)
+        assert ended
+
+
+def test_a_device_that_goes_wrong_is_said(capfd):
+    for lie, message in (
+        (lambda n, c, p: [packet(n, c, p[:-1])] if c == Command.FRAME else None, "a result must have "),
+        (lambda n, c, p: itertools.repeat(b"text \x1b[2J") if c == Command.FRAME else None, "no answer to frame within 0.5 s"),
+    ):
+        stack, port = honest(NETWORK, IMAGES, lie=lie, timeout=0.5)
+        with stack:
+            status, found = ask(f"http://localhost:{port}/classify", {"pixels": IMAGES[0].reshape(-1).tolist()})
+            assert status == 502 and message in found["error"]
+    assert capfd.readouterr().err == ""
+
+
+def test_frames_without_a_class():
+    stack, port = honest(NETWORK, IMAGES)
+    with stack:
+        assert ask(f"http://localhost:{port}/digit?index=0")[1]["label"] is None
+        assert ask(f"http://localhost:{port}/digit?index=" + "9" * 5000)[0] == 404
+        status, found = ask(f"http://localhost:{port}/classify", {"pixels": IMAGES[0].reshape(-1).tolist(), "watch": True})
+        assert (status, found["equal"], found["differs"]) == (200, True, "")
+
+
+def test_terminal_with_json(tmp_path):
+    """A line for each frame; one that has no class has no label."""
+    NETWORK.save(tmp_path / "net.npz")
+    with fake(FakeDevice(NETWORK, PLAN)) as url:
+        options = ["--port", url, "--net", str(tmp_path / "net.npz"), "--terminal", "--json"]
+        found = CliRunner().invoke(main, options, input="\n5\nq\n")
+        assert found.exit_code == 0, found.output
+        lines = [json.loads(line) for line in found.stdout.splitlines()]
+        wanted = [(0, None, True), (1, None, True), (5, None, True)]
+        assert [(line["frame"], line["label"], line["equal"]) for line in lines] == wanted
+        refused = CliRunner().invoke(main, [*options, "--board", "icebreaker"])
+    message = "error: --board must not be given with --port: the device says what is on it\n"
+    assert (refused.exit_code, refused.stderr) == (2, message)
 
 
 def test_terminal(tmp_path, monkeypatch):
