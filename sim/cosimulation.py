@@ -272,7 +272,7 @@ def _sources(
     tell = line or (lambda text: None)
     if level == "rtl":
         sources = {"machine.v": verilog or machine_verilog(machine.network, machine.plan, cache)}
-        if _loaded_weights(machine):
+        if isinstance(machine, FoldedMachine) and machine.folded.single_words:
             sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
     else:
         tell("synthesis")
