@@ -1,10 +1,8 @@
 """The lane of a folded machine, which its layers share: Algorithm 1 in residual form, in two halves. Compare `model/neuron.py`.
 
 Where updates are not in each other's way there is a register in the middle, and a spike is settled as it is fired: what
-`hw/neuron.py` does for one layer, in a single cycle, is done here for any one of several.
+`hw.neuron.Lane` does for one layer, in a single cycle, is done here for any one of several.
 """
-
-from collections.abc import Iterable, Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -14,16 +12,23 @@ from hw.neuron import fires, reaches
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
 
-__all__ = ["Settle", "SettledState", "Update"]
+__all__ = ["LayerFacts", "LayerSelect", "Settle", "SettledState", "Update"]
 
 
 class SettledState(data.StructLayout):
     """Stored state of one neuron of any of ``layers``, its last spike settled.
 
+    Parameters
+    ----------
+    layers : Neurons
+        give the widths
+
     Members
     -------
-    summed : the residual ``R``, in units of the potential
-    count : ``Q``
+    summed : signed
+        the residual ``R``, in units of the potential
+    count : signed or unsigned
+        ``Q``
     """
 
     def __init__(self, *layers: Neurons) -> None:
@@ -36,72 +41,98 @@ class SettledState(data.StructLayout):
         )
 
 
-class _InUse:
-    """What is true of the layer in use: a constant where it is so of all layers that there are.
+class LayerFacts(data.StructLayout):
+    """What a lane has to know of the layer in use.
 
-    Of several layers, each fact has a register: it is that of the layer a cycle ago.
+    Parameters
+    ----------
+    layers : Neurons
+        the layers that a lane serves
+
+    Members
+    -------
+    threshold : a bit for each of a potential
+        1 at that of the threshold, which is a power of two
+    from_threshold : a bit for each of a sum but its sign
+        1 at that of the threshold and above
+    from_sign : a bit for each of a sum
+        1 at those that all equal the sign where the sum fits the layer's ``potential_bits``
+    most, least : as wide as a count
+        the layer's limits of it
+    signed_count : 1 bit
+        whether its counts have a sign
     """
 
-    def __init__(self, m: Module, layers: Sequence[Neurons], number: Value) -> None:
-        self._m = m
-        self._layers = layers
-        self._number = number
-        self._facts: dict[tuple[bool, ...], Value] = {}
-
-    def __call__(self, of_layers: Iterable[bool]) -> Value:
-        found = tuple(of_layers)
-        if len(set(found)) == 1:
-            return Const(int(found[0]), 1)
-        if found not in self._facts:
-            self._facts[found] = fact = Signal(name="fact_" + "".join(str(int(is_true)) for is_true in found), reset_less=True)
-            self._m.d.sync += fact.eq(Cat(self._number == n for n, is_true in enumerate(found) if is_true).any())
-        return self._facts[found]
-
-    def ends(self, count: Value) -> tuple[Value, Value]:
-        """Whether ``count`` is the most, the least that there is."""
-        least, most = zip(*(layer.count_limits for layer in self._layers), strict=True)
-        return self.equals(count, most), self.equals(count, least)
-
-    def compare(self, summed: Value) -> tuple[Value, Value]:
-        """Whether ``R >= theta``, whether ``R <= -theta``."""
-        sign = summed[-1]
-        # Of each bit, whether it is that of theta or above.
-        from_theta = [self(n >= layer.threshold_log2 for layer in self._layers) for n in range(len(summed) - 1)]
-        bits = list(zip(summed, from_theta, strict=False))
-        above = Cat(bit & upper for bit, upper in bits).any()
-        return reaches(
-            positive=~sign,
-            negative=sign,
-            upper_any=above,
-            upper_all=Cat(bit | ~upper for bit, upper in bits).all(),
-            lower_any=Cat(bit & ~upper for bit, upper in bits).any(),
+    def __init__(self, *layers: Neurons) -> None:
+        self.layers = layers
+        widths = StoredWidths.of(layers)
+        self.sum_width = max(widths.potential_bits, *(layer.weight_bits for layer in layers)) + 1
+        super().__init__(
+            {
+                "threshold": widths.potential_bits,
+                "from_threshold": self.sum_width - 1,
+                "from_sign": self.sum_width,
+                "most": widths.count_bits,
+                "least": widths.count_bits,
+                "signed_count": 1,
+            }
         )
 
-    def equals(self, value: Value, of_layers: Sequence[int]) -> Value:
-        """Whether ``value`` is the number of that layer."""
-        wanted = [self(bool(number >> n & 1) for number in of_layers) for n in range(len(value))]
-        return Cat(~(value[n] ^ bit) for n, bit in enumerate(wanted)).all()
+    def of(self, layer: Neurons) -> dict[str, int]:
+        """The facts of one of the layers."""
+        least, most = layer.count_limits
+        return {
+            "threshold": layer.theta,
+            "from_threshold": _ones(layer.threshold_log2, self.sum_width - 1),
+            "from_sign": _ones(layer.potential_bits - 1, self.sum_width),
+            "most": most,
+            "least": least & _ones(0, self["least"].width),
+            "signed_count": int(not layer.relu),
+        }
 
-    def saturate(self, value: Value, width: int) -> tuple[Value, Value]:
-        """``value`` (signed, wider than ``width``) held within the layer's ``potential_bits``; and whether it was."""
-        least = min(layer.potential_bits for layer in self._layers) - 1
-        at_top = [self(n >= layer.potential_bits - 1 for layer in self._layers) for n in range(least, len(value))]
-        top = list(zip(value[least:], at_top, strict=True))
-        sign = value[-1]
-        held = Cat(bit & at for bit, at in top).any() & ~Cat(bit | ~at for bit, at in top).all()
-        limit = Cat((~sign).replicate(least), *(~(sign ^ at) for at in at_top))
-        return Mux(held, limit[:width], value[:width]).as_signed(), held
 
-    def settle(self, value: Value, plus: Value, minus: Value) -> Value:
-        """``value`` less theta where ``plus``, more where ``minus``, as wide as it is: it changes from the bit of theta on."""
-        lowest = min(layer.threshold_log2 for layer in self._layers)
-        # Adding theta is its own bit, subtracting it has all bits from there on.
-        theta = Cat(
-            (self(n == layer.threshold_log2 for layer in self._layers) & minus)
-            | (self(n >= layer.threshold_log2 for layer in self._layers) & plus)
-            for n in range(lowest, len(value))
-        )
-        return Cat(value[:lowest], (value[lowest:] + theta)[: len(value) - lowest]).as_signed()
+def _ones(start: int, stop: int) -> int:
+    """Ones from bit ``start`` to before bit ``stop``."""
+    return (1 << stop) - (1 << start)
+
+
+class LayerSelect(wiring.Component):
+    """The facts of the layer in use, for all lanes.
+
+    Timing
+    ------
+    A fact that differs from layer to layer has a register: it is that of the layer a cycle ago. The others are constants.
+
+    Parameters
+    ----------
+    layers : Neurons
+        of which one is in use at a time
+
+    Members
+    -------
+    layer : In, range(layers)
+        number of the layer in use
+    facts : Out, LayerFacts
+        what is true of it
+    """
+
+    def __init__(self, *layers: Neurons) -> None:
+        super().__init__({"layer": In(range(max(2, len(layers)))), "facts": Out(LayerFacts(*layers))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layout = self.facts.shape()
+        words = [layout.const(layout.of(layer)).as_value().value for layer in layout.layers]
+        bits: list[Value] = []
+        for n in range(layout.size):
+            numbers = [number for number, word in enumerate(words) if word >> n & 1]
+            if len(numbers) in (0, len(words)):
+                bits.append(Const(int(bool(numbers)), 1))
+                continue
+            bits.append(bit := Signal(name=f"fact_{n}", reset_less=True))
+            m.d.sync += bit.eq(Cat(self.layer == number for number in numbers).any())
+        m.d.comb += self.facts.eq(Cat(bits))
+        return m
 
 
 class Update(wiring.Component):
@@ -109,28 +140,34 @@ class Update(wiring.Component):
 
     Timing
     ------
-    Combinational; ``layer`` has to be there a cycle before.
+    Combinational.
 
     Parameters
     ----------
-    layers : give thresholds, activations and widths; of several, one is in use at a time
+    layers : Neurons
+        give thresholds, activations and widths; of several, one is in use at a time
 
     Members
     -------
-    layer : In, number of the layer in use
-    state : In, `SettledState`
-    drive, negative : In, as of `hw.neuron.Lane`
-    update : Out, `SettledState` with the weight added, its spike not yet settled
-    plus, minus : Out, 1 where that fires +1, -1
-    saturated : Out, 1 where the residual is held at its end, or the count is and fires no further
+    facts : In, LayerFacts
+        of the layer in use
+    state : In, SettledState
+        before the update
+    drive, negative : In
+        as of `hw.neuron.Lane`
+    update : Out, SettledState
+        with the weight added, its spike not yet settled
+    plus, minus : Out, 1 bit
+        1 where that fires +1, -1
+    saturated : Out, 1 bit
+        1 where the residual is held at its end, or the count is and fires no further
     """
 
     def __init__(self, *layers: Neurons) -> None:
-        self._layers = layers
         state = SettledState(*layers)
         super().__init__(
             {
-                "layer": In(range(len(layers))),
+                "facts": In(LayerFacts(*layers)),
                 "state": In(state),
                 "drive": In(signed(max(layer.weight_bits for layer in layers))),
                 "negative": In(1),
@@ -143,18 +180,27 @@ class Update(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        in_use = _InUse(m, self._layers, self.layer)
-        summed, count = self.state.summed, self.state.count
+        facts, summed, count = self.facts, self.state.summed, self.state.count
         # One adder for add and subtract: 1 + negative in the place below the binary point carries in.
         both = Cat(Const(1, 1), summed).as_signed() + Cat(self.negative, self.drive).as_signed()
-        added = Signal(signed(max(len(summed), len(self.drive)) + 1))
+        added = Signal(signed(facts.shape().sum_width))
         m.d.comb += added.eq(both[1:].as_signed())
-        residual, overflow = in_use.saturate(added, len(summed))
+        residual, overflow = _saturate(added, facts.from_sign)
         # What is held at an end is beyond theta before as after, as theta is within the ends: no need to wait for that.
-        up, down = in_use.compare(added)
-        most, least = in_use.ends(count)
+        sign, rest, upper = added[-1], added[:-1], facts.from_threshold
+        at_theta, at_minus_theta = reaches(
+            positive=~sign,
+            negative=sign,
+            upper_any=(rest & upper).any(),
+            upper_all=(rest | ~upper).all(),
+            lower_any=(rest & ~upper).any(),
+        )
         firing = fires(
-            up, down, most=most, least=least, signed_count=in_use(not layer.relu for layer in self._layers)
+            at_theta,
+            at_minus_theta,
+            most=count.as_unsigned() == facts.most,
+            least=count.as_unsigned() == facts.least,
+            signed_count=facts.signed_count,
         )
         m.d.comb += [
             self.update.summed.eq(residual),
@@ -166,36 +212,49 @@ class Update(wiring.Component):
         return m
 
 
+def _saturate(value: Value, from_sign: Value) -> tuple[Value, Value]:
+    """``value`` held within the width whose sign and further bits ``from_sign`` marks; and whether it was."""
+    held = (value & from_sign).any() & ~(value | ~from_sign).all()
+    limit = ~(from_sign ^ value[-1].replicate(len(from_sign)))
+    return Mux(held, limit, value).as_signed(), held
+
+
 class Settle(wiring.Component):
     """The second half: a spike of sign ``p`` does ``R <- R - p * theta`` and ``Q <- Q + p``.
 
     Timing
     ------
-    Combinational; ``layer`` has to be there a cycle before.
+    Combinational.
 
     Parameters
     ----------
-    layers : give thresholds and widths; of several, one is in use at a time
+    layers : Neurons
+        give thresholds and widths; of several, one is in use at a time
 
     Members
     -------
-    layer : In, number of the layer in use
-    state, plus, minus : In, what `Update` gives
-    update : Out, `SettledState` to be stored
+    facts : In, LayerFacts
+        of the layer in use
+    state, plus, minus : In
+        what `Update` gives
+    update : Out, SettledState
+        to be stored
     """
 
     def __init__(self, *layers: Neurons) -> None:
-        self._layers = layers
         state = SettledState(*layers)
         super().__init__(
-            {"layer": In(range(len(layers))), "state": In(state), "plus": In(1), "minus": In(1), "update": Out(state)}
+            {"facts": In(LayerFacts(*layers)), "state": In(state), "plus": In(1), "minus": In(1), "update": Out(state)}
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        in_use = _InUse(m, self._layers, self.layer)
+        facts, summed = self.facts, self.state.summed
+        # Adding theta adds its own bit, subtracting it adds all bits from there on.
+        width = len(summed)
+        theta = (facts.threshold & self.minus.replicate(width)) | (facts.from_threshold[:width] & self.plus.replicate(width))
         m.d.comb += [
-            self.update.summed.eq(in_use.settle(self.state.summed, self.plus, self.minus)),
+            self.update.summed.eq((summed + theta)[:width].as_signed()),
             self.update.count.eq(self.state.count + Cat(self.plus | self.minus, self.minus).as_signed()),
         ]
         return m

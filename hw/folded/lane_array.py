@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.folded.lane import Settle, SettledState, Update
+from hw.folded.lane import LayerSelect, Settle, SettledState, Update
 from model.machine.folded_layout import WEIGHT_SLOT, FoldedLayer
 
 __all__ = ["LaneArray"]
@@ -20,22 +20,31 @@ class LaneArray(wiring.Component):
 
     Timing
     ------
-    All outputs follow `word` and `drive` by a cycle.
+    All outputs follow ``word`` and ``drive`` by a cycle; ``layer`` has to be there a cycle before them.
 
     Parameters
     ----------
-    layers : the layers
-    lanes : neurons updated at once
+    layers : tuple of FoldedLayer
+        the layers
+    lanes : int
+        neurons updated at once
 
     Members
     -------
-    layer : In, number of the layer in use
-    word : In, of each lane the state before the update, a `SettledState` of all layers
-    drive : In, of each lane the weight for a positive event, its one's complement for a negative one
-    negative : In, 1 for a negative event
-    after : Out, of each lane the state after the update
-    count : Out, of each lane the count before it
-    plus, minus, saturated : Out, a bit a lane, as of `Update`
+    layer : In, range(layers)
+        number of the layer in use
+    word : In, array of SettledState
+        of each lane the state before the update
+    drive : In, array of WEIGHT_SLOT bits
+        of each lane the weight for a positive event, its one's complement for a negative one
+    negative : In, 1 bit
+        1 for a negative event
+    after : Out, array of SettledState
+        of each lane the state after the update
+    count : Out, array of counts
+        of each lane the count before it
+    plus, minus, saturated : Out, a bit a lane
+        as of `Update`
     """
 
     def __init__(self, *, layers: tuple[FoldedLayer, ...], lanes: int) -> None:
@@ -44,7 +53,7 @@ class LaneArray(wiring.Component):
         state = SettledState(*self._neurons)
         super().__init__(
             {
-                "layer": In(range(len(layers))),
+                "layer": In(range(max(2, len(layers)))),
                 "word": In(data.ArrayLayout(state, lanes)),
                 "drive": In(data.ArrayLayout(WEIGHT_SLOT, lanes)),
                 "negative": In(1),
@@ -63,16 +72,18 @@ class LaneArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        m.submodules.select = select = LayerSelect(*self._neurons)
+        m.d.comb += select.layer.eq(self.layer)
         for lane in range(self._lanes):
             m.submodules[f"update_{lane}"] = update = Update(*self._neurons)
             m.submodules[f"settle_{lane}"] = settle = Settle(*self._neurons)
             updated = Signal(self.word.shape().elem_shape, name=f"updated_{lane}")
             m.d.comb += [
-                update.layer.eq(self.layer),
+                update.facts.eq(select.facts),
                 update.state.eq(self.word[lane]),
                 update.drive.eq(self.drive[lane]),
                 update.negative.eq(self.negative),
-                settle.layer.eq(self.layer),
+                settle.facts.eq(select.facts),
                 settle.state.eq(updated),
                 settle.plus.eq(self.plus[lane]),
                 settle.minus.eq(self.minus[lane]),

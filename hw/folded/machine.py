@@ -1,32 +1,27 @@
 """The folded machine: one core that all layers share, event by event; `model.machine.folded_layout` says what lies where."""
 
-from typing import Any
+from dataclasses import dataclass
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
-from hw.folded.lane import SettledState
-from hw.folded.lane_array import LaneArray
-from hw.folded.tables import Reach, Window
-from hw.interface import CYCLES_WIDTH, Trace, WeightPort, known_place, machine_members
-from hw.parts.single_port import PARTS, SinglePort
-from hw.parts.tables import lookup, scaled
+from hw.folded.answer import Answer
+from hw.folded.block_pipeline import BlockPipeline
+from hw.folded.fired_block import FiredBlock
+from hw.folded.layouts import Event
+from hw.folded.memories import Memories
+from hw.folded.pool_window import PoolWindow
+from hw.folded.queues import Queues
+from hw.folded.walk import Walk
+from hw.folded.watch import LinkToken, Watch
+from hw.interface import Trace, WeightPort, known_place, machine_members
 from model.machine.checks import check_plan
-from model.machine.folded_layout import (
-    SIGNATURE_POLYNOMIAL,
-    SINGLE_BITS,
-    SINGLE_WORDS,
-    WEIGHT_SLOT,
-    Folded,
-    FoldedLayer,
-    signature,
-)
+from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.machine.stages import ports
-from model.network import Network, Shape
+from model.network import Network
 
 __all__ = ["FoldedMachine"]
 
@@ -37,10 +32,13 @@ class FoldedMachine(wiring.Component):
     Operation
     ---------
     Takes an event of the deepest layer that has one, or else the host's next. Its window is walked block by block: read, update,
-    write. A block that fires stops the walk; what was begun behind it is dropped. Where a max-pool follows, the counts in the
+    write. A block that fires stops the walk; what was begun after it is dropped. Where a max-pool follows, the counts in the
     window are read, and what does not move their maximum goes no further. The rest goes to the next layer's queue, or is an
-    output spike; then the walk goes on behind that block. At the end of a frame all queues are empty: the counts of the last
+    output spike; then the walk resumes after that block. At the end of a frame all queues are empty: the counts of the last
     layer are read, and by a new generation of tags all other states are those of a new frame.
+
+    `Walk` says which block is next, `BlockPipeline` updates it in the `Memories`, `FiredBlock` has the spikes that leave,
+    `PoolWindow` and `Queues` say where to, and `Answer` reads out; here is the control that makes them take turns.
 
     Timing
     ------
@@ -49,7 +47,7 @@ class FoldedMachine(wiring.Component):
     ============================================ =================================================
     event from a queue, from the host            4, 3
     block                                        1, or 2 where its state has one port; 4 more a walk, or 3 with one port
-    block that fires                             4 (3) more behind it, 2, and one a spike that leaves, at least 1
+    block that fires                             4 (3) more after it, 2, and one a spike that leaves, at least 1
     with a max-pool                              3 more and one a position of the window; in no window, 2 in all
     end of a frame                               7 (6), 1 (2) a block of classes, and one a lane of those blocks
     sweep of the tags                            one a position, once in ``2 ** generation_bits - 1`` frames
@@ -59,12 +57,16 @@ class FoldedMachine(wiring.Component):
 
     Parameters
     ----------
-    network, plan : what to build; ``plan.architecture`` is ``"folded"``
+    network : Network
+        what to build
+    plan : Plan
+        the plan by which it is built; ``plan.architecture`` is ``"folded"``
 
     Members
     -------
-    host, result, watched, watch, saturations, states : as of `hw.pipeline.machine.Machine`
-    weights : In `WeightPort`, where there are weights in the memory with one port
+    host, result, watched, watch, saturations, states : as of `hw.interface.machine_members`
+    weights : In, WeightPort
+        where there are weights in the memory with one port
     """
 
     def __init__(self, *, network: Network, plan: Plan) -> None:
@@ -94,623 +96,384 @@ class FoldedMachine(wiring.Component):
 
     @property
     def traces(self) -> tuple[Trace, ...]:
-        """The traces, as of `hw.pipeline.machine.Machine`."""
-        found = []
+        """The traces: the spikes of every layer as groups, and the events of every link."""
+        traces = []
         for layer in self._folded.layers:
             core = self._plan.core(layer.layer.name)
-            for of in (layer.layer, layer.pool):
-                if of:
-                    found.append(Trace(f"groups_{of.name}", of.name, "groups", SpikeGroup(self._network.shape_of(of.name), core)))
+            for fires in (layer.layer, layer.pool):
+                if fires:
+                    groups = SpikeGroup(self._network.shape_of(fires.name), core)
+                    traces.append(Trace(f"groups_{fires.name}", fires.name, "groups", groups))
         for name in ports(self._network):
-            found.append(Trace(f"events_{name}", name, "events", AddressEvent(self._network.shape_of(name))))
-        return tuple(found)
+            traces.append(Trace(f"events_{name}", name, "events", AddressEvent(self._network.shape_of(name))))
+        return tuple(traces)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        network, plan, folded = self._network, self._plan, self._folded
-        layers, lanes = folded.layers, folded.lanes
-        last = len(layers) - 1
-        slots = SINGLE_BITS // (WEIGHT_SLOT * lanes)
-        slot_bits = slots.bit_length() - 1
-        # No word is read while it is written: Yosys need not build what would make that well defined.
-        written = {"no_rw_check": 1, "ram_style": "block"}
-
-        # Memories.
-        m.submodules.tags = tags = Memory(shape=unsigned(folded.generation_bits), depth=folded.tag_depth, init=[], attrs=written)
-        tag_read, tag_write = tags.read_port(), tags.write_port()
-        # States in the same memory have the same form, those in the lanes that of all layers.
-        block_form, single_form = (
-            SettledState(*those) if (those := [la.layer for la in layers if la.state_single is is_single]) else None
-            for is_single in (False, True)
-        )
-        states = Memory(shape=unsigned(max(1, folded.state_width)), depth=max(1, folded.state_depth), init=[], attrs=written)
-        if block_form:
-            m.submodules.states = states
-        state_read, state_write = states.read_port(), states.write_port()
-        block_word: Value = Const(0, WEIGHT_SLOT * lanes)
-        weight_addr = Signal(range(max(2, folded.weight_depth)))
-        if folded.weight_depth:
-            m.submodules.weights = weight_blocks = Memory(
-                shape=unsigned(WEIGHT_SLOT * lanes),
-                depth=folded.weight_depth,
-                init=folded.block_weights(),
-                attrs={"ram_style": "block"},
-            )
-            weight_read = weight_blocks.read_port()
-            m.d.comb += weight_read.addr.eq(weight_addr)
-            block_word = weight_read.data
-        single = SinglePort()
-        if folded.single_words:
-            m.submodules.single = single
-        queue = Memory(shape=unsigned(max(1, folded.queue_width)), depth=max(1, folded.queue_depth), init=[], attrs=written)
-        if folded.queue_depth:
-            m.submodules.queue = queue
-        queue_read, queue_write = queue.read_port(), queue.write_port()
-        m.submodules.lanes = lane_array = LaneArray(layers=layers, lanes=lanes)
-
-        # The event in hand, and where its walk is.
-        event_layout = self._event_layout()
-        event = Signal(event_layout)
-        layer = Signal(range(max(2, len(layers))))
-        step_layout = self._step_layout()
-        step, first, advanced = (Signal(step_layout, name=name) for name in ("step", "first", "advanced"))
-        weight_y, weight_x, weight_c, row_jump, column_jump = (
-            Signal.like(step.weight, name=name) for name in ("weight_y", "weight_x", "weight_c", "row_jump", "column_jump")
-        )
-        final_block = Signal.like(step.block)
-        reaches, reading_out, saturated = Signal(), Signal(), Signal()
-        block_ends, column_ends, last_step = Signal(), Signal(), Signal()
-        m.d.comb += [
-            block_ends.eq(step.block == final_block),
-            column_ends.eq(block_ends & (step.columns == 0)),
-            last_step.eq(column_ends & (step.rows == 0)),
-            advanced.eq(step),
-            advanced.block.eq(Mux(block_ends, 0, step.block + 1)),
-            advanced.weight.eq(step.weight + Mux(column_ends, row_jump, Mux(block_ends, column_jump, 1))),
-        ]
-        with m.If(column_ends):
-            m.d.comb += [
-                advanced.y.eq(step.y + 1),
-                advanced.rows.eq(step.rows - 1),
-                advanced.x.eq(first.x),
-                advanced.columns.eq(first.columns),
-            ]
-        with m.Elif(block_ends):
-            m.d.comb += [advanced.x.eq(step.x + 1), advanced.columns.eq(step.columns - 1)]
-
-        # The pipeline: a block's address, its words, its update, and whether it fires.
-        moving = data.StructLayout(
-            {
-                "valid": 1,
-                "member": 1,
-                "own": 1,
-                "reads": 1,
-                "step": step_layout,
-                "state": range(max(2, folded.state_depth, folded.single_state_words)),
-                "tag": range(folded.tag_depth),
-            }
-        )
-        issued, loaded, updated, done = (Signal(moving, name=name) for name in ("issued", "loaded", "updated", "done"))
-        fires, settled = Signal(), Signal()
-        m.d.comb += settled.eq(~(loaded.valid | updated.valid))
-        m.d.sync += [loaded.eq(issued), updated.eq(loaded), done.eq(updated)]
-        with m.If(fires):
-            m.d.sync += [stage.valid.eq(0) for stage in (loaded, updated, done)]
-
-        # Where a block lies: one of the walk, or of the pool's window. Which of both it is has a register of its own, as all
-        # addresses wait for it.
-        issue_step, issue_member = Signal(), Signal()
-        member_y, member_x = Signal.like(step.y), Signal.like(step.x)
-        place_y, place_x = Signal.like(step.y), Signal.like(step.x)
-        states_single, weights_single = Signal(), Signal()
-        single_state = Signal(range(SINGLE_WORDS))
-        m.d.comb += [
-            place_y.eq(Mux(issue_member, member_y, step.y)),
-            place_x.eq(Mux(issue_member, member_x, step.x)),
-            issued.valid.eq(issue_step | issue_member),
-            issued.member.eq(issue_member),
-            issued.own.eq((member_y == step.y) & (member_x == step.x)),
-            issued.reads.eq(reading_out),
-            issued.step.eq(step),
-        ]
-        for number, la in enumerate(layers):
-            position = scaled(place_y, la.output.width) + place_x
-            state = la.state_base + _block_of(position, la.blocks, step.block)
-            with m.If(layer == number):
-                m.d.comb += [
-                    issued.tag.eq(la.tag_base + position),
-                    issued.state.eq(state),
-                    states_single.eq(int(la.state_single)),
-                    weights_single.eq(int(la.weight_single)),
-                ]
-            if la.state_single:
-                # Nothing but the layers that have states there is on the way to that memory, which is the longest.
-                with m.If((layer == number) if folded.single_state_layers > 1 else Const(1)):
-                    m.d.comb += single_state.eq(state)
-
-        # From memory. A word of another generation is that of a neuron without an event in this frame.
-        generation = Signal(folded.generation_bits, init=1)
-        stale = Signal()
-        initial, raw = (Signal(lane_array.word.shape(), name=name) for name in ("initial", "raw"))
-        weights = Signal.like(lane_array.drive)
-        share = SINGLE_BITS // max(1, folded.single_lanes)
-        slot = loaded.step.weight[:slot_bits] if slot_bits else Const(0)
-        single_words = Array(single.read_data.word_select(n, WEIGHT_SLOT * lanes) for n in range(slots))
-        m.d.comb += [
-            tag_read.addr.eq(issued.tag),
-            stale.eq(tag_read.data != generation),
-            weight_addr.eq(step.weight),
-            weights.eq(Mux(weights_single, single_words[slot], block_word)),
-            state_read.addr.eq(issued.state),
-        ]
-        biases = [_bias_words(la, lanes, lane_array.word.shape().elem_shape) for la in layers]
-        found_biases = [
-            [lookup(m, f"bias_{number}_{lane}", biases[number][lane], loaded.step.block) for lane in range(lanes)]
-            for number in range(len(layers))
-        ]
-        with m.Switch(layer):
-            for number, found_bias in enumerate(found_biases):
-                with m.Case(number):
-                    m.d.comb += [initial[lane].eq(found_bias[lane]) for lane in range(lanes)]
-        for lane in range(lanes):
-            if block_form:
-                m.d.comb += _same_state(raw[lane], block_form(state_read.data.word_select(lane, block_form.size)))
-            if single_form:
-                # A lane that a layer does not use has a state of 0 and weights of 0: it never fires.
-                with m.If(states_single):
-                    m.d.comb += raw[lane].eq(0)
-                    if lane < folded.single_lanes:
-                        in_word = single.read_data.word_select(lane, share)
-                        m.d.comb += _same_state(raw[lane], single_form(in_word[: single_form.size]))
-            m.d.sync += [
-                lane_array.word[lane].eq(Mux(stale, initial[lane].as_value(), raw[lane].as_value())),
-                lane_array.drive[lane].eq(weights[lane] ^ event.negative.replicate(WEIGHT_SLOT)),
-            ]
-        m.d.comb += [lane_array.layer.eq(layer), lane_array.negative.eq(event.negative)]
-
-        # Back into memory. With its last block a position is of this generation.
-        writes, single_walks, single_other = Signal(), Signal(), Signal(range(SINGLE_WORDS))
-        sweeping, sweep_addr = Signal(), Signal(range(folded.tag_depth))
-        m.d.comb += [
-            writes.eq(done.valid & ~done.member & ~done.reads & ~fires),
-            tag_write.en.eq(sweeping | (writes & (done.step.block == final_block))),
-            tag_write.addr.eq(Mux(sweeping, sweep_addr, done.tag)),
-            tag_write.data.eq(Mux(sweeping, 0, generation)),
-            single_other.eq(Mux(states_single, done.state, step.weight >> slot_bits)),
-            single_walks.eq(states_single & ~writes),
-            single.addr.eq(Mux(single_walks, single_state, single_other)),
-            single.write_en.eq((writes & states_single).replicate(PARTS)),
-        ]
-        m.d.comb += [state_write.en.eq(writes & ~states_single), state_write.addr.eq(done.state)]
-        for lane in range(lanes):
-            if block_form:
-                stored = Signal(block_form, name=f"stored_{lane}")
-                m.d.comb += _same_state(stored, lane_array.after[lane])
-                m.d.comb += state_write.data.word_select(lane, block_form.size).eq(stored)
-            if single_form and lane < folded.single_lanes:
-                stored = Signal(single_form, name=f"stored_single_{lane}")
-                m.d.comb += _same_state(stored, lane_array.after[lane])
-                m.d.comb += single.write_data.word_select(lane, share).eq(stored)
-
-        # What fires, a cycle after it was written. Of a pool's window, each other count must be less than the greater of the
-        # counts before and after, or the maximum does not move.
-        plus, minus, pending, fired_minus, chosen = (
-            Signal(lanes, name=name) for name in ("plus", "minus", "pending", "fired_minus", "chosen")
-        )
-        counts = list(lane_array.count)
-        greater = [Signal.like(count, name=f"greater_{lane}") for lane, count in enumerate(counts)]
-        caught = Signal(step_layout)
-        m.d.comb += [fires.eq((plus | minus).any()), chosen.eq(pending & -pending)]
-        m.d.sync += [
-            plus.eq(lane_array.plus & writes.replicate(lanes)),
-            minus.eq(lane_array.minus & writes.replicate(lanes)),
-        ]
-        with m.If(writes):
-            m.d.sync += [
-                caught.eq(done.step),
-                *(greater[lane].eq(counts[lane] + lane_array.plus[lane]) for lane in range(lanes)),
-            ]
-        with m.If(fires):
-            m.d.sync += [step.eq(caught), fired_minus.eq(minus), pending.eq(plus | minus)]
-        with m.If(done.valid & done.member & ~done.own):
-            m.d.sync += [pending[lane].eq(pending[lane] & (counts[lane] < greater[lane])) for lane in range(lanes)]
-        with m.If(writes & lane_array.saturated.any()):
-            m.d.sync += saturated.eq(1)
-
-        # The pool's window.
-        found = Window(m, layers, layer, step)
-        token_y, token_x, window_x = (
-            Signal.like(of, name=name) for name, of in (("token_y", step.y), ("token_x", step.x), ("window_x", step.x))
-        )
-        rows_left, columns_left, columns = (
-            Signal.like(of, name=name) for name, of in (("rows_left", step.y), ("columns_left", step.x), ("columns", step.x))
-        )
-
-        # Queues start again from their first word whenever they are empty.
-        heads, tails = (
-            [Signal(range(max(2, la.queue_depth + 1)), name=f"{name}_{number}") for number, la in enumerate(layers)]
-            for name in ("head", "tail")
-        )
-        queued = Signal(len(layers))
-
-        # Copies for the host wait in a register; what is watched waits for it.
-        numbers = ports(network)
-        of_links = [numbers["input"], *(numbers[(la.pool or la.layer).name] for la in layers)]
-        copied: Value = Const(0, 1)
-        if plan.watch:
-            copied = self.watched.valid
-            with m.If(self.watched.ready):
-                m.d.sync += self.watched.valid.eq(0)
-
-        def passes(port: int) -> Value:
-            return ~(self.watch[port] & copied) if plan.watch else Const(1, 1)
-
-        def copy(port: int, **payload: Value | Kind) -> None:
-            if plan.watch:
-                with m.If(self.watch[port]):
-                    m.d.sync += [
-                        self.watched.valid.eq(1),
-                        self.watched.payload.eq(0),
-                        self.watched.payload.port.eq(port),
-                        *(self.watched.payload[name].eq(value) for name, value in payload.items()),
-                    ]
-
-        # Frames and answers.
-        result = self.result.payload
-        in_frame, cycles = Signal(), Signal(CYCLES_WIDTH)
-        count_shape = result.counts.shape().elem_shape
-        collected = Signal(data.ArrayLayout(count_shape, layers[last].lanes * layers[last].blocks))
-        best, index = Signal(count_shape), Signal(range(len(collected)))
-        m.d.sync += cycles.eq(cycles + 1)
-        m.d.comb += [into.eq(value) for into, value in zip(result.counts, collected, strict=False)]
-        with m.If(self.result.ready):
-            m.d.sync += self.result.valid.eq(0)
-        with m.If(done.valid & done.reads):
-            kept = [*list(collected)[layers[last].lanes :], *counts[: layers[last].lanes]]
-            m.d.sync += [into.eq(value) for into, value in zip(collected, kept, strict=True)]
-        host = self.host.payload
-        token = {name: host[name] for name in ("kind", "negative", "y", "x", "c")}
-        takes, ends, pushes, fresh, beat = Signal(), Signal(), Signal(), Signal(), Signal()
-        emitted = Signal(
-            data.StructLayout(
-                {name: event_layout[name].shape for name in event_layout.members}
-                | {"y": step.y.shape(), "x": step.x.shape(), "c": range(max(la.blocks * la.lanes for la in layers))}
-            )
-        )
-        lane_number = Signal(range(max(2, lanes)))
-        ending = Signal(range(len(layers) + 2))
-        m.d.comb += [
-            emitted.negative.eq((fired_minus & chosen).any()),
-            emitted.y.eq(token_y),
-            emitted.x.eq(token_x),
-        ]
-        for number, la in enumerate(layers):
-            with m.If(layer == number):
-                m.d.comb += emitted.c.eq(Cat(lane_number[: la.lanes.bit_length() - 1], step.block))
-        for lane in reversed(range(lanes)):
-            with m.If(pending[lane]):
-                m.d.comb += lane_number.eq(lane)
-
-        # A signature register takes all weights in turn.
-        check_addr, signed_at = Signal(range(SINGLE_WORDS + 1)), Signal()
-        if folded.single_weight_words:
-            found_signature = self.weights.found
-            feedback = Mux(found_signature[-1], SIGNATURE_POLYNOMIAL, 0)
-            m.d.sync += signed_at.eq(0)
-            with m.If(signed_at):
-                m.d.sync += found_signature.eq((found_signature << 1) ^ feedback ^ single.read_data)
-
+        parts = self._parts(m)
+        state = _Control(self._folded)
+        self._connect_walk(m, parts, state)
+        self._connect_spikes(m, parts, state)
+        if self._plan.states:
+            self._connect_states(m, parts, state)
         with m.FSM(name="control"):
             with m.State("SWEEP"):
-                m.d.comb += sweeping.eq(1)
-                m.d.sync += sweep_addr.eq(sweep_addr + 1)
-                with m.If(sweep_addr == folded.tag_depth - 1):
-                    m.d.sync += sweep_addr.eq(0)
+                m.d.comb += parts.memories.sweep.eq(1)
+                with m.If(parts.memories.swept):
                     m.next = "PICK"
-            with m.State("PICK"):
-                m.d.sync += saturated.eq(0)
-                for number, count in enumerate(self.saturations):
-                    with m.If(saturated & (layer == number) & ~count.all()):
-                        m.d.sync += count.eq(count + 1)
-                with m.If(queued.any()):
-                    m.next = "FETCH"
-                with m.Else():
-                    m.d.comb += [
-                        takes.eq(self.host.valid & self._loaded() & passes(0) & ((host.kind == Kind.SPIKE) | ~self.result.valid)),
-                        ends.eq(takes & (host.kind == Kind.END)),
-                        self.host.ready.eq(takes),
-                    ]
-                    with m.If(takes):
-                        m.next = "LOOK"
-                        m.d.sync += [
-                            in_frame.eq(~ends),
-                            reading_out.eq(ends),
-                            layer.eq(Mux(ends, last, 0)),
-                            ending.eq(1),
-                            *(event[name].eq(host[name]) for name in event_layout.members),
-                        ]
-                        copy(0, **token)
-                        with m.If(~in_frame):
-                            m.d.sync += cycles.eq(0)
-                        if plan.watch:
-                            with m.If(ends & self.watch[1:].any()):
-                                m.next = "ENDS"
-                    if folded.single_weight_words:
-                        m.d.comb += self.weights.idle.eq(~in_frame & ~self.host.valid)
-                        with m.If(self.weights.check):
-                            m.next = "CHECK"
-                    if plan.states:
-                        with m.If(self.states.ask):
-                            place = self.states.place
-                            m.d.sync += [step.y.eq(place.y), step.x.eq(place.x)]
-                            for number, la in enumerate(layers):
-                                with m.If(place.port == network.layers.index(la.layer) + 1):
-                                    m.d.sync += [layer.eq(number), step.block.eq(place.c >> (la.lanes.bit_length() - 1))]
-                            m.next = "ASKED"
-                for number in range(1, len(layers)):
-                    with m.If(queued[number] & ~queued[number + 1 :].any()):
-                        head, tail = heads[number], tails[number]
-                        m.d.comb += queue_read.addr.eq(layers[number].queue_base + head)
-                        m.d.sync += [layer.eq(number), head.eq(head + 1)]
-                        with m.If(head + 1 == tail):
-                            m.d.sync += [head.eq(0), tail.eq(0), queued[number].eq(0)]
-            if plan.watch:
-                with m.State("ENDS"), m.Switch(ending):
-                    for number, port in enumerate(of_links[1:], start=1):
-                        with m.Case(number), m.If(passes(port)):
-                            copy(port, kind=Kind.END)
-                            m.d.sync += ending.eq(number + 1)
-                            if number == len(layers):
-                                m.next = "LOOK"
-            with m.State("FETCH"):
-                m.next = "LOOK"
-                with m.Switch(layer):
-                    for number, la in enumerate(layers[1:], start=1):
-                        with m.Case(number):
-                            queued_event = data.View(_queued(la.source), queue_read.data[: _queued(la.source).size])
-                            m.d.sync += [event[name].eq(queued_event[name]) for name in event_layout.members]
-            with m.State("LOOK"):
-                m.next = "SUM"
-            with m.State("SUM"):
-                m.d.sync += [step.eq(first), step.weight.eq(weight_y + weight_x + weight_c), beat.eq(0)]
-                m.next = "WALK"
-                with m.If(~reaches):
+            self._take_an_event(m, parts, state)
+            self._walk_its_window(m, parts, state)
+            self._visit_the_pool(m, parts)
+            self._emit_spikes(m, parts, state)
+            self._end_a_frame(m, parts, state)
+            if self._plan.states:
+                self._show_a_state(m)
+            if self._folded.single_weight_words:
+                with m.State("CHECK"), m.If(parts.memories.checked):
                     m.next = "PICK"
-            with m.State("WALK"):
-                m.d.sync += beat.eq(~beat & states_single)
-                m.d.comb += issue_step.eq(~beat)
-                with m.If(fires):
-                    m.next = "FIRED"
-                with m.Elif(~beat):
-                    m.d.sync += step.eq(advanced)
-                    with m.If(last_step):
-                        m.next = "DRAIN"
-            with m.State("DRAIN"):
-                with m.If(fires):
-                    m.next = "FIRED"
-                with m.Elif(settled & ~done.valid):
-                    m.next = "PICK"
-                    with m.If(reading_out):
-                        m.d.sync += index.eq(0)
-                        m.next = "COMPARE"
-            with m.State("FIRED"):
-                m.d.sync += [
-                    token_y.eq(found.pooled_y),
-                    token_x.eq(found.pooled_x),
-                    member_y.eq(found.first_y),
-                    member_x.eq(found.first_x),
-                    window_x.eq(found.first_x),
-                    rows_left.eq(found.rows),
-                    columns_left.eq(found.columns),
-                    columns.eq(found.columns),
-                    fresh.eq(1),
-                    beat.eq(0),
-                ]
-                m.next = "EMIT"
-                with m.If(found.pools & found.inside):
-                    m.d.sync += issue_member.eq(1)
-                    m.next = "MEMBERS"
-                with m.Elif(found.pools):
-                    m.next = "RESUME"
-            with m.State("MEMBERS"):
-                m.d.sync += [member_x.eq(member_x + 1), columns_left.eq(columns_left - 1)]
-                with m.If(columns_left == 0):
-                    m.d.sync += [
-                        member_x.eq(window_x),
-                        columns_left.eq(columns),
-                        member_y.eq(member_y + 1),
-                        rows_left.eq(rows_left - 1),
-                    ]
-                    with m.If(rows_left == 0):
-                        m.d.sync += issue_member.eq(0)
-                        m.next = "SETTLE"
-            with m.State("SETTLE"), m.If(settled):
-                m.next = "EMIT"
-            with m.State("EMIT"):
-                with m.Switch(layer):
-                    for number, la in enumerate(layers):
-                        with m.Case(number):
-                            m.d.comb += pushes.eq(pending.any() & passes(of_links[number + 1]))
-                            with m.If(pushes):
-                                copy(of_links[number + 1], **{name: emitted[name] for name in ("negative", "y", "x", "c")})
-                                if number < last:
-                                    tail = tails[number + 1]
-                                    layout = _queued(la.leaving)
-                                    entry = Cat(emitted[name][: layout[name].width] for name in layout.members)
-                                    m.d.comb += [
-                                        queue_write.en.eq(1),
-                                        queue_write.addr.eq(layers[number + 1].queue_base + tail),
-                                        queue_write.data.eq(entry),
-                                    ]
-                                    m.d.sync += [tail.eq(tail + 1), queued[number + 1].eq(1)]
-                with m.If(pushes):
-                    m.d.sync += [pending.eq(pending & ~chosen), fresh.eq(0)]
-                with m.If(~pending.any() | (pushes & (pending == chosen))):
-                    m.next = "RESUME"
-            with m.State("RESUME"):
-                m.d.sync += step.eq(advanced)
-                m.next = "WALK"
-                with m.If(last_step):
-                    m.next = "PICK"
-            with m.State("COMPARE"):
-                m.d.sync += [
-                    index.eq(index + 1),
-                    *(into.eq(value) for into, value in zip(collected, [*list(collected)[1:], collected[0]], strict=True)),
-                ]
-                with m.If((index == 0) | ((index < network.outputs) & (collected[0] > best))):
-                    # A single output answers by its sign.
-                    answer = index if network.outputs > 1 else collected[0] > 0
-                    m.d.sync += [best.eq(collected[0]), result.answer.eq(answer)]
-                with m.If(index == len(collected) - 1):
-                    m.d.sync += [
-                        reading_out.eq(0),
-                        result.cycles.eq(cycles + 1),
-                        self.result.valid.eq(1),
-                        generation.eq(generation + 1),
-                    ]
-                    m.next = "PICK"
-                    with m.If(generation.all()):
-                        m.d.sync += generation.eq(1)
-                        m.next = "SWEEP"
-            if plan.states:
-                # The state at `step` is on its way whenever nothing else is.
-                with m.State("ASKED"):
-                    m.next = "READ"
-                with m.State("READ"):
-                    m.next = "FOUND"
-                with m.State("FOUND"):
-                    m.d.comb += self.states.found.eq(1)
-                    with m.If(~self.states.ask):
-                        m.next = "PICK"
-            if folded.single_weight_words:
-                with m.State("CHECK"):
-                    m.d.sync += [check_addr.eq(folded.single_state_words), found_signature.eq(0)]
-                    m.next = "SIGN"
-                with m.State("SIGN"):
-                    m.d.comb += [single_walks.eq(0), single_other.eq(check_addr), single.write_en.eq(0)]
-                    m.d.sync += [check_addr.eq(check_addr + 1), signed_at.eq(1)]
-                    with m.If(check_addr == folded.single_words):
-                        m.d.sync += signed_at.eq(0)
-                        m.next = "SIGNED"
-                with m.State("SIGNED"):
-                    m.d.sync += self.weights.loaded.eq(found_signature == signature(folded.single_weights()))
-                    m.next = "PICK"
+        self._trace(m, parts, state)
+        return m
+
+    def _parts(self, m: Module) -> "_Parts":
+        """The submodules, by what they need of each other and of the host alone."""
+        network, folded = self._network, self._folded
+        parts = _Parts(
+            walk=Walk(folded=folded),
+            memories=Memories(folded=folded),
+            pipeline=BlockPipeline(folded=folded),
+            window=PoolWindow(folded=folded),
+            fired=FiredBlock(folded=folded),
+            queues=Queues(folded=folded),
+            answer=Answer(network=network, folded=folded),
+            watch=Watch(network=network, folded=folded) if self._plan.watch else None,
+        )
+        m.submodules.walk = parts.walk
+        m.submodules.memories = parts.memories
+        m.submodules.pipeline = parts.pipeline
+        m.submodules.window = parts.window
+        m.submodules.fired = parts.fired
+        m.submodules.queues = parts.queues
+        m.submodules.answer = parts.answer
+        wiring.connect(m, parts.pipeline.memory, parts.memories.port)
+        wiring.connect(m, parts.answer.result, wiring.flipped(self.result))
+        if parts.watch:
+            m.submodules.watch = parts.watch
+            wiring.connect(m, parts.watch.watched, wiring.flipped(self.watched))
+            m.d.comb += parts.watch.watch.eq(self.watch)
         if folded.single_weight_words:
-            with m.If(self.weights.en):
+            wiring.connect(m, wiring.flipped(self.weights), parts.memories.weights)
+        return parts
+
+    def _connect_walk(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """The event in hand, its walk, and the blocks that are requested."""
+        walk, pipeline, window, request = parts.walk, parts.pipeline, parts.window, parts.pipeline.request
+        m.d.comb += [
+            walk.layer.eq(state.layer),
+            walk.event.eq(state.event),
+            parts.memories.layer.eq(state.layer),
+            pipeline.layer.eq(state.layer),
+            pipeline.negative.eq(state.event.negative),
+            pipeline.last_block.eq(walk.last_block),
+            # A block of the walk, or of the pool's window; which of them it is has a register, as all addresses wait for it.
+            request.valid.eq(state.requests | window.visits),
+            request.compare.eq(window.visits),
+            request.fired_itself.eq((window.member_y == walk.step.y) & (window.member_x == walk.step.x)),
+            request.collect.eq(state.at_end),
+            request.step.eq(walk.step),
+            pipeline.y.eq(Mux(window.visits, window.member_y, walk.step.y)),
+            pipeline.x.eq(Mux(window.visits, window.member_x, walk.step.x)),
+            # The walk resumes from the block that fired.
+            walk.jump.eq(pipeline.fires),
+            walk.jump_to.eq(pipeline.fired_step),
+            parts.answer.collect.eq(pipeline.collects),
+            parts.answer.counts.eq(pipeline.counts),
+        ]
+        with m.If(pipeline.saturates):
+            m.d.sync += state.saturated.eq(1)
+
+    def _connect_spikes(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """What fires, and where it goes."""
+        walk, pipeline, window, fired, queues = parts.walk, parts.pipeline, parts.window, parts.fired, parts.queues
+        m.d.comb += [
+            window.layer.eq(state.layer),
+            window.y.eq(walk.step.y),
+            window.x.eq(walk.step.x),
+            fired.layer.eq(state.layer),
+            fired.block.eq(walk.step.block),
+            fired.y.eq(window.leaving_y),
+            fired.x.eq(window.leaving_x),
+            fired.load.eq(pipeline.fires),
+            fired.plus.eq(pipeline.plus),
+            fired.minus.eq(pipeline.minus),
+            fired.compare.eq(pipeline.compares),
+            fired.counts.eq(pipeline.counts),
+            fired.highest.eq(pipeline.highest),
+            fired.take.eq(state.emits),
+            queues.layer.eq(state.layer),
+            queues.spike.eq(fired.spike),
+            queues.push.eq(state.emits),
+        ]
+        if parts.watch:
+            m.d.comb += parts.watch.passes.eq(state.takes | state.ends_pass | state.emits)
+
+    def _connect_states(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """What the host sees of a neuron's state: its lane, of the block that comes from memory."""
+        port = self.states
+        lane = Signal(range(max(2, self._folded.lanes)))
+        for number, la in enumerate(self._folded.layers):
+            with m.If(state.layer == number):
+                m.d.comb += lane.eq(port.place.c[: la.lanes.bit_length() - 1])
+        states = parts.pipeline.states
+        shown = states.shape().elem_shape(Array(word.as_value() for word in states)[lane])
+        known = [known_place(self._network, la.layer, port.place) for la in self._folded.layers]
+        m.d.comb += [port.state.summed.eq(shown.summed), port.state.count.eq(shown.count), port.known.eq(Cat(known).any())]
+
+    def _take_an_event(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """States in which the next event is found: of the deepest queue, or else the host's."""
+        queues = parts.queues
+        with m.State("PICK"):
+            m.d.sync += state.saturated.eq(0)
+            for number, count in enumerate(self.saturations):
+                with m.If(state.saturated & (state.layer == number) & ~count.all()):
+                    m.d.sync += count.eq(count + 1)
+            with m.If(queues.waiting):
+                m.d.comb += queues.pop.eq(1)
+                m.d.sync += state.layer.eq(queues.deepest)
+                m.next = "FETCH"
+            with m.Else():
+                self._take_from_host(m, parts, state)
+        with m.State("FETCH"):
+            m.d.sync += state.event.eq(queues.event)
+            m.next = "LOOK"
+        if parts.watch:
+            # The end of a frame passes on every link in turn.
+            with m.State("ENDS"):
                 m.d.comb += [
-                    single_walks.eq(0),
-                    single_other.eq(self.weights.addr),
-                    single.write_data.eq(self.weights.data.replicate(PARTS)),
-                    single.write_en.eq(1 << self.weights.part),
+                    parts.watch.link.eq(state.ending),
+                    parts.watch.token.kind.eq(Kind.END),
+                    state.ends_pass.eq(parts.watch.ready),
                 ]
-                m.d.sync += self.weights.loaded.eq(0)
+                with m.If(parts.watch.ready):
+                    m.d.sync += state.ending.eq(state.ending + 1)
+                    with m.If(state.ending == len(self._folded.layers)):
+                        m.next = "LOOK"
 
-        if plan.states:
-            words = Array(lane_array.word[lane].as_value() for lane in range(lanes))
-            asked = Signal(range(max(2, lanes)))
-            for number, la in enumerate(layers):
-                with m.If(layer == number):
-                    m.d.comb += asked.eq(self.states.place.c[: la.lanes.bit_length() - 1])
-            m.d.comb += [
-                *_same_state(self.states.state, lane_array.word.shape().elem_shape(words[asked])),
-                self.states.known.eq(Cat(known_place(network, la.layer, self.states.place) for la in layers).any()),
+    def _take_from_host(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        folded, host, token = self._folded, self.host, self.host.payload
+        ready: Value = (token.kind == Kind.SPIKE) | ~self.result.valid
+        if folded.single_weight_words:
+            ready &= self.weights.loaded
+            m.d.comb += parts.memories.idle.eq(~state.in_frame & ~host.valid)
+        if parts.watch:
+            ready &= parts.watch.ready
+            m.d.comb += [parts.watch.token[name].eq(token[name]) for name in LinkToken(self._network).members]
+        m.d.comb += [
+            state.takes.eq(host.valid & ready),
+            state.ends.eq(state.takes & (token.kind == Kind.END)),
+            host.ready.eq(state.takes),
+        ]
+        with m.If(state.takes):
+            m.d.comb += parts.answer.start.eq(~state.in_frame)
+            m.d.sync += [
+                state.in_frame.eq(~state.ends),
+                state.at_end.eq(state.ends),
+                state.layer.eq(Mux(state.ends, len(folded.layers) - 1, 0)),
+                state.ending.eq(1),
+                *(state.event[name].eq(token[name]) for name in state.event.shape().members),
             ]
+            m.next = "LOOK"
+            if self._plan.watch:
+                with m.If(state.ends & self.watch[1:].any()):
+                    m.next = "ENDS"
+        if folded.single_weight_words:
+            with m.Elif(self.weights.check):
+                m.d.comb += parts.memories.check.eq(1)
+                m.next = "CHECK"
+        if self._plan.states:
+            with m.Elif(self.states.ask):
+                self._look_up(m, parts, state)
+                m.next = "ASKED"
 
-        # How far an event reaches: looked up in LOOK.
-        for number, la in enumerate(layers):
-            looked = Reach(m, number, la, event, len(step.weight))
-            with m.If(layer == number):
-                m.d.sync += [
-                    first.y.eq(looked.first_y),
-                    first.x.eq(looked.first_x),
-                    first.block.eq(0),
-                    first.rows.eq(looked.rows),
-                    first.columns.eq(looked.columns),
-                    weight_y.eq(looked.weight_y),
-                    weight_x.eq(looked.weight_x),
-                    weight_c.eq(looked.weight_c),
-                    row_jump.eq(looked.row_jump),
-                    column_jump.eq(looked.column_jump),
-                    reaches.eq(looked.reaches),
-                    final_block.eq(la.blocks - 1),
+    def _walk_its_window(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """States in which the blocks that the event reaches are updated."""
+        walk, pipeline = parts.walk, parts.pipeline
+        with m.State("LOOK"):
+            m.next = "SUM"
+        with m.State("SUM"):
+            m.d.comb += walk.start.eq(1)
+            m.d.sync += state.waits.eq(0)
+            m.next = "WALK"
+            with m.If(~walk.reaches):
+                m.next = "PICK"
+        with m.State("WALK"):
+            m.d.sync += state.waits.eq(~state.waits & parts.memories.one_port)
+            m.d.comb += state.requests.eq(~state.waits)
+            with m.If(pipeline.fires):
+                m.next = "FIRED"
+            with m.Elif(~state.waits):
+                m.d.comb += walk.advance.eq(1)
+                with m.If(walk.last):
+                    m.next = "DRAIN"
+        with m.State("DRAIN"):
+            with m.If(pipeline.fires):
+                m.next = "FIRED"
+            with m.Elif(~pipeline.busy & ~pipeline.writing):
+                m.next = "PICK"
+                with m.If(state.at_end):
+                    m.next = "COMPARE"
+
+    def _visit_the_pool(self, m: Module, parts: "_Parts") -> None:
+        """States in which a block has fired: the counts in its pool's window are compared with its own."""
+        window = parts.window
+        with m.State("FIRED"):
+            m.d.comb += window.start.eq(1)
+            m.next = "EMIT"
+            with m.If(window.pools & window.inside):
+                m.next = "MEMBERS"
+            with m.Elif(window.pools):
+                m.next = "RESUME"
+        with m.State("MEMBERS"), m.If(window.last):
+            m.next = "SETTLE"
+        with m.State("SETTLE"), m.If(~parts.pipeline.busy):
+            m.next = "EMIT"
+
+    def _emit_spikes(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """States in which the spikes leave; then the walk resumes."""
+        walk, fired = parts.walk, parts.fired
+        with m.State("EMIT"):
+            m.d.comb += state.emits.eq(fired.valid)
+            if parts.watch:
+                m.d.comb += [
+                    parts.watch.link.eq(state.layer + 1),
+                    *(parts.watch.token[name].eq(fired.spike[name]) for name in ("negative", "y", "x", "c")),
+                    state.emits.eq(fired.valid & parts.watch.ready),
                 ]
+            with m.If(~fired.valid | (state.emits & fired.last)):
+                m.next = "RESUME"
+        with m.State("RESUME"):
+            m.d.comb += walk.advance.eq(1)
+            m.d.sync += state.waits.eq(0)
+            m.next = "WALK"
+            with m.If(walk.last):
+                m.next = "PICK"
 
-        # Traces.
-        of_groups: dict[str, tuple[Value, dict[str, Value]]] = {}
-        for number, la in enumerate(layers):
-            block = {"y": caught.y, "x": caught.x, "part": caught.block, "plus": plus, "minus": minus}
-            of_groups[la.layer.name] = fires & (layer == number), block
+    def _end_a_frame(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """The state in which the counts of the classes are compared."""
+        memories, answer = parts.memories, parts.answer
+        with m.State("COMPARE"):
+            m.d.comb += answer.compare.eq(1)
+            with m.If(answer.last):
+                m.d.comb += memories.next_frame.eq(1)
+                m.d.sync += state.at_end.eq(0)
+                m.next = "PICK"
+                with m.If(memories.wraps):
+                    m.next = "SWEEP"
+
+    def _look_up(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """The block of the neuron that the host asks for becomes that of the walk."""
+        place, jump_to = self.states.place, parts.walk.jump_to
+        m.d.comb += [parts.walk.jump.eq(1), jump_to.y.eq(place.y), jump_to.x.eq(place.x)]
+        for number, la in enumerate(self._folded.layers):
+            with m.If(place.port == self._network.layers.index(la.layer) + 1):
+                m.d.comb += jump_to.block.eq(place.c >> (la.lanes.bit_length() - 1))
+                m.d.sync += state.layer.eq(number)
+
+    def _show_a_state(self, m: Module) -> None:
+        """States in which the host is shown a neuron's state: that of the walk's block is on its way whenever nothing else is."""
+        with m.State("ASKED"):
+            m.next = "READ"
+        with m.State("READ"):
+            m.next = "FOUND"
+        with m.State("FOUND"):
+            m.d.comb += self.states.found.eq(1)
+            with m.If(~self.states.ask):
+                m.next = "PICK"
+
+    def _trace(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+        """The signals of `traces`."""
+        step, pipeline, window, fired = parts.walk.step, parts.pipeline, parts.window, parts.fired
+        # Of what a pool passes on, whether nothing has left of this block.
+        fresh = Signal()
+        with m.If(window.start):
+            m.d.sync += fresh.eq(1)
+        with m.Elif(state.emits):
+            m.d.sync += fresh.eq(0)
+
+        block = {
+            "y": pipeline.fired_step.y,
+            "x": pipeline.fired_step.x,
+            "part": pipeline.fired_step.block,
+            "plus": pipeline.plus,
+            "minus": pipeline.minus,
+        }
+        survivors = {
+            "y": window.leaving_y,
+            "x": window.leaving_x,
+            "part": step.block,
+            "plus": fired.left_plus,
+            "minus": fired.left_minus,
+        }
+        members = ("negative", "y", "x", "c")
+        spike = {name: fired.spike[name] for name in members}
+        groups: dict[str, tuple[Value, dict[str, Value]]] = {}
+        events = {"input": (state.takes & ~state.ends, {name: self.host.payload[name] for name in members})}
+        for number, la in enumerate(self._folded.layers):
+            in_use = state.layer == number
+            groups[la.layer.name] = pipeline.fires & in_use, block
             if la.pool:
-                survivors = {
-                    "y": token_y,
-                    "x": token_x,
-                    "part": step.block,
-                    "plus": pending & ~fired_minus,
-                    "minus": pending & fired_minus,
-                }
-                of_groups[la.pool.name] = pushes & fresh & (layer == number), survivors
-        of_events = {"input": (takes & ~ends, {name: host[name] for name in ("negative", "y", "x", "c")})}
-        for number, la in enumerate(layers):
-            of_events[(la.pool or la.layer).name] = (
-                pushes & (layer == number),
-                {name: emitted[name] for name in ("negative", "y", "x", "c")},
-            )
+                groups[la.pool.name] = state.emits & fresh & in_use, survivors
+            events[(la.pool or la.layer).name] = state.emits & in_use, spike
         for trace in self.traces:
             strobe = Signal(name=f"trace_{trace.name}_strobe")
             payload = Signal(trace.layout, name=f"trace_{trace.name}_payload")
-            passing, values = (of_groups if trace.form == "groups" else of_events)[trace.layer]
-            m.d.comb += strobe.eq(passing | ends)
-            with m.If(ends):
+            passes, values = (groups if trace.form == "groups" else events)[trace.layer]
+            m.d.comb += strobe.eq(passes | state.ends)
+            with m.If(state.ends):
                 m.d.comb += payload.kind.eq(Kind.END)
             with m.Else():
                 m.d.comb += [payload[name].eq(value) for name, value in values.items()]
-        return m
-
-    def _loaded(self) -> Value:
-        return self.weights.loaded if self._folded.single_weight_words else Const(1, 1)
-
-    def _event_layout(self) -> data.StructLayout:
-        """An event of any layer."""
-        sources = [AddressEvent(la.source) for la in self._folded.layers]
-        return data.StructLayout({name: max(of[name].width for of in sources) for name in ("negative", "y", "x", "c")})
-
-    def _step_layout(self) -> data.StructLayout:
-        """A block in a walk: position, block, block of weights; rows and columns left behind it."""
-        layers = self._folded.layers
-        most_weight = max(la.weight_base + la.weight_words for la in layers)
-        rows, columns = (max(len(pairs) for la in layers for pairs in la.axis(axis)) for axis in (0, 1))
-        return data.StructLayout(
-            {
-                "y": range(max(2, *(la.output.height for la in layers))),
-                "x": range(max(2, *(la.output.width for la in layers))),
-                "block": range(max(2, *(la.blocks for la in layers))),
-                "weight": range(most_weight),
-                "rows": range(max(2, rows)),
-                "columns": range(max(2, columns)),
-            }
-        )
 
 
-def _queued(shape: Shape) -> data.StructLayout:
-    """An event in a queue."""
-    event = AddressEvent(shape)
-    return data.StructLayout({name: event[name].width for name in ("negative", "y", "x", "c")})
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """The submodules."""
+
+    walk: Walk
+    memories: Memories
+    pipeline: BlockPipeline
+    window: PoolWindow
+    fired: FiredBlock
+    queues: Queues
+    answer: Answer
+    watch: Watch | None
 
 
-def _block_of(position: Value, blocks: int, block: Value) -> Value:
-    """Number of a block at a position, of so many each."""
-    if blocks & blocks - 1 == 0:
-        return Cat(block[: (blocks - 1).bit_length()], position)
-    return scaled(position, blocks) + block
+class _Control:
+    """What the control keeps, and what it says in a cycle.
 
+    Attributes
+    ----------
+    layer, event
+        the event in hand, and the number of the layer that takes it; registers, as are those up to ``ending``
+    in_frame, at_end
+        whether a frame has begun; whether its end was taken and it is read out
+    saturated
+        whether something saturated in the event in hand
+    waits
+        whether the memory with one port is busy with writing, so that no block of the walk is requested
+    ending
+        the link on which the end of a frame passes next
+    takes, ends
+        whether a token of the host is taken; whether it is the end of a frame
+    ends_pass, emits
+        whether the end passes a link; whether a spike leaves
+    requests
+        whether the walk's block is requested
+    """
 
-def _same_state(into: data.View, of: data.View) -> list[Any]:
-    """The same state in another `SettledState`."""
-    return [into[name].eq(of[name]) for name in ("summed", "count")]
-
-
-def _bias_words(la: FoldedLayer, lanes: int, layout: data.Layout) -> list[list[int]]:
-    """Of each lane, the state after reset of its neuron in each block."""
-    biases = [*map(int, la.layer.bias), *[0] * (la.blocks * la.lanes - la.output.channels)]
-    states = [layout.const({"summed": bias, "count": 0}).as_value().value for bias in biases]
-    return [states[lane :: la.lanes] if lane < la.lanes else [0] for lane in range(lanes)]
+    def __init__(self, folded: Folded) -> None:
+        self.layer = Signal(range(max(2, len(folded.layers))))
+        self.event = Signal(Event(folded))
+        self.in_frame, self.at_end, self.saturated, self.waits = Signal(), Signal(), Signal(), Signal()
+        self.ending = Signal(range(len(folded.layers) + 1))
+        self.takes, self.ends, self.ends_pass, self.emits, self.requests = Signal(), Signal(), Signal(), Signal(), Signal()

@@ -1,86 +1,276 @@
-"""Tables of a folded machine: where an event's walk goes, and where the window of a pool lies, of each layer."""
+"""Tables of a folded machine: where an event's walk goes, where a pool's window lies, and the states after reset."""
 
-from amaranth.hdl import Const, Module, Signal, Value
-from amaranth.lib import data
+from amaranth.hdl import Module, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
 
+from hw.folded.lane import SettledState
+from hw.folded.layouts import Event, Step
 from hw.parts.tables import lookup, times
-from model.machine.folded_layout import FoldedLayer
+from model.machine.folded_layout import Folded, FoldedLayer
 from model.network import Convolution
 
-__all__ = ["Reach", "Window"]
+__all__ = ["InitialStates", "Reach", "ReachTable", "Window", "WindowTable"]
 
 
-class Reach:
-    """Tables of one layer: where the walk of an event starts, and how far it goes."""
+class Reach(data.StructLayout):
+    """What an event of a layer reaches.
 
-    def __init__(self, m: Module, number: int, la: FoldedLayer, event: data.View, weight_bits: int) -> None:
+    Parameters
+    ----------
+    folded : Folded
+        the machine's layers
+
+    Members
+    -------
+    reaches : 1 bit
+        0 where it reaches no neuron
+    first_y, first_x : unsigned
+        first position of its window
+    rows, columns : unsigned
+        rows and columns after the first
+    weight_y, weight_x, weight_c : unsigned
+        the event's row's, column's and channel's share of the address of the first block of weights
+    column_jump, row_jump : unsigned
+        from the weights of the last block at a position to those of the first at the next, in the same row and in the next one;
+        the address wraps
+    """
+
+    def __init__(self, folded: Folded) -> None:
+        step = Step(folded)
+        of_step = {"first_y": "y", "first_x": "x", "rows": "rows", "columns": "columns"}
+        weights = ("weight_y", "weight_x", "weight_c", "column_jump", "row_jump")
+        super().__init__(
+            {
+                "reaches": 1,
+                **{name: step[member].shape for name, member in of_step.items()},
+                **{name: step["weight"].shape for name in weights},
+            }
+        )
+
+
+class ReachTable(wiring.Component):
+    """What each event of one layer reaches.
+
+    A window is separable: rows and columns have a table each.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    folded : Folded
+        the machine's layers
+    layer : FoldedLayer
+        the layer that takes the event
+
+    Members
+    -------
+    event : In, Event
+    reach : Out, Reach
+    """
+
+    def __init__(self, *, folded: Folded, layer: FoldedLayer) -> None:
+        self._folded = folded
+        self._layer = layer
+        super().__init__({"event": In(Event(folded)), "reach": Out(Reach(folded))})
+
+    @property
+    def layer(self) -> FoldedLayer:
+        """The layer that takes the event."""
+        return self._layer
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        la, event, reach = self._layer, self.event, self.reach
         rows, columns, blocks = la.axis(0), la.axis(1), la.blocks
-        convolution = la.layer if isinstance(la.layer, Convolution) else None
-        stride = convolution.stride if convolution else (1, 1)
-        if convolution:
-            row_weight, column_weight = convolution.kernel[1] * blocks, blocks
-            channel_weight = convolution.kernel[0] * row_weight
-        else:
-            channel_weight, column_weight = blocks, la.source.channels * blocks
-            row_weight = la.source.width * column_weight
+        stride = la.layer.stride if isinstance(la.layer, Convolution) else (1, 1)
+        row_weight, column_weight, channel_weight = self._weight_factors()
 
-        def table(name: str, values: list[int], coordinate: Value) -> Signal:
-            return lookup(m, f"{name}_{number}", values, coordinate)
+        # From the last block at a position to the first at the next one.
+        wrap = 1 << len(reach.weight_y)
+        row_jumps = [stride[0] * row_weight - (max(1, len(pairs)) - 1) * stride[1] * blocks - (blocks - 1) for pairs in columns]
 
-        def starts(axis: list[list[tuple[int, int]]], part: int, factor: int = 1, base: int = 0) -> list[int]:
-            return [base + (pairs[0][part] if pairs else 0) * factor for pairs in axis]
-
-        self.first_y = table("first_y", starts(rows, 0), event.y)
-        self.first_x = table("first_x", starts(columns, 0), event.x)
-        self.rows = table("rows", [max(0, len(pairs) - 1) for pairs in rows], event.y)
-        self.columns = table("columns", [max(0, len(pairs) - 1) for pairs in columns], event.x)
-        self.weight_y = table("weight_y", starts(rows, 1, row_weight, la.weight_base), event.y)
-        self.weight_x = table("weight_x", starts(columns, 1, column_weight), event.x)
-        self.weight_c = times(event.c, channel_weight)
-        reaching = [
-            table(f"reaches_{name}", [int(bool(pairs)) for pairs in axis], at)
-            for name, axis, at in (("y", rows, event.y), ("x", columns, event.x))
+        tables = {
+            "first_y": (_firsts(rows, 0), event.y),
+            "first_x": (_firsts(columns, 0), event.x),
+            "rows": (_after_first(rows), event.y),
+            "columns": (_after_first(columns), event.x),
+            "weight_y": ([la.weight_base + tap * row_weight for tap in _firsts(rows, 1)], event.y),
+            "weight_x": ([tap * column_weight for tap in _firsts(columns, 1)], event.x),
+            "row_jump": ([jump % wrap for jump in row_jumps], event.x),
+        }
+        m.d.comb += [reach[name].eq(lookup(m, name, table, index)) for name, (table, index) in tables.items()]
+        m.d.comb += [
+            reach.weight_c.eq(times(event.c, channel_weight)),
+            reach.column_jump.eq((stride[1] * blocks - (blocks - 1)) % wrap),
+            reach.reaches.eq(
+                lookup(m, "reaches_y", [int(bool(pairs)) for pairs in rows], event.y)
+                & lookup(m, "reaches_x", [int(bool(pairs)) for pairs in columns], event.x)
+            ),
         ]
-        self.reaches = reaching[0] & reaching[1]
-        # From the last block of a position to the first of the next, in the same row and in the next one, as the address wraps.
-        wrap = 1 << weight_bits
-        self.column_jump = Const((stride[1] * blocks - (blocks - 1)) % wrap, weight_bits)
-        jumps = [stride[0] * row_weight - (max(1, len(pairs)) - 1) * stride[1] * blocks - (blocks - 1) for pairs in columns]
-        self.row_jump = table("row_jump", [jump % wrap for jump in jumps], event.x)
+        return m
+
+    def _weight_factors(self) -> tuple[int, int, int]:
+        """Blocks of weights from one row, column and channel to the next: of the kernel, or of the source where there is none."""
+        la = self._layer
+        if isinstance(la.layer, Convolution):
+            height, width = la.layer.kernel
+            return width * la.blocks, la.blocks, height * width * la.blocks
+        column = la.source.channels * la.blocks
+        return la.source.width * column, column, la.blocks
 
 
-class Window:
-    """Where the pool's window of a position lies, of the layer in use."""
+def _firsts(axis: list[list[tuple[int, int]]], part: int) -> list[int]:
+    """Of each coordinate the first output that it reaches (part 0), or that one's tap (part 1)."""
+    return [pairs[0][part] if pairs else 0 for pairs in axis]
 
-    def __init__(self, m: Module, layers: tuple[FoldedLayer, ...], layer: Signal, step: data.View) -> None:
-        coordinates = {"y": step.y, "x": step.x}
-        self.pools, self.inside = Signal(name="pools"), Signal(name="inside")
-        self.pooled_y, self.first_y, self.rows = (
-            Signal.like(step.y, name=name) for name in ("pooled_y", "window_y", "window_rows")
+
+def _after_first(axis: list[list[tuple[int, int]]]) -> list[int]:
+    """Of each coordinate how many outputs follow the first."""
+    return [max(0, len(pairs) - 1) for pairs in axis]
+
+
+class Window(data.StructLayout):
+    """The window of a max-pool that a position is in.
+
+    Parameters
+    ----------
+    folded : Folded
+        the machine's layers
+
+    Members
+    -------
+    pools : 1 bit
+        0 where the layer has no max-pool; then ``pooled_y`` and ``pooled_x`` are the position itself
+    inside : 1 bit
+        1 where the position is in a window
+    pooled_y, pooled_x : unsigned
+        the pool's position
+    first_y, first_x : unsigned
+        first position of the window
+    rows, columns : unsigned
+        rows and columns after the first
+    """
+
+    def __init__(self, folded: Folded) -> None:
+        step = Step(folded)
+        axes = {f"{name}_{axis}": step[axis].shape for name in ("pooled", "first") for axis in ("y", "x")}
+        super().__init__({"pools": 1, "inside": 1, **axes, "rows": step["y"].shape, "columns": step["x"].shape})
+
+
+class WindowTable(wiring.Component):
+    """The window of a max-pool that a position of the layer in use is in.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    folded : Folded
+        the machine's layers
+
+    Members
+    -------
+    layer : In, range(layers)
+        number of the layer in use
+    y, x : In, unsigned
+        position
+    window : Out, Window
+    """
+
+    def __init__(self, *, folded: Folded) -> None:
+        self._folded = folded
+        step = Step(folded)
+        super().__init__(
+            {
+                "layer": In(range(max(2, len(folded.layers)))),
+                "y": In(step["y"].shape),
+                "x": In(step["x"].shape),
+                "window": Out(Window(folded)),
+            }
         )
-        self.pooled_x, self.first_x, self.columns = (
-            Signal.like(step.x, name=name) for name in ("pooled_x", "window_first_x", "window_columns")
-        )
-        m.d.comb += [self.pooled_y.eq(step.y), self.pooled_x.eq(step.x)]
-        of_axes = (("y", self.pooled_y, self.first_y, self.rows), ("x", self.pooled_x, self.first_x, self.columns))
-        for number, la in enumerate(layers):
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        window = self.window
+        m.d.comb += [window.pooled_y.eq(self.y), window.pooled_x.eq(self.x)]
+        for number, la in enumerate(self._folded.layers):
             if not la.pool:
                 continue
-            inside: list[Value] = []
-            with m.If(layer == number):
-                m.d.comb += self.pools.eq(1)
-            for axis, (name, pooled, start, size) in enumerate(of_axes):
+            inside = []
+            tables: dict[str, Value] = {}
+            for axis, (of, size, at) in enumerate((("y", "rows", self.y), ("x", "columns", self.x))):
                 entries = la.window(axis)
-                for into, values in (
-                    (pooled, [entry[0] if entry else 0 for entry in entries]),
-                    (start, [entry[1] if entry else 0 for entry in entries]),
-                    (size, [entry[2] - 1 if entry else 0 for entry in entries]),
-                ):
-                    value = lookup(m, f"{into.name}_{number}", values, coordinates[name])
-                    with m.If(layer == number):
-                        m.d.comb += into.eq(value)
-                inside.append(
-                    lookup(m, f"inside_{name}_{number}", [int(entry is not None) for entry in entries], coordinates[name])
-                )
-            with m.If(layer == number):
-                m.d.comb += self.inside.eq(inside[0] & inside[1])
+                # What is said of a position in no window is not used.
+                pooled, first, positions = zip(*(entry or (0, 0, 1) for entry in entries), strict=True)
+                tables |= {
+                    f"pooled_{of}": lookup(m, f"pooled_{of}_{number}", pooled, at),
+                    f"first_{of}": lookup(m, f"first_{of}_{number}", first, at),
+                    size: lookup(m, f"{size}_{number}", [count - 1 for count in positions], at),
+                }
+                inside.append(lookup(m, f"inside_{of}_{number}", [int(entry is not None) for entry in entries], at))
+            with m.If(self.layer == number):
+                m.d.comb += [
+                    window.pools.eq(1),
+                    window.inside.eq(inside[0] & inside[1]),
+                    *(window[name].eq(value) for name, value in tables.items()),
+                ]
+        return m
+
+
+class InitialStates(wiring.Component):
+    """The states of a block's neurons at the start of a frame.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    folded : Folded
+        the machine's layers
+
+    Members
+    -------
+    layer : In, range(layers)
+        number of the layer in use
+    block : In, unsigned
+        block of channels
+    states : Out, array of SettledState
+        of each lane; 0 of a lane that the layer does not use
+    """
+
+    def __init__(self, *, folded: Folded) -> None:
+        self._folded = folded
+        self._state = SettledState(*(la.layer for la in folded.layers))
+        super().__init__(
+            {
+                "layer": In(range(max(2, len(folded.layers)))),
+                "block": In(Step(folded)["block"].shape),
+                "states": Out(data.ArrayLayout(self._state, folded.lanes)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words: list[list[Signal]] = [
+            [
+                lookup(m, f"bias_{number}_{lane}", table, self.block)
+                for lane, table in enumerate(self._biases(la))
+            ]
+            for number, la in enumerate(self._folded.layers)
+        ]
+        with m.Switch(self.layer):
+            for number, of_lanes in enumerate(words):
+                with m.Case(number):
+                    m.d.comb += [self.states[lane].eq(word) for lane, word in enumerate(of_lanes)]
+        return m
+
+    def _biases(self, la: FoldedLayer) -> list[list[int]]:
+        """Of each lane, the initial state of its neuron in each block, as a number."""
+        biases = [*map(int, la.layer.bias), *[0] * (la.blocks * la.lanes - la.output.channels)]
+        states = [self._state.const({"summed": bias, "count": 0}).as_value().value for bias in biases]
+        return [states[lane :: la.lanes] if lane < la.lanes else [0] for lane in range(self._folded.lanes)]

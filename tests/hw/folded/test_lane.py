@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.folded.lane import Settle, Update
+from hw.folded.lane import LayerSelect, Settle, Update
 from model.network import Linear
 from model.neuron import update_residual
 from tests.hardware import simulate
@@ -22,22 +22,26 @@ class Neuron(wiring.Component):
     """Both halves without the register between them."""
 
     def __init__(self, layers: tuple[Linear, ...]) -> None:
-        self.first, self.second = Update(*layers), Settle(*layers)
-        inputs = ("layer", "state", "drive", "negative")
+        self.select, self.first, self.second = LayerSelect(*layers), Update(*layers), Settle(*layers)
+        members = self.first.signature.members
         super().__init__(
-            {name: In(self.first.signature.members[name].shape) for name in inputs}
-            | {"update": Out(self.second.signature.members["update"].shape)}
-            | {name: Out(1) for name in ("plus", "minus", "saturated")}
+            {"layer": In(self.select.signature.members["layer"].shape)}
+            | {name: In(members[name].shape) for name in ("state", "drive", "negative")}
+            | {name: Out(members[name].shape) for name in ("update", "plus", "minus", "saturated")}
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.first, m.submodules.second = first, second = self.first, self.second
+        m.submodules.select, m.submodules.first, m.submodules.second = select, first, second = (
+            self.select, self.first, self.second
+        )
         # Of one layer alone there is nothing to wait for; the simulator wants a clock all the same.
         m.d.sync += Signal(name="clocked").eq(1)
         m.d.comb += [
-            *(getattr(first, name).eq(getattr(self, name)) for name in ("layer", "state", "drive", "negative")),
-            second.layer.eq(self.layer),
+            select.layer.eq(self.layer),
+            first.facts.eq(select.facts),
+            second.facts.eq(select.facts),
+            *(getattr(first, name).eq(getattr(self, name)) for name in ("state", "drive", "negative")),
             second.state.eq(first.update),
             *(getattr(second, name).eq(getattr(first, name)) for name in ("plus", "minus")),
             *(getattr(self, name).eq(getattr(first, name)) for name in ("plus", "minus", "saturated")),

@@ -1,6 +1,5 @@
 """The folded machine: every spike and every cycle, whatever the network, the memories, the source and the sinks do."""
 
-import random
 from dataclasses import replace
 
 import numpy as np
@@ -13,71 +12,17 @@ from hw.folded.machine import FoldedMachine
 from model.engine.engine import run_fast
 from model.machine.blocks import UP5K_BLOCKS
 from model.machine.checks import check_plan
-from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS, Folded, signature
+from model.machine.folded_layout import SINGLE_WORDS, Folded, signature
 from model.machine.folded_plan import folded_plan
 from model.machine.named_plans import load_plan, named_plan
 from model.machine.pipeline_cycles import simulate
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.planner import Demand, walker_cycles
-from model.machine.stored_state import StoredWidths
-from model.network import Linear, MaxPool, Network, Neurons, Padding, Shape
+from model.network import Linear, Network, Padding
 from model.support.errors import DoesNotFitError
 from sim.cosimulation import verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
-
-
-def random_chain(seed):
-    """Convolutions and linear layers one behind the other, with max-pools of all kinds that hardware builds."""
-    chance = random.Random(seed)
-    shape = Shape(chance.randint(6, 9), chance.randint(6, 9), chance.randint(1, 2))
-    options = {"activation": "identity", "count_bits": 6} if seed % 4 == 3 else {}
-    layers = [
-        random_convolution(
-            seed, inputs=shape.channels, name="conv1", channels=chance.randint(3, 9), potential_bits=9, **options
-        )
-    ]
-    before = layers[0].output_shape(shape)
-    # Windows that leave rows out, or are cut off by the border.
-    window = (chance.randint(1, min(2, before.height)), chance.randint(1, min(3, before.width)))
-    stride = tuple(size + chance.randint(0, 1) for size in window)
-    padding = Padding(*(chance.randint(0, window[n % 2] - 1) for n in range(4)))
-    layers.append(MaxPool(name="pool1", source="conv1", window=window, stride=stride, padding=padding))
-    before = layers[1].output_shape(before)
-    if seed % 2:
-        kernel = (chance.randint(1, before.height), chance.randint(1, before.width))
-        layers.append(random_convolution(seed + 1, inputs=before.channels, name="conv2", source="pool1", kernel=kernel,
-                                         padding=Padding(), count_bits=3))
-        before = layers[-1].output_shape(before)
-    layers.append(random_linear(seed + 2, inputs=before.size, outputs=chance.randint(5, 13), name="fc1", source=layers[-1].name,
-                                potential_bits=9))
-    layers.append(random_linear(seed + 3, inputs=layers[-1].channels, outputs=chance.randint(2, 6), name="fc2", source="fc1",
-                                activation="identity"))
-    return Network(name=f"chain{seed}", input_shape=shape, layers=tuple(layers))
-
-
-def random_plan(network, seed):
-    """Any memories, lanes and tags."""
-    chance = random.Random(seed)
-    lanes = chance.choice([1, 2, 4, 8])
-    cores = []
-    for core in folded_plan(network, lanes=lanes, blocks=10**6).cores:
-        channels = min(lanes, network.layer(core.layer).channels)
-        state, weight = chance.choice([("block", "block"), ("block", "single_port"), *[("single_port", "block")] * 2])
-        if state == "single_port":
-            # As many of the widest states of any layer as a word holds, or fewer.
-            bits = StoredWidths.of([la for la in network.layers if isinstance(la, Neurons)]).bits
-            channels = min(channels, chance.choice([n for n in (1, 2, 4, 8) if n * bits <= SINGLE_BITS]))
-        memories = {"state_memory": state, "weight_memory": weight, "generation_bits": chance.choice([1, 2, 4])}
-        cores.append(replace(core, channels=channels, **memories))
-    bits = cores[0].generation_bits
-    return Plan(
-        name=f"random{seed}",
-        cores=tuple(replace(core, generation_bits=bits) for core in cores),
-        architecture="folded",
-        inject=False,
-        watch=chance.random() < 0.7,
-    )
-
+from tests.hw.folded.chains import random_chain, random_plan
 
 CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 4 else []) for seed in range(1, 17)]
 
