@@ -169,8 +169,9 @@ class Lane(wiring.Component):
     The spike of the update before is settled: of sign ``p``, it does ``R <- R - p * theta`` and ``Q <- Q + p``. Then ``R <-
     saturate(R + s * W)``. Whether this update fires in turn is a `Comparison` of what it leaves.
 
-    The sign of the event comes folded into the weight as its one's complement, so that it costs a carry-in. The weight is added
-    while it is found whether there is a spike to settle, which then changes only the bits from ``theta`` on.
+    The sign of the event comes folded into the weight as its one's complement, so that it costs a carry-in. The comparison that
+    says whether there is a spike to settle runs beside the addition of the weight; the spike then changes only the bits from
+    ``theta`` on.
 
     Timing
     ------

@@ -2,7 +2,7 @@
 
 Memories follow from the plan, because each says what it is built of (`hw.parts.memory`). LUTs and flip-flops are a sum of what
 each part of a core costs: so many for each bit of a lane's potential, so many for each bit of a bank's address, and so on. What
-they cost each was fitted to designs that were placed; `python -m hw.area_study` places them, and writes ``area.json`` with the
+each costs was fitted to designs that were placed; `python -m hw.area_study` places them, and writes ``area.json`` with the
 designs, the costs and the errors.
 """
 
@@ -49,9 +49,12 @@ class Area:
 
     Parameters
     ----------
-    luts, flip_flops : TRELLIS_COMB and TRELLIS_FF cells, estimated
-    lut_rams, ram_blocks : LUT RAMs (among the LUTs too) and memory blocks, exact
-    fmax_mhz : the slowest and the fastest of the designs that were measured
+    luts, flip_flops : int
+        TRELLIS_COMB and TRELLIS_FF cells, estimated.
+    lut_rams, ram_blocks : int
+        LUT RAMs (among the LUTs too) and memory blocks, exact.
+    fmax_mhz : tuple[float, float]
+        Of the slowest and the fastest of the designs that were measured.
     """
 
     luts: int
@@ -81,7 +84,7 @@ def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
 
 def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
     """Of each core, and of what is around them (``"system"``), how much there is of what LUTs and flip-flops go with."""
-    found: dict[str, Counter[str]] = {}
+    per_core: dict[str, Counter[str]] = {}
     built: dict[str, list[BuiltMemory]] = {}
     for memory in memories(network, plan):
         built.setdefault(memory.name.split(".")[0], []).append(memory)
@@ -89,54 +92,54 @@ def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
         first, last = stage.layers[0], stage.layers[-1]
         core = core_plan(network, plan, stage)
         channels = core.group_channels
-        of: Counter[str] = Counter(core=1)
+        amounts: Counter[str] = Counter(core=1)
         if isinstance(first, Neurons):
             fan_out, banks = FanOut.of(first, network.shape_of(first.source), core), core.rows * core.columns
             lanes = core.lanes
-            of["lanes"] = lanes
-            of["potential_bits"] = lanes * first.potential_bits
-            of["count_bits"] = lanes * first.count_bits
-            of["weight_bits"] = lanes * first.weight_bits
-            of["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))
-            of["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
-            of["banks"] = banks
+            amounts["lanes"] = lanes
+            amounts["potential_bits"] = lanes * first.potential_bits
+            amounts["count_bits"] = lanes * first.count_bits
+            amounts["weight_bits"] = lanes * first.weight_bits
+            amounts["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))
+            amounts["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
+            amounts["banks"] = banks
             if words_kind(core.state_memory, fan_out.depth) == BLOCK:
-                of["block_state_bits"] = lanes * NeuronState(first).size
-            of["table_bits"] = _table_bits(fan_out.rows) + _table_bits(fan_out.columns)
+                amounts["block_state_bits"] = lanes * NeuronState(first).size
+            amounts["table_bits"] = _table_bits(fan_out.rows) + _table_bits(fan_out.columns)
             if fan_out.blocks > 1:
-                of["biased_lane_bits"] = core.channels * first.potential_bits * banks
-                of["initial_bits"] = core.channels * first.potential_bits
+                amounts["biased_lane_bits"] = core.channels * first.potential_bits * banks
+                amounts["initial_bits"] = core.channels * first.potential_bits
             if banks > 1:
-                of["selected_bits"] = lanes * 2
-                of["turned_bits"] = banks * (core.rows + core.columns)
+                amounts["selected_bits"] = lanes * 2
+                amounts["turned_bits"] = banks * (core.rows + core.columns)
         if isinstance(last, MaxPool):
             members = last.window[0] * last.window[1]
-            of["pool_members"] = channels * members
-            of["pool_bits"] = channels * members * count_bits(network, last.name)
-            of["pool_partial_bits"] = channels * members if any(last.padding) else 0
-        of["block_channels"] = channels
-        of["event_bits"] = AddressEvent(network.shape_of(last.name)).size
-        _count_memories(of, built[f"core_{stage.name}"])
-        found[stage.name] = of
+            amounts["pool_members"] = channels * members
+            amounts["pool_bits"] = channels * members * count_bits(network, last.name)
+            amounts["pool_partial_bits"] = channels * members if any(last.padding) else 0
+        amounts["block_channels"] = channels
+        amounts["event_bits"] = AddressEvent(network.shape_of(last.name)).size
+        _count_memories(amounts, built[f"core_{stage.name}"])
+        per_core[stage.name] = amounts
     system: Counter[str] = Counter(system=1)
     system["result_bits"] = Result(network).size
-    system["links"] = len(found) + 1
+    system["links"] = len(per_core) + 1
     system["host_event_bits"] = HostEvent(network).size
     for part in ("router", "readout", "encoder", "link"):
         _count_memories(system, built.get(part, []))
-    found["system"] = system
-    return found
+    per_core["system"] = system
+    return per_core
 
 
-def _count_memories(of: Counter[str], built: list[BuiltMemory]) -> None:
+def _count_memories(amounts: Counter[str], built: list[BuiltMemory]) -> None:
     for memory in built:
-        of["lut_rams"] += memory.lut_rams
-        of["table_luts"] += memory.table_luts
+        amounts["lut_rams"] += memory.lut_rams
+        amounts["table_luts"] += memory.table_luts
         # What is read a cycle late has registers, unless a block has them inside.
         if memory.name.endswith(("words", "tags", "kept", "places", "order")) and memory.kind == DISTRIBUTED:
-            of["lut_ram_registers"] += memory.width
+            amounts["lut_ram_registers"] += memory.width
         if ".weights_" in memory.name and memory.kind != BLOCK:
-            of["table_registers"] += memory.width
+            amounts["table_registers"] += memory.width
 
 
 def _table_bits(axis: Axis) -> int:
@@ -153,21 +156,21 @@ def _fitted() -> dict[str, object]:
     return json.loads(AREA.read_text())  # type: ignore[no-any-return]
 
 
-def summed(of: Mapping[str, float], costs: Mapping[str, float]) -> float:
-    """What ``of`` costs."""
-    return sum(costs.get(name, 0.0) * amount for name, amount in of.items())
+def summed(amounts: Mapping[str, float], costs: Mapping[str, float]) -> float:
+    """What ``amounts`` cost."""
+    return sum(costs.get(name, 0.0) * amount for name, amount in amounts.items())
 
 
 def estimate_area(network: Network, plan: Plan) -> Area:
     """The area of the machine of ``plan``, with its host link, on an ECP5."""
-    found, fitted = features(network, plan), _fitted()
+    amounts, fitted = features(network, plan), _fitted()
     costs: dict[str, dict[str, float]] = fitted["costs"]  # type: ignore[assignment]
     built = memories(network, plan)
     lut_rams = sum(memory.lut_rams for memory in built)
     fmax: dict[str, float] = fitted["fmax_mhz"]  # type: ignore[assignment]
     return Area(
-        luts=round(sum(summed(of, costs["luts"]) for of in found.values()) + LUT_RAM_CELLS * lut_rams),
-        flip_flops=round(sum(summed(of, costs["flip_flops"]) for of in found.values())),
+        luts=round(sum(summed(part, costs["luts"]) for part in amounts.values()) + LUT_RAM_CELLS * lut_rams),
+        flip_flops=round(sum(summed(part, costs["flip_flops"]) for part in amounts.values())),
         lut_rams=lut_rams,
         ram_blocks=sum(memory.blocks for memory in built),
         fmax_mhz=(fmax["slowest"], fmax["fastest"]),

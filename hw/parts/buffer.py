@@ -21,7 +21,8 @@ class StreamBuffer(wiring.Component):
 
     Parameters
     ----------
-    payload : shape of a token
+    payload : ShapeLike
+        Shape of a token.
 
     Members
     -------

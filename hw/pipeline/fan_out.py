@@ -27,9 +27,11 @@ class Axis:
 
     Parameters
     ----------
-    banks : banks along this axis
-    steps : for each input coordinate, its steps; for each step, the first output coordinate and each bank's `Reach`
-        (or None where the bank has nothing to do)
+    banks : int
+        Banks along this axis.
+    steps : tuple
+        For each input coordinate its steps; for each step the first output coordinate and each bank's `Reach`, or None where
+        the bank has nothing to do.
     """
 
     banks: int
@@ -47,11 +49,16 @@ class FanOut:
 
     Parameters
     ----------
-    rows, columns : the axes
-    blocks : blocks of output channels at a position, the last one padded with silent neurons
-    channel_weight : weight words an input channel
-    depth : state words a bank
-    weight_depth : weight words a bank
+    rows, columns : Axis
+        The axes.
+    blocks : int
+        Blocks of output channels at a position, the last one padded with silent neurons.
+    channel_weight : int
+        Weight words per input channel.
+    depth : int
+        State words per bank.
+    weight_depth : int
+        Weight words per bank.
     """
 
     rows: Axis
@@ -95,11 +102,11 @@ class FanOut:
 def _window_axis(layer: Convolution, source: Shape, axis: int, banks: int, word: int, weight: int) -> Axis:
     steps = []
     for pairs in layer.taps(source, axis):
-        of_coordinate = []
+        coordinate_steps = []
         for start in range(0, len(pairs), banks):
-            of_step: list[Reach | None] = [None] * banks
+            reaches: list[Reach | None] = [None] * banks
             for o, k in pairs[start : start + banks]:
-                of_step[o % banks] = Reach(o // banks * word, k * weight)
-            of_coordinate.append((pairs[start][0], tuple(of_step)))
-        steps.append(tuple(of_coordinate))
+                reaches[o % banks] = Reach(o // banks * word, k * weight)
+            coordinate_steps.append((pairs[start][0], tuple(reaches)))
+        steps.append(tuple(coordinate_steps))
     return Axis(banks, tuple(steps))

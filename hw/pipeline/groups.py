@@ -33,8 +33,10 @@ class GroupSelector(wiring.Component):
 
     Parameters
     ----------
-    shape : shape of the layer that fires
-    core : parallelism
+    shape : Shape
+        Shape of the layer that fires.
+    core : CorePlan
+        Its parallelism.
 
     Members
     -------
@@ -123,8 +125,10 @@ class EventGrouper(wiring.Component):
 
     Parameters
     ----------
-    shape : shape of the layer that fires
-    core : channels of a group
+    shape : Shape
+        Shape of the layer that fires.
+    core : CorePlan
+        Channels of a group.
 
     Members
     -------

@@ -113,7 +113,7 @@ class ProjectionCore(wiring.Component):
     ``END``                       1; and a sweep of the deepest bank once in many frames
     ============================  =========================================================
 
-    From an event taken to its first group at `groups`: 15 cycles. A step is issued only while the FIFO behind the lanes
+    From an event taken to its first group at `groups`: 15 cycles. A step is issued only while the FIFO after the lanes
     has room for all that is in flight; the pipeline itself never stalls.
 
     Parameters

@@ -23,8 +23,10 @@ class Serializer(wiring.Component):
 
     Parameters
     ----------
-    shape : shape of the layer that fires
-    core : channels of a group
+    shape : Shape
+        Shape of the layer that fires.
+    core : CorePlan
+        Channels of a group.
 
     Members
     -------

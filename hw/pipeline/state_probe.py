@@ -24,8 +24,10 @@ class StateProbe(wiring.Component):
 
     Parameters
     ----------
-    shape : of the layer
-    core : its parallelism
+    shape : Shape
+        Shape of the layer.
+    core : CorePlan
+        Its parallelism.
 
     Members
     -------
@@ -60,13 +62,13 @@ class StateProbe(wiring.Component):
         words_a_row = -(-shape.width // core.columns) * blocks
 
         def parts(name: str, size: int, by: int) -> tuple[Signal, Signal]:
-            found = []
+            quotient_and_rest = []
             for part, values in (("of", [n // by for n in range(size)]), ("in", [n % by for n in range(size)])):
                 value = lookup(m, f"{name}_{part}", values, getattr(self, name))
                 kept = Signal.like(value, name=f"{name}_{part}_kept")
                 m.d.sync += kept.eq(value)
-                found.append(kept)
-            return found[0], found[1]
+                quotient_and_rest.append(kept)
+            return quotient_and_rest[0], quotient_and_rest[1]
 
         (row, y_phase), (column, x_phase), (block, channel) = (
             parts(name, size, by)

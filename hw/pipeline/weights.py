@@ -33,7 +33,7 @@ class WeightMemory(wiring.Component):
     Operation
     ---------
     The word is cut into slices as wide as a memory block of the needed depth is, and each slice is a memory of its own.
-    So nothing selects between blocks behind them, and the register at the output can be the one inside the block,
+    So nothing selects between blocks after them, and the register at the output can be the one inside the block,
     which is several times faster than the bare memory. Only a memory deeper than `BLOCK_BITS` needs that selection.
 
     Timing
