@@ -1,11 +1,12 @@
 """What conversion costs, and where: counts against the quantized and the float network's, and the answer as it grows."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from model.arrays import Floats, Images, Ints
 from model.conversion.quantized import counts_of_layers
 from model.encode import encode, spike_times
 from model.engine.engine import run_fast
@@ -13,8 +14,9 @@ from model.events import Events
 from model.golden import answers
 from model.importers.onnx import FloatNetwork
 from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
+from model.support.results import BESIDE
 
-__all__ = ["confusion", "instruments"]
+__all__ = ["Agreement", "Course", "FloatAgreement", "ShareCourse", "WorstNeuron", "confusion", "instruments"]
 
 _WORST = 5
 """Neurons that a report names in each layer."""
@@ -25,7 +27,92 @@ _TIMES = np.linspace(0, 1, 41)
 _SHARES = np.linspace(0, 1, 41)
 """The same for shares of the frame's input events."""
 
-Ints = npt.NDArray[np.int64]
+
+@dataclass(frozen=True, kw_only=True)
+class WorstNeuron:
+    """A neuron whose counts differ much.
+
+    Parameters
+    ----------
+    neuron : tuple of int
+        Its ``(y, x, c)``.
+    difference_mean_absolute : float
+        Mean magnitude of the difference, in thresholds.
+    """
+
+    neuron: tuple[int, ...]
+    difference_mean_absolute: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatAgreement:
+    """How a layer's spike counts agree with float activations, the threshold being what fits the layer best.
+
+    Parameters
+    ----------
+    float_correlation : float or None
+        Pearson's; None where one of them never varies.
+    float_difference_mean, float_difference_mean_absolute : float
+        Mean difference and mean magnitude, in thresholds.
+    float_worst_neurons : tuple of WorstNeuron
+        The neurons that differ most.
+    """
+
+    float_correlation: float | None
+    float_difference_mean: float
+    float_difference_mean_absolute: float
+    float_worst_neurons: tuple[WorstNeuron, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How a layer's spike counts agree with the quantized network's.
+
+    Parameters
+    ----------
+    layer : str
+        Name of the layer.
+    correlation : float or None
+        Pearson's; None where one of them never varies.
+    counts_equal : float
+        Share of the counts that are equal.
+    count_difference_mean, count_difference_mean_absolute : float
+        Mean difference and mean magnitude, in spikes.
+    worst_neurons : tuple of WorstNeuron
+        The neurons that differ most.
+    floats : FloatAgreement or None
+        The same against the float network, where there is one.
+    """
+
+    layer: str
+    correlation: float | None
+    counts_equal: float
+    count_difference_mean: float
+    count_difference_mean_absolute: float
+    worst_neurons: tuple[WorstNeuron, ...]
+    floats: FloatAgreement | None = field(default=None, metadata=BESIDE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShareCourse:
+    """The answer so far against the share of a frame's input events: lists of means over frames, one value a share."""
+
+    share: list[float]
+    accuracy: list[float]
+    spikes_per_frame: list[float]
+    accumulations_per_frame: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """The answer so far against time: lists of means over ``frames``, one value a time; and against input events."""
+
+    frames: int
+    time: list[float]
+    accuracy: list[float]
+    spikes_per_frame: list[float]
+    accumulations_per_frame: list[float]
+    by_events: ShareCourse
 
 
 def confusion(answers: Ints, labels: Ints, classes: int) -> list[list[int]]:
@@ -37,12 +124,12 @@ def confusion(answers: Ints, labels: Ints, classes: int) -> list[list[int]]:
 
 def instruments(
     network: Network,
-    images: npt.NDArray[np.uint8],
+    images: Images,
     labels: Ints,
     *,
     floats: FloatNetwork | None = None,
     done: Callable[[int], None] = lambda frames: None,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[tuple[Agreement, ...], Course]:
     """Look into every spike of some frames.
 
     Parameters
@@ -58,7 +145,7 @@ def instruments(
     """
     spiking: dict[str, list[Ints]] = {layer.name: [] for layer in network.layers if isinstance(layer, Neurons)}
     fan_out = {layer.name: _fan_out_sizes(layer, shape) for layer, shape, _ in network.walk()}
-    by_time, by_events = _Course(_TIMES, network.outputs), _Course(_SHARES, network.outputs)
+    by_time, by_events = _CourseSums(_TIMES, network.outputs), _CourseSums(_SHARES, network.outputs)
     for image, label in zip(images, labels, strict=True):
         trace = run_fast(network, encode(network, image))
         streams = {INPUT: trace.events, **{name: layer.spikes for name, layer in trace.layers.items()}}
@@ -78,28 +165,30 @@ def instruments(
         for name, batches in quantized.items():
             batches.append(batch[name])
     counts_of = {name: np.stack(found) for name, found in spiking.items()}
-    agreement = [_agreement(name, counts, np.concatenate(quantized[name])) for name, counts in counts_of.items()]
-    if floats is not None:
-        for row, (name, counts) in zip(agreement, counts_of.items(), strict=True):
-            row |= _float_agreement(counts, _activation(floats, name, images, network))
-    course_found = {
-        "frames": len(images),
-        "time": _TIMES.round(4).tolist(),
-        **by_time.means(len(images)),
-        "by_events": {"share": _SHARES.round(4).tolist(), **by_events.means(len(images))},
-    }
-    return agreement, course_found
+    agreement = tuple(
+        _agreement(
+            name,
+            counts,
+            np.concatenate(quantized[name]),
+            _float_agreement(counts, _activation(floats, name, images, network)) if floats is not None else None,
+        )
+        for name, counts in counts_of.items()
+    )
+    course_of_shares = ShareCourse(share=_SHARES.round(4).tolist(), **by_events.means(len(images)))
+    return agreement, Course(
+        frames=len(images), time=_TIMES.round(4).tolist(), **by_time.means(len(images)), by_events=course_of_shares
+    )
 
 
-class _Course:
+class _CourseSums:
     """Sums over frames of what has happened up to each point of a grid."""
 
-    def __init__(self, grid: npt.NDArray[np.float64], outputs: int) -> None:
+    def __init__(self, grid: Floats, outputs: int) -> None:
         self._grid, self._outputs = grid, outputs
         self._right, self._fired, self._operations = np.zeros((3, len(grid)))
         self._steps = np.zeros(0, np.int64)
 
-    def begin(self, position: npt.NDArray[np.float64]) -> None:
+    def begin(self, position: Floats) -> None:
         """Start a frame whose input events happen at these positions."""
         # The first point by which each input event, and all that it causes, has happened.
         self._steps = np.searchsorted(self._grid, position - 1e-9)
@@ -134,7 +223,7 @@ def _fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
     return np.repeat(np.outer(rows, columns).reshape(-1) * (layer.channels // layer.groups), shape.channels)
 
 
-def _activation(floats: FloatNetwork, name: str, images: npt.NDArray[np.uint8], network: Network) -> npt.NDArray[np.float64]:
+def _activation(floats: FloatNetwork, name: str, images: Images, network: Network) -> Floats:
     """Activations ``(frames, height, width, channels)`` of a float layer on the 1-bit frames."""
     layer = next(layer for layer in floats.layers if layer.name == name)
     values = floats.run((images > network.input_threshold).astype(np.float32), [layer.tensor])[0].astype(np.float64)
@@ -144,17 +233,17 @@ def _activation(floats: FloatNetwork, name: str, images: npt.NDArray[np.uint8], 
     return values.reshape(len(images), shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1)
 
 
-def _float_agreement(spiking: Ints, activation: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _float_agreement(spiking: Ints, activation: Floats) -> FloatAgreement:
     """How spike counts agree with float activations, the threshold of the layer being what fits them best."""
     theta = float((activation * spiking).sum() / max(1, (spiking**2).sum()))
     difference = spiking - activation / theta if theta > 0 else spiking.astype(np.float64)
     by_neuron = np.abs(difference).mean(axis=0)
-    return {
-        "float_correlation": _correlation(spiking, activation),
-        "float_difference_mean": round(float(difference.mean()), 4),
-        "float_difference_mean_absolute": round(float(by_neuron.mean()), 4),
-        "float_worst_neurons": _worst(by_neuron),
-    }
+    return FloatAgreement(
+        float_correlation=_correlation(spiking, activation),
+        float_difference_mean=round(float(difference.mean()), 4),
+        float_difference_mean_absolute=round(float(by_neuron.mean()), 4),
+        float_worst_neurons=_worst(by_neuron),
+    )
 
 
 def _correlation(a: npt.NDArray[np.number], b: npt.NDArray[np.number]) -> float | None:
@@ -164,27 +253,28 @@ def _correlation(a: npt.NDArray[np.number], b: npt.NDArray[np.number]) -> float 
     return round(float(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1]), 4)
 
 
-def _worst(by_neuron: npt.NDArray[np.float64]) -> list[dict[str, Any]]:
+def _worst(by_neuron: Floats) -> tuple[WorstNeuron, ...]:
     """The neurons ``(y, x, c)`` with the greatest mean magnitude of a difference, in thresholds."""
     worst = np.argsort(-by_neuron, axis=None, kind="stable")[:_WORST]
-    return [
-        {
-            "neuron": [int(n) for n in np.unravel_index(flat, by_neuron.shape)],
-            "difference_mean_absolute": round(float(by_neuron.flat[flat]), 3),
-        }
+    return tuple(
+        WorstNeuron(
+            neuron=tuple(int(n) for n in np.unravel_index(flat, by_neuron.shape)),
+            difference_mean_absolute=round(float(by_neuron.flat[flat]), 3),
+        )
         for flat in worst
-    ]
+    )
 
 
-def _agreement(name: str, spiking: Ints, quantized: Ints) -> dict[str, Any]:
+def _agreement(name: str, spiking: Ints, quantized: Ints, floats: FloatAgreement | None) -> Agreement:
     """How spike counts ``(frames, height, width, channels)`` agree with those of the quantized network."""
     difference = spiking - quantized
     by_neuron = np.abs(difference).mean(axis=0)
-    return {
-        "layer": name,
-        "correlation": _correlation(spiking, quantized),
-        "counts_equal": round(float((difference == 0).mean()), 4),
-        "count_difference_mean": round(float(difference.mean()), 4),
-        "count_difference_mean_absolute": round(float(by_neuron.mean()), 4),
-        "worst_neurons": _worst(by_neuron),
-    }
+    return Agreement(
+        layer=name,
+        correlation=_correlation(spiking, quantized),
+        counts_equal=round(float((difference == 0).mean()), 4),
+        count_difference_mean=round(float(difference.mean()), 4),
+        count_difference_mean_absolute=round(float(by_neuron.mean()), 4),
+        worst_neurons=_worst(by_neuron),
+        floats=floats,
+    )

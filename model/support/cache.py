@@ -1,7 +1,7 @@
 """Results that are made once and kept by content: in files whose names say what they were made of."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def kept(path: Path, make: Callable[[Path], object]) -> Path:
     return path
 
 
-def source_hash(*folders: Path) -> str:
+def source_hash(*folders: Path, without: Collection[str] = ()) -> str:
     """SHA-256 of all sources anywhere below ``folders``, names included: part of the name of what they make.
 
     A file that is added, moved, renamed or edited at any depth changes it.
@@ -45,6 +45,7 @@ def source_hash(*folders: Path) -> str:
     Parameters
     ----------
     folders : folders of sources; files that end otherwise than `SOURCES` do not count
+    without : names of folders directly below those that do not count
 
     Raises
     ------
@@ -52,7 +53,11 @@ def source_hash(*folders: Path) -> str:
     """
     digest = hashlib.sha256()
     for folder in folders:
-        paths = sorted(path for path in folder.rglob("*") if path.suffix in SOURCES)
+        paths = sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix in SOURCES and path.relative_to(folder).parts[0] not in without
+        )
         if not paths:
             raise ValueError(f"{folder}: must be a folder that holds sources")
         for path in paths:

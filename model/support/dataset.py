@@ -56,6 +56,12 @@ class Dataset:
         """The first ``count`` frames; all where None."""
         return replace(self, images=self.images[:count], labels=self.labels[:count])
 
+    def limited(self, count: int | None) -> Dataset:
+        """The first ``count`` frames under a name that says so; unchanged where there are no more, or where None."""
+        if count is None or count >= len(self):
+            return self
+        return replace(self.first(count), name=f"{self.name} (first {count:,} frames)")
+
     def fitted(self, shape: Sequence[int], *, classes: int, threshold: int) -> Dataset:
         """These frames as a network takes them.
 

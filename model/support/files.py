@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from model.support.errors import BadInputError
+
 __all__ = ["checked_json", "replacing", "write_all", "write_file"]
 
 
@@ -51,10 +53,26 @@ def write_file(path: Path | str, content: bytes | str) -> None:
 
 
 def write_all(folder: Path, files: Mapping[str, bytes | str]) -> None:
-    """Write files of these names into ``folder``, which is made, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        write_file(folder / name, content)
+    """Write a command's results.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, which is made; with no files it is only tried whether it can be.
+    files : mapping
+        Of each file its name and what it holds; each is written whole or not at all.
+
+    Raises
+    ------
+    BadInputError
+        It cannot be written; the message names the folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            write_file(folder / name, content)
+    except OSError as error:
+        raise BadInputError(f"{folder}: cannot be written: {error.strerror}") from None
 
 
 def checked_json(text: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The trade-off's points and its command."""
+"""The command that shows the trade-off."""
 
 import json
 from pathlib import Path
@@ -7,35 +7,15 @@ import pytest
 from click.testing import CliRunner
 
 from model.support.datasets import Dataset, load
-from model.training import common
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
 tradeoff = pytest.importorskip("model.tradeoff")
-
-START = common.ZOO / "mnist-sparse.onnx"
 
 
 @pytest.fixture(scope="module")
 def few():
     found = load("digits5k", "train")
     return Dataset("few", found.images[::16], found.labels[::16])
-
-
-def test_a_point_is_made_once(few, tmp_path):
-    settings = tradeoff.SparseSettings(epochs=1, moments=2, keep_thresholds=True, event_price=0.5)
-    first = tradeoff.point(settings, START, few, tmp_path)
-    (kept,) = tmp_path.glob("*.json")
-    stamp = kept.stat().st_mtime_ns
-    assert tradeoff.point(settings, START, few, tmp_path) == first
-    assert kept.stat().st_mtime_ns == stamp
-    dear = tradeoff.point(tradeoff.SparseSettings(**{**first_settings(first), "event_price": 50.0}), START, few, tmp_path)
-    assert dear["spikes_per_neuron"] < first["spikes_per_neuron"]
-    assert len(list(tmp_path.glob("*.json"))) == 2
-    assert not list(tmp_path.glob("*.onnx"))
-
-
-def first_settings(row):
-    return {name: row[name] for name in tradeoff.SparseSettings.__dataclass_fields__}
 
 
 def test_command(few, monkeypatch, tmp_path):

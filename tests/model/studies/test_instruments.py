@@ -27,29 +27,29 @@ def test_course_and_agreement(seed):
     traces = [run(network, encode(network, image)) for image in images]
     # At the end of time, the course is the whole frame.
     fired = [sum(len(t.spikes) for t in trace.layers.values() if isinstance(t.layer, Neurons)) for trace in traces]
-    assert course["spikes_per_frame"][-1] == round(np.mean(fired), 1)
+    assert course.spikes_per_frame[-1] == round(np.mean(fired), 1)
     operations = [sum(t.operations for t in trace.layers.values()) for trace in traces]
-    assert course["accumulations_per_frame"][-1] == round(np.mean(operations))
-    assert course["accuracy"][-1] == round(np.mean([t.answer == label for t, label in zip(traces, labels, strict=True)]), 4)
+    assert course.accumulations_per_frame[-1] == round(np.mean(operations))
+    assert course.accuracy[-1] == round(np.mean([t.answer == label for t, label in zip(traces, labels, strict=True)]), 4)
     # In between, it is the frame that ends there.
-    middle = course["time"][20]
+    middle = course.time[20]
     early = []
     for image in images:
         events = encode(network, image)
         early.append(run(network, events[spike_times(network, image) <= middle]))
     assert 0 < len(early[0].events) < len(traces[0].events)
     expected = [early_trace.answer == label for early_trace, label in zip(early, labels, strict=True)]
-    assert course["accuracy"][20] == round(np.mean(expected), 4)
+    assert course.accuracy[20] == round(np.mean(expected), 4)
     operations = [sum(t.operations for t in trace.layers.values()) for trace in early]
-    assert course["accumulations_per_frame"][20] == round(np.mean(operations))
+    assert course.accumulations_per_frame[20] == round(np.mean(operations))
     (quantized,) = counts_of_layers(network, images)
     assert INPUT in quantized
     for row in agreement:
-        counts = np.array([trace.layers[row["layer"]].count for trace in traces])
-        difference = counts - quantized[row["layer"]]
-        assert row["counts_equal"] == round((difference == 0).mean(), 4)
-        assert row["count_difference_mean"] == round(difference.mean(), 4)
-        worst = row["worst_neurons"][0]
-        assert worst["difference_mean_absolute"] == round(np.abs(difference).mean(axis=0).max(), 3)
-        assert np.abs(difference).mean(axis=0)[tuple(worst["neuron"])] == np.abs(difference).mean(axis=0).max()
-    assert any(row["correlation"] for row in agreement)
+        counts = np.array([trace.layers[row.layer].count for trace in traces])
+        difference = counts - quantized[row.layer]
+        assert row.counts_equal == round((difference == 0).mean(), 4)
+        assert row.count_difference_mean == round(difference.mean(), 4)
+        worst = row.worst_neurons[0]
+        assert worst.difference_mean_absolute == round(np.abs(difference).mean(axis=0).max(), 3)
+        assert np.abs(difference).mean(axis=0)[tuple(worst.neuron)] == np.abs(difference).mean(axis=0).max()
+    assert any(row.correlation for row in agreement)

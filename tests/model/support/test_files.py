@@ -1,9 +1,11 @@
 """Files that are written whole or not at all, and JSON that says one thing."""
 
 import os
+import re
 
 import pytest
 
+from model.support.errors import BadInputError
 from model.support.files import checked_json, replacing, write_all, write_file
 
 
@@ -63,6 +65,8 @@ def test_where_it_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"File exists|Not a directory"):
         write_file(tmp_path / "file" / "below", "")
+    with pytest.raises(BadInputError, match=f"^{re.escape(f'{tmp_path}/file: cannot be written: File exists')}$"):
+        write_all(tmp_path / "file", {"a": ""})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,477 @@
+"""What a plan does, before any synthesis: cycles, energy, who waits for whom; and which plan to take.
+
+All cycles are those of the cycle model, which `sim.verify` holds equal to the hardware's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from model.arrays import Images, Ints
+from model.engine.engine import Stream, run_streams
+from model.golden import answers
+from model.machine.energy import NOT_INCLUDED, Energy, energy
+from model.machine.folded_layout import Folded
+from model.machine.pipeline_cycles import ACTIVITIES, Cycles, simulate
+from model.machine.pipeline_cycles import CoreUse as Use
+from model.machine.plan import Plan, PlanError
+from model.machine.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
+from model.machine.stages import Stage, stages
+from model.network import Network, Neurons
+from model.support.datasets import Dataset
+from model.support.errors import DoesNotFitError
+from model.support.results import BESIDE
+
+__all__ = [
+    "CALIBRATED",
+    "Choice",
+    "Considered",
+    "CoreEstimate",
+    "CorePlanned",
+    "EnergyEstimate",
+    "Estimate",
+    "FoldedMemories",
+    "PlannedArea",
+    "considered",
+    "estimate",
+    "memories_of",
+    "planned",
+]
+
+CALIBRATED = 100
+"""Frames that FIFOs are sized on."""
+
+_SHOWN = 3
+"""The frame whose timeline is drawn: by then all cores are at work."""
+
+
+class PlannedArea(Protocol):
+    """What a machine takes of an ECP5, as `hw.flow.area.Area` says it."""
+
+    @property
+    def luts(self) -> int:
+        """LUTs, estimated."""
+
+    @property
+    def flip_flops(self) -> int:
+        """Flip-flops, estimated."""
+
+    @property
+    def ram_blocks(self) -> int:
+        """Memory blocks, exact."""
+
+    @property
+    def fmax_mhz(self) -> tuple[float, float]:
+        """Clocks of the slowest and the fastest of the designs that were measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorePlanned:
+    """What a plan gives to a core with neurons, and how long its walker takes.
+
+    Parameters
+    ----------
+    channels, columns, rows, lanes : int
+        Neurons updated at once: lanes are the product.
+    walker_cycles : float
+        Cycles for a mean frame, were nothing to wait for.
+    group_fifo_depth, event_fifo_depth : int
+        Depths of its FIFOs.
+    """
+
+    channels: int
+    columns: int
+    rows: int
+    lanes: int
+    walker_cycles: float
+    group_fifo_depth: int
+    event_fifo_depth: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreEstimate:
+    """What a core does.
+
+    Parameters
+    ----------
+    core : str
+        Name of the link that leaves it.
+    layers : tuple of str
+        Its layers.
+    planned : CorePlanned or None
+        Its part of the plan; None for a max-pool alone.
+    starved_share, working_share, blocked_share, sweeping_share : float
+        Shares of all cycles: see `model.machine.pipeline_cycles.ACTIVITIES`.
+    group_fifo_most, pool_fifo_most, event_fifo_most : int
+        The most that its FIFOs held.
+    events_in_per_frame : float
+        Events that enter it.
+    """
+
+    core: str
+    layers: tuple[str, ...]
+    planned: CorePlanned | None = field(default=None, metadata=BESIDE)
+    starved_share: float
+    working_share: float
+    blocked_share: float
+    sweeping_share: float
+    group_fifo_most: int
+    pool_fifo_most: int
+    event_fifo_most: int
+    events_in_per_frame: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyEstimate:
+    """Energy of a mean frame in nanojoules, modelled for 45 nm: see `model.machine.energy`.
+
+    Parameters
+    ----------
+    total, additions, state, weights, hops : float
+        Of all cores, and by what it is spent on.
+    not_included : tuple of str
+        What the model leaves out.
+    cores : tuple of Energy
+        Of each core.
+    """
+
+    total: float
+    additions: float
+    state: float
+    weights: float
+    hops: float
+    not_included: tuple[str, ...]
+    cores: tuple[Energy, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldedMemories:
+    """What the memories of a folded machine take of an iCE40, exactly.
+
+    Parameters
+    ----------
+    ram_blocks : int
+        Block RAMs.
+    single_port_state_words, single_port_weight_words : int
+        Words of the large memory with one port.
+    """
+
+    ram_blocks: int
+    single_port_state_words: int
+    single_port_weight_words: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Considered:
+    """A plan from which one was chosen.
+
+    Parameters
+    ----------
+    slowest_core_cycles : float
+        Cycles that its slowest walker takes for a mean frame.
+    lanes : int
+        Lanes of all cores.
+    lanes_by_core : tuple of int
+        Lanes of each core.
+    luts, flip_flops, ram_blocks : int
+        Its area: see `PlannedArea`.
+    chosen : bool
+        Whether it is the one.
+    """
+
+    slowest_core_cycles: float
+    lanes: int
+    lanes_by_core: tuple[int, ...]
+    luts: int
+    flip_flops: int
+    ram_blocks: int
+    chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What `estimate` finds; with units in the names, means of frames that follow each other without a gap.
+
+    Parameters
+    ----------
+    network, network_hash, plan : str
+        What was estimated.
+    lanes : int
+        Lanes of all cores.
+    dataset, frames, clock_mhz
+        On what, and at which clock.
+    cycles_per_frame, frames_per_second : float
+        The pace.
+    latency_cycles_mean : float
+        From a frame's first event to its answer.
+    first_spike_cycles_mean, right_answer_cycles_mean : float or None
+        To the first output spike, and to the spike from which on the answer so far stays right; None where that never is.
+    right_answers : int
+        Frames for which it ever does.
+    slowest_core, slowest_core_cycles, slowest_core_share
+        The core whose walker takes longest, how long, and its share of all cycles.
+    cores : tuple of CoreEstimate
+        Of each core, what it does.
+    energy_nj_per_frame : EnergyEstimate
+        Energy, modelled.
+    memories : FoldedMemories or None
+        Of a folded machine, what its memories take.
+    area : PlannedArea or None
+        Of a pipeline, what it takes.
+    board : str or None
+        The board that was asked for.
+    short_of : tuple of str or None
+        What the plan needs more of than the board has; empty where it fits.
+    plans_considered : tuple of Considered or None
+        What the plan was chosen from, where it was.
+    """
+
+    network: str
+    network_hash: str
+    plan: str
+    lanes: int
+    dataset: str
+    frames: int
+    clock_mhz: float
+    cycles_per_frame: float
+    frames_per_second: float
+    latency_cycles_mean: float
+    first_spike_cycles_mean: float | None
+    right_answer_cycles_mean: float | None
+    right_answers: int
+    slowest_core: str
+    slowest_core_cycles: float
+    slowest_core_share: float
+    cores: tuple[CoreEstimate, ...]
+    energy_nj_per_frame: EnergyEstimate
+    memories: FoldedMemories | None = None
+    area: PlannedArea | None = None
+    board: str | None = None
+    short_of: tuple[str, ...] | None = None
+    plans_considered: tuple[Considered, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plan that was chosen, and what it was chosen from.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    considered : list of tuple
+        The plans from the smallest to the fastest, each with the cycles that its slowest walker takes for a mean frame.
+    """
+
+    plan: Plan
+    considered: list[tuple[float, Plan]]
+
+
+def planned(
+    network: Network,
+    images: Images,
+    *,
+    cycles: float | None = None,
+    short_of: Shortage = lambda plan: [],
+    tell: Callable[[str], None] = lambda text: None,
+) -> Choice:
+    """The smallest plan that takes at most ``cycles`` a mean frame; or the fastest that fits.
+
+    Parameters
+    ----------
+    network : Network
+        What to plan for.
+    images : Images
+        Calibration frames.
+    cycles : float, optional
+        Cycles per frame that must be met; as few as can be had where it is not given.
+    short_of : callable
+        Says what a plan needs more of than there is.
+    tell : callable
+        Told what goes on.
+
+    Raises
+    ------
+    PlanError
+        No plan is as fast; the message says what can be had.
+    DoesNotFitError
+        What is as fast does not fit, or nothing does.
+    """
+    demand = Demand.of(network, images)
+    plans = ladder(network, demand)
+    some = images[:CALIBRATED]
+    if cycles is None:
+        return Choice(size_fifos(network, fastest(network, demand, short_of), some, short_of)[0], plans)
+    for pace, plan in plans:
+        if pace > cycles:
+            continue
+        if short := short_of(plan):
+            raise DoesNotFitError(
+                f"{cycles:.0f} cycles a frame take {plan.lanes} lanes, which do not fit: short of {' and '.join(short)}"
+            )
+        # Together, cores can be slower than the slowest of them alone: then the next larger plan.
+        sized, found = size_fifos(network, plan, some, short_of)
+        tell(f"{sized.lanes} lanes: {found.cycles_per_frame:,.0f} cycles a frame, wanted {cycles:,.0f}")
+        if found.cycles_per_frame <= cycles:
+            return Choice(sized, plans)
+    least, plan = plans[-1]
+    raise PlanError(f"cycles a frame must be at least {least:.0f}, not {cycles:.0f}: the fastest plan has {plan.lanes} lanes")
+
+
+def estimate(
+    network: Network,
+    plan: Plan,
+    data: Dataset,
+    *,
+    clock_mhz: float,
+    done: Callable[[int], None] | None = None,
+) -> tuple[Estimate, Cycles]:
+    """Cycles and energy of ``plan`` on the frames of ``data``.
+
+    Returns
+    -------
+    tuple
+        What was found, and the cycles of the first frames, with what the walkers did in each.
+    """
+    cycles = simulate(network, plan, data.images, record=True, done=done)
+    first = data.images[: _SHOWN + 1]
+    shown = simulate(network, plan, first, activity=int(cycles.answered[len(first) - 1]) + 1, record=True)
+    streams = run_streams(network, data.images)
+    demand = Demand.of(network, data.images)
+    spikes = cycles.passed[f"events_{network.output.name}"]
+    first_spike, right = _answers(streams[network.output.name], spikes, cycles.started, data.labels, network.outputs)
+    cores = tuple(
+        _core(network, plan, demand, use, stage, events_in_per_frame=round(len(streams[stage.source].address) / len(data), 2))
+        for use, stage in zip(cycles.cores, stages(network), strict=True)
+    )
+    slowest, walker = max(
+        ((core.core, core.planned.walker_cycles) for core in cores if core.planned is not None), key=lambda pair: pair[1]
+    )
+    return Estimate(
+        network=network.name,
+        network_hash=network.content_hash,
+        plan=plan.name,
+        lanes=plan.lanes,
+        dataset=data.name,
+        frames=len(data),
+        clock_mhz=clock_mhz,
+        cycles_per_frame=round(cycles.cycles_per_frame, 1),
+        frames_per_second=round(clock_mhz * 1e6 / cycles.cycles_per_frame, 1),
+        latency_cycles_mean=round(float(cycles.latency.mean()), 1),
+        first_spike_cycles_mean=_mean(first_spike),
+        right_answer_cycles_mean=_mean(right),
+        right_answers=int((right >= 0).sum()),
+        slowest_core=slowest,
+        slowest_core_cycles=walker,
+        slowest_core_share=round(walker / cycles.cycles_per_frame, 4),
+        cores=cores,
+        energy_nj_per_frame=_energy(energy(network, plan, streams)),
+    ), shown
+
+
+def _core(
+    network: Network, plan: Plan, demand: Demand, use: Use, stage: Stage, *, events_in_per_frame: float
+) -> CoreEstimate:
+    layer, total = stage.layers[0], sum(getattr(use, name) for name in ACTIVITIES)
+    core_planned = None
+    if isinstance(layer, Neurons):
+        core = plan.core(layer.name)
+        core_planned = CorePlanned(
+            channels=core.channels,
+            columns=core.columns,
+            rows=core.rows,
+            lanes=core.lanes,
+            walker_cycles=round(walker_cycles(network, demand, core), 1),
+            group_fifo_depth=core.group_fifo,
+            event_fifo_depth=core.event_fifo,
+        )
+    return CoreEstimate(
+        core=use.name,
+        layers=tuple(layer.name for layer in stage.layers),
+        planned=core_planned,
+        starved_share=round(use.starved / total, 4),
+        working_share=round(use.working / total, 4),
+        blocked_share=round(use.blocked / total, 4),
+        sweeping_share=round(use.sweeping / total, 4),
+        group_fifo_most=use.group_fifo,
+        pool_fifo_most=use.pool_fifo,
+        event_fifo_most=use.event_fifo,
+        events_in_per_frame=events_in_per_frame,
+    )
+
+
+def _energy(spent: Sequence[Energy]) -> EnergyEstimate:
+    def rounded(core: Energy) -> Energy:
+        values = {item.name: getattr(core, item.name) for item in fields(core)}
+        changes: dict[str, Any] = {name: round(value, 3) for name, value in values.items() if isinstance(value, float)}
+        return replace(core, **changes)
+
+    return EnergyEstimate(
+        total=round(sum(core.total_nj for core in spent), 2),
+        additions=round(sum(core.additions_nj for core in spent), 2),
+        state=round(sum(core.state_nj for core in spent), 2),
+        weights=round(sum(core.weights_nj for core in spent), 2),
+        hops=round(sum(core.hops_nj for core in spent), 2),
+        not_included=NOT_INCLUDED,
+        cores=tuple(map(rounded, spent)),
+    )
+
+
+def memories_of(network: Network, plan: Plan) -> FoldedMemories:
+    """What the memories of a folded machine take."""
+    folded = Folded.of(network, plan)
+    return FoldedMemories(
+        ram_blocks=folded.blocks,
+        single_port_state_words=folded.single_state_words,
+        single_port_weight_words=folded.single_weight_words,
+    )
+
+
+def considered(choice: Choice, area_of: Callable[[Plan], PlannedArea]) -> tuple[Considered, ...]:
+    """The plans from which one was chosen, each with its area."""
+    chosen = tuple(core.lanes for core in choice.plan.cores)
+    rows = []
+    for cycles, plan in choice.considered:
+        area, lanes = area_of(plan), tuple(core.lanes for core in plan.cores)
+        rows.append(
+            Considered(
+                slowest_core_cycles=round(cycles, 1),
+                lanes=plan.lanes,
+                lanes_by_core=lanes,
+                luts=area.luts,
+                flip_flops=area.flip_flops,
+                ram_blocks=area.ram_blocks,
+                chosen=lanes == chosen,
+            )
+        )
+    return tuple(rows)
+
+
+def _mean(cycles: Ints) -> float | None:
+    found = cycles[cycles >= 0]
+    return round(float(found.mean()), 1) if len(found) else None
+
+
+def _answers(
+    spikes: Stream, cycles: Ints, started: Ints, labels: npt.NDArray[Any], outputs: int
+) -> tuple[Ints, Ints]:
+    """Of each frame, cycles from its first token to its first output spike, and to the spike from which on the answer so far
+    stays right; -1 where there is none. ``cycles`` has one more a frame, for its end."""
+    first, right = np.full(len(labels), -1), np.full(len(labels), -1)
+    for frame, label in enumerate(labels):
+        begin, end = spikes.starts[frame], spikes.starts[frame + 1]
+        if begin == end:
+            # Nothing fired: class 0 from the start.
+            right[frame] = 0 if label == 0 else -1
+            continue
+        passed = cycles[begin + frame : end + frame] - started[frame]
+        first[frame] = passed[0]
+        counts = np.zeros((end - begin, outputs), np.int64)
+        counts[np.arange(end - begin), spikes.address[begin:end]] = spikes.sign[begin:end]
+        wrong = np.flatnonzero(answers(counts.cumsum(axis=0)) != label)
+        if not len(wrong) or wrong[-1] < end - begin - 1:
+            right[frame] = passed[wrong[-1] + 1 if len(wrong) else 0]
+    return first, right

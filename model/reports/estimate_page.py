@@ -1,0 +1,154 @@
+"""Tables, timeline and page of an estimate."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from model.machine.energy import Energy
+from model.machine.estimate import Considered, Estimate
+from model.machine.folded_layout import SINGLE_WORDS
+from model.machine.pipeline_cycles import ACTIVITIES, Cycles
+from model.reports.html import PLOTS, Table, page, picture
+
+__all__ = ["considered_table", "cores_table", "estimate_page", "summary", "timeline"]
+
+_COLORS = {"starved": "#e9edf1", "working": "#2463a8", "blocked": "#c8641b", "sweeping": "#8a93a0"}
+
+
+def timeline(cycles: Cycles) -> Figure:
+    """Who worked, starved, was blocked, and when, in the last frame of ``cycles``."""
+    frame = cycles.frames - 1
+    begin, end = int(cycles.started[frame]), int(cycles.compared[frame])
+    with mpl.rc_context({**PLOTS, "axes.grid": False}):
+        figure = Figure(figsize=(9.5, 0.5 * len(cycles.cores) + 1.6))
+        axes = figure.subplots()
+        for row, core in enumerate(cycles.cores):
+            doing = cycles.activity[row, begin : end + 1]
+            edges = np.flatnonzero(np.diff(doing, prepend=-1, append=-1))
+            for code, name in enumerate(ACTIVITIES):
+                runs = [(int(a), int(b - a)) for a, b in pairwise(edges) if doing[a] == code]
+                axes.broken_barh(runs, (row - 0.35, 0.7), color=_COLORS[name], linewidth=0, label="" if row else name)
+            passed = cycles.passed[f"events_{core.name}"]
+            passed = passed[(passed >= begin) & (passed <= end)] - begin
+            axes.plot(passed, np.full(len(passed), row + 0.42), "|", color="#1c2733", markersize=4, markeredgewidth=0.6)
+        axes.set_yticks(range(len(cycles.cores)), [core.name for core in cycles.cores])
+        axes.set_ylim(len(cycles.cores) - 0.3, -0.7)
+        axes.set_xlim(0, end - begin)
+        axes.set_xlabel(f"cycles since the first input event of frame {frame}; a stroke is an event that leaves the core")
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+        figure.legend(loc="upper center", ncols=len(ACTIVITIES), fontsize=9, frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 0.94))
+    return figure
+
+
+def estimate_page(found: Estimate, shown: Cycles) -> str:
+    """The page of an estimate, as HTML; ``shown`` are the cycles whose last frame is drawn."""
+    return page(
+        "estimate.html",
+        title=f"{found.network}, plan {found.plan}",
+        summary=Table(("", ""), summary(found)),
+        cores=cores_table(found),
+        considered=considered_table(found.plans_considered) if found.plans_considered is not None else None,
+        energy=_energy_table(found.energy_nj_per_frame.cores),
+        not_included=", ".join(found.energy_nj_per_frame.not_included),
+        timeline=picture(timeline(shown), "what each core does in each cycle of a frame"),
+    )
+
+
+def summary(found: Estimate) -> list[tuple[str, str]]:
+    """What is found for the whole machine, each with what it is."""
+
+    def cycles(mean: float | None) -> str:
+        return "never" if mean is None else f"{mean:,.1f} cycles, {mean / found.clock_mhz:,.1f} us"
+
+    spent = found.energy_nj_per_frame
+    return [
+        ("frames", f"{found.frames:,} of {found.dataset}, back to back"),
+        ("lanes", f"{found.lanes}"),
+        ("per frame", cycles(found.cycles_per_frame)),
+        (f"at {found.clock_mhz:g} MHz", f"{found.frames_per_second:,.0f} frames per second"),
+        ("first input event to the answer", cycles(found.latency_cycles_mean)),
+        ("to the first output spike", cycles(found.first_spike_cycles_mean)),
+        (f"until the answer stays right ({found.right_answers:,} frames)", cycles(found.right_answer_cycles_mean)),
+        *_taken(found),
+        ("energy per frame, modelled for 45 nm", f"{spent.total:,.0f} nJ; not included: {', '.join(spent.not_included)}"),
+        (
+            "slowest core",
+            f"{found.slowest_core}: {found.slowest_core_cycles:,.0f} cycles, {found.slowest_core_share:.0%} of all",
+        ),
+    ]
+
+
+def _taken(found: Estimate) -> list[tuple[str, str]]:
+    """What of a device it takes."""
+    rows = []
+    if found.memories is not None:
+        of = found.memories
+        used = of.single_port_state_words + of.single_port_weight_words
+        text = f"{of.ram_blocks} block RAMs; {used:,} of {SINGLE_WORDS:,} words of SPRAM (exact)"
+        rows.append(("memories, of an iCE40", text))
+    if found.area is not None:
+        area = found.area
+        text = f"{area.luts:,} LUTs and {area.flip_flops:,} flip-flops (estimated), {area.ram_blocks:,} block RAMs (exact)"
+        rows += [
+            ("area, of an ECP5", text),
+            ("clock that was met by designs like it", "{:.0f} to {:.0f} MHz".format(*area.fmax_mhz)),
+        ]
+    return rows
+
+
+def cores_table(found: Estimate) -> Table:
+    """What each core does."""
+    titles = ("core", "lanes", "events in", "walker cycles", "working", "starved", "blocked", "sweeping",
+              "FIFOs: groups, pooled, events")  # fmt: skip
+    rows = []
+    for core in found.cores:
+        plan = core.planned
+        groups, events = (plan.group_fifo_depth, plan.event_fifo_depth) if plan is not None else ("-", "-")
+        rows.append(
+            (
+                " + ".join(core.layers),
+                f"{plan.channels}x{plan.columns}x{plan.rows} = {plan.lanes}" if plan is not None else "",
+                f"{core.events_in_per_frame:,.0f}",
+                f"{plan.walker_cycles:,.0f}" if plan is not None else "",
+                *(f"{share:.0%}" for share in (core.working_share, core.starved_share, core.blocked_share, core.sweeping_share)),
+                f"{core.group_fifo_most}/{groups} {core.pool_fifo_most}/{groups} {core.event_fifo_most}/{events}",
+            )
+        )
+    return Table(titles, rows)
+
+
+def considered_table(plans: Sequence[Considered]) -> Table:
+    """The plans from which one was chosen."""
+    titles = ("slowest core's cycles", "lanes", "by core", "LUTs", "flip-flops", "block RAMs", "")
+    rows = [
+        (
+            f"{plan.slowest_core_cycles:,.0f}",
+            f"{plan.lanes:,}",
+            " + ".join(map(str, plan.lanes_by_core)),
+            f"{plan.luts:,}",
+            f"{plan.flip_flops:,}",
+            f"{plan.ram_blocks:,}",
+            "chosen" if plan.chosen else "",
+        )
+        for plan in plans
+    ]
+    return Table(titles, rows)
+
+
+def _energy_table(cores: Sequence[Energy]) -> Table:
+    titles = ("core", "additions", "state words", "weight words", "events in", "additions, nJ", "state, nJ", "weights, nJ",
+              "hops, nJ")  # fmt: skip
+    rows = [
+        (
+            core.core,
+            *(f"{count:,.0f}" for count in (core.additions, core.state_words, core.weight_words, core.hops)),
+            *(f"{spent:,.2f}" for spent in (core.additions_nj, core.state_nj, core.weights_nj, core.hops_nj)),
+        )
+        for core in cores
+    ]
+    return Table(titles, rows)

@@ -1,0 +1,235 @@
+"""Accuracy, spikes and operations of a network on a data set, stage by stage."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from model.conversion.quantized import quantized_counts
+from model.engine.engine import run_frames
+from model.golden import answers
+from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.onnx import import_onnx
+from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
+from model.studies.instruments import Agreement, Course, confusion, instruments
+from model.support.dataset import Dataset
+from model.support.frames import suited
+
+__all__ = ["Evaluation", "LayerWork", "evaluate", "macs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerWork:
+    """What a layer does in a frame, mean of all frames.
+
+    Parameters
+    ----------
+    layer, kind : str
+        Name and kind of the layer.
+    shape : Shape
+        Of its output.
+    neurons : int
+        Its neurons; 0 for a max-pool.
+    events_per_frame, spikes_per_frame, spikes_per_neuron, accumulations_per_frame : float
+        Input events, spikes, and accumulations.
+    macs_true, macs_paper : int
+        Multiply-accumulates of the float layer: see `macs`.
+    saturated_events : int
+        Input events that saturated something, in all frames.
+    """
+
+    layer: str
+    kind: str
+    shape: Shape
+    neurons: int
+    events_per_frame: float
+    spikes_per_frame: float
+    spikes_per_neuron: float
+    accumulations_per_frame: float
+    macs_true: int
+    macs_paper: int
+    saturated_events: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What `evaluate` measures; accuracies as shares, everything else per frame unless its name says otherwise.
+
+    Parameters
+    ----------
+    network, network_hash, dataset : str
+        What was evaluated, on what.
+    accuracy_ann, accuracy_ann_1bit : float or None
+        Of the float network on grey frames and on frames of one bit; None where there is no float network.
+    frames : int
+        Frames.
+    notes : tuple of str
+        How the frames were read, where that was not as they come.
+    accuracy_qann : float
+        Of the quantized network, which knows no events.
+    accuracy_snn, accuracy_snn_potential : float
+        Of the spiking network, by spike count and by membrane potential.
+    input_events_per_frame, spikes_per_neuron, accumulations_per_frame, macs_true, macs_paper, saturated_events
+        As of a layer, for the whole network.
+    frames_per_second : float
+        The pace of this machine.
+    cores : int or None
+        Processor cores of this machine.
+    layers : tuple of LayerWork
+        Of each layer, what it does.
+    agreement : tuple of Agreement
+        Of each neuron layer, how its counts agree with the quantized and the float network.
+    course : Course
+        The answer so far.
+    confusion : list of list of int
+        Frames by class and answer.
+    """
+
+    network: str
+    network_hash: str
+    dataset: str
+    accuracy_ann: float | None = None
+    accuracy_ann_1bit: float | None = None
+    frames: int
+    notes: tuple[str, ...]
+    accuracy_qann: float
+    accuracy_snn: float
+    accuracy_snn_potential: float
+    input_events_per_frame: float
+    spikes_per_neuron: float
+    accumulations_per_frame: int
+    macs_true: int
+    macs_paper: int
+    saturated_events: int
+    frames_per_second: float
+    cores: int | None
+    layers: tuple[LayerWork, ...]
+    agreement: tuple[Agreement, ...]
+    course: Course
+    confusion: list[list[int]]
+
+
+def macs(layer: Layer, source: Shape, output: Shape) -> tuple[int, int]:
+    """Multiply-accumulates of the float layer, windows not clipped: the true count, and the paper's.
+
+    The paper's footnote leaves out the input channels of convolutions.
+    """
+    if isinstance(layer, Convolution):
+        paper = output.size * layer.kernel[0] * layer.kernel[1]
+        return paper * source.channels, paper
+    if isinstance(layer, Neurons):
+        return layer.weights.size, layer.weights.size
+    return 0, 0
+
+
+def evaluate(
+    network: Network, data: Dataset, *, onnx: Path | None = None, detail: int = 1000, bar: Progress | None = None
+) -> Evaluation:
+    """Run ``network`` on all frames of ``data``; the float network too where ``onnx`` names it.
+
+    Parameters
+    ----------
+    network : Network
+        The network to evaluate.
+    data : Dataset
+        The frames to evaluate it on.
+    onnx : Path, optional
+        The float network's file.
+    detail : int
+        Number of frames, the first ones, of which every spike is looked at: agreement of counts, course of the answer.
+    bar : Progress, optional
+        Shows progress.
+
+    Returns
+    -------
+    Evaluation
+        What was measured.
+
+    Raises
+    ------
+    DataError
+        The frames do not suit the network.
+    ConversionError
+        The float network cannot be read, or has another input shape.
+    """
+    data = suited(network, data)
+    floats = import_onnx(onnx) if onnx is not None else None
+    accuracies = _float_accuracies(network, data, floats, onnx)
+    task = bar.add_task(f"{network.name} on {data.name}", total=len(data)) if bar else None
+    # Loading the compiled kernels, which takes as long as a thousand frames, is no part of the pace.
+    run_frames(network, data.images[:1])
+    started = time.monotonic()
+
+    def advance(frames: int) -> None:
+        if bar and task is not None:
+            bar.advance(task, frames)
+
+    summaries = run_frames(network, data.images, done=advance)
+    seconds = time.monotonic() - started
+    by_count = answers(summaries.counts)
+    quantized = answers(quantized_counts(network, data.images))
+    detail = min(detail, len(data))
+    task = bar.add_task(f"every spike of {detail:,} frames", total=detail) if bar else None
+    agreement, course = instruments(network, data.images[:detail], data.labels[:detail], floats=floats, done=advance)
+    spikes, operations = summaries.spikes.mean(axis=0), summaries.operations.mean(axis=0)
+    saturated = summaries.saturated_events.sum(axis=0)
+    arriving = {INPUT: float(summaries.input_events.mean())}
+    arriving |= {layer.name: float(fired) for layer, fired in zip(network.layers, spikes, strict=True)}
+    work = [macs(*item) for item in network.walk()]
+    layers = tuple(
+        LayerWork(
+            layer=layer.name,
+            kind=layer.KIND,
+            shape=shape,
+            neurons=shape.size if isinstance(layer, Neurons) else 0,
+            events_per_frame=round(arriving[layer.source], 2),
+            spikes_per_frame=round(float(spikes[index]), 2),
+            spikes_per_neuron=round(float(spikes[index]) / shape.size, 4),
+            accumulations_per_frame=round(float(operations[index]), 1),
+            macs_true=work[index][0],
+            macs_paper=work[index][1],
+            saturated_events=int(saturated[index]),
+        )
+        for index, (layer, _, shape) in enumerate(network.walk())
+    )
+    fired = sum(s for s, layer in zip(spikes, network.layers, strict=True) if isinstance(layer, Neurons))
+    return Evaluation(
+        network=network.name,
+        network_hash=network.content_hash,
+        dataset=data.name,
+        **accuracies,
+        frames=len(data),
+        notes=data.notes,
+        accuracy_qann=float((quantized == data.labels).mean()),
+        accuracy_snn=float((by_count == data.labels).mean()),
+        accuracy_snn_potential=float((answers(summaries.potentials) == data.labels).mean()),
+        input_events_per_frame=round(arriving[INPUT], 2),
+        spikes_per_neuron=round(float(fired / network.neurons), 4),
+        accumulations_per_frame=round(float(operations.sum())),
+        macs_true=sum(true for true, _ in work),
+        macs_paper=sum(paper for _, paper in work),
+        saturated_events=int(saturated.sum()),
+        frames_per_second=round(len(data) / seconds, 1),
+        cores=os.cpu_count(),
+        layers=layers,
+        agreement=agreement,
+        course=course,
+        confusion=confusion(by_count, data.labels, network.classes),
+    )
+
+
+def _float_accuracies(network: Network, data: Dataset, floats: FloatNetwork | None, onnx: Path | None) -> dict[str, float]:
+    """Of the float network on grey frames and on frames of one bit; none where there is no float network."""
+    if floats is None:
+        return {}
+    if floats.input_shape != network.input_shape:
+        raise ConversionError(
+            f"{onnx}: input must have the network's shape {tuple(network.input_shape)}, not {tuple(floats.input_shape)}"
+        )
+    found = {}
+    for key, images in (("accuracy_ann", data.images / 255), ("accuracy_ann_1bit", data.images > network.input_threshold)):
+        found[key] = float((answers(floats.scores(images.astype(np.float32))) == data.labels).mean())
+    return found

@@ -1,0 +1,83 @@
+"""The command that estimates a plan, or chooses one."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+
+from model.machine.named_plans import named_plan
+from tests.model.machine.test_planner import data, small
+
+
+def command(*args):
+    done = subprocess.run([sys.executable, "-m", "model.estimate", *map(str, args)], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, (done.stderr.strip().splitlines() or [""])[-1]
+
+
+def test_command(tmp_path):
+    network = small()
+    network.save(tmp_path / "net.npz")
+    given = data(network, 40)
+    np.savez(tmp_path / "data.npz", images=given.images, labels=given.labels)
+    common = (tmp_path / "net.npz", "--dataset", tmp_path / "data.npz", "--out", tmp_path / "out", "--frames", 20)
+    code, out, _ = command(*common, "--max-lanes", 20, "--save-plan", tmp_path / "plan.json", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found == json.loads((tmp_path / "out" / "estimate.json").read_text())
+    assert found["lanes"] <= 20
+    page = (tmp_path / "out" / "estimate.html").read_text()
+    assert "slowest core" in page and "http://" not in page.replace("http://www.w3.org", "")
+    code, out, _ = command(*common, "--plan", tmp_path / "plan.json", "--json")
+    assert code == 0
+    assert json.loads(out)["cycles_per_frame"] == found["cycles_per_frame"]
+    code, out, line = command(*common, "--target-fps", 1e9)
+    assert (code, out) == (2, "")
+    assert line.startswith("error: cycles a frame must be at least")
+    assert command(*common, "--target-fps", 10, "--plan", "fast")[2] == (
+        "error: --plan must not be given with --target-fps, --max-lanes or --max-lut"
+    )
+    assert command(tmp_path / "none.npz")[0] == 2
+
+
+def test_command_plans_for_luts_and_boards(tmp_path):
+    network = small()
+    network.save(tmp_path / "net.npz")
+    given = data(network, 40)
+    np.savez(tmp_path / "data.npz", images=given.images, labels=given.labels)
+    common = (tmp_path / "net.npz", "--dataset", tmp_path / "data.npz", "--out", tmp_path / "out", "--frames", 20, "--json")
+    found = {}
+    for luts in (5000, 9000):
+        code, out, _ = command(*common, "--max-lut", luts)
+        assert code == 0
+        found[luts] = json.loads(out)
+        assert found[luts]["area"]["luts"] <= luts
+        # Of the plans it chose from, every faster one takes more.
+        considered = found[luts]["plans_considered"]
+        chosen = next(plan for plan in considered if plan["chosen"])
+        faster = [plan for plan in considered if plan["slowest_core_cycles"] < chosen["slowest_core_cycles"]]
+        assert all(plan["luts"] > luts for plan in faster)
+    assert found[5000]["cycles_per_frame"] > found[9000]["cycles_per_frame"]
+    assert found[9000]["energy_nj_per_frame"]["total"] > 0
+    assert "Plans considered" in (tmp_path / "out" / "estimate.html").read_text()
+
+    code, out, _ = command(*common, "--board", "ulx3s-25f")
+    assert code == 0
+    fits = json.loads(out)
+    assert (fits["board"], fits["short_of"]) == ("ulx3s-25f", [])
+    assert command(*common, "--max-lut", 100)[::2] == (
+        3,
+        f"error: the smallest plan, of 2 lanes, does not fit: short of {fits['plans_considered'][0]['luts'] - 100} LUTs "
+        f"(needs {fits['plans_considered'][0]['luts']}, may have 100)",
+    )
+    assert command(*common, "--board", "none")[2].startswith("error: board must be one of ulx3s-25f,")
+
+    # A plan that does not fit is estimated all the same, and refused in the end.
+    wide = tmp_path / "wide.json"
+    plan = named_plan(network, "fast")
+    replace(plan, cores=tuple(replace(core, event_fifo=65536) for core in plan.cores)).save(wide)
+    code, out, line = command(*common, "--board", "ulx3s-25f", "--plan", wide)
+    assert code == 3
+    assert json.loads(out)["short_of"]
+    assert line.startswith("error: does not fit ulx3s-25f: short of ")
