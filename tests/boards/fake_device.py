@@ -219,6 +219,15 @@ class FakePort:
         return found
 
 
+def connected(monkeypatch, device: FakeDevice, *, patience: float = 200.0) -> FakePort:
+    """Whatever port is opened now leads to ``device``; more than ``patience`` virtual seconds of waiting are an error."""
+    port = FakePort(device, patience=patience)
+    monkeypatch.setattr("boards.wire.serial.serial_for_url", lambda *args, **options: port)
+    monkeypatch.setattr("boards.wire.time", port.clock())
+    monkeypatch.setattr("boards.device.time", port.clock())
+    return port
+
+
 @contextmanager
 def served(device: FakeDevice) -> Iterator[str]:
     """The device behind a TCP port, for one host after the other; gives its URL."""

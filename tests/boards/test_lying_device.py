@@ -16,7 +16,7 @@ from model.machine.named_plans import named_plan
 from model.machine.stages import ports
 from model.network import INPUT
 from model.support.errors import BadInputError, Exit
-from tests.boards.fake_device import FakeDevice, FakePort, served
+from tests.boards.fake_device import FakeDevice, connected, served
 from tests.hardware import random_network
 from tests.hw.folded.test_machine import random_chain
 
@@ -76,12 +76,8 @@ def _plans_once(monkeypatch):
     monkeypatch.setattr("boards.device.named_plan", once)
 
 
-def port_of(monkeypatch, network, plan, lie, *, patience=200.0):
-    port = FakePort(FakeDevice(network, plan, lie), patience=patience)
-    monkeypatch.setattr("boards.wire.serial.serial_for_url", lambda *args, **options: port)
-    monkeypatch.setattr("boards.wire.time", port.clock())
-    monkeypatch.setattr("boards.device.time", port.clock())
-    return port
+def port_of(monkeypatch, network, plan, lie):
+    return connected(monkeypatch, FakeDevice(network, plan, lie))
 
 
 def invoke(tmp_path, command, network, *more):

@@ -1,0 +1,29 @@
+"""The command of the virtual board: where it says that it is, a device is, until Ctrl-C."""
+
+import json
+import signal
+import subprocess
+import sys
+
+from boards.device import Device
+from tests.hardware import random_network
+
+
+def test_where_it_is_as_json(tmp_path):
+    network = random_network(2)
+    network.save(tmp_path / "net.npz")
+    options = ["--net", tmp_path / "net.npz", "--plan", "minimal", "--port", "0", "--json"]
+    command = [sys.executable, "-m", "boards.virtual", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            said = json.loads(line)
+            assert (said["board"], said["network"], said["plan"]) == ("ulx3s-85f", "random2", "minimal")
+            assert said["url"] == f"socket://localhost:{said['port']}"
+            with Device.open(said["url"], timeout=60) as device:
+                device.require(network)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
