@@ -77,7 +77,7 @@ def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
             ("kept", 8 + address, shape.size), ("places", places, LEVELS), ("order", address, shape.size)
         )
     ]
-    around.append(BuiltMemory(name="link.kept", width=8, depth=longest, kind=ram_kind(8, longest)))
+    around.append(BuiltMemory(name="link.receiver.kept", width=8, depth=longest, kind=ram_kind(8, longest)))
     around.append(BuiltMemory(name="link.sequences", width=8, depth=SEQUENCES, kind=DISTRIBUTED))
     return [*Machine(network=network, plan=plan).memories, *around]
 

@@ -57,7 +57,7 @@ ADDR_BYTES, WORD_BYTES = 2, SINGLE_BITS // 8
 
 IDENTITY = struct.Struct(f"<BBB8s6HI{PLAN_HASH_BYTES}s")
 """Answer to `Command.IDENTIFY`, up to the plan's name: version, bytes of an event, abilities, network's hash, height, width,
-channels, classes, first word of weights to load, their number, clock in Hz, plan's hash."""
+channels, outputs, first word of weights to load, their number, clock in Hz, plan's hash."""
 
 RESULT = struct.Struct("<HI")
 """A result up to its counts, which have two bytes each: class, and cycles."""

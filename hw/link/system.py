@@ -106,6 +106,7 @@ class System(wiring.Component):
         m.d.comb += [
             link.saturations.eq(machine.saturations),
             link.lost.eq(receiver.errors),
+            receiver.unheard.eq(link.deaf),
             self.restart.eq(link.restart),
         ]
         if weights:

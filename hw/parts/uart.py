@@ -20,7 +20,7 @@ class UartReceiver(wiring.Component):
     Operation
     ---------
     Samples each bit in its middle. A byte whose stop bit is not 1 is dropped, and `errors` counts it; so is one that
-    finds the one before it not taken yet.
+    finds the one before it not taken yet. Bytes that are taken and dropped elsewhere can be counted as well.
 
     Timing
     ------
@@ -34,12 +34,15 @@ class UartReceiver(wiring.Component):
     -------
     line : In, the wire, not synchronised
     data : Out stream, bytes
+    unheard : In, 1 where a byte that is taken counts as dropped
     errors : Out, bytes dropped since reset, stops at its end
     """
 
     def __init__(self, *, divisor: int) -> None:
         self._divisor = _check(divisor)
-        super().__init__({"line": In(1, init=1), "data": Out(stream.Signature(unsigned(8))), "errors": Out(8)})
+        super().__init__(
+            {"line": In(1, init=1), "data": Out(stream.Signature(unsigned(8))), "unheard": In(1), "errors": Out(8)}
+        )
 
     @property
     def divisor(self) -> int:
@@ -56,6 +59,7 @@ class UartReceiver(wiring.Component):
         dropped = Signal()
         with m.If(self.data.valid & self.data.ready):
             m.d.sync += self.data.valid.eq(0)
+            m.d.comb += dropped.eq(self.unheard)
         with m.If(left == 0), m.If(~line):
             m.d.sync += [left.eq(10), timer.eq(self._divisor // 2 - 1)]
         with m.Elif(timer != 0):

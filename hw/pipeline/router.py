@@ -14,7 +14,7 @@ from model.machine.plan import Plan
 from model.machine.stages import ports, stages
 from model.network import INPUT, Network
 
-__all__ = ["FRAMES_WIDTH", "Router", "answered_ports"]
+__all__ = ["FRAMES_WIDTH", "Router", "answered_ports", "enters"]
 
 FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
 """Width of the counters of frames in flight."""
@@ -234,6 +234,20 @@ class Router(wiring.Component):
 def answered_ports(network: Network) -> frozenset[int]:
     """Ports at which a frame that the host sends leads to an answer."""
     return frozenset(port for name, port in ports(network).items() if network.output.name in _below(network, name))
+
+
+def enters(network: Network, event: Value, *, inject: bool) -> Value:
+    """Whether a machine takes ``event`` (`HostEvent`): the port is a way in, and there is such a neuron.
+
+    Without ``inject`` the network's input is the only way in. The end of a frame is at no place.
+    """
+    found = []
+    for name, port in ports(network).items():
+        if name == INPUT or inject:
+            place = zip((event.y, event.x, event.c), network.shape_of(name), strict=True)
+            within = Cat(coordinate < size for coordinate, size in place).all()
+            found.append((event.port == port) & ((event.kind == Kind.END) | within))
+    return Cat(found).any()
 
 
 def _below(network: Network, name: str) -> set[str]:

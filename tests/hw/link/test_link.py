@@ -1,44 +1,38 @@
 """The whole system over its two wires: every command, and everything that can go wrong with a packet."""
 
-import socket
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
-from boards.virtual_board import DIVISOR, TIMEOUT_BITS, VirtualBoard
-from boards.wire import BAUD
-from hw.link.protocol import PROTOCOL_VERSION, SYNC, Ability, Command, Status, crc8, event_bytes
+from hw.link.protocol import (
+    PROTOCOL_VERSION,
+    SYNC,
+    Ability,
+    Command,
+    Event,
+    Status,
+    event_bytes,
+    pack_event,
+)
+from hw.link.protocol import packet as numbered_packet
 from model.encode import encode
 from model.golden import run
 from model.machine.named_plans import named_plan
 from model.network import Neurons
 from tests.hardware import event_tokens, random_frames, random_network
+from tests.hw.link.wire import CLOCK_HZ, DIVISOR, TIMEOUT, Packet, SimulatedWire
 
 NETWORK = random_network(2)
 PLAN = named_plan(NETWORK, "minimal")
 
 
 def packet(command: int, payload: bytes = b"", number: int = 7) -> bytes:
-    body = bytes([number, command]) + len(payload).to_bytes(2, "little") + payload
-    return bytes([SYNC]) + body + bytes([crc8(body)])
+    return numbered_packet(number, command, payload)
 
 
 def packed(token: dict[str, int]) -> bytes:
-    """A host event as its bytes, by the layout in docs/link.md."""
-    shapes = [NETWORK.input_shape, *NETWORK.shapes]
-    widths = {
-        "port": len(NETWORK.layers).bit_length(),
-        "kind": 1,
-        "negative": 1,
-        **{n: max(1, (max(s[i] for s in shapes) - 1).bit_length()) for i, n in enumerate(("y", "x", "c"))},
-    }
-    value = at = 0
-    for name, width in widths.items():
-        value |= token[name] << at
-        at += width
-    assert -(-at // 8) == event_bytes(NETWORK)
-    return value.to_bytes(event_bytes(NETWORK), "little")
+    """A token of `event_tokens` as its bytes."""
+    place = {name: token[name] for name in ("y", "x", "c")}
+    return pack_event(NETWORK, Event(token["port"], bool(token["kind"]), bool(token["negative"]), **place))
 
 
 def talk(*turns: tuple[bytes, int]) -> list[tuple[int, bytes]]:
@@ -48,41 +42,26 @@ def talk(*turns: tuple[bytes, int]) -> list[tuple[int, bytes]]:
     return [(command, payload) for _, command, payload in found]
 
 
-def exchange(*turns: tuple[bytes, int | Command], total: int = 0) -> list[tuple[int, int, bytes]]:
-    """Send bytes over the wire, in turns, each followed by that many packets back; gives those, checksums checked.
+def exchange(*turns: tuple[bytes, int | Command], total: int = 0) -> list[Packet]:
+    """Send bytes over the wire, in turns, each followed by that many packets back; gives those.
 
     A command in place of a number waits for its answer, whatever comes before it; ``total`` is then the number of all packets.
-    Each exchange has a board of its own, just switched on.
+    Each exchange has a system of its own, just switched on.
     """
-    packets: list[tuple[int, int, bytes]] = []
-    data = b""
-    with (
-        VirtualBoard(NETWORK, PLAN) as board,
-        socket.create_connection(("localhost", board.port), timeout=60) as wire,
-    ):
-
-        def receive(enough: Callable[[], bool]) -> None:
-            nonlocal data
-            while not enough():
-                more = wire.recv(4096)
-                assert more, "the board is gone"
-                data += more
-                while len(data) >= 5 and len(data) >= (size := 6 + int.from_bytes(data[3:5], "little")):
-                    assert data[0] == SYNC
-                    assert crc8(data[1:size]) == 0
-                    packets.append((data[1], data[2], data[5 : size - 1]))
-                    data = data[size:]
-
+    found: list[Packet] = []
+    with SimulatedWire(NETWORK, PLAN) as wire:
         for sent, wanted in turns:
-            wire.sendall(sent)
-            before = len(packets)
+            wire.send(sent)
             if isinstance(wanted, Command):
-                receive(lambda n=before, c=wanted: c in [command for _, command, _ in packets[n:]])
+                came: list[Packet] = []
+                while wanted not in [command for _, command, _ in came]:
+                    came += wire.receive(1)
             else:
-                receive(lambda n=before + wanted: len(packets) >= n)
-        receive(lambda: len(packets) >= total)
-    assert data == b""
-    return packets
+                came = wire.receive(wanted)
+            found += came
+        found += wire.receive(total - len(found))
+        assert wire.quiet() == []
+    return found
 
 
 def answer_of(payload: bytes) -> tuple[int, list[int]]:
@@ -110,7 +89,7 @@ def test_identify_frames_events_and_saturations():
     assert identity[3:11].hex() == NETWORK.content_hash[:16]
     sizes = [shape.height, shape.width, shape.channels, NETWORK.classes]
     assert np.frombuffer(identity[11:23], "<u2").tolist() == [*sizes, 0, 0]
-    assert np.frombuffer(identity[23:27], "<u4") == DIVISOR * BAUD
+    assert np.frombuffer(identity[23:27], "<u4") == CLOCK_HZ
     assert identity[27:31].hex() == PLAN.content_hash[:8] and identity[31:] == b"minimal"
     expected = [sum(t.layers[la.name].saturated_events for t in traces) for la in NETWORK.layers if isinstance(la, Neurons)]
     assert found[-1][0] == Command.SATURATIONS
@@ -125,7 +104,8 @@ def test_identify_frames_events_and_saturations():
         (packet(0x7F), Status.BAD_COMMAND),
         (packet(Command.IDENTIFY, b"x"), Status.BAD_LENGTH),
         (packet(Command.FRAME, b"short"), Status.BAD_LENGTH),
-        (bytes([SYNC, 7, Command.EVENTS, 0xFF, 0xFF]), Status.BAD_LENGTH),
+        (packet(Command.EVENTS, bytes(0x1234)), Status.BAD_LENGTH),
+        (bytes([SYNC, 7, Command.EVENTS, 0xFF, 0xFF]), Status.TIMEOUT),
         (packet(Command.FRAME, bytes(NETWORK.input_shape.size))[:-5], Status.TIMEOUT),
         (bytes([SYNC, 7]), Status.TIMEOUT),
         (packet(Command.LOAD, bytes(10)), Status.BAD_COMMAND),
@@ -133,8 +113,8 @@ def test_identify_frames_events_and_saturations():
         (packet(Command.STATE, b""), Status.BAD_LENGTH),
         (packet(Command.STATE, bytes(event_bytes(NETWORK))), Status.NO_PLACE),
     ],
-    ids=["checksum", "command", "length", "short frame", "long list", "cut-off frame", "cut-off head", "load", "check",
-         "state of nothing", "state of the input"],
+    ids=["checksum", "command", "length", "short frame", "long list", "longer list", "cut-off frame", "cut-off head", "load",
+         "check", "state of nothing", "state of the input"],
 )
 def test_a_bad_packet_gets_an_error_and_the_next_one_is_understood(bad, status):
     found = talk((b"noise \x00\xff" + bad, 1), (packet(Command.IDENTIFY), 1))
@@ -172,7 +152,7 @@ def test_errors_are_counted_and_the_clock_is_told():
     assert command == Command.STATUS
     assert list(payload[:5]) == [1, 2, 1, 1, 0]
     cycles = int.from_bytes(payload[5:], "little")
-    assert cycles > TIMEOUT_BITS * DIVISOR
+    assert cycles > TIMEOUT
 
 
 def test_a_result_has_the_number_of_its_frame():

@@ -1,0 +1,110 @@
+"""A host at the two wires of a simulated system, whose time is that of the simulation and of nothing else."""
+
+import subprocess
+from pathlib import Path
+from types import TracebackType
+
+from hw.flow.families.ice40 import ICE40
+from hw.flow.verilog import system_verilog
+from hw.link.protocol import HEADER_BYTES, SYNC, crc8
+from model.machine.folded_layout import Folded
+from model.machine.plan import Plan
+from model.network import Network
+from sim.cosimulation import CACHE
+from sim.netlist import cell_models
+from sim.simulators import build_program
+
+__all__ = ["CLOCK_HZ", "DIVISOR", "TIMEOUT", "TIMEOUT_BITS", "Packet", "SimulatedWire"]
+
+DIVISOR = 4
+CLOCK_HZ = 4e6
+TIMEOUT_BITS = 2000
+TIMEOUT = TIMEOUT_BITS * DIVISOR
+"""Cycles for which a packet may stand still."""
+
+_SILENT = 200 * TIMEOUT
+"""Cycles without a byte after which what is waited for does not come any more."""
+
+Packet = tuple[int, int, bytes]
+"""Sequence number, command and payload."""
+
+
+class SimulatedWire:
+    """A system just switched on; a context manager, which ends the simulation.
+
+    Parameters
+    ----------
+    network, plan : Network, Plan
+        what is in the system
+    """
+
+    def __init__(self, network: Network, plan: Plan) -> None:
+        sources = {
+            "system.v": system_verilog(
+                network, plan, CACHE, divisor=DIVISOR, clock_hz=CLOCK_HZ, timeout_bits=TIMEOUT_BITS
+            )
+        }
+        if plan.folded and Folded.of(network, plan).single_words:
+            sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
+        main = Path(__file__).with_suffix(".cpp").read_text()
+        program = build_program(top="system", sources=sources, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE)
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._kept = b""
+        self.cycles = 0
+
+    def __enter__(self) -> "SimulatedWire":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def send(self, data: bytes) -> None:
+        """Put bytes on the wire, after those that are still to be sent."""
+        assert self._process.stdin is not None
+        if data:
+            self._process.stdin.write(f"send {data.hex()}\n")
+
+    def run(self, cycles: int) -> None:
+        """Let time pass."""
+        self._run(cycles, cycles)
+
+    def quiet(self, cycles: int = 3 * TIMEOUT) -> list[Packet]:
+        """Let time pass until the wires have been idle for so long; gives the packets that came."""
+        self._run(cycles, _SILENT)
+        return self._packets()
+
+    def receive(self, count: int) -> list[Packet]:
+        """Let time pass until so many packets have come."""
+        found: list[Packet] = []
+        end = self.cycles + _SILENT
+        while len(found) < count:
+            assert self.cycles < end, f"{len(found)} packets in place of {count}: {found}"
+            before = len(self._kept)
+            self._run(100 * DIVISOR, _SILENT)
+            if len(self._kept) > before:
+                end = self.cycles + _SILENT
+            found += self._packets()
+        return found
+
+    def _run(self, quiet: int, most: int) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(f"quiet {quiet} {most}\n")
+        self._process.stdin.flush()
+        cycles, _, came = self._process.stdout.readline().strip().partition(" ")
+        self.cycles = int(cycles)
+        self._kept += bytes.fromhex(came)
+
+    def _packets(self) -> list[Packet]:
+        """The packets that are there, whole, and nothing between them."""
+        found = []
+        data = self._kept
+        while len(data) > HEADER_BYTES and len(data) >= (size := HEADER_BYTES + 1 + int.from_bytes(data[3:5], "little")):
+            assert data[0] == SYNC and crc8(data[1:size]) == 0, data.hex()
+            found.append((data[1], data[2], data[HEADER_BYTES : size - 1]))
+            data = data[size:]
+        assert not data or data[0] == SYNC
+        self._kept = data
+        return found
