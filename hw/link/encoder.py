@@ -1,8 +1,10 @@
 """The encoder: a frame of pixels in, its events brightest first out. Compare `model/encode.py`."""
 
+from dataclasses import dataclass
+
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
@@ -89,96 +91,166 @@ class Encoder(wiring.Component):
             order_read.addr.eq(index),
         ]
 
+        path = _Datapath(
+            kept_write=kept_write,
+            kept_data=kept_data,
+            place_read=place_read,
+            place_write=place_write,
+            place_data=place_data,
+            order_write=order_write,
+            order_data=order_data,
+            y=y,
+            x=x,
+            c=c,
+            address=address,
+            count=count,
+            index=index,
+            total=total,
+            level=level,
+            pixel=pixel,
+            last=last,
+        )
         with m.FSM():
-            with m.State("CLEAR"):
-                m.d.comb += [place_write.addr.eq(level), place_write.data.eq(0), place_write.en.eq(1)]
-                m.d.sync += level.eq(level + 1)
-                with m.If(level == LEVELS - 1):
-                    m.next = "TAKE"
-            with m.State("TAKE"):
-                m.d.comb += [self.pixels.ready.eq(1), place_read.addr.eq(self.pixels.payload)]
-                m.d.sync += pixel.eq(self.pixels.payload)
-                with m.If(self.pixels.valid):
-                    m.next = "TOOK"
-            with m.State("TOOK"):
-                m.next = "COUNT"
-            with m.State("COUNT"):
-                fires = pixel > self._network.input_threshold
-                m.d.comb += [
-                    kept_write.addr.eq(count),
-                    kept_write.data.eq(pixel | address << 8),
-                    kept_write.en.eq(fires),
-                    place_write.addr.eq(pixel),
-                    place_write.data.eq(place_data + 1),
-                    place_write.en.eq(fires),
-                ]
-                m.d.sync += [
-                    count.eq(count + fires),
-                    c.eq(Mux(c == shape.channels - 1, 0, c + 1)),
-                    level.eq(LEVELS - 1),
-                    total.eq(0),
-                    index.eq(0),
-                ]
-                with m.If(c == shape.channels - 1):
-                    m.d.sync += x.eq(Mux(x == shape.width - 1, 0, x + 1))
-                    with m.If(x == shape.width - 1):
-                        m.d.sync += y.eq(Mux(y == shape.height - 1, 0, y + 1))
-                m.next = "TAKE"
-                with m.If(last):
-                    m.next = "LOOK"
-            with m.State("LOOK"):
-                m.d.comb += place_read.addr.eq(level)
-                m.next = "LOOKED"
-            with m.State("LOOKED"):
-                m.next = "PLACE"
-            with m.State("PLACE"):
-                # The level's count becomes its first place: the number of all brighter pixels.
-                m.d.comb += [place_write.addr.eq(level), place_write.data.eq(total), place_write.en.eq(1)]
-                m.d.sync += [total.eq(total + place_data), level.eq(level - 1)]
-                m.next = "LOOK"
-                with m.If(level == 0):
-                    m.next = "FETCH"
-            with m.State("FETCH"):
-                m.next = "FETCHED"
-                with m.If(index == count):
-                    m.d.sync += index.eq(0)
-                    m.next = "LOAD"
-            with m.State("FETCHED"):
-                m.next = "FIND"
-            with m.State("FIND"):
-                m.d.comb += place_read.addr.eq(kept_data[:8])
-                m.next = "FOUND"
-            with m.State("FOUND"):
-                m.next = "SORT"
-            with m.State("SORT"):
-                m.d.comb += [
-                    order_write.addr.eq(place_data),
-                    order_write.data.eq(kept_data[8:]),
-                    order_write.en.eq(1),
-                    place_write.addr.eq(kept_data[:8]),
-                    place_write.data.eq(place_data + 1),
-                    place_write.en.eq(1),
-                ]
-                m.d.sync += index.eq(index + 1)
-                m.next = "FETCH"
-            with m.State("LOAD"):
-                m.next = "LOADED"
-            with m.State("LOADED"):
-                m.next = "SEND"
-            with m.State("SEND"):
-                m.d.comb += self.events.valid.eq(1)
-                with m.If(index == count):
-                    m.d.comb += event.kind.eq(Kind.END)
-                with m.Else():
-                    m.d.comb += [
-                        event.c.eq(order_data[: len(c)]),
-                        event.x.eq(order_data[len(c) : len(c) + len(x)]),
-                        event.y.eq(order_data[len(c) + len(x) :]),
-                    ]
-                with m.If(self.events.ready):
-                    m.d.sync += index.eq(index + 1)
-                    m.next = "LOAD"
-                    with m.If(index == count):
-                        m.d.sync += [count.eq(0), index.eq(0), level.eq(0)]
-                        m.next = "CLEAR"
+            self._count(m, path)
+            self._sort(m, path)
+            self._send(m, path)
         return m
+
+    def _count(self, m: Module, d: "_Datapath") -> None:
+        """States that keep the pixels that fire, and count them by brightness."""
+        shape = self._network.input_shape
+        with m.State("CLEAR"):
+            m.d.comb += [d.place_write.addr.eq(d.level), d.place_write.data.eq(0), d.place_write.en.eq(1)]
+            m.d.sync += d.level.eq(d.level + 1)
+            with m.If(d.level == LEVELS - 1):
+                m.next = "TAKE"
+        with m.State("TAKE"):
+            m.d.comb += [self.pixels.ready.eq(1), d.place_read.addr.eq(self.pixels.payload)]
+            m.d.sync += d.pixel.eq(self.pixels.payload)
+            with m.If(self.pixels.valid):
+                m.next = "TOOK"
+        with m.State("TOOK"):
+            m.next = "COUNT"
+        with m.State("COUNT"):
+            fires = d.pixel > self._network.input_threshold
+            m.d.comb += [
+                d.kept_write.addr.eq(d.count),
+                d.kept_write.data.eq(d.pixel | d.address << 8),
+                d.kept_write.en.eq(fires),
+                d.place_write.addr.eq(d.pixel),
+                d.place_write.data.eq(d.place_data + 1),
+                d.place_write.en.eq(fires),
+            ]
+            m.d.sync += [
+                d.count.eq(d.count + fires),
+                d.c.eq(Mux(d.c == shape.channels - 1, 0, d.c + 1)),
+                d.level.eq(LEVELS - 1),
+                d.total.eq(0),
+                d.index.eq(0),
+            ]
+            with m.If(d.c == shape.channels - 1):
+                m.d.sync += d.x.eq(Mux(d.x == shape.width - 1, 0, d.x + 1))
+                with m.If(d.x == shape.width - 1):
+                    m.d.sync += d.y.eq(Mux(d.y == shape.height - 1, 0, d.y + 1))
+            m.next = "TAKE"
+            with m.If(d.last):
+                m.next = "LOOK"
+
+    def _sort(self, m: Module, d: "_Datapath") -> None:
+        """States that give each brightness its place, and each pixel the next one of its brightness."""
+        with m.State("LOOK"):
+            m.d.comb += d.place_read.addr.eq(d.level)
+            m.next = "LOOKED"
+        with m.State("LOOKED"):
+            m.next = "PLACE"
+        with m.State("PLACE"):
+            # The level's count becomes its first place: the number of all brighter pixels.
+            m.d.comb += [d.place_write.addr.eq(d.level), d.place_write.data.eq(d.total), d.place_write.en.eq(1)]
+            m.d.sync += [d.total.eq(d.total + d.place_data), d.level.eq(d.level - 1)]
+            m.next = "LOOK"
+            with m.If(d.level == 0):
+                m.next = "FETCH"
+        with m.State("FETCH"):
+            m.next = "FETCHED"
+            with m.If(d.index == d.count):
+                m.d.sync += d.index.eq(0)
+                m.next = "LOAD"
+        with m.State("FETCHED"):
+            m.next = "FIND"
+        with m.State("FIND"):
+            m.d.comb += d.place_read.addr.eq(d.kept_data[:8])
+            m.next = "FOUND"
+        with m.State("FOUND"):
+            m.next = "SORT"
+        with m.State("SORT"):
+            m.d.comb += [
+                d.order_write.addr.eq(d.place_data),
+                d.order_write.data.eq(d.kept_data[8:]),
+                d.order_write.en.eq(1),
+                d.place_write.addr.eq(d.kept_data[:8]),
+                d.place_write.data.eq(d.place_data + 1),
+                d.place_write.en.eq(1),
+            ]
+            m.d.sync += d.index.eq(d.index + 1)
+            m.next = "FETCH"
+
+    def _send(self, m: Module, d: "_Datapath") -> None:
+        """States in which the events leave in order, and their ``END``."""
+        event = self.events.payload
+        with m.State("LOAD"):
+            m.next = "LOADED"
+        with m.State("LOADED"):
+            m.next = "SEND"
+        with m.State("SEND"):
+            m.d.comb += self.events.valid.eq(1)
+            with m.If(d.index == d.count):
+                m.d.comb += event.kind.eq(Kind.END)
+            with m.Else():
+                m.d.comb += [
+                    event.c.eq(d.order_data[: len(d.c)]),
+                    event.x.eq(d.order_data[len(d.c) : len(d.c) + len(d.x)]),
+                    event.y.eq(d.order_data[len(d.c) + len(d.x) :]),
+                ]
+            with m.If(self.events.ready):
+                m.d.sync += d.index.eq(d.index + 1)
+                m.next = "LOAD"
+                with m.If(d.index == d.count):
+                    m.d.sync += [d.count.eq(0), d.index.eq(0), d.level.eq(0)]
+                    m.next = "CLEAR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Datapath:
+    """What the states work on.
+
+    Parameters
+    ----------
+    kept_write, place_read, place_write, order_write : memory.ReadPort, memory.WritePort
+        ports of the memories: pixels that fire, places by brightness, addresses in order
+    kept_data, place_data, order_data : Signal
+        what was read, a register later
+    y, x, c, address, last : Signal
+        the pixel in hand, packed, and whether it is the frame's last
+    pixel, level : Signal
+        its brightness; the brightness whose place is looked for
+    count, index, total : Signal
+        pixels that fire; the one in hand of those; those that are brighter than ``level``
+    """
+
+    kept_write: WritePort
+    kept_data: Signal
+    place_read: ReadPort
+    place_write: WritePort
+    place_data: Signal
+    order_write: WritePort
+    order_data: Signal
+    y: Signal
+    x: Signal
+    c: Signal
+    address: Signal
+    count: Signal
+    index: Signal
+    total: Signal
+    level: Signal
+    pixel: Signal
+    last: Signal
