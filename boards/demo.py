@@ -120,7 +120,7 @@ def _on_virtual_board(
     plan = load_plan(network, plan_name)
     with console.status("virtual board") as status:
         board = stack.enter_context(VirtualBoard.of(kind, network, plan, flash=True, tell=status.update))
-    device = stack.enter_context(Device.open(board.url, timeout=60))
+    device = stack.enter_context(Device.open(board.url, timeout=60, clock=board.seconds))
     device.require(network, plan)
     return network, plan, device, f"virtual {kind.title} (Verilator)"
 

@@ -342,15 +342,23 @@ class Device:
         self._longest = max(_LONGEST_UNKNOWN, RESULT.size + 2 * self.identity.classes)
 
     @classmethod
-    def open(cls, port: str, *, baud: int = BAUD, timeout: float = 5.0, retries: int = 2) -> "Device":
-        """The device at ``port``, which was built for so many bits a second.
+    def open(
+        cls,
+        port: str,
+        *,
+        baud: int = BAUD,
+        timeout: float = 5.0,
+        retries: int = 2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> "Device":
+        """The device at ``port``, which was built for so many bits a second; times are those of ``clock``.
 
         Raises
         ------
         DeviceError
             If the port cannot be opened, or nothing that talks is there.
         """
-        wire = Wire.open(port, baud=baud, timeout=timeout)
+        wire = Wire.open(port, baud=baud, timeout=timeout, clock=clock)
         try:
             return cls(wire, timeout=timeout, retries=retries)
         except BaseException:
@@ -605,7 +613,7 @@ class Device:
     def reset(self) -> None:
         """As after power-up: whatever is in the machine is gone, counters are 0."""
         self._ask(Command.RESET, size=0)
-        time.sleep(0.05)
+        self._wire.pause(0.05)
         identity = self._identify_with_retry()
         if identity != self.identity:
             raise DeviceError(f"{self._name}: the device says to be another one after its reset")
@@ -693,7 +701,7 @@ class Device:
         if watched:
             watched.clear()
         answer = None
-        until = time.monotonic() + timeout
+        until = self._wire.clock() + timeout
         # What is watched may take longer than an answer, while it goes on; that too has an end.
         last = until + (_WATCHED_TIMEOUTS - 1) * timeout if watched else until
         while (found := self._wire.receive(until=until, longest=self._longest)) is not None:
@@ -703,7 +711,7 @@ class Device:
                 answer = found.payload
             elif found.command == Status.WATCHED and watched:
                 watched.take(found.payload)
-                until = min(last, time.monotonic() + timeout)
+                until = min(last, self._wire.clock() + timeout)
             elif found.command in REFUSED:
                 raise DeviceError(f"{self._name}: {_REFUSALS[Status(found.command)]}")
             elif found.command in COUNTED:
@@ -712,6 +720,6 @@ class Device:
             # What is watched may come after the result.
             if answer is not None and (watched is None or watched.complete):
                 return answer
-        if watched and time.monotonic() >= last:
+        if watched and self._wire.clock() >= last:
             raise DeviceError(f"{self._name}: what is watched in a frame must end within {_WATCHED_TIMEOUTS * timeout:g} s")
         raise UnansweredError(f"no answer to {command.name.lower()} within {timeout:g} s")

@@ -1,7 +1,8 @@
 // A board without a board: the system's RTL, clocked, with its UART behind a TCP port. See boards/virtual_board.py.
 //
 // The wire has DIVISOR cycles a bit. One client at a time; bytes from it wait until the wire is free, as in a USB bridge.
-// Ends where its standard input does, so that it does not outlive the program that started it.
+// Says its cycles since power-up for each line of standard input, and runs on at full speed while it is asked. Ends where that
+// input does, so that it does not outlive the program that started it.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -163,7 +164,7 @@ int main(int argc, char** argv) {
   Sender to_board;
   Receiver from_board;
   fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
-  long quiet = 0;
+  long quiet = 0, cycles = 0;
   bool restart = true;
   for (;;) {
     for (int cycle = 0; cycle < kBurst; ++cycle) {
@@ -180,14 +181,21 @@ int main(int argc, char** argv) {
       top.clk = 1;
       top.eval();
     }
+    cycles += kBurst;
     const bool busy = to_board.busy() || from_board.busy();
     quiet = busy ? 0 : quiet + kBurst;
     if (quiet > kQuiet) {
-      pollfd waits{client >= 0 ? client : listening, POLLIN, 0};
-      poll(&waits, 1, 10);
+      pollfd waits[] = {{client >= 0 ? client : listening, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+      poll(waits, 2, 10);
     }
-    char ignored[64];
-    if (read(STDIN_FILENO, ignored, sizeof ignored) == 0) return 0;
+    char asked[64];
+    const ssize_t lines = read(STDIN_FILENO, asked, sizeof asked);
+    if (lines == 0) return 0;
+    for (ssize_t line = 0; line < lines; ++line) std::printf("%ld\n", cycles);
+    if (lines > 0) {
+      std::fflush(stdout);
+      quiet = 0;
+    }
     const int more = accept(listening, nullptr, nullptr);
     if (more >= 0) {
       if (client >= 0) close(client);

@@ -6,6 +6,7 @@ cycles are those of the board, seconds are not.
 
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
@@ -118,6 +119,23 @@ class VirtualBoard:
     def url(self) -> str:
         """What to give as a serial port."""
         return f"socket://localhost:{self.port}"
+
+    def seconds(self) -> float:
+        """Time on its wire since it was switched on, at `boards.wire.BAUD`: a clock for who waits for it, however slow it is.
+
+        Raises
+        ------
+        SimulationError : it has ended
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        line = ""
+        with suppress(BrokenPipeError):
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        if not line:
+            raise SimulationError(f"virtual board, port {self.port}: it has ended")
+        return int(line) / (DIVISOR * BAUD)
 
     def wait(self) -> int:
         """Wait until it ends; gives its exit code."""

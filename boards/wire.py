@@ -1,7 +1,7 @@
 """Packets over a serial port, with an end to every wait. The protocol is in docs/link.md."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -15,8 +15,12 @@ __all__ = ["BAUD", "Packet", "Wire", "printable"]
 BAUD = 1_000_000
 """Bits a second of the host link, where none are asked for."""
 
-_QUIET = 0.02
-"""Seconds without a byte after which a wire is quiet."""
+_QUIET = 0.25
+"""Seconds without a byte after which a wire is quiet: more than those after which a device gives up a packet that stands still,
+so that it hears the next one, whatever came before."""
+
+_AT_MOST = 0.02
+"""Seconds for which a byte is waited for before the clock is looked at again."""
 
 _AT_ONCE = 4096
 """Bytes read at once."""
@@ -51,19 +55,26 @@ class Wire:
         The port's name, for messages.
     timeout : float
         Seconds for which what is written may stand still, and for which what comes unasked is waited out.
+    clock : callable
+        The time in seconds. For a simulated device it is that of the simulation.
     """
 
-    def __init__(self, port: serial.SerialBase, name: str, *, timeout: float) -> None:
+    def __init__(
+        self, port: serial.SerialBase, name: str, *, timeout: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._port = port
         self._timeout = timeout
         self._kept = bytearray()
         self.name = name
+        self.clock = clock
         with self._talking():
-            port.timeout = _QUIET
+            port.timeout = _AT_MOST
             port.write_timeout = timeout
 
     @classmethod
-    def open(cls, name: str, *, baud: int, timeout: float) -> "Wire":
+    def open(
+        cls, name: str, *, baud: int, timeout: float, clock: Callable[[], float] = time.monotonic
+    ) -> "Wire":
         """Open a port by its name or URL.
 
         Raises
@@ -79,7 +90,7 @@ class Wire:
         except (serial.SerialException, ValueError, OSError) as error:
             raise DeviceError(f"{name}: cannot be opened: {error}") from None
         try:
-            return cls(port, name, timeout=timeout)
+            return cls(port, name, timeout=timeout, clock=clock)
         except BaseException:
             port.close()
             raise
@@ -99,7 +110,7 @@ class Wire:
         Parameters
         ----------
         until : float
-            Time of `time.monotonic` at which the wait ends, whatever comes.
+            Time of ``clock`` at which the wait ends, whatever comes.
         longest : int
             Bytes of the longest payload that there may be.
 
@@ -108,7 +119,7 @@ class Wire:
         Packet or None
             None where there was none in time.
         """
-        while time.monotonic() < until:
+        while self.clock() < until:
             if (found := self._parsed(until, longest)) is not None:
                 return found
             with self._talking():
@@ -124,16 +135,25 @@ class Wire:
             If it comes without end.
         """
         self._kept.clear()
-        until = time.monotonic() + self._timeout
+        last = self.clock()
+        until = last + self._timeout
         with self._talking():
-            while self._port.read(_AT_ONCE):
-                if time.monotonic() > until:
+            while self.clock() < last + _QUIET:
+                if self._port.read(_AT_ONCE):
+                    last = self.clock()
+                if last > until:
                     raise DeviceError(f"{self.name}: bytes come without end: is this the port of a Tally device?")
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        until = self.clock() + seconds
+        while self.clock() < until:
+            time.sleep(min(seconds, _AT_MOST))
 
     def _parsed(self, until: float, longest: int) -> Packet | None:
         """The next packet among the bytes that have come."""
         kept = self._kept
-        while time.monotonic() < until:
+        while self.clock() < until:
             start = kept.find(SYNC)
             del kept[: start if start >= 0 else len(kept)]
             if len(kept) < HEADER_BYTES:

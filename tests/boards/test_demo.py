@@ -36,7 +36,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, *NETWORK.input_shape), dt
 
 @contextmanager
 def served(network, plan, images, labels):
-    with VirtualBoard(network, plan) as board, Device.open(board.url, timeout=60) as device:
+    with VirtualBoard(network, plan) as board, Device.open(board.url, timeout=60, clock=board.seconds) as device:
         demo = Demo(network, plan, device, 60e6, "virtual board", Frames(images, labels, "frames"))
         with serve(demo, 0) as server:
             thread = threading.Thread(target=server.serve_forever)

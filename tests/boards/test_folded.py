@@ -49,7 +49,7 @@ def board():
 @pytest.fixture
 def device(board):
     """A device whose memory holds nothing of use."""
-    with Device.open(board.url) as found:
+    with Device.open(board.url, clock=board.seconds) as found:
         found._ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(range(1, 9)))
         yield found
 
@@ -114,7 +114,7 @@ def test_commands_of_a_device_that_was_built_without_watching_and_states(tmp_pat
         assert loaded.exit_code == 0, loaded.output
         found = CliRunner().invoke(main, ["states", *common, "--dataset", str(tmp_path / "data.npz")])
         assert found.exit_code == 8 and "plan must have 'states' for membrane potentials to be read" in found.stderr
-        with Device.open(board.url) as device:
+        with Device.open(board.url, clock=board.seconds) as device:
             with pytest.raises(DeviceError, match="plan must have 'watch' for spikes to be watched: build it with --watch"):
                 device.observe(IMAGES[0], NETWORK, [INPUT])
             assert device.errors().clean
@@ -266,7 +266,10 @@ LOADS = load_payloads(NETWORK, FOLDED.single_weights(), first=FOLDED.single_stat
 
 def test_weights_from_the_flash():
     """No host has loaded anything; a reset is as power-up."""
-    with VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=IMAGE) as board, Device.open(board.url) as device:
+    with (
+        VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=IMAGE) as board,
+        Device.open(board.url, clock=board.seconds) as device,
+    ):
         # Asked while the flash is read, which is nothing that went wrong.
         assert device.resent == 0
         for _ in range(2):
@@ -330,7 +333,7 @@ FIRST = packet(0, Command.LOAD, LOADS[0])
 )
 def test_what_else_a_flash_may_hold(held, counted, loaded):
     """It ends, the host has its turn, and nothing wrong is taken for right."""
-    with VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=held) as board, Device.open(board.url) as device:
+    with VirtualBoard(NETWORK, PLAN, flash_addr=ADDR, flash=held) as board, Device.open(board.url, clock=board.seconds) as device:
         assert {name: n for name, n in asdict(device.errors()).items() if n and name != "cycles"} == counted
         if not loaded:
             with pytest.raises(DeviceError, match="weights must be loaded first"):

@@ -40,7 +40,7 @@ def board():
 
 @pytest.fixture
 def device(board):
-    with Device.open(board.url) as found:
+    with Device.open(board.url, clock=board.seconds) as found:
         yield found
 
 
@@ -184,7 +184,7 @@ def test_states_of_a_machine_with_many_lanes():
     plan = replace(named_plan(NETWORK, "fast"), states=True)
     assert any(core.rows > 1 for core in plan.cores) and any(core.channels > 1 for core in plan.cores)
     events = encode(NETWORK, IMAGES[0])
-    with VirtualBoard(NETWORK, plan) as board, Device.open(board.url) as device:
+    with VirtualBoard(NETWORK, plan) as board, Device.open(board.url, clock=board.seconds) as device:
         device.begin_frame(NETWORK, events["address"].tolist())
         for layer in NEURON_LAYERS:
             same_states(device, layer, events)
@@ -275,7 +275,7 @@ def test_a_byte_goes_wrong_on_the_way_there(board):
             return data[:30] + bytes([data[30] ^ 4]) + data[31:]
         return data
 
-    with between(board, change) as url, Device.open(url) as device:
+    with between(board, change) as url, Device.open(url, clock=board.seconds) as device:
         before = device.errors().bad_crc
         found = device.classify(IMAGES[1])
         assert (found.answer, found.counts) == expected(IMAGES[1])
@@ -295,7 +295,7 @@ def test_an_answer_goes_wrong_on_the_way_back(board):
         at = 5 + 6 - start
         return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if 0 <= at < len(data) else data
 
-    with between(board, lambda data: data, change) as url, Device.open(url, timeout=1) as device:
+    with between(board, lambda data: data, change) as url, Device.open(url, timeout=0.3, clock=board.seconds) as device:
         opened.append(True)
         found = device.classify(IMAGES[2])
         assert (found.answer, found.counts) == expected(IMAGES[2])
@@ -311,7 +311,7 @@ def test_a_frame_is_cut_off_and_the_next_one_is_right(board):
             return data[:25]
         return data
 
-    with between(board, change) as url, Device.open(url) as device:
+    with between(board, change) as url, Device.open(url, clock=board.seconds) as device:
         before = device.errors().timeout
         found = device.classify(IMAGES[3])
         assert (found.answer, found.counts) == expected(IMAGES[3])
@@ -321,7 +321,7 @@ def test_a_frame_is_cut_off_and_the_next_one_is_right(board):
 def test_noise_before_a_packet(board):
     with socket.create_connection(("localhost", board.port)) as wire:
         wire.sendall(bytes(np.random.default_rng(3).integers(0, 256, 3000, dtype=np.uint8)))
-    with Device.open(board.url) as device:
+    with Device.open(board.url, clock=board.seconds) as device:
         found = device.classify(IMAGES[4])
         assert (found.answer, found.counts) == expected(IMAGES[4])
 
