@@ -47,7 +47,7 @@ def network_on(device: Device, net: Path | None) -> Network:
         known = device.identity.network_hash
         network = next((network for network in bundled if network.content_hash.startswith(known)), None)
         if network is None:
-            raise NetworkError(f"--net must be given: {known}, which is on the device, is no bundled network")
+            raise NetworkError(f"NET must be given: {known}, which is on the device, is no bundled network")
     else:
         network = Network.load(net)
     device.require(network)

@@ -125,10 +125,13 @@ def _on_virtual_board(
     return network, plan, device, f"virtual {kind.title} (Verilator)"
 
 
-@command(help="Draw digits for a board, in a browser or in the terminal; without --port the board is virtual.")
+@command(
+    help="Draw digits for a board, in a browser or in the terminal; without --port the board is virtual. NET is the network "
+    "(.npz) on the board; the bundled one for it by default."
+)
 @click.option("--port", metavar="PORT", help="Serial port of a board, or its URL.")
 @click.option("--board", metavar="BOARD", help=f"What the virtual board stands for; {_BOARD} by default.")
-@click.option("--net", type=click.Path(path_type=Path), help="Network (.npz) on the board; the bundled one for it by default.")
+@click.argument("net", required=False, type=click.Path(path_type=Path))
 @click.option("--plan", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits a second of the port.")
 @click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; what the board says by default.")

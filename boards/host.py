@@ -45,9 +45,7 @@ _connection = _options(
     ),
 )
 _network = _options(
-    click.option(
-        "--net", type=click.Path(path_type=Path), help="Network (.npz) on the device; found among the bundled ones by default."
-    ),
+    click.argument("net", required=False, type=click.Path(path_type=Path)),
     click.option(
         "--plan",
         help="Plan on the device (name or .json), where its weights have to be loaded; the named one that it is by default.",
@@ -64,7 +62,7 @@ def _dataset(default: str) -> Callable[[Any], Any]:
 _DIGITS_OR_RANDOM = "MNIST where it is found, or the bundled digits, or random frames where the network takes no digits"
 
 
-@group(help="Talk to a board.")
+@group(help="Talk to a board. NET is the network (.npz) on the device; found among the bundled ones by default.")
 def main() -> None:
     """See the help text above."""
 

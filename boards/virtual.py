@@ -22,9 +22,12 @@ from model.support.errors import Exit, fail
 
 __all__ = ["main"]
 
-@command(help="Run a board in simulation, its UART behind a TCP port. Stop it with Ctrl-C.")
+@command(
+    help="Run a board in simulation, its UART behind a TCP port. Stop it with Ctrl-C. NET is the network (.npz); the "
+    "bundled one for the board by default."
+)
 @click.option("--board", default="ulx3s-85f", show_default=True, metavar="BOARD", help="What it stands for.")
-@click.option("--net", type=click.Path(path_type=Path), help="Network (.npz); the bundled one for the board by default.")
+@click.argument("net", required=False, type=click.Path(path_type=Path))
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
 @click.option("--flash/--no-flash", help="Whether its flash holds the weights, as hw.build --program-flash writes them.")

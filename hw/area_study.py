@@ -1,233 +1,27 @@
-"""`python -m hw.area_study`: place designs of many networks and plans, and fit what LUTs and flip-flops go with.
+"""`python -m hw.area_study`: place designs of many networks and plans, and fit the area model to them."""
 
-Each design is a whole machine with its host link, synthesized, placed and routed for the largest ECP5. Its cells are counted core
-by core; the costs are the nonnegative ones that give the least squared relative error over all cores. The errors written down are
-of totals after placement, and each is of a design that was left out of the fit that foretold it.
-"""
-
-import hashlib
 import json
-import re
-from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from scipy.optimize import nnls
 
-from boards.definitions import board_named
-from boards.top import BoardTop
-from hw.flow.area import AREA, LUT_RAM_CELLS, features, memories, summed
-from hw.flow.synthesis import place_and_route, synthesize
-from hw.flow.tools import tool_version
-from hw.flow.verilog import to_rtlil
-from model.machine.named_plans import choices, named_plan
-from model.machine.plan import Plan
-from model.network import Network
-from model.studies.random_network import drawn
-from model.support.cache import kept, source_hash
+from boards.area_fit import CACHE, DESIGNS, Design, design_of, fitted, measure
+from hw.flow.area import AREA
 from model.support.cli import command
 from model.support.files import write_file
-from sim.cosimulation import CACHE
-
-__all__ = ["DESIGNS", "Design", "fit"]
-
-ZOO = Path(__file__).parent.parent / "model" / "zoo"
-BOARD, CLOCK_MHZ = "ulx3s-85f", 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Design:
-    """A network and a plan.
-
-    Parameters
-    ----------
-    network : name of a bundled one, or a description for `model.studies.random_network.drawn`
-    bits : of weights, potentials and counts of such a network
-    speed : share of the parallelism that each layer can have: 0 is one lane, 1 an event a cycle; or the name of a plan
-    """
-
-    network: str
-    bits: tuple[int, int, int] = (8, 14, 8)
-    speed: float | str = 0.0
-
-    @property
-    def name(self) -> str:
-        """For tables."""
-        return f"{self.network}, {'/'.join(map(str, self.bits))} bits, {self.speed}"
-
-    def build(self) -> tuple[Network, Plan]:
-        """The network, its weights drawn at random where it is none of the bundled, and the plan."""
-        path = ZOO / f"{self.network}.npz"
-        network = Network.load(path) if path.exists() else drawn(self.network, self.bits)
-        if isinstance(self.speed, str):
-            return network, named_plan(network, self.speed)
-        minimal = named_plan(network, "minimal")
-        cores = []
-        for core in minimal.cores:
-            options = choices(network, core.layer)
-            cores.append(options[round(self.speed * (len(options) - 1))])
-        return network, Plan(name=f"{self.speed:g}", cores=tuple(cores))
-
-
-DESIGNS = (
-    Design(network="8x8x1: 4C3 P2 10F", bits=(4, 10, 4), speed=0.0),
-    Design(network="8x8x1: 4C3 P2 10F", bits=(8, 14, 8), speed=1.0),
-    Design(network="16x16x1: 8C5 P2 32F 10F", bits=(8, 14, 8), speed=0.0),
-    Design(network="16x16x1: 8C5 P2 32F 10F", bits=(6, 12, 6), speed=0.5),
-    Design(network="12x12x3: 6C3 6C3p 4F", bits=(5, 12, 5), speed=0.6),
-    Design(network="1x1x64: 48F 10F", bits=(8, 16, 8), speed=0.5),
-    Design(network="1x1x200: 32F 32F 5F", bits=(4, 11, 6), speed=1.0),
-    Design(network="14x14x2: 8C3 P2 8C3p 10F", bits=(8, 13, 5), speed=0.4),
-    Design(network="14x14x2: 12C3p P2 6F", bits=(6, 14, 7), speed=0.8),
-    Design(network="20x20x1: 6C5 P2 12C3 P2 24F 10F", bits=(8, 15, 8), speed=0.2),
-    Design(network="20x20x1: 6C5 P2 12C3 P2 24F 10F", bits=(8, 15, 8), speed=0.55),
-    Design(network="32x32x1: 8C3 P2 8C3 P2 8C3 10F", bits=(7, 13, 6), speed=0.3),
-    Design(network="24x24x3: 8C3p P3 16F 3F", bits=(8, 18, 9), speed=0.45),
-)
-"""The designs that are placed."""
-
-
-def _measure(design: Design) -> dict[str, Any]:
-    """Synthesize, place and route one design; what it took."""
-    network, plan = design.build()
-    board = board_named(BOARD)
-    text = to_rtlil(BoardTop(board=board, network=network, plan=plan, frequency_hz=CLOCK_MHZ * 1e6), "top")
-    passes = source_hash(Path(__file__).parent)
-    tools = [tool_version(name) for name in ("yosys", "nextpnr-ecp5")]
-    stem = CACHE / f"area-{hashlib.sha256(repr((text, passes, tools, BOARD)).encode()).hexdigest()[:16]}"
-
-    def make(part: Path) -> None:
-        source, netlist = stem.with_suffix(".il"), stem.with_suffix(".netlist")
-        source.write_text(text)
-        synthesized = synthesize(source, top="top", netlist=netlist, log=stem.with_suffix(".synthesis"))
-        placed = place_and_route(
-            netlist,
-            family=board.of_family,
-            part=board.target,
-            constraints=board.constraints(),
-            frequency_mhz=CLOCK_MHZ,
-            seed=1,
-            routed=stem.with_suffix(".config"),
-            log=stem.with_suffix(".routing"),
-            cells=synthesized,
-        )
-        part.write_text(
-            json.dumps(
-                {
-                    "luts": placed.slices_lut,
-                    "flip_flops": placed.slices_ff,
-                    "lut_rams": synthesized.lut_ram,
-                    "ram_blocks": placed.ram_blocks,
-                    "fmax_mhz": placed.fmax_mhz,
-                    "cores": {name: dict(cells) for name, cells in _by_core(netlist).items()},
-                }
-            )
-        )
-
-    found: dict[str, Any] = json.loads(kept(stem.with_suffix(".json"), make).read_text())
-    return {"design": asdict(design), "plan": [asdict(core) for core in plan.cores], "lanes": plan.lanes, **found}
-
-
-def _by_core(netlist: Path) -> dict[str, Counter[str]]:
-    """Cells of a netlist by the core that they belong to; ``"system"`` is the rest."""
-    found: dict[str, Counter[str]] = {}
-    for name, cell in json.loads(netlist.read_text())["modules"]["top"]["cells"].items():
-        match = re.match(r"system\.machine\.core_(\w+?)\.", name)
-        of = found.setdefault(match[1] if match else "system", Counter())
-        if cell["type"] in ("LUT4", "CCU2C"):
-            of["luts"] += 1 if cell["type"] == "LUT4" else 2
-        elif cell["type"] == "TRELLIS_FF":
-            of["flip_flops"] += 1
-    return found
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One core of a design: its features, and its share of what the design took once it was placed."""
-
-    design: int
-    features: Counter[str]
-    luts: float
-    flip_flops: float
-
-
-def _rows(measured: list[dict[str, Any]]) -> Iterator[_Row]:
-    for number, found in enumerate(measured):
-        network, plan = _design(found).build()
-        amounts = features(network, plan)
-        # Placement adds cells, to feed carry chains most of all: shared out in proportion.
-        totals = {kind: sum(cells.get(kind, 0) for cells in found["cores"].values()) for kind in ("luts", "flip_flops")}
-        placed = {"luts": found["luts"] - LUT_RAM_CELLS * found["lut_rams"], "flip_flops": found["flip_flops"]}
-        for name, of in amounts.items():
-            cells = found["cores"].get(name, {})
-            yield _Row(number, of, *(cells.get(kind, 0) * placed[kind] / totals[kind] for kind in ("luts", "flip_flops")))
-
-
-def _design(found: dict[str, Any]) -> Design:
-    return Design(**{**found["design"], "bits": tuple(found["design"]["bits"])})
-
-
-def fit(rows: list[_Row], kind: str) -> dict[str, float]:
-    """Costs of all features, of least squared relative error over ``rows``, none negative."""
-    names = sorted({name for row in rows for name in row.features})
-    # A core so small that it is all constant weighs no more than one of some size.
-    scale = np.array([1 / max(getattr(row, kind), 150.0) for row in rows])
-    matrix = np.array([[row.features.get(name, 0) for name in names] for row in rows]) * scale[:, None]
-    wanted = np.array([getattr(row, kind) for row in rows]) * scale
-    size = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
-    found, _ = nnls(matrix / size, wanted)
-    return {name: round(float(cost), 4) for name, cost in zip(names, found / size, strict=True) if cost > 0}
-
-
-def _foretold(rows: list[_Row], costs: dict[str, float], design: int) -> float:
-    return sum(summed(row.features, costs) for row in rows if row.design == design)
-
-
-def _fitted(measured: list[dict[str, Any]]) -> dict[str, Any]:
-    rows = list(_rows(measured))
-    costs = {kind: fit(rows, kind) for kind in ("luts", "flip_flops")}
-    for number, found in enumerate(measured):
-        others = [row for row in rows if row.design != number]
-        network, plan = _design(found).build()
-        built = memories(network, plan)
-        lut_rams = sum(memory.lut_rams for memory in built)
-        found["foretold"] = {
-            "luts": round(_foretold(rows, fit(others, "luts"), number) + LUT_RAM_CELLS * lut_rams),
-            "flip_flops": round(_foretold(rows, fit(others, "flip_flops"), number)),
-            "lut_rams": lut_rams,
-            "ram_blocks": sum(memory.blocks for memory in built),
-        }
-    errors = {
-        kind: [abs(found["foretold"][kind] / found[kind] - 1) for found in measured] for kind in ("luts", "flip_flops")
-    }
-    speeds = [found["fmax_mhz"] for found in measured]
-    return {
-        "board": BOARD,
-        "tools": [tool_version("yosys"), tool_version("nextpnr-ecp5")],
-        "costs": costs,
-        "median_error": {kind: round(float(np.median(found)), 4) for kind, found in errors.items()},
-        "greatest_error": {kind: round(max(found), 4) for kind, found in errors.items()},
-        "memories_exact": all(
-            found["foretold"][kind] == found[kind] for found in measured for kind in ("lut_rams", "ram_blocks")
-        ),
-        "fmax_mhz": {"slowest": min(speeds), "fastest": max(speeds)},
-        "designs": measured,
-    }
 
 
 @command(help="Place designs of many networks and plans, and fit the area model to them; writes hw/flow/area.json.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Designs at once.")
 @click.option("--only", type=click.IntRange(1), help="Only the first so many designs.")
 @click.option("--out", default=AREA, show_default=True, type=click.Path(path_type=Path), help="File to write.")
-def main(jobs: int, only: int | None, out: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was written, as JSON on standard output.")
+def main(jobs: int, only: int | None, out: Path, as_json: bool) -> None:
     """See the help text above."""
     console = Console(stderr=True)
     with ThreadPoolExecutor(jobs) as pool, Progress(console=console) as bar:
@@ -235,22 +29,26 @@ def main(jobs: int, only: int | None, out: Path) -> None:
         designs = DESIGNS[:only]
         task = bar.add_task("designs", total=len(designs))
 
-        def measure(design: Design) -> dict[str, Any]:
-            found = _measure(design)
+        def placed(design: Design) -> dict[str, Any]:
+            found = measure(design)
             bar.advance(task)
             bar.console.print(f"{design.name}: {found['luts']:,} LUTs, {found['fmax_mhz']} MHz", highlight=False)
             return found
 
-        result = _fitted(list(pool.map(measure, designs)))
-    write_file(out, json.dumps(result, indent=1) + "\n")
+        result = fitted(list(pool.map(placed, designs)))
+    text = json.dumps(result, indent=1)
+    write_file(out, text + "\n")
+    if as_json:
+        print(text)
+        return
     table = Table()
-    for title in ("design", "lanes", "LUTs", "foretold", "FFs", "foretold", "LUT RAMs", "blocks", "foretold", "MHz"):
+    for title in ("design", "lanes", "LUTs", "predicted", "FFs", "predicted", "LUT RAMs", "blocks", "predicted", "MHz"):
         table.add_column(title, justify="left" if title == "design" else "right")
     for found in result["designs"]:
-        told = found["foretold"]
+        told = found["predicted"]
         numbers = (found["lanes"], found["luts"], told["luts"], found["flip_flops"], told["flip_flops"])
         rest = (f"{told['lut_rams']}/{found['lut_rams']}", f"{found['ram_blocks']}", f"{told['ram_blocks']}")
-        table.add_row(_design(found).name, *(f"{number:,}" for number in numbers), *rest, f"{found['fmax_mhz']}")
+        table.add_row(design_of(found).name, *(f"{number:,}" for number in numbers), *rest, f"{found['fmax_mhz']}")
     Console().print(table)
     print(f"median error: {result['median_error']}; memories exact: {result['memories_exact']}")
 

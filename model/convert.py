@@ -32,7 +32,7 @@ from model.support.errors import Exit, fail
     help="Data that thresholds and widths are chosen on: mnist, digits5k or an .npz file with images and labels.",
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
-@click.option("--limit", default=2000, show_default=True, type=click.IntRange(1), help="Frames to calibrate on.")
+@click.option("--frames", default=2000, show_default=True, type=click.IntRange(1), help="Frames to calibrate on.")
 @click.option("--weight-bits", default=8, show_default=True, type=click.IntRange(2, 16), help="Width of a weight.")
 @click.option(
     "--accuracy-budget",
@@ -62,7 +62,7 @@ def main(
     output: Path,
     calibrate: str,
     data_dir: Path | None,
-    limit: int,
+    frames: int,
     weight_bits: int,
     accuracy_budget: float,
     paper: bool,
@@ -98,7 +98,7 @@ def main(
             data_dir=data_dir,
             settings=settings,
             name=name,
-            limit=limit,
+            limit=frames,
             layout=layout,
             output=output_name,
             progress=progress,

@@ -23,7 +23,7 @@ from model.support.results import plain, to_json
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
-@click.option("--limit", type=click.IntRange(1), help="Only this many frames, the first ones; all by default.")
+@click.option("--frames", type=click.IntRange(1), help="Only this many frames, the first ones; all by default.")
 @click.option("--onnx", type=click.Path(path_type=Path), help="The float network; the .onnx beside NET where there is one.")
 @click.option(
     "--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames of which every spike is looked at."
@@ -35,7 +35,7 @@ def main(
     dataset: str,
     data_dir: Path | None,
     split: Split,
-    limit: int | None,
+    frames: int | None,
     onnx: Path | None,
     detail: int,
     out: Path | None,
@@ -47,7 +47,7 @@ def main(
     if onnx is not None:
         # What is wrong with it is said before data are looked for, which may mean a download.
         import_onnx(onnx)
-    data = load(dataset, split, data_dir).limited(limit)
+    data = load(dataset, split, data_dir).limited(frames)
     beside = net.with_suffix(".onnx")
     with Progress(console=console, disable=not console.is_terminal) as bar:
         floats = onnx or (beside if beside.exists() else None)

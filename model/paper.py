@@ -18,7 +18,7 @@ from model.support.results import to_json
 @command(help="The paper's Table I and Figures 2 to 4: sigma-delta, rate code and time to first spike, measured.")
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
-@click.option("--limit", type=click.IntRange(1), help="Only this many frames of the test split, the first ones; all by default.")
+@click.option("--frames", type=click.IntRange(1), help="Only this many frames of the test split, the first ones; all by default.")
 @click.option("--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames whose every spike is looked at.")
 @click.option(
     "--out", default=Path("build/paper"), show_default=True, type=click.Path(path_type=Path), help="Folder for paper.json, .html."
@@ -35,7 +35,7 @@ from model.support.results import to_json
 def main(
     dataset: str,
     data_dir: Path | None,
-    limit: int | None,
+    frames: int | None,
     detail: int,
     out: Path,
     docs: Path | None,
@@ -45,7 +45,7 @@ def main(
     """See the help text above."""
     console = Console(stderr=True)
     data, calibration = (load(dataset, split, data_dir) for split in ("test", "train"))
-    data = data.limited(limit)
+    data = data.limited(frames)
     # The study takes minutes: what cannot be written is better known before.
     for folder in (out, cache, *((docs,) if docs else ())):
         write_all(folder, {})

@@ -23,7 +23,7 @@ from model.support.results import to_json
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
-@click.option("--limit", default=2000, show_default=True, type=click.IntRange(1), help="Frames, the first ones.")
+@click.option("--frames", default=2000, show_default=True, type=click.IntRange(1), help="Frames, the first ones.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is random.")
 @click.option("--trials", default=3, show_default=True, type=click.IntRange(1), help="Runs of each random disturbance.")
 @click.option("--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames of the quantized network too.")
@@ -35,7 +35,7 @@ def main(
     dataset: str,
     data_dir: Path | None,
     split: Split,
-    limit: int,
+    frames: int,
     seed: int,
     trials: int,
     detail: int,
@@ -49,7 +49,7 @@ def main(
     data = load(dataset, split, data_dir)
     data = suited(network, data)
     tell(data.notes)
-    data = data.limited(limit)
+    data = data.limited(frames)
     folder = out or Path("build") / network.name
     # A study takes minutes: what cannot be written is better known before.
     for each in (folder, *((docs,) if docs else ())):

@@ -6,6 +6,7 @@ what the spiking network sees, one bit a pixel, distorted as in `model.train`.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,10 @@ def export_small(network: nn.Sequential, path: Path) -> None:
 @training_options(_NAME)
 @click.option("--epochs", type=int, default=SmallSettings.epochs, help="Passes over the training frames.")
 @click.option("--channels", type=int, default=SmallSettings.channels, help="Channels of the convolution.")
-def main(dataset_name: str, data_dir: Path | None, out: Path, threads: int, **options: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
+def main(
+    dataset_name: str, data_dir: Path | None, out: Path, threads: int, as_json: bool, **options: Any
+) -> None:
     """Train the network 8C5s2-2MP2-10FC for small boards and export it as ONNX.
 
     The test frames are measured once, at the end. A minute or two on one processor core; the result is the same each time,
@@ -125,7 +129,7 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, threads: int, **op
     except OSError as error:
         fail(Exit.BAD_INPUT, f"{error.filename}: cannot be written: {error.strerror}")
     accurate = f"{report['float_accuracy_1_bit']:.2%} of 1-bit frames, {report['frames_test']} test frames of {dataset_name}"
-    click.echo(f"{out / _NAME}.onnx: accuracy {accurate}")
+    click.echo(json.dumps(report, indent=2) if as_json else f"{out / _NAME}.onnx: accuracy {accurate}")
 
 
 if __name__ == "__main__":

@@ -193,7 +193,7 @@ def convert_file(
     if 2 * len(calibrated) <= len(classes):
         raise DataError(
             f"{data.name}: the first {limit:,} frames must hold more than half of the {len(classes)} classes, not only "
-            f"{', '.join(map(str, calibrated))}; shuffle the data or raise --limit"
+            f"{', '.join(map(str, calibrated))}; shuffle the data or raise --frames"
         )
     data = replace(data, images=data.images[:limit], labels=data.labels[:limit])
     label = "all thresholds " + f"{settings.threshold:g}" if settings.threshold is not None else "thresholds chosen"

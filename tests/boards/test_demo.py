@@ -232,7 +232,7 @@ def test_terminal_with_json(tmp_path):
     """A line for each frame; one that has no class has no label."""
     NETWORK.save(tmp_path / "net.npz")
     with fake(FakeDevice(NETWORK, PLAN)) as url:
-        options = ["--port", url, "--net", str(tmp_path / "net.npz"), "--terminal", "--json"]
+        options = ["--port", url, str(tmp_path / "net.npz"), "--terminal", "--json"]
         found = CliRunner().invoke(main, options, input="\n5\nq\n")
         assert found.exit_code == 0, found.output
         lines = [json.loads(line) for line in found.stdout.splitlines()]
@@ -247,7 +247,7 @@ def test_terminal(tmp_path, monkeypatch):
     NETWORK.save(tmp_path / "net.npz")
     labels = np.array([3, 1, 2])
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=labels)
-    options = ["--net", str(tmp_path / "net.npz"), "--plan", "minimal", "--dataset", str(tmp_path / "data.npz"), "--terminal"]
+    options = [str(tmp_path / "net.npz"), "--plan", "minimal", "--dataset", str(tmp_path / "data.npz"), "--terminal"]
     found = CliRunner().invoke(main, options, input="\n2\nq\n")
     assert found.exit_code == 0, found.output
     # Its lines are folded to the terminal's width.

@@ -109,7 +109,7 @@ def test_commands_of_a_device_that_was_built_without_watching_and_states(tmp_pat
     NETWORK.save(tmp_path / "net.npz")
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=np.zeros(len(IMAGES), int))
     with VirtualBoard(NETWORK, plan) as board:
-        common = ["--port", board.url, "--net", str(tmp_path / "net.npz")]
+        common = ["--port", board.url, str(tmp_path / "net.npz")]
         loaded = CliRunner().invoke(main, ["load", *common])
         assert loaded.exit_code == 0, loaded.output
         found = CliRunner().invoke(main, ["states", *common, "--dataset", str(tmp_path / "data.npz")])
@@ -242,7 +242,7 @@ def test_self_test_and_commands(device, tmp_path):
     NETWORK.save(tmp_path / "net.npz")
     PLAN.save(tmp_path / "plan.json")
     device._ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(8))
-    options = ["--port", device._name, "--net", str(tmp_path / "net.npz"), "--plan", str(tmp_path / "plan.json")]
+    options = ["--port", device._name, str(tmp_path / "net.npz"), "--plan", str(tmp_path / "plan.json")]
     device._wire.close()
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=np.zeros(len(IMAGES), np.int64))
     # Weights are loaded where they are missing.
@@ -253,7 +253,7 @@ def test_self_test_and_commands(device, tmp_path):
     done = CliRunner().invoke(main, ["load", "--port", options[1]])
     assert done.exit_code == 2
     assert done.stderr == (
-        f"error: --net must be given: {NETWORK.content_hash[:16]}, which is on the device, is no bundled network\n"
+        f"error: NET must be given: {NETWORK.content_hash[:16]}, which is on the device, is no bundled network\n"
     )
 
 

@@ -244,7 +244,7 @@ def test_states_command(board, tmp_path):
     NETWORK.save(net)
     data = tmp_path / "data.npz"
     np.savez(data, images=IMAGES, labels=np.zeros(len(IMAGES), int))
-    common = ["states", "--port", board.url, "--net", str(net), "--dataset", str(data), "--frame", "2"]
+    common = ["states", "--port", board.url, str(net), "--dataset", str(data), "--frame", "2"]
     found = CliRunner().invoke(main, [*common, "--json"])
     assert found.exit_code == 0, found.output
     neurons = json.loads(found.stdout)["neurons"]
@@ -352,7 +352,7 @@ def test_something_else_is_there():
 def files(tmp_path):
     NETWORK.save(tmp_path / "net.npz")
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=np.zeros(len(IMAGES), np.int64))
-    return ["--net", tmp_path / "net.npz", "--dataset", tmp_path / "data.npz", "--out", tmp_path]
+    return [tmp_path / "net.npz", "--dataset", tmp_path / "data.npz", "--out", tmp_path]
 
 
 def command(*args):

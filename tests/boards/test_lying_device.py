@@ -87,11 +87,11 @@ def invoke(tmp_path, command, network, *more):
         images = np.random.default_rng(0).integers(0, 256, (3, *network.input_shape), dtype=np.uint8)
         np.savez(data, images=images, labels=np.zeros(len(images), np.int64))
     options = {
-        "selftest": ["--net", net, "--frames", 2],
-        "states": ["--net", net, "--frame", 1],
-        "load": ["--net", net],
-        "evaluate": ["--net", net, "--dataset", data, "--out", tmp_path, "--restart"],
-        "demo": ["--net", net, "--terminal"],
+        "selftest": [net, "--frames", 2],
+        "states": [net, "--frame", 1],
+        "load": [net],
+        "evaluate": [net, "--dataset", data, "--out", tmp_path, "--restart"],
+        "demo": [net, "--terminal"],
     }.get(command, [])
     if command == "demo":
         return CliRunner().invoke(demo.main, [str(a) for a in ("--port", "fake", *options, *more)], input="\nq\n")

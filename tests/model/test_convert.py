@@ -279,10 +279,10 @@ def test_command(tmp_path):
     assert any(isinstance(layer, Neurons) for layer in Network.load(out).layers)
     out.unlink()
     np.savez(tmp_path / "sorted.npz", images=images, labels=np.arange(20) // 5)
-    assert run(small(tmp_path), "-o", out, "--calibrate", tmp_path / "sorted.npz", "--limit", 8) == (
+    assert run(small(tmp_path), "-o", out, "--calibrate", tmp_path / "sorted.npz", "--frames", 8) == (
         2,
         f"error: {tmp_path / 'sorted.npz'}: the first 8 frames must hold more than half of the 4 classes, not only 0, 1; "
-        "shuffle the data or raise --limit",
+        "shuffle the data or raise --frames",
     )
     code, line = run(grouped(tmp_path, window=3), "-o", out, "--calibrate", tmp_path / "data.npz", "--for-hardware")
     assert code == 2 and "layer 'pool': max-pooling with window (3, 3) and stride (2, 2) overlaps" in line

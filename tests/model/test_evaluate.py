@@ -20,7 +20,7 @@ FRAMES = 60
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
-    arguments = [str(ZOO), "--dataset", "digits5k", "--limit", str(FRAMES), "--detail", "20", "--out", str(folder), "--json"]
+    arguments = [str(ZOO), "--dataset", "digits5k", "--frames", str(FRAMES), "--detail", "20", "--out", str(folder), "--json"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in folder.iterdir()) == ["evaluate.html", "evaluate.json"]

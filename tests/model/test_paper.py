@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def arguments(folder):
-    options = {"--dataset": "digits5k", "--limit": str(FRAMES), "--detail": "5", "--out": folder / "out"}
+    options = {"--dataset": "digits5k", "--frames": str(FRAMES), "--detail": "5", "--out": folder / "out"}
     options |= {"--cache": folder / "cache", "--docs": folder / "docs"}
     return [str(part) for pair in options.items() for part in pair]
 

@@ -33,7 +33,7 @@ def written(tmp_path_factory):
     network, data = small()
     network.save(folder / "net.npz")
     np.savez(folder / "frames.npz", images=data.images, labels=data.labels)
-    arguments = [str(folder / "net.npz"), "--dataset", str(folder / "frames.npz"), "--limit", "8", "--trials", "2"]
+    arguments = [str(folder / "net.npz"), "--dataset", str(folder / "frames.npz"), "--frames", "8", "--trials", "2"]
     arguments += ["--detail", "3", "--out", str(folder / "out"), "--docs", str(folder / "img"), "--json"]
     printed = CliRunner().invoke(main, arguments[:-1])
     assert printed.exit_code == 0, printed.output
@@ -83,7 +83,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, line, tmp_path, mon
     assert [path.name for path in Path().iterdir()] == ["frames.npz"]
 
 
-@pytest.mark.parametrize("option", ["--limit", "--trials", "--detail"])
+@pytest.mark.parametrize("option", ["--frames", "--trials", "--detail"])
 def test_numbers_out_of_range(option):
     result = CliRunner().invoke(main, [str(ZOO), option, "0"])
     assert result.exit_code == 2

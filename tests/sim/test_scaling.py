@@ -7,7 +7,7 @@ import pytest
 
 from model.network import Convolution, Linear, MaxPool
 from model.studies.random_network import drawn
-from sim.scaling import STUDIES, exponent, measured, plots
+from sim.scaling_study import STUDIES, exponent, measured, plots
 
 STUDY = {study.name: study for study in STUDIES}
 TOLERANCE = 0.2

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hw.area_study import DESIGNS, Design, _measure, _rows, fit
+from boards.area_fit import DESIGNS, Design, _rows, fit, measure
 from hw.flow.area import AREA, estimate_area, features, memories
 from hw.flow.verilog import to_rtlil
 from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, ram_kind, rom_kind
@@ -91,16 +91,16 @@ def test_blocks_are_exact_and_lut_rams_but_for_one_design():
     assert list(off.values()) == [(0, -1)], off
 
 
-def test_luts_and_flip_flops_are_foretold_within_fifteen_percent():
+def test_luts_and_flip_flops_are_predicted_within_fifteen_percent():
     """Of each design, from the others alone."""
     rows = list(_rows(STUDY["designs"]))
     for kind in ("luts", "flip_flops"):
         errors = []
         for number, found in enumerate(STUDY["designs"]):
-            told = found["foretold"][kind]
+            told = found["predicted"][kind]
             costs = fit([row for row in rows if row.design != number], kind)
             again = sum(costs.get(n, 0) * a for row in rows if row.design == number for n, a in row.features.items())
-            assert told == pytest.approx(again + (6 * found["foretold"]["lut_rams"] if kind == "luts" else 0), abs=1)
+            assert told == pytest.approx(again + (6 * found["predicted"]["lut_rams"] if kind == "luts" else 0), abs=1)
             errors.append(abs(told / found[kind] - 1))
         assert float(np.median(errors)) <= 0.15
         assert STUDY["median_error"][kind] == pytest.approx(float(np.median(errors)), abs=1e-4)
@@ -120,7 +120,7 @@ def test_more_lanes_take_more():
 @pytest.mark.full
 def test_the_study_can_be_made_again():
     """One design, placed and routed again with these tools, takes what the study says."""
-    found, told = _measure(DESIGNS[0]), STUDY["designs"][0]
+    found, told = measure(DESIGNS[0]), STUDY["designs"][0]
     assert {kind: found[kind] for kind in ("lut_rams", "ram_blocks")} == {k: told[k] for k in ("lut_rams", "ram_blocks")}
     assert found["luts"] == pytest.approx(told["luts"], rel=0.1)
     assert found["flip_flops"] == pytest.approx(told["flip_flops"], rel=0.1)
