@@ -28,7 +28,7 @@ from sim.netlist import BLOCK_RAM, cell_models, machine_netlist, netlist_verilog
 from sim.simulators import SimulationError
 from sim.verify import main
 from tests.hardware import random_convolution, random_frames, random_linear
-from tests.test_sim_gowin_bsram import CASES
+from tests.sim.test_gowin_bsram import CASES
 
 
 def need_icarus():
