@@ -29,9 +29,9 @@ from model.encode import encode
 from model.engine.engine import run_fast
 from model.events import Events
 from model.golden import Trace
-from model.machine.pipeline_cycles import Cycles
-from model.machine.pipeline_cycles import simulate as cycles
+from model.machine.cycles import Cycles
 from model.machine.plan import Plan, PlanError
+from model.machine.simulate import simulate as cycles
 from model.network import Network, Neurons
 from model.support.errors import MismatchError
 from sim.netlist import cell_models, machine_netlist

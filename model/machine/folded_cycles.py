@@ -12,8 +12,8 @@ from numba import njit
 
 from model.engine.engine import Stream, run_streams
 from model.events import Events
+from model.machine.cycles import CoreUse, Cycles
 from model.machine.folded_layout import Folded, FoldedLayer
-from model.machine.pipeline_cycles import BATCH, CoreUse, Cycles
 from model.machine.plan import Plan
 from model.machine.randomness import first_number, shifted
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule
@@ -55,7 +55,7 @@ def simulate_folded(
     seed: int = 1,
     watch: int = 0,
     activity: int = 0,
-    batch: int = BATCH,
+    batch: int,
     done: Callable[[int], None] | None = None,
 ) -> Cycles:
     """Run frames back to back through a folded machine.

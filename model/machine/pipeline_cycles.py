@@ -1,8 +1,9 @@
-"""The cycle model: when everything happens, cycle for cycle as the hardware does it.
+"""The cycle model of the pipeline: when everything happens, cycle for cycle as the hardware does it.
 
 What passes is given by `model.machine.schedule`; here are only the handshakes: register stages, FIFOs, credits, the router's
-forks. Every part of a core has a paragraph in `_core`, in the order of `hw/pipeline/core.py`, with the hardware's registers under
-the hardware's names. `sim.verify` holds the cycle of every token on every link equal to that of the RTL.
+forks. Every part of a core, and of what is around the cores, is a function, with the hardware's registers under the hardware's
+names. A core's parts come from its end to its beginning, as whether a part is ready depends on those after it. `sim.verify`
+holds the cycle of every token on every link equal to that of the RTL.
 """
 
 import os
@@ -10,28 +11,24 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from model.arrays import Images, Ints
 from model.engine.engine import Stream, run_streams
 from model.events import Events
-from model.machine.checks import check_plan
+from model.machine.cycles import ACTIVITIES, CoreUse, CycleError, Cycles
 from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
 from model.machine.plan import Plan
 from model.machine.randomness import first_number, shifted
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule, state_words
-from model.machine.stages import Stage, core_plan, stages
+from model.machine.stages import Stage, core_plan, ports, stages
 from model.network import INPUT, MaxPool, Network, Neurons
-from model.support.errors import MismatchError
 
-__all__ = ["ACTIVITIES", "BATCH", "CoreUse", "CycleError", "Cycles", "simulate"]
-
-Ints = npt.NDArray[np.int64]
-
-ACTIVITIES = ("starved", "working", "blocked", "sweeping")
-"""What a core's walker does in a cycle: it has no event; it takes a step; what is behind it has no room; it clears tags."""
+__all__ = ["simulate_pipeline"]
 
 PIPELINE = 1 + len(STEP_CYCLES)
 """Cycles from a step issued to what it fires in the FIFO."""
@@ -46,222 +43,113 @@ _POOL_PIPE_MASK = (1 << 2 * POOL_PIPELINE) - 1
 _HANG = 1_000_000
 """Cycles without a transfer on any link after which it is said to hang: more than any sweep takes."""
 
-BATCH = 64
-"""Frames whose spikes are found at once."""
-
 _AHEAD = 3
 """Batches whose spikes are in memory."""
 
+_STARVED, _WORKING, _BLOCKED, _SWEEPING = range(len(ACTIVITIES))
 
-class CycleError(MismatchError):
-    """The machine hangs."""
-
-
-# Registers of a core.
-(
-    _BUFFER,
-    _BUFFER_SECOND,
-    _HELD,
-    _STEP,
-    _CREDITS,
-    _RETURNED,
-    _SWEEP,
-    _GENERATION,
-    _GROUPS,
-    _WAITING,
-    _SELECTING,
-    _LEFT,
-    _TURNING,
-    _SELECTED,
-    _POOL_CREDITS,
-    _POOL_RETURNED,
-    _POOL_SWEEP,
-    _POOL_GENERATION,
-    _POOL_OUTSIDE,
-    _POOLED,
-    _BETWEEN,
-    _BETWEEN_SECOND,
-    _SERIALIZING,
-    _SERIAL_LEFT,
-    _EVENTS,
-    _OUTPUT,
-    _OUTPUT_SECOND,
-    _PIPE,
-    _POOL_PIPE,
-    _REGISTERS,
-) = range(30)
-
-# How far each part of a core has come in the lists of its schedule.
-_AT_TOKEN, _AT_FIRED, _AT_STEP, _AT_GROUP, _AT_LEAVING, _AT_FRAME, _POINTERS = range(7)
-
-_LISTS = {
-    "steps": _AT_TOKEN,
-    "fired_token": _AT_FIRED,
-    "fired_step": _AT_FIRED,
-    "fired_groups": _AT_STEP,
-    "groups": _AT_GROUP,
-    "tokens": _AT_LEAVING,
-    "frame_events": _AT_FRAME,
-}
-"""The lists of a schedule, each with how far it is read; the last one is of events a frame that leave the core."""
-_STEPS, _FIRED_TOKEN, _FIRED_STEP, _FIRED_GROUPS, _GROUP_EVENTS, _TOKENS, _FRAME_EVENTS = range(7)
-
-# What a core is.
-(
-    _HAS_NEURONS,
-    _HAS_POOL,
-    _GROUP_FIFO,
-    _EVENT_FIFO,
-    _DEPTH,
-    _POOL_DEPTH,
-    _GENERATIONS,
-    _CONSTANTS,
-) = range(8)
-
-# The machine besides its cores.
-(
-    _CYCLE,
-    _RANDOM,
-    _HOST_VALID,
-    _RESULT_READY,
-    _WATCHED_READY,
-    _DOOR,
-    _DOOR_SECOND,
-    _IN_FRAME,
-    _BEGAN,
-    _STARTS,
-    _ROOM,
-    _NEARLY_FULL,
-    _READ_HELD,
-    _READ_IS_END,
-    _COMPARING,
-    _COMPARED,
-    _RESULT_VALID,
-    _WATCHES,
-    _TOKENS_LEFT,
-    _FRAMES_LEFT,
-    _QUIET,
-    _STATE,
-) = range(22)
-
-_STARTED, _COMPARED_LOG, _ANSWERED, _WATCHED, _TRACES = range(5)
+_STARTED, _COMPARED, _ANSWERED, _WATCHED, _TRACES = range(5)
 """What is logged besides the links and the groups, which follow."""
 
+_LISTS = {
+    "steps": "at_token",
+    "fired_token": "at_fired",
+    "fired_step": "at_fired",
+    "fired_groups": "at_step",
+    "groups": "at_group",
+    "tokens": "at_leaving",
+    "frame_events": "at_frame",
+}
+"""The lists of a schedule, each with how far it is read; the last one is of events a frame that leave the core."""
 
-@dataclass(frozen=True, kw_only=True)
-class CoreUse:
-    """How one core spent its cycles.
+
+def _record(*names: str) -> np.dtype[np.void]:
+    return np.dtype([(name, np.int64) for name in names], align=True)
+
+
+_CORE = _record(
+    # What it is.
+    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations"),
+    # Its registers.
+    *("gets", "buffer", "buffer_second", "held", "step", "credits", "returned", "pipe", "sweep", "generation"),
+    *("groups", "waiting", "selecting", "left", "turning", "selected"),
+    *("pool_credits", "pool_returned", "pool_outside", "pool_pipe", "pool_sweep", "pool_generation", "pooled"),
+    *("between", "between_second", "serializing", "serial_left", "events", "output", "output_second"),
+    # How far each part has come in the lists of its schedule; where each of them begins among all lists.
+    *("at_token", "at_fired", "at_step", "at_group", "at_leaving", "at_frame"),
+    *(f"{name}_from" for name in _LISTS),
+    # The most that each FIFO held.
+    *("most_groups", "most_pooled", "most_events"),
+)
+
+_LINK = _record(
+    # How many read it, and whether none of them is a core.
+    *("readers", "leaf"),
+    # Whether it has a token, whether that passes, whether a copy of it is made.
+    *("valid", "passes", "copied"),
+    # Events left of its frame, or -1 before it; frames on their way to it, where it is a leaf; copies for the host.
+    *("left", "frames", "copy", "copy_second"),
+)
+
+_MACHINE = _record(
+    # What is around the cores, and how source and sinks behave.
+    *("inject", "outputs", "output_link", "idle", "stall"),
+    *("cycle", "random", "host_valid", "result_ready", "watched_ready", "door", "door_second"),
+    *("in_frame", "began", "starts", "room", "nearly_full"),
+    *("read_gets", "read_held", "read_is_end", "comparing", "compared", "result_valid", "watches"),
+    # Tokens that the source has, frames to be answered, input frames begun, cycles without a transfer, entries of the log.
+    *("tokens_left", "frames_left", "inputs_read", "quiet", "logged"),
+)
+
+
+class _Hardware(NamedTuple):
+    """The registers.
 
     Parameters
     ----------
-    name : name of the core: of the link that leaves it
-    starved, working, blocked, sweeping : cycles, see `ACTIVITIES`; a max-pool alone has no walker and only starves
-    group_fifo, pool_fifo, event_fifo : the most that each FIFO held
+    machine : array of _MACHINE
+        One.
+    cores : array of _CORE
+        In the order of the network.
+    links : array of _LINK
+        The input and, of each core, the link that leaves it.
+    readers : Ints
+        Of each link (row) its readers: cores, the readout (as many as there are cores), the copies for the host (one more).
+    taken : array of bool
+        Of each link (row) the readers that have taken its token.
+    used : Ints
+        Of each core (row) the cycles of each of `ACTIVITIES`.
+    activity : array of int8
+        As of `Cycles`.
     """
 
-    name: str
-    starved: int
-    working: int
-    blocked: int
-    sweeping: int
-    group_fifo: int
-    pool_fifo: int
-    event_fifo: int
-
-    @property
-    def utilization(self) -> float:
-        """Share of the cycles in which the walker took a step."""
-        return self.working / max(1, self.starved + self.working + self.blocked + self.sweeping)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cycles:
-    """What a machine did, cycle by cycle; cycle 0 is the first after reset.
-
-    Parameters
-    ----------
-    frames : frames answered
-    passed : of each trace of the hardware (``events_NAME``, ``groups_NAME``), the cycle in which each token passes, ends of
-        frames included; empty where it was not recorded
-    watched : cycles in which a watched copy leaves
-    started, compared, answered : of each frame, the cycle in which its first token is offered to a core, that in which its
-        answer is found, and that in which the host takes it
-    cores : how each core spent its cycles up to the last answer
-    activity : of each core (row), what its walker did in each cycle recorded: an index into `ACTIVITIES`
-    """
-
-    frames: int
-    passed: dict[str, Ints]
-    watched: Ints
-    started: Ints
-    compared: Ints
-    answered: Ints
-    cores: tuple[CoreUse, ...]
+    machine: npt.NDArray[np.void]
+    cores: npt.NDArray[np.void]
+    links: npt.NDArray[np.void]
+    readers: Ints
+    taken: npt.NDArray[np.bool_]
+    used: Ints
     activity: npt.NDArray[np.int8]
 
-    @property
-    def latency(self) -> Ints:
-        """Of each frame, cycles from its first token to its answer, as the hardware's `Result` has it."""
-        return self.compared - self.started
 
-    @property
-    def cycles_per_frame(self) -> float:
-        """Mean cycles a frame: from the first token taken to the last answer, over the frames."""
-        return float(self.answered[-1] - self.started[0]) / self.frames
-
-
-def simulate(
+def simulate_pipeline(
     network: Network,
     plan: Plan,
-    images: npt.NDArray[np.uint8] | Sequence[Events],
+    images: Images | Sequence[Events],
     *,
-    idle: int = 0,
-    stall: int = 0,
-    seed: int = 1,
-    watch: int = 0,
-    record: bool = False,
-    activity: int = 0,
-    batch: int = BATCH,
-    done: Callable[[int], None] | None = None,
+    idle: int,
+    stall: int,
+    seed: int,
+    watch: int,
+    record: bool,
+    activity: int,
+    batch: int,
+    done: Callable[[int], None] | None,
 ) -> Cycles:
-    """Run frames back to back through the machine.
+    """Run frames back to back through a pipeline.
 
-    Parameters
-    ----------
-    network, plan : the machine
-    images : uint8 frames, or sequences of input events
-    idle, stall : chance, of 65,536 in a cycle, that the source is idle, that a sink is stalled
-    seed : of those, as `sim.recorder` draws them
-    watch : mask of watched ports
-    record : whether to keep the cycle of every token
-    activity : cycles to record what the walkers do in
-    batch : frames whose spikes are found at once
-    done : called with the number of frames more that have entered
-
-    Raises
-    ------
-    PlanError : the plan does not suit the network
-    CycleError : the machine hangs
+    Arguments and result are those of `model.machine.simulate.simulate`.
     """
-    check_plan(network, plan)
-    if not len(images):
-        raise ValueError("images must be at least one frame")
-    if plan.folded:
-        # That module builds on this one.
-        from model.machine.folded_cycles import simulate_folded
-
-        return simulate_folded(
-            network,
-            plan,
-            images,
-            idle=idle,
-            stall=stall,
-            seed=seed,
-            watch=watch,
-            activity=activity,
-            batch=batch,
-            done=done,
-        )
     machine = _Machine.of(network, plan, idle=idle, stall=stall, seed=seed, watch=watch, activity=activity)
     begins = range(0, len(images), batch)
 
@@ -285,129 +173,106 @@ def simulate(
 
 @dataclass(kw_only=True)
 class _Machine:
-    """The machine's registers, and what is still to pass."""
+    """The machine's registers, and what is still to pass.
 
-    network: Network
+    Parameters
+    ----------
+    plan, stages : Plan, tuple of Stage
+        What it is of.
+    hardware : _Hardware
+        The registers.
+    lists : list of dict of str to Ints
+        Of each core, the lists of its schedule.
+    forgotten : list of dict of str to int
+        How much of each list has been read and dropped.
+    tokens_fed : list of int
+        Input tokens of each core so far.
+    input_frames : Ints
+        Events of each frame that has not begun.
+    logs : list of Ints
+        Of each batch what passed and when, ``(2, tokens)``.
+    """
+
     plan: Plan
     stages: tuple[Stage, ...]
-    constants: Ints
-    readers: npt.NDArray[np.bool_]
-    options: Ints
-    state: Ints
-    registers: Ints
-    pointers: Ints
-    taken: npt.NDArray[np.bool_]
-    leaf_frames: Ints
-    copies: Ints
-    used: Ints
-    highest: Ints
-    activity: npt.NDArray[np.int8]
-    lists: list[list[Ints]]
-    bases: Ints
-    left: Ints
-    input_frames: Ints
-    tokens_fed: Ints
+    hardware: _Hardware
+    lists: list[dict[str, Ints]]
+    forgotten: list[dict[str, int]]
+    tokens_fed: list[int]
+    input_frames: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     logs: list[Ints] = field(default_factory=list)
 
     @classmethod
-    def of(
-        cls, network: Network, plan: Plan, *, idle: int, stall: int, seed: int, watch: int, activity: int
-    ) -> "_Machine":
-        cores = stages(network)
-        links = [INPUT, *(stage.name for stage in cores)]
-        constants = np.zeros((len(cores), _CONSTANTS), np.int64)
-        registers = np.zeros((len(cores), _REGISTERS), np.int64)
-        readers = np.zeros((len(links), len(cores) + 2), bool)
-        for number, stage in enumerate(cores):
-            first, last = stage.layers[0], stage.layers[-1]
-            core = core_plan(network, plan, stage)
-            row, now = constants[number], registers[number]
-            row[_HAS_NEURONS], row[_HAS_POOL] = isinstance(first, Neurons), isinstance(last, MaxPool)
-            row[_GROUP_FIFO], row[_EVENT_FIFO] = core.group_fifo, core.event_fifo
-            row[_GENERATIONS] = 2**core.generation_bits - 1
-            row[_DEPTH] = state_words(first, network, core)
-            row[_POOL_DEPTH] = state_words(last, network, replace(core, rows=1, columns=1))
-            now[_CREDITS] = now[_POOL_CREDITS] = core.group_fifo
-            now[_GENERATION] = now[_POOL_GENERATION] = 1
-            now[_SWEEP], now[_POOL_SWEEP] = row[_DEPTH], row[_POOL_DEPTH]
-            readers[links.index(stage.source), number] = True
-        ports = [0, *(1 + [layer.name for layer in network.layers].index(stage.name) for stage in cores)]
-        readers[links.index(network.output.name), -2] = True
-        readers[:, -1] = [plan.watch and bool(watch >> port & 1) for port in ports]
-        state = np.zeros(_STATE, np.int64)
-        state[_RANDOM] = first_number(seed)
-        state[_ROOM] = 1
+    def of(cls, network: Network, plan: Plan, *, idle: int, stall: int, seed: int, watch: int, activity: int) -> "_Machine":
+        """A machine after reset."""
+        found = stages(network)
+        names = [INPUT, *(stage.name for stage in found)]
+        cores = np.zeros(len(found), _CORE)
+        for stage, core in zip(found, cores, strict=True):
+            _reset(core, network, plan, stage)
+        readers = np.zeros((len(names), len(cores) + 2), np.int64)
+        links = np.zeros(len(names), _LINK)
+        links["left"] = -1
+        for number, (link, name) in enumerate(zip(links, names, strict=True)):
+            by_cores = [core for core, stage in enumerate(found) if stage.source == name]
+            by_all = list(by_cores)
+            if name == network.output.name:
+                by_all.append(len(cores))
+            if plan.watch and watch >> ports(network)[name] & 1:
+                by_all.append(len(cores) + 1)
+            link["readers"], link["leaf"] = len(by_all), not by_cores
+            readers[number, : len(by_all)] = by_all
+        machine = np.zeros(1, _MACHINE)
+        machine["inject"], machine["outputs"], machine["idle"], machine["stall"] = plan.inject, network.outputs, idle, stall
+        machine["output_link"] = names.index(network.output.name)
+        machine["random"], machine["room"] = first_number(seed), 1
         return cls(
-            network=network,
             plan=plan,
-            stages=cores,
-            constants=constants,
-            readers=readers,
-            options=np.array([idle, stall, network.outputs, plan.inject]),
-            state=state,
-            registers=registers,
-            pointers=np.zeros((len(cores), _POINTERS), np.int64),
-            taken=np.zeros(readers.shape, bool),
-            leaf_frames=np.zeros(len(links), np.int64),
-            copies=np.zeros((len(links), 2), np.int64),
-            used=np.zeros((len(cores), len(ACTIVITIES)), np.int64),
-            highest=np.zeros((len(cores), 3), np.int64),
-            activity=np.zeros((len(cores), activity), np.int8),
-            lists=[[np.zeros(0, np.int64) for _ in _LISTS] for _ in cores],
-            bases=np.zeros((len(cores), len(_LISTS)), np.int64),
-            left=np.full(len(links), -1),
-            input_frames=np.zeros(0, np.int64),
-            tokens_fed=np.zeros(len(cores), np.int64),
+            stages=found,
+            hardware=_Hardware(
+                machine=machine,
+                cores=cores,
+                links=links,
+                readers=readers,
+                taken=np.zeros(readers.shape, bool),
+                used=np.zeros((len(cores), len(ACTIVITIES)), np.int64),
+                activity=np.zeros((len(cores), activity), np.int8),
+            ),
+            lists=[{name: np.zeros(0, np.int64) for name in _LISTS} for _ in found],
+            forgotten=[dict.fromkeys(_LISTS, 0) for _ in found],
+            tokens_fed=[0] * len(found),
         )
 
     def feed(self, schedules: Sequence[Schedule], inputs: Stream, leaving: Sequence[Stream]) -> None:
         """More frames; what has been read of the ones before is forgotten."""
-        read = list(_LISTS.values())
-        for core, found in enumerate(schedules):
-            more = [getattr(found, name) for name in list(_LISTS)[:-1]] + [np.diff(leaving[core].starts)]
-            more[_FIRED_TOKEN] = more[_FIRED_TOKEN] + self.tokens_fed[core]
-            self.tokens_fed[core] += len(found.steps)
-            for number, values in enumerate(more):
-                old, pointer = self.lists[core][number], self.pointers[core, read[number]]
+        for number, (found, core) in enumerate(zip(schedules, self.hardware.cores, strict=True)):
+            more = {name: getattr(found, name) for name in _LISTS if name != "frame_events"}
+            more["fired_token"] = more["fired_token"] + self.tokens_fed[number]
+            more["frame_events"] = np.diff(leaving[number].starts)
+            self.tokens_fed[number] += len(found.steps)
+            for name, at in _LISTS.items():
                 # The token in the walker's hand has been counted already.
-                keep = max(0, pointer - (number == _STEPS) - self.bases[core, number])
-                self.lists[core][number] = np.concatenate([old[keep:], values])
-                self.bases[core, number] += keep
+                read = max(0, core[at] - (name == "steps") - self.forgotten[number][name])
+                self.lists[number][name] = np.concatenate([self.lists[number][name][read:], more[name]])
+                self.forgotten[number][name] += read
         events = np.diff(inputs.starts)
         self.input_frames = np.concatenate([self.input_frames, events])
-        self.state[_TOKENS_LEFT] += int(events.sum()) + len(events)
-        self.state[_FRAMES_LEFT] += len(events)
+        self.hardware.machine["tokens_left"] += int(events.sum()) + len(events)
+        self.hardware.machine["frames_left"] += len(events)
 
     def run(self, *, final: bool, record: bool) -> None:
         """Until the source has no more tokens, or, if these are the last, until the last answer is taken."""
-        flat, starts = [], np.zeros((len(self.lists), len(_LISTS)), np.int64)
-        for number in range(len(_LISTS)):
-            parts = [lists[number] for lists in self.lists]
-            starts[:, number] = np.cumsum([0, *map(len, parts)])[:-1] - self.bases[:, number]
-            flat.append(np.concatenate(parts))
-        log, inputs_read, hangs = _run(
-            self.constants,
-            self.readers,
-            self.options,
-            self.state,
-            self.registers,
-            self.pointers,
-            self.taken,
-            self.leaf_frames,
-            self.copies,
-            self.used,
-            self.highest,
-            self.activity,
-            starts,
-            tuple(flat),
-            self.left,
-            self.input_frames,
-            final,
-            record,
-        )
+        begin, machine = 0, self.hardware.machine[0]
+        for lists, forgotten, core in zip(self.lists, self.forgotten, self.hardware.cores, strict=True):
+            for name, values in lists.items():
+                core[f"{name}_from"] = begin - forgotten[name]
+                begin += len(values)
+        machine["inputs_read"] = 0
+        every = np.concatenate([values for lists in self.lists for values in lists.values()])
+        log, hangs = _run(self.hardware, every, self.input_frames, final, record)
         if hangs:
-            raise CycleError(f"plan {self.plan.name!r}: nothing has moved for {_HANG} cycles, at cycle {self.state[_CYCLE]}")
-        self.input_frames = self.input_frames[inputs_read:]
+            raise CycleError(f"plan {self.plan.name!r}: nothing has moved for {_HANG} cycles, at cycle {machine['cycle']}")
+        self.input_frames = self.input_frames[machine["inputs_read"] :]
         self.logs.append(log)
 
     def cycles(self, frames: int) -> Cycles:
@@ -420,364 +285,401 @@ class _Machine:
             at = _TRACES + 1 + len(self.stages) + 2 * number
             for layer in stage.layers:
                 passed[f"groups_{layer.name}"] = by_trace[at + isinstance(layer, MaxPool)]
+        hardware = self.hardware
         return Cycles(
             frames=frames,
             passed=passed,
             watched=by_trace[_WATCHED],
             started=by_trace[_STARTED],
-            compared=by_trace[_COMPARED_LOG],
+            compared=by_trace[_COMPARED],
             answered=by_trace[_ANSWERED],
             cores=tuple(
                 CoreUse(
                     name=stage.name,
-                    **dict(zip(ACTIVITIES, map(int, self.used[number]), strict=True)),
-                    **dict(zip(("group_fifo", "pool_fifo", "event_fifo"), map(int, self.highest[number]), strict=True)),
+                    **dict(zip(ACTIVITIES, map(int, used), strict=True)),
+                    group_fifo=int(core["most_groups"]),
+                    pool_fifo=int(core["most_pooled"]),
+                    event_fifo=int(core["most_events"]),
                 )
-                for number, stage in enumerate(self.stages)
+                for stage, used, core in zip(self.stages, hardware.used, hardware.cores, strict=True)
             ),
-            activity=self.activity[:, : int(self.state[_CYCLE])],
+            activity=hardware.activity[:, : int(hardware.machine["cycle"][0])],
         )
 
 
-@njit(cache=True, nogil=True)
-def _logged(log, found, trace, cycle):  # type: ignore[no-untyped-def]
-    if found == log.shape[1]:
-        more = np.empty((2, 2 * found), np.int64)
-        more[:, :found] = log
-        log = more
-    log[0, found], log[1, found] = trace, cycle
-    return log
+def _reset(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
+    """Make a record of zeros a core after reset."""
+    first, last, planned = stage.layers[0], stage.layers[-1], core_plan(network, plan, stage)
+    core["has_neurons"], core["has_pool"] = isinstance(first, Neurons), isinstance(last, MaxPool)
+    core["event_fifo"] = planned.event_fifo
+    core["generations"] = 2**planned.generation_bits - 1
+    core["depth"] = core["sweep"] = state_words(first, network, planned)
+    core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
+    core["credits"] = core["pool_credits"] = planned.group_fifo
+    core["generation"] = core["pool_generation"] = 1
 
 
 @njit(cache=True, nogil=True)
-def _core(core, constants, r, at, used, highest, starts, lists, gets, gives):  # type: ignore[no-untyped-def]
-    """One clock edge of a core.
+def _log(machine, log, trace):  # type: ignore[no-untyped-def]
+    log[0, machine.logged], log[1, machine.logged] = trace, machine.cycle
+    machine.logged += 1
 
-    ``gets``: a token enters its input buffer; ``gives``: one leaves its output buffer. Returns what the walker does, and
-    whether a group passes behind the group selector, and behind the max-pool.
+
+@njit(cache=True, nogil=True)
+def _serialize(core, lists, gives):  # type: ignore[no-untyped-def]
+    """Serializer: an event a cycle into the FIFO; ``gives``: one leaves the output buffer behind it.
+
+    Returns whether it takes a group, and whether one enters.
     """
-    neurons, pool = constants[core, _HAS_NEURONS] != 0, constants[core, _HAS_POOL] != 0
+    room = core.events != core.event_fifo
+    pushes = core.serializing and room
+    ready = not core.serializing or (core.serial_left <= 1 and room)
+    leaving = core.pooled > 0 if core.has_pool else core.between != 0
+    leaves = leaving and ready
+    if ready:
+        core.serializing = leaves
+        if leaves:
+            core.serial_left = lists[core.tokens_from + core.at_leaving]
+            core.at_leaving += 1
+    elif room:
+        core.serial_left -= 1
+    pops = core.events > 0 and not core.output_second
+    if not core.output or gives:
+        core.output = 1 if core.output_second else pops
+        core.output_second = 0
+    elif not core.output_second:
+        core.output_second = pops
+    core.events += pushes - pops
+    core.most_events = max(core.most_events, core.events)
+    return ready, leaves
 
-    # Serializer: an event a cycle into the FIFO.
-    room = r[core, _EVENTS] != constants[core, _EVENT_FIFO]
-    pushes = r[core, _SERIALIZING] and room
-    serializer_ready = not r[core, _SERIALIZING] or (r[core, _SERIAL_LEFT] <= 1 and room)
-    leaving = r[core, _POOLED] > 0 if pool else r[core, _BETWEEN] != 0
 
-    # Max-pool behind a register stage, or that stage alone; before it the group selector, or the events as they come.
-    pool_ready = pool and r[core, _POOL_CREDITS] != 0 and r[core, _POOL_SWEEP] == 0
-    taker_ready = r[core, _BETWEEN_SECOND] == 0 if neurons or not pool else pool_ready
-    group = (r[core, _SELECTED] if neurons else r[core, _BUFFER]) != 0
-    passes = group and taker_ready
-    pools = pool_ready and (r[core, _BETWEEN] != 0 if neurons else group)
-    selected_ready = not r[core, _SELECTED] or taker_ready
-    turning_ready = not r[core, _TURNING] or selected_ready
-    selector_moves = r[core, _SELECTING] and turning_ready
-    selector_ready = not r[core, _SELECTING] or (selector_moves and r[core, _LEFT] <= 1)
-    selects = (not r[core, _WAITING] or selector_ready) and r[core, _GROUPS] > 0
+@njit(cache=True, nogil=True)
+def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def]
+    """Max-pool behind a register stage, or that stage alone; before it the group selector, or the events as they come.
 
-    # Walker: a step a cycle while there are credits.
-    issue = done = is_end = False
-    code = 0
-    if not neurons:
-        taken = taker_ready
-        doing = 3 if r[core, _POOL_SWEEP] else 1 if passes else 2 if group else 0
-    else:
-        steps = lists[_STEPS][starts[core, _STEPS] + at[core, _AT_TOKEN] - 1] if r[core, _HELD] else 0
-        is_end = r[core, _HELD] and steps == END
-        able = r[core, _HELD] and r[core, _SWEEP] == 0
-        issue = able and r[core, _CREDITS] != 0 and steps != 0
-        done = (issue and (is_end or r[core, _STEP] + 1 == steps)) or (able and steps == 0)
-        taken = not r[core, _HELD] or done
-        doing = 3 if r[core, _SWEEP] else 0 if not r[core, _HELD] else 1 if issue or done else 2
-        if issue:
-            fired = starts[core, _FIRED_TOKEN] + at[core, _AT_FIRED]
-            fires = (
-                fired < len(lists[_FIRED_TOKEN])
-                and lists[_FIRED_TOKEN][fired] == at[core, _AT_TOKEN] - 1
-                and lists[_FIRED_STEP][starts[core, _FIRED_STEP] + at[core, _AT_FIRED]] == r[core, _STEP]
-            )
-            at[core, _AT_FIRED] += fires
-            code = 2 if fires else 1
-
-    # From here on the clock edge. Input buffer:
-    if not r[core, _BUFFER] or taken:
-        if taken and r[core, _BUFFER] and neurons:
-            at[core, _AT_TOKEN] += 1
-        held = r[core, _BUFFER]
-        r[core, _BUFFER] = 1 if r[core, _BUFFER_SECOND] else gets
-        r[core, _BUFFER_SECOND] = 0
-    else:
-        held = r[core, _BUFFER]
-        if not r[core, _BUFFER_SECOND]:
-            r[core, _BUFFER_SECOND] = gets
-    if neurons:
-        r[core, _SWEEP] -= r[core, _SWEEP] > 0
-        if taken:
-            r[core, _HELD] = held
-        if issue:
-            r[core, _STEP] = 0 if done else r[core, _STEP] + 1
-            if is_end:
-                r[core, _GENERATION] += 1
-                if r[core, _GENERATION] > constants[core, _GENERATIONS]:
-                    r[core, _GENERATION], r[core, _SWEEP] = 1, constants[core, _DEPTH]
-        out = r[core, _PIPE] >> 2 * PIPELINE - 2
-        r[core, _PIPE] = (r[core, _PIPE] << 2 | code) & _PIPE_MASK
-        r[core, _CREDITS] += r[core, _RETURNED] - issue
-        r[core, _RETURNED] = selects + (out == 1)
-        r[core, _GROUPS] += (out == 2) - selects
-        if selected_ready:
-            r[core, _SELECTED] = r[core, _TURNING]
-        if turning_ready:
-            r[core, _TURNING] = r[core, _SELECTING]
-        if selector_ready:
-            r[core, _SELECTING] = r[core, _WAITING]
-            if r[core, _WAITING]:
-                r[core, _LEFT] = lists[_FIRED_GROUPS][starts[core, _FIRED_GROUPS] + at[core, _AT_STEP]]
-                at[core, _AT_STEP] += 1
-        elif selector_moves:
-            r[core, _LEFT] -= 1
-        if not r[core, _WAITING] or selector_ready:
-            r[core, _WAITING] = selects
-
-    leaves = leaving and serializer_ready
+    Returns whether it takes a group, and whether there is one.
+    """
+    neurons, pool = core.has_neurons, core.has_pool
+    pool_ready = pool and core.pool_credits != 0 and core.pool_sweep == 0
+    ready = core.between_second == 0 if neurons or not pool else pool_ready
+    group = (core.selected if neurons else core.buffer) != 0
     if pool:
+        pools = pool_ready and (core.between != 0 if neurons else group)
         code, outside = 0, False
-        r[core, _POOL_SWEEP] -= r[core, _POOL_SWEEP] > 0
+        core.pool_sweep -= core.pool_sweep > 0
         if pools:
-            events = lists[_GROUP_EVENTS][starts[core, _GROUP_EVENTS] + at[core, _AT_GROUP]]
-            at[core, _AT_GROUP] += 1
+            events = lists[core.groups_from + core.at_group]
+            core.at_group += 1
             outside = events == OUTSIDE
             code = 0 if outside else 1 if events == 0 else 2
             if events == END:
-                r[core, _POOL_GENERATION] += 1
-                if r[core, _POOL_GENERATION] > constants[core, _GENERATIONS]:
-                    r[core, _POOL_GENERATION], r[core, _POOL_SWEEP] = 1, constants[core, _POOL_DEPTH]
-        out = r[core, _POOL_PIPE] >> 2 * POOL_PIPELINE - 2
-        r[core, _POOL_PIPE] = (r[core, _POOL_PIPE] << 2 | code) & _POOL_PIPE_MASK
-        r[core, _POOL_CREDITS] += r[core, _POOL_RETURNED] - pools
-        r[core, _POOL_RETURNED] = leaves + (out == 1) + r[core, _POOL_OUTSIDE]
-        r[core, _POOL_OUTSIDE] = outside
-        r[core, _POOLED] += (out == 2) - leaves
+                core.pool_generation += 1
+                if core.pool_generation > core.generations:
+                    core.pool_generation, core.pool_sweep = 1, core.pool_depth
+        out = core.pool_pipe >> 2 * POOL_PIPELINE - 2
+        core.pool_pipe = (core.pool_pipe << 2 | code) & _POOL_PIPE_MASK
+        core.pool_credits += core.pool_returned - pools
+        core.pool_returned = leaves + (out == 1) + core.pool_outside
+        core.pool_outside = outside
+        core.pooled += (out == 2) - leaves
+        core.most_pooled = max(core.most_pooled, core.pooled)
     else:
-        at[core, _AT_GROUP] += passes
+        core.at_group += group and ready
     if neurons or not pool:
-        if not r[core, _BETWEEN] or (pool_ready if pool else serializer_ready):
-            r[core, _BETWEEN] = 1 if r[core, _BETWEEN_SECOND] else group
-            r[core, _BETWEEN_SECOND] = 0
-        elif not r[core, _BETWEEN_SECOND]:
-            r[core, _BETWEEN_SECOND] = group
-
-    if serializer_ready:
-        r[core, _SERIALIZING] = leaves
-        if leaves:
-            r[core, _SERIAL_LEFT] = lists[_TOKENS][starts[core, _TOKENS] + at[core, _AT_LEAVING]]
-            at[core, _AT_LEAVING] += 1
-    elif room:
-        r[core, _SERIAL_LEFT] -= 1
-
-    # Output buffer.
-    pops = r[core, _EVENTS] > 0 and not r[core, _OUTPUT_SECOND]
-    if not r[core, _OUTPUT] or gives:
-        r[core, _OUTPUT] = 1 if r[core, _OUTPUT_SECOND] else pops
-        r[core, _OUTPUT_SECOND] = 0
-    elif not r[core, _OUTPUT_SECOND]:
-        r[core, _OUTPUT_SECOND] = pops
-    r[core, _EVENTS] += pushes - pops
-
-    used[core, doing] += 1
-    highest[core, 0] = max(highest[core, 0], r[core, _GROUPS])
-    highest[core, 1] = max(highest[core, 1], r[core, _POOLED])
-    highest[core, 2] = max(highest[core, 2], r[core, _EVENTS])
-    return doing, passes and neurons, leaves and pool
+        if not core.between or (pool_ready if pool else serializer_ready):
+            core.between = 1 if core.between_second else group
+            core.between_second = 0
+        elif not core.between_second:
+            core.between_second = group
+    return ready, group
 
 
 @njit(cache=True, nogil=True)
-def _run(  # type: ignore[no-untyped-def]
-    constants,
-    readers,
-    options,
-    state,
-    registers,
-    pointers,
-    taken,
-    leaf_frames,
-    copies,
-    used,
-    highest,
-    activity,
-    starts,
-    lists,
-    left,
-    input_frames,
-    final,
-    record,
-):
-    cores, links = len(constants), len(constants) + 1
-    readout, copy = cores, cores + 1
-    idle, stall, outputs, inject = options
-    log, found = np.empty((2, 4096), np.int64), 0
-    valid, passes = np.zeros(links, np.bool_), np.zeros(links, np.bool_)
-    # Of each link who reads it, and whether no core does.
-    reader_list, reader_count = np.zeros(readers.shape, np.int64), np.zeros(links, np.int64)
-    leaf, output_link = np.ones(links, np.bool_), 0
-    for link in range(links):
-        for reader in range(cores + 2):
-            if readers[link, reader]:
-                reader_list[link, reader_count[link]] = reader
-                reader_count[link] += 1
-                leaf[link] &= reader >= cores
-        if readers[link, readout]:
-            output_link = link
-    ready, gets, copied = np.zeros(cores + 2, np.bool_), np.zeros(cores + 2, np.bool_), np.zeros(links, np.bool_)
-    inputs_read = 0
-    while not final or state[_FRAMES_LEFT] or state[_WATCHES] or copies.any() or leaf_frames.any():
-        host_takes = not state[_HOST_VALID] or not state[_DOOR_SECOND]
-        if not final and host_takes and not state[_TOKENS_LEFT]:
-            break
-        cycle = state[_CYCLE]
+def _select(core, lists, taker_ready):  # type: ignore[no-untyped-def]
+    """Group selector: the groups of a step that fired, one after the other. Returns whether it takes a step from the FIFO."""
+    selected_ready = not core.selected or taker_ready
+    turning_ready = not core.turning or selected_ready
+    moves = core.selecting and turning_ready
+    ready = not core.selecting or (moves and core.left <= 1)
+    selects = (not core.waiting or ready) and core.groups > 0
+    if selected_ready:
+        core.selected = core.turning
+    if turning_ready:
+        core.turning = core.selecting
+    if ready:
+        core.selecting = core.waiting
+        if core.waiting:
+            core.left = lists[core.fired_groups_from + core.at_step]
+            core.at_step += 1
+    elif moves:
+        core.left -= 1
+    if not core.waiting or ready:
+        core.waiting = selects
+    return selects
 
-        # The router: who has a token, who takes it.
-        may_start = state[_IN_FRAME] or (state[_ROOM] and not (inject and state[_NEARLY_FULL]))
-        state[_NEARLY_FULL] = leaf_frames.max() >= FRAMES_TO_LEAF - 1
-        valid[0] = state[_DOOR] and may_start
-        read_takes = not state[_READ_HELD] or not state[_READ_IS_END] or (not state[_COMPARING] and not state[_RESULT_VALID])
-        gets[:] = False
-        copied[:] = False
-        for link in range(links - 1, -1, -1):
-            passes[link] = False
-            if link > 0:
-                valid[link] = registers[link - 1, _OUTPUT]
-            if not valid[link]:
-                continue
-            everyone = True
-            for n in range(reader_count[link]):
-                reader = reader_list[link, n]
-                if reader < cores:
-                    ready[n] = not registers[reader, _BUFFER_SECOND]
+
+@njit(cache=True, nogil=True)
+def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
+    """Walker: a step a cycle while there are credits. Returns whether it takes an event, and what it does."""
+    steps = lists[core.steps_from + core.at_token - 1] if core.held else 0
+    is_end = core.held and steps == END
+    able = core.held and core.sweep == 0
+    issue = able and core.credits != 0 and steps != 0
+    done = (issue and (is_end or core.step + 1 == steps)) or (able and steps == 0)
+    doing = _SWEEPING if core.sweep else _STARVED if not core.held else _WORKING if issue or done else _BLOCKED
+    code = 0
+    core.sweep -= core.sweep > 0
+    if issue:
+        # An end of frame fires, so there always is one more that does.
+        fires = (
+            lists[core.fired_token_from + core.at_fired] == core.at_token - 1
+            and lists[core.fired_step_from + core.at_fired] == core.step
+        )
+        core.at_fired += fires
+        code = 2 if fires else 1
+        core.step = 0 if done else core.step + 1
+        if is_end:
+            core.generation += 1
+            if core.generation > core.generations:
+                core.generation, core.sweep = 1, core.depth
+    out = core.pipe >> 2 * PIPELINE - 2
+    core.pipe = (core.pipe << 2 | code) & _PIPE_MASK
+    core.credits += core.returned - issue
+    core.returned = selects + (out == 1)
+    core.groups += (out == 2) - selects
+    core.most_groups = max(core.most_groups, core.groups)
+    return not core.held or done, doing
+
+
+@njit(cache=True, nogil=True)
+def _step_core(core, lists, gives):  # type: ignore[no-untyped-def]
+    """One clock edge of a core; ``gives``: an event leaves its output buffer.
+
+    Returns what the walker does, and whether a group passes behind the group selector, and behind the max-pool.
+    """
+    pool_sweeps = core.pool_sweep > 0
+    serializer_ready, leaves = _serialize(core, lists, gives)
+    taker_ready, group = _pool(core, lists, serializer_ready, leaves)
+    passes = group and taker_ready
+    if core.has_neurons:
+        taken, doing = _walk(core, lists, _select(core, lists, taker_ready))
+    else:
+        taken = taker_ready
+        doing = _SWEEPING if pool_sweeps else _WORKING if passes else _BLOCKED if group else _STARVED
+    # Input buffer.
+    held, gets = core.buffer, core.gets
+    core.gets = 0
+    if not held or taken:
+        if taken and held and core.has_neurons:
+            core.at_token += 1
+        core.buffer = 1 if core.buffer_second else gets
+        core.buffer_second = 0
+    elif not core.buffer_second:
+        core.buffer_second = gets
+    if taken and core.has_neurons:
+        core.held = held
+    return doing, passes and core.has_neurons != 0, leaves and core.has_pool != 0
+
+
+@njit(cache=True, nogil=True)
+def _read_takes(machine):  # type: ignore[no-untyped-def]
+    """Whether the readout takes a token."""
+    return not machine.read_held or not machine.read_is_end or (not machine.comparing and not machine.result_valid)
+
+
+@njit(cache=True, nogil=True)
+def _host_takes(machine):  # type: ignore[no-untyped-def]
+    """Whether the source may offer a token: the one before has gone into the register stage at the door."""
+    return not machine.host_valid or not machine.door_second
+
+
+@njit(cache=True, nogil=True)
+def _route(machine, cores, links, readers, taken, lists, input_frames):  # type: ignore[no-untyped-def]
+    """The router: which links have a token, who takes it, and whether it passes, which is when the last one has taken it."""
+    readout = len(cores)
+    may_start = machine.in_frame or (machine.room and not (machine.inject and machine.nearly_full))
+    fullest = 0
+    for number in range(len(links)):
+        fullest = max(fullest, links[number].frames)
+    machine.nearly_full = fullest >= FRAMES_TO_LEAF - 1
+    for number in range(len(links) - 1, -1, -1):
+        link = links[number]
+        link.valid = cores[number - 1].output if number else machine.door and may_start
+        link.passes = link.copied = 0
+        if not link.valid:
+            continue
+        everyone = True
+        for at in range(link.readers):
+            reader = readers[number, at]
+            if reader < readout:
+                ready = not cores[reader].buffer_second
+            elif reader == readout:
+                ready = _read_takes(machine)
+            else:
+                ready = not link.copy_second
+            if ready and not taken[number, at]:
+                if reader < readout:
+                    cores[reader].gets = 1
                 elif reader == readout:
-                    ready[n] = read_takes
+                    machine.read_gets = 1
                 else:
-                    ready[n] = not copies[link, 1]
-                if not taken[link, reader]:
-                    gets[reader] |= ready[n]
-                    copied[link] |= reader == copy and ready[n]
-                everyone &= ready[n] or taken[link, reader]
-            passes[link] = everyone
-            for n in range(reader_count[link]):
-                reader = reader_list[link, n]
-                taken[link, reader] = (ready[n] or taken[link, reader]) and not everyone
-
+                    link.copied = 1
+                taken[number, at] = True
+            everyone &= taken[number, at]
+        link.passes = everyone
+        if everyone:
+            for at in range(link.readers):
+                taken[number, at] = False
         # Which tokens are ends of frames: each link counts down its frame's events.
-        for link in range(links):
-            if valid[link] and left[link] < 0:
-                if link == 0:
-                    left[link] = input_frames[inputs_read]
-                    inputs_read += 1
-                else:
-                    left[link] = lists[_FRAME_EVENTS][starts[link - 1, _FRAME_EVENTS] + pointers[link - 1, _AT_FRAME]]
-                    pointers[link - 1, _AT_FRAME] += 1
-        spike_is_end = left[output_link] == 0
+        if link.left < 0:
+            if number == 0:
+                link.left = input_frames[machine.inputs_read]
+                machine.inputs_read += 1
+            else:
+                core = cores[number - 1]
+                link.left = lists[core.frame_events_from + core.at_frame]
+                core.at_frame += 1
 
-        # Readout.
-        answers = state[_RESULT_VALID] and state[_RESULT_READY]
-        compares = state[_COMPARING] and state[_COMPARED] == outputs - 1
-        ends = state[_READ_HELD] and read_takes and state[_READ_IS_END]
-        if state[_COMPARING]:
-            state[_COMPARED] += 1
-        if ends:
-            state[_COMPARING], state[_COMPARED] = 1, 0
-        if read_takes:
-            state[_READ_HELD], state[_READ_IS_END] = gets[readout], gets[readout] and spike_is_end
-        if compares:
-            state[_COMPARING], state[_RESULT_VALID] = 0, 1
-            log = _logged(log, found, _COMPARED_LOG, cycle)
-            found += 1
-        if answers:
-            state[_RESULT_VALID] = 0
-            state[_FRAMES_LEFT] -= 1
-            log = _logged(log, found, _ANSWERED, cycle)
-            found += 1
 
-        # Frames under way.
-        starting = valid[0] and not state[_IN_FRAME]
-        if valid[0]:
-            state[_IN_FRAME] = 1
-        if starting:
-            for link in range(links):
-                leaf_frames[link] += leaf[link]
-            log = _logged(log, found, _STARTED, cycle)
-            found += 1
-        state[_ROOM] = state[_STARTS] <= FRAMES_IN_FLIGHT - STARTS_UNSEEN
-        state[_STARTS] += state[_BEGAN] - compares
-        state[_BEGAN] = starting
-        moved = answers
-        for link in range(links):
-            if not passes[link]:
-                continue
-            moved = True
-            if record:
-                log = _logged(log, found, _TRACES + link, cycle)
-                found += 1
-            left[link] -= 1
-            if left[link] < 0:
-                leaf_frames[link] -= leaf[link]
-                if link == 0:
-                    state[_IN_FRAME] = 0
+@njit(cache=True, nogil=True)
+def _read_out(machine, log, spike_is_end):  # type: ignore[no-untyped-def]
+    """Readout. Returns whether an answer is found, and whether the host takes one."""
+    takes = _read_takes(machine)
+    answers = machine.result_valid and machine.result_ready
+    compares = machine.comparing and machine.compared == machine.outputs - 1
+    ends = machine.read_held and takes and machine.read_is_end
+    if machine.comparing:
+        machine.compared += 1
+    if ends:
+        machine.comparing, machine.compared = 1, 0
+    if takes:
+        machine.read_held, machine.read_is_end = machine.read_gets, machine.read_gets and spike_is_end
+    machine.read_gets = 0
+    if compares:
+        machine.comparing, machine.result_valid = 0, 1
+        _log(machine, log, _COMPARED)
+    if answers:
+        machine.result_valid = 0
+        machine.frames_left -= 1
+        _log(machine, log, _ANSWERED)
+    return compares, answers
 
-        # Copies to the host: of each link a register stage, the last link first.
-        leaves = state[_WATCHES] > 0 and state[_WATCHED_READY]
-        if leaves:
-            log = _logged(log, found, _WATCHED, cycle)
-            found += 1
-        has_room = state[_WATCHES] != WATCHED_FIFO
-        state[_WATCHES] -= leaves
-        for link in range(links - 1, -1, -1):
-            turn = copies[link, 0] and has_room
-            if turn:
-                has_room = False
-                state[_WATCHES] += 1
-            if not copies[link, 0] or turn:
-                copies[link, 0] = 1 if copies[link, 1] else copied[link]
-                copies[link, 1] = 0
-            elif not copies[link, 1]:
-                copies[link, 1] = copied[link]
 
-        # Cores.
-        for core in range(cores):
-            doing, selected, pooled = _core(
-                core, constants, registers, pointers, used, highest, starts, lists, gets[core], passes[core + 1]
-            )
-            if cycle < activity.shape[1]:
-                activity[core, cycle] = doing
+@njit(cache=True, nogil=True)
+def _count_frames(machine, links, log, compares, record):  # type: ignore[no-untyped-def]
+    """Frames under way. Returns whether a token passes on any link."""
+    starting = links[0].valid and not machine.in_frame
+    if links[0].valid:
+        machine.in_frame = 1
+    if starting:
+        for number in range(len(links)):
+            links[number].frames += links[number].leaf
+        _log(machine, log, _STARTED)
+    machine.room = machine.starts <= FRAMES_IN_FLIGHT - STARTS_UNSEEN
+    machine.starts += machine.began - compares
+    machine.began = starting
+    moved = False
+    for number in range(len(links)):
+        link = links[number]
+        if not link.passes:
+            continue
+        moved = True
+        if record:
+            _log(machine, log, _TRACES + number)
+        link.left -= 1
+        if link.left < 0:
+            link.frames -= link.leaf
+            if number == 0:
+                machine.in_frame = 0
+    return moved
+
+
+@njit(cache=True, nogil=True)
+def _copy(machine, links, log):  # type: ignore[no-untyped-def]
+    """Copies for the host: of each link a register stage, the last link first."""
+    leaves = machine.watches > 0 and machine.watched_ready
+    if leaves:
+        _log(machine, log, _WATCHED)
+    has_room = machine.watches != WATCHED_FIFO
+    machine.watches -= leaves
+    for number in range(len(links) - 1, -1, -1):
+        link = links[number]
+        turn = link.copy and has_room
+        if turn:
+            has_room = False
+            machine.watches += 1
+        if not link.copy or turn:
+            link.copy = 1 if link.copy_second else link.copied
+            link.copy_second = 0
+        elif not link.copy_second:
+            link.copy_second = link.copied
+
+
+@njit(cache=True, nogil=True)
+def _drive(machine, passes):  # type: ignore[no-untyped-def]
+    """The host: a register stage at the door, and the source and sinks of `sim.recorder` behind it."""
+    takes, offered = _host_takes(machine), machine.host_valid
+    first = shifted(machine.random)
+    second = shifted(first)
+    third = shifted(second)
+    machine.random = third
+    machine.result_ready = (first & 0xFFFF) >= machine.stall
+    machine.watched_ready = (second & 0xFFFF) >= machine.stall
+    if takes:
+        machine.host_valid = 0
+        if (third & 0xFFFF) >= machine.idle and machine.tokens_left:
+            machine.host_valid = 1
+            machine.tokens_left -= 1
+    if not machine.door or passes:
+        machine.door = 1 if machine.door_second else offered
+        machine.door_second = 0
+    elif not machine.door_second:
+        machine.door_second = offered
+
+
+@njit(cache=True, nogil=True)
+def _busy(machine, links):  # type: ignore[no-untyped-def]
+    """Whether anything is on its way."""
+    busy = machine.frames_left != 0 or machine.watches != 0
+    for number in range(len(links)):
+        link = links[number]
+        busy = busy or link.copy != 0 or link.copy_second != 0 or link.frames != 0
+    return busy
+
+
+@njit(cache=True, nogil=True)
+def _run(hardware, lists, input_frames, final, record):  # type: ignore[no-untyped-def]
+    """Cycle after cycle, until the source has no more tokens or, at the end, nothing is on its way.
+
+    Returns the log, trace and cycle of each token, and whether the machine hangs.
+    """
+    machine, cores, links = hardware.machine[0], hardware.cores, hardware.links
+    log, most = np.empty((2, 4096), np.int64), 4 + len(links) + 2 * len(cores)
+    machine.logged = 0
+    while not final or _busy(machine, links):
+        if not final and _host_takes(machine) and not machine.tokens_left:
+            break
+        if machine.logged + most > log.shape[1]:
+            longer = np.empty((2, 2 * log.shape[1]), np.int64)
+            longer[:, : log.shape[1]] = log
+            log = longer
+        _route(machine, cores, links, hardware.readers, hardware.taken, lists, input_frames)
+        compares, answers = _read_out(machine, log, links[machine.output_link].left == 0)
+        moved = _count_frames(machine, links, log, compares, record)
+        _copy(machine, links, log)
+        for number in range(len(cores)):
+            doing, selected, pooled = _step_core(cores[number], lists, links[number + 1].passes)
+            hardware.used[number, doing] += 1
+            if machine.cycle < hardware.activity.shape[1]:
+                hardware.activity[number, machine.cycle] = doing
             if record and selected:
-                log = _logged(log, found, _TRACES + links + 2 * core, cycle)
-                found += 1
+                _log(machine, log, _TRACES + len(links) + 2 * number)
             if record and pooled:
-                log = _logged(log, found, _TRACES + links + 2 * core + 1, cycle)
-                found += 1
-
-        # The host: a register stage at the door, and the source of `sim.recorder` behind it.
-        first = shifted(state[_RANDOM])
-        second = shifted(first)
-        third = shifted(second)
-        state[_RANDOM] = third
-        state[_RESULT_READY] = (first & 0xFFFF) >= stall
-        state[_WATCHED_READY] = (second & 0xFFFF) >= stall
-        offered = state[_HOST_VALID]
-        if host_takes:
-            state[_HOST_VALID] = 0
-            if (third & 0xFFFF) >= idle and state[_TOKENS_LEFT]:
-                state[_HOST_VALID] = 1
-                state[_TOKENS_LEFT] -= 1
-        if not state[_DOOR] or passes[0]:
-            state[_DOOR] = 1 if state[_DOOR_SECOND] else offered
-            state[_DOOR_SECOND] = 0
-        elif not state[_DOOR_SECOND]:
-            state[_DOOR_SECOND] = offered
-
-        state[_CYCLE] += 1
-        state[_QUIET] = 0 if moved else state[_QUIET] + 1
-        if state[_QUIET] > _HANG:
-            return log[:, :found], inputs_read, True
-    return log[:, :found], inputs_read, False
+                _log(machine, log, _TRACES + len(links) + 2 * number + 1)
+        _drive(machine, links[0].passes)
+        machine.cycle += 1
+        machine.quiet = 0 if moved or answers else machine.quiet + 1
+        if machine.quiet > _HANG:
+            return log[:, : machine.logged], True
+    return log[:, : machine.logged], False

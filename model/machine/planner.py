@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model.engine.engine import run_streams
+from model.machine.cycles import Cycles
 from model.machine.named_plans import choices
-from model.machine.pipeline_cycles import Cycles, simulate
 from model.machine.plan import CorePlan, Plan
 from model.machine.schedule import reached
+from model.machine.simulate import simulate
 from model.network import Network, Neurons
 from model.support.errors import DoesNotFitError
 

@@ -15,7 +15,6 @@ from model.machine.checks import check_plan
 from model.machine.folded_layout import SINGLE_WORDS, Folded, signature
 from model.machine.folded_plan import folded_plan
 from model.machine.named_plans import load_plan, named_plan
-from model.machine.pipeline_cycles import simulate
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.planner import Demand, walker_cycles
 from model.network import Linear, Network, Padding

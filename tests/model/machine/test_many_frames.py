@@ -8,7 +8,7 @@ import pytest
 
 from model.events import make_events
 from model.machine.named_plans import named_plan
-from model.machine.pipeline_cycles import BATCH
+from model.machine.simulate import BATCH
 from model.studies.random_network import drawn
 from sim.cosimulation import verify
 

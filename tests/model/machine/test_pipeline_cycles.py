@@ -8,9 +8,10 @@ import pytest
 
 from model.events import make_events
 from model.golden import run
+from model.machine.cycles import ACTIVITIES
 from model.machine.named_plans import named_plan
-from model.machine.pipeline_cycles import ACTIVITIES, simulate
 from model.machine.plan import CorePlan, Plan
+from model.machine.simulate import simulate
 from model.machine.stages import refused_by_hardware
 from model.network import MaxPool, Network
 from model.studies.random_network import drawn

@@ -9,9 +9,9 @@ import pytest
 from boards.limits import limits
 from model.machine.estimate import planned
 from model.machine.named_plans import choices, named_plan
-from model.machine.pipeline_cycles import simulate
 from model.machine.plan import Plan, PlanError
 from model.machine.planner import Demand, fastest, size_fifos, walker_cycles
+from model.machine.simulate import simulate
 from model.network import MaxPool, Network, Neurons, Padding
 from model.support.datasets import Dataset
 from model.support.errors import DoesNotFitError
