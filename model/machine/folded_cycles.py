@@ -5,24 +5,25 @@ here the states of its control follow each other as in the hardware, and under t
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from model.arrays import Images, Ints
 from model.engine.engine import Stream, run_streams
 from model.events import Events
 from model.machine.cycles import CoreUse, Cycles
 from model.machine.folded_layout import Folded, FoldedLayer
 from model.machine.plan import Plan
 from model.machine.randomness import first_number, shifted
-from model.machine.schedule import END, OUTSIDE, Schedule, schedule
-from model.machine.stages import stages
+from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, by_trace, logged, record, write
+from model.machine.schedule import END, OUTSIDE, schedule
+from model.machine.stages import Stage, ports, stages
 from model.network import INPUT, Network
 
 __all__ = ["simulate_folded"]
-
-Ints = npt.NDArray[np.int64]
 
 PIPELINE = 4
 """Cycles from a block issued to what it fires."""
@@ -30,130 +31,153 @@ PIPELINE = 4
 POOL_PIPELINE = 3
 """Cycles from a position of the pool's window asked for to its count."""
 
-(_NOW, _RANDOM, _HOST, _RESULT_READY, _WATCHED_READY, _RESULT, _COPY, _TOKENS, _ANSWERED, _WATCHED, _GENERATION, _STATE) = range(
-    12
+_MACHINE = record(
+    # What it is, and how source and sinks behave: cycles in which the answers are compared, words of a sweep, the last
+    # generation, whether the input is watched; whether events and groups are logged.
+    *("outputs", "tag_depth", "generations", "watched", "idle", "stall", "records"),
+    # The cycle; source and sinks as in `sim.recorder`; whether a result and a copy wait; whether the tags are still to be swept.
+    *("cycle", "random", "host", "result_ready", "watched_ready", "result", "copy", "in_frame", "generation", "sweeps"),
+    # Tokens that the source has, entries of the log.
+    *("tokens", "logged"),
 )
-"""Registers: the cycle; those of the source and the sinks in `sim.recorder`; whether a result and a copy wait; tokens that the
-source still has; results and copies taken; the generation."""
 
-_STEP_CYCLES, _HAS_POOL, _BLOCKS, _QUEUED, _HIGHEST, _BUSY, _CONSTANTS = range(7)
-"""Of each layer: cycles from one block to the next, whether a pool follows, blocks at a position; events that wait for it,
-the most that ever did, and the cycles spent on it."""
+_LAYER = record(
+    # What it is: cycles from one block to the next, blocks at a position, whether a pool follows, whether its link is watched.
+    *("step_cycles", "blocks", "has_pool", "watched"),
+    # Events that wait for it, the most that ever did, and the cycles spent on it.
+    *("queued", "highest", "busy"),
+    # How far it has come in its lists, and where these begin and end.
+    *("at_token", "at_fired", "first_token", "end_fired"),
+)
 
-_TOKEN_STEPS, _FIRED_STEP, _FIRED_TOKEN, _SURVIVORS, _MEMBERS, _LISTS = range(6)
-"""Lists of each layer: of each token the blocks of its walk, `END` for an end of frame; of each block that fires (and each end)
-its number in the walk, its token, the spikes that leave for it, and the positions of the pool's window that it is in."""
+
+class _Lists(NamedTuple):
+    """Of all layers, one after the other, what happens in them.
+
+    Parameters
+    ----------
+    steps : Ints
+        Of each token the blocks of its walk, `END` for an end of frame.
+    fired_token, fired_step : Ints
+        Of each block that fires (and each end) its token, and its number in the walk.
+    survivors : Ints
+        The spikes that leave for it.
+    members : Ints
+        Positions of the pool's window that it is in.
+    """
+
+    steps: Ints
+    fired_token: Ints
+    fired_step: Ints
+    survivors: Ints
+    members: Ints
+
+
+class _Hardware(NamedTuple):
+    """The registers.
+
+    Parameters
+    ----------
+    machine : array of _MACHINE
+        One.
+    layers : array of _LAYER
+        In order.
+    activity : array of int8
+        As of `Cycles`.
+    """
+
+    machine: npt.NDArray[np.void]
+    layers: npt.NDArray[np.void]
+    activity: npt.NDArray[np.int8]
 
 
 def simulate_folded(
     network: Network,
     plan: Plan,
-    images: npt.NDArray[np.uint8] | Sequence[Events],
+    images: Images | Sequence[Events],
     *,
-    idle: int = 0,
-    stall: int = 0,
-    seed: int = 1,
-    watch: int = 0,
-    activity: int = 0,
+    idle: int,
+    stall: int,
+    seed: int,
+    watch: int,
+    record: bool,
+    activity: int,
     batch: int,
-    done: Callable[[int], None] | None = None,
+    done: Callable[[int], None] | None,
 ) -> Cycles:
     """Run frames back to back through a folded machine.
 
-    Arguments and result are those of `model.machine.pipeline_cycles.simulate`; every token is recorded. Cycle 0 is the first
-    after reset, or, where weights have to be loaded, the first in which they are.
+    Arguments and result are those of `model.machine.simulate.simulate`. Cycle 0 is the first after reset, or, where weights
+    have to be loaded, the first in which they are.
     """
-    folded = Folded.of(network, plan)
-    layers = folded.layers
-    links = [INPUT, *(stage.name for stage in stages(network))]
-    names = [layer.name for layer in network.layers]
-    watched = np.array([bool(watch) and bool(watch >> port & 1) for port in [0, *(1 + names.index(name) for name in links[1:])]])
-    state = np.zeros(_STATE, np.int64)
-    state[_RANDOM] = first_number(seed)
-    state[_GENERATION] = 1
-    registers = np.zeros((len(layers), _CONSTANTS), np.int64)
-    registers[:, :_QUEUED] = [[la.step_cycles, la.pool is not None, la.blocks] for la in layers]
-    options = np.array(
-        [
-            idle,
-            stall,
-            layers[-1].lanes * layers[-1].blocks,
-            folded.tag_depth,
-            2**folded.generation_bits - 1,
-            not folded.single_weight_words,
-        ]
-    )
-    shown = np.zeros((len(layers), activity), np.int8)
-    logs: dict[str, list[Ints]] = {}
+    folded, cores = Folded.of(network, plan), stages(network)
+    hardware = _reset(network, folded, idle=idle, stall=stall, seed=seed, watch=watch, activity=activity)
+    machine, logs = hardware.machine[0], []
+    machine["records"] = record
     for begin in range(0, len(images), batch):
         streams = run_streams(network, images[begin : begin + batch])
         frames = len(streams[INPUT].starts) - 1
-        found = [schedule(network, plan, stage, streams) for stage in stages(network)]
-        lists = [_lists(of, la, streams[la.layer.name]) for of, la in zip(found, layers, strict=True)]
-        counts = {f"events_{name}": len(streams[name].address) + frames for name in links}
-        for of, la in zip(found, layers, strict=True):
-            counts[f"groups_{la.layer.name}"] = len(of.fired_token)
-            if la.pool:
-                counts[f"groups_{la.pool.name}"] = len(of.tokens)
-        counts |= {"started": frames, "compared": frames, "answered": frames + 1, "watched": sum(counts.values())}
-        places = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
-        groups = [[places[f"groups_{of.name}"] if of else 0 for of in (la.layer, la.pool)] for la in layers]
-        log = np.full(sum(counts.values()), -1)
+        final = begin + frames == len(images)
+        by_layer = [_lists(network, plan, stage, la, streams) for stage, la in zip(cores, folded.layers, strict=True)]
+        _rewind(hardware.layers, by_layer)
         # The source already offers the next batch's first token while the last one of this batch is worked off, so it is told of
         # one token more than the batch has, unless it is the last.
-        final = begin + frames == len(images)
-        state[_TOKENS] += len(lists[0][_TOKEN_STEPS]) + (not final) - (begin > 0)
-        state[_ANSWERED] = state[_WATCHED] = 0
-        _run(
-            state,
-            options,
-            registers,
-            watched,
-            np.array([[len(values) for values in of] for of in lists]),
-            tuple(np.concatenate([of[number] for of in lists]) for number in range(_LISTS)),
-            log,
-            np.array([places[f"events_{name}"] for name in links]),
-            np.array(groups),
-            np.array([places[name] for name in ("started", "compared", "answered", "watched")]),
-            begin == 0,
-            final,
-            shown,
-        )
-        for name, count in counts.items():
-            part = log[places[name] : places[name] + count]
-            logs.setdefault(name, []).append(part[part >= 0])
+        tokens = len(by_layer[0].steps)
+        machine["tokens"] += tokens + (not final) - (begin > 0)
+        # An event may be copied, and a group may pass the pool; a copy and an answer of the last batch may still wait.
+        events = tokens + sum(len(streams[stage.name].address) + frames for stage in cores)
+        groups = sum(len(lists.fired_token) for lists in by_layer)
+        log = np.empty((2, 2 * events + 2 * groups + 3 * frames + 2), np.int64)
+        machine["logged"] = 0
+        _run(hardware, _Lists(*map(np.concatenate, zip(*by_layer, strict=True))), log, tokens, final)
+        logs.append(by_trace(log[:, : machine["logged"]], cores))
         if done:
             done(frames)
-    passed = {name: np.concatenate(parts) for name, parts in logs.items()}
-    total = int(passed["answered"][-1])
+    found = logged(logs, cores)
+    total = int(found["answered"][-1])
+    highest = [*map(int, hardware.layers["highest"][1:]), 0]
     return Cycles(
         frames=len(images),
-        watched=passed.pop("watched"),
-        started=passed.pop("started"),
-        compared=passed.pop("compared"),
-        answered=passed.pop("answered"),
-        passed=passed,
+        **found,
         cores=tuple(
             CoreUse(
-                name=(la.pool or la.layer).name,
-                starved=total - int(registers[number, _BUSY]),
-                working=int(registers[number, _BUSY]),
+                name=stage.name,
+                starved=total - int(layer["busy"]),
+                working=int(layer["busy"]),
                 blocked=0,
                 sweeping=0,
                 group_fifo=0,
                 pool_fifo=0,
-                event_fifo=int(registers[number + 1, _HIGHEST]) if number + 1 < len(layers) else 0,
+                event_fifo=queued,
             )
-            for number, la in enumerate(layers)
+            for stage, layer, queued in zip(cores, hardware.layers, highest, strict=True)
         ),
-        activity=shown[:, :total],
+        activity=hardware.activity[:, :total],
     )
 
 
-def _lists(found: Schedule, la: FoldedLayer, spikes: Stream) -> list[Ints]:
+def _reset(
+    network: Network, folded: Folded, *, idle: int, stall: int, seed: int, watch: int, activity: int
+) -> _Hardware:
+    """The registers after reset."""
+    machine, layers = np.zeros(1, _MACHINE), np.zeros(len(folded.layers), _LAYER)
+    last, links = folded.layers[-1], ports(network)
+    machine["outputs"], machine["tag_depth"] = last.lanes * last.blocks, folded.tag_depth
+    machine["generations"], machine["generation"] = 2**folded.generation_bits - 1, 1
+    machine["watched"], machine["idle"], machine["stall"] = watch & 1, idle, stall
+    machine["random"] = first_number(seed)
+    # Where weights are loaded, the tags are swept meanwhile.
+    machine["sweeps"] = not folded.single_weight_words
+    for la, layer in zip(folded.layers, layers, strict=True):
+        layer["step_cycles"], layer["blocks"], layer["has_pool"] = la.step_cycles, la.blocks, la.pool is not None
+        layer["watched"] = watch >> links[(la.pool or la.layer).name] & 1
+    return _Hardware(machine, layers, np.zeros((len(layers), activity), np.int8))
+
+
+def _lists(network: Network, plan: Plan, stage: Stage, la: FoldedLayer, streams: dict[str, Stream]) -> _Lists:
     """The lists of one layer."""
-    frames = len(spikes.starts) - 1
-    frame = np.repeat(np.arange(frames), np.diff(spikes.starts))
+    found, spikes = schedule(network, plan, stage, streams), streams[la.layer.name]
+    frame = np.repeat(np.arange(len(spikes.starts) - 1), np.diff(spikes.starts))
     position, channel = np.divmod(spikes.address, la.output.channels)
     key = np.stack([frame, spikes.cause, position, channel // la.lanes])
     first = np.ones(len(frame), bool)
@@ -164,159 +188,190 @@ def _lists(found: Schedule, la: FoldedLayer, spikes: Stream) -> list[Ints]:
     members = np.zeros(len(found.groups), np.int64)
     members[~ends] = sizes[0][y] * sizes[1][x]
     survivors = np.where(found.groups == OUTSIDE, 0, found.groups)
-    return [found.steps, found.fired_step, found.fired_token, survivors, members]
+    return _Lists(found.steps, found.fired_token, found.fired_step, survivors, members)
+
+
+def _rewind(layers: npt.NDArray[np.void], by_layer: Sequence[_Lists]) -> None:
+    """To the beginning of new lists, which lie one layer's after the other's."""
+    token = fired = 0
+    for layer, lists in zip(layers, by_layer, strict=True):
+        layer["at_token"] = layer["first_token"] = token
+        layer["at_fired"] = fired
+        token += len(lists.steps)
+        fired += len(lists.fired_token)
+        layer["end_fired"] = fired
 
 
 @njit(cache=True)
-def _tick(state, options, log, marks, takes, copies, answers):  # type: ignore[no-untyped-def]
+def _tick(machine, log, takes, copies, answers):  # type: ignore[no-untyped-def]
     """A clock edge: ``takes`` a token of the host, ``copies`` one for it, ``answers`` a frame."""
-    if state[_RESULT] and state[_RESULT_READY]:
-        log[marks[2] + state[_ANSWERED]] = state[_NOW]
-        state[_ANSWERED] += 1
-        state[_RESULT] = 0
-    if state[_COPY] and state[_WATCHED_READY]:
-        log[marks[3] + state[_WATCHED]] = state[_NOW]
-        state[_WATCHED] += 1
-        state[_COPY] = 0
+    if machine.result and machine.result_ready:
+        write(machine, log, ANSWERED)
+        machine.result = 0
+    if machine.copy and machine.watched_ready:
+        write(machine, log, WATCHED)
+        machine.copy = 0
     if answers:
-        state[_RESULT] = 1
+        machine.result = 1
     if copies:
-        state[_COPY] = 1
-    first = shifted(state[_RANDOM])
+        machine.copy = 1
+    first = shifted(machine.random)
     second = shifted(first)
     third = shifted(second)
-    state[_RANDOM] = third
-    state[_RESULT_READY] = (first & 0xFFFF) >= options[1]
-    state[_WATCHED_READY] = (second & 0xFFFF) >= options[1]
+    machine.random = third
+    machine.result_ready = (first & 0xFFFF) >= machine.stall
+    machine.watched_ready = (second & 0xFFFF) >= machine.stall
     if takes:
-        state[_HOST] = 0
-    if not state[_HOST] and state[_TOKENS] and (third & 0xFFFF) >= options[0]:
-        state[_HOST] = 1
-        state[_TOKENS] -= 1
-    state[_NOW] += 1
+        machine.host = 0
+    if not machine.host and machine.tokens and (third & 0xFFFF) >= machine.idle:
+        machine.host = 1
+        machine.tokens -= 1
+    machine.cycle += 1
 
 
 @njit(cache=True)
-def _pass(state, options, log, marks, cycles):  # type: ignore[no-untyped-def]
+def _pass(machine, log, cycles):  # type: ignore[no-untyped-def]
     """Cycles in which the machine has nothing to do with the host."""
-    settled = state[_HOST] and state[_RESULT_READY] and not state[_RESULT] and not state[_COPY]
-    if settled and options[0] == 0 and options[1] == 0:
-        state[_NOW] += cycles
+    settled = machine.host and machine.result_ready and not machine.result and not machine.copy
+    if settled and machine.idle == 0 and machine.stall == 0:
+        machine.cycle += cycles
         return
     for _ in range(cycles):
-        _tick(state, options, log, marks, False, False, False)
+        _tick(machine, log, False, False, False)
 
 
 @njit(cache=True)
-def _run(  # type: ignore[no-untyped-def]
-    state, options, registers, watched, lengths, lists, log, links, groups, marks, starts, final, shown
-):
-    """Until all tokens are taken and answered."""
-    layers = len(registers)
-    last = layers - 1
-    at = np.zeros((layers, _LISTS), np.int64)
-    for number in range(_LISTS):
-        for layer in range(1, layers):
-            at[layer, number] = at[layer - 1, number] + lengths[layer - 1, number]
-    token_base = at[:, _TOKEN_STEPS].copy()
-    fired_end = at[:, _FIRED_TOKEN] + lengths[:, _FIRED_TOKEN]
-    tokens_left = lengths[0, _TOKEN_STEPS]
-    frame = 0
-    in_frame = False
-    reset = starts and options[5]
-    if reset:
-        _pass(state, options, log, marks, options[3])
-    while tokens_left:
+def _copy(machine, log, watched):  # type: ignore[no-untyped-def]
+    """Until there is room for a copy, where a link is watched."""
+    while watched and machine.copy:
+        _tick(machine, log, False, False, False)
+
+
+@njit(cache=True)
+def _note(machine, log, trace):  # type: ignore[no-untyped-def]
+    """Log an event or a group, if these are."""
+    if machine.records:
+        write(machine, log, trace)
+
+
+@njit(cache=True)
+def _take(machine, layers, lists, log):  # type: ignore[no-untyped-def]
+    """PICK: the host's next token. Returns whether it ends a frame, and the cycle in which it is taken."""
+    is_end = lists.steps[layers[0].at_token] == END
+    while not machine.host or (machine.watched and machine.copy) or (is_end and machine.result):
+        _tick(machine, log, False, False, False)
+    begun = machine.cycle
+    _note(machine, log, EVENTS)
+    if not machine.in_frame:
+        write(machine, log, STARTED)
+    machine.in_frame = not is_end
+    if is_end:
+        for number in range(len(layers)):
+            layer = layers[number]
+            _note(machine, log, EVENTS + 1 + number)
+            groups = EVENTS + 1 + len(layers) + 2 * number
+            _note(machine, log, groups)
+            if layer.has_pool:
+                _note(machine, log, groups + 1)
+            layer.at_token += 1
+            layer.at_fired += 1
+    _tick(machine, log, True, machine.watched, False)
+    return is_end, begun
+
+
+@njit(cache=True)
+def _end(machine, layers, log):  # type: ignore[no-untyped-def]
+    """The end of a frame: its answer."""
+    watched = False
+    for number in range(len(layers)):
+        watched = watched or layers[number].watched != 0
+    if watched:
+        # ENDS
+        for number in range(len(layers)):
+            _copy(machine, log, layers[number].watched)
+            _tick(machine, log, False, layers[number].watched, False)
+    # LOOK, SUM, WALK, DRAIN, COMPARE
+    last = layers[len(layers) - 1]
+    _pass(machine, log, 2 + (last.blocks - 1) * last.step_cycles + PIPELINE + machine.outputs)
+    write(machine, log, COMPARED)
+    _tick(machine, log, False, False, True)
+    machine.generation += 1
+    if machine.generation > machine.generations:
+        machine.generation = 1
+        _pass(machine, log, machine.tag_depth)
+
+
+@njit(cache=True)
+def _fire(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
+    """A block that fires: FIRED; MEMBERS, SETTLE; EMIT; RESUME."""
+    layer = layers[number]
+    groups = EVENTS + 1 + len(layers) + 2 * number
+    _note(machine, log, groups)
+    survivors, members = lists.survivors[layer.at_fired], lists.members[layer.at_fired]
+    layer.at_fired += 1
+    _pass(machine, log, 2)
+    if layer.has_pool and members:
+        _pass(machine, log, members + POOL_PIPELINE)
+        if not survivors:
+            _pass(machine, log, 1)
+    for spike in range(survivors):
+        _copy(machine, log, layer.watched)
+        if spike == 0 and layer.has_pool:
+            _note(machine, log, groups + 1)
+        _note(machine, log, EVENTS + 1 + number)
+        _tick(machine, log, False, layer.watched, False)
+    if number + 1 < len(layers):
+        following = layers[number + 1]
+        following.queued += survivors
+        following.highest = max(following.highest, following.queued)
+    _pass(machine, log, 1)
+
+
+@njit(cache=True)
+def _visit(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
+    """All that an event reaches."""
+    layer = layers[number]
+    # LOOK, SUM
+    _pass(machine, log, 2)
+    steps, token = lists.steps[layer.at_token], layer.at_token - layer.first_token
+    layer.at_token += 1
+    at_step = 0
+    while at_step < steps:
+        # WALK, DRAIN: to the next block that fires, or to the last.
+        fires = layer.at_fired < layer.end_fired and lists.fired_token[layer.at_fired] == token
+        stop = lists.fired_step[layer.at_fired] if fires else steps - 1
+        _pass(machine, log, (stop - at_step) * layer.step_cycles + PIPELINE)
+        at_step = stop + 1
+        if not fires:
+            _pass(machine, log, 1)
+            break
+        _fire(machine, layers, number, lists, log)
+
+
+@njit(cache=True)
+def _run(hardware, lists, log, tokens, final):  # type: ignore[no-untyped-def]
+    """Until so many tokens are taken and, at the end, answered."""
+    machine, layers = hardware.machine[0], hardware.layers
+    if machine.sweeps:
+        machine.sweeps = 0
+        _pass(machine, log, machine.tag_depth)
+    while tokens:
         # PICK
-        begun = state[_NOW]
-        layer = last
-        while layer > 0 and not registers[layer, _QUEUED]:
-            layer -= 1
-        if layer:
-            registers[layer, _QUEUED] -= 1
-            _pass(state, options, log, marks, 2)
+        begun = machine.cycle
+        number = len(layers) - 1
+        while number > 0 and not layers[number].queued:
+            number -= 1
+        if number:
+            layers[number].queued -= 1
+            _pass(machine, log, 2)
         else:
-            is_end = lists[_TOKEN_STEPS][at[0, _TOKEN_STEPS]] == END
-            while not state[_HOST] or (watched[0] and state[_COPY]) or (is_end and state[_RESULT]):
-                _tick(state, options, log, marks, False, False, False)
-            begun = state[_NOW]
-            log[links[0]] = begun
-            links[0] += 1
-            if not in_frame:
-                log[marks[0] + frame] = begun
-            in_frame = not is_end
-            tokens_left -= 1
+            is_end, begun = _take(machine, layers, lists, log)
+            tokens -= 1
             if is_end:
-                for of in range(layers):
-                    log[links[of + 1]] = begun
-                    log[groups[of, 0]] = begun
-                    links[of + 1] += 1
-                    groups[of, 0] += 1
-                    if registers[of, _HAS_POOL]:
-                        log[groups[of, 1]] = begun
-                        groups[of, 1] += 1
-                    for number in (_FIRED_STEP, _FIRED_TOKEN, _SURVIVORS, _MEMBERS, _TOKEN_STEPS):
-                        at[of, number] += 1
-                _tick(state, options, log, marks, True, watched[0], False)
-                if watched[1:].any():
-                    # ENDS
-                    for port in range(1, layers + 1):
-                        while watched[port] and state[_COPY]:
-                            _tick(state, options, log, marks, False, False, False)
-                        _tick(state, options, log, marks, False, watched[port], False)
-                # LOOK, SUM, WALK, DRAIN, COMPARE
-                walk = (registers[last, _BLOCKS] - 1) * registers[last, _STEP_CYCLES] + PIPELINE + 1
-                _pass(state, options, log, marks, 2 + walk + options[2] - 1)
-                log[marks[1] + frame] = state[_NOW]
-                _tick(state, options, log, marks, False, False, True)
-                frame += 1
-                state[_GENERATION] += 1
-                if state[_GENERATION] > options[4]:
-                    state[_GENERATION] = 1
-                    _pass(state, options, log, marks, options[3])
+                _end(machine, layers, log)
                 continue
-            _tick(state, options, log, marks, True, watched[0], False)
-        # LOOK, SUM
-        _pass(state, options, log, marks, 2)
-        steps = lists[_TOKEN_STEPS][at[layer, _TOKEN_STEPS]]
-        token = at[layer, _TOKEN_STEPS] - token_base[layer]
-        at[layer, _TOKEN_STEPS] += 1
-        at_step, cycles = 0, registers[layer, _STEP_CYCLES]
-        while at_step < steps:
-            # WALK, DRAIN: to the next block that fires, or to the last.
-            fired = at[layer, _FIRED_TOKEN]
-            fires = fired < fired_end[layer] and lists[_FIRED_TOKEN][fired] == token
-            stop = lists[_FIRED_STEP][fired] if fires else steps - 1
-            _pass(state, options, log, marks, (stop - at_step) * cycles + PIPELINE)
-            at_step = stop + 1
-            if not fires:
-                _pass(state, options, log, marks, 1)
-                break
-            log[groups[layer, 0]] = state[_NOW]
-            groups[layer, 0] += 1
-            survivors, members = lists[_SURVIVORS][fired], lists[_MEMBERS][fired]
-            for number in (_FIRED_STEP, _FIRED_TOKEN, _SURVIVORS, _MEMBERS):
-                at[layer, number] += 1
-            # FIRED; MEMBERS, SETTLE; EMIT; RESUME
-            _pass(state, options, log, marks, 2)
-            if registers[layer, _HAS_POOL] and members:
-                _pass(state, options, log, marks, members + POOL_PIPELINE)
-                if not survivors:
-                    _pass(state, options, log, marks, 1)
-            for number in range(survivors):
-                while watched[layer + 1] and state[_COPY]:
-                    _tick(state, options, log, marks, False, False, False)
-                if number == 0 and registers[layer, _HAS_POOL]:
-                    log[groups[layer, 1]] = state[_NOW]
-                    groups[layer, 1] += 1
-                log[links[layer + 1]] = state[_NOW]
-                links[layer + 1] += 1
-                _tick(state, options, log, marks, False, watched[layer + 1], False)
-            if layer < last:
-                registers[layer + 1, _QUEUED] += survivors
-                registers[layer + 1, _HIGHEST] = max(registers[layer + 1, _HIGHEST], registers[layer + 1, _QUEUED])
-            _pass(state, options, log, marks, 1)
-        registers[layer, _BUSY] += state[_NOW] - begun
-        shown[layer, begun : state[_NOW]] = 1
-    while final and (state[_RESULT] or state[_COPY]):
-        _tick(state, options, log, marks, False, False, False)
+        _visit(machine, layers, number, lists, log)
+        layers[number].busy += machine.cycle - begun
+        hardware.activity[number, begun : machine.cycle] = 1
+    while final and (machine.result or machine.copy):
+        _tick(machine, log, False, False, False)

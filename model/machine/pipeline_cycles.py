@@ -24,6 +24,7 @@ from model.machine.cycles import ACTIVITIES, CoreUse, CycleError, Cycles
 from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
 from model.machine.plan import Plan
 from model.machine.randomness import first_number, shifted
+from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, by_trace, logged, record, write
 from model.machine.schedule import END, OUTSIDE, Schedule, schedule, state_words
 from model.machine.stages import Stage, core_plan, ports, stages
 from model.network import INPUT, MaxPool, Network, Neurons
@@ -48,9 +49,6 @@ _AHEAD = 3
 
 _STARVED, _WORKING, _BLOCKED, _SWEEPING = range(len(ACTIVITIES))
 
-_STARTED, _COMPARED, _ANSWERED, _WATCHED, _TRACES = range(5)
-"""What is logged besides the links and the groups, which follow."""
-
 _LISTS = {
     "steps": "at_token",
     "fired_token": "at_fired",
@@ -63,11 +61,7 @@ _LISTS = {
 """The lists of a schedule, each with how far it is read; the last one is of events a frame that leave the core."""
 
 
-def _record(*names: str) -> np.dtype[np.void]:
-    return np.dtype([(name, np.int64) for name in names], align=True)
-
-
-_CORE = _record(
+_CORE = record(
     # What it is.
     *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations"),
     # Its registers.
@@ -82,7 +76,7 @@ _CORE = _record(
     *("most_groups", "most_pooled", "most_events"),
 )
 
-_LINK = _record(
+_LINK = record(
     # How many read it, and whether none of them is a core.
     *("readers", "leaf"),
     # Whether it has a token, whether that passes, whether a copy of it is made.
@@ -91,7 +85,7 @@ _LINK = _record(
     *("left", "frames", "copy", "copy_second"),
 )
 
-_MACHINE = _record(
+_MACHINE = record(
     # What is around the cores, and how source and sinks behave.
     *("inject", "outputs", "output_link", "idle", "stall"),
     *("cycle", "random", "host_valid", "result_ready", "watched_ready", "door", "door_second"),
@@ -189,8 +183,8 @@ class _Machine:
         Input tokens of each core so far.
     input_frames : Ints
         Events of each frame that has not begun.
-    logs : list of Ints
-        Of each batch what passed and when, ``(2, tokens)``.
+    logs : list of list of Ints
+        Of each batch when what passed, by trace.
     """
 
     plan: Plan
@@ -200,7 +194,7 @@ class _Machine:
     forgotten: list[dict[str, int]]
     tokens_fed: list[int]
     input_frames: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    logs: list[Ints] = field(default_factory=list)
+    logs: list[list[Ints]] = field(default_factory=list)
 
     @classmethod
     def of(cls, network: Network, plan: Plan, *, idle: int, stall: int, seed: int, watch: int, activity: int) -> "_Machine":
@@ -273,26 +267,14 @@ class _Machine:
         if hangs:
             raise CycleError(f"plan {self.plan.name!r}: nothing has moved for {_HANG} cycles, at cycle {machine['cycle']}")
         self.input_frames = self.input_frames[machine["inputs_read"] :]
-        self.logs.append(log)
+        self.logs.append(by_trace(log, self.stages))
 
     def cycles(self, frames: int) -> Cycles:
         """What was found."""
-        log = np.concatenate(self.logs, axis=1)
-        by_trace = {number: log[1, log[0] == number] for number in range(_TRACES + 3 * len(self.stages) + 1)}
-        passed = {f"events_{INPUT}": by_trace[_TRACES]}
-        for number, stage in enumerate(self.stages):
-            passed[f"events_{stage.name}"] = by_trace[_TRACES + 1 + number]
-            at = _TRACES + 1 + len(self.stages) + 2 * number
-            for layer in stage.layers:
-                passed[f"groups_{layer.name}"] = by_trace[at + isinstance(layer, MaxPool)]
         hardware = self.hardware
         return Cycles(
             frames=frames,
-            passed=passed,
-            watched=by_trace[_WATCHED],
-            started=by_trace[_STARTED],
-            compared=by_trace[_COMPARED],
-            answered=by_trace[_ANSWERED],
+            **logged(self.logs, self.stages),
             cores=tuple(
                 CoreUse(
                     name=stage.name,
@@ -317,12 +299,6 @@ def _reset(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
     core["credits"] = core["pool_credits"] = planned.group_fifo
     core["generation"] = core["pool_generation"] = 1
-
-
-@njit(cache=True, nogil=True)
-def _log(machine, log, trace):  # type: ignore[no-untyped-def]
-    log[0, machine.logged], log[1, machine.logged] = trace, machine.cycle
-    machine.logged += 1
 
 
 @njit(cache=True, nogil=True)
@@ -558,11 +534,11 @@ def _read_out(machine, log, spike_is_end):  # type: ignore[no-untyped-def]
     machine.read_gets = 0
     if compares:
         machine.comparing, machine.result_valid = 0, 1
-        _log(machine, log, _COMPARED)
+        write(machine, log, COMPARED)
     if answers:
         machine.result_valid = 0
         machine.frames_left -= 1
-        _log(machine, log, _ANSWERED)
+        write(machine, log, ANSWERED)
     return compares, answers
 
 
@@ -575,7 +551,7 @@ def _count_frames(machine, links, log, compares, record):  # type: ignore[no-unt
     if starting:
         for number in range(len(links)):
             links[number].frames += links[number].leaf
-        _log(machine, log, _STARTED)
+        write(machine, log, STARTED)
     machine.room = machine.starts <= FRAMES_IN_FLIGHT - STARTS_UNSEEN
     machine.starts += machine.began - compares
     machine.began = starting
@@ -586,7 +562,7 @@ def _count_frames(machine, links, log, compares, record):  # type: ignore[no-unt
             continue
         moved = True
         if record:
-            _log(machine, log, _TRACES + number)
+            write(machine, log, EVENTS + number)
         link.left -= 1
         if link.left < 0:
             link.frames -= link.leaf
@@ -600,7 +576,7 @@ def _copy(machine, links, log):  # type: ignore[no-untyped-def]
     """Copies for the host: of each link a register stage, the last link first."""
     leaves = machine.watches > 0 and machine.watched_ready
     if leaves:
-        _log(machine, log, _WATCHED)
+        write(machine, log, WATCHED)
     has_room = machine.watches != WATCHED_FIFO
     machine.watches -= leaves
     for number in range(len(links) - 1, -1, -1):
@@ -673,10 +649,11 @@ def _run(hardware, lists, input_frames, final, record):  # type: ignore[no-untyp
             hardware.used[number, doing] += 1
             if machine.cycle < hardware.activity.shape[1]:
                 hardware.activity[number, machine.cycle] = doing
+            groups = EVENTS + len(links) + 2 * number
             if record and selected:
-                _log(machine, log, _TRACES + len(links) + 2 * number)
+                write(machine, log, groups)
             if record and pooled:
-                _log(machine, log, _TRACES + len(links) + 2 * number + 1)
+                write(machine, log, groups + 1)
         _drive(machine, links[0].passes)
         machine.cycle += 1
         machine.quiet = 0 if moved or answers else machine.quiet + 1

@@ -46,7 +46,7 @@ def simulate(
     watch : int
         Mask of watched ports.
     record : bool
-        Whether to keep the cycle of every token; of a folded machine they always are.
+        Whether to keep the cycle of every event and group.
     activity : int
         Cycles to record what the walkers do in.
     batch : int
@@ -64,7 +64,17 @@ def simulate(
     check_plan(network, plan)
     if not len(images):
         raise ValueError("images must be at least one frame")
-    options = {"idle": idle, "stall": stall, "seed": seed, "watch": watch, "activity": activity, "batch": batch, "done": done}
-    if plan.folded:
-        return simulate_folded(network, plan, images, **options)  # type: ignore[arg-type]
-    return simulate_pipeline(network, plan, images, record=record, **options)  # type: ignore[arg-type]
+    run = simulate_folded if plan.folded else simulate_pipeline
+    return run(
+        network,
+        plan,
+        images,
+        idle=idle,
+        stall=stall,
+        seed=seed,
+        watch=watch,
+        record=record,
+        activity=activity,
+        batch=batch,
+        done=done,
+    )
