@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from model.machine.blocks import SB_RAM40_4K
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stages import stages
+from model.machine.stages import Stage, stages
 from model.machine.stored_state import StoredWidths
-from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape
+from model.network import INPUT, Convolution, Linear, MaxPool, Network, Neurons, Shape
 
 __all__ = [
     "FOLDED_LANES",
@@ -177,72 +177,15 @@ class Folded:
         PlanError : it is not a network or a plan for a folded machine
         """
         where = f"plan {plan.name!r}"
-        lanes = plan.lanes
-        if lanes not in FOLDED_LANES:
-            known = ", ".join(map(str, FOLDED_LANES))
-            raise PlanError(f"{where}: channels of a folded machine must be one of {known}, not {lanes}")
-        if plan.inject:
-            raise PlanError(f"{where}: inject must be false for a folded machine")
-        generation_bits, *others = {core.generation_bits for core in plan.cores}
-        if others:
-            raise PlanError(f"{where}: generation_bits must be the same for all cores of a folded machine")
+        lanes, generation_bits = plan.lanes, _generation_bits(plan)
         layers: list[FoldedLayer] = []
-        state = single_state = weights = single_weights = tags = queue = 0
-        slots = SINGLE_BITS // (WEIGHT_SLOT * lanes)
-        source = network.input_shape
-        for number, stage in enumerate(stages(network)):
-            layer, core = stage.layers[0], _core(plan, network, stage.layers[0].name, lanes)
-            before = layers[-1].pool or layers[-1].layer if layers else None
-            if not isinstance(layer, Neurons):
-                raise PlanError(f"layer {layer.name!r}: a folded machine pools only behind neurons that no other layer reads")
-            if layer.source != (before.name if before else "input"):
-                raise PlanError(
-                    f"layer {layer.name!r}: source must be the layer before in a folded machine, not {layer.source!r}"
-                )
-            if layer.weight_bits > WEIGHT_SLOT:
-                raise PlanError(
-                    f"layer {layer.name!r}: weight_bits must be at most {WEIGHT_SLOT} in a folded machine, "
-                    f"not {layer.weight_bits}"
-                )
-            output, leaving = network.shape_of(layer.name), network.shape_of(stage.name)
-            found = FoldedLayer(
-                layer=layer,
-                pool=stage.layers[1] if len(stage.layers) > 1 and isinstance(stage.layers[1], MaxPool) else None,
-                source=source,
-                output=output,
-                leaving=leaving,
-                lanes=(used := 1 << (core.channels - 1).bit_length() if core.state_memory == "single_port" else lanes),
-                blocks=-(-output.channels // used),
-                state_single=core.state_memory == "single_port",
-                weight_single=core.weight_memory == "single_port",
-                # The bases are those of their own kind of memory.
-                state_base=single_state if core.state_memory == "single_port" else state,
-                weight_base=single_weights if core.weight_memory == "single_port" else weights,
-                tag_base=tags,
-                queue_base=queue,
-                queue_depth=_most_fired(layers[-1]) if number else 0,
-            )
-            if found.state_single and found.weight_single:
-                raise PlanError(f"{where}: core {layer.name!r}: states and weights must not both be in the memory with one port")
-            if found.state_single:
-                single_state += found.state_words
-            else:
-                state += found.state_words
-            if found.weight_single:
-                single_weights += -(-found.weight_words // slots) * slots
-            else:
-                weights += found.weight_words
-            tags += found.positions
-            queue += found.queue_depth
-            source = leaving
-            layers.append(found)
+        for stage in stages(network):
+            layers.append(_placed(network, plan, stage, layers))
         if not isinstance(layers[-1].layer, Linear) or layers[-1].pool:
             raise PlanError(f"layer {network.output.name!r}: a folded machine must end in a linear layer")
         # States in the same memory have the same form.
-        single_states, block_states = (
-            [found.layer for found in layers if found.state_single is single] for single in (True, False)
-        )
-        single_lanes = max((found.lanes for found in layers if found.state_single), default=0)
+        single_states, block_states = ([la.layer for la in layers if la.state_single is single] for single in (True, False))
+        single_lanes = max((la.lanes for la in layers if la.state_single), default=0)
         if single_states and (bits := StoredWidths.of(single_states).bits) * single_lanes > SINGLE_BITS:
             names = ", ".join(repr(layer.name) for layer in single_states)
             raise PlanError(
@@ -250,29 +193,30 @@ class Folded:
                 "memory with one port"
             )
         # Weights lie behind the states.
-        weight_words = single_weights // slots
+        slots = _slots(lanes)
+        single_state = sum(la.state_words for la in layers if la.state_single)
         layers = [
-            replace(found, weight_base=found.weight_base + single_state * slots) if found.weight_single else found
-            for found in layers
+            replace(la, weight_base=la.weight_base + single_state * slots) if la.weight_single else la for la in layers
         ]
-        if single_state + weight_words > SINGLE_WORDS:
+        single_weight = sum(-(-la.weight_words // slots) for la in layers if la.weight_single)
+        if single_state + single_weight > SINGLE_WORDS:
             raise TooManyWordsError(
-                f"{where}: words in the memory with one port must be at most {SINGLE_WORDS}, not {single_state + weight_words}"
+                f"{where}: words in the memory with one port must be at most {SINGLE_WORDS}, not {single_state + single_weight}"
             )
         return cls(
             lanes=lanes,
             single_lanes=single_lanes,
             layers=tuple(layers),
-            state_depth=state,
+            state_depth=sum(la.state_words for la in layers if not la.state_single),
             state_width=lanes * StoredWidths.of(block_states).bits if block_states else 0,
-            weight_depth=weights,
-            tag_depth=tags,
+            weight_depth=sum(la.weight_words for la in layers if not la.weight_single),
+            tag_depth=sum(la.positions for la in layers),
             generation_bits=generation_bits,
             frame_bytes=network.input_shape.size,
-            queue_depth=queue,
+            queue_depth=sum(la.queue_depth for la in layers),
             queue_width=max((1 + sum(_bits(n) for n in la.source) for la in layers[1:]), default=0),
             single_state_words=single_state,
-            single_weight_words=weight_words,
+            single_weight_words=single_weight,
         )
 
     @property
@@ -307,7 +251,7 @@ class Folded:
 
     def single_weights(self) -> list[int]:
         """Contents of the memory with one port behind its states: what has to be loaded, `SINGLE_BITS` a word."""
-        slots, bits = SINGLE_BITS // (WEIGHT_SLOT * self.lanes), WEIGHT_SLOT * self.lanes
+        slots, bits = _slots(self.lanes), WEIGHT_SLOT * self.lanes
         found = []
         for layer in self.layers:
             if layer.weight_single:
@@ -327,9 +271,67 @@ def signature(words: list[int]) -> int:
     return found
 
 
+def _slots(lanes: int) -> int:
+    """Blocks of weights in a word of the memory with one port."""
+    return SINGLE_BITS // (WEIGHT_SLOT * lanes)
+
+
+def _generation_bits(plan: Plan) -> int:
+    """Those of all cores; `PlanError` where the plan as a whole is not one of a folded machine."""
+    where = f"plan {plan.name!r}"
+    if plan.lanes not in FOLDED_LANES:
+        known = ", ".join(map(str, FOLDED_LANES))
+        raise PlanError(f"{where}: channels of a folded machine must be one of {known}, not {plan.lanes}")
+    if plan.inject:
+        raise PlanError(f"{where}: inject must be false for a folded machine")
+    generation_bits, *others = {core.generation_bits for core in plan.cores}
+    if others:
+        raise PlanError(f"{where}: generation_bits must be the same for all cores of a folded machine")
+    return generation_bits
+
+
+def _placed(network: Network, plan: Plan, stage: Stage, placed: list[FoldedLayer]) -> FoldedLayer:
+    """The layer of a stage, behind those that are placed already; `PlanError` where a folded machine has no such layer."""
+    layer, lanes = stage.layers[0], plan.lanes
+    before = placed[-1] if placed else None
+    source = (before.pool or before.layer).name if before else INPUT
+    if not isinstance(layer, Neurons):
+        raise PlanError(f"layer {layer.name!r}: a folded machine pools only behind neurons that no other layer reads")
+    if layer.source != source:
+        raise PlanError(f"layer {layer.name!r}: source must be the layer before in a folded machine, not {layer.source!r}")
+    if layer.weight_bits > WEIGHT_SLOT:
+        raise PlanError(
+            f"layer {layer.name!r}: weight_bits must be at most {WEIGHT_SLOT} in a folded machine, not {layer.weight_bits}"
+        )
+    core, output = _core(plan, network, layer.name, lanes), network.shape_of(layer.name)
+    state_single, weight_single = core.state_memory == "single_port", core.weight_memory == "single_port"
+    if state_single and weight_single:
+        raise PlanError(
+            f"plan {plan.name!r}: core {layer.name!r}: states and weights must not both be in the memory with one port"
+        )
+    # A word of the memory with one port begins with a layer's first block of weights.
+    slots = _slots(lanes) if weight_single else 1
+    used = 1 << (core.channels - 1).bit_length() if state_single else lanes
+    return FoldedLayer(
+        layer=layer,
+        pool=stage.layers[1] if len(stage.layers) > 1 and isinstance(stage.layers[1], MaxPool) else None,
+        source=before.leaving if before else network.input_shape,
+        output=output,
+        leaving=network.shape_of(stage.name),
+        lanes=used,
+        blocks=-(-output.channels // used),
+        state_single=state_single,
+        weight_single=weight_single,
+        # The bases are those of their own kind of memory.
+        state_base=sum(la.state_words for la in placed if la.state_single is state_single),
+        weight_base=sum(-(-la.weight_words // slots) * slots for la in placed if la.weight_single is weight_single),
+        tag_base=sum(la.positions for la in placed),
+        queue_base=sum(la.queue_depth for la in placed),
+        queue_depth=_most_fired(before) if before else 0,
+    )
+
+
 def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
-    if not isinstance(network.layer(layer), Neurons):
-        return CorePlan(layer=layer)
     core, channels = plan.core(layer), network.shape_of(layer).channels
     fewer = core.state_memory == "single_port" and core.channels < min(lanes, channels) and core.channels in FOLDED_LANES
     if (core.columns, core.rows) != (1, 1) or not (core.channels == min(lanes, channels) or fewer):
