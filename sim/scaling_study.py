@@ -21,10 +21,10 @@ from model.encode import encode
 from model.engine.engine import run_streams
 from model.golden import run
 from model.machine.named_plans import named_plan
-from model.machine.pipeline_cycles import simulate
 from model.machine.plan import Plan
 from model.machine.planner import Demand, ladder
 from model.machine.schedule import Schedule, schedule
+from model.machine.simulate import simulate
 from model.machine.stages import stages
 from model.network import Network
 from model.reports.html import PLOTS

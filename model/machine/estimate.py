@@ -13,12 +13,13 @@ import numpy.typing as npt
 from model.arrays import Images, Ints
 from model.engine.engine import Stream, run_streams
 from model.golden import answers
+from model.machine.cycles import ACTIVITIES, Cycles
+from model.machine.cycles import CoreUse as Use
 from model.machine.energy import NOT_INCLUDED, Energy, energy
 from model.machine.folded_layout import Folded
-from model.machine.pipeline_cycles import ACTIVITIES, Cycles, simulate
-from model.machine.pipeline_cycles import CoreUse as Use
 from model.machine.plan import Plan, PlanError
 from model.machine.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
+from model.machine.simulate import simulate
 from model.machine.stages import Stage, stages
 from model.network import Network, Neurons
 from model.support.datasets import Dataset

@@ -7,10 +7,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from model.machine.cycles import ACTIVITIES, Cycles
 from model.machine.energy import Energy
 from model.machine.estimate import Considered, Estimate
 from model.machine.folded_layout import SINGLE_WORDS
-from model.machine.pipeline_cycles import ACTIVITIES, Cycles
 from model.reports.html import PLOTS, Table, page, picture
 
 __all__ = ["considered_table", "cores_table", "estimate_page", "summary", "timeline"]

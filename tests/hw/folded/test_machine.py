@@ -17,6 +17,7 @@ from model.machine.folded_plan import folded_plan
 from model.machine.named_plans import load_plan, named_plan
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.planner import Demand, walker_cycles
+from model.machine.simulate import simulate
 from model.network import Linear, Network, Padding
 from model.support.errors import DoesNotFitError
 from sim.cosimulation import verify
