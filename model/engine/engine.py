@@ -1,9 +1,9 @@
 """The fast engine: the golden model's spikes in the same order, compiled.
 
-The kernels (`model.engine.kernels`) keep the residual form of the neuron and walk the fan-out by its tables (`model.engine.tables`), a batch of frames in each layer
-before the next layer. A row of an event's window is one run of consecutive neurons, and so are its weights: the run is
-added at once, and only neurons that reach the threshold are looked at one by one. A test holds the engine equal to
-`model.golden` on every layer kind; the golden model is the one that defines.
+The kernels (`model.engine.kernels`) keep the residual form of the neuron and walk the fan-out by its tables
+(`model.engine.tables`), a batch of frames in each layer before the next layer. A row of an event's window is one run of
+consecutive neurons, and so are its weights: the run is added at once, and only neurons that reach the threshold are looked at
+one by one. A test holds the engine equal to `model.golden` on every layer kind; the golden model is the one that defines.
 """
 
 import os
