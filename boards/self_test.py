@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boards.device import Answer, Device, State
+from hw.interface import SATURATIONS_WIDTH
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.events import Events
@@ -15,7 +16,7 @@ from model.network import Network, Neurons
 
 __all__ = ["Check", "golden_answers", "golden_states", "layer_states", "self_test"]
 
-_MOST_COUNTED = 0xFFFF
+_MOST_COUNTED = (1 << SATURATIONS_WIDTH) - 1
 """Where a device's counters of saturations stop."""
 
 

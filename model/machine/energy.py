@@ -61,11 +61,16 @@ class Energy:
 
     Parameters
     ----------
-    core : the link that leaves the core
-    additions : of potentials, counts and distances of a max-pool; comparisons with a threshold count as one of its width
-    state_words, weight_words : accesses to words of one lane: a state is read and written, which are two
-    hops : events that enter the core
-    additions_nj, state_nj, weights_nj, hops_nj : their energies
+    core : str
+        The link that leaves the core.
+    additions : float
+        Of potentials, counts and distances of a max-pool; comparisons with a threshold count as one of its width.
+    state_words, weight_words : float
+        Accesses to words of one lane: a state is read and written, which are two.
+    hops : float
+        Events that enter the core.
+    additions_nj, state_nj, weights_nj, hops_nj : float
+        Their energies.
     """
 
     core: str
@@ -89,8 +94,10 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
 
     Parameters
     ----------
-    network, plan : the machine
-    streams : of `model.engine.engine.run_streams`
+    network, plan : Network, Plan
+        The machine.
+    streams : mapping of str to Stream
+        Of `model.engine.engine.run_streams`.
     """
     found = []
     for stage in stages(network):

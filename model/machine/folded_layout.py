@@ -58,16 +58,26 @@ class FoldedLayer:
 
     Parameters
     ----------
-    layer, pool : the layers
-    source, output : shapes of what comes in, and of the neurons
-    leaving : shape of what goes out: ``output``, or that of the pool
-    lanes : neurons of it updated at once, a power of two
-    blocks : blocks of channels at a position, as many channels each as there are lanes
-    state_single, weight_single : whether states, weights are in the memory with one port
-    state_base : address of its first state word, in the memory that has it
-    weight_base : address of its first block of weights; the memory with one port has several blocks in a word
-    tag_base : address of its first tag; it has one a position
-    queue_base, queue_depth : of its queue of events; the first layer has none
+    layer, pool : Neurons, MaxPool or None
+        The layers.
+    source, output : Shape
+        Shapes of what comes in, and of the neurons.
+    leaving : Shape
+        Shape of what goes out: ``output``, or that of the pool.
+    lanes : int
+        Neurons of it updated at once, a power of two.
+    blocks : int
+        Blocks of channels at a position, as many channels each as there are lanes.
+    state_single, weight_single : bool
+        Whether states, weights are in the memory with one port.
+    state_base : int
+        Address of its first state word, in the memory that has it.
+    weight_base : int
+        Address of its first block of weights; the memory with one port has several blocks in a word.
+    tag_base : int
+        Address of its first tag; it has one a position.
+    queue_base, queue_depth : int
+        Of its queue of events; the first layer has none.
     """
 
     layer: Neurons
@@ -143,15 +153,24 @@ class Folded:
 
     Parameters
     ----------
-    lanes : neurons updated at once
-    single_lanes : as many at the most of a layer with states in the memory with one port
-    layers : in order
-    state_depth, state_width : of the block RAM of states, all lanes in a word
-    weight_depth : blocks of weights in block RAM
-    tag_depth, generation_bits : of the tags
-    queue_depth, queue_width : of the memory with all queues
-    single_state_words, single_weight_words : words in the memory with one port; the states come first
-    frame_bytes : bytes of a frame
+    lanes : int
+        Neurons updated at once.
+    single_lanes : int
+        As many at the most of a layer with states in the memory with one port.
+    layers : tuple of FoldedLayer
+        In order.
+    state_depth, state_width : int
+        Of the block RAM of states, all lanes in a word.
+    weight_depth : int
+        Blocks of weights in block RAM.
+    tag_depth, generation_bits : int
+        Of the tags.
+    queue_depth, queue_width : int
+        Of the memory with all queues.
+    single_state_words, single_weight_words : int
+        Words in the memory with one port; the states come first.
+    frame_bytes : int
+        Bytes of a frame.
     """
 
     lanes: int
@@ -174,7 +193,8 @@ class Folded:
 
         Raises
         ------
-        PlanError : it is not a network or a plan for a folded machine
+        PlanError
+            It is not a network or a plan for a folded machine.
         """
         where = f"plan {plan.name!r}"
         lanes, generation_bits = plan.lanes, _generation_bits(plan)

@@ -23,14 +23,19 @@ def folded_plan(network: Network, *, lanes: int = 8, blocks: int = UP5K_BLOCKS, 
 
     Parameters
     ----------
-    network : calibrated, so that its events are known
-    lanes : neurons updated at once, at most
-    blocks : block RAMs that there are, for the machine and its link
+    network : Network
+        Calibrated, so that its events are known.
+    lanes : int
+        Neurons updated at once, at most.
+    blocks : int
+        Block RAMs that there are, for the machine and its link.
 
     Raises
     ------
-    PlanError : it is no network for a folded machine
-    DoesNotFitError : its memories fit in no way
+    PlanError
+        It is no network for a folded machine.
+    DoesNotFitError
+        Its memories fit in no way.
     """
     neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
     widest = max(layer.channels for layer in neurons)

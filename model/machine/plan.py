@@ -50,16 +50,24 @@ class CorePlan:
 
     Parameters
     ----------
-    layer : name of the layer
-    channels : output channels updated at once
-    columns, rows : window columns and rows updated at once; more than one only as nesting allows
-    group_fifo : depth of the FIFO of spike groups behind the lanes, in groups (one a cycle with a spike); not of a folded machine
-    event_fifo : depth of the FIFO of events at the core's output, in events; not of a folded machine
-    generation_bits : width of the tag by which state memory is reset lazily
-    state_memory : what holds the states: ``"block"`` RAM, ``"distributed"`` RAM made of LUTs, or ``"auto"``: blocks where a
-        bank is deeper than `DISTRIBUTED_WORDS`. ``"single_port"``, the large memory with one port of a folded machine
-    weight_memory : what holds the weights: ``"auto"`` and ``"block"`` are block RAM (or logic, where they are few), which comes
-        with the bitstream; ``"single_port"`` as for states: it is loaded at start
+    layer : str
+        Name of the layer.
+    channels : int
+        Output channels updated at once.
+    columns, rows : int
+        Window columns and rows updated at once; more than one only as nesting allows.
+    group_fifo : int
+        Depth of the FIFO of spike groups behind the lanes, in groups (one a cycle with a spike); not of a folded machine.
+    event_fifo : int
+        Depth of the FIFO of events at the core's output, in events; not of a folded machine.
+    generation_bits : int
+        Width of the tag by which state memory is reset lazily.
+    state_memory : str
+        What holds the states: ``"block"`` RAM, ``"distributed"`` RAM made of LUTs, or ``"auto"``: blocks where a bank is
+        deeper than `DISTRIBUTED_WORDS`. ``"single_port"``, the large memory with one port of a folded machine.
+    weight_memory : str
+        What holds the weights: ``"auto"`` and ``"block"`` are block RAM (or logic, where they are few), which comes with the
+        bitstream; ``"single_port"`` as for states: it is loaded at start.
     """
 
     layer: str
@@ -117,12 +125,18 @@ class Plan:
 
     Parameters
     ----------
-    name : name of the plan
-    cores : one `CorePlan` a neuron layer, in the order of the network
-    architecture : ``"pipeline"``, a core a layer; ``"folded"``, one for all of them, by turns: see `model.machine.folded_layout`
-    inject : whether the host can inject events into any core
-    watch : whether the host can watch any core
-    states : whether the host can read the membrane potential and count of any neuron
+    name : str
+        Name of the plan.
+    cores : tuple of CorePlan
+        One `CorePlan` a neuron layer, in the order of the network.
+    architecture : str
+        ``"pipeline"``, a core a layer; ``"folded"``, one for all of them, by turns: see `model.machine.folded_layout`.
+    inject : bool
+        Whether the host can inject events into any core.
+    watch : bool
+        Whether the host can watch any core.
+    states : bool
+        Whether the host can read the membrane potential and count of any neuron.
     """
 
     name: str

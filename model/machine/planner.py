@@ -38,8 +38,10 @@ class Demand:
 
     Parameters
     ----------
-    frames : frames looked at
-    events : of each neuron layer, mean input events a frame at each position, shape (height, width) of its source
+    frames : int
+        Frames looked at.
+    events : dict of str to array of float64
+        Of each neuron layer, mean input events a frame at each position, shape (height, width) of its source.
     """
 
     frames: int
@@ -98,7 +100,8 @@ def fastest(network: Network, demand: Demand, short_of: Shortage, *, name: str =
 
     Raises
     ------
-    DoesNotFitError : even the smallest plan is short of something; names it
+    DoesNotFitError
+        Even the smallest plan is short of something; names it.
     """
     plans = ladder(network, demand, name=name)
     affordable = [(cycles, number) for number, (cycles, plan) in enumerate(plans) if not short_of(plan)]

@@ -32,10 +32,14 @@ class Schedule:
 
     Parameters
     ----------
-    steps : of each input token, the steps of its walk; `END` for an end of frame
-    fired_token, fired_step : of each step that fires (and of each `END`), its input token and its number in the walk
-    fired_groups : of each of these, the groups of spikes that it makes; 1 for `END`
-    groups : of each of those groups, in order, the spikes that leave the core for it; `END`, or `OUTSIDE`
+    steps : Ints
+        Of each input token, the steps of its walk; `END` for an end of frame.
+    fired_token, fired_step : Ints
+        Of each step that fires (and of each `END`), its input token and its number in the walk.
+    fired_groups : Ints
+        Of each of these, the groups of spikes that it makes; 1 for `END`.
+    groups : Ints
+        Of each of those groups, in order, the spikes that leave the core for it; `END`, or `OUTSIDE`.
 
     A max-pool alone has no steps: each event is a group.
     """
@@ -67,8 +71,10 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
 
     Parameters
     ----------
-    network, plan, stage : which core
-    streams : of `model.engine.engine.run_streams`
+    network, plan, stage : Network, Plan, Stage
+        Which core.
+    streams : dict of str to Stream
+        Of `model.engine.engine.run_streams`.
     """
     first, last = stage.layers[0], stage.layers[-1]
     source = streams[stage.source]

@@ -28,7 +28,8 @@ class Stage:
 
     Parameters
     ----------
-    layers : a neuron layer, a neuron layer with the max-pool that is fused to it, or a max-pool alone
+    layers : tuple of Layer
+        A neuron layer, a neuron layer with the max-pool that is fused to it, or a max-pool alone.
     """
 
     layers: tuple[Layer, ...]
