@@ -43,9 +43,12 @@ class Design:
 
     Parameters
     ----------
-    network : name of a bundled one, or a description for `model.studies.random_network.drawn`
-    bits : of weights, potentials and counts of such a network
-    speed : share of the parallelism that each layer can have: 0 is one lane, 1 an event a cycle; or the name of a plan
+    network : str
+        Name of a bundled one, or a description for `model.studies.random_network.drawn`.
+    bits : tuple[int, int, int]
+        Of weights, potentials and counts of such a network.
+    speed : float | str
+        Share of the parallelism that each layer can have: 0 is one lane, 1 an event a cycle; or the name of a plan.
     """
 
     network: str

@@ -21,26 +21,45 @@ class Board:
 
     Parameters
     ----------
-    name : name by which commands know it
-    title : name for people
-    family : name of the device's family (`hw.flow.families.registry`)
-    part : the device's number, as one orders it
-    device, package, speed : as the family's place and route calls them; empty where it does not ask
-    clock_hz, clock_pin : the oscillator
-    frequency_mhz : clock of the machine where one does not ask for another
-    rx_pin, tx_pin : UART, seen from the device
-    rx_pull_up : hold the line at rest where nothing may be connected
-    led_pins : LEDs, lowest bit first
-    leds_low : the LEDs light at 0
-    io_standard : of all these pins
-    luts, flip_flops, ram_blocks : LUT4s, flip-flops, memory blocks (`hw.flow.families.base.Family.RAM_BLOCK`)
-    large_blocks : single-port memories of 256 kbit, without initial contents
-    programmer : openFPGALoader's name of the board
-    flash_pins : serial flash that configures the device: in the order of `hw.link.flash.FLASH_PORTS`; empty
-        where a design has no use for it, as its memories are filled by the bitstream
-    flash_addr : byte in that flash from which weights are that have to be loaded; behind the bitstream, on a block of 64 KiB
-    loads_sram : the programmer reaches the device itself, not only its flash
-    network, plan : bundled network, and plan, that it is built with where one does not ask for others
+    name : str
+        Name by which commands know it.
+    title : str
+        Name for people.
+    family : str
+        Name of the device's family (`hw.flow.families.registry`).
+    part : str
+        The device's number, as one orders it.
+    device, package, speed : str
+        As the family's place and route calls them; empty where it does not ask.
+    clock_hz, clock_pin : int, str
+        The oscillator.
+    frequency_mhz : float
+        Clock of the machine where one does not ask for another.
+    rx_pin, tx_pin : str
+        UART, seen from the device.
+    rx_pull_up : bool
+        Hold the line at rest where nothing may be connected.
+    led_pins : tuple[str, ...]
+        LEDs, lowest bit first.
+    leds_low : bool
+        The LEDs light at 0.
+    io_standard : str
+        Of all these pins.
+    luts, flip_flops, ram_blocks : int
+        LUT4s, flip-flops, memory blocks (`hw.flow.families.base.Family.RAM_BLOCK`).
+    large_blocks : int
+        Single-port memories of 256 kbit, without initial contents.
+    programmer : str
+        openFPGALoader's name of the board.
+    flash_pins : tuple[str, ...]
+        Serial flash that configures the device: in the order of `hw.link.flash.FLASH_PORTS`; empty where a design has no use for
+        it, as its memories are filled by the bitstream.
+    flash_addr : int
+        Byte in that flash from which weights are that have to be loaded; behind the bitstream, on a block of 64 KiB.
+    loads_sram : bool
+        The programmer reaches the device itself, not only its flash.
+    network, plan : str
+        Bundled network, and plan, that it is built with where one does not ask for others.
     """
 
     name: str

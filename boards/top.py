@@ -49,20 +49,28 @@ class BoardTop(wiring.Component):
 
     Parameters
     ----------
-    board, network, plan : what to build, and where
-    frequency_hz : clock of the machine; it gets the greatest frequency that is not above it
-    baud : bits a second of the host link
+    board, network, plan : Board, Network, Plan
+        What to build, and where.
+    frequency_hz : float
+        Clock of the machine; it gets the greatest frequency that is not above it.
+    baud : int
+        Bits a second of the host link.
 
     Members
     -------
-    clk : In, the board's oscillator
-    rx, tx : In, Out, the host link
-    led : Out, the last answer in binary; inverted where the board's LEDs light at 0
-    flash_select_n, flash_clock, flash_copi, flash_cipo : Out, and In, a serial flash, where the board's definition has its pins
+    clk : In
+        The board's oscillator.
+    rx, tx : In, Out
+        The host link.
+    led : Out
+        The last answer in binary; inverted where the board's LEDs light at 0.
+    flash_select_n, flash_clock, flash_copi, flash_cipo : Out, and In
+        A serial flash, where the board's definition has its pins.
 
     Attributes
     ----------
-    reset : Signal, 1 while the machine is in reset
+    reset : Signal
+        1 while the machine is in reset.
     """
 
     def __init__(self, *, board: Board, network: Network, plan: Plan, frequency_hz: float, baud: int = BAUD) -> None:

@@ -37,12 +37,18 @@ class VirtualBoard:
 
     Parameters
     ----------
-    network, plan : what is on it
-    clock_hz : what it says of its clock; by default that at which its wire has `boards.top.BAUD`
-    flash_addr : where the machine looks for weights in a serial flash; None for a board without one
-    flash : what that flash holds from there on; it is erased otherwise
-    port : TCP port on this machine; 0 for any that is free
-    tell : told what goes on, as compiling takes a while
+    network, plan : Network, Plan
+        What is on it.
+    clock_hz : float
+        What it says of its clock; by default that at which its wire has `boards.top.BAUD`.
+    flash_addr : int | None
+        Where the machine looks for weights in a serial flash; None for a board without one.
+    flash : bytes
+        What that flash holds from there on; it is erased otherwise.
+    port : int
+        TCP port on this machine; 0 for any that is free.
+    tell : Callable[[str], None]
+        Told what goes on, as compiling takes a while.
 
     Raises
     ------

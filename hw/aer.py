@@ -34,9 +34,12 @@ class AddressEvent(data.StructLayout):
 
     Members
     -------
-    kind : `Kind`; the other members are 0 where it is ``END``
-    negative : 1 where the spike's sign is -1
-    y, x, c : coordinates of the neuron
+    kind : `Kind`
+        The other members are 0 where it is ``END``.
+    negative
+        1 where the spike's sign is -1.
+    y, x, c
+        Coordinates of the neuron.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -54,8 +57,10 @@ class HostEvent(data.StructLayout):
 
     Members
     -------
-    port : index of the stream: 0 is the network's input, ``i + 1`` the output of layer ``i``
-    kind, negative, y, x, c : as in `AddressEvent`, wide enough for every layer
+    port
+        Index of the stream: 0 is the network's input, ``i + 1`` the output of layer ``i``.
+    kind, negative, y, x, c
+        As in `AddressEvent`, wide enough for every layer.
     """
 
     def __init__(self, network: Network) -> None:
@@ -89,10 +94,14 @@ class SpikeGroup(data.StructLayout):
 
     Members
     -------
-    kind : `Kind`; the other members are 0 where it is ``END``
-    y, x : position
-    part : which part of the channels
-    plus, minus : one bit a channel; never both
+    kind : `Kind`
+        The other members are 0 where it is ``END``.
+    y, x
+        Position.
+    part
+        Which part of the channels.
+    plus, minus
+        One bit a channel; never both.
     """
 
     def __init__(self, shape: Shape, core: CorePlan) -> None:

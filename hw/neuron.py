@@ -23,9 +23,12 @@ class NeuronState(data.StructLayout):
 
     Members
     -------
-    summed : ``R`` after the last weight was added, in units of the potential
-    count : ``Q`` before the spike of that update
-    updated : 0 where there was no update yet in this frame, and hence no spike, whatever the bias
+    summed
+        ``R`` after the last weight was added, in units of the potential.
+    count
+        ``Q`` before the spike of that update.
+    updated
+        0 where there was no update yet in this frame, and hence no spike, whatever the bias.
     """
 
     def __init__(self, layer: Neurons) -> None:
@@ -117,9 +120,12 @@ class Comparison(wiring.Component):
 
     Members
     -------
-    state : In, `NeuronState` after an update
-    plus, minus : Out, 1 where that update fires +1, -1
-    held : Out, 1 where it would, but the count is at its end
+    state : In, NeuronState
+        After an update.
+    plus, minus : Out
+        1 where that update fires +1, -1.
+    held : Out
+        1 where it would, but the count is at its end.
     """
 
     def __init__(self, *, layer: Neurons) -> None:
@@ -184,11 +190,16 @@ class Lane(wiring.Component):
 
     Members
     -------
-    state : In, `NeuronState` before the update
-    drive : In, ``W`` for a positive event, ``~W`` for a negative one
-    negative : In, 1 for a negative event
-    update : Out, `NeuronState` after the update
-    overflow : Out, 1 where the residual was held at its end
+    state : In, NeuronState
+        Before the update.
+    drive : In
+        ``W`` for a positive event, ``~W`` for a negative one.
+    negative : In
+        1 for a negative event.
+    update : Out, NeuronState
+        After the update.
+    overflow : Out
+        1 where the residual was held at its end.
     """
 
     def __init__(self, *, layer: Neurons) -> None:

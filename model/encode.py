@@ -14,8 +14,10 @@ def encode(network: Network, frame: npt.ArrayLike) -> Events:
 
     Parameters
     ----------
-    network : gives the input shape and the threshold above which a pixel fires
-    frame : uint8, shape ``(height, width, channels)`` (``(height, width)`` for one channel)
+    network : Network
+        Gives the input shape and the threshold above which a pixel fires.
+    frame : npt.ArrayLike
+        uint8, shape ``(height, width, channels)`` (``(height, width)`` for one channel).
 
     Returns
     -------

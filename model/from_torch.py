@@ -25,10 +25,13 @@ def from_torch(module: nn.Module, input_shape: Sequence[int], *, name: str | Non
 
     Parameters
     ----------
-    module : takes one tensor, ``(frames, channels, height, width)`` or ``(frames, features)``, and returns one; left as it
-        was, each of its modules in training mode again where it was
-    input_shape : shape of a frame, ``(height, width, channels)`` as everywhere here, or ``(features,)``
-    name : stands for the file in messages; the class of the module by default
+    module : nn.Module
+        Takes one tensor, ``(frames, channels, height, width)`` or ``(frames, features)``, and returns one; left as it was, each
+        of its modules in training mode again where it was.
+    input_shape : Sequence[int]
+        Shape of a frame, ``(height, width, channels)`` as everywhere here, or ``(features,)``.
+    name : str | None
+        Stands for the file in messages; the class of the module by default.
 
     Raises
     ------

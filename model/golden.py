@@ -24,14 +24,22 @@ class LayerTrace:
 
     Parameters
     ----------
-    layer : the layer
-    events : its input events
-    spikes : its output events, in order, each with its cause
-    potential : final membrane potential ``V``, shape of the layer; zeros for pooling
-    count : final spike count ``Q``, shape of the layer
-    operations : accumulations: one for each neuron visited
-    saturated_updates : updates in which the residual or the count was held at its end
-    saturated_events : input events with at least one such update (what the hardware counts)
+    layer : Layer
+        The layer.
+    events : Events
+        Its input events.
+    spikes : Events
+        Its output events, in order, each with its cause.
+    potential : npt.NDArray[np.int64]
+        Final membrane potential ``V``, shape of the layer; zeros for pooling.
+    count : npt.NDArray[np.int64]
+        Final spike count ``Q``, shape of the layer.
+    operations : int
+        Accumulations: one for each neuron visited.
+    saturated_updates : int
+        Updates in which the residual or the count was held at its end.
+    saturated_events : int
+        Input events with at least one such update (what the hardware counts).
     """
 
     layer: Layer

@@ -35,12 +35,18 @@ class SmallSettings:
 
     Parameters
     ----------
-    seed : of the initial weights, the order of frames, and distortion
-    epochs : passes over the training frames
-    channels : of the convolution
-    batch_size : frames a step
-    learning_rate : peak of the one-cycle schedule of AdamW
-    weight_decay : of AdamW
+    seed : int
+        Of the initial weights, the order of frames, and distortion.
+    epochs : int
+        Passes over the training frames.
+    channels : int
+        Of the convolution.
+    batch_size : int
+        Frames a step.
+    learning_rate : float
+        Peak of the one-cycle schedule of AdamW.
+    weight_decay : float
+        Of AdamW.
     """
 
     seed: int = 1

@@ -35,13 +35,20 @@ class TwoLayerSettings:
 
     Parameters
     ----------
-    seed : of the initial weights, the order of frames, distortion and dropout
-    epochs : passes over the training frames
-    hidden : neurons of the hidden layer
-    batch_size : frames a step
-    learning_rate : peak of the one-cycle schedule of AdamW
-    weight_decay : of AdamW
-    dropout : share of hidden values dropped in training
+    seed : int
+        Of the initial weights, the order of frames, distortion and dropout.
+    epochs : int
+        Passes over the training frames.
+    hidden : int
+        Neurons of the hidden layer.
+    batch_size : int
+        Frames a step.
+    learning_rate : float
+        Peak of the one-cycle schedule of AdamW.
+    weight_decay : float
+        Of AdamW.
+    dropout : float
+        Share of hidden values dropped in training.
     """
 
     seed: int = 1

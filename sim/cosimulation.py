@@ -61,19 +61,32 @@ class VerifyResult:
 
     Parameters
     ----------
-    level : what was simulated, one of `LEVELS`
-    frames : frames simulated
-    spikes_compared : spikes of layers compared, each once
-    events_compared : events on links compared, each once
-    mismatches : everything that differs: spikes, events, ends of frames, answers, saturation counters
-    cycles_compared : cycles of tokens compared with the cycle model's: spikes in groups, events, ends, answers, copies
-    cycle_mismatches : tokens that pass in another cycle than the cycle model says, or are missing or too many
-    cycles_per_frame_mean : cycles from the first token taken to the last answer, over the frames
-    cycles_per_frame : from one answer to the next (the first: from the first token)
-    latency_cycles_mean : from a frame's first token to its answer
-    report : what went wrong, None where nothing did
-    waveform : waveform file of the divergence
-    answers : the machine's answers
+    level : str
+        What was simulated, one of `LEVELS`.
+    frames : int
+        Frames simulated.
+    spikes_compared : int
+        Spikes of layers compared, each once.
+    events_compared : int
+        Events on links compared, each once.
+    mismatches : int
+        Everything that differs: spikes, events, ends of frames, answers, saturation counters.
+    cycles_compared : int
+        Cycles of tokens compared with the cycle model's: spikes in groups, events, ends, answers, copies.
+    cycle_mismatches : int
+        Tokens that pass in another cycle than the cycle model says, or are missing or too many.
+    cycles_per_frame_mean : float
+        Cycles from the first token taken to the last answer, over the frames.
+    cycles_per_frame : list[int]
+        From one answer to the next (the first: from the first token).
+    latency_cycles_mean : float
+        From a frame's first token to its answer.
+    report : str | None
+        What went wrong, None where nothing did.
+    waveform : str | None
+        Waveform file of the divergence.
+    answers : list[int]
+        The machine's answers.
     """
 
     network: str
@@ -117,19 +130,32 @@ def verify(
 
     Parameters
     ----------
-    network, plan : what to verify
-    images : uint8 frames, or sequences of input events
-    level : one of `LEVELS`
-    family : for which family of devices the netlist is synthesized
-    simulator : one of `SIMULATORS`
-    out_dir : where records, logs and waveforms go
-    seed : of idle source and stalled sinks
-    idle, stall : chance in a cycle that the source is idle, that a sink is stalled
-    watch : watch every link too, and compare what is watched
-    cache : where compiled simulations and netlists are kept
-    verilog : test this Verilog in place of the machine's own (to plant faults); of the netlist, where that is the level
-    progress : called with the number of frames answered so far
-    line : called with what is being done, and with each line that Yosys prints
+    network, plan : Network, Plan
+        What to verify.
+    images : npt.NDArray[np.uint8] | Sequence[Events]
+        uint8 frames, or sequences of input events.
+    level : str
+        One of `LEVELS`.
+    family : Family
+        For which family of devices the netlist is synthesized.
+    simulator : str
+        One of `SIMULATORS`.
+    out_dir : Path
+        Where records, logs and waveforms go.
+    seed : int
+        Of idle source and stalled sinks.
+    idle, stall : float
+        Chance in a cycle that the source is idle, that a sink is stalled.
+    watch : bool
+        Watch every link too, and compare what is watched.
+    cache : Path
+        Where compiled simulations and netlists are kept.
+    verilog : str | None
+        Test this Verilog in place of the machine's own (to plant faults); of the netlist, where that is the level.
+    progress : Callable[[int], None] | None
+        Called with the number of frames answered so far.
+    line : Callable[[str], None] | None
+        Called with what is being done, and with each line that Yosys prints.
 
     Raises
     ------

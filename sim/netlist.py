@@ -54,9 +54,12 @@ class Netlist:
 
     Parameters
     ----------
-    verilog : module ``machine``, of cells only
-    models : the cells
-    cells : how many there are of each
+    verilog : str
+        Module ``machine``, of cells only.
+    models : str
+        The cells.
+    cells : Mapping[str, int]
+        How many there are of each.
     """
 
     verilog: str
@@ -77,11 +80,16 @@ def machine_netlist(
 
     Parameters
     ----------
-    machine : what to synthesize
-    cache : folder in which netlists are kept by content
-    log : Yosys' output, where it ran
-    line : called with each line of it
-    family, part : for what it is synthesized; where the family asks for a part and none is given, one of its own
+    machine : AnyMachine
+        What to synthesize.
+    cache : Path
+        Folder in which netlists are kept by content.
+    log : Path
+        Yosys' output, where it ran.
+    line : Callable[[str], None] | None
+        Called with each line of it.
+    family, part : Family, Part | None
+        For what it is synthesized; where the family asks for a part and none is given, one of its own.
 
     Raises
     ------
@@ -158,8 +166,10 @@ def cell_models(cells: Iterable[str], family: Family = ECP5) -> str:
 
     Parameters
     ----------
-    cells : names of cells
-    family : whose they are
+    cells : Iterable[str]
+        Names of cells.
+    family : Family
+        Whose they are.
 
     Raises
     ------

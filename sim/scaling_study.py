@@ -42,11 +42,16 @@ class Study:
 
     Parameters
     ----------
-    name : key of the study
-    quantity : what is on the axis
-    points : gives each point: the quantity, network, plan and share of pixels that are lit
-    law : what is expected, in words
-    exponent : power of the quantity that cycles are expected to go with; None where they are not a power of it
+    name : str
+        Key of the study.
+    quantity : str
+        What is on the axis.
+    points : Callable[[], Iterator[tuple[float | None, Network, Plan, float]]]
+        Gives each point: the quantity, network, plan and share of pixels that are lit.
+    law : str
+        What is expected, in words.
+    exponent : float | None
+        Power of the quantity that cycles are expected to go with; None where they are not a power of it.
     """
 
     name: str

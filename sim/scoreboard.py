@@ -37,9 +37,12 @@ class Divergence:
 
     Parameters
     ----------
-    trace, frame, index : where: the trace, the frame, and the index of the spike in the frame's stream
-    cycle : when, in cycles since reset; None where the recording ended too early
-    expected, found : None is the end of the frame
+    trace, frame, index : TracePoint, int
+        Where: the trace, the frame, and the index of the spike in the frame's stream.
+    cycle : int | None
+        When, in cycles since reset; None where the recording ended too early.
+    expected, found : Spike | None
+        None is the end of the frame.
     """
 
     trace: TracePoint
@@ -107,10 +110,14 @@ class Score:
 
     Parameters
     ----------
-    spikes_compared : spikes of layers, each once
-    events_compared : events on links between cores, each once
-    mismatches : tokens that differ, or are missing or too many
-    first : the earliest divergence, by cycle
+    spikes_compared : int
+        Spikes of layers, each once.
+    events_compared : int
+        Events on links between cores, each once.
+    mismatches : int
+        Tokens that differ, or are missing or too many.
+    first : Divergence | None
+        The earliest divergence, by cycle.
     """
 
     spikes_compared: int
@@ -192,7 +199,8 @@ def compare_cycles(
 
     Parameters
     ----------
-    expected, found : of each trace, the cycle of each token
+    expected, found : Mapping[str, npt.NDArray[np.int64]], Mapping[str, Sequence[int]]
+        Of each trace, the cycle of each token.
     """
     mismatches, first, note = 0, float("inf"), None
     for trace, cycles in expected.items():

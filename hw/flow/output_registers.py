@@ -23,7 +23,8 @@ def pack_output_registers(module: dict[str, Any]) -> tuple[int, int]:
 
     Parameters
     ----------
-    module : a module of Yosys' JSON netlist, mapped to ECP5 cells and flattened; changed in place
+    module : dict[str, Any]
+        A module of Yosys' JSON netlist, mapped to ECP5 cells and flattened; changed in place.
 
     Returns
     -------

@@ -30,8 +30,10 @@ def split_fan_out(module: dict[str, Any], most: int = MOST_SINKS) -> tuple[int, 
 
     Parameters
     ----------
-    module : a module of Yosys' JSON netlist, mapped to ECP5 cells and flattened; changed in place
-    most : sinks that a driver keeps
+    module : dict[str, Any]
+        A module of Yosys' JSON netlist, mapped to ECP5 cells and flattened; changed in place.
+    most : int
+        Sinks that a driver keeps.
 
     Returns
     -------

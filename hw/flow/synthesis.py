@@ -40,12 +40,18 @@ class Synthesized(Cells):
 
     Parameters
     ----------
-    lut : LUT4s; carry cells count as the LUTs that they take
-    ff : flip-flops
-    lut_ram : LUT RAMs, of four LUTs each
-    ram_blocks, dsp : block RAMs and multiplier cells
-    output_registers : flip-flops that went into block RAMs
-    copies : LUTs and flip-flops that are copies, so that no net has too many sinks
+    lut
+        LUT4s; carry cells count as the LUTs that they take.
+    ff
+        Flip-flops.
+    lut_ram
+        LUT RAMs, of four LUTs each.
+    ram_blocks, dsp
+        Block RAMs and multiplier cells.
+    output_registers : int
+        Flip-flops that went into block RAMs.
+    copies : int
+        LUTs and flip-flops that are copies, so that no net has too many sinks.
     """
 
     output_registers: int
@@ -58,11 +64,16 @@ class Placed:
 
     Parameters
     ----------
-    fmax_mhz : of the machine's clock, after routing
-    slices_lut, slices_ff : LUTs and flip-flops, in the family's cells
-    ram_blocks, dsp : memory blocks and multiplier cells
-    utilization : of each kind of cell, used and available
-    critical_path : the slowest path, one hop an entry
+    fmax_mhz : float
+        Of the machine's clock, after routing.
+    slices_lut, slices_ff : int
+        LUTs and flip-flops, in the family's cells.
+    ram_blocks, dsp : int
+        Memory blocks and multiplier cells.
+    utilization : dict[str, tuple[int, int]]
+        Of each kind of cell, used and available.
+    critical_path : list[str]
+        The slowest path, one hop an entry.
     """
 
     fmax_mhz: float
@@ -89,11 +100,16 @@ def synthesize(
 
     Parameters
     ----------
-    source, top : what to synthesize: the file, RTLIL where it ends in ``.il`` and otherwise Verilog, and its top module
-    netlist, log : files to write
-    line : called with each line that Yosys prints
-    expose : wires of the top that become outputs of it, so that a testbench sees them
-    family, part : for what; only families whose devices differ in their cells need the part
+    source, top : Path, str
+        What to synthesize: the file, RTLIL where it ends in ``.il`` and otherwise Verilog, and its top module.
+    netlist, log : Path
+        Files to write.
+    line : Callable[[str], None] | None
+        Called with each line that Yosys prints.
+    expose : Sequence[str]
+        Wires of the top that become outputs of it, so that a testbench sees them.
+    family, part : Family, Part | None
+        For what; only families whose devices differ in their cells need the part.
 
     Raises
     ------
@@ -165,14 +181,22 @@ def place_and_route(
 
     Parameters
     ----------
-    netlist : what to place
-    family, part : where
-    constraints : text of the constraint file
-    frequency_mhz : clock to aim at
-    seed : of placement
-    routed, log : files to write
-    cells : what the netlist takes
-    line : called with each line that the tool prints
+    netlist : Path
+        What to place.
+    family, part : Family, Part
+        Where.
+    constraints : str
+        Text of the constraint file.
+    frequency_mhz : float
+        Clock to aim at.
+    seed : int
+        Of placement.
+    routed, log : Path
+        Files to write.
+    cells : Cells
+        What the netlist takes.
+    line : Callable[[str], None] | None
+        Called with each line that the tool prints.
 
     Raises
     ------

@@ -29,7 +29,8 @@ def flash_image(network: Network, plan: Plan) -> bytes:
 
     Parameters
     ----------
-    network, plan : what is on the device; its weights have to be loaded
+    network, plan : Network, Plan
+        What is on the device; its weights have to be loaded.
     """
     folded = Folded.of(network, plan)
     payloads = load_payloads(network, folded.single_weights(), first=folded.single_state_words)
@@ -51,16 +52,22 @@ class FlashReader(wiring.Component):
 
     Parameters
     ----------
-    addr : where the packets are, in bytes
-    clock_hz : cycles a second
+    addr : int
+        Where the packets are, in bytes.
+    clock_hz : float
+        Cycles a second.
 
     Members
     -------
-    select_n, clock, copi : Out, to the flash
-    cipo : In, from the flash, not synchronised
-    data : Out stream, bytes
-    stop : In, 1 to leave the flash alone from the next cycle on
-    active : Out, 1 until then
+    select_n, clock, copi : Out
+        To the flash.
+    cipo : In
+        From the flash, not synchronised.
+    data : Out, stream of bytes
+    stop : In
+        1 to leave the flash alone from the next cycle on.
+    active : Out
+        1 until then.
     """
 
     def __init__(self, *, addr: int, clock_hz: float) -> None:

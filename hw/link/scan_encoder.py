@@ -26,11 +26,13 @@ class ScanEncoder(wiring.Component):
 
     Parameters
     ----------
-    network : gives the input shape and the threshold
+    network : Network
+        Gives the input shape and the threshold.
 
     Members
     -------
-    pixels, events : as of `hw.link.encoder.Encoder`
+    pixels, events
+        As of `hw.link.encoder.Encoder`.
     """
 
     def __init__(self, *, network: Network) -> None:

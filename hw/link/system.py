@@ -32,19 +32,29 @@ class System(wiring.Component):
 
     Parameters
     ----------
-    network, plan : what to build
-    divisor : clock cycles a UART bit
-    clock_hz : cycles a second, which the host is told
-    timeout_bits : for how many bits a packet that has begun may stand still
-    flash_addr : where weights that have to be loaded are in a serial flash, in bytes; None where nothing is
+    network, plan : Network, Plan
+        What to build.
+    divisor : int
+        Clock cycles a UART bit.
+    clock_hz : float
+        Cycles a second, which the host is told.
+    timeout_bits : int
+        For how many bits a packet that has begun may stand still.
+    flash_addr : int | None
+        Where weights that have to be loaded are in a serial flash, in bytes; None where nothing is.
 
     Members
     -------
-    rx : In, from the host
-    tx : Out, to the host
-    answer : Out, the last class, for LEDs
-    restart : Out, 1 where all of it is to be reset, at the host's wish
-    flash_select_n, flash_clock, flash_copi, flash_cipo : Out, and In, to and from the flash, where there is one
+    rx : In
+        From the host.
+    tx : Out
+        To the host.
+    answer : Out
+        The last class, for LEDs.
+    restart : Out
+        1 where all of it is to be reset, at the host's wish.
+    flash_select_n, flash_clock, flash_copi, flash_cipo : Out, and In
+        To and from the flash, where there is one.
     """
 
     def __init__(

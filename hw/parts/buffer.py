@@ -26,8 +26,8 @@ class StreamBuffer(wiring.Component):
 
     Members
     -------
-    taken : In stream of tokens
-    given : Out stream of tokens
+    taken : In, stream of tokens
+    given : Out, stream of tokens
     """
 
     def __init__(self, *, payload: object) -> None:

@@ -28,14 +28,18 @@ class UartReceiver(wiring.Component):
 
     Parameters
     ----------
-    divisor : cycles a bit
+    divisor : int
+        Cycles a bit.
 
     Members
     -------
-    line : In, the wire, not synchronised
-    data : Out stream, bytes
-    unheard : In, 1 where a byte that is taken counts as dropped
-    errors : Out, bytes dropped since reset, stops at its end
+    line : In
+        The wire, not synchronised.
+    data : Out, stream of bytes
+    unheard : In
+        1 where a byte that is taken counts as dropped.
+    errors : Out
+        Bytes dropped since reset, stops at its end.
     """
 
     def __init__(self, *, divisor: int) -> None:
@@ -88,12 +92,14 @@ class UartTransmitter(wiring.Component):
 
     Parameters
     ----------
-    divisor : cycles a bit
+    divisor : int
+        Cycles a bit.
 
     Members
     -------
-    data : In stream, bytes
-    line : Out, the wire
+    data : In, stream of bytes
+    line : Out
+        The wire.
     """
 
     def __init__(self, *, divisor: int) -> None:

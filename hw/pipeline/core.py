@@ -43,12 +43,17 @@ class LayerCore(wiring.Component):
 
     Members
     -------
-    events : In stream, `AddressEvent` of the source
-    spikes : Out stream, `AddressEvent` of the last layer
-    saturated : Out, as of `ProjectionCore`
-    busy : Out, 1 where something is on its way, but for what the selector, the pool and the serializer just have in hand; where
-        the plan has ``states``
-    ask, place, state : as of `ProjectionCore`; where the plan has ``states``, and the stage neurons
+    events : In, stream of AddressEvent
+        Of the source.
+    spikes : Out, stream of AddressEvent
+        Of the last layer.
+    saturated : Out
+        As of `ProjectionCore`.
+    busy : Out
+        1 where something is on its way, but for what the selector, the pool and the serializer just have in hand; where the plan
+        has ``states``.
+    ask, place, state
+        As of `ProjectionCore`; where the plan has ``states``, and the stage neurons.
     """
 
     def __init__(self, *, network: Network, stage: Stage, plan: Plan) -> None:

@@ -40,8 +40,8 @@ class GroupSelector(wiring.Component):
 
     Members
     -------
-    steps : In stream, `StepGroup`
-    groups : Out stream, `SpikeGroup`
+    steps : In, stream of StepGroup
+    groups : Out, stream of SpikeGroup
     """
 
     def __init__(self, *, shape: Shape, core: CorePlan) -> None:
@@ -132,8 +132,8 @@ class EventGrouper(wiring.Component):
 
     Members
     -------
-    events : In stream, `AddressEvent`
-    groups : Out stream, `SpikeGroup`
+    events : In, stream of AddressEvent
+    groups : Out, stream of SpikeGroup
     """
 
     def __init__(self, *, shape: Shape, core: CorePlan) -> None:

@@ -31,8 +31,10 @@ class PoolState(data.StructLayout):
 
     Members
     -------
-    distance : of each of ``members``, how far its count is from the maximum
-    apart : of each, 1 where that is not 0, so that it need not be found in the loop
+    distance
+        Of each of ``members``, how far its count is from the maximum.
+    apart
+        Of each, 1 where that is not 0, so that it need not be found in the loop.
     """
 
     def __init__(self, members: int, distance_bits: int) -> None:
@@ -62,11 +64,16 @@ class PoolLane(wiring.Component):
 
     Members
     -------
-    state : In, `PoolState` before
-    rises, falls : In, one-hot, the member that fires +1, -1; at most one of both
-    present : In, which members the window has (fewer at a padded border)
-    update : Out, `PoolState` after
-    up, down : Out, 1 where the maximum moves
+    state : In, PoolState
+        Before.
+    rises, falls : In
+        One-hot, the member that fires +1, -1; at most one of both.
+    present : In
+        Which members the window has (fewer at a padded border).
+    update : Out, PoolState
+        After.
+    up, down : Out
+        1 where the maximum moves.
     """
 
     def __init__(self, *, members: int, distance_bits: int) -> None:
@@ -154,8 +161,10 @@ class MaxPoolGroups(wiring.Component):
 
     Members
     -------
-    groups : In stream, `SpikeGroup` of the source
-    pooled : Out stream, `SpikeGroup` of the layer
+    groups : In, stream of SpikeGroup
+        Of the source.
+    pooled : Out, stream of SpikeGroup
+        Of the layer.
     """
 
     def __init__(self, *, layer: MaxPool, shape: Shape, core: CorePlan, count_bits: int) -> None:

@@ -129,12 +129,17 @@ class ProjectionCore(wiring.Component):
 
     Members
     -------
-    events : In stream, `AddressEvent` of the source
-    groups : Out stream, `StepGroup`
-    saturated : Out, pulses once for each input event in which something saturated
-    busy : Out, 1 where an event or its spikes are in the core, or a sweep goes on; where ``states``
-    ask, place : In, 1 to read the state of the neuron at ``place``, `AddressEvent`, while the core is not busy; where ``states``
-    state : Out, `NeuronState` of the layer, `hw.pipeline.state_probe.QUIET_CYCLES` after both; where ``states``
+    events : In, stream of AddressEvent
+        Of the source.
+    groups : Out, stream of StepGroup
+    saturated : Out
+        Pulses once for each input event in which something saturated.
+    busy : Out
+        1 where an event or its spikes are in the core, or a sweep goes on; where ``states``.
+    ask, place : In
+        1 to read the state of the neuron at ``place``, `AddressEvent`, while the core is not busy; where ``states``.
+    state : Out, NeuronState
+        Of the layer, `hw.pipeline.state_probe.QUIET_CYCLES` after both; where ``states``.
     """
 
     def __init__(self, *, layer: Neurons, source: Shape, core: CorePlan, states: bool = False) -> None:

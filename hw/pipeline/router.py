@@ -39,19 +39,28 @@ class Router(wiring.Component):
 
     Parameters
     ----------
-    network : gives the graph
-    plan : whether the host may inject and watch
+    network : Network
+        Gives the graph.
+    plan : Plan
+        Whether the host may inject and watch.
 
     Members
     -------
-    host : In stream, `HostEvent`
-    watched : Out stream, `HostEvent`, where ``plan.watch``
-    watch : In, mask of ports, where ``plan.watch``
-    from_NAME : In stream, `AddressEvent`, what core NAME fires
-    to_NAME : Out stream, `AddressEvent`, what core NAME takes
-    spikes : Out stream, `AddressEvent`, what the output layer fires
-    started : Out, 1 in the cycle in which the first token of a frame is offered that will be answered
-    room : In, whether one more frame may start
+    host : In, stream of HostEvent
+    watched : Out, stream of HostEvent
+        Where ``plan.watch``.
+    watch : In
+        Mask of ports, where ``plan.watch``.
+    from_NAME : In, stream of AddressEvent
+        What core NAME fires.
+    to_NAME : Out, stream of AddressEvent
+        What core NAME takes.
+    spikes : Out, stream of AddressEvent
+        What the output layer fires.
+    started : Out
+        1 in the cycle in which the first token of a frame is offered that will be answered.
+    room : In
+        Whether one more frame may start.
     """
 
     def __init__(self, *, network: Network, plan: Plan) -> None:

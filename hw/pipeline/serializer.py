@@ -30,8 +30,8 @@ class Serializer(wiring.Component):
 
     Members
     -------
-    groups : In stream, `SpikeGroup`
-    events : Out stream, `AddressEvent`
+    groups : In, stream of SpikeGroup
+    events : Out, stream of AddressEvent
     """
 
     def __init__(self, *, shape: Shape, core: CorePlan) -> None:

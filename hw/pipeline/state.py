@@ -19,9 +19,12 @@ class Access(data.StructLayout):
 
     Members
     -------
-    en : read, update and write the word at ``addr``
-    clear : mark the word at ``addr`` as never written
-    addr : word address
+    en
+        Read, update and write the word at ``addr``.
+    clear
+        Mark the word at ``addr`` as never written.
+    addr
+        Word address.
     """
 
     def __init__(self, depth: int) -> None:
@@ -70,11 +73,15 @@ class StateBank(wiring.Component):
 
     Members
     -------
-    access : In, `Access`
-    generation : In, generation of the access (cycle 0); never 0, which marks words never written
-    initial : In, value of a word of another generation (cycle 4)
-    word : Out, state before the update
-    update : In, state after it
+    access : In, Access
+    generation : In
+        Generation of the access (cycle 0); never 0, which marks words never written.
+    initial : In
+        Value of a word of another generation (cycle 4).
+    word : Out
+        State before the update.
+    update : In
+        State after it.
     """
 
     def __init__(
@@ -277,10 +284,14 @@ class FrameReset(wiring.Component):
 
     Members
     -------
-    next_frame : In, 1 in the cycle in which a frame ends
-    generation : Out, the current generation
-    sweeping : Out, 1 while the sweep goes on: no access may be issued
-    addr : Out, the word to clear while sweeping
+    next_frame : In
+        1 in the cycle in which a frame ends.
+    generation : Out
+        The current generation.
+    sweeping : Out
+        1 while the sweep goes on: no access may be issued.
+    addr : Out
+        The word to clear while sweeping.
     """
 
     def __init__(self, *, depth: int, generation_bits: int) -> None:

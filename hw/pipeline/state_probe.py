@@ -31,9 +31,12 @@ class StateProbe(wiring.Component):
 
     Members
     -------
-    y, x, c : In, the neuron
-    bank, addr, channel : Out, its bank, its word there, and its channel in the word
-    block : Out, the block of channels that the word is of
+    y, x, c : In
+        The neuron.
+    bank, addr, channel : Out
+        Its bank, its word there, and its channel in the word.
+    block : Out
+        The block of channels that the word is of.
     """
 
     def __init__(self, *, shape: Shape, core: CorePlan) -> None:

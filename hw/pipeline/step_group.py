@@ -24,12 +24,18 @@ class StepGroup(data.StructLayout):
 
     Members
     -------
-    kind : `Kind`; the other members are 0 where it is ``END``
-    y, x : first position of the step
-    block : index of the block of channels
-    y_phase, x_phase : bank of that position, ``y mod rows`` and ``x mod columns``
-    fired : one bit a chunk, position after position in ascending ``(y, x)``: whether it has spikes
-    plus, minus : of each chunk, bank after bank, one bit a channel
+    kind : `Kind`
+        The other members are 0 where it is ``END``.
+    y, x
+        First position of the step.
+    block
+        Index of the block of channels.
+    y_phase, x_phase
+        Bank of that position, ``y mod rows`` and ``x mod columns``.
+    fired
+        One bit a chunk, position after position in ascending ``(y, x)``: whether it has spikes.
+    plus, minus
+        Of each chunk, bank after bank, one bit a channel.
     """
 
     def __init__(self, shape: Shape, core: CorePlan) -> None:

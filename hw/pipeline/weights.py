@@ -49,8 +49,10 @@ class WeightMemory(wiring.Component):
 
     Members
     -------
-    addr : In, word address
-    word : Out, array of signed weights
+    addr : In
+        Word address.
+    word : Out
+        Array of signed weights.
     """
 
     def __init__(self, *, words: Sequence[Sequence[int]] | npt.NDArray[np.integer], weight_bits: int) -> None:

@@ -28,10 +28,14 @@ def corrected(
 
     Parameters
     ----------
-    floats : the float network, layer for layer that of ``network``
-    network : what it was converted to
-    thresholds : ``theta_l`` of each neuron layer, in the float network's units
-    images : calibration frames
+    floats : FloatNetwork
+        The float network, layer for layer that of ``network``.
+    network : Network
+        What it was converted to.
+    thresholds : dict[str, float]
+        ``theta_l`` of each neuron layer, in the float network's units.
+    images : npt.NDArray[np.uint8]
+        Calibration frames.
     """
     by_name = {layer.name: layer for layer in floats.layers}
     frames = (images > network.input_threshold).astype(np.float64)

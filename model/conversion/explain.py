@@ -46,10 +46,14 @@ class Step:
 
     Parameters
     ----------
-    cause : one of `REMEDIES`
-    layer : the layer that it was taken in; empty where it is the whole network
-    accuracy : with this and all earlier steps taken
-    lost : the accuracy before, less this one; negative where the step happened to help
+    cause : str
+        One of `REMEDIES`.
+    layer : str
+        The layer that it was taken in; empty where it is the whole network.
+    accuracy : float
+        With this and all earlier steps taken.
+    lost : float
+        The accuracy before, less this one; negative where the step happened to help.
     """
 
     cause: str
@@ -72,12 +76,18 @@ def explain(
 
     Parameters
     ----------
-    floats : the float network, layer for layer that of ``network``
-    network : what it was converted to
-    thresholds : ``theta_l`` of each neuron layer, in the float network's units
-    images, labels : uint8 frames ``(frames, height, width, channels)`` and their classes
-    uncorrected : the same without `model.conversion.correction`, where ``network`` has it: a step of its own then
-    done : called with the number of frames finished
+    floats : FloatNetwork
+        The float network, layer for layer that of ``network``.
+    network : Network
+        What it was converted to.
+    thresholds : dict[str, float]
+        ``theta_l`` of each neuron layer, in the float network's units.
+    images, labels : npt.NDArray[np.uint8], npt.NDArray[np.int64]
+        uint8 frames ``(frames, height, width, channels)`` and their classes.
+    uncorrected : Network | None
+        The same without `model.conversion.correction`, where ``network`` has it: a step of its own then.
+    done : Callable[[int], None]
+        Called with the number of frames finished.
     """
     right = {("grey input", ""): 0}
     for at in range(0, len(images), _BATCH):

@@ -31,12 +31,16 @@ class Settings:
 
     Parameters
     ----------
-    weight_bits : width of a weight
-    accuracy_budget : accuracy on the calibration data that may be lost against the float network on the same 1-bit
-        input, for fewer operations
-    threshold : the paper's mode: this one threshold for all layers, weights as they are; None chooses thresholds
-    input_threshold : pixels fire when greater than this
-    for_hardware : refuse what hardware does not build, and write grouped convolutions as ordinary ones
+    weight_bits : int
+        Width of a weight.
+    accuracy_budget : float
+        Accuracy on the calibration data that may be lost against the float network on the same 1-bit input, for fewer operations.
+    threshold : float | None
+        The paper's mode: this one threshold for all layers, weights as they are; None chooses thresholds.
+    input_threshold : int
+        Pixels fire when greater than this.
+    for_hardware : bool
+        Refuse what hardware does not build, and write grouped convolutions as ordinary ones.
     """
 
     weight_bits: int = 8

@@ -20,13 +20,18 @@ def reorder(events: Events, frame: Images, shape: Shape, order: str, rng: np.ran
 
     Parameters
     ----------
-    events : input events
-    frame : the pixels that they come from, uint8, shape ``(height, width, channels)``
-    shape : input shape of the network
-    order : one of `ORDERS`. ``"brightest"`` and ``"darkest"`` first, equal pixels in raster order in both, so that one is not
-        simply the other backwards; ``"raster"``, ``(y, x, c)`` ascending; ``"reverse raster"``, exactly that backwards;
-        ``"columns"``, ``(x, y, c)`` ascending; ``"random"``, all orders alike
-    rng : draws the random order, and is not touched by the others
+    events : Events
+        Input events.
+    frame : Images
+        The pixels that they come from, uint8, shape ``(height, width, channels)``.
+    shape : Shape
+        Input shape of the network.
+    order : str
+        One of `ORDERS`. ``"brightest"`` and ``"darkest"`` first, equal pixels in raster order in both, so that one is not simply
+        the other backwards; ``"raster"``, ``(y, x, c)`` ascending; ``"reverse raster"``, exactly that backwards; ``"columns"``,
+        ``(x, y, c)`` ascending; ``"random"``, all orders alike.
+    rng : np.random.Generator
+        Draws the random order, and is not touched by the others.
     """
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")

@@ -134,9 +134,12 @@ def instruments(
 
     Parameters
     ----------
-    network, images, labels : the network, uint8 frames and their classes
-    floats : the float network, where there is one
-    done : called with the number of frames finished
+    network, images, labels : Network, Images, Ints
+        The network, uint8 frames and their classes.
+    floats : FloatNetwork | None
+        The float network, where there is one.
+    done : Callable[[int], None]
+        Called with the number of frames finished.
 
     Returns
     -------

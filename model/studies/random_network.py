@@ -17,10 +17,13 @@ def drawn(text: str, bits: tuple[int, int, int] = (8, 14, 8), *, threshold_log2:
 
     Parameters
     ----------
-    text : input shape and layers, as ``"16x16x1: 8C5 P2 32F 10F"``: ``8C5`` is a convolution of 8 channels and window 5 (``8C5p``
-        padded to keep the size), ``P2`` a max-pool, ``32F`` a linear layer
-    bits : of weights, potentials and counts
-    threshold_log2 : of all layers; the higher, the fewer spikes. By default the threshold is twice the greatest weight
+    text : str
+        Input shape and layers, as ``"16x16x1: 8C5 P2 32F 10F"``: ``8C5`` is a convolution of 8 channels and window 5 (``8C5p``
+        padded to keep the size), ``P2`` a max-pool, ``32F`` a linear layer.
+    bits : tuple[int, int, int]
+        Of weights, potentials and counts.
+    threshold_log2 : int | None
+        Of all layers; the higher, the fewer spikes. By default the threshold is twice the greatest weight.
 
     Raises
     ------

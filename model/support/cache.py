@@ -26,8 +26,10 @@ def kept(path: Path, make: Callable[[Path], object]) -> Path:
 
     Parameters
     ----------
-    path : the file
-    make : writes the path that it is given, which becomes ``path`` when it is whole
+    path : Path
+        The file.
+    make : Callable[[Path], object]
+        Writes the path that it is given, which becomes ``path`` when it is whole.
     """
     if not path.exists():
         with alone(path):
@@ -44,8 +46,10 @@ def source_hash(*folders: Path, without: Collection[str] = ()) -> str:
 
     Parameters
     ----------
-    folders : folders of sources; files that end otherwise than `SOURCES` do not count
-    without : names of folders directly below those that do not count
+    folders : Path
+        Folders of sources; files that end otherwise than `SOURCES` do not count.
+    without : Collection[str]
+        Names of folders directly below those that do not count.
 
     Raises
     ------

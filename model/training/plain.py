@@ -38,11 +38,16 @@ class PlainSettings(Protocol):
 
     Parameters
     ----------
-    seed : of the initial weights, the order of frames, and distortion
-    epochs : passes over the training frames
-    batch_size : frames a step
-    learning_rate : peak of the one-cycle schedule of AdamW
-    weight_decay : of AdamW
+    seed
+        Of the initial weights, the order of frames, and distortion.
+    epochs
+        Passes over the training frames.
+    batch_size
+        Frames a step.
+    learning_rate
+        Peak of the one-cycle schedule of AdamW.
+    weight_decay
+        Of AdamW.
     """
 
     @property
@@ -69,10 +74,14 @@ def train_plain(
 
     Parameters
     ----------
-    build : makes the network, once the seed is set
-    settings, dataset : how, and on what
-    shown : what the network is shown of distorted frames, ``(frames, 1, 28, 28)``, full scale 1.0
-    progress : print the loss of each epoch
+    build : Callable[[], nn.Sequential]
+        Makes the network, once the seed is set.
+    settings, dataset : PlainSettings, Dataset
+        How, and on what.
+    shown : Callable[[Tensor], Tensor]
+        What the network is shown of distorted frames, ``(frames, 1, 28, 28)``, full scale 1.0.
+    progress : bool
+        Print the loss of each epoch.
 
     Returns
     -------
@@ -115,10 +124,14 @@ def export_plain(
 
     Parameters
     ----------
-    network, name : the network, and what the graph is called
-    nodes : from ``image`` to ``scores``
-    parameters : of each module that has any, by its place, the name of its node: weights are ``NAME.weight`` there
-    path : file to write
+    network, name : nn.Sequential, str
+        The network, and what the graph is called.
+    nodes : Sequence[onnx.NodeProto]
+        From ``image`` to ``scores``.
+    parameters : Mapping[int, str]
+        Of each module that has any, by its place, the name of its node: weights are ``NAME.weight`` there.
+    path : Path
+        File to write.
     """
     tensors = [
         numpy_helper.from_array(network[at].get_parameter(what).detach().cpu().contiguous().numpy(), f"{node}.{what}")
@@ -181,10 +194,14 @@ def report_plain(
 
     Parameters
     ----------
-    module, name : the command's module, and the name of its files
-    settings, asked : settings, and those of them that are options of the command
-    dataset_name, data_dir, out, threads : options of the command
-    train, export, measure : what to do; ``measure`` gives accuracies by name
+    module, name : str
+        The command's module, and the name of its files.
+    settings, asked : PlainSettings, Sequence[str]
+        Settings, and those of them that are options of the command.
+    dataset_name, data_dir, out, threads : str, Path | None, Path, int
+        Options of the command.
+    train, export, measure : Callable
+        What to do; ``measure`` gives accuracies by name.
     """
     torch = import_torch()
     torch.set_num_threads(threads)

@@ -27,8 +27,10 @@ class Part:
 
     Parameters
     ----------
-    number : by which one orders it
-    device, package, speed : as the family's place and route calls them; empty where it does not ask
+    number : str
+        By which one orders it.
+    device, package, speed : str
+        As the family's place and route calls them; empty where it does not ask.
     """
 
     number: str
@@ -43,10 +45,14 @@ class Pin:
 
     Parameters
     ----------
-    port : its name, with an index where it is a bit of several
-    site : name of the pin
-    standard : electrical standard
-    pull_up : hold it at 1 where nobody drives it
+    port : str
+        Its name, with an index where it is a bit of several.
+    site : str
+        Name of the pin.
+    standard : str
+        Electrical standard.
+    pull_up : bool
+        Hold it at 1 where nobody drives it.
     """
 
     port: str
@@ -61,7 +67,8 @@ class Clock(ABC):
 
     Parameters
     ----------
-    output_hz : what comes out
+    output_hz : float
+        What comes out.
     """
 
     output_hz: float
@@ -87,10 +94,14 @@ class Cells:
 
     Parameters
     ----------
-    lut : LUTs, with what carry chains take of them, without LUT RAMs
-    ff : flip-flops
-    lut_ram : LUT RAMs
-    ram_blocks, dsp : memory blocks and multipliers
+    lut : int
+        LUTs, with what carry chains take of them, without LUT RAMs.
+    ff : int
+        Flip-flops.
+    lut_ram : int
+        LUT RAMs.
+    ram_blocks, dsp : int
+        Memory blocks and multipliers.
     """
 
     lut: int
@@ -105,15 +116,24 @@ class Family(ABC):
 
     Attributes
     ----------
-    NAME, TITLE : for commands, for people
-    PLACER, PACKER, UNPACKER : tools (`hw.flow.tools`), beside Yosys
-    CONSTRAINTS, ROUTED, BITSTREAM : suffixes of files: of constraints, of what place and route writes, and of the bitstream
-    CELL_MODELS : folder of Yosys' that has models of the cells
-    RAM_BLOCK, RAM_BLOCK_BITS : name and size of a memory block
-    LARGE_BLOCK : name and size of a large one where there are some
-    HAS_AREA_MODEL : whether `hw.flow.area` knows it
-    SETTLE_SECONDS : from configuration until memory blocks can be read
-    SOME_PART : a part for synthesis without a board, where it asks for one
+    NAME, TITLE : str
+        For commands, for people.
+    PLACER, PACKER, UNPACKER : str
+        Tools (`hw.flow.tools`), beside Yosys.
+    CONSTRAINTS, ROUTED, BITSTREAM : str
+        Suffixes of files: of constraints, of what place and route writes, and of the bitstream.
+    CELL_MODELS : str
+        Folder of Yosys' that has models of the cells.
+    RAM_BLOCK, RAM_BLOCK_BITS : str, int
+        Name and size of a memory block.
+    LARGE_BLOCK : str
+        Name and size of a large one where there are some.
+    HAS_AREA_MODEL : bool
+        Whether `hw.flow.area` knows it.
+    SETTLE_SECONDS : float
+        From configuration until memory blocks can be read.
+    SOME_PART : Part | None
+        A part for synthesis without a board, where it asks for one.
     """
 
     NAME: ClassVar[str]
