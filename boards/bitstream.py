@@ -37,7 +37,7 @@ from hw.flow.verilog import machine_sources, machine_verilog, system_verilog, to
 from hw.link.flash import flash_image
 from hw.link.system import TIMEOUTS_A_SECOND
 from hw.parts.memory import BLOCK
-from model.conversion.convert import convert_file
+from model.conversion.convert import Conversion, convert_file
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.golden import Trace
@@ -45,6 +45,7 @@ from model.machine.folded_layout import Folded
 from model.machine.named_plans import load_plan
 from model.machine.plan import Plan
 from model.network import Network
+from model.reports.conversion import conversion_json, conversion_lines
 from model.support.cache import kept, source_hash
 from model.support.errors import DoesNotFitError, MismatchError, TimingError
 from model.support.files import write_file
@@ -124,6 +125,7 @@ class _Job:
     options: Options
     board: Board
     network: Network
+    conversion: Conversion | None
     plan: Plan
     out: Path
     steps: Steps
@@ -195,6 +197,7 @@ def build(options: Options, console: Console) -> dict[str, Any]:
         bitstream, image = _pack(job, proof, design)
         report = build_report(
             network=job.network,
+            conversion=job.conversion,
             plan=job.plan,
             board=job.board,
             tools=tools,
@@ -223,15 +226,18 @@ def _prepare(options: Options, steps: Steps) -> _Job:
     with steps.step(f"network {net}") as tell:
         if net.name != BUNDLED.name and options.net is None:
             steps.say(f"   {board.title} has no room for {BUNDLED.stem}: it gets {net.stem}")
-        network = _load(net, options, tell)
+        network, conversion = _load(net, options, tell)
         plan = load_plan(network, plan_name)
         for name, value in (("watch", options.watch), ("states", options.states)):
             if value is not None:
                 plan = replace(plan, **{name: value})  # type: ignore[arg-type]
+    if conversion is not None:
+        _tell_conversion(steps, conversion)
     job = _Job(
         options=options,
         board=board,
         network=network,
+        conversion=conversion,
         plan=plan,
         out=options.out or Path("build") / network.name,
         steps=steps,
@@ -250,12 +256,21 @@ def _link_hz(options: Options, board: Board) -> float:
     return board.clock((options.frequency_mhz or board.frequency_mhz) * 1e6).output_hz
 
 
-def _load(net: Path, options: Options, tell: Callable[[str], None]) -> Network:
-    if net.suffix == ".onnx":
-        return convert_file(
-            net, calibrate=options.dataset or "digits5k", data_dir=options.data_dir, progress=tell
-        ).network
-    return Network.load(net)
+def _load(net: Path, options: Options, tell: Callable[[str], None]) -> tuple[Network, Conversion | None]:
+    """The network, and what its conversion found where it is one."""
+    if net.suffix != ".onnx":
+        return Network.load(net), None
+    conversion = convert_file(net, calibrate=options.dataset or "digits5k", data_dir=options.data_dir, progress=tell)
+    return conversion.network, conversion
+
+
+def _tell_conversion(steps: Steps, conversion: Conversion) -> None:
+    for note in conversion.notes:
+        steps.say(f"note: {note}")
+    for line in conversion_lines(conversion):
+        steps.say(f"   {line}")
+    for warning in conversion.warnings:
+        steps.say(f"warning: {warning}")
 
 
 def _verilog_only(job: _Job) -> dict[str, Any]:
@@ -275,6 +290,7 @@ def _verilog_only(job: _Job) -> dict[str, Any]:
     return {
         "network": job.network.name,
         "network_hash": job.network.content_hash,
+        "conversion": conversion_json(job.conversion) if job.conversion else None,
         "plan": job.plan.name,
         "verilog": [str(machine), str(system)],
     }

@@ -9,9 +9,11 @@ import numpy as np
 
 from boards.definitions import Board
 from hw.flow.synthesis import Placed, Synthesized
+from model.conversion.convert import Conversion
 from model.golden import Trace
 from model.machine.plan import Plan
 from model.network import Network, Neurons
+from model.reports.conversion import conversion_json
 from sim.cosimulation import VerifyResult
 
 __all__ = ["build_report", "markdown"]
@@ -25,6 +27,7 @@ STATE_OF_PROOF = (
 def build_report(
     *,
     network: Network,
+    conversion: Conversion | None,
     plan: Plan,
     board: Board,
     tools: dict[str, str],
@@ -45,6 +48,8 @@ def build_report(
     ----------
     network, plan, board
         What was built.
+    conversion : Conversion or None
+        What the network's conversion found, where it was converted for this build.
     tools : dict[str, str]
         Versions, by name.
     dataset : str
@@ -70,6 +75,7 @@ def build_report(
         "network": network.name,
         "network_hash": network.content_hash,
         "origin": network.origin,
+        "conversion": conversion_json(conversion) if conversion else None,
         "board": board.name,
         "family": board.of_family.NAME,
         "state_of_proof": STATE_OF_PROOF,
@@ -142,9 +148,12 @@ def _by_seed(report: dict[str, Any]) -> str:
 
 def markdown(report: dict[str, Any]) -> str:
     """The page of a report, in Markdown."""
+    conversion = report["conversion"]
     rows = [
         ("board", report["board"]),
         ("state of proof", report["state_of_proof"]),
+        *([("converted", conversion["summary"])] if conversion else []),
+        *([("**warning**", warning) for warning in conversion["warnings"]] if conversion else []),
         ("plan", f"{report['plan']}, {report['lanes']} lanes"),
         ("frames verified", f"{report['frames_verified']} of {report['dataset']}, {report['frames_right']} right"),
         ("spikes compared", f"{report['spikes_compared']:,}, {report['mismatches']} mismatches"),

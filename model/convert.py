@@ -2,9 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -15,6 +13,7 @@ from model.conversion.explain import verdict
 from model.conversion.quantize import Settings
 from model.importers.options import file_options
 from model.network import Neurons
+from model.reports.conversion import conversion_json, conversion_summary
 from model.support.cli import command, tell
 from model.support.errors import Exit, fail
 
@@ -109,32 +108,11 @@ def main(
             fail(Exit.BAD_INPUT, f"{output}: cannot be written: {error.strerror}")
     tell(found.notes)
     if as_json:
-        print(json.dumps({"output": str(output), **_as_json(found)}, indent=2))
-        return
-    _print(console, found, None if paper else accuracy_budget)
-    console.print(
-        f"accuracy on {found.frames} calibration frames: float {found.accuracy_float:.4f}, float on 1-bit input "
-        f"{found.accuracy_float_1bit:.4f}, spiking {found.accuracy_snn:.4f}; "
-        f"{found.accumulations_per_frame:,.0f} accumulations a frame; written to {output}"
-    )
-
-
-def _as_json(found: Conversion) -> dict[str, Any]:
-    return {
-        "network": found.network.name,
-        "network_hash": found.network.content_hash,
-        "frames": found.frames,
-        "accuracy_ann": found.accuracy_float,
-        "accuracy_ann_1bit": found.accuracy_float_1bit,
-        "accuracy_snn": found.accuracy_snn,
-        "accumulations_per_frame": found.accumulations_per_frame,
-        "thresholds": found.thresholds,
-        "groups_expanded": list(found.groups_expanded),
-        "bias_corrected": found.bias_corrected,
-        "notes": list(found.notes),
-        "steps": [asdict(step) for step in found.steps],
-        "verdict": verdict(found.steps),
-    }
+        print(json.dumps({"output": str(output), **conversion_json(found)}, indent=2))
+    else:
+        _print(console, found, None if paper else accuracy_budget)
+        console.print(f"{conversion_summary(found)}; written to {output}")
+    tell(warnings=found.warnings)
 
 
 def _print(console: Console, found: Conversion, accuracy_budget: float | None) -> None:

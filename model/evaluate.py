@@ -52,7 +52,7 @@ def main(
     with Progress(console=console, disable=not console.is_terminal) as bar:
         floats = onnx or (beside if beside.exists() else None)
         found = evaluate(network, data, onnx=floats, detail=detail, bar=bar)
-    tell(found.notes)
+    tell(found.notes, found.warnings)
     folder = out or Path("build") / network.name
     write_all(folder, {"evaluate.json": to_json(found), "evaluate.html": evaluation_page(found)})
     if as_json:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from model.conversion.chance import other_scale, warn_of_chance
 from model.conversion.correction import corrected
 from model.conversion.explain import Step, explain
 from model.conversion.quantize import Settings, fit_widths, quantize
@@ -47,6 +48,7 @@ class Conversion:
     steps : from the float network to the spiking one, where the accuracy went, on the first `EXPLAINED` frames
     groups_expanded : grouped convolutions that were written as ordinary ones, for hardware
     notes : how the calibration frames were read, where that was not as they come
+    warnings : what speaks against the result
     bias_corrected : whether biases make up for rounding (`model.conversion.correction`), as without it the accuracy was out of
         reach
     """
@@ -62,6 +64,7 @@ class Conversion:
     groups_expanded: tuple[str, ...] = ()
     bias_corrected: bool = False
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def convert(
@@ -145,6 +148,32 @@ def convert(
         groups_expanded=grouped if settings.for_hardware else (),
         bias_corrected=bias_corrected,
         notes=calibration.notes,
+        warnings=_warnings(float_network, calibration, settings, network, final.accuracy),
+    )
+
+
+def _warnings(
+    float_network: FloatNetwork, data: Dataset, settings: Settings, network: Network, accuracy: float
+) -> tuple[str, ...]:
+    """What speaks against the result: another scale of pixels suits the network better, or it does no better than chance."""
+    some = data.first(EXPLAINED)
+    grey, binary = some.images.astype(np.float32) / 255, (some.images > settings.input_threshold).astype(np.float32)
+
+    def answer(frames: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
+        return answers(float_network.scores(frames))
+
+    float_answers, other = answer(grey), other_scale(answer, (grey, binary), some.labels)
+    if other is not None and other[1] > accuracy:
+        scale, share = other
+        return (
+            f"the float network is right on {(float_answers == some.labels).mean():.1%} of {len(some):,} frames with pixels of "
+            f"0..1, and on {share:.1%} with pixels of {scale}: it was probably trained on those; put their scale into its first "
+            "layer",
+        )
+    spiking = answers(run_frames(network, some.images).counts)
+    return tuple(
+        warn_of_chance("the float network", float_answers, some.labels)
+        or warn_of_chance("the spiking network", spiking, some.labels)
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from model.conversion.chance import warn_of_chance
 from model.conversion.quantized import quantized_counts
 from model.engine.engine import run_frames
 from model.golden import answers
@@ -68,6 +69,8 @@ class Evaluation:
         Frames.
     notes : tuple of str
         How the frames were read, where that was not as they come.
+    warnings : tuple of str
+        What speaks against the result.
     accuracy_qann : float
         Of the quantized network, which knows no events.
     accuracy_snn, accuracy_snn_potential : float
@@ -95,6 +98,7 @@ class Evaluation:
     accuracy_ann_1bit: float | None = None
     frames: int
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
     accuracy_qann: float
     accuracy_snn: float
     accuracy_snn_potential: float
@@ -203,6 +207,7 @@ def evaluate(
         **accuracies,
         frames=len(data),
         notes=data.notes,
+        warnings=tuple(warn_of_chance("the spiking network", by_count, data.labels)),
         accuracy_qann=float((quantized == data.labels).mean()),
         accuracy_snn=float((by_count == data.labels).mean()),
         accuracy_snn_potential=float((answers(summaries.potentials) == data.labels).mean()),

@@ -1,5 +1,6 @@
 """The build: errors in one line, nothing half-made left, and a whole small one down to the bitstream."""
 
+import io
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from model.machine.named_plans import named_plan
 from model.network import Network
 from model.support.errors import DoesNotFitError, TimingError, ToolMissingError
 from tests.hardware import random_network
+from tests.onnx_graphs import Graph
 
 
 def command(*args):
@@ -72,6 +74,33 @@ def test_verilog_only_is_the_same_every_time(tmp_path):
         texts.append([Path(path).read_text() for path in report["verilog"]])
     assert texts[0] == texts[1]
     assert all("module machine(" in text or "module system(" in text for text in texts[0])
+
+
+def test_a_conversion_says_what_it_lost(tmp_path):
+    graph = Graph(seed=2).conv(2, 2, 3).add("Relu").add("Flatten").linear(2 * 36, 3)
+    graph.save(tmp_path / "net.onnx")
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 2, (40, 8, 8, 2)), np.arange(40) % 3
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    told = io.StringIO()
+    options = Options(
+        net=tmp_path / "net.onnx",
+        plan="minimal",
+        dataset=str(tmp_path / "data.npz"),
+        out=tmp_path / "out",
+        verilog_only=True,
+    )
+    conversion = build(options, Console(file=told))["conversion"]
+    lines = told.getvalue().splitlines()
+    assert f"note: {tmp_path / 'data.npz'}: pixels are 0 or 1: 1 is taken as full scale" in lines
+    assert f"   {conversion['summary']}" in lines
+    assert f"   {conversion['verdict']}" in lines
+    for step in conversion["steps"]:
+        assert any(line.startswith(f"   {step['cause']}") and f"{step['accuracy']:.2%}" in line for line in lines)
+    # Labels that have nothing to do with the frames.
+    (warning,) = conversion["warnings"]
+    assert ", no better than always answering class 0 (35.0%): " in warning
+    assert f"warning: {warning}" in lines
 
 
 def test_what_the_host_can_do_besides_is_asked_for(tmp_path):

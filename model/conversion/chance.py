@@ -1,0 +1,81 @@
+"""Whether an accuracy says anything: against guessing, and against pixels of another scale."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import bdtrc
+
+__all__ = ["SIGNIFICANCE", "near_chance", "other_scale", "warn_of_chance"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.floating]
+
+SIGNIFICANCE = 0.001
+"""Probability with which luck alone may be taken for more than luck."""
+
+
+def near_chance(answers: Ints, labels: Ints) -> bool:
+    """Whether who always answers the most frequent class could be right as often by luck.
+
+    The test is one-sided and exact: right answers of a guesser are binomial, its share the most frequent class's.
+
+    Parameters
+    ----------
+    answers, labels : numpy.ndarray
+        Classes, ``(frames,)``.
+    """
+    right, frames = int((answers == labels).sum()), len(labels)
+    share = np.bincount(labels).max() / frames
+    return right == 0 or share == 1 or bool(bdtrc(right - 1, frames, share) > SIGNIFICANCE)
+
+
+def warn_of_chance(who: str, answers: Ints, labels: Ints) -> list[str]:
+    """A warning where ``who`` answers no better than chance (`near_chance`), else none."""
+    if not near_chance(answers, labels):
+        return []
+    counts = np.bincount(labels)
+    return [
+        f"{who} is right on {(answers == labels).mean():.1%} of {len(labels):,} frames, no better than always answering class "
+        f"{counts.argmax()} ({counts.max() / len(labels):.1%}): labels and the scale of pixels must be those that it was trained "
+        "on, and the frames of several classes"
+    ]
+
+
+def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], labels: Ints) -> tuple[str, float] | None:
+    """A scale of pixels on which a network is right more often than on pixels of 0 to 1, by more than luck.
+
+    Frame by frame, those that become right are held against those that become wrong (a sign test), on every one of ``inputs``.
+
+    Parameters
+    ----------
+    answer : callable
+        The network's answers ``(frames,)`` to float frames.
+    inputs : tuple of numpy.ndarray
+        The same frames in several forms, full scale 1.0.
+    labels : numpy.ndarray
+        Their classes.
+
+    Returns
+    -------
+    tuple of str and float, or None
+        The scale and the accuracy on the first of ``inputs``, of the best one that passes; None where none does.
+    """
+    mean, deviation = float(inputs[0].mean()), float(inputs[0].std()) or 1.0
+    scales = {
+        "0..255": (255.0, 0.0),
+        "-1..1": (2.0, -1.0),
+        "mean 0 and standard deviation 1": (1 / deviation, -mean / deviation),
+    }
+    right = [answer(frames) == labels for frames in inputs]
+    found = []
+    for name, (factor, offset) in scales.items():
+        others = [answer(frames * np.float32(factor) + np.float32(offset)) == labels for frames in inputs]
+        if all(_better(other, own, SIGNIFICANCE / len(scales)) for other, own in zip(others, right, strict=True)):
+            found.append((float(others[0].mean()), name))
+    return max(found)[::-1] if found else None
+
+
+def _better(other: npt.NDArray[np.bool_], own: npt.NDArray[np.bool_], significance: float) -> bool:
+    gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
+    return gained > lost and bool(bdtrc(gained - 1, gained + lost, 0.5) < significance)

@@ -1,0 +1,48 @@
+"""What a conversion found: its JSON form, and lines that a person reads."""
+
+from dataclasses import asdict
+from typing import Any
+
+from model.conversion.convert import Conversion
+from model.conversion.explain import verdict
+
+__all__ = ["conversion_json", "conversion_lines", "conversion_summary"]
+
+
+def conversion_json(conversion: Conversion) -> dict[str, Any]:
+    """All of it, ready for JSON."""
+    return {
+        "network": conversion.network.name,
+        "network_hash": conversion.network.content_hash,
+        "frames": conversion.frames,
+        "accuracy_ann": conversion.accuracy_float,
+        "accuracy_ann_1bit": conversion.accuracy_float_1bit,
+        "accuracy_snn": conversion.accuracy_snn,
+        "accumulations_per_frame": conversion.accumulations_per_frame,
+        "thresholds": conversion.thresholds,
+        "groups_expanded": list(conversion.groups_expanded),
+        "bias_corrected": conversion.bias_corrected,
+        "notes": list(conversion.notes),
+        "warnings": list(conversion.warnings),
+        "steps": [asdict(step) for step in conversion.steps],
+        "verdict": verdict(conversion.steps),
+        "summary": conversion_summary(conversion),
+    }
+
+
+def conversion_summary(conversion: Conversion) -> str:
+    """The accuracies in one line."""
+    return (
+        f"accuracy on {conversion.frames} calibration frames: float {conversion.accuracy_float:.4f}, float on 1-bit input "
+        f"{conversion.accuracy_float_1bit:.4f}, spiking {conversion.accuracy_snn:.4f}; "
+        f"{conversion.accumulations_per_frame:,.0f} accumulations a frame"
+    )
+
+
+def conversion_lines(conversion: Conversion) -> list[str]:
+    """The accuracies, and where they went step by step, as lines of text."""
+    steps = [
+        f"{step.cause:<16} {step.layer:<16} {step.accuracy:>8.2%}" + (f"  lost {step.lost:+.2%}" if step.lost else "")
+        for step in conversion.steps
+    ]
+    return [conversion_summary(conversion), *steps, verdict(conversion.steps)]

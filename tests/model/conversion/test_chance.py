@@ -1,0 +1,93 @@
+"""What speaks against an accuracy: chance, and another scale of pixels."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from model.conversion.chance import near_chance, other_scale
+from model.conversion.convert import convert
+from model.conversion.quantize import Settings
+from model.importers.onnx import import_model
+from model.support.datasets import Dataset
+from tests.onnx_graphs import Graph
+
+RNG = np.random.default_rng(1)
+LABELS = np.arange(500) % 10
+
+
+def answers(right):
+    """Answers to `LABELS` of which so many are right."""
+    return np.where(np.arange(500) < right, LABELS, (LABELS + 1) % 10)
+
+
+def test_near_chance():
+    # Of 500 frames of 10 classes, 71 right answers are luck in more than one of 1,000 guessers, 73 in fewer.
+    assert [near_chance(answers(right), LABELS) for right in (0, 50, 71, 73, 500)] == [True, True, True, False, False]
+    # The most frequent class is what a guesser takes.
+    mostly = np.where(np.arange(500) < 450, 0, LABELS)
+    assert near_chance(np.zeros(500, int), mostly)
+    assert near_chance(mostly, np.zeros(500, int))
+    assert not near_chance(mostly, mostly)
+    assert near_chance(np.array([0, 1, 1]), np.array([0, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "name"), [(255, 0, "0..255"), (2, -1, "-1..1"), (1, 0, None), (0.5, 0, None)]
+)
+def test_other_scale(factor, offset, name):
+    frames = RNG.random((400, 4)).astype(np.float32)
+
+    def answer(given):
+        # Right where what it gets is what it was trained on, else on a quarter.
+        return np.where(np.isclose(given, frames * factor + offset).all(axis=1), 0, np.arange(400) % 4)
+
+    assert other_scale(answer, (frames, frames), np.zeros(400, int)) == ((name, 1.0) if name else None)
+
+
+@pytest.fixture(scope="module")
+def trained_on_255():
+    """A network whose biases are those of pixels to 255, and its answers to such as labels."""
+    graph = Graph(seed=6).conv(6, 2, 3, bias=False).add("Add", RNG.normal(-200, 100, (6, 1, 1))).add("Relu").add("Flatten")
+    graph.linear(6 * 36, 4)
+    images = RNG.integers(0, 256, (300, 8, 8, 2), dtype=np.uint8)
+    scores = import_model(graph.model(), "net.onnx").scores(images.astype(np.float32))
+    model = graph.add("Sub", np.median(scores, axis=0)).model()
+    labels = import_model(model, "net.onnx").scores(images.astype(np.float32)).argmax(axis=1)
+    return model, images, labels
+
+
+def test_a_network_of_another_scale_is_a_warning(trained_on_255):
+    model, images, labels = trained_on_255
+    found = convert(import_model(model, "net.onnx"), Dataset("own", images, labels), Settings(accuracy_budget=1), name="net")
+    (warning,) = found.warnings
+    assert warning == (
+        f"the float network is right on {found.accuracy_float:.1%} of 300 frames with pixels of 0..1, and on 100.0% "
+        "with pixels of 0..255: it was probably trained on those; put their scale into its first layer"
+    )
+
+
+def test_a_network_near_chance_is_a_warning(tmp_path, trained_on_255):
+    model, images, _ = trained_on_255
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    np.savez(tmp_path / "data.npz", images=images, labels=RNG.integers(0, 4, 300))
+    command = ["model.convert", tmp_path / "net.onnx", "-o", tmp_path / "net.npz", "--calibrate", tmp_path / "data.npz"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--accuracy-budget", "1", "--json"], capture_output=True, text=True, check=True
+    )
+    (warning,) = json.loads(done.stdout)["warnings"]
+    assert warning.startswith("the float network is right on ")
+    assert ", no better than always answering class " in warning
+    assert done.stderr.splitlines()[-1] == f"warning: {warning}"
+
+
+def test_a_network_that_is_right_is_none():
+    graph = Graph(seed=3).conv(6, 2, 3).add("Relu").add("Flatten").linear(6 * 36, 3)
+    images = ((RNG.random((200, 8, 8, 2)) < 0.4) * 255).astype(np.uint8)
+    scores = import_model(graph.model(), "net.onnx").scores(images.astype(np.float32) / 255)
+    floats = import_model(graph.add("Sub", np.median(scores, axis=0)).model(), "net.onnx")
+    labels = floats.scores(images.astype(np.float32) / 255).argmax(axis=1)
+    found = convert(floats, Dataset("own", images, labels), Settings(accuracy_budget=0.1), name="net")
+    assert (found.accuracy_float, found.warnings) == (1.0, ())
