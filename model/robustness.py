@@ -9,7 +9,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from model.network import Network
-from model.reports.robustness_page import figure_files, level_of, robustness_page
+from model.reports.robustness_page import figure_files, label_of, level_of, robustness_page
 from model.studies.robustness import Robustness, study
 from model.support.cli import command, tell
 from model.support.datasets import Split, load
@@ -82,7 +82,7 @@ def _print(found: Robustness) -> None:
             of = row.figures
             shares = (of.accuracy, of.accuracy_least, of.accuracy_greatest, of.accuracy_potential, of.answers_changed)
             shown.add_row(
-                row.name,
+                label_of(row),
                 level_of(name, row.level),
                 *(f"{share:.2%}" for share in shares),
                 f"{of.spikes_per_neuron:.3f}",

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bounds"]
+from model.arrays import Ints
 
-Ints = npt.NDArray[np.int64]
+__all__ = ["Bounds"]
 
 
 @dataclass(frozen=True)

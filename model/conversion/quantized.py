@@ -12,13 +12,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from model.arrays import Floats, Ints
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
 
 __all__ = ["counts_of_layer", "counts_of_layers", "pooled", "quantized_counts", "rounded", "weighted_sums"]
 
 T = TypeVar("T", np.int64, np.float64)
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 _LEAST = -(2**53)
 

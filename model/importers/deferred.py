@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from model.arrays import Floats
 from model.importers.folding import Average, average_window, is_uniform
 from model.importers.graph import OnnxGraph, text
 from model.importers.layers import add_padding, different_values, flag, fold_back, moved, output_shape, pool_window
@@ -16,8 +16,6 @@ from model.importers.tensors import Data, along, axes_behind_frames, axes_like, 
 from model.network import Padding, Shape
 
 __all__ = ["arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
-
-Floats = npt.NDArray[np.float64]
 
 
 def _affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, offset: Floats) -> Data:

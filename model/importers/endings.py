@@ -21,7 +21,6 @@ from model.support.names import layer_name
 
 __all__ = ["in_file_order", "own_layer"]
 
-Floats = npt.NDArray[np.float64]
 
 _WORDS = {"c": "channels", "h": "height", "w": "width"}
 

@@ -10,13 +10,13 @@ import onnx
 import onnxruntime
 from onnx import helper
 
+from model.arrays import Floats
 from model.machine.stages import refused_by_hardware
 from model.network import MaxPool, Padding, Shape
 from model.support.errors import BadInputError
 
 __all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "hardware_form", "pool_of", "run_model"]
 
-Floats = npt.NDArray[np.float64]
 
 _MOST_AT_ONCE = 256
 """Frames that ONNX Runtime takes at once."""

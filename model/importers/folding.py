@@ -8,8 +8,8 @@ positions are left over, it need not be, and so every fold into a convolution is
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import Floats
 from model.importers.float_network import FloatLayer
 from model.network import Padding, Shape
 
@@ -22,8 +22,6 @@ __all__ = [
     "scale_inputs",
     "scale_outputs",
 ]
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

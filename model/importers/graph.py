@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper, shape_inference
 
+from model.arrays import Floats
 from model.importers.constants import Array, constants_of
 from model.importers.float_network import ConversionError
 from model.importers.limits import MOST_TOTAL, MOST_VALUES
@@ -20,8 +21,6 @@ from model.network import INPUT, Shape
 from model.support.names import layer_name
 
 __all__ = ["NodeReport", "OnnxGraph", "damage_in_one_line", "load", "permutation", "text"]
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

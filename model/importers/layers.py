@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from model.arrays import Floats
 from model.importers.float_network import ConversionError, FloatLayer, pool_of
 from model.importers.folding import average_before, average_behind, is_uniform, scale_inputs, scale_outputs
 from model.importers.graph import OnnxGraph, text
@@ -36,7 +36,6 @@ __all__ = [
     "relu",
 ]
 
-Floats = npt.NDArray[np.float64]
 
 _ENDLESS = 1e30
 """An upper end from which on a Clip has none."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto
 
+from model.arrays import Floats
 from model.importers.constants import FLOATS
 from model.importers.float_network import FloatLayer
 from model.importers.folding import Average
@@ -41,8 +42,6 @@ __all__ = [
     "transpose",
     "unsqueeze",
 ]
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

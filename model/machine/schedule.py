@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from model.arrays import Ints
 from model.engine.engine import Stream
 from model.machine.plan import CorePlan, Plan
 from model.machine.stages import Stage
@@ -22,8 +23,6 @@ END = -1
 
 OUTSIDE = -2
 """Marks a group at a position that no window of the max-pool has."""
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

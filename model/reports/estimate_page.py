@@ -50,7 +50,7 @@ def estimate_page(found: Estimate, shown: Cycles) -> str:
     return page(
         "estimate.html",
         title=f"{found.network}, plan {found.plan}",
-        summary=Table(("", ""), summary(found)),
+        summary=Table(("", ""), summary(found), words=(0, 1)),
         cores=cores_table(found),
         considered=considered_table(found.plans_considered) if found.plans_considered is not None else None,
         energy=_energy_table(found.energy_nj_per_frame.cores),

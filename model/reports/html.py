@@ -42,10 +42,13 @@ class Table:
         Of the columns; all empty for a table without a head.
     rows : sequence
         Of each row its cells, as they are read.
+    words : tuple of int
+        Indices of the columns that hold words, which start on the left and go over lines; the others hold numbers.
     """
 
     titles: tuple[str, ...]
     rows: Sequence[Sequence[str]]
+    words: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)

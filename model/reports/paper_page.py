@@ -45,7 +45,9 @@ def paper_page(found: PaperStudy) -> str:
         table_one=table_one(found),
         beside=_beside_table(found),
         published=Table(
-            ("method", "figures", "source"), [_published(name, figures) for name, figures in found.published.items()]
+            ("method", "figures", "source"),
+            [_published(name, figures) for name, figures in found.published.items()],
+            words=(0, 1, 2),
         ),
         figures=figures,
         reasons=[_Section(label, why.verdict, (_layers_table(why), _steps_table(why))) for label, why in found.why.items()],
@@ -79,12 +81,13 @@ def table_one(found: PaperStudy) -> Table:
         )
         for row in found.rows
     ]
-    return Table(titles, rows)
+    return Table(titles, rows, words=(0, 1, 2))
 
 
 def _beside_table(found: PaperStudy) -> Table:
     titles = ("method", "network", "setting", "operations that are not in the count, or of another kind")
-    return Table(titles, [(_METHODS[row.method], row.network, row.setting, row.beside) for row in found.rows if row.beside])
+    rows = [(_METHODS[row.method], row.network, row.setting, row.beside) for row in found.rows if row.beside]
+    return Table(titles, rows, words=(0, 1, 2, 3))
 
 
 def _published(name: str, figures: Published) -> tuple[str, ...]:
@@ -123,7 +126,7 @@ def _layers_table(why: Why) -> Table:
 
 def _steps_table(why: Why) -> Table:
     rows = [(step.cause, step.layer, f"{step.accuracy:.2%}", f"{step.lost:+.2%}" if step.lost else "") for step in why.steps]
-    return Table(("step", "layer", "accuracy", "lost"), rows)
+    return Table(("step", "layer", "accuracy", "lost"), rows, words=(0, 1))
 
 
 def _missed_table(found: PaperStudy) -> Table:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from model.reports.html import BLUE, COLORS, GREEN, GREY, ORANGE, PLOTS, RED, Table, page, picture, svg
 from model.studies.robustness import PartingRow, Robustness, Row
 
-__all__ = ["FIGURES", "figure_files", "level_of", "robustness_page"]
+__all__ = ["FIGURES", "figure_files", "label_of", "level_of", "robustness_page"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -35,6 +35,11 @@ _TEXTS = {
     "weights by layer": "All bits, in the weights of this layer only.",
     "weights by bit": "This bit only, in the weights of all layers; bit 0 is the lowest.",
 }
+
+
+def label_of(row: Row) -> str:
+    """What a line disturbs, for reading."""
+    return row.name if row.link is None else f"{row.change} after {row.link}"
 
 
 def level_of(table_name: str, level: float | None) -> str:
@@ -79,7 +84,7 @@ def figure_files(found: Robustness) -> dict[str, bytes]:
 def _rows(name: str, rows: Sequence[Row]) -> Table:
     """A table of rows, without the columns that say nothing there."""
     columns: dict[str, Callable[[Row], str]] = {
-        "disturbance": lambda row: _unbroken(row.name, level_of(name, row.level)),
+        "disturbance": lambda row: _unbroken(label_of(row), level_of(name, row.level)),
         "accuracy": lambda row: f"{row.figures.accuracy:.2%}",
         "of the trials": lambda row: (
             f"{100 * row.figures.accuracy_least:.2f}\u2013{row.figures.accuracy_greatest:.2%}" if row.seeds else ""

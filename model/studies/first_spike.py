@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from model.arrays import Floats, Ints
 from model.importers.float_network import ConversionError, FloatNetwork
 from model.network import Shape
 from model.studies.synapses import NeuronStage, PoolStage, normalized, stages_of
@@ -33,9 +34,6 @@ __all__ = ["FirstSpikeNetwork", "FirstSpikeSummaries", "convert_first_spikes", "
 
 _BATCH = 64
 """Frames that a core runs at once: what the memory in use grows with."""
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

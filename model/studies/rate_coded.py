@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from model.arrays import Ints
 from model.importers.float_network import ConversionError, FloatNetwork
 from model.network import Shape
 from model.studies.synapses import NeuronStage, PoolStage, normalized, stages_of
@@ -32,8 +33,6 @@ _SPIKES_AT_ONCE = 24_000_000
 
 _BATCH = 64
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from model.arrays import Floats, Ints
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.network import Shape, taps
 
 __all__ = ["NeuronStage", "PoolStage", "Synapses", "normalized", "pool_windows", "stages_of", "synapses_of"]
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

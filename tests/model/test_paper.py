@@ -110,7 +110,7 @@ def test_published_figures_stand_only_where_they_are_known(found, folder):
     scaled = [row.get("scaled_to") for row in found["rows"]]
     assert scaled == [None, None, None, "accumulations", "accumulations", "spikes", *[None] * 8]
     text = (folder / "out" / "paper.html").read_text()
-    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", text)]
+    rows = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", text)]
     [known] = [row for row in rows if row[-3:] == ["99.19%", "0.25", "less than 600,000"]]
     assert html.unescape(known[2]) == found["rows"][5]["setting"]
     assert sum(row[-3:] == ["not known to us"] * 3 for row in rows) == len(found["rows"]) - 1
@@ -150,7 +150,7 @@ def test_page_loads_nothing_and_shows_the_figures(found, folder):
     assert len(sources) == 3
     assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     for row in found["rows"]:
-        assert f"<td>{row['setting']}</td>" in html.unescape(text)
+        assert f"<td class=words>{row['setting']}</td>" in html.unescape(text)
         assert f"<td>{row['accumulations_per_frame']:,}</td>" in text
 
 
