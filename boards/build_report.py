@@ -1,5 +1,6 @@
 """What a build found: its JSON form, and the page that a person reads."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -146,6 +147,11 @@ def _by_seed(report: dict[str, Any]) -> str:
     return f"; median {report['fmax_mhz_median']} MHz: {each}"
 
 
+def _as_text(text: str) -> str:
+    """A line from a file or a command line, which Markdown shows as it is: no HTML, no link, no column of a table."""
+    return re.sub(r"([\\`*<>\[\]|&])", r"\\\1", text)
+
+
 def markdown(report: dict[str, Any]) -> str:
     """The page of a report, in Markdown."""
     conversion = report["conversion"]
@@ -155,7 +161,7 @@ def markdown(report: dict[str, Any]) -> str:
         *([("converted", conversion["summary"])] if conversion else []),
         *([("**warning**", warning) for warning in conversion["warnings"]] if conversion else []),
         ("plan", f"{report['plan']}, {report['lanes']} lanes"),
-        ("frames verified", f"{report['frames_verified']} of {report['dataset']}, {report['frames_right']} right"),
+        ("frames verified", f"{report['frames_verified']} of {_as_text(report['dataset'])}, {report['frames_right']} right"),
         ("spikes compared", f"{report['spikes_compared']:,}, {report['mismatches']} mismatches"),
         ("cycles a frame", f"{report['cycles_per_frame_mean']:,} (latency {report['latency_cycles_mean']:,})"),
         ("clock", f"{report['clock_mhz']:g} MHz (up to {report['fmax_mhz']} MHz after routing){_by_seed(report)}"),
@@ -173,7 +179,7 @@ def markdown(report: dict[str, Any]) -> str:
         ("bitstream", report["bitstream"]),
         *([("weights, for its flash", report["weights_image"])] if report["weights_image"] else []),
     ]
-    lines = [f"# {report['network']}", "", report["origin"], "", "| | |", "|---|---|"]
+    lines = [f"# {report['network']}", "", _as_text(report["origin"]), "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows]
     columns = (
         "layer",

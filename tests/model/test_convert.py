@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from model.conversion.convert import convert
+from model.conversion.convert import convert, convert_file
 from model.conversion.quantize import Settings, quantize
 from model.encode import encode
 from model.engine.engine import run_frames
@@ -18,8 +18,9 @@ from model.golden import run
 from model.importers.onnx import ConversionError, import_model, import_onnx, report_nodes
 from model.machine.named_plans import named_plan
 from model.machine.plan import PlanError
-from model.network import Convolution, MaxPool, Network, Neurons
+from model.network import Convolution, MaxPool, Network, NetworkError, Neurons
 from model.support.datasets import Dataset
+from model.support.names import SAFE_NAME
 from tests.onnx_graphs import Graph
 
 RNG = np.random.default_rng(0)
@@ -349,3 +350,9 @@ def test_data_are_said_or_refused(tmp_path):
         "labels of shape (40, 1) are taken as one a frame",
         "frames of shape (2, 8, 8) are taken with the channels first, as (8, 8, 2)",
     ]
+
+
+def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_read(tmp_path):
+    message = f"network's name must be {SAFE_NAME}, not '../x'"
+    with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
+        convert_file(tmp_path / "missing.onnx", name="../x")
