@@ -86,3 +86,16 @@ def test_the_key_of_verilog_follows_a_nested_edit(tmp_path, monkeypatch):
 def test_a_folder_without_sources_is_refused(tmp_path):
     with pytest.raises(ValueError, match=f"^{tmp_path}: must be a folder that holds sources$"):
         source_hash(tmp_path)
+
+
+def test_what_only_shows_is_left_out(tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "studies").mkdir()
+    for name in ("reports", "studies"):
+        (tmp_path / name / "page.py").write_text("1")
+    before = source_hash(tmp_path, without=("reports",)), source_hash(tmp_path)
+    (tmp_path / "reports" / "page.py").write_text("2")
+    assert source_hash(tmp_path, without=("reports",)) == before[0]
+    assert source_hash(tmp_path) != before[1]
+    (tmp_path / "studies" / "page.py").write_text("2")
+    assert source_hash(tmp_path, without=("reports",)) != before[0]
