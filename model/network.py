@@ -31,6 +31,7 @@ __all__ = [
     "INPUT",
     "MOST_LAYERS",
     "MOST_UNITS",
+    "MOST_WINDOW",
     "Convolution",
     "Layer",
     "Linear",
@@ -45,6 +46,9 @@ __all__ = [
 
 FORMAT_VERSION = 1
 """Version of the file form; a file of another version is refused."""
+
+MOST_WINDOW = 1 << 23
+"""Positions of a window, and of its step, along an axis: no more than a frame that can be imported has."""
 
 INPUT = "input"
 """The name by which a layer takes the network's input events."""
@@ -304,7 +308,7 @@ class Convolution(Neurons):
             f"layer {self.name!r}: weights must have 4 dimensions (out, in, height, width), not {np.ndim(self.weights)}",
         )
         super().__post_init__()
-        object.__setattr__(self, "stride", _check_ints(self.name, "stride", self.stride, [(1, 255)] * 2))
+        object.__setattr__(self, "stride", _check_ints(self.name, "stride", self.stride, [(1, MOST_WINDOW)] * 2))
         padding = _check_ints(self.name, "padding", self.padding, [(0, size - 1) for size in (*self.kernel, *self.kernel)])
         object.__setattr__(self, "padding", Padding(*padding))
         _check_int(self.name, "groups", self.groups, 1, self.channels)
@@ -370,7 +374,7 @@ class MaxPool(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("window", "stride"):
-            object.__setattr__(self, name, _check_ints(self.name, name, getattr(self, name), [(1, 255)] * 2))
+            object.__setattr__(self, name, _check_ints(self.name, name, getattr(self, name), [(1, MOST_WINDOW)] * 2))
         padding = _check_ints(self.name, "padding", self.padding, [(0, size - 1) for size in (*self.window, *self.window)])
         object.__setattr__(self, "padding", Padding(*padding))
 

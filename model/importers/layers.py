@@ -17,7 +17,7 @@ from model.importers.limits import MOST_FOLD, MOST_WEIGHTS
 from model.importers.structure import label
 from model.importers.tensors import Data, along, axes_like, image_shape, letter_sizes, no_padding, ordered
 from model.machine.stages import refused_by_hardware
-from model.network import Padding, Shape
+from model.network import MOST_WINDOW, Padding, Shape
 
 __all__ = [
     "add_padding",
@@ -416,6 +416,8 @@ def strides_and_padding(
     stride = (int(strides[0]), int(strides[1]))
     if min(stride) < 1:
         raise graph.error(node, f"strides must be at least 1, not {list(stride)}")
+    if max(*stride, *kernel) > MOST_WINDOW:
+        raise graph.error(node, f"window and strides must be at most {MOST_WINDOW:,}, not {max(*stride, *kernel):,}")
     auto = text(attributes.get("auto_pad", "NOTSET"))
     if auto in ("SAME_UPPER", "SAME_LOWER"):
         pads = [0, 0, 0, 0]

@@ -9,9 +9,11 @@ import pytest
 from hw.flow.verilog import to_verilog
 from hw.pipeline.machine import Machine
 from hw.pipeline.readout import Readout
+from model.engine.engine import run_fast
 from model.golden import run, run_layer
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
+from model.network import Convolution, Linear, MaxPool, Network, Shape
 from tests.hardware import event_tokens, pairs, random_frames, random_network, simulate, sink, source
 
 NETWORK = random_network(2)
@@ -110,3 +112,34 @@ def test_readout_takes_the_lowest_class_on_ties_and_waits_for_its_sink():
     simulate(readout, start, source(readout.spikes, tokens), sink(readout.result, results, len(rows), stall=0.9))
     assert [result.answer for result in results] == [1, 1, 0, 2]
     assert [int(n) for n in results[1].counts] == [-1] + [0] * (shape.size - 1)
+
+def test_windows_and_steps_beyond_255():
+    """A convolution and a max-pool of 300 positions at once: the machine is the golden model."""
+    rng = np.random.default_rng(5)
+    numbers = {"threshold_log2": 3, "potential_bits": 16, "count_bits": 8, "weight_bits": 6}
+    shape = Shape(1, 600, 1)
+    steps = Convolution(
+        name="steps",
+        source="input",
+        weights=rng.integers(-9, 20, (3, 1, 1, 300)),
+        bias=np.zeros(3, int),
+        stride=(1, 300),
+        **numbers,
+    )
+    wide = Convolution(name="wide", source="input", weights=rng.integers(-3, 9, (2, 1, 1, 1)), bias=np.zeros(2, int), **numbers)
+    pool = MaxPool(name="pool", source="wide", window=(1, 300), stride=(1, 300))
+    out = {"activation": "identity", **numbers}
+    for layers in (
+        (steps, Linear(name="out", source="steps", weights=rng.integers(-9, 9, (2, 6)), bias=np.zeros(2, int), **out)),
+        (wide, pool, Linear(name="out", source="pool", weights=rng.integers(-9, 9, (2, 4)), bias=np.zeros(2, int), **out)),
+    ):
+        network = Network(name="wide", input_shape=shape, layers=layers)
+        frames = random_frames(shape, 3, frames=2, events=120)
+        expected = [run(network, events) for events in frames]
+        tokens, results = event_tokens(shape, frames, port=0), []
+        machine = Machine(network=network, plan=named_plan(network, "minimal"))
+        simulate(machine, source(machine.host, tokens), sink(machine.result, results, len(frames)))
+        assert [[int(n) for n in result.counts] for result in results] == [found.counts.tolist() for found in expected]
+        assert any(found.counts.any() for found in expected)
+        for events, found in zip(frames, expected, strict=True):
+            assert (run_fast(network, events).counts == found.counts).all()

@@ -179,8 +179,8 @@ REFUSED = {
         "the export",
     ),
     "dilations of 10**8": (
-        lambda: claim(2, 8, 8).conv(3, 2, 3, dilations=[10**8] * 2, pads=[10**8] * 4, name="c"),
-        "node 'c' (Conv): weights must be at most 33,554,432 with dilations written out, not 240,000,002,400,000,006",
+        lambda: claim(2, 8, 8).conv(3, 2, 3, dilations=[10**6] * 2, pads=[10**6] * 4, name="c"),
+        "node 'c' (Conv): weights must be at most 33,554,432 with dilations written out, not 24,000,024,000,006",
     ),
     "an average along a long axis": (
         lambda: claim(1, 1, 2**20).add("AveragePool", kernel_shape=[1, 2], strides=[1, 2], name="a").add("Flatten"),
@@ -188,9 +188,13 @@ REFUSED = {
         "window of 2; average less at once, or use MaxPool",
     ),
     "an average of a large window": (
-        lambda: claim(1, 8, 8).add("AveragePool", kernel_shape=[10**9] * 2, pads=[10**9 - 8] * 4, name="a").add("Flatten"),
-        "node 'a' (AveragePool): output must have at most 8,388,608 values a frame, not 999,999,986,000,000,049 "
-        "(999999993x999999993x1)",
+        lambda: claim(1, 8, 8).add("AveragePool", kernel_shape=[10**6] * 2, pads=[10**6 - 8] * 4, name="a").add("Flatten"),
+        "node 'a' (AveragePool): output must have at most 8,388,608 values a frame, not 999,986,000,049 "
+        "(999993x999993x1)",
+    ),
+    "steps of 10**9": (
+        lambda: claim(2, 8, 8).conv(3, 2, 3, strides=[10**9, 1], name="c"),
+        "node 'c' (Conv): window and strides must be at most 8,388,608, not 1,000,000,000",
     ),
     "an average in front of many outputs": (
         lambda: claim(8, 1000, 1000).add("GlobalAveragePool", name="mean").add("Flatten").linear(8, 5),
