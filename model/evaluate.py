@@ -9,6 +9,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from model.importers.onnx import import_onnx
+from model.importers.options import file_options
 from model.network import Network
 from model.reports.evaluation_page import evaluation_page
 from model.studies.evaluation import Evaluation, evaluate
@@ -25,6 +26,7 @@ from model.support.results import plain, to_json
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
 @click.option("--frames", type=click.IntRange(1), help="Only this many frames, the first ones; all by default.")
 @click.option("--onnx", type=click.Path(path_type=Path), help="The float network; the .onnx beside NET where there is one.")
+@file_options
 @click.option(
     "--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames of which every spike is looked at."
 )
@@ -37,6 +39,8 @@ def main(
     split: Split,
     frames: int | None,
     onnx: Path | None,
+    layout: str | None,
+    output_name: str | None,
     detail: int,
     out: Path | None,
     as_json: bool,
@@ -46,12 +50,12 @@ def main(
     network = Network.load(net)
     if onnx is not None:
         # What is wrong with it is said before data are looked for, which may mean a download.
-        import_onnx(onnx)
+        import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output_name)
     data = load(dataset, split, data_dir).limited(frames)
     beside = net.with_suffix(".onnx")
     with Progress(console=console, disable=not console.is_terminal) as bar:
         floats = onnx or (beside if beside.exists() else None)
-        found = evaluate(network, data, onnx=floats, detail=detail, bar=bar)
+        found = evaluate(network, data, onnx=floats, layout=layout, output=output_name, detail=detail, bar=bar)
     tell(found.notes, found.warnings)
     folder = out or Path("build") / network.name
     write_all(folder, {"evaluate.json": to_json(found), "evaluate.html": evaluation_page(found)})

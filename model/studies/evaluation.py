@@ -130,7 +130,14 @@ def macs(layer: Layer, source: Shape, output: Shape) -> tuple[int, int]:
 
 
 def evaluate(
-    network: Network, data: Dataset, *, onnx: Path | None = None, detail: int = 1000, bar: Progress | None = None
+    network: Network,
+    data: Dataset,
+    *,
+    onnx: Path | None = None,
+    layout: str | None = None,
+    output: str | None = None,
+    detail: int = 1000,
+    bar: Progress | None = None,
 ) -> Evaluation:
     """Run ``network`` on all frames of ``data``; the float network too where ``onnx`` names it.
 
@@ -142,6 +149,8 @@ def evaluate(
         The frames to evaluate it on.
     onnx : Path, optional
         The float network's file.
+    layout, output : str, optional
+        What that file does not say (`model.importers.onnx.examine`).
     detail : int
         Number of frames, the first ones, of which every spike is looked at: agreement of counts, course of the answer.
     bar : Progress, optional
@@ -160,7 +169,9 @@ def evaluate(
         The float network cannot be read, or has another input shape.
     """
     data = suited(network, data)
-    floats = import_onnx(onnx) if onnx is not None else None
+    floats = None
+    if onnx is not None:
+        floats = import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output)
     accuracies = _float_accuracies(network, data, floats, onnx)
     task = bar.add_task(f"{network.name} on {data.name}", total=len(data)) if bar else None
     # Loading the compiled kernels, which takes as long as a thousand frames, is no part of the pace.
