@@ -218,11 +218,11 @@ class Memories(wiring.Component):
         m.d.sync += slot.eq(port.weight[:slot_bits])
 
         # States are read where nothing else needs the port.
-        reads_state, alt_addr = Signal(), Signal(range(SINGLE_WORDS))
+        reads_state, spram_alt_addr = Signal(), Signal(range(SINGLE_WORDS))
         m.d.comb += [
             reads_state.eq(self.one_port & ~port.write),
-            alt_addr.eq(Mux(self.one_port, port.write_place.state, port.weight >> slot_bits)),
-            spram.addr.eq(Mux(reads_state, state_addr, alt_addr)),
+            spram_alt_addr.eq(Mux(self.one_port, port.write_place.state, port.weight >> slot_bits)),
+            spram.addr.eq(Mux(reads_state, state_addr, spram_alt_addr)),
             spram.write_en.eq((port.write & self.one_port).replicate(PARTS)),
         ]
         if folded.single_state_words:
@@ -237,10 +237,10 @@ class Memories(wiring.Component):
                 if lane < folded.single_lanes:
                     _convert(m, of=port.write_states[lane], to=form(spram.write_data.word_select(lane, share)[: form.size]))
         if folded.single_weight_words:
-            self._load(m, spram, reads_state, alt_addr)
+            self._load(m, spram, reads_state, spram_alt_addr)
         return Array(spram.read_data.word_select(n, WEIGHT_SLOT * folded.lanes) for n in range(slots))[slot]
 
-    def _load(self, m: Module, spram: SinglePort, reads_state: Signal, alt_addr: Signal) -> None:
+    def _load(self, m: Module, spram: SinglePort, reads_state: Signal, spram_alt_addr: Signal) -> None:
         """Weights are written into the memory with one port, and checked there."""
         m.submodules.weight_check = check = WeightCheck(folded=self._folded)
         m.d.comb += [
@@ -251,13 +251,13 @@ class Memories(wiring.Component):
             self.weights.idle.eq(self.idle),
         ]
         with m.If(check.reads):
-            m.d.comb += [reads_state.eq(0), alt_addr.eq(check.addr)]
+            m.d.comb += [reads_state.eq(0), spram_alt_addr.eq(check.addr)]
         with m.If(check.done):
             m.d.sync += self.weights.loaded.eq(check.right)
         with m.If(self.weights.en):
             m.d.comb += [
                 reads_state.eq(0),
-                alt_addr.eq(self.weights.addr),
+                spram_alt_addr.eq(self.weights.addr),
                 spram.write_data.eq(self.weights.data.replicate(PARTS)),
                 spram.write_en.eq(1 << self.weights.part),
             ]

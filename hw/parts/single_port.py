@@ -24,10 +24,12 @@ class SinglePort(wiring.Component):
 
     Members
     -------
-    addr : In, word address
-    write_en : In, a bit for each `PART_BITS` of the word
-    write_data : In
-    read_data : Out
+    addr : In, range(SINGLE_WORDS)
+        word address
+    write_en : In, PARTS bits
+        a bit for each `PART_BITS` of the word
+    write_data : In, SINGLE_BITS bits
+    read_data : Out, SINGLE_BITS bits
     """
 
     def __init__(self) -> None:
