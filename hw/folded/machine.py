@@ -214,7 +214,11 @@ class FoldedMachine(wiring.Component):
             queues.push.eq(state.emits),
         ]
         if parts.watch:
-            m.d.comb += parts.watch.passes.eq(state.takes | state.ends_pass | state.emits)
+            m.d.comb += [
+                parts.watch.layer.eq(state.layer),
+                parts.watch.host_passes.eq(state.takes),
+                parts.watch.layer_passes.eq(state.emits | state.ends_pass),
+            ]
 
     def _connect_states(self, m: Module, parts: "_Parts", state: "_Control") -> None:
         """What the host sees of a neuron's state: its lane, of the block that comes from memory."""
@@ -246,17 +250,14 @@ class FoldedMachine(wiring.Component):
             m.d.sync += state.event.eq(queues.event)
             m.next = "LOOK"
         if parts.watch:
-            # The end of a frame passes on every link in turn.
+            # The end of a frame passes on the link of every layer in turn.
             with m.State("ENDS"):
-                m.d.comb += [
-                    parts.watch.link.eq(state.ending),
-                    parts.watch.token.kind.eq(Kind.END),
-                    state.ends_pass.eq(parts.watch.ready),
-                ]
-                with m.If(parts.watch.ready):
-                    m.d.sync += state.ending.eq(state.ending + 1)
-                    with m.If(state.ending == len(self._folded.layers)):
+                m.d.comb += [parts.watch.token.kind.eq(Kind.END), state.ends_pass.eq(parts.watch.layer_ready)]
+                with m.If(parts.watch.layer_ready):
+                    with m.If(state.layer == len(self._folded.layers) - 1):
                         m.next = "LOOK"
+                    with m.Else():
+                        m.d.sync += state.layer.eq(state.layer + 1)
 
     def _take_from_host(self, m: Module, parts: "_Parts", state: "_Control") -> None:
         folded, host, token = self._folded, self.host, self.host.payload
@@ -265,7 +266,7 @@ class FoldedMachine(wiring.Component):
             ready &= self.weights.loaded
             m.d.comb += parts.memories.idle.eq(~state.in_frame & ~host.valid)
         if parts.watch:
-            ready &= parts.watch.ready
+            ready &= parts.watch.host_ready
             m.d.comb += [parts.watch.token[name].eq(token[name]) for name in LinkToken(self._network).members]
         m.d.comb += [
             state.takes.eq(host.valid & ready),
@@ -278,12 +279,12 @@ class FoldedMachine(wiring.Component):
                 state.in_frame.eq(~state.ends),
                 state.at_end.eq(state.ends),
                 state.layer.eq(Mux(state.ends, len(folded.layers) - 1, 0)),
-                state.ending.eq(1),
                 *(state.event[name].eq(token[name]) for name in state.event.shape().members),
             ]
             m.next = "LOOK"
             if self._plan.watch:
                 with m.If(state.ends & self.watch[1:].any()):
+                    m.d.sync += state.layer.eq(0)
                     m.next = "ENDS"
         if folded.single_weight_words:
             with m.Elif(self.weights.check):
@@ -344,9 +345,8 @@ class FoldedMachine(wiring.Component):
             m.d.comb += state.emits.eq(fired.valid)
             if parts.watch:
                 m.d.comb += [
-                    parts.watch.link.eq(state.layer + 1),
                     *(parts.watch.token[name].eq(fired.spike[name]) for name in ("negative", "y", "x", "c")),
-                    state.emits.eq(fired.valid & parts.watch.ready),
+                    state.emits.eq(fired.valid & parts.watch.layer_ready),
                 ]
             with m.If(~fired.valid | (state.emits & fired.last)):
                 m.next = "RESUME"
@@ -454,19 +454,17 @@ class _Control:
     Attributes
     ----------
     layer, event
-        the event in hand, and the number of the layer that takes it; registers, as are those up to ``ending``
+        the event in hand, and the number of the layer that takes it; registers, as are those up to ``waits``
     in_frame, at_end
         whether a frame has begun; whether its end was taken and it is read out
     saturated
         whether something saturated in the event in hand
     waits
         whether the memory with one port is busy with writing, so that no block of the walk is requested
-    ending
-        the link on which the end of a frame passes next
     takes, ends
         whether a token of the host is taken; whether it is the end of a frame
     ends_pass, emits
-        whether the end passes a link; whether a spike leaves
+        whether the end passes the link from that layer; whether a spike leaves it
     requests
         whether the walk's block is requested
     """
@@ -475,5 +473,4 @@ class _Control:
         self.layer = Signal(range(max(2, len(folded.layers))))
         self.event = Signal(Event(folded))
         self.in_frame, self.at_end, self.saturated, self.waits = Signal(), Signal(), Signal(), Signal()
-        self.ending = Signal(range(len(folded.layers) + 1))
         self.takes, self.ends, self.ends_pass, self.emits, self.requests = Signal(), Signal(), Signal(), Signal(), Signal()

@@ -1,6 +1,6 @@
 """Copies for the host of what passes on the links that it watches."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,13 +50,13 @@ class Watch(wiring.Component):
 
     Members
     -------
-    link : In, range(links)
-        0 is the host's, ``n + 1`` that from layer ``n``
+    layer : In, range(layers)
+        number of the layer in use
     token : In, LinkToken
-        what would pass there
-    ready : Out, 1 bit
-        whether it may
-    passes : In, 1 bit
+        what would pass, on the link from the host or from that layer
+    host_ready, layer_ready : Out, 1 bit
+        whether it may pass there
+    host_passes, layer_passes : In, 1 bit
         it does
     watch : In, a bit a port
         mask of watched ports
@@ -66,14 +66,15 @@ class Watch(wiring.Component):
 
     def __init__(self, *, network: Network, folded: Folded) -> None:
         self._network = network
-        numbers = ports(network)
-        self._ports = (numbers["input"], *(numbers[(la.pool or la.layer).name] for la in folded.layers))
+        self._folded = folded
         super().__init__(
             {
-                "link": In(range(len(self._ports))),
+                "layer": In(range(max(2, len(folded.layers)))),
                 "token": In(LinkToken(network)),
-                "ready": Out(1),
-                "passes": In(1),
+                "host_ready": Out(1),
+                "layer_ready": Out(1),
+                "host_passes": In(1),
+                "layer_passes": In(1),
                 "watch": In(len(network.layers) + 1),
                 "watched": Out(stream.Signature(HostEvent(network))),
             }
@@ -86,18 +87,23 @@ class Watch(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        copy = self.watched.payload
-        wanted, port = Signal(), Signal.like(copy.port)
-        for link, number in enumerate(self._ports):
-            with m.If(self.link == link):
-                m.d.comb += [wanted.eq(self.watch[number]), port.eq(number)]
-        m.d.comb += self.ready.eq(~(wanted & self.watched.valid))
+        copy, port_of = self.watched.payload, ports(self._network)
+        host_port, layer_port = port_of["input"], Signal.like(self.watched.payload.port)
+        layer_is_watched = Signal()
+        for number, la in enumerate(self._folded.layers):
+            port = port_of[(la.pool or la.layer).name]
+            with m.If(self.layer == number):
+                m.d.comb += [layer_is_watched.eq(self.watch[port]), layer_port.eq(port)]
+        m.d.comb += [
+            self.host_ready.eq(~(self.watch[host_port] & self.watched.valid)),
+            self.layer_ready.eq(~(layer_is_watched & self.watched.valid)),
+        ]
         with m.If(self.watched.ready):
             m.d.sync += self.watched.valid.eq(0)
-        with m.If(self.passes & wanted):
+        with m.If((self.host_passes & self.watch[host_port]) | (self.layer_passes & layer_is_watched)):
             m.d.sync += [
                 self.watched.valid.eq(1),
-                copy.port.eq(port),
+                copy.port.eq(Mux(self.host_passes, host_port, layer_port)),
                 *(copy[name].eq(self.token[name]) for name in self.token.shape().members),
             ]
         return m
