@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from model.conversion.chance import warn_of_chance
 from model.conversion.quantized import quantized_counts
-from model.engine.engine import run_frames
+from model.engine.engine import FrameSummaries, run_frames
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatNetwork
 from model.importers.onnx import import_onnx
@@ -190,11 +190,42 @@ def evaluate(
     task = bar.add_task(f"every spike of {detail:,} frames", total=detail) if bar else None
     agreement, course = instruments(network, data.images[:detail], data.labels[:detail], floats=floats, done=advance)
     spikes, operations = summaries.spikes.mean(axis=0), summaries.operations.mean(axis=0)
+    work = [macs(*item) for item in network.walk()]
+    fired = sum(s for s, layer in zip(spikes, network.layers, strict=True) if isinstance(layer, Neurons))
+    return Evaluation(
+        network=network.name,
+        network_hash=network.content_hash,
+        dataset=data.name,
+        **accuracies,
+        frames=len(data),
+        notes=data.notes,
+        warnings=tuple(warn_of_chance("the spiking network", by_count, data.labels)),
+        accuracy_qann=float((quantized == data.labels).mean()),
+        accuracy_snn=float((by_count == data.labels).mean()),
+        accuracy_snn_potential=float((answers(summaries.potentials) == data.labels).mean()),
+        input_events_per_frame=round(float(summaries.input_events.mean()), 2),
+        spikes_per_neuron=round(float(fired / network.neurons), 4),
+        accumulations_per_frame=round(float(operations.sum())),
+        macs_true=sum(true for true, _ in work),
+        macs_paper=sum(paper for _, paper in work),
+        saturated_events=int(summaries.saturated_events.sum()),
+        frames_per_second=round(len(data) / seconds, 1),
+        cores=os.cpu_count(),
+        layers=_layers(network, summaries),
+        agreement=agreement,
+        course=course,
+        confusion=confusion(by_count, data.labels, network.classes),
+    )
+
+
+def _layers(network: Network, summaries: FrameSummaries) -> tuple[LayerWork, ...]:
+    """What each layer takes and does in a mean frame."""
+    spikes, operations = summaries.spikes.mean(axis=0), summaries.operations.mean(axis=0)
     saturated = summaries.saturated_events.sum(axis=0)
     arriving = {INPUT: float(summaries.input_events.mean())}
     arriving |= {layer.name: float(fired) for layer, fired in zip(network.layers, spikes, strict=True)}
     work = [macs(*item) for item in network.walk()]
-    layers = tuple(
+    return tuple(
         LayerWork(
             layer=layer.name,
             kind=layer.KIND,
@@ -209,31 +240,6 @@ def evaluate(
             saturated_events=int(saturated[index]),
         )
         for index, (layer, _, shape) in enumerate(network.walk())
-    )
-    fired = sum(s for s, layer in zip(spikes, network.layers, strict=True) if isinstance(layer, Neurons))
-    return Evaluation(
-        network=network.name,
-        network_hash=network.content_hash,
-        dataset=data.name,
-        **accuracies,
-        frames=len(data),
-        notes=data.notes,
-        warnings=tuple(warn_of_chance("the spiking network", by_count, data.labels)),
-        accuracy_qann=float((quantized == data.labels).mean()),
-        accuracy_snn=float((by_count == data.labels).mean()),
-        accuracy_snn_potential=float((answers(summaries.potentials) == data.labels).mean()),
-        input_events_per_frame=round(arriving[INPUT], 2),
-        spikes_per_neuron=round(float(fired / network.neurons), 4),
-        accumulations_per_frame=round(float(operations.sum())),
-        macs_true=sum(true for true, _ in work),
-        macs_paper=sum(paper for _, paper in work),
-        saturated_events=int(saturated.sum()),
-        frames_per_second=round(len(data) / seconds, 1),
-        cores=os.cpu_count(),
-        layers=layers,
-        agreement=agreement,
-        course=course,
-        confusion=confusion(by_count, data.labels, network.classes),
     )
 
 
