@@ -3,10 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Images", "Ints", "Words"]
+__all__ = ["Bools", "Floats", "Images", "Ints", "Words"]
 
 Ints = npt.NDArray[np.int64]
 """Potentials, counts, cycles, labels: whatever is computed with."""
+
+Bools = npt.NDArray[np.bool_]
+"""What is true of each of them."""
 
 Words = npt.NDArray[np.int32]
 """Weights and biases, as a network keeps them."""

@@ -10,14 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from model.arrays import Ints
+from model.arrays import Bools, Ints
 from model.network import Neurons
 
 __all__ = ["update", "update_residual"]
-
-Bools = npt.NDArray[np.bool_]
 
 
 def update(
