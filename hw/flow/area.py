@@ -19,11 +19,10 @@ from amaranth.hdl import UnusedElaboratable
 
 from hw.aer import AddressEvent, HostEvent
 from hw.interface import Result
-from hw.link.encoder import LEVELS
-from hw.link.link import SEQUENCES
-from hw.link.protocol import longest_payload
+from hw.link.encoder import Encoder
+from hw.link.link import Link
 from hw.neuron import NeuronState
-from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, ram_kind
+from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, placed
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.machine import Machine
 from hw.pipeline.state import words_kind
@@ -65,21 +64,14 @@ class Area:
 
 
 def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
-    """Every memory of a `hw.link.system.System`: what the machine tells, and what its encoder and its link have."""
-    shape = network.input_shape
-    event = AddressEvent(shape)
-    address = event.size - event["kind"].width - 1
-    places = ceil(log2(shape.size + 1))
-    longest = longest_payload(network)
-    around = [
-        BuiltMemory(name=f"encoder.{name}", width=width, depth=depth, kind=ram_kind(width, depth))
-        for name, width, depth in (
-            ("kept", 8 + address, shape.size), ("places", places, LEVELS), ("order", address, shape.size)
-        )
+    """Every memory of a `hw.link.system.System`: what its machine, its encoder and its link tell."""
+    # No time changes a memory.
+    link = Link(network=network, plan=plan, clock_hz=1.0, saturations=1, timeout=1, settle=1)
+    return [
+        *Machine(network=network, plan=plan).memories,
+        *placed("encoder", Encoder(network=network).memories),
+        *placed("link", link.memories),
     ]
-    around.append(BuiltMemory(name="link.receiver.kept", width=8, depth=longest, kind=ram_kind(8, longest)))
-    around.append(BuiltMemory(name="link.sequences", width=8, depth=SEQUENCES, kind=DISTRIBUTED))
-    return [*Machine(network=network, plan=plan).memories, *around]
 
 
 def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, Kind
-from hw.parts.memory import ram_kind, style
+from hw.parts.memory import BuiltMemory, style
 from model.network import Network
 
 __all__ = ["Encoder"]
@@ -55,16 +55,31 @@ class Encoder(wiring.Component):
         """Gives the input shape and the threshold."""
         return self._network
 
+    @property
+    def memories(self) -> tuple[BuiltMemory, BuiltMemory, BuiltMemory]:
+        """The pixels that are kept, the place of each brightness in the order, and the order."""
+        pixels, place_width = self._network.input_shape.size, bits_for(self._network.input_shape.size)
+        address_width = self._address_width
+        return (
+            BuiltMemory.written(name="kept", width=8 + address_width, depth=pixels),
+            BuiltMemory.written(name="places", width=place_width, depth=LEVELS),
+            BuiltMemory.written(name="order", width=address_width, depth=pixels),
+        )
+
+    @property
+    def _address_width(self) -> int:
+        event = self.events.payload
+        return len(event.y) + len(event.x) + len(event.c)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         shape = self._network.input_shape
         event = self.events.payload
         place_width = bits_for(shape.size)
-        address_width = len(event.y) + len(event.x) + len(event.c)
+        address_width = self._address_width
 
         kept, places, order = (
-            Memory(shape=unsigned(width), depth=depth, init=[], attrs=style(ram_kind(width, depth)))
-            for width, depth in ((8 + address_width, shape.size), (place_width, LEVELS), (address_width, shape.size))
+            Memory(shape=unsigned(built.width), depth=built.depth, init=[], attrs=style(built.kind)) for built in self.memories
         )
         m.submodules.kept, m.submodules.places, m.submodules.order = kept, places, order
         kept_read, kept_write = kept.read_port(), kept.write_port()

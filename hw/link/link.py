@@ -29,6 +29,7 @@ from hw.link.protocol import (
 )
 from hw.link.receiver import PacketReceiver
 from hw.link.sender import PacketSender
+from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.parts.single_port import PART_BITS, PARTS
 from hw.pipeline.router import answered_ports, enters
 from model.machine.folded_layout import Folded
@@ -165,11 +166,23 @@ class Link(wiring.Component):
         """Gives sizes and the hash."""
         return self._network
 
+    @property
+    def memories(self) -> tuple[BuiltMemory, ...]:
+        """That of its receiver, and the sequence numbers of the frames whose results are to come."""
+        sequences = BuiltMemory(name="sequences", width=8, depth=self._remembered, kind=DISTRIBUTED)
+        return (*placed("receiver", self._receiver().memories), sequences)
+
+    @property
+    def _remembered(self) -> int:
+        """Frames whose packets are remembered."""
+        return 2 if self._lean else SEQUENCES
+
+    def _receiver(self) -> PacketReceiver:
+        return PacketReceiver(lengths=self._lengths(), timeout=self._timeout, longest_silence=self._settle)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.receiver = receiver = PacketReceiver(
-            lengths=self._lengths(), timeout=self._timeout, longest_silence=self._settle
-        )
+        m.submodules.receiver = receiver = self._receiver()
         wiring.connect(m, wiring.flipped(self.received), receiver.received)
         m.d.comb += self.deaf.eq(receiver.deaf)
         work = _Work(m, self._network, weights=bool(self._weights))
@@ -354,7 +367,7 @@ class Link(wiring.Component):
             m.d.sync += work.in_frame.eq(token.kind == Kind.SPIKE)
         with m.If(taken & ~work.in_frame):
             m.d.sync += led.eq(leads)
-        m.submodules.sequences = sequences = SyncFIFO(width=8, depth=2 if self._lean else SEQUENCES)
+        m.submodules.sequences = sequences = SyncFIFO(width=8, depth=self._remembered)
         m.d.comb += [
             sequences.w_en.eq(taken & (token.kind == Kind.END) & Mux(work.in_frame, led, leads)),
             sequences.w_data.eq(sequence),

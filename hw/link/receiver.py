@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.link.protocol import LOADED, SYNC, Command, Status
-from hw.parts.memory import ram_kind, style
+from hw.parts.memory import BuiltMemory, style
 
 __all__ = ["Header", "PacketReceiver"]
 
@@ -104,10 +104,18 @@ class PacketReceiver(wiring.Component):
         """Cycles for which a packet that has begun may stand still."""
         return self._timeout
 
+    @property
+    def memories(self) -> tuple[BuiltMemory]:
+        """The payload of a packet."""
+        longest = max(lengths[-1] for lengths in self._lengths.values())
+        return (BuiltMemory.written(name="kept", width=8, depth=longest),)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        longest = max(lengths[-1] for lengths in self._lengths.values())
-        m.submodules.kept = kept = Memory(shape=unsigned(8), depth=longest, init=[], attrs=style(ram_kind(8, longest)))
+        (built,) = self.memories
+        m.submodules.kept = kept = Memory(
+            shape=unsigned(built.width), depth=built.depth, init=[], attrs=style(built.kind)
+        )
         m.submodules.crc = checksum = crc.catalog.CRC8_SMBUS(data_width=8).create()
         read, write = kept.read_port(), kept.write_port()
 

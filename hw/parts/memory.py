@@ -44,6 +44,11 @@ class BuiltMemory:
     depth: int
     kind: str
 
+    @classmethod
+    def written(cls, *, name: str, width: int, depth: int) -> "BuiltMemory":
+        """A small memory that is written, of the kind that suits its size."""
+        return cls(name=name, width=width, depth=depth, kind=ram_kind(width, depth))
+
     @property
     def blocks(self) -> int:
         """Memory blocks that it takes: the fewest that any shape of a block allows, as Yosys lays them out.

@@ -10,8 +10,8 @@ import pytest
 from boards.area_fit import DESIGNS, Design, _rows, fit, measure
 from hw.flow.area import AREA, estimate_area, features, memories
 from hw.flow.verilog import to_rtlil
+from hw.link.system import System
 from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, ram_kind, rom_kind
-from hw.pipeline.machine import Machine
 from model.machine.named_plans import named_plan
 from model.machine.plan import Plan
 from model.network import Network
@@ -41,16 +41,17 @@ def test_the_study_holds_twelve_designs_or_more_and_every_one_of_the_list():
 
 
 _MODULE_OR_MEMORY = re.compile(
-    r'^module \\machine\.?(?P<module>\S*)|^\s*attribute \\ram_style "(?P<style>\w+)"$'
+    r'^module \\system\.?(?:machine\.)?(?P<module>\S*)|^\s*attribute \\ram_style "(?P<style>\w+)"$'
     r"|^\s*memory width (?P<width>\d+) size (?P<depth>\d+) \\(?P<memory>\S+)$",
     re.MULTILINE,
 )
 
 
 def elaborated(network: Network, plan: Plan) -> dict[str, tuple[int, int, str | None]]:
-    """Width, depth and style of every memory of a machine's RTLIL, by its place; that of a FIFO has the FIFO's name."""
+    """Width, depth and style of every memory of a system's RTLIL, by its place; that of a FIFO has the FIFO's name."""
+    system = System(network=network, plan=plan, divisor=50, clock_hz=5e7)
     built, place, style = {}, "", None
-    for match in _MODULE_OR_MEMORY.finditer(to_rtlil(Machine(network=network, plan=plan), "machine")):
+    for match in _MODULE_OR_MEMORY.finditer(to_rtlil(system, "system")):
         if match["memory"] is None:
             place, style = (place, match["style"]) if match["module"] is None else (re.sub(r"\$\d+", "", match["module"]), None)
             continue
@@ -62,11 +63,11 @@ def elaborated(network: Network, plan: Plan) -> dict[str, tuple[int, int, str | 
 
 @pytest.mark.parametrize("seed", [1, 3])
 @pytest.mark.parametrize("name", ["minimal", "default"])
-def test_a_machine_has_the_memories_that_it_tells(seed, name):
+def test_a_system_has_the_memories_that_its_parts_tell(seed, name):
     """Before it is elaborated, and after: of FIFOs, told is what synthesis leaves of a word."""
     network = random_network(seed)
     plan = replace(named_plan(network, name), watch=True)
-    told = Machine(network=network, plan=plan).memories
+    told = memories(network, plan)
     built = elaborated(network, plan)
     assert len({memory.name for memory in told}) == len(told) > 10
     assert {memory.name for memory in told} == set(built)
