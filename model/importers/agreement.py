@@ -40,7 +40,7 @@ def check_agreement(network: FloatNetwork) -> None:
     """
     for layer in network.layers:
         for values in (layer.weights, layer.bias):
-            if values is not None and not np.abs(values).max() <= np.finfo(np.float32).max:
+            if values is not None and not max(values.max(), -values.min()) <= np.finfo(np.float32).max:
                 raise ConversionError(
                     f"{network.path}: layer {layer.name!r}: weights and biases must be finite numbers of float32 with "
                     "what is folded into them"
@@ -56,7 +56,7 @@ def check_agreement(network: FloatNetwork) -> None:
     if not (np.isfinite(expected).all() and np.isfinite(found).all()):
         raise ConversionError(f"{network.path}: outputs must be finite numbers on frames within 0..1, not NaN or infinity")
     # Outputs that are nothing but rounding themselves have no scale of their own.
-    weights = [np.abs(layer.weights).max() for layer in network.layers if layer.weights is not None]
+    weights = [max(layer.weights.max(), -layer.weights.min()) for layer in network.layers if layer.weights is not None]
     scale = max(np.abs(expected).max(), np.abs(found).max(), _ROUNDING * weights[-1])
     difference = np.abs(expected - found).max()
     if difference > _TOLERANCE * scale:

@@ -19,15 +19,25 @@ __all__ = ["arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
 
 
 def _affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, offset: Floats) -> Data:
-    """Scale and shift: into the layer before where it stands right behind it, or to wait."""
+    """Scale and shift: into the layer before where it stands right behind it, or to wait.
+
+    Both may be of size 1 along an axis; what waits is broadcast along it, and takes no memory for it.
+    """
     no_padding(graph, data)
     if data.affine is not None:
-        scale, offset = scale * data.affine[0], scale * data.affine[1] + offset
+        first, second = map(_without_copies, data.affine)
+        scale, offset = scale * first, scale * second + offset
+    scale, offset = np.broadcast_to(scale, data.shape), np.broadcast_to(offset, data.shape)
     graph.report(node, "folded", "into the layer behind it")
     waiting = replace(data, value=node.output[0], affine=(scale, offset), scaled_by=(*data.scaled_by, node))
     if data.average is None and data.last is not None and data.last == len(data.layers) - 1:
         return fold_back(graph, waiting) or waiting
     return waiting
+
+
+def _without_copies(values: Floats) -> Floats:
+    """Values that are broadcast along an axis, with size 1 along it."""
+    return values[tuple(slice(1) if stride == 0 else slice(None) for stride in values.strides)]
 
 
 def arithmetic(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
@@ -40,7 +50,7 @@ def arithmetic(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     values = by_address(constant, data)
     if values is None:
         raise graph.error(node, f"constant must hold one value a channel ({data.shape.channels}), not shape {constant.shape}")
-    one, none = np.broadcast_to(1.0, data.shape), np.broadcast_to(0.0, data.shape)
+    one, none = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
     if node.op_type == "Add":
         return _affine(graph, node, data, one, values)
     if node.op_type == "Sub":

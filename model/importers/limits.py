@@ -29,7 +29,7 @@ MOST_TOTAL = 1 << 27
 MOST_MACS = 20_000_000_000
 """MACs a frame of the float network."""
 
-MOST_WEIGHTS = 1 << 25
+MOST_WEIGHTS = 3 << 22
 """Weights of a layer that are more than those of the file: dilations written out, averages folded in."""
 
 MOST_MATRIX = 1 << 22

@@ -159,11 +159,21 @@ def axes_behind_frames(graph: OnnxGraph, node: onnx.NodeProto, axes: Sequence[in
 
 
 def by_address(constant: npt.NDArray[np.floating], data: Data) -> Floats | None:
-    """A constant that meets the tensor element by element, as ``(height, width, channels)``; None if it does not fit."""
+    """A constant that meets the tensor element by element, as ``(height, width, channels)``; None if it does not fit.
+
+    An axis along which it is the same is of size 1 where the tensor's axes are not joined.
+    """
     if constant.ndim > len(data.dims) or any(
         n not in (1, d) for n, d in zip(constant.shape[::-1], data.dims[::-1], strict=False)
     ):
         return None
+    letters = [axis for axis in data.axes[1:] if axis]
+    if all(len(axis) == 1 for axis in letters):
+        kept = constant.astype(np.float64).reshape([1] * (len(data.dims) - constant.ndim) + list(constant.shape))
+        kept = kept.reshape([n for n, axis in zip(kept.shape[1:], data.axes[1:], strict=True) if axis])
+        order = [letters.index(letter) for letter in "hwc" if letter in letters]
+        sizes = iter(kept.transpose(order).shape)
+        return kept.transpose(order).reshape([next(sizes) if letter in letters else 1 for letter in "hwc"])
     whole = np.broadcast_to(constant.astype(np.float64), data.dims)
     return ordered(whole.reshape(1, -1), "".join(data.axes[1:]), data.shape).reshape(data.shape)
 
