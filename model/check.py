@@ -29,9 +29,9 @@ _STYLES = {"supported": "green", "folded": "cyan", "unsupported": "bold red"}
 )
 @file_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
-def main(onnx_file: Path, for_hardware: bool, layout: str | None, output_name: str | None, as_json: bool) -> None:
+def main(onnx_file: Path, for_hardware: bool, layout: str | None, output: str | None, as_json: bool) -> None:
     """See the help text above."""
-    found = examine(onnx_file, for_hardware=for_hardware, layout=layout, output=output_name)
+    found = examine(onnx_file, for_hardware=for_hardware, layout=layout, output=output)
     problem = _problem(onnx_file, found)
     totals = _totals(found.network) if found.network is not None else None
     if as_json:

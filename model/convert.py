@@ -21,7 +21,7 @@ from model.support.errors import Exit, fail
 @command(help="Convert a trained network (ONNX) to a spiking network of integers.")
 @click.argument("onnx_file", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The network file to write (.npz)."
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="The network file to write (.npz)."
 )
 @click.option(
     "--calibrate",
@@ -58,7 +58,7 @@ from model.support.errors import Exit, fail
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
 def main(
     onnx_file: Path,
-    output: Path,
+    out: Path,
     calibrate: str,
     data_dir: Path | None,
     frames: int,
@@ -68,7 +68,7 @@ def main(
     threshold: float | None,
     for_hardware: bool,
     layout: str | None,
-    output_name: str | None,
+    output: str | None,
     name: str | None,
     as_json: bool,
 ) -> None:
@@ -89,8 +89,8 @@ def main(
 
         if threshold is not None and not paper:
             fail(Exit.BAD_INPUT, "--threshold must not be given without --paper")
-        if output.suffix != ".npz":
-            fail(Exit.BAD_INPUT, f"--output must end in .npz, not {str(output)!r}")
+        if out.suffix != ".npz":
+            fail(Exit.BAD_INPUT, f"--out must end in .npz, not {str(out)!r}")
         found = convert_file(
             onnx_file,
             calibrate=calibrate,
@@ -99,19 +99,19 @@ def main(
             name=name,
             limit=frames,
             layout=layout,
-            output=output_name,
+            output=output,
             progress=progress,
         )
         try:
-            found.network.save(output)
+            found.network.save(out)
         except OSError as error:
-            fail(Exit.BAD_INPUT, f"{output}: cannot be written: {error.strerror}")
+            fail(Exit.BAD_INPUT, f"{out}: cannot be written: {error.strerror}")
     tell(found.notes)
     if as_json:
-        print(json.dumps({"output": str(output), **conversion_json(found)}, indent=2))
+        print(json.dumps({"output": str(out), **conversion_json(found)}, indent=2))
     else:
         _print(console, found, None if paper else accuracy_budget)
-        console.print(f"{conversion_summary(found)}; written to {output}")
+        console.print(f"{conversion_summary(found)}; written to {out}")
     tell(warnings=found.warnings)
 
 

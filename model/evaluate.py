@@ -40,7 +40,7 @@ def main(
     frames: int | None,
     onnx: Path | None,
     layout: str | None,
-    output_name: str | None,
+    output: str | None,
     detail: int,
     out: Path | None,
     as_json: bool,
@@ -50,12 +50,12 @@ def main(
     network = Network.load(net)
     if onnx is not None:
         # What is wrong with it is said before data are looked for, which may mean a download.
-        import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output_name)
+        import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output)
     data = load(dataset, split, data_dir).limited(frames)
     beside = net.with_suffix(".onnx")
     with Progress(console=console, disable=not console.is_terminal) as bar:
         floats = onnx or (beside if beside.exists() else None)
-        found = evaluate(network, data, onnx=floats, layout=layout, output=output_name, detail=detail, bar=bar)
+        found = evaluate(network, data, onnx=floats, layout=layout, output=output, detail=detail, bar=bar)
     tell(found.notes, found.warnings)
     folder = out or Path("build") / network.name
     write_all(folder, {"evaluate.json": to_json(found), "evaluate.html": evaluation_page(found)})

@@ -11,11 +11,11 @@ __all__ = ["file_options"]
 
 
 def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--layout`` and ``--output-name``, which become the arguments ``layout`` and ``output_name``."""
+    """Add ``--layout`` and ``--output``, which become the arguments ``layout`` and ``output``."""
     layout = click.option(
         "--layout",
         type=click.Choice(LAYOUTS),
         help="Whether the file's input has its channels first or last, where neither its nodes nor the data's shape show it.",
     )
-    output = click.option("--output-name", metavar="NAME", help="The output that the network ends in, of a file with several.")
+    output = click.option("--output", metavar="NAME", help="The output that the network ends in, of a file with several.")
     return layout(output(function))

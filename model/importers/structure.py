@@ -114,7 +114,7 @@ def _choose_output(path: Path, model: onnx.ModelProto, output: str | None) -> st
     if output is None:
         if len(names) != 1:
             what = f"there are {len(names)}: {_listed(names)}" if names else "there is none"
-            raise ConversionError(f"{path}: output must be chosen with --output-name: {what}")
+            raise ConversionError(f"{path}: output must be chosen with --output: {what}")
         return names[0]
     if output not in names:
         raise ConversionError(f"{path}: output must be one of {_listed(names)}, not {output!r}")

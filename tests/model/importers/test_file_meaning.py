@@ -199,7 +199,7 @@ def two_outputs(path=None):
 
 def test_one_of_several_outputs(tmp_path):
     model, features = two_outputs(tmp_path / "net.onnx")
-    refused("net.onnx: output must be chosen with --output-name: there are 3: 't4', 't2', 'other'", model)
+    refused("net.onnx: output must be chosen with --output: there are 3: 't4', 't2', 'other'", model)
     refused("net.onnx: output must be one of 't4', 't2', 'other', not 't1'", model, output="t1")
     images = RNG.random((4, 8, 8, 1))
     scores, flat = (import_onnx(tmp_path / "net.onnx", output=name) for name in ("t4", features))
