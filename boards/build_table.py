@@ -16,8 +16,8 @@ COLUMNS = (
     "blocks of",
     "clock",
     "after routing",
-    "cycles a frame",
-    "frames a second",
+    "cycles per frame",
+    "frames per second",
     "RTL = golden model",
 )
 
@@ -39,7 +39,7 @@ class BuildRow:
     fmax_mhz : list of float
         Clock that routing allows, of each seed, ascending.
     cycles_per_frame_mean : float
-        Cycles a frame.
+        Cycles per frame.
     frames_per_second : int
         At the machine's clock.
     frames_verified, spikes_compared, differences : int

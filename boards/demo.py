@@ -133,7 +133,7 @@ def _on_virtual_board(
 @click.option("--board", metavar="BOARD", help=f"What the virtual board stands for; {_BOARD} by default.")
 @click.argument("net", required=False, type=click.Path(path_type=Path))
 @click.option("--plan", help="minimal, default, fast, folded, or a .json file; the board's by default.")
-@click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits a second of the port.")
+@click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second of the port.")
 @click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; what the board says by default.")
 @click.option("--http", "http_port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the page.")
 @click.option("--terminal", is_flag=True, help="Text in place of the page.")

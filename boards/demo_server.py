@@ -59,7 +59,7 @@ class Demo:
     device : Device
         The board.
     clock_hz : float
-        Cycles a second of the board, for microseconds.
+        Cycles per second of the board, for microseconds.
     where : str
         The board's name, for the page.
     frames : Frames

@@ -38,7 +38,7 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 _connection = _options(
     click.option("--port", required=True, metavar="PORT", help="Serial port, or a URL such as socket://localhost:4567."),
     click.option(
-        "--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits a second, as the device was built."
+        "--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second, as the device was built."
     ),
     click.option(
         "--timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds for an answer."

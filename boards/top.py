@@ -54,7 +54,7 @@ class BoardTop(wiring.Component):
     frequency_hz : float
         Clock of the machine; it gets the greatest frequency that is not above it.
     baud : int
-        Bits a second of the host link.
+        Bits per second of the host link.
 
     Members
     -------

@@ -26,7 +26,7 @@ from sim.simulators import SimulationError, build_program
 __all__ = ["DIVISOR", "TIMEOUT_BITS", "VirtualBoard"]
 
 DIVISOR = 4
-"""Cycles a bit of the wire: as few as there can be, so that the machine and not the wire takes the time."""
+"""Cycles per bit of the wire: as few as there can be, so that the machine and not the wire takes the time."""
 
 TIMEOUT_BITS = 200_000
 """A packet may stand still for so long: a host beside a simulation that is faster than the wire still has its time."""

@@ -13,7 +13,7 @@ from model.support.errors import DeviceError
 __all__ = ["BAUD", "Packet", "Wire", "printable"]
 
 BAUD = 1_000_000
-"""Bits a second of the host link, where none are asked for."""
+"""Bits per second of the host link, where none are asked for."""
 
 _QUIET = 0.25
 """Seconds without a byte after which a wire is quiet: more than those after which a device gives up a packet that stands still,

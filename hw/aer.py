@@ -101,7 +101,7 @@ class SpikeGroup(data.StructLayout):
     part
         Which part of the channels.
     plus, minus
-        One bit a channel; never both.
+        One bit per channel; never both.
     """
 
     def __init__(self, shape: Shape, core: CorePlan) -> None:

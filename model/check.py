@@ -44,7 +44,7 @@ def main(onnx_file: Path, for_hardware: bool, layout: str | None, output: str | 
             console.print(
                 f"converts{' for hardware' if for_hardware else ''}: {totals['layers']} layers, "
                 f"{totals['neurons']:,} neurons, {totals['weights']:,} weights, "
-                f"{totals['macs_per_frame']:,} MACs a frame as a float network"
+                f"{totals['macs_per_frame']:,} MACs per frame as a float network"
             )
     if problem is not None:
         fail(Exit.BAD_INPUT, problem)

@@ -1,4 +1,4 @@
-"""Input coding: a frame becomes at most one positive spike a pixel, brightest first (design 1.6)."""
+"""Input coding: a frame becomes at most one positive spike per pixel, brightest first (design 1.6)."""
 
 import numpy as np
 import numpy.typing as npt

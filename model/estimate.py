@@ -29,7 +29,7 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 """Clocks where none is asked for: what an ECP5 meets, and what an iCE40 UP5K does."""
 
 
-@command(help="Cycles, frames a second and the use of every core, before any synthesis; and which plan to take.")
+@command(help="Cycles, frames per second and the use of every core, before any synthesis; and which plan to take.")
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option(
     "--plan", "plan_name", metavar="PLAN", help="minimal, default, fast, folded, or a .json file; default if nothing is asked."

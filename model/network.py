@@ -160,7 +160,7 @@ class Layer:
     ----------
     name : unique name, also a part of the names of its core and its links in hardware
     source : name of the layer whose events this one takes, or ``"input"``
-    mean_events : mean input events a frame seen in calibration; 0 where never calibrated
+    mean_events : mean input events per frame seen in calibration; 0 where never calibrated
     """
 
     KIND: ClassVar[str]

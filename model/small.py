@@ -1,7 +1,7 @@
 """Train a small network for small boards, 8C5s2-2MP2-10FC, and export it as ONNX.
 
 It has 4,138 parameters, where the paper's has 106,786: its weights and states are a few memory blocks of any device. Frames are
-what the spiking network sees, one bit a pixel, distorted as in `model.train`.
+what the spiking network sees, one bit per pixel, distorted as in `model.train`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SmallSettings:
     channels : int
         Of the convolution.
     batch_size : int
-        Frames a step.
+        Frames per step.
     learning_rate : float
         Peak of the one-cycle schedule of AdamW.
     weight_decay : float
@@ -65,7 +65,7 @@ class SmallSettings:
 
 
 def train_small(settings: SmallSettings, dataset: Dataset, *, progress: bool = False) -> nn.Sequential:
-    """`train_plain` of this network, on frames of one bit a pixel."""
+    """`train_plain` of this network, on frames of one bit per pixel."""
     torch = import_torch()
 
     def build() -> nn.Sequential:

@@ -57,7 +57,7 @@ def main(
 ) -> None:
     """Fine-tune at several prices of an event and several weight widths; show accuracy against spikes.
 
-    About two minutes a point on one processor core; points are kept, and made once.
+    About two minutes per point on one processor core; points are kept, and made once.
     """
     console = Console(stderr=True)
     common = SparseSettings(epochs=epochs, event_price=price, moments=6, learning_rate=5e-4, keep_thresholds=True)

@@ -64,15 +64,15 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
               help="With --sparse: the float network whose answers are learned; the bundled one by default.")
 @click.option("--seed", type=int, help="Seed of everything random; 1 by default.")
 @click.option("--epochs", type=int, help="Passes over the training frames; 60 by default, 16 with --sparse.")
-@click.option("--batch-size", type=int, help="Frames a step; 128 by default.")
+@click.option("--batch-size", type=int, help="Frames per step; 128 by default.")
 @click.option("--learning-rate", type=float, help="Peak learning rate; 0.004 by default, 0.001 with --sparse.")
-@click.option("--average-decay", type=float, help="Decay a step of the averaged weights; 0.998 by default.")
+@click.option("--average-decay", type=float, help="Decay per step of the averaged weights; 0.998 by default.")
 @click.option("--weight-decay", type=float, help="Weight decay of AdamW; 0.05 by default. Not with --sparse.")
 @click.option("--dropout", type=float,
               help="Share of values dropped before each linear layer; 0.5 by default. Not with --sparse.")
 @click.option("--binary-share", type=float,
               help="Share of training frames shown as 1-bit, the others are grey; 0.7 by default. Not with --sparse.")
-@click.option("--event-price", type=float, help="With --sparse: loss for one spike a neuron a frame; 1.3 by default.")
+@click.option("--event-price", type=float, help="With --sparse: loss for one spike per neuron per frame; 1.3 by default.")
 @click.option("--moments", type=int, help="With --sparse: moments of a frame that are looked at; 4 by default.")
 @click.option("--last-epochs", type=int, help="With --sparse: passes with more moments after these; 4 by default.")
 @click.option("--last-moments", type=int, help="With --sparse: moments of a frame in these; 10 by default.")
@@ -128,7 +128,7 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
             first, taught = (load_network(path or ZOO / f"{NAME}.onnx") for path in (start, teacher))
             report = given | make(settings, first, taught, dataset, test, target)
             line = (f"{target.with_suffix('.npz')}: accuracy {report['accuracy_snn']:.2%} by spike count on {len(test)} test "
-                    f"frames of {test.name}, {report['spikes_per_neuron']} spikes a neuron, "
+                    f"frames of {test.name}, {report['spikes_per_neuron']} spikes per neuron, "
                     f"{report['accumulations_per_frame']:,} accumulations")
         text = json.dumps(report, indent=2) + "\n"
         write_file(target.with_suffix(".train.json"), text.encode())

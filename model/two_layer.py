@@ -42,7 +42,7 @@ class TwoLayerSettings:
     hidden : int
         Neurons of the hidden layer.
     batch_size : int
-        Frames a step.
+        Frames per step.
     learning_rate : float
         Peak of the one-cycle schedule of AdamW.
     weight_decay : float

@@ -113,8 +113,8 @@ def _depth() -> Iterator[tuple[float, Network, Plan, float]]:
 
 
 STUDIES = (
-    Study("events", "input events a frame", _events, "cycles go with events: one event a cycle, one cycle an event", 1.0),
-    Study("lanes", "lanes", _lanes, "cycles go with 1 / lanes, until the slowest core takes an event a cycle", None),
+    Study("events", "input events per frame", _events, "cycles go with events: one event per cycle, one cycle per event", 1.0),
+    Study("lanes", "lanes", _lanes, "cycles go with 1 / lanes, until the slowest core takes one event per cycle", None),
     Study("width", "neurons of a linear layer, 16 lanes", _width, "cycles go with the width", 1.0),
     Study("kernel", "kernel size, one lane", lambda: _kernel("minimal"), "cycles go with the window: size squared", 2.0),
     Study("window", "kernel size, a lane each", lambda: _kernel("fast"), "cycles do not depend on the window", 0.0),
@@ -165,7 +165,7 @@ def areas_of_designs() -> dict[str, list[dict[str, Any]]]:
 
 
 def speeds_of_models() -> list[dict[str, Any]]:
-    """Frames a second of the models, on this machine, against the accumulations of a frame."""
+    """Frames per second of the models, on this machine, against the accumulations of a frame."""
     rows = []
     for text in ("8x8x1: 4C3 P2 10F", "14x14x1: 8C3 P2 10F", "28x28x1: 8C5 P2 10F", "28x28x1: 16C5p P2 8C5p P2 64F 10F"):
         network = drawn(text)
@@ -197,7 +197,7 @@ def plots(found: dict[str, Any]) -> Figure:
         for axes, study in zip(panels, STUDIES, strict=False):
             rows = found["studies"][study.name]["points"]
             x = [row["quantity"] for row in rows]
-            axes.plot(x, [row["cycles_per_frame"] for row in rows], "o-", color=_BLUE, label="cycles a frame")
+            axes.plot(x, [row["cycles_per_frame"] for row in rows], "o-", color=_BLUE, label="cycles per frame")
             axes.plot(x, [row["busiest_part_cycles"] for row in rows], "--", color=_GREY, label="busiest part alone")
             if study.name == "depth":
                 axes.plot(x, [row["latency_cycles"] for row in rows], "s-", color=_ORANGE, label="latency")
@@ -211,7 +211,7 @@ def plots(found: dict[str, Any]) -> Figure:
             rows = sorted(found["speeds"], key=lambda row: row["accumulations"])
             label = {"engine": "compiled golden model", "cycles": "cycle model", "readable": "readable golden model"}[name]
             speed.plot([row["accumulations"] for row in rows], [row[name] for row in rows], "o-", color=color, label=label)
-        _dress(speed, "accumulations a frame", "frames a second")
+        _dress(speed, "accumulations per frame", "frames per second")
         figure.tight_layout()
     return figure
 

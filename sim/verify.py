@@ -61,7 +61,7 @@ only simulates.
     default="default",
     show_default=True,
     metavar="PLAN",
-    help="minimal (one lane a core), default, fast (an event a cycle), or a .json file.",
+    help="minimal (one lane per core), default, fast (one event per cycle), folded (one core), or a .json file.",
 )
 @click.option("--simulator", default="verilator", show_default=True, type=click.Choice([*SIMULATORS, "both"]))
 @click.option("--level", default="rtl", show_default=True, type=click.Choice(LEVELS), help="What is simulated.")
@@ -146,7 +146,7 @@ def main(
                 f"{label} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "
                 f"{result.spikes_compared:,} spikes and {result.events_compared:,} events compared, "
                 f"{result.mismatches} mismatches; {result.cycles_compared:,} cycles compared, "
-                f"{result.cycle_mismatches} mismatches; {result.cycles_per_frame_mean:,.1f} cycles a frame"
+                f"{result.cycle_mismatches} mismatches; {result.cycles_per_frame_mean:,.1f} cycles per frame"
             )
     if as_json:
         told = [asdict(result) for result in results]

@@ -86,7 +86,7 @@ class BlockPipeline(wiring.Component):
         1 where something saturated in a block
     fires : Out, 1 bit
         1 in the cycle after a block was written that fires
-    plus, minus : Out, a bit a lane
+    plus, minus : Out, a bit per lane
         what fires
     fired_step : Out, Step
         that block

@@ -39,7 +39,7 @@ class FiredBlock(wiring.Component):
         where its spikes leave
     load : In, 1 bit
         ``plus`` and ``minus`` are the spikes
-    plus, minus : In, a bit a lane
+    plus, minus : In, a bit per lane
     compare : In, 1 bit
         ``counts`` are those of another position of the window
     counts, highest : In, array of counts
@@ -52,7 +52,7 @@ class FiredBlock(wiring.Component):
         whether it is the only one
     take : In, 1 bit
         it leaves
-    left_plus, left_minus : Out, a bit a lane
+    left_plus, left_minus : Out, a bit per lane
         what is left
     """
 

@@ -43,7 +43,7 @@ class LaneArray(wiring.Component):
         of each lane the state after the update
     count : Out, array of counts
         of each lane the count before it
-    plus, minus, saturated : Out, a bit a lane
+    plus, minus, saturated : Out, a bit per lane
         as of `Update`
     """
 

@@ -48,9 +48,9 @@ class FoldedMachine(wiring.Component):
     event from a queue, from the host            4, 3
     block                                        1, or 2 where its state has one port; 4 more a walk, or 3 with one port
     block that fires                             4 (3) more after it, 2, and one a spike that leaves, at least 1
-    with a max-pool                              3 more and one a position of the window; in no window, 2 in all
-    end of a frame                               7 (6), 1 (2) a block of classes, and one a lane of those blocks
-    sweep of the tags                            one a position, once in ``2 ** generation_bits - 1`` frames
+    with a max-pool                              3 more and one per position of the window; in no window, 2 in all
+    end of a frame                               7 (6), 1 (2) a block of classes, and one per lane of those blocks
+    sweep of the tags                            one per position, once in ``2 ** generation_bits - 1`` frames
     ============================================ =================================================
 
     `model.machine.folded_cycles` has them exactly.

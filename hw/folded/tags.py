@@ -11,7 +11,7 @@ __all__ = ["Tags"]
 
 
 class Tags(wiring.Component):
-    """A tag a position: the generation in which its states were written last.
+    """A tag per position: the generation in which its states were written last.
 
     Operation
     ---------

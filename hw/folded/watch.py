@@ -58,7 +58,7 @@ class Watch(wiring.Component):
         whether it may pass there
     host_passes, layer_passes : In, 1 bit
         it does
-    watch : In, a bit a port
+    watch : In, a bit per port
         mask of watched ports
     watched : Out, stream of HostEvent
         the copies

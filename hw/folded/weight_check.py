@@ -14,7 +14,7 @@ class WeightCheck(wiring.Component):
 
     Timing
     ------
-    A word a cycle, from the cycle after ``start``; ``done`` in the second cycle after the last one.
+    A word per cycle, from the cycle after ``start``; ``done`` in the second cycle after the last one.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class FlashReader(wiring.Component):
 
     Timing
     ------
-    SPI mode 0, two cycles a bit. The flash's answer to a falling clock must be there within a cycle. Stands still while a byte
+    SPI mode 0, two cycles per bit. The flash's answer to a falling clock must be there within a cycle. Stands still while a byte
     is not taken.
 
     Parameters
@@ -55,7 +55,7 @@ class FlashReader(wiring.Component):
     addr : int
         Where the packets are, in bytes.
     clock_hz : float
-        Cycles a second.
+        Cycles per second.
 
     Members
     -------

@@ -21,7 +21,7 @@ TIMEOUTS_A_SECOND = 10
 """A packet may stand still for a tenth of a second, which is more than USB needs between two bytes."""
 
 TIMEOUT_BITS = 1_000_000 // TIMEOUTS_A_SECOND
-"""So many bits, at a million bits a second."""
+"""So many bits, at a million bits per second."""
 
 _SETTLE_BITS = 400
 """More than the answer to a reset takes, and a watched event before it."""
@@ -37,7 +37,7 @@ class System(wiring.Component):
     divisor : int
         Clock cycles a UART bit.
     clock_hz : float
-        Cycles a second, which the host is told.
+        Cycles per second, which the host is told.
     timeout_bits : int
         For how many bits a packet that has begun may stand still.
     flash_addr : int | None

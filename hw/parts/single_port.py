@@ -16,7 +16,7 @@ PARTS = SINGLE_BITS // PART_BITS
 
 
 class SinglePort(wiring.Component):
-    """`SINGLE_WORDS` words of `SINGLE_BITS`, read or written one a cycle; what it holds after power-up is not known.
+    """`SINGLE_WORDS` words of `SINGLE_BITS`, read or written one per cycle; what it holds after power-up is not known.
 
     Timing
     ------

@@ -10,7 +10,7 @@ __all__ = ["UartReceiver", "UartTransmitter"]
 
 def _check(divisor: int) -> int:
     if divisor < 4:
-        raise ValueError(f"divisor must be at least 4 cycles a bit, not {divisor!r}")
+        raise ValueError(f"divisor must be at least 4 cycles per bit, not {divisor!r}")
     return divisor
 
 
@@ -29,7 +29,7 @@ class UartReceiver(wiring.Component):
     Parameters
     ----------
     divisor : int
-        Cycles a bit.
+        Cycles per bit.
 
     Members
     -------
@@ -50,7 +50,7 @@ class UartReceiver(wiring.Component):
 
     @property
     def divisor(self) -> int:
-        """Cycles a bit."""
+        """Cycles per bit."""
         return self._divisor
 
     def elaborate(self, platform: object) -> Module:
@@ -93,7 +93,7 @@ class UartTransmitter(wiring.Component):
     Parameters
     ----------
     divisor : int
-        Cycles a bit.
+        Cycles per bit.
 
     Members
     -------
@@ -108,7 +108,7 @@ class UartTransmitter(wiring.Component):
 
     @property
     def divisor(self) -> int:
-        """Cycles a bit."""
+        """Cycles per bit."""
         return self._divisor
 
     def elaborate(self, platform: object) -> Module:

@@ -24,7 +24,7 @@ class GroupSelector(wiring.Component):
     Operation
     ---------
     A step covers consecutive rows and columns, each position in the bank ``(y mod rows, x mod columns)``, and its channels are
-    chunks of one group each. The groups that fired leave one a cycle, in ascending ``(y, x, c)``.
+    chunks of one group each. The groups that fired leave one per cycle, in ascending ``(y, x, c)``.
 
     Timing
     ------

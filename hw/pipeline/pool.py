@@ -334,7 +334,7 @@ class MaxPoolGroups(wiring.Component):
         m.d.comb += [state.generation.eq(generations[1]), state.initial.eq(Const(0, self._word.size))]
 
     def _move(self, m: Module, tags: _Tags, state: StateBank) -> tuple[Signal, Signal]:
-        """The maxima that move up and down: a lane a channel.
+        """The maxima that move up and down: a lane per channel.
 
         Which member fires is told each lane by registers of its own: the loop is too tight for one that all of them share.
         """

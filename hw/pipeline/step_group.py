@@ -33,9 +33,9 @@ class StepGroup(data.StructLayout):
     y_phase, x_phase
         Bank of that position, ``y mod rows`` and ``x mod columns``.
     fired
-        One bit a chunk, position after position in ascending ``(y, x)``: whether it has spikes.
+        One bit per chunk, position after position in ascending ``(y, x)``: whether it has spikes.
     plus, minus
-        Of each chunk, bank after bank, one bit a channel.
+        Of each chunk, bank after bank, one bit per channel.
     """
 
     def __init__(self, shape: Shape, core: CorePlan) -> None:
@@ -65,7 +65,7 @@ class StepGroup(data.StructLayout):
 
 
 def turned(core: CorePlan, bits: Value, y_phase: Value, x_phase: Value, *, to: str) -> Value:
-    """One bit a chunk of each bank, in the order of positions (``to="positions"``), or back in that of ``"banks"``."""
+    """One bit per chunk of each bank, in the order of positions (``to="positions"``), or back in that of ``"banks"``."""
     sign = {"positions": 1, "banks": -1}[to]
     rows, columns, chunks = core.rows, core.columns, core.chunks
     places = [(row, column, chunk) for row in range(rows) for column in range(columns) for chunk in range(chunks)]

@@ -1,4 +1,4 @@
-"""Weight memory: words of weights, one a cycle, through the memory's own output register."""
+"""Weight memory: words of weights, one per cycle, through the memory's own output register."""
 
 from collections.abc import Sequence
 
@@ -38,12 +38,12 @@ class WeightMemory(wiring.Component):
 
     Timing
     ------
-    2 cycles from `addr` to `word`, a word a cycle.
+    2 cycles from `addr` to `word`, a word per cycle.
 
     Parameters
     ----------
     words : Sequence[Sequence[int]] or array
-        The weights of each word, one a channel.
+        The weights of each word, one per channel.
     weight_bits : int
         Width of a weight.
 

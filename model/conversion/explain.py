@@ -26,7 +26,7 @@ _BATCH = 50
 """Frames at once: what the memory in use grows with."""
 
 REMEDIES = {
-    "1-bit input": "the input has one bit a pixel: train on such frames too",
+    "1-bit input": "the input has one bit per pixel: train on such frames too",
     "weight bits": "integer weights are too coarse: use more --weight-bits, or train with more weight decay, as one scale a "
     "layer has to cover its outliers",
     "corrected biases": "biases that make up for rounding on average hurt these frames: calibrate on more like them",

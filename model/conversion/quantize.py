@@ -53,7 +53,7 @@ class Settings:
 def quantize(
     float_network: FloatNetwork, thresholds: Sequence[float], settings: Settings, *, name: str, origin: str = ""
 ) -> Network:
-    """The integer network for these thresholds, one a neuron layer, at full widths.
+    """The integer network for these thresholds, one per neuron layer, at full widths.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def _neurons(
 
 
 def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
-    """Widths that hold `_HEADROOM` times the extremes of the calibration frames; mean events a layer."""
+    """Widths that hold `_HEADROOM` times the extremes of the calibration frames; mean events per layer."""
     found = run_frames(network, images)
     spikes = found.spikes.mean(axis=0)
     events = {INPUT: float(found.input_events.mean())}

@@ -1,6 +1,6 @@
 """The quantized network: every layer's activation rounded towards zero to whole thresholds, without any events.
 
-This is the direct quantization that the spiking network is to reach (the paper's QANN): with the input a bit a pixel,
+This is the direct quantization that the spiking network is to reach (the paper's QANN): with the input a bit per pixel,
 ``V = W x + b`` in integers and ``Q = trunc(act(V) / theta)``. What the spiking network loses against it, it loses to
 the order of events: to hysteresis, and to one spike an update at most.
 """

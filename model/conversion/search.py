@@ -77,7 +77,7 @@ def choose(
         found = measure(thresholds(levels))
         progress(
             f"levels {', '.join(f'{n:g}' for n in [*levels, output])}: accuracy {found.accuracy:.4f}, "
-            f"{found.accumulations:,.0f} accumulations a frame"
+            f"{found.accumulations:,.0f} accumulations per frame"
         )
         return found
 

@@ -111,7 +111,7 @@ def integrate(
     numbers = np.zeros((3, frames), np.int64)
     most_seen = least_seen = greatest_seen = np.int64(0)
     taps, inputs, longest = weights.shape[1:]
-    # Of a run, who may fire or saturate: a sign bit a neuron, several in a word.
+    # Of a run, who may fire or saturate: a sign bit per neuron, several in a word.
     words_per_block = LANES * residual.itemsize // 8
     flags = np.zeros(longest, residual.dtype)
     words = flags.view(np.uint64)

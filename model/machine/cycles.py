@@ -84,5 +84,5 @@ class Cycles:
 
     @property
     def cycles_per_frame(self) -> float:
-        """Mean cycles a frame: from the first token taken to the last answer, over the frames."""
+        """Mean cycles per frame: from the first token taken to the last answer, over the frames."""
         return float(self.answered[-1] - self.started[0]) / self.frames

@@ -311,15 +311,15 @@ def planned(
             continue
         if short := short_of(plan):
             raise DoesNotFitError(
-                f"{cycles:.0f} cycles a frame take {plan.lanes} lanes, which do not fit: short of {' and '.join(short)}"
+                f"{cycles:.0f} cycles per frame take {plan.lanes} lanes, which do not fit: short of {' and '.join(short)}"
             )
         # Together, cores can be slower than the slowest of them alone: then the next larger plan.
         sized, found = size_fifos(network, plan, some, short_of)
-        tell(f"{sized.lanes} lanes: {found.cycles_per_frame:,.0f} cycles a frame, wanted {cycles:,.0f}")
+        tell(f"{sized.lanes} lanes: {found.cycles_per_frame:,.0f} cycles per frame, wanted {cycles:,.0f}")
         if found.cycles_per_frame <= cycles:
             return Choice(sized, plans)
     least, plan = plans[-1]
-    raise PlanError(f"cycles a frame must be at least {least:.0f}, not {cycles:.0f}: the fastest plan has {plan.lanes} lanes")
+    raise PlanError(f"cycles per frame must be at least {least:.0f}, not {cycles:.0f}: the fastest plan has {plan.lanes} lanes")
 
 
 def estimate(

@@ -75,7 +75,7 @@ class FoldedLayer:
     weight_base : int
         Address of its first block of weights; the memory with one port has several blocks in a word.
     tag_base : int
-        Address of its first tag; it has one a position.
+        Address of its first tag; it has one per position.
     queue_base, queue_depth : int
         Of its queue of events; the first layer has none.
     """

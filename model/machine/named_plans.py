@@ -64,9 +64,9 @@ def _balanced(network: Network, names: list[str], lanes: int) -> list[CorePlan]:
 def named_plan(network: Network, name: str) -> Plan:
     """A plan by name.
 
-    ``minimal``: one lane a core, and states that the host can read. ``default``: 150 lanes, given to the slowest core one
-    after the other, by the events a layer seen in calibration. ``fast``: every core takes an event a cycle. ``folded``: one core
-    for all layers, as `model.machine.folded_plan.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
+    ``minimal``: one lane per core, and states that the host can read. ``default``: 150 lanes, given to the slowest core one
+    after the other, by each layer's events seen in calibration. ``fast``: every core takes one event per cycle. ``folded``: one
+    core for all layers, as `model.machine.folded_plan.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
     """
     if name == FOLDED:
         return folded_plan(network)

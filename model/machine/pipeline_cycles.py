@@ -58,7 +58,7 @@ _LISTS = {
     "tokens": "at_leaving",
     "frame_events": "at_frame",
 }
-"""The lists of a schedule, each with how far it is read; the last one is of events a frame that leave the core."""
+"""The lists of a schedule, each with how far it is read; the last one is of events per frame that leave the core."""
 
 
 _CORE = record(

@@ -57,7 +57,7 @@ class CorePlan:
     columns, rows : int
         Window columns and rows updated at once; more than one only as nesting allows.
     group_fifo : int
-        Depth of the FIFO of spike groups behind the lanes, in groups (one a cycle with a spike); not of a folded machine.
+        Depth of the FIFO of spike groups behind the lanes, in groups (one per cycle with a spike); not of a folded machine.
     event_fifo : int
         Depth of the FIFO of events at the core's output, in events; not of a folded machine.
     generation_bits : int
@@ -130,7 +130,7 @@ class Plan:
     cores : tuple of CorePlan
         One `CorePlan` a neuron layer, in the order of the network.
     architecture : str
-        ``"pipeline"``, a core a layer; ``"folded"``, one for all of them, by turns: see `model.machine.folded_layout`.
+        ``"pipeline"``, a core per layer; ``"folded"``, one core that all layers share: see `model.machine.folded_layout`.
     inject : bool
         Whether the host can inject events into any core.
     watch : bool

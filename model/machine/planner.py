@@ -41,7 +41,7 @@ class Demand:
     frames : int
         Frames looked at.
     events : dict of str to array of float64
-        Of each neuron layer, mean input events a frame at each position, shape (height, width) of its source.
+        Of each neuron layer, mean input events per frame at each position, shape (height, width) of its source.
     """
 
     frames: int

@@ -57,7 +57,7 @@ class Schedule:
 
 
 def state_words(layer: Layer, network: Network, core: CorePlan) -> int:
-    """Words of the deepest bank of a core's state, which is what a sweep takes. A max-pool has one bank, and a word a group."""
+    """Words of the deepest bank of a core's state, which is what a sweep takes. A max-pool has one bank, and a word per group."""
     shape = network.shape_of(layer.name)
     if isinstance(layer, MaxPool):
         return shape.height * shape.width * len(core.firsts(shape.channels))

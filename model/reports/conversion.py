@@ -35,7 +35,7 @@ def conversion_summary(conversion: Conversion) -> str:
     return (
         f"accuracy on {conversion.frames} calibration frames: float {conversion.accuracy_float:.4f}, float on 1-bit input "
         f"{conversion.accuracy_float_1bit:.4f}, spiking {conversion.accuracy_snn:.4f}; "
-        f"{conversion.accumulations_per_frame:,.0f} accumulations a frame"
+        f"{conversion.accumulations_per_frame:,.0f} accumulations per frame"
     )
 
 

@@ -13,7 +13,7 @@ __all__ = ["tradeoff_plot"]
 
 
 def tradeoff_plot(found: Tradeoff) -> Figure:
-    """Accuracy against spikes a neuron, against accumulations, and against weight bits."""
+    """Accuracy against spikes per neuron, against accumulations, and against weight bits."""
     with mpl.rc_context(PLOTS):
         figure = Figure(figsize=(9.5, 3.4))
         by_spikes, by_work, by_bits = figure.subplots(1, 3, sharey=True)

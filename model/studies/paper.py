@@ -420,7 +420,7 @@ def fitting_factor(
 
 
 def _fired(network: Network, spikes: Ints) -> float:
-    """Mean spikes a frame of all neurons, pools left out, of spikes ``(frames, layers)``."""
+    """Mean spikes per frame of all neurons, pools left out, of spikes ``(frames, layers)``."""
     return float(spikes[:, [isinstance(layer, Neurons) for layer in network.layers]].sum(axis=1).mean())
 
 

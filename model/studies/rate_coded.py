@@ -44,7 +44,7 @@ class RateNetwork:
     ----------
     input_shape : of a frame
     stages : a chain, normalized
-    scales : of each stage that is no pool, the float activation that a rate of one spike a step stands for
+    scales : of each stage that is no pool, the float activation that a rate of one spike per step stands for
     input_threshold : pixels are 1 where greater than this, else 0; None takes their grey values
     """
 
@@ -97,7 +97,7 @@ def convert_rates(
     ----------
     network : float network
     images : uint8 calibration frames ``(frames, height, width, channels)``
-    percentile : of the positive activations of a layer, what becomes one spike a step; 100 is the maximum
+    percentile : of the positive activations of a layer, what becomes one spike per step; 100 is the maximum
     input_threshold : as in `RateNetwork`
     """
     layers, scales = normalized(network, _levels(images, input_threshold), percentile=percentile)
@@ -122,7 +122,7 @@ def run_rates(
     ----------
     network : the network
     images : uint8 frames ``(frames, height, width, channels)``
-    steps : time steps a frame; what happens in one does not depend on how many follow
+    steps : time steps per frame; what happens in one does not depend on how many follow
     done : called with the number of frames finished
     """
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):

@@ -156,7 +156,7 @@ class Parting:
     frames : int
         Frames looked at.
     orders : dict
-        Of each order of a frame's events, its rows, one a layer.
+        Of each order of a frame's events, its rows, one per layer.
     finer : dict
         The same for networks whose thresholds are divided by the key.
     """
@@ -610,7 +610,7 @@ class _Parts:
         self.line += [float(n.sum()) for n in (counts, quantized, counts * quantized, counts**2, quantized**2)]
 
     def means(self, frames: int) -> dict[str, Any]:
-        """Mean magnitudes in spikes a neuron, the line that fits, and the spikes."""
+        """Mean magnitudes in spikes per neuron, the line that fits, and the spikes."""
         keys = ("counts_differing", "difference_mean", "difference_mean_absolute", "hysteresis", "backlog", "inherited")
         y, x, xy, yy, xx = self.line / self.neurons
         shared, of_counts, of_quantized = xy - x * y, yy - y * y, xx - x * x

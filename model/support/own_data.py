@@ -118,7 +118,7 @@ def _classes(path: Path, labels: np.ndarray, frames: int) -> tuple[np.ndarray, l
         raise DataError(f"{path}: labels must be within 0..{2**31 - 1}, not {labels.min():g}..{labels.max():g}")
     classes, shape = labels.astype(np.int64), labels.shape
     if labels.ndim == 2 and (shape[1] == 1 or (shape[0] == 1 and frames > 1)):
-        return classes.reshape(-1), [f"labels of shape {shape} are taken as one a frame"]
+        return classes.reshape(-1), [f"labels of shape {shape} are taken as one per frame"]
     if labels.ndim == 2 and ((classes == 0) | (classes == 1)).all() and (classes.sum(axis=1) == 1).all():
         return classes.argmax(axis=1), [f"labels of shape {shape} are taken as one-hot"]
     if labels.ndim != 1:

@@ -55,7 +55,7 @@ class TrainSettings:
     epochs : int
         Passes over the training frames.
     batch_size : int
-        Frames a step.
+        Frames per step.
     learning_rate : float
         Peak of the one-cycle schedule of AdamW.
     weight_decay : float
@@ -65,7 +65,7 @@ class TrainSettings:
     binary_share : float
         Share of training frames shown as 1-bit; the others are grey.
     average_decay : float
-        Decay a step of the moving average of the weights. The average is what is exported.
+        Decay per step of the moving average of the weights. The average is what is exported.
     """
 
     seed: int = 1

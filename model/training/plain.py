@@ -43,7 +43,7 @@ class PlainSettings(Protocol):
     epochs
         Passes over the training frames.
     batch_size
-        Frames a step.
+        Frames per step.
     learning_rate
         Peak of the one-cycle schedule of AdamW.
     weight_decay

@@ -77,11 +77,11 @@ class SparseSettings:
     epochs : int
         Passes over the training frames.
     batch_size : int
-        Frames a step.
+        Frames per step.
     learning_rate : float
         Peak of the one-cycle schedule of AdamW.
     event_price : float
-        Loss for one spike a neuron, and for 2,500 K accumulations, a frame.
+        Loss for one spike per neuron, and for 2,500 K accumulations, a frame.
     moments : int
         At how many moments of the frame the network is looked at.
     last_epochs, last_moments : int
@@ -91,7 +91,7 @@ class SparseSettings:
     teacher_share : float
         Share of the loss that is distance from the start's answers on grey frames, 0 to 1.
     average_decay : float
-        Decay a step of the moving average of the weights. The average is what is exported.
+        Decay per step of the moving average of the weights. The average is what is exported.
     keep_thresholds : bool
         Whether the start is for the threshold 1.0 already, as what comes out is; otherwise thresholds are chosen by the
         start's activations.
@@ -131,7 +131,7 @@ class SparseSettings:
 
 
 class _Quantized:
-    """The network with counts: weights in units of thresholds, and one threshold a layer to be learned."""
+    """The network with counts: weights in units of thresholds, and one threshold per layer to be learned."""
 
     def __init__(self, network: nn.Sequential, weight_bits: int) -> None:
         torch = import_torch()
@@ -304,7 +304,7 @@ def fine_tune(
             sums += np.array([loss.item(), spikes.item() / _NEURONS, accumulations.item()]) * len(batch)
         loss_mean, spikes_mean, work = sums / len(images)
         report(
-            f"epoch {epoch}/{settings.epochs}: loss {loss_mean:.4f}, about {spikes_mean:.3f} spikes a neuron, "
+            f"epoch {epoch}/{settings.epochs}: loss {loss_mean:.4f}, about {spikes_mean:.3f} spikes per neuron, "
             f"{work:,.0f} accumulations behind the input, {time.monotonic() - started:.0f} s"
         )
     return _at_threshold_one(network, quantized, parameters, averages)
@@ -409,7 +409,7 @@ def make(
 
 
 def measure(network: Network, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Accuracy by count and by potential, spikes a neuron, and accumulations and saturated events a frame."""
+    """Accuracy by count and by potential, spikes per neuron, and accumulations and saturated events per frame."""
     found = run_frames(network, images)
     neurons = [index for index, layer in enumerate(network.layers) if isinstance(layer, Neurons)]
     return {

@@ -92,7 +92,7 @@ def test_all_that_does_not_convert_is_listed(tmp_path):
 def test_sums_and_files_that_cannot_be_read(tmp_path):
     code, out, _ = run(good(tmp_path))
     assert code == 0
-    assert "converts: 4 layers, 387 neurons, 218 weights, 1,856 MACs a frame as a float network" in out
+    assert "converts: 4 layers, 387 neurons, 218 weights, 1,856 MACs per frame as a float network" in out
     missing = tmp_path / "none.onnx"
     assert run(missing) == (2, "", f"error: {missing}: cannot be read: No such file or directory")
     path = Graph().add("Relu").save(tmp_path / "relu.onnx")

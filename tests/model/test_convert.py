@@ -347,7 +347,7 @@ def test_data_are_said_or_refused(tmp_path):
     assert [line.removeprefix(f"note: {tmp_path / 'data.npz'}: ") for line in lines if line.startswith("note: ")] == [
         "arrays are x_train and y_train",
         "pixels are 0 or 1: 1 is taken as full scale",
-        "labels of shape (40, 1) are taken as one a frame",
+        "labels of shape (40, 1) are taken as one per frame",
         "frames of shape (2, 8, 8) are taken with the channels first, as (8, 8, 2)",
     ]
 

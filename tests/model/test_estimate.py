@@ -34,7 +34,7 @@ def test_command(tmp_path):
     assert json.loads(out)["cycles_per_frame"] == found["cycles_per_frame"]
     code, out, line = command(*common, "--target-fps", 1e9)
     assert (code, out) == (2, "")
-    assert line.startswith("error: cycles a frame must be at least")
+    assert line.startswith("error: cycles per frame must be at least")
     assert command(*common, "--target-fps", 10, "--plan", "fast")[2] == (
         "error: --plan must not be given with --target-fps, --max-lanes or --max-lut"
     )

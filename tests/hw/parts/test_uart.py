@@ -117,5 +117,5 @@ def test_a_short_pulse_is_not_a_start_bit():
 def test_divisor():
     assert (UartReceiver(divisor=9).divisor, UartTransmitter(divisor=4).divisor) == (9, 4)
     for component in (UartReceiver, UartTransmitter):
-        with pytest.raises(ValueError, match=r"^divisor must be at least 4 cycles a bit, not 3$"):
+        with pytest.raises(ValueError, match=r"^divisor must be at least 4 cycles per bit, not 3$"):
             component(divisor=3)

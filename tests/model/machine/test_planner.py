@@ -90,12 +90,12 @@ def test_what_cannot_be_had():
     network = small()
     images = frames(network, 4)
     demand = Demand.of(network, images)
-    with pytest.raises(PlanError, match=r"^cycles a frame must be at least \d+, not 3: the fastest plan has 46 lanes$"):
+    with pytest.raises(PlanError, match=r"^cycles per frame must be at least \d+, not 3: the fastest plan has 46 lanes$"):
         planned(network, images, cycles=3)
     one = limits(network, max_lanes=1)
     with pytest.raises(DoesNotFitError, match=r"^the smallest plan, of 2 lanes, does not fit: short of 1 lanes \(needs 2, may"):
         fastest(network, demand, one)
-    with pytest.raises(DoesNotFitError, match=r"^100 cycles a frame take \d+ lanes, which do not fit: short of \d+ lanes"):
+    with pytest.raises(DoesNotFitError, match=r"^100 cycles per frame take \d+ lanes, which do not fit: short of \d+ lanes"):
         planned(network, images, cycles=100, short_of=one)
     with pytest.raises(ValueError, match=r"^images must be at least one frame$"):
         Demand.of(network, images[:0])
