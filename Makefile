@@ -9,7 +9,9 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 JOBS ?= 2
 
-.PHONY: build test test-full lint train train-tools clean
+.PHONY: setup build test test-full lint docs train train-tools clean
+
+setup: $(STAMP)
 
 build: $(STAMP)
 	$(RUN) -m hw.build
@@ -25,6 +27,9 @@ lint: $(STAMP)
 	$(RUN) -m mypy model hw sim boards
 	$(VENV)/bin/lint-imports
 
+docs: $(VENV)/.docs-tools
+	$(RUN) -m mkdocs build --strict --quiet
+
 train-tools: $(VENV)/.trained-tools
 
 train: train-tools
@@ -38,6 +43,10 @@ $(STAMP): pyproject.toml
 
 $(VENV)/.trained-tools: $(STAMP)
 	$(RUN) -m pip install --quiet --disable-pip-version-check '$(TORCH)' -e '.[train]'
+	touch $@
+
+$(VENV)/.docs-tools: $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
 
 clean:
