@@ -1,6 +1,7 @@
 """README and docs: their links lead somewhere, and the commands and options that they show exist."""
 
 import importlib
+import itertools
 import pkgutil
 import re
 import shlex
@@ -45,7 +46,7 @@ def wrong_words(module: str, rest: str) -> list[str]:
     command, _ = command_of(words, module)
     known = {option: parameter for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     wrong = [word for word in words if re.match(r"--?[a-z]", word) and word.split("=")[0] not in {*known, "--help"}]
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in itertools.pairwise(words):
         parameter = known.get(option)
         if parameter is not None and isinstance(parameter.type, click.Choice) and re.fullmatch(r"[a-z0-9]+", value):
             wrong += [f"{option} {value}"] if value not in parameter.type.choices else []
@@ -100,8 +101,8 @@ def test_all_commands_are_listed():
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_files_that_are_named_are_there(page):
-    """Paths in code quotes that begin with one of the five folders."""
-    named = re.findall(r"`((?:model|hw|sim|boards|tests|docs)/[\w./*-]+)`", page.read_text())
+    """Paths that begin with one of the five folders; a name in capitals stands for any."""
+    named = re.findall(r"(?<![\w/.])(?:model|hw|sim|boards|tests|docs)/[a-z0-9_./*-]*[a-z0-9_*](?![A-Z])", page.read_text())
     assert [path for path in named if not list(ROOT.glob(path.rstrip("/")))] == []
 
 
