@@ -55,7 +55,7 @@ class Board:
         Serial flash that configures the device: in the order of `hw.link.flash.FLASH_PORTS`; empty where a design has no use for
         it, as its memories are filled by the bitstream.
     flash_addr : int
-        Byte in that flash from which weights are that have to be loaded; behind the bitstream, on a block of 64 KiB.
+        Byte in that flash from which weights are that have to be loaded; after the bitstream, on a block of 64 KiB.
     loads_sram : bool
         The programmer reaches the device itself, not only its flash.
     network, plan : str

@@ -17,7 +17,7 @@ COMMANDS = {
     "verify": ("sim.verify", "Co-simulate a machine against the golden model, spike for spike."),
     "build": ("hw.build", "Build a verified bitstream for a board."),
     "host": ("boards.host", "Talk to a board."),
-    "virtual": ("boards.virtual", "A board's RTL in simulation, behind a TCP port."),
+    "virtual": ("boards.virtual", "A board's RTL in simulation, on a TCP port."),
     "demo": ("boards.demo", "Draw a digit and watch the board's spikes."),
     "table": ("boards.table", "One table of what builds found."),
     "train": ("model.train", "Train the network of the paper, or fine-tune it for few events."),

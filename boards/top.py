@@ -108,7 +108,7 @@ class BoardTop(wiring.Component):
             m.d.comb += steady.eq(locked & (settling == cycles))
             with m.If(settling != cycles):
                 m.d.plain += settling.eq(settling + 1)
-        # The reset has a flip-flop behind its synchronizer, so that it can have copies (`hw.flow.split_fan_out`).
+        # The reset has a flip-flop after its synchronizer, so that it can have copies (`hw.flow.split_fan_out`).
         m.submodules.reset = ResetSynchronizer(~steady, domain="synchronized")
         reset = self.reset
         restart = Signal()

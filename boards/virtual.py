@@ -1,4 +1,4 @@
-"""`python -m boards.virtual`: a board in simulation, its UART behind a TCP port."""
+"""`python -m boards.virtual`: a board in simulation, its UART on a TCP port."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from model.support.errors import Exit, fail
 __all__ = ["main"]
 
 @command(
-    help="Run a board in simulation, its UART behind a TCP port. Stop it with Ctrl-C. NET is the network (.npz); the "
+    help="Run a board in simulation, its UART on a TCP port. Stop it with Ctrl-C. NET is the network (.npz); the "
     "bundled one for the board by default."
 )
 @click.option("--board", default="ulx3s-85f", show_default=True, metavar="BOARD", help="What it stands for.")

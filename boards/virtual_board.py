@@ -1,4 +1,4 @@
-"""A board without a board: the system's own RTL, compiled by Verilator, its UART behind a TCP port.
+"""A board without a board: the system's own RTL, compiled by Verilator, its UART on a TCP port.
 
 Every command for a board works on it unchanged, as ``--port socket://localhost:PORT``. Time there is that of the simulation:
 cycles are those of the board, seconds are not.

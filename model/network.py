@@ -113,10 +113,14 @@ def taps(*, size: int, outputs: int, kernel: int, stride: int, padding: int) -> 
 
     Parameters
     ----------
-    size : number of input coordinates
-    outputs : number of output coordinates
-    kernel, stride : window size and step
-    padding : zeros before the first input coordinate
+    size : int
+        Number of input coordinates.
+    outputs : int
+        Number of output coordinates.
+    kernel, stride : int
+        Window size and step.
+    padding : int
+        Zeros before the first input coordinate.
 
     Returns
     -------
@@ -158,9 +162,12 @@ class Layer:
 
     Parameters
     ----------
-    name : unique name, also a part of the names of its core and its links in hardware
-    source : name of the layer whose events this one takes, or ``"input"``
-    mean_events : mean input events per frame seen in calibration; 0 where never calibrated
+    name : str
+        Unique name, also a part of the names of its core and its links in hardware.
+    source : str
+        Name of the layer whose events this one takes, or ``"input"``.
+    mean_events : float
+        Mean input events per frame seen in calibration; 0 where never calibrated.
     """
 
     KIND: ClassVar[str]
@@ -210,11 +217,16 @@ class Neurons(Layer):
 
     Parameters
     ----------
-    bias : int32 array, one an output channel, in units of the potential
-    threshold_log2 : the threshold is ``theta = 2 ** threshold_log2``
-    activation : ``"relu"`` in hidden layers, ``"identity"`` in the output layer
-    weight_bits, potential_bits : widths of a weight and of the stored residual, two's complement
-    count_bits : width of the spike count; unsigned for ``"relu"``, two's complement for ``"identity"``
+    bias : Words
+        int32 array, one an output channel, in units of the potential.
+    threshold_log2 : int
+        The threshold is ``theta = 2 ** threshold_log2``.
+    activation : str
+        ``"relu"`` in hidden layers, ``"identity"`` in the output layer.
+    weight_bits, potential_bits : int
+        Widths of a weight and of the stored residual, two's complement.
+    count_bits : int
+        Width of the spike count; unsigned for ``"relu"``, two's complement for ``"identity"``.
     """
 
     weights: Words
@@ -291,9 +303,11 @@ class Convolution(Neurons):
 
     Parameters
     ----------
-    stride, padding : of the window
-    groups : output channels ``n * channels / groups`` and up take the ``n``-th part of the input channels, and no event of
-        the others reaches them; as many as input channels is depthwise
+    stride, padding : tuple[int, int], Padding
+        Of the window.
+    groups : int
+        Output channels ``n * channels / groups`` and up take the ``n``-th part of the input channels, and no event of the others
+        reaches them; as many as input channels is depthwise.
     """
 
     KIND: ClassVar[str] = "convolution"
@@ -426,11 +440,16 @@ class Network:
 
     Parameters
     ----------
-    name : name, used for build folders: `SAFE_NAME`
-    input_shape : shape of an input frame
-    layers : the layers, each after its source; the last one is read out
-    input_threshold : pixels of 8 bits fire when greater than this (0.2 of full scale is 51)
-    origin : one printable line that says where the network came from
+    name : str
+        Name, used for build folders: `SAFE_NAME`.
+    input_shape : Shape
+        Shape of an input frame.
+    layers : tuple[Layer, ...]
+        The layers, each after its source; the last one is read out.
+    input_threshold : int
+        Pixels of 8 bits fire when greater than this (0.2 of full scale is 51).
+    origin : str
+        One printable line that says where the network came from.
     """
 
     name: str

@@ -153,7 +153,7 @@ def netlist_verilog(module: Mapping[str, Any], name: str) -> str:
 
 
 def _constant(value: str | int) -> str:
-    """A parameter as Yosys writes it: bits, or a text, with a space behind it where it looks like bits."""
+    """A parameter as Yosys writes it: bits, or a text, with a space after it where it looks like bits."""
     if isinstance(value, int):
         return str(value)
     if value and set(value) <= set("01xz"):

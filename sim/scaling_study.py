@@ -96,7 +96,7 @@ def _kernel(name: str) -> Iterator[tuple[float, Network, Plan, float]]:
     for kernel in (3, 5, 7, 9, 11):
         network = _quiet(f"28x28x1: 8C{kernel}p 10F")
         fast, minimal = named_plan(network, "fast"), named_plan(network, "minimal")
-        # The layer behind it is never the slowest.
+        # The layer after it is never the slowest.
         yield kernel, network, fast if name == "fast" else replace(fast, cores=(minimal.cores[0], fast.cores[1])), 0.2
 
 

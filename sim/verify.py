@@ -21,7 +21,7 @@ from sim.simulators import SIMULATORS
 
 
 class _Teller:
-    """Tells what is being done: behind the bar's name on a terminal, in a line now and then where there is none."""
+    """Tells what is being done: after the bar's name on a terminal, in a line now and then where there is none."""
 
     PAUSE_SECONDS = 20
 

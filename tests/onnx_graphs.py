@@ -27,7 +27,7 @@ class Graph:
         return name
 
     def add(self, operator, *inputs, data=None, first=None, outputs=1, **attributes):
-        """A node on the last tensor, or on ``data``, with more ``inputs`` behind it, or ``first`` in front of it."""
+        """A node on the last tensor, or on ``data``, with more ``inputs`` after it, or ``first`` in front of it."""
         since = {"Squeeze": 13, "Unsqueeze": 13, "ReduceMean": 18, "Pad": 11, "Clip": 11}.get(operator, 99)
         inputs = list(inputs)
         if self.opset >= since:
@@ -73,7 +73,7 @@ class Graph:
 
 
 def run_layers(network, images):
-    """Outputs of all layers, ``(frames, height, width, channels)``, before their ReLU and behind it."""
+    """Outputs of all layers, ``(frames, height, width, channels)``, before their ReLU and after it."""
     values, found = np.asarray(images, np.float64), []
     for layer in network.layers:
         before = _layer(layer, values)

@@ -40,7 +40,7 @@ def test_every_room_of_the_code_has_tests():
 
 
 def test_the_door_of_each_package_is_small():
-    """Behind a package's door stand its semantics and its commands; all else has a room."""
+    """At a package's door stand its semantics and its commands; all else has a room."""
     doors = {package: {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"} for package in ("model", "hw")}
     assert doors["hw"] == {"aer", "neuron", "interface", "machines", "build", "area_study"}
     assert doors["model"] == {

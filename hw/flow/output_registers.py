@@ -1,6 +1,6 @@
 """Output registers of ECP5 block RAM: a pass over the netlist that Yosys, which never uses them, leaves out.
 
-A DP16KD takes 5.6 ns from its clock to its data, but under 1 ns where the register behind its output is used (``REGMODE``
+A DP16KD takes 5.6 ns from its clock to its data, but under 1 ns where the register after its output is used (``REGMODE``
 in Lattice's ECP5 and ECP5-5G Memory User Guide; delays from Project Trellis' cell timings, speed grade 6). Flip-flops
 that do nothing but delay a whole port are that register.
 """
@@ -61,7 +61,7 @@ def pack_output_registers(module: dict[str, Any]) -> tuple[int, int]:
 
 
 def _registers(cells: dict[str, Any], readers: _Readers, cell: dict[str, Any], clock: str, sides: str) -> dict[str, str]:
-    """The flip-flop behind each data output that is used; empty where the port cannot be packed."""
+    """The flip-flop after each data output that is used; empty where the port cannot be packed."""
     connections = cell["connections"]
     if connections.get(f"OCE{clock}") != ["1"] or any(connections.get(f"RST{side}") != ["0"] for side in sides):
         return {}

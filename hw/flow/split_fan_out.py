@@ -2,7 +2,7 @@
 
 The select of a word that all lanes of a core share drives a thousand cells across half of the device, and what takes the time is
 the one wire to all of them. Yosys merges equal cells wherever it finds them, so that copies made in the RTL do not last: they
-are made behind it. A copy has the inputs of its original, hence always its value.
+are made after it. A copy has the inputs of its original, hence always its value.
 """
 
 import re

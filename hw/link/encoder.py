@@ -28,17 +28,20 @@ class Encoder(wiring.Component):
 
     Timing
     ------
-    Every memory's output has a register behind it, and every read waits for that. For ``n`` pixels of which ``k`` fire:
+    Every memory's output has a register after it, and every read waits for that. For ``n`` pixels of which ``k`` fire:
     ``3 * n`` cycles to take them, ``3 * 256 + 5 * k + 1`` to sort, ``3 * (k + 1)`` to send, and 256 to clear.
 
     Parameters
     ----------
-    network : gives the input shape and the threshold
+    network : Network
+        Gives the input shape and the threshold.
 
     Members
     -------
-    pixels : In stream, 8 bits, raster order ``(y, x, c)``
-    events : Out stream, `AddressEvent` of the input
+    pixels : In, stream of 8 bits
+        Raster order ``(y, x, c)``.
+    events : Out, stream of AddressEvent
+        Of the input.
     """
 
     def __init__(self, *, network: Network) -> None:

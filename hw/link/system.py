@@ -28,7 +28,7 @@ _SETTLE_BITS = 400
 
 
 class System(wiring.Component):
-    """A machine behind a UART: frames of pixels or lists of events in, answers out (docs/link.md).
+    """A machine with a UART: frames of pixels or lists of events in, answers out (docs/link.md).
 
     Parameters
     ----------

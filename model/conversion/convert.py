@@ -41,16 +41,24 @@ class Conversion:
 
     Parameters
     ----------
-    network : the network
-    thresholds : ``theta_l`` of each neuron layer, in the float network's units
-    accuracy_float, accuracy_float_1bit, accuracy_snn : on the calibration data
-    accumulations_per_frame : mean, on the calibration data
-    steps : from the float network to the spiking one, where the accuracy went, on the first `EXPLAINED` frames
-    groups_expanded : grouped convolutions that were written as ordinary ones, for hardware
-    notes : how the calibration frames were read, where that was not as they come
-    warnings : what speaks against the result
-    bias_corrected : whether biases make up for rounding (`model.conversion.correction`), as without it the accuracy was out of
-        reach
+    network : Network
+        The network.
+    thresholds : dict[str, float]
+        ``theta_l`` of each neuron layer, in the float network's units.
+    accuracy_float, accuracy_float_1bit, accuracy_snn : float
+        On the calibration data.
+    accumulations_per_frame : float
+        Mean, on the calibration data.
+    steps : tuple[Step, ...]
+        From the float network to the spiking one, where the accuracy went, on the first `EXPLAINED` frames.
+    groups_expanded : tuple[str, ...]
+        Grouped convolutions that were written as ordinary ones, for hardware.
+    notes : tuple[str, ...]
+        How the calibration frames were read, where that was not as they come.
+    warnings : tuple[str, ...]
+        What speaks against the result.
+    bias_corrected : bool
+        Whether biases make up for rounding (`model.conversion.correction`), as without it the accuracy was out of reach.
     """
 
     network: Network

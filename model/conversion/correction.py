@@ -1,7 +1,7 @@
 """Biases that make up for what rounding takes off on average.
 
 Counts are whole, and a neuron that rises stays up to a threshold below its activation. One neuron's error is small; but where a
-layer adds many of one sign, as behind an average pool, their mean does not cancel. It is known from calibration data, though, and
+layer adds many of one sign, as after an average pool, their mean does not cancel. It is known from calibration data, though, and
 a bias can hold it: empirical bias correction (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
 Correction", ICCV 2019, section 4.2), here with the spiking network's own counts.
 """

@@ -83,7 +83,7 @@ def explain(
     thresholds : dict[str, float]
         ``theta_l`` of each neuron layer, in the float network's units.
     images, labels : npt.NDArray[np.uint8], npt.NDArray[np.int64]
-        uint8 frames ``(frames, height, width, channels)`` and their classes.
+        npt.NDArray[np.uint8], npt.NDArray[np.int64] uint8 frames ``(frames, height, width, channels)`` and their classes.
     uncorrected : Network | None
         The same without `model.conversion.correction`, where ``network`` has it: a step of its own then.
     done : Callable[[int], None]
@@ -165,7 +165,7 @@ def _ladder(
         values = {INPUT: frames}
         done = 0
         for index in neurons:
-            # The layers up to this one as they are after the step, those behind it as they were.
+            # The layers up to this one as they are after the step, those after it as they were.
             upto = run(values, done, **before)
             values, done = {name: upto[name] for name in (INPUT, *(la.name for la in wide.layers[: index + 1]))}, index + 1
             scores.append(((cause, wide.layers[index].name), last(run(values, done, **behind))))

@@ -67,10 +67,14 @@ def weighted_sums(layer: Neurons, weights: npt.NDArray[np.number], values: Float
 
     Parameters
     ----------
-    layer : gives the geometry
-    weights : of the shape of the layer's
-    values : ``(frames, *shape)``
-    shape, output : of the layer's input and output
+    layer : Neurons
+        Gives the geometry.
+    weights : npt.NDArray[np.number]
+        Of the shape of the layer's.
+    values : Floats
+        ``(frames, *shape)``.
+    shape, output : Shape
+        Of the layer's input and output.
 
     Returns
     -------

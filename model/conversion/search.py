@@ -57,7 +57,7 @@ def choose(
 
     From many thresholds to a large activation in every layer, again and again the step to fewer that saves the most
     operations for the accuracy it costs, while that stays high enough. (Still more thresholds do not help: a neuron fires
-    once an update at most, and lags behind an activation that is worth many.) So does the output layer where few events
+    once an update at most, and lags an activation that is worth many.) So does the output layer where few events
     reach it: its counts then say less than its potentials, and it gets fewer thresholds to a large activation.
 
     ``large`` is a large activation of each layer, ``steepest`` the least a threshold can be for each unit of the one

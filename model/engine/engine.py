@@ -34,12 +34,16 @@ class FrameSummaries:
 
     Parameters
     ----------
-    input_events : of each frame, events of the input
-    counts, potentials : of each frame and class, ``Q`` and ``V``
-    spikes, operations, saturated_events : of each frame and layer
-    greatest_count : of each layer, the greatest magnitude of a count in all frames
-    least_residual, greatest_residual : of each layer, the extremes of what was stored beyond the threshold; 0 where
-        nothing was
+    input_events : Ints
+        Of each frame, events of the input.
+    counts, potentials : Ints
+        Of each frame and class, ``Q`` and ``V``.
+    spikes, operations, saturated_events : Ints
+        Of each frame and layer.
+    greatest_count : Ints
+        Of each layer, the greatest magnitude of a count in all frames.
+    least_residual, greatest_residual : Ints
+        Of each layer, the extremes of what was stored beyond the threshold; 0 where nothing was.
     """
 
     input_events: Ints
@@ -59,8 +63,10 @@ class Stream:
 
     Parameters
     ----------
-    address, sign, origin, cause : of each event; ``cause`` and ``origin`` count within their frame
-    starts : frame ``n`` is ``starts[n]`` to ``starts[n + 1]``
+    address, sign, origin, cause : npt.NDArray[np.int32]
+        Of each event; ``cause`` and ``origin`` count within their frame.
+    starts : Ints
+        Frame ``n`` is ``starts[n]`` to ``starts[n + 1]``.
     """
 
     address: npt.NDArray[np.int32]
@@ -118,9 +124,12 @@ def run_frames(
 
     Parameters
     ----------
-    network : the network
-    images : uint8 frames, or frames of events
-    done : called with the number of frames finished
+    network : Network
+        The network.
+    images : Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8]
+        uint8 frames, or frames of events.
+    done : Callable[[int], None] | None
+        Called with the number of frames finished.
     """
     return _joined(list(_batches(network, images, done)))
 

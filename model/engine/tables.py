@@ -11,22 +11,27 @@ from model.network import Convolution, Layer, Linear, MaxPool, Neurons, Shape
 __all__ = ["LANES", "Tables", "tables_of"]
 
 LANES = 16
-"""Neurons are added in whole blocks of this many, those behind a run's end with weights of 0."""
+"""Neurons are added in whole blocks of this many, those after a run's end with weights of 0."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What the kernels need of a layer behind a source of some shape.
+    """What the kernels need of a layer after a source of some shape.
 
     Parameters
     ----------
-    shape : of the source
-    source, output : the shapes as the kernel sees them
-    axes : of neurons: of each address row, column and first channel reached; of each row the outputs, and their taps; of
-        each column its runs, as first neuron, neurons and where in ``weights``; of a pool the ranges of outputs and those
-        of inputs, and the coordinates of each address
-    weights : ``(run, tap y, input, neuron of the run)``, filled with zeros to whole blocks of `LANES`
-    bias : of each neuron, and a block of zeros
+    shape : Shape
+        Of the source.
+    source, output : tuple[int, int, int]
+        The shapes as the kernel sees them.
+    axes : tuple[npt.NDArray[np.int32], ...]
+        Of neurons: of each address row, column and first channel reached; of each row the outputs, and their taps; of each column
+        its runs, as first neuron, neurons and where in ``weights``; of a pool the ranges of outputs and those of inputs, and the
+        coordinates of each address.
+    weights : npt.NDArray[np.signedinteger] | None
+        ``(run, tap y, input, neuron of the run)``, filled with zeros to whole blocks of `LANES`.
+    bias : npt.NDArray[np.signedinteger] | None
+        Of each neuron, and a block of zeros.
     """
 
     shape: Shape
@@ -86,7 +91,7 @@ def _runs(
     Returns
     -------
     Weights ``(run, tap y, input channel, neuron of the run)``; of each column its runs, ``(column, runs, 3)``: first neuron
-    within the row, neurons (0 behind the last), which run of weights.
+    within the row, neurons (0 after the last), which run of weights.
     """
     channels, groups = layer.channels, layer.groups
     inputs = layer.weights.shape[1] * groups

@@ -19,7 +19,7 @@ __all__ = ["arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
 
 
 def _affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, offset: Floats) -> Data:
-    """Scale and shift: into the layer before where it stands right behind it, or to wait.
+    """Scale and shift: into the layer before where it stands right after it, or to wait.
 
     Both may be of size 1 along an axis; what waits is broadcast along it, and takes no memory for it.
     """
@@ -28,7 +28,7 @@ def _affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, o
         first, second = map(_without_copies, data.affine)
         scale, offset = scale * first, scale * second + offset
     scale, offset = np.broadcast_to(scale, data.shape), np.broadcast_to(offset, data.shape)
-    graph.report(node, "folded", "into the layer behind it")
+    graph.report(node, "folded", "into the layer after it")
     waiting = replace(data, value=node.output[0], affine=(scale, offset), scaled_by=(*data.scaled_by, node))
     if data.average is None and data.last is not None and data.last == len(data.layers) - 1:
         return fold_back(graph, waiting) or waiting
@@ -146,7 +146,7 @@ def _check_matrix(graph: OnnxGraph, node: onnx.NodeProto, outputs: int, size: in
 
 
 def _average(graph: OnnxGraph, node: onnx.NodeProto, data: Data, rows: Average, columns: Average, axes: tuple[str, ...]) -> Data:
-    """An average waits behind what waits already."""
+    """An average waits after what waits already."""
     no_padding(graph, data)
     output = Shape(len(rows.matrix), len(columns.matrix), data.shape.channels)
     if all(m.shape[0] == m.shape[1] and np.array_equal(m, np.eye(len(m))) for m in (rows.matrix, columns.matrix)):
@@ -163,7 +163,7 @@ def _average(graph: OnnxGraph, node: onnx.NodeProto, data: Data, rows: Average, 
             )
     if data.average is not None:
         rows, columns = rows.behind(data.average[0]), columns.behind(data.average[1])
-    graph.report(node, "folded", "into the layer behind it")
+    graph.report(node, "folded", "into the layer after it")
     waiting = moved(data, output, data.layers, axes)
     return replace(waiting, average=(rows, columns), averaged_by=(*data.averaged_by, node))
 
@@ -194,7 +194,7 @@ def pad(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     length = along(data)
     image = {0: around.get(2, (0, 0)), 1: around.get(3, (0, 0))} if length is None else {length: around.get(2, (0, 0))}
     (top, bottom), (left, right) = image.get(0, (0, 0)), image.get(1, (0, 0))
-    graph.report(node, "folded", "padding of the layer behind it")
+    graph.report(node, "folded", "padding of the layer after it")
     padded = Shape(shape.height + top + bottom, shape.width + left + right, shape.channels)
     return replace(
         data,

@@ -42,7 +42,7 @@ def own_layer(graph: OnnxGraph, data: Data) -> Data:
 
 
 def in_file_order(graph: OnnxGraph, data: Data) -> Data:
-    """The outputs in the file's order: a convolution at the end is written as a linear layer, a pool gets one behind it."""
+    """The outputs in the file's order: a convolution at the end is written as a linear layer, a pool gets one after it."""
     order = "".join(data.axes[1:])
     canonical = "".join(letter for letter in "hwc" if letter in order)
     if order == canonical:

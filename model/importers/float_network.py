@@ -43,13 +43,20 @@ class FloatLayer:
 
     Parameters
     ----------
-    kind : ``"convolution"``, ``"linear"`` or ``"maxpool"``
-    name : identifier made of the node's name
-    weights, bias : as in `model.network`, linear weights by channel-minor address; None for pooling
-    window, stride, padding : of convolution and pooling
-    groups : of a convolution, as in `model.network`
-    relu : whether a ReLU follows
-    tensor : name of a tensor of the model with the layer's output, channel-major, before or after its ReLU
+    kind : str
+        ``"convolution"``, ``"linear"`` or ``"maxpool"``.
+    name : str
+        Identifier made of the node's name.
+    weights, bias : Floats | None
+        As in `model.network`, linear weights by channel-minor address; None for pooling.
+    window, stride, padding : tuple[int, int], Padding
+        Of convolution and pooling.
+    groups : int
+        Of a convolution, as in `model.network`.
+    relu : bool
+        Whether a ReLU follows.
+    tensor : str
+        Name of a tensor of the model with the layer's output, channel-major, before or after its ReLU.
     """
 
     kind: str
@@ -79,12 +86,17 @@ class FloatNetwork:
 
     Parameters
     ----------
-    path : the file that it was read from, or another name for messages
-    input_name, input_shape : the model's input, and the shape of a frame
-    layers : a chain
-    model : the model to run: of the file what its output depends on, in float32, without a final Softmax or Sigmoid, and with
-        nodes beside the file's where a layer's output is no tensor of the file
-    channels_last : whether the model takes frames ``(height, width, channels)`` rather than channels first
+    path : Path
+        The file that it was read from, or another name for messages.
+    input_name, input_shape : str, Shape
+        The model's input, and the shape of a frame.
+    layers : tuple[FloatLayer, ...]
+        A chain.
+    model : onnx.ModelProto
+        The model to run: of the file what its output depends on, in float32, without a final Softmax or Sigmoid, and with nodes
+        beside the file's where a layer's output is no tensor of the file.
+    channels_last : bool
+        Whether the model takes frames ``(height, width, channels)`` rather than channels first.
     """
 
     path: Path
@@ -128,8 +140,10 @@ class FloatNetwork:
 
         Parameters
         ----------
-        images : float frames ``(frames, height, width, channels)``, full scale 1.0
-        tensors : names of tensors to return; the output where empty
+        images : npt.NDArray[np.floating]
+            Float frames ``(frames, height, width, channels)``, full scale 1.0.
+        tensors : Sequence[str]
+            Names of tensors to return; the output where empty.
         """
         model, wanted = self.model, list(tensors) or [self.model.graph.output[0].name]
         if further := [name for name in dict.fromkeys(wanted) if name != model.graph.output[0].name]:

@@ -1,7 +1,7 @@
 """What folds into a neuron layer exactly: scales and offsets of channels, and averages over windows.
 
-An average pool is a linear map along rows, and one along columns. Behind or before a linear layer it is a product of
-matrices. Behind or before a convolution it is a larger convolution wherever the windows are whole; at a border, or where
+An average pool is a linear map along rows, and one along columns. After or before a linear layer it is a product of
+matrices. After or before a convolution it is a larger convolution wherever the windows are whole; at a border, or where
 positions are left over, it need not be, and so every fold into a convolution is compared with the product of matrices.
 """
 
@@ -30,9 +30,12 @@ class Average:
 
     Parameters
     ----------
-    window : weights of a whole window
-    stride, before : of the window: its step, and positions in front of the first input
-    matrix : the exact map, ``(outputs, inputs)``
+    window : Floats
+        Weights of a whole window.
+    stride, before : int
+        Of the window: its step, and positions in front of the first input.
+    matrix : Floats
+        The exact map, ``(outputs, inputs)``.
     """
 
     window: Floats
@@ -65,9 +68,12 @@ def average_window(
 
     Parameters
     ----------
-    size, outputs : input and output coordinates
-    kernel, stride, before, behind : of the window
-    count_padding : whether the zeros of the padding count; what a window has beyond the padding never does
+    size, outputs : int
+        Input and output coordinates.
+    kernel, stride, before, behind : int
+        Of the window.
+    count_padding : bool
+        Whether the zeros of the padding count; what a window has beyond the padding never does.
     """
     matrix = np.zeros((outputs, size))
     for output in range(outputs):

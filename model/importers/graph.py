@@ -29,10 +29,14 @@ class NodeReport:
 
     Parameters
     ----------
-    name, operator : of the node
-    status : ``"supported"`` (a layer), ``"folded"`` (into a layer, or nothing) or ``"unsupported"``
-    what : what becomes of it, or why not
-    remedy : what could be done where it is unsupported
+    name, operator : str
+        Of the node.
+    status : str
+        ``"supported"`` (a layer), ``"folded"`` (into a layer, or nothing) or ``"unsupported"``.
+    what : str
+        What becomes of it, or why not.
+    remedy : str
+        What could be done where it is unsupported.
     """
 
     name: str
@@ -118,11 +122,11 @@ class OnnxGraph:
     def check_size(self, node: onnx.NodeProto, shape: Shape) -> None:
         """Refuse a tensor that is too large, or that makes all of them too large."""
         if shape.size > MOST_VALUES:
-            raise self.error(node, f"output must have at most {MOST_VALUES:,} values a frame, not {shape.size:,} ({shape})")
+            raise self.error(node, f"output must have at most {MOST_VALUES:,} values per frame, not {shape.size:,} ({shape})")
         self._values += shape.size
         if self._values > MOST_TOTAL:
             self._values = 0
-            raise self.error(node, f"outputs up to here must have at most {MOST_TOTAL:,} values a frame together")
+            raise self.error(node, f"outputs up to here must have at most {MOST_TOTAL:,} values per frame together")
 
     def report(self, node: onnx.NodeProto, status: str, what: str) -> None:
         """Say what becomes of a node; what is said last holds."""
@@ -136,7 +140,7 @@ class OnnxGraph:
         return error
 
     def first_use(self, value: str) -> onnx.NodeProto | None:
-        """The first node behind ``value`` that is not element by element."""
+        """The first node after ``value`` that is not element by element."""
         while True:
             users = [node for node in self.nodes if value in node.input and node.op_type not in ("Shape", "Size")]
             if len(users) != 1:

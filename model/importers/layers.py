@@ -1,4 +1,4 @@
-"""Nodes that become layers, and what waits in front of them or behind them folded into them."""
+"""Nodes that become layers, and what waits in front of them or after them folded into them."""
 
 import math
 from collections.abc import Sequence
@@ -161,7 +161,7 @@ def append(graph: OnnxGraph, node: onnx.NodeProto, data: Data, layer: FloatLayer
         found = average_before(found, *data.average)
     if found is not None:
         for folded in (*data.scaled_by, *data.averaged_by, *([data.padded_by] if data.padded_by else [])):
-            graph.report(folded, "folded", f"into layer {layer.name!r} behind it")
+            graph.report(folded, "folded", f"into layer {layer.name!r} after it")
         before = data.inside
         if data.average is not None:
             before = Shape(data.average[0].matrix.shape[1], data.average[1].matrix.shape[1], before.channels)
@@ -197,15 +197,15 @@ def _cannot_append(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodePro
     if culprit in data.averaged_by:
         return graph.error(
             culprit,
-            f"does not fold into {label(node)} behind it: at the border it is not one convolution",
+            f"does not fold into {label(node)} after it: at the border it is not one convolution",
             "set the pads of both to 0, use MaxPool, or a convolution with that stride",
         )
     assert data.affine is not None
     if all(map(is_uniform, data.affine)):
         return graph.error(
             culprit,
-            f"does not fold into {label(node)} behind it: zeros of the padding have no offset",
-            "set that convolution's pads to 0, put this node behind a convolution, or train without the offset",
+            f"does not fold into {label(node)} after it: zeros of the padding have no offset",
+            "set that convolution's pads to 0, put this node after a convolution, or train without the offset",
         )
     return different_values(graph, culprit, node)
 
@@ -266,7 +266,7 @@ def max_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
                 f"zeros must not be greater than the values around which they are, in front of {label(node)}",
                 "put the ReLU in front of this node, or use pads of the MaxPool",
             )
-        graph.report(data.padded_by, "folded", f"padding of {label(node)} behind it")
+        graph.report(data.padded_by, "folded", f"padding of {label(node)} after it")
     layer = FloatLayer(
         kind="maxpool",
         name=graph.identifier(node),
@@ -282,7 +282,7 @@ def max_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
 
 
 def moved(data: Data, output: Shape, layers: tuple[FloatLayer, ...], axes: tuple[str, ...]) -> Data:
-    """Behind a pool, an affine that is the same at every position still is."""
+    """After a pool, an affine that is the same at every position still is."""
     affine = data.affine
     if affine is not None:
         scale, offset = (np.broadcast_to(values[0, 0], output) for values in affine)
@@ -295,7 +295,7 @@ def _cannot_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
         return graph.error(
             data.averaged_by[-1],
             f"averages in front of {label(node)} have no layer to fold into",
-            "put the average behind the MaxPool, or a convolution between them",
+            "put the average after the MaxPool, or a convolution between them",
         )
     assert data.affine is not None
     if not all(map(is_uniform, data.affine)):
@@ -303,7 +303,7 @@ def _cannot_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
     return graph.error(
         data.scaled_by[-1],
         f"scale must not be negative in front of {label(node)}, not {data.affine[0].min():.4g}: a maximum would become a minimum",
-        "put it behind the MaxPool, or in front of the ReLU",
+        "put it after the MaxPool, or in front of the ReLU",
     )
 
 
@@ -327,7 +327,7 @@ def relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         if data.affine is not None and min(map(np.min, data.affine)) < 0:
             raise graph.error(
                 node,
-                f"stands behind {label(data.scaled_by[-1])}, with another ReLU or the input before that",
+                f"stands after {label(data.scaled_by[-1])}, with another ReLU or the input before that",
                 "put a Conv, Gemm or MatMul between them",
             )
         graph.report(node, "folded", "nothing: its input is not negative")
@@ -350,7 +350,7 @@ def _cannot_relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
     if data.averaged_by:
         return graph.error(
             data.averaged_by[-1],
-            f"does not fold into the layer before it, and {label(node)} behind it needs a layer",
+            f"does not fold into the layer before it, and {label(node)} after it needs a layer",
             "put the ReLU in front of it, or set pads to 0",
         )
     assert data.affine is not None

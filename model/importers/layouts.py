@@ -83,7 +83,7 @@ def starts(graph: OnnxGraph, layout: str | None = None, input_shape: Sequence[in
             f"(frames, channels, length) or (frames, features), not {tuple(d if d > 0 else '?' for d in dims)}"
         )
     if math.prod(dims[1:]) > MOST_VALUES:
-        raise ConversionError(f"{where(graph)} must have at most {MOST_VALUES:,} values a frame, not {math.prod(dims[1:]):,}")
+        raise ConversionError(f"{where(graph)} must have at most {MOST_VALUES:,} values per frame, not {math.prod(dims[1:]):,}")
     found: dict[tuple[Shape, tuple[str, ...]], Start] = {}
     for start in _all(graph, dims[1:], input_shape):
         if layout is None or start.layout in ("", layout):

@@ -2,7 +2,7 @@
 
 A file of a few hundred bytes can claim shapes of terabytes, so that sizes are held against these bounds first. They are far
 above what spiking hardware of today can hold: the first convolution of VGG16 has 3.2 million outputs, and takes 15 thousand
-million MACs a frame in all.
+million MACs per frame in all.
 """
 
 __all__ = [
@@ -27,7 +27,7 @@ MOST_TOTAL = 1 << 27
 """Values of a frame in all tensors together."""
 
 MOST_MACS = 20_000_000_000
-"""MACs a frame of the float network."""
+"""MACs per frame of the float network."""
 
 MOST_WEIGHTS = 3 << 22
 """Weights of a layer that are more than those of the file: dilations written out, averages folded in."""

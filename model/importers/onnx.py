@@ -1,7 +1,7 @@
 """Trained networks from ONNX files, as a chain of float layers.
 
 The nodes are walked from the input to the output. Convolutions, linear layers and max-pools become layers; what scales,
-shifts or averages waits until it can be folded into a layer before or behind it (`model.importers.folding`); transposes and
+shifts or averages waits until it can be folded into a layer before or after it (`model.importers.folding`); transposes and
 reshapes only change which address an input of a linear layer has. What does not convert is named with its node, and what does is
 compared with ONNX Runtime (`model.importers.agreement`).
 """

@@ -7,20 +7,20 @@ __all__ = ["PASSING", "SUPPORTED", "refusal"]
 SUPPORTED = {
     "Conv": "convolution",
     "Gemm": "linear layer",
-    "MatMul": "linear layer, with the Add behind it",
-    "BatchNormalization": "folded into the layer before it, or behind it",
-    "Add": "constant: folded into the layer before it, or behind it",
-    "Sub": "constant: folded into the layer before it, or behind it",
-    "Mul": "constant: folded into the layer before it, or behind it",
-    "Div": "constant: folded into the layer before it, or behind it",
+    "MatMul": "linear layer, with the Add after it",
+    "BatchNormalization": "folded into the layer before it, or after it",
+    "Add": "constant: folded into the layer before it, or after it",
+    "Sub": "constant: folded into the layer before it, or after it",
+    "Mul": "constant: folded into the layer before it, or after it",
+    "Div": "constant: folded into the layer before it, or after it",
     "Relu": "activation of the layer before it",
     "Clip": "activation of the layer before it, where it is a ReLU",
     "MaxPool": "max-pooling on counts",
     "GlobalMaxPool": "max-pooling on counts",
-    "AveragePool": "folded into the layer behind it, or before it",
-    "GlobalAveragePool": "folded into the layer behind it, or before it",
-    "ReduceMean": "folded into the layer behind it, or before it",
-    "Pad": "padding of the layer behind it",
+    "AveragePool": "folded into the layer after it, or before it",
+    "GlobalAveragePool": "folded into the layer after it, or before it",
+    "ReduceMean": "folded into the layer after it, or before it",
+    "Pad": "padding of the layer after it",
     "Flatten": "change of address",
     "Reshape": "change of address",
     "Squeeze": "change of address",
@@ -39,7 +39,7 @@ PASSING = (
     *("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
     *("Softmax", "LogSoftmax", "Sigmoid"),
 )
-"""What may stand behind a final Softmax or Sigmoid."""
+"""What may stand after a final Softmax or Sigmoid."""
 
 _QUANTIZED = (
     "QLinearConv",

@@ -1,7 +1,7 @@
 """What is known of a tensor on its way through the graph, and the nodes that only move its axes.
 
 A tensor is a frame of ``(height, width, channels)`` whose axes are somewhere: which letters are on which axis, in which
-order, is all that a reshape or a transpose changes, and all that a linear layer behind them needs.
+order, is all that a reshape or a transpose changes, and all that a linear layer after them needs.
 """
 
 import math
@@ -53,16 +53,25 @@ class Data:
 
     Parameters
     ----------
-    value : name of the tensor, or of the last one that has these values without padding
-    shape : its shape, with the padding
-    axes : of each axis the letters of ``shape`` that are on it, in order: ``("n", "c", "h", "w")``, or flattened
-        ``("n", "chw")``. Letters of size 1 are left out, so that they may be on any axis
-    layers : the layers so far
-    before : shape of the input of the last layer with weights
-    average : along rows and columns, and by which nodes
-    affine : scale and offset, of shape ``(height, width, channels)``, and by which nodes
-    padding : zeros around it, and by which node
-    final : the Softmax or Sigmoid behind which this is
+    value : str
+        Name of the tensor, or of the last one that has these values without padding.
+    shape : Shape
+        Its shape, with the padding.
+    axes : tuple[str, ...]
+        Of each axis the letters of ``shape`` that are on it, in order: ``("n", "c", "h", "w")``, or flattened ``("n", "chw")``.
+        Letters of size 1 are left out, so that they may be on any axis.
+    layers : tuple[FloatLayer, ...]
+        The layers so far.
+    before : Shape
+        Shape of the input of the last layer with weights.
+    average : tuple[Average, Average] | None
+        Along rows and columns, and by which nodes.
+    affine : tuple[Floats, Floats] | None
+        Scale and offset, of shape ``(height, width, channels)``, and by which nodes.
+    padding : Padding
+        Zeros around it, and by which node.
+    final : onnx.NodeProto | None
+        The Softmax or Sigmoid after which this is.
     """
 
     value: str
@@ -154,7 +163,7 @@ def axes_behind_frames(graph: OnnxGraph, node: onnx.NodeProto, axes: Sequence[in
     """Axes counted from the front; the frames must not be among them."""
     found = [axis + rank if axis < 0 else axis for axis in axes]
     if not all(0 < axis < rank for axis in found):
-        raise graph.error(node, f"axes must be within 1..{rank - 1}, behind the frames, not {list(axes)}")
+        raise graph.error(node, f"axes must be within 1..{rank - 1}, after the frames, not {list(axes)}")
     return found
 
 
@@ -193,11 +202,11 @@ def image_shape(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Shape:
 def no_padding(graph: OnnxGraph, data: Data) -> None:
     """Refuse a node that cannot take padding."""
     if data.padded_by is not None:
-        raise graph.error(data.padded_by, "must stand in front of a Conv or MaxPool", "use pads of the node behind it")
+        raise graph.error(data.padded_by, "must stand in front of a Conv or MaxPool", "use pads of the node after it")
 
 
 def flatten(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
-    """All axes behind the frames joined."""
+    """All axes after the frames joined."""
     axis = graph.attributes(node, ("axis",)).get("axis", 1)
     if axis not in (1, 1 - len(data.axes)):
         raise graph.error(node, f"axis must be 1, not {axis}")

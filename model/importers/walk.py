@@ -38,7 +38,7 @@ __all__ = ["Walk"]
 
 
 class Walk:
-    """Follows the data from the input to the output, and goes on behind a node that does not convert.
+    """Follows the data from the input to the output, and continues after a node that does not convert.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class Walk:
                 if error.node != key:
                     self._not_checked(node)
                 self._known[key] = self._inferred(key)
-            except Exception:  # behind a node that does not convert, what is known need not make sense
+            except Exception:  # after a node that does not convert, what is known need not make sense
                 if self.error is None:
                     raise
                 self._not_checked(node)
@@ -170,7 +170,7 @@ class Walk:
         return found if any(found.padding) else replace(found, value=node.output[0])
 
     def _inferred(self, name: str) -> Data | None:
-        """What ONNX infers of a tensor behind a node that does not convert."""
+        """What ONNX infers of a tensor after a node that does not convert."""
         dims = self.graph.inferred_dims().get(name, [])
         if len(dims) not in (2, 4) or min(dims[1:]) < 1 or math.prod(dims[1:]) > MOST_VALUES:
             return None
@@ -202,7 +202,7 @@ class Walk:
         )
         if network.macs > MOST_MACS:
             raise ConversionError(
-                f"{self.graph.path}: network must take at most {MOST_MACS:,} MACs a frame, not {network.macs:,}"
+                f"{self.graph.path}: network must take at most {MOST_MACS:,} MACs per frame, not {network.macs:,}"
             )
         self.network = network
 

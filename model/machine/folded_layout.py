@@ -54,7 +54,7 @@ class TooManyWordsError(PlanError):
 
 @dataclass(frozen=True, kw_only=True)
 class FoldedLayer:
-    """A neuron layer, with the max-pool behind it, in a folded machine.
+    """A neuron layer, with the max-pool after it, in a folded machine.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class Folded:
                 f"{where}: core {names}: {single_lanes} states of {bits} bits must be at most {SINGLE_BITS} bits to be in the "
                 "memory with one port"
             )
-        # Weights lie behind the states.
+        # Weights lie after the states.
         slots = _slots(lanes)
         single_state = sum(la.state_words for la in layers if la.state_single)
         layers = [
@@ -270,7 +270,7 @@ class Folded:
         return [word for words in found for word in words]
 
     def single_weights(self) -> list[int]:
-        """Contents of the memory with one port behind its states: what has to be loaded, `SINGLE_BITS` a word."""
+        """Contents of the memory with one port after its states: what has to be loaded, `SINGLE_BITS` a word."""
         slots, bits = _slots(self.lanes), WEIGHT_SLOT * self.lanes
         found = []
         for layer in self.layers:
@@ -311,12 +311,12 @@ def _generation_bits(plan: Plan) -> int:
 
 
 def _placed(network: Network, plan: Plan, stage: Stage, placed: list[FoldedLayer]) -> FoldedLayer:
-    """The layer of a stage, behind those that are placed already; `PlanError` where a folded machine has no such layer."""
+    """The layer of a stage, after those that are placed already; `PlanError` where a folded machine has no such layer."""
     layer, lanes = stage.layers[0], plan.lanes
     before = placed[-1] if placed else None
     source = (before.pool or before.layer).name if before else INPUT
     if not isinstance(layer, Neurons):
-        raise PlanError(f"layer {layer.name!r}: a folded machine pools only behind neurons that no other layer reads")
+        raise PlanError(f"layer {layer.name!r}: a folded machine pools only after neurons that no other layer reads")
     if layer.source != source:
         raise PlanError(f"layer {layer.name!r}: source must be the layer before in a folded machine, not {layer.source!r}")
     if layer.weight_bits > WEIGHT_SLOT:

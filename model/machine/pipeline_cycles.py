@@ -303,7 +303,7 @@ def _reset(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
 
 @njit(cache=True, nogil=True)
 def _serialize(core, lists, gives):  # type: ignore[no-untyped-def]
-    """Serializer: an event a cycle into the FIFO; ``gives``: one leaves the output buffer behind it.
+    """Serializer: an event a cycle into the FIFO; ``gives``: one leaves the output buffer after it.
 
     Returns whether it takes a group, and whether one enters.
     """
@@ -332,7 +332,7 @@ def _serialize(core, lists, gives):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def]
-    """Max-pool behind a register stage, or that stage alone; before it the group selector, or the events as they come.
+    """Max-pool after a register stage, or that stage alone; before it the group selector, or the events as they come.
 
     Returns whether it takes a group, and whether there is one.
     """
@@ -432,7 +432,7 @@ def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
 def _step_core(core, lists, gives):  # type: ignore[no-untyped-def]
     """One clock edge of a core; ``gives``: an event leaves its output buffer.
 
-    Returns what the walker does, and whether a group passes behind the group selector, and behind the max-pool.
+    Returns what the walker does, and whether a group passes after the group selector, and after the max-pool.
     """
     pool_sweeps = core.pool_sweep > 0
     serializer_ready, leaves = _serialize(core, lists, gives)
@@ -594,7 +594,7 @@ def _copy(machine, links, log):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _drive(machine, passes):  # type: ignore[no-untyped-def]
-    """The host: a register stage at the door, and the source and sinks of `sim.recorder` behind it."""
+    """The host: a register stage at the door, and the source and sinks of `sim.recorder` outside it."""
     takes, offered = _host_takes(machine), machine.host_valid
     first = shifted(machine.random)
     second = shifted(first)

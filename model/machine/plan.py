@@ -57,7 +57,7 @@ class CorePlan:
     columns, rows : int
         Window columns and rows updated at once; more than one only as nesting allows.
     group_fifo : int
-        Depth of the FIFO of spike groups behind the lanes, in groups (one per cycle with a spike); not of a folded machine.
+        Depth of the FIFO of spike groups after the lanes, in groups (one per cycle with a spike); not of a folded machine.
     event_fifo : int
         Depth of the FIFO of events at the core's output, in events; not of a folded machine.
     generation_bits : int

@@ -131,7 +131,7 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
 
 
 def _with_ends(values: npt.NDArray[Any], starts: Ints, end: Any) -> Ints:
-    """``values`` with one more behind each frame."""
+    """``values`` with one more after each frame."""
     frames = len(starts) - 1
     found = np.empty(len(values) + frames, np.int64)
     frame = np.arange(frames)

@@ -42,11 +42,16 @@ class FirstSpikeNetwork:
 
     Parameters
     ----------
-    input_shape : of a frame
-    stages : a chain, normalized
-    scales : of each stage that is no pool, the float activation that fires at time 1
-    input_spikes : whether pixels are spikes rather than currents
-    duration : time at which a frame ends at the latest
+    input_shape : Shape
+        Of a frame.
+    stages : tuple[NeuronStage | PoolStage, ...]
+        A chain, normalized.
+    scales : tuple[float, ...]
+        Of each stage that is no pool, the float activation that fires at time 1.
+    input_spikes : bool
+        Whether pixels are spikes rather than currents.
+    duration : float
+        Time at which a frame ends at the latest.
     """
 
     input_shape: Shape
@@ -67,12 +72,18 @@ class FirstSpikeSummaries:
 
     Parameters
     ----------
-    answers : class, ``(frames,)``
-    answer_times : time of the first output spike, ``(frames,)``; the duration where none fires
-    spikes, spikes_by_answer : of each neuron layer, ``(frames, layers)``
-    operations, operations_by_answer : accumulations that arriving spikes cost each neuron layer, ``(frames, layers)``
-    input_spikes, input_spikes_by_answer : of the pixels, ``(frames,)``; 0 where they are currents
-    input_operations : multiply-accumulates that make the first layer's currents, ``(frames,)``; 0 where pixels are spikes
+    answers : Ints
+        Class, ``(frames,)``.
+    answer_times : Floats
+        Time of the first output spike, ``(frames,)``; the duration where none fires.
+    spikes, spikes_by_answer : Ints
+        Of each neuron layer, ``(frames, layers)``.
+    operations, operations_by_answer : Ints
+        Accumulations that arriving spikes cost each neuron layer, ``(frames, layers)``.
+    input_spikes, input_spikes_by_answer : Ints
+        Of the pixels, ``(frames,)``; 0 where they are currents.
+    input_operations : Ints
+        Multiply-accumulates that make the first layer's currents, ``(frames,)``; 0 where pixels are spikes.
     """
 
     answers: Ints
@@ -98,10 +109,14 @@ def convert_first_spikes(
 
     Parameters
     ----------
-    network : float network
-    images : uint8 calibration frames ``(frames, height, width, channels)``
-    percentile : of the positive activations of a layer, what fires at time 1; 100 is the maximum
-    input_spikes, duration : as in `FirstSpikeNetwork`
+    network : FloatNetwork
+        Float network.
+    images : npt.NDArray[np.uint8]
+        uint8 calibration frames ``(frames, height, width, channels)``.
+    percentile : float
+        Of the positive activations of a layer, what fires at time 1; 100 is the maximum.
+    input_spikes, duration : bool, float
+        As in `FirstSpikeNetwork`.
     """
     if not 0 < duration < np.inf:
         raise ValueError(f"duration must be more than 0 and finite, not {duration!r}")
@@ -122,9 +137,12 @@ def run_first_spikes(
 
     Parameters
     ----------
-    network : the network
-    images : uint8 frames ``(frames, height, width, channels)``
-    done : called with the number of frames finished
+    network : FirstSpikeNetwork
+        The network.
+    images : npt.NDArray[np.uint8]
+        uint8 frames ``(frames, height, width, channels)``.
+    done : Callable[[int], None]
+        Called with the number of frames finished.
     """
     if images.shape[1:] != tuple(network.input_shape):
         raise ConversionError(f"frames must have the network's shape {tuple(network.input_shape)}, not {images.shape[1:]}")
@@ -212,8 +230,10 @@ def _fire(times, slopes, begin, starts, targets, weights, duration):  # type: ig
 
     Parameters
     ----------
-    times : of the input spikes, ``(frames, inputs)``
-    slopes : of the potentials before any input spike, ``(frames, neurons)``, from ``begin`` on, ``(frames,)``
+    times
+        Of the input spikes, ``(frames, inputs)``.
+    slopes
+        Of the potentials before any input spike, ``(frames, neurons)``, from ``begin`` on, ``(frames,)``.
     """
     frames = len(times)
     neurons = slopes.shape[1]

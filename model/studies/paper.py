@@ -616,7 +616,7 @@ class _Study:
             values = values.reshape(len(images), shape.channels, -1).transpose(0, 2, 1).reshape(len(images), -1)
             fired = np.concatenate(times[layer.name])
             fires, active = np.isfinite(fired), values > 0
-            # Activations so small that their neurons would fire behind the end are no error.
+            # Activations so small that their neurons would fire after the end are no error.
             large = values > 1 / converted.duration
             found.append(
                 MissedLayer(

@@ -42,10 +42,14 @@ class RateNetwork:
 
     Parameters
     ----------
-    input_shape : of a frame
-    stages : a chain, normalized
-    scales : of each stage that is no pool, the float activation that a rate of one spike per step stands for
-    input_threshold : pixels are 1 where greater than this, else 0; None takes their grey values
+    input_shape : Shape
+        Of a frame.
+    stages : tuple[NeuronStage | PoolStage, ...]
+        A chain, normalized.
+    scales : tuple[float, ...]
+        Of each stage that is no pool, the float activation that a rate of one spike per step stands for.
+    input_threshold : int | None
+        Pixels are 1 where greater than this, else 0; None takes their grey values.
     """
 
     input_shape: Shape
@@ -65,14 +69,20 @@ class RateSummaries:
 
     Parameters
     ----------
-    answers, answers_potential : class by spike count, lowest index on ties, and by all input of the output neurons, after each
-        time step; ``(frames, steps)``
-    counts : spikes of the output neurons, ``(frames, classes)``
-    spikes : of each neuron layer in each step, ``(frames, steps, layers)``
-    operations : accumulations that arriving spikes cost each neuron layer, ``(frames, steps, layers)``; none in the first
-    input_operations : multiply-accumulates (accumulations where pixels are 1 bit) that make the first layer's currents, once a
-        frame; ``(frames,)``
-    current_operations : additions of constant currents other than 0 in each step, ``(frames,)``
+    answers, answers_potential : Ints
+        Class by spike count, lowest index on ties, and by all input of the output neurons, after each time step; ``(frames,
+        steps)``.
+    counts : Ints
+        Spikes of the output neurons, ``(frames, classes)``.
+    spikes : Ints
+        Of each neuron layer in each step, ``(frames, steps, layers)``.
+    operations : Ints
+        Accumulations that arriving spikes cost each neuron layer, ``(frames, steps, layers)``; none in the first.
+    input_operations : Ints
+        Multiply-accumulates (accumulations where pixels are 1 bit) that make the first layer's currents, once a frame;
+        ``(frames,)``.
+    current_operations : Ints
+        Additions of constant currents other than 0 in each step, ``(frames,)``.
     """
 
     answers: Ints
@@ -95,10 +105,14 @@ def convert_rates(
 
     Parameters
     ----------
-    network : float network
-    images : uint8 calibration frames ``(frames, height, width, channels)``
-    percentile : of the positive activations of a layer, what becomes one spike per step; 100 is the maximum
-    input_threshold : as in `RateNetwork`
+    network : FloatNetwork
+        Float network.
+    images : npt.NDArray[np.uint8]
+        uint8 calibration frames ``(frames, height, width, channels)``.
+    percentile : float
+        Of the positive activations of a layer, what becomes one spike per step; 100 is the maximum.
+    input_threshold : int | None
+        As in `RateNetwork`.
     """
     layers, scales = normalized(network, _levels(images, input_threshold), percentile=percentile)
     return RateNetwork(
@@ -120,10 +134,14 @@ def run_rates(
 
     Parameters
     ----------
-    network : the network
-    images : uint8 frames ``(frames, height, width, channels)``
-    steps : time steps per frame; what happens in one does not depend on how many follow
-    done : called with the number of frames finished
+    network : RateNetwork
+        The network.
+    images : npt.NDArray[np.uint8]
+        uint8 frames ``(frames, height, width, channels)``.
+    steps : int
+        Time steps per frame; what happens in one does not depend on how many follow.
+    done : Callable[[int], None]
+        Called with the number of frames finished.
     """
     if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)):
         raise TypeError(f"steps must be an integer, not {steps!r}")

@@ -375,7 +375,7 @@ def _cases(network: Network, images: Images, encoded: Sequence[Events]) -> Itera
                 ) -> tuple[Network, Sequence[Events]]:
                     return behind, [change(events, share, behind.input_shape.size, rng) for events in spikes_of(link)]
 
-                yield _Case("links", f"{name} behind {link}", share, on_link, change=name, link=link)
+                yield _Case("links", f"{name} after {link}", share, on_link, change=name, link=link)
 
     def weights(
         bits: Callable[[int], Sequence[int]], probability: float, only: str | None = None
@@ -403,7 +403,7 @@ _EVENT_CHANGES: dict[str, Callable[[Events, float, int, np.random.Generator], Ev
 
 
 def _links(network: Network) -> list[str]:
-    """The layers whose spikes travel to neurons on the way to the answer; a pool behind neurons is fused with them."""
+    """The layers whose spikes travel to neurons on the way to the answer; a pool after neurons is fused with them."""
     found = []
     layer = network.output
     while layer.source != INPUT:
@@ -536,7 +536,7 @@ def _parting(
 
     *gain* is the slope of the line that fits the counts best over the quantized ones, and *correlation* is Pearson's: a gain
     common to all neurons changes no answer, what is left of 1 in the correlation may. *accuracy_behind* is the answer's if all
-    layers behind this one were the quantized network's: where it falls, the answer is lost.
+    layers after this one were the quantized network's: where it falls, the answer is lost.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Neurons)]
     on_the_way = {network.output.name, *_links(network)}
@@ -625,7 +625,7 @@ class _Parts:
 
 
 def _quantized_behind(network: Network, counts: dict[str, Ints]) -> Ints:
-    """Counts of the classes, ``(frames, classes)``, of the quantized network behind layers that counted ``counts``."""
+    """Counts of the classes, ``(frames, classes)``, of the quantized network after layers that counted ``counts``."""
     known = dict(counts)
     for layer, shape, output in network.walk():
         if layer.name not in known and layer.source in known:

@@ -25,10 +25,14 @@ class Synapses:
 
     Parameters
     ----------
-    starts : address ``i`` has the synapses ``starts[i]`` to ``starts[i + 1]``; ``(inputs + 1,)``
-    targets : neuron that each reaches, by address; ``int32``
-    weights : of each
-    neurons : number of neurons
+    starts : Ints
+        Address ``i`` has the synapses ``starts[i]`` to ``starts[i + 1]``; ``(inputs + 1,)``.
+    targets : npt.NDArray[np.int32]
+        Neuron that each reaches, by address; ``int32``.
+    weights : Floats
+        Of each.
+    neurons : int
+        Number of neurons.
     """
 
     starts: Ints
@@ -105,7 +109,7 @@ class PoolStage:
 
 
 def stages_of(layers: Sequence[FloatLayer], shape: Shape) -> tuple[NeuronStage | PoolStage, ...]:
-    """The stages of a chain of layers behind an input of ``shape``."""
+    """The stages of a chain of layers after an input of ``shape``."""
     stages: list[NeuronStage | PoolStage] = []
     for layer in layers:
         output = layer.output_shape(shape)
@@ -154,9 +158,12 @@ def normalized(
 
     Parameters
     ----------
-    network : float network
-    frames : calibration frames ``(frames, height, width, channels)``, full scale 1.0, as the network is to be shown them
-    percentile : more than 0, at most 100
+    network : FloatNetwork
+        Float network.
+    frames : npt.NDArray[np.floating]
+        Calibration frames ``(frames, height, width, channels)``, full scale 1.0, as the network is to be shown them.
+    percentile : float
+        More than 0, at most 100.
 
     Returns
     -------
@@ -206,7 +213,7 @@ def _check(network: FloatNetwork) -> None:
     for layer in hidden:
         if layer.kind != "maxpool" and not layer.relu:
             raise ConversionError(
-                f"{network.path}: layer {layer.name!r}: must have a ReLU behind it, as spikes that are all positive stand for "
+                f"{network.path}: layer {layer.name!r}: must have a ReLU after it, as spikes that are all positive stand for "
                 "no negative activation"
             )
 

@@ -1,4 +1,4 @@
-"""What the small networks that are trained from scratch share: training, export and report of modules one behind the other."""
+"""What the small networks that are trained from scratch share: training, export and report of modules one after the other."""
 
 from __future__ import annotations
 

@@ -305,7 +305,7 @@ def fine_tune(
         loss_mean, spikes_mean, work = sums / len(images)
         report(
             f"epoch {epoch}/{settings.epochs}: loss {loss_mean:.4f}, about {spikes_mean:.3f} spikes per neuron, "
-            f"{work:,.0f} accumulations behind the input, {time.monotonic() - started:.0f} s"
+            f"{work:,.0f} accumulations after the input, {time.monotonic() - started:.0f} s"
         )
     return _at_threshold_one(network, quantized, parameters, averages)
 

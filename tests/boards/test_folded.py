@@ -1,4 +1,4 @@
-"""A folded machine behind its two wires: weights go in, are checked, and without them there is no answer."""
+"""A folded machine with its two wires: weights go in, are checked, and without them there is no answer."""
 
 import socket
 from dataclasses import asdict, replace
@@ -68,7 +68,7 @@ def test_identity(device):
 
 
 def test_membrane_potentials(device):
-    """Of every neuron, with nothing in, in the middle of a frame, and behind its end."""
+    """Of every neuron, with nothing in, in the middle of a frame, and after its end."""
     device.load(NETWORK, PLAN)
     events = encode(NETWORK, IMAGES[0])
     neurons = [layer.name for layer in NETWORK.layers if isinstance(layer, Neurons)]
@@ -326,8 +326,8 @@ FIRST = packet(0, Command.LOAD, LOADS[0])
         "wrong begin of a packet",
         "resets",
         "watch",
-        "reset behind the check",
-        "begun frame behind the check",
+        "reset after the check",
+        "begun frame after the check",
         "check before the weights",
     ],
 )

@@ -30,7 +30,7 @@ NETWORKS = {
     .add("Relu")
     .add("Flatten")
     .linear(72, 3),
-    "depthwise separable, norm behind": lambda g: g.conv(4, 1, 3, group=2, pads=[1] * 4, bias=False)
+    "depthwise separable, norm after": lambda g: g.conv(4, 1, 3, group=2, pads=[1] * 4, bias=False)
     .norm(4)
     .add("Relu")
     .conv(3, 4, 1)
@@ -38,7 +38,7 @@ NETWORKS = {
     .add("GlobalAveragePool")
     .add("Flatten")
     .linear(3, 3),
-    "average into the convolution behind": lambda g: average(g.conv(3, 2, 3).add("Relu")).conv(3, 3, 2),
+    "average into the convolution after": lambda g: average(g.conv(3, 2, 3).add("Relu")).conv(3, 3, 2),
     "average into the convolution before": lambda g: average(g.conv(3, 2, 3)).add("Relu").add("Flatten").linear(27, 3),
     "average of all positions at the end": lambda g: g.conv(3, 2, 3).add("Relu").add("GlobalAveragePool"),
     "norm in front, max-pool with gaps and padding": lambda g: g.norm(2)

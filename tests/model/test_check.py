@@ -40,7 +40,7 @@ def test_what_converts(tmp_path):
         "pointwise": ("Conv", "supported", "convolution 'pointwise': kernel 1x1, 8x8x2 to 8x8x4"),
         "r2": ("Relu", "folded", "activation of layer 'pointwise'"),
         "pool": ("MaxPool", "supported", "max-pool 'pool': window 2x2, 8x8x4 to 4x4x4"),
-        "mean": ("GlobalAveragePool", "folded", "into layer 'gemm8' behind it"),
+        "mean": ("GlobalAveragePool", "folded", "into layer 'gemm8' after it"),
         "flat": ("Flatten", "folded", "change of address"),
         "gemm8": ("Gemm", "supported", "linear layer 'gemm8': 4 to 3"),
         "soft": ("Softmax", "folded", "nothing: does not change the arg-max"),

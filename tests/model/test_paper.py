@@ -1,4 +1,4 @@
-"""The command that measures this method beside two others: what it writes, and what stands behind its rows."""
+"""The command that measures this method beside two others: what it writes, and what its rows rest on."""
 
 import html
 import json

@@ -180,7 +180,7 @@ def accesses(case, rng):
 
 
 def run(folder, case, model, *, inverse=False, seed=1):
-    """What the memory says, what the model does, before and behind each clock edge, and what came to pass."""
+    """What the memory says, what the model does, before and after each clock edge, and what came to pass."""
     rng = random.Random(seed)
     contents = rng.getrandbits(2048 * case.byte)
     size = 32 * case.byte

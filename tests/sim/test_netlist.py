@@ -454,7 +454,7 @@ def test_block_reads_garbage_where_the_other_port_writes(tmp_path):
 
 
 def test_block_output_register(tmp_path):
-    """A cycle later; held without OCE; cleared by RST, as is the word behind it."""
+    """A cycle later; held without OCE; cleared by RST, as is the word after it."""
     parameters = {"REGMODE_B": '"OUTREG"', "INITVAL_00": FIRST_WORDS}
     steps = [
         {"ADB": 15 << 4},

@@ -1,7 +1,7 @@
 """Gowin's GW1N and GW2A: Yosys, nextpnr-himbaechel, Project Apicula.
 
 Block RAM is read without the register at its output: in the chips of the Tang Nano 9K and Primer 20K that register works at a
-width of 32 or 36 bits only, and the tools make flip-flops of it at others. Flip-flops behind a memory stay flip-flops here.
+width of 32 or 36 bits only, and the tools make flip-flops of it at others. Flip-flops after a memory stay flip-flops here.
 """
 
 import json

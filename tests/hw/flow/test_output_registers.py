@@ -30,7 +30,7 @@ module top(input clk, input rst, input en, input we, input [9:0] addr, input [17
   end
 endmodule
 """
-"""Four memories with a register behind each: only the first is the block's own."""
+"""Four memories with a register after each: only the first is the block's own."""
 
 
 def modes(netlist: Path) -> dict[str, str]:

@@ -66,7 +66,7 @@ def most_sinks(module):
 
 
 def example(sinks, *, register="enable"):
-    """A flip-flop, a LUT behind it, and what that drives: an output of the module among it."""
+    """A flip-flop, a LUT after it, and what that drives: an output of the module among it."""
     cells = {register: flip_flop(3, 4), "select": lut(4, 5)}
     for n in range(sinks):
         cells[f"word_{n}"] = wide([100 + n, 5]) if n % 3 == 0 else lut(5, 1000 + n)

@@ -12,7 +12,7 @@ from tests.hardware import random_convolution, random_linear
 
 
 def random_chain(seed):
-    """Convolutions and linear layers one behind the other, with max-pools of all kinds that hardware builds."""
+    """Convolutions and linear layers one after the other, with max-pools of all kinds that hardware builds."""
     chance = random.Random(seed)
     shape = Shape(chance.randint(6, 9), chance.randint(6, 9), chance.randint(1, 2))
     options = {"activation": "identity", "count_bits": 6} if seed % 4 == 3 else {}

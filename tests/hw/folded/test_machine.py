@@ -98,7 +98,7 @@ def test_walkers_of_states_with_one_port_take_twice_as_long():
         plan = replace(plan, cores=(replace(plan.cores[0], state_memory=memory, weight_memory="block"), plan.cores[1]))
         cycles.append(int(simulate(network, plan, images).latency.sum()))
         walks.append(4 * walker_cycles(network, demand, plan.cores[0]))
-    # One block of each event has nothing behind it to wait for.
+    # One block of each event has nothing after it to wait for.
     assert cycles[1] - cycles[0] == walks[1] - walks[0] - 4 * 36
 
 
@@ -174,7 +174,7 @@ def test_more_lanes_than_a_folded_machine_has():
 
 
 def test_networks_that_are_refused():
-    with pytest.raises(PlanError, match=r"^layer 'pool2': a folded machine pools only behind neurons that no other layer reads$"):
+    with pytest.raises(PlanError, match=r"^layer 'pool2': a folded machine pools only after neurons that no other layer reads$"):
         named_plan(random_network(1), "folded")
     chain = random_chain(2)
     headless = Network(name="n", input_shape=chain.input_shape, layers=chain.layers[:2])

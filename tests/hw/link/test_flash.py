@@ -39,7 +39,7 @@ def number(bits):
 @pytest.mark.parametrize("clock_hz", [20e3, 2e6, 12e6, 28.875e6])
 @pytest.mark.parametrize("wait", [None, 0, 1, 5, 40])
 def test_bytes_until_it_is_told_to_stop(wait, clock_hz):
-    """Bytes are taken at once, or so many cycles later; and all of it again behind a reset in the middle, and one at the end."""
+    """Bytes are taken at once, or so many cycles later; and all of it again after a reset in the middle, and one at the end."""
     reader, heard, found = FlashReader(addr=ADDR, clock_hz=clock_hz), [], []
     reset = Signal()
 

@@ -65,7 +65,7 @@ def test_injecting_into_and_watching_every_port(stall):
         address = NETWORK.shape_of(name).address(token.y, token.x, token.c)
         found[name].append("end" if token.kind.value else (address, -1 if token.negative else 1))
     assert found == watched
-    # A frame injected behind the fork does not reach both leaves; those that reach the output are answered in order.
+    # A frame injected after the fork does not reach both leaves; those that reach the output are answered in order.
     assert [[int(n) for n in result.counts] for result in results] == counts
     assert [result.answer for result in results] == [int(np.argmax(c)) for c in counts]
 

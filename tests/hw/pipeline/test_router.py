@@ -81,7 +81,7 @@ def test_a_frame_for_another_port_waits_until_the_machine_is_empty():
         for token in (spike, end):
             ctx.set(router.host.payload, {**token, "port": 0})
             await ctx.tick().until(router.host.ready)
-        # The next frame goes to the link behind layer a, where the first one's spikes may still pass.
+        # The next frame goes to the link after layer a, where the first one's spikes may still pass.
         ctx.set(router.host.payload, {**spike, "port": 1})
         for _ in range(20):
             assert not ctx.get(router.host.ready)

@@ -48,7 +48,7 @@ def test_no_count_passes_its_bounds(seed):
 
 
 def dead(bias):
-    """A convolution of which channel 1 has this bias, and a linear layer behind it."""
+    """A convolution of which channel 1 has this bias, and a linear layer after it."""
     graph = Graph(seed=2, shape=(1, 2, 8, 8))
     weights, biases = graph.rng.normal(0, 0.5, (4, 2, 3, 3)), np.array([0.1, bias, 0.2, -0.1])
     graph.add("Conv", weights, biases, name="conv").add("Relu").add("Flatten").linear(4 * 36, 3)

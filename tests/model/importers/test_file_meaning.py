@@ -216,7 +216,7 @@ def test_one_of_several_outputs(tmp_path):
     assert examine(tmp_path / "net.onnx", output="other").network is None
 
 
-# The order of outputs, and what may stand behind them.
+# The order of outputs, and what may stand after them.
 
 
 def quadrants():

@@ -124,7 +124,7 @@ def negative_variance():
     return g.add("BatchNormalization", np.ones(3), np.zeros(3), np.zeros(3), np.full(3, -2.0), name="bn")
 
 
-MOST = "must have at most 8,388,608 values a frame"
+MOST = "must have at most 8,388,608 values per frame"
 REFUSED = {
     "an input of 2**62 values": (
         lambda: claim(1, 2**31 - 1, 2**31 - 1).conv(2, 1, 3),
@@ -148,7 +148,7 @@ REFUSED = {
     ),
     "many large tensors": (
         lambda: adds(17),
-        "node 'add16' (Add): outputs up to here must have at most 134,217,728 values a frame together",
+        "node 'add16' (Add): outputs up to here must have at most 134,217,728 values per frame together",
     ),
     "a tensor that is an initializer and a node's": (
         lambda: given_by("an initializer"),
@@ -189,7 +189,7 @@ REFUSED = {
     ),
     "an average of a large window": (
         lambda: claim(1, 8, 8).add("AveragePool", kernel_shape=[10**6] * 2, pads=[10**6 - 8] * 4, name="a").add("Flatten"),
-        "node 'a' (AveragePool): output must have at most 8,388,608 values a frame, not 999,986,000,049 "
+        "node 'a' (AveragePool): output must have at most 8,388,608 values per frame, not 999,986,000,049 "
         "(999993x999993x1)",
     ),
     "steps of 10**9": (
@@ -204,7 +204,7 @@ REFUSED = {
     "too many nodes": (lambda: relus(5000), "nodes must be at most 5,000, not 5,001"),
     "too many MACs": (
         lambda: claim(64, 256, 256).conv(64, 64, 9, name="c").add("GlobalMaxPool").add("Flatten").linear(64, 2),
-        "network must take at most 20,000,000,000 MACs a frame, not 20,405,551,232",
+        "network must take at most 20,000,000,000 MACs per frame, not 20,405,551,232",
     ),
     "a wide order of outputs": (
         lambda: claim(2, 64, 64).conv(2, 2, 1, name="c"),

@@ -68,7 +68,7 @@ GEOMETRY = {
     "max-pool, gaps and padding": lambda g: g.conv(3, 2, 3).add(
         "MaxPool", kernel_shape=[2, 3], strides=[3, 3], pads=[1, 0, 0, 2]
     ),
-    "max-pool behind a pad node": lambda g: g.conv(3, 2, 3)
+    "max-pool after a pad node": lambda g: g.conv(3, 2, 3)
     .add("Relu")
     .add("Pad", pads=[0, 0, 1, 1, 0, 0, 1, 1])
     .add("MaxPool", kernel_shape=[3, 3], strides=[2, 2]),
@@ -92,20 +92,20 @@ def head(g, size):
 
 
 AFFINE = {
-    "norm behind a convolution": lambda g: g.conv(3, 2, 3, pads=[1] * 4).norm(3, epsilon=1e-3).add("Relu").conv(2, 3, 3),
-    "norm behind a linear layer": lambda g: g.add("Flatten").linear(128, 5).norm(5).add("Relu").linear(5, 3),
+    "norm after a convolution": lambda g: g.conv(3, 2, 3, pads=[1] * 4).norm(3, epsilon=1e-3).add("Relu").conv(2, 3, 3),
+    "norm after a linear layer": lambda g: g.add("Flatten").linear(128, 5).norm(5).add("Relu").linear(5, 3),
     "norm at the input": lambda g: g.norm(2).conv(3, 2, 3),
     "norm before a padded convolution, no offset": lambda g: relu_conv(g.add("Mul", np.array([[[2.0]], [[-3.0]]])), pads=[1] * 4),
-    "norm behind ReLU, before a convolution": lambda g: relu_conv(g).norm(3).conv(2, 3, 3),
-    "norm behind ReLU, before groups": lambda g: g.conv(4, 2, 3).add("Relu").norm(4).conv(6, 2, 3, group=2),
-    "norm behind ReLU, before a linear layer": lambda g: head(relu_conv(g).norm(3), 108),
+    "norm after ReLU, before a convolution": lambda g: relu_conv(g).norm(3).conv(2, 3, 3),
+    "norm after ReLU, before groups": lambda g: g.conv(4, 2, 3).add("Relu").norm(4).conv(6, 2, 3, group=2),
+    "norm after ReLU, before a linear layer": lambda g: head(relu_conv(g).norm(3), 108),
     "norm through a max-pool": lambda g: head(
         relu_conv(g).norm(3, least=0.1).add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]), 27
     ),
     "norm through an average": lambda g: head(
         relu_conv(g).norm(3).add("AveragePool", kernel_shape=[2, 2], strides=[2, 2]), 27
     ),
-    "norm behind an average": lambda g: g.conv(3, 2, 3)
+    "norm after an average": lambda g: g.conv(3, 2, 3)
     .add("AveragePool", kernel_shape=[2, 2], strides=[2, 2])
     .norm(3)
     .add("Relu")
@@ -123,7 +123,7 @@ AFFINE = {
     "norm at the end": lambda g: relu_conv(g).norm(3).add("GlobalAveragePool").add("Flatten"),
     "scalars at the input": lambda g: g.add("Sub", np.array(0.4)).add("Div", np.array([0.25])).conv(3, 2, 3),
     "constant minus data": lambda g: g.add("Sub", first=np.array(1.0)).conv(3, 2, 3),
-    "bias behind a convolution": lambda g: g.conv(3, 2, 3, bias=False).add("Add", np.array([[[0.5]], [[1.0]], [[-1.0]]])),
+    "bias after a convolution": lambda g: g.conv(3, 2, 3, bias=False).add("Add", np.array([[[0.5]], [[1.0]], [[-1.0]]])),
     "mean image": lambda g: g.add("Sub", np.linspace(0, 1, 128).reshape(1, 2, 8, 8)).add("Flatten").linear(128, 3),
     "dropout and cast": lambda g: head(relu_conv(g).add("Dropout").add("Cast", to=TensorProto.FLOAT).add("Identity"), 108),
 }
@@ -181,7 +181,7 @@ AVERAGE = {
         lambda g: g.conv(3, 2, 3).add("AveragePool", kernel_shape=[2, 2]).add("MaxPool", **TWO).add("Relu").conv(2, 3, 2),
         ["convolution", "maxpool", "convolution"],
     ),
-    "behind a max-pool": (
+    "after a max-pool": (
         lambda g: relu_conv(g).add("MaxPool", **TWO).add("GlobalAveragePool").add("Flatten").linear(3, 2),
         ["convolution", "maxpool", "linear"],
     ),
@@ -370,22 +370,22 @@ def linear_end(g, size):
 REFUSED = {
     "average before a padded convolution": (
         lambda g: pooled(g, kernel_shape=[3, 3], strides=[1, 1]).conv(2, 3, 3, pads=[1] * 4, name="c2"),
-        "node 'averagepool2' (AveragePool): does not fold into node 'c2' (Conv) behind it: at the border it is not one "
+        "node 'averagepool2' (AveragePool): does not fold into node 'c2' (Conv) after it: at the border it is not one "
         "convolution; set the pads of both to 0, use MaxPool, or a convolution with that stride",
     ),
     "padded average, not counted, before a convolution": (
         lambda g: pooled(g, kernel_shape=[3, 3], strides=[3, 3], pads=[1] * 4).conv(2, 3, 2, name="c2"),
-        "node 'averagepool2' (AveragePool): does not fold into node 'c2' (Conv) behind it: at the border it is not one "
+        "node 'averagepool2' (AveragePool): does not fold into node 'c2' (Conv) after it: at the border it is not one "
         "convolution; set the pads of both to 0, use MaxPool, or a convolution with that stride",
     ),
     "average before a max-pool": (
         lambda g: linear_end(pooled(g, kernel_shape=[2, 2]).add("MaxPool", **TWO, name="max"), 12),
         "node 'averagepool2' (AveragePool): averages in front of node 'max' (MaxPool) have no layer to fold into; put the "
-        "average behind the MaxPool, or a convolution between them",
+        "average after the MaxPool, or a convolution between them",
     ),
     "average of a max-pool, then a ReLU": (
         lambda g: linear_end(g.conv(3, 2, 3).add("MaxPool", **TWO).add("GlobalAveragePool").add("Relu", name="r"), 3),
-        "node 'globalaveragepool2' (GlobalAveragePool): does not fold into the layer before it, and node 'r' (Relu) behind it "
+        "node 'globalaveragepool2' (GlobalAveragePool): does not fold into the layer before it, and node 'r' (Relu) after it "
         "needs a layer; put the ReLU in front of it, or set pads to 0",
     ),
     "average that counts its padding, of an offset": (
@@ -395,18 +395,18 @@ REFUSED = {
     ),
     "offset before padding": (
         lambda g: relu_conv(g).norm(3, name="bn").conv(2, 3, 3, pads=[1] * 4, name="c2"),
-        "node 'bn' (BatchNormalization): does not fold into node 'c2' (Conv) behind it: zeros of the padding have no offset; "
-        "set that convolution's pads to 0, put this node behind a convolution, or train without the offset",
+        "node 'bn' (BatchNormalization): does not fold into node 'c2' (Conv) after it: zeros of the padding have no offset; "
+        "set that convolution's pads to 0, put this node after a convolution, or train without the offset",
     ),
     "offset at the input before padding": (
         lambda g: g.add("Sub", np.array(0.5), name="mean").conv(2, 2, 3, pads=[1] * 4, name="c"),
-        "node 'mean' (Sub): does not fold into node 'c' (Conv) behind it: zeros of the padding have no offset; "
-        "set that convolution's pads to 0, put this node behind a convolution, or train without the offset",
+        "node 'mean' (Sub): does not fold into node 'c' (Conv) after it: zeros of the padding have no offset; "
+        "set that convolution's pads to 0, put this node after a convolution, or train without the offset",
     ),
     "negative scale before a max-pool": (
         lambda g: relu_conv(g).add("Mul", np.array([[[1.0]], [[-2.0]], [[1.0]]]), name="m").add("MaxPool", **TWO, name="max"),
         "node 'm' (Mul): scale must not be negative in front of node 'max' (MaxPool), not -2: a maximum would become a minimum; "
-        "put it behind the MaxPool, or in front of the ReLU",
+        "put it after the MaxPool, or in front of the ReLU",
     ),
     "negative scale between max-pool and ReLU": (
         lambda g: g.conv(3, 2, 3).add("MaxPool", **TWO).add("Mul", np.array(-1.5), name="m").add("Relu", name="r"),
@@ -415,7 +415,7 @@ REFUSED = {
     ),
     "norm between two ReLUs": (
         lambda g: relu_conv(g).norm(3, name="bn").add("Relu", name="r").conv(2, 3, 1),
-        "node 'r' (Relu): stands behind node 'bn' (BatchNormalization), with another ReLU or the input before that; put a Conv, "
+        "node 'r' (Relu): stands after node 'bn' (BatchNormalization), with another ReLU or the input before that; put a Conv, "
         "Gemm or MatMul between them",
     ),
     "mean image before a convolution": (
@@ -482,7 +482,7 @@ REFUSED = {
     ),
     "mean of frames": (
         lambda g: relu_conv(g).add("ReduceMean", axes=[0, 2], name="m"),
-        "node 'm' (ReduceMean): axes must be within 1..3, behind the frames, not [0, 2]",
+        "node 'm' (ReduceMean): axes must be within 1..3, after the frames, not [0, 2]",
     ),
     "clip with an upper end": (
         lambda g: g.conv(2, 2, 3).add("Clip", min=0.0, max=6.0, name="relu6"),
@@ -494,7 +494,7 @@ REFUSED = {
     ),
     "pad before an average": (
         lambda g: relu_conv(g).add("Pad", pads=[0, 0, 1, 1, 0, 0, 1, 1], name="p").add("AveragePool", **TWO),
-        "node 'p' (Pad): must stand in front of a Conv or MaxPool; use pads of the node behind it",
+        "node 'p' (Pad): must stand in front of a Conv or MaxPool; use pads of the node after it",
     ),
     "pad before a max-pool of negative values": (
         lambda g: g.conv(2, 2, 3).add("Pad", pads=[0, 0, 1, 1, 0, 0, 1, 1], name="p").add("MaxPool", **TWO, name="max"),

@@ -127,7 +127,7 @@ def test_layers_that_have_no_counterpart_are_named():
     with pytest.raises(ConversionError) as caught:
         normalized(import_model(graph.model(), "net"), frames)
     assert str(caught.value) == (
-        "net: layer 'bare': must have a ReLU behind it, as spikes that are all positive stand for no negative activation"
+        "net: layer 'bare': must have a ReLU after it, as spikes that are all positive stand for no negative activation"
     )
 
 
