@@ -130,16 +130,18 @@ def _on_virtual_board(
     "(.npz) on the board; the bundled one for it by default."
 )
 @click.option("--port", metavar="PORT", help="Serial port of a board, or its URL.")
-@click.option("--board", metavar="BOARD", help=f"What the virtual board stands for; {_BOARD} by default.")
+@click.option("--board", metavar="BOARD", help=f"Board to simulate; {_BOARD} by default.")
 @click.argument("net", required=False, type=click.Path(path_type=Path))
 @click.option("--plan", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second of the port.")
-@click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; what the board says by default.")
+@click.option(
+    "--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="Clock in MHz; what the board says by default."
+)
 @click.option("--http", "http_port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the page.")
-@click.option("--terminal", is_flag=True, help="Text in place of the page.")
+@click.option("--terminal", is_flag=True, help="Use the terminal instead of the page.")
 @click.option("--json", "as_json", is_flag=True, help="With --terminal: a line of JSON for each frame.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page.")
-@click.option("--dataset", metavar="DATA", help="Frames on offer: mnist, digits5k or an .npz file; digits by default.")
+@click.option("--dataset", metavar="DATA", help="Frames to offer: mnist, digits5k or an .npz file; digits by default.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 def main(
     clock_mhz: float | None, http_port: int, terminal: bool, as_json: bool, no_browser: bool, **wanted: Any

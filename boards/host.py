@@ -243,7 +243,7 @@ def states(
 @_network
 @_dataset("mnist")
 @_data_dir
-@click.option("--frames", type=click.IntRange(1), help="Only the first so many frames.")
+@click.option("--frames", type=click.IntRange(1), help="Only this many frames, the first ones.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for results; build/NAME by default.")
 @click.option("--restart", is_flag=True, help="Forget what an earlier run found.")
 @_json

@@ -26,7 +26,7 @@ __all__ = ["main"]
     help="Run a board in simulation, its UART on a TCP port. Stop it with Ctrl-C. NET is the network (.npz); the "
     "bundled one for the board by default."
 )
-@click.option("--board", default="ulx3s-85f", show_default=True, metavar="BOARD", help="What it stands for.")
+@click.option("--board", default="ulx3s-85f", show_default=True, metavar="BOARD", help="Board to simulate.")
 @click.argument("net", required=False, type=click.Path(path_type=Path))
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")

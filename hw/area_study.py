@@ -18,7 +18,7 @@ from model.support.files import write_file
 
 @command(help="Place designs of many networks and plans, and fit the area model to them; writes hw/flow/area.json.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Designs at once.")
-@click.option("--only", type=click.IntRange(1), help="Only the first so many designs.")
+@click.option("--only", type=click.IntRange(1), help="Only this many designs, the first ones.")
 @click.option("--out", default=AREA, show_default=True, type=click.Path(path_type=Path), help="File to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written, as JSON on standard output.")
 def main(jobs: int, only: int | None, out: Path, as_json: bool) -> None:

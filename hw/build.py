@@ -38,7 +38,7 @@ from model.support.errors import Exit, fail
 @click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second of the host link.")
 @click.option("--seed", default=1, show_default=True, help="Seed of placement.")
 @click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Place with so many seeds; the fastest is taken."
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Place with this many seeds, and take the fastest."
 )
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")

@@ -32,13 +32,21 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 @command(help="Cycles, frames per second and the use of every core, before any synthesis; and which plan to take.")
 @click.argument("net", type=click.Path(path_type=Path))
 @click.option(
-    "--plan", "plan_name", metavar="PLAN", help="minimal, default, fast, folded, or a .json file; default if nothing is asked."
+    "--plan", "plan_name", metavar="PLAN",
+    help="minimal, default, fast, folded, or a .json file; default if nothing else is asked for.",
 )
-@click.option("--target-fps", type=click.FloatRange(0, min_open=True), help="Plan for this: the fewest lanes that reach it.")
-@click.option("--max-lanes", type=click.IntRange(1), help="Plan for this: the fastest plan that has no more.")
-@click.option("--max-lut", type=click.IntRange(1), help="Plan for this: the fastest plan that is estimated to take no more.")
+@click.option(
+    "--target-fps", type=click.FloatRange(0, min_open=True),
+    help="Plan for this many frames per second: the fewest lanes that reach it.",
+)
+@click.option("--max-lanes", type=click.IntRange(1), help="Plan for this many lanes: the fastest plan that has no more.")
+@click.option(
+    "--max-lut", type=click.IntRange(1), help="Plan for this many LUTs: the fastest plan that is estimated to take no more."
+)
 @click.option("--board", metavar="BOARD", help="Whether it fits there; without --plan, the fastest plan that does.")
-@click.option("--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="In MHz; 60, or 24 for a folded machine.")
+@click.option(
+    "--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="Clock in MHz; 60, or 24 for a folded machine."
+)
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--frames", default=1000, show_default=True, type=click.IntRange(1), help="Frames to run, the first test frames.")

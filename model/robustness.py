@@ -24,7 +24,7 @@ from model.support.results import to_json
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
 @click.option("--frames", default=2000, show_default=True, type=click.IntRange(1), help="Frames, the first ones.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of all that is random.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Seed of everything random.")
 @click.option("--trials", default=3, show_default=True, type=click.IntRange(1), help="Runs of each random disturbance.")
 @click.option("--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames of the quantized network too.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for robustness.json and .html; build/NAME by default.")

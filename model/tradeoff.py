@@ -41,7 +41,7 @@ def _numbers(kind: type) -> Any:
 @click.option("--dataset", "name", type=click.Choice(DATASETS), default="mnist", show_default=True, help="Training frames.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/tradeoff"), show_default=True, help="Folder.")
-@click.option("--docs", type=click.Path(path_type=Path), help="Folder for the plot, tradeoff.svg, besides.")
+@click.option("--docs", type=click.Path(path_type=Path), help="Folder for a copy of the plot, tradeoff.svg.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     start: Path,

@@ -16,7 +16,7 @@ from sim.scaling_study import FRAMES, STUDIES, areas_of_designs, exponent, measu
 
 @command(help="Measure how cycles, area and the models' own speed scale; writes scaling.json and scaling.svg.")
 @click.option("--out", default="build/scaling", show_default=True, type=click.Path(path_type=Path), help="Folder for results.")
-@click.option("--docs", type=click.Path(path_type=Path, exists=True), help="Folder to put the picture in too.")
+@click.option("--docs", type=click.Path(path_type=Path, exists=True), help="Folder for a copy of the picture.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
 def main(out: Path, docs: Path | None, as_json: bool) -> None:
     """See the help text above."""

@@ -61,12 +61,13 @@ only simulates.
     default="default",
     show_default=True,
     metavar="PLAN",
-    help="minimal (one lane per core), default, fast (one event per cycle), folded (one core), or a .json file.",
+    help="minimal (one lane per core), default, fast (one event per cycle), folded (one core for all layers), or a .json file.",
 )
 @click.option("--simulator", default="verilator", show_default=True, type=click.Choice([*SIMULATORS, "both"]))
 @click.option("--level", default="rtl", show_default=True, type=click.Choice(LEVELS), help="What is simulated.")
 @click.option(
-    "--family", default="ecp5", show_default=True, type=click.Choice(list(FAMILIES)), help="For which a netlist is synthesized."
+    "--family", default="ecp5", show_default=True, type=click.Choice(list(FAMILIES)),
+    help="Device family that a netlist is synthesized for.",
 )
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")

@@ -244,7 +244,7 @@ def study(
     data : Dataset
         The frames to run.
     seed : int
-        Of all that is random.
+        Seed of everything random.
     trials : int
         Runs of each random disturbance, each with numbers of its own.
     detail : int
