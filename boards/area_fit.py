@@ -48,7 +48,7 @@ class Design:
     bits : tuple[int, int, int]
         Of weights, potentials and counts of such a network.
     speed : float | str
-        Share of the parallelism that each layer can have: 0 is one lane, 1 an event a cycle; or the name of a plan.
+        Share of the parallelism that each layer can have: 0 is one lane, 1 an event per cycle; or the name of a plan.
     """
 
     network: str

@@ -22,7 +22,7 @@ class Answer(wiring.Component):
 
     Timing
     ------
-    A block a cycle. While ``compare`` is 1 a count a cycle, those of silent lanes too; the answer is valid in the cycle after
+    A block per cycle. While ``compare`` is 1 a count per cycle, those of silent lanes too; the answer is valid in the cycle after
     the ``last`` one, and until it is taken.
 
     Parameters

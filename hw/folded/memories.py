@@ -76,7 +76,7 @@ class Memories(wiring.Component):
 
     Timing
     ------
-    Of `BlockPort`: a block a cycle, read and written at once; with states in the memory with one port, read or written.
+    Of `BlockPort`: a block per cycle, read and written at once; with states in the memory with one port, read or written.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ class StreamBuffer(wiring.Component):
 
     Timing
     ------
-    1 cycle from `taken` to `given`; a token a cycle. `taken.ready`, `given.valid` and `given.payload` are registers.
+    1 cycle from `taken` to `given`; a token per cycle. `taken.ready`, `given.valid` and `given.payload` are registers.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ class LayerCore(wiring.Component):
 
     Operation
     ---------
-    Projection core (or events as they come), one group of spikes at a time, max-pool on groups, one event a cycle, and a FIFO.
+    Projection core (or events as they come), one group of spikes at a time, max-pool on groups, one event per cycle, and a FIFO.
     Input and output are a `StreamBuffer` each: no combinational path runs from one core through the router to another.
 
     Timing

@@ -522,7 +522,7 @@ def _bias_words(layer: Neurons, core: CorePlan, blocks: int, word: data.Layout) 
 
 
 def _weight_words(layer: Neurons, core: CorePlan, fan_out: FanOut) -> npt.NDArray[np.int64]:
-    """Weights by address: input channel (or input), tap, block; each word one weight a channel of the block."""
+    """Weights by address: input channel (or input), tap, block; each word one weight per channel of the block."""
     by_input = layer.weights.reshape(layer.channels, -1)
     padded = np.zeros((fan_out.blocks * core.channels, by_input.shape[1]), dtype=int)
     padded[: layer.channels] = by_input

@@ -1,4 +1,4 @@
-"""From spike groups to address events: one event a cycle."""
+"""From spike groups to address events: one event per cycle."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring

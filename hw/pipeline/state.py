@@ -32,7 +32,7 @@ class Access(data.StructLayout):
 
 
 class StateBank(wiring.Component):
-    """A memory of words that are updated in place, one access a cycle, without stalls.
+    """A memory of words that are updated in place, one access per cycle, without stalls.
 
     Operation
     ---------

@@ -28,7 +28,7 @@ def slice_bits(depth: int) -> int:
 
 
 class WeightMemory(wiring.Component):
-    """A read-only memory of words, each of one weight a channel.
+    """A read-only memory of words, each of one weight per channel.
 
     Operation
     ---------

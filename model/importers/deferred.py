@@ -49,7 +49,7 @@ def arithmetic(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     constant = graph.constant(node, index).astype(np.float64)
     values = by_address(constant, data)
     if values is None:
-        raise graph.error(node, f"constant must hold one value a channel ({data.shape.channels}), not shape {constant.shape}")
+        raise graph.error(node, f"constant must hold one value per channel ({data.shape.channels}), not shape {constant.shape}")
     one, none = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
     if node.op_type == "Add":
         return _affine(graph, node, data, one, values)

@@ -85,7 +85,7 @@ def average_window(
 
 
 def scale_outputs(layer: FloatLayer, scale: Floats, offset: Floats) -> FloatLayer:
-    """The layer with ``scale * output + offset``, one value an output channel."""
+    """The layer with ``scale * output + offset``, one value per output channel."""
     assert layer.weights is not None and layer.bias is not None
     weights = layer.weights * scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
     return replace(layer, weights=weights, bias=layer.bias * scale + offset)

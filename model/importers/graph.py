@@ -191,9 +191,9 @@ class OnnxGraph:
         return found
 
     def values(self, node: onnx.NodeProto, constant: npt.NDArray[np.floating], size: int, what: str) -> Floats:
-        """One value a channel: of shape ``(size,)``, with ones in front, or one value for all."""
+        """One value per channel: of shape ``(size,)``, with ones in front, or one value for all."""
         if constant.size != 1 and (constant.size != size or constant.shape[-1] != size):
-            raise self.error(node, f"{what} must hold one value a channel ({size}), not shape {constant.shape}")
+            raise self.error(node, f"{what} must hold one value per channel ({size}), not shape {constant.shape}")
         return constant.astype(np.float64).reshape(-1)
 
     def integers(self, node: onnx.NodeProto, attribute: str, index: int) -> list[int] | None:

@@ -215,7 +215,7 @@ def different_values(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodeP
     return graph.error(
         culprit,
         f"holds different values at different positions, in front of {label(node)}",
-        "use one value a channel",
+        "use one value per channel",
     )
 
 

@@ -460,7 +460,7 @@ def _answers(
     spikes: Stream, cycles: Ints, started: Ints, labels: npt.NDArray[Any], outputs: int
 ) -> tuple[Ints, Ints]:
     """Of each frame, cycles from its first token to its first output spike, and to the spike from which on the answer so far
-    stays right; -1 where there is none. ``cycles`` has one more a frame, for its end."""
+    stays right; -1 where there is none. ``cycles`` has one more per frame, for its end."""
     first, right = np.full(len(labels), -1), np.full(len(labels), -1)
     for frame, label in enumerate(labels):
         begin, end = spikes.starts[frame], spikes.starts[frame + 1]

@@ -303,7 +303,7 @@ def _reset(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
 
 @njit(cache=True, nogil=True)
 def _serialize(core, lists, gives):  # type: ignore[no-untyped-def]
-    """Serializer: an event a cycle into the FIFO; ``gives``: one leaves the output buffer after it.
+    """Serializer: an event per cycle into the FIFO; ``gives``: one leaves the output buffer after it.
 
     Returns whether it takes a group, and whether one enters.
     """

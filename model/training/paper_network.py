@@ -59,7 +59,7 @@ class TrainSettings:
     learning_rate : float
         Peak of the one-cycle schedule of AdamW.
     weight_decay : float
-        Of AdamW; it keeps outliers out of the weights, which one scale a layer has to cover later.
+        Of AdamW; it keeps outliers out of the weights, which one scale per layer has to cover later.
     dropout : float
         Share of values dropped before each linear layer. As in the paper.
     binary_share : float

@@ -7,7 +7,7 @@ often the neurons fired, and is in the loss, each spike at its price. Gradients 
 there (a straight-through estimator, Bengio et al. 2013); the float network that is the start also teaches (distillation,
 Hinton et al. 2015).
 
-Weights are kept in units of the thresholds, which are learned as one number a layer. So the network that comes out is
+Weights are kept in units of the thresholds, which are learned as one number per layer. So the network that comes out is
 for the threshold 1.0 everywhere: the paper's mode of conversion, weights as they are.
 """
 

@@ -170,7 +170,7 @@ W = np.ones((4, 2, 3, 3))
             "node 'odd' (Conv): window 9x9 must not be larger than its padded input 8x8x2",
         ),
         ("Gemm", {"w": np.ones((128, 4))}, {}, "node 'odd' (Gemm): input of shape 8x8x2 must be flattened first"),
-        ("Add", {"b": np.ones(3)}, {}, "node 'odd' (Add): constant must hold one value a channel (2), not shape (3,)"),
+        ("Add", {"b": np.ones(3)}, {}, "node 'odd' (Add): constant must hold one value per channel (2), not shape (3,)"),
         ("Relu", {}, {}, None),
     ],
 )

@@ -420,11 +420,12 @@ REFUSED = {
     ),
     "mean image before a convolution": (
         lambda g: g.add("Sub", np.linspace(0, 1, 64).reshape(8, 8), name="mean").conv(2, 2, 3, name="c"),
-        "node 'mean' (Sub): holds different values at different positions, in front of node 'c' (Conv); use one value a channel",
+        "node 'mean' (Sub): holds different values at different positions, in front of node 'c' (Conv); "
+        "use one value per channel",
     ),
     "bias by position before a ReLU": (
         lambda g: g.conv(2, 2, 1).add("Add", np.linspace(0, 1, 64).reshape(8, 8), name="b").add("Relu", name="r"),
-        "node 'b' (Add): holds different values at different positions, in front of node 'r' (Relu); use one value a channel",
+        "node 'b' (Add): holds different values at different positions, in front of node 'r' (Relu); use one value per channel",
     ),
     "division of a constant": (
         lambda g: g.add("Div", first=np.array(1.0), name="d").conv(2, 2, 3),
