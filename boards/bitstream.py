@@ -100,6 +100,8 @@ class Options:
         Folder for results.
     verilog_only : bool
         Stop after the Verilog.
+    layout, output : str or None
+        What an ONNX file leaves open (`model.importers.options`).
     """
 
     net: Path | None = None
@@ -116,6 +118,8 @@ class Options:
     data_dir: Path | None = None
     out: Path | None = None
     verilog_only: bool = False
+    layout: str | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,8 +247,9 @@ def _prepare(options: Options, steps: Steps) -> _Job:
         steps=steps,
     )
     job.out.mkdir(parents=True, exist_ok=True)
-    stale_files = (f"{job.name}{board.of_family.BITSTREAM}", f"{job.name}{WEIGHTS}", f"{job.name}.v")
-    for stale in (*stale_files, "report.json", "report.md", "machine.v", "system.v"):
+    # What this run does not write yet must not look like its result.
+    results = [f"{job.name}{board.of_family.BITSTREAM}", f"{job.name}{WEIGHTS}", f"{job.name}.v", "report.json", "report.md"]
+    for stale in ("machine.v", "system.v", *([] if options.verilog_only else results)):
         (job.out / stale).unlink(missing_ok=True)
     return job
 
@@ -260,7 +265,14 @@ def _load(net: Path, options: Options, tell: Callable[[str], None]) -> tuple[Net
     """The network, and what its conversion found where it is one."""
     if net.suffix != ".onnx":
         return Network.load(net), None
-    conversion = convert_file(net, calibrate=options.dataset or "digits5k", data_dir=options.data_dir, progress=tell)
+    conversion = convert_file(
+        net,
+        calibrate=options.dataset or "digits5k",
+        data_dir=options.data_dir,
+        layout=options.layout,
+        output=options.output,
+        progress=tell,
+    )
     return conversion.network, conversion
 
 

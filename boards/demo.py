@@ -21,7 +21,7 @@ from boards.wire import BAUD
 from model.machine.named_plans import load_plan
 from model.machine.plan import Plan
 from model.network import Network
-from model.support.cli import command
+from model.support.cli import Number, command
 from model.support.errors import Exit, fail
 
 __all__ = ["main"]
@@ -135,7 +135,7 @@ def _on_virtual_board(
 @click.option("--plan", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second of the port.")
 @click.option(
-    "--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="Clock in MHz; what the board says by default."
+    "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; what the board says by default."
 )
 @click.option("--http", "http_port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the page.")
 @click.option("--terminal", is_flag=True, help="Use the terminal instead of the page.")

@@ -18,7 +18,7 @@ from boards.frames import frames_for, labelled_frames
 from boards.wire import BAUD, printable
 from model.encode import encode
 from model.network import Network
-from model.support.cli import group
+from model.support.cli import Number, group
 from model.support.datasets import DataError
 from model.support.errors import BadInputError, Exit, fail
 
@@ -41,7 +41,7 @@ _connection = _options(
         "--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second, as the device was built."
     ),
     click.option(
-        "--timeout", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds for an answer."
+        "--timeout", default=5.0, show_default=True, type=Number(0, min_open=True), help="Seconds for an answer."
     ),
 )
 _network = _options(

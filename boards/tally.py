@@ -59,3 +59,7 @@ class _Lazy(Group):
 @click.version_option(package_name="tally-snn", prog_name="tally")
 def main() -> None:
     """See the help text above."""
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,8 @@ from boards.definitions import BOARDS, board_named
 from boards.programmer import program
 from boards.top import BAUD
 from hw.flow.tools import find_tool
-from model.support.cli import command
+from model.importers.options import file_options
+from model.support.cli import Number, command
 from model.support.errors import Exit, fail
 
 
@@ -30,7 +31,7 @@ from model.support.errors import Exit, fail
 @click.option(
     "--clock",
     "clock_mhz",
-    type=click.FloatRange(1, 400),
+    type=Number(1, 400),
     help="Clock in MHz that must be met; the board's own (--list-boards) by default.",
 )
 @click.option("--watch/--no-watch", default=None, help="Whether the host can watch spikes; as the plan says.")
@@ -59,6 +60,7 @@ from model.support.errors import Exit, fail
     is_flag=True,
     help="Write the bitstream, and weights where they have to be loaded, into the board's flash.",
 )
+@file_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
 def main(
     net: Path | None,
@@ -78,6 +80,8 @@ def main(
     verilog_only: bool,
     to_device: bool,
     to_flash: bool,
+    layout: str | None,
+    output: str | None,
     as_json: bool,
 ) -> None:
     """See the help text above."""
@@ -100,6 +104,8 @@ def main(
         data_dir=data_dir,
         out=out,
         verilog_only=verilog_only,
+        layout=layout,
+        output=output,
     )
     if to_device and to_flash:
         fail(Exit.BAD_INPUT, "--program and --program-flash must not both be given")

@@ -14,7 +14,7 @@ from model.conversion.quantize import Settings
 from model.importers.options import file_options
 from model.network import Neurons
 from model.reports.conversion import conversion_json, conversion_summary
-from model.support.cli import command, tell
+from model.support.cli import Number, command, tell
 from model.support.errors import Exit, fail
 
 
@@ -37,7 +37,7 @@ from model.support.errors import Exit, fail
     "--accuracy-budget",
     default=0.001,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Accuracy on the calibration data that may go for fewer operations.",
 )
 @click.option(
@@ -45,7 +45,7 @@ from model.support.errors import Exit, fail
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="With --paper: the threshold; 1.0 by default.",
 )
 @click.option(

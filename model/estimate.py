@@ -18,7 +18,7 @@ from model.machine.estimate import CALIBRATED, Estimate, considered, estimate, m
 from model.machine.named_plans import FOLDED, load_plan
 from model.network import Network
 from model.reports.estimate_page import considered_table, cores_table, estimate_page, summary
-from model.support.cli import command, tell
+from model.support.cli import Number, command, tell
 from model.support.datasets import load
 from model.support.errors import BadInputError, DoesNotFitError
 from model.support.files import write_all
@@ -36,7 +36,7 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
     help="minimal, default, fast, folded, or a .json file; default if nothing else is asked for.",
 )
 @click.option(
-    "--target-fps", type=click.FloatRange(0, min_open=True),
+    "--target-fps", type=Number(0, min_open=True),
     help="Plan for this many frames per second: the fewest lanes that reach it.",
 )
 @click.option("--max-lanes", type=click.IntRange(1), help="Plan for this many lanes: the fastest plan that has no more.")
@@ -45,7 +45,7 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 )
 @click.option("--board", metavar="BOARD", help="Whether it fits there; without --plan, the fastest plan that does.")
 @click.option(
-    "--clock", "clock_mhz", type=click.FloatRange(0, min_open=True), help="Clock in MHz; 60, or 24 for a folded machine."
+    "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; 60, or 24 for a folded machine."
 )
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
@@ -76,6 +76,11 @@ def main(
         raise BadInputError("--plan must not be given with --target-fps, --max-lanes or --max-lut")
     if board is not None and plan_name is None:
         plan_name = _own_plan(board)
+        if plan_name is not None and wanted:
+            raise BadInputError(
+                f"--target-fps, --max-lanes and --max-lut must not be given with --board {board}: they plan a pipeline, and this "
+                f"board takes plan {plan_name!r}"
+            )
         wanted |= plan_name is None
     own = load_plan(network, plan_name) if plan_name is not None else None
     folded = own is not None and own.folded

@@ -13,7 +13,7 @@ from rich.progress import Progress, TaskID
 from hw.flow.families.registry import FAMILIES, family_named
 from model.machine.named_plans import load_plan
 from model.network import Network
-from model.support.cli import command
+from model.support.cli import Number, command
 from model.support.errors import Exit, fail
 from model.support.frames import real_frames
 from sim.cosimulation import LEVELS, verify
@@ -76,14 +76,14 @@ only simulates.
     "--idle",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 0.99),
+    type=Number(0, 0.99),
     help="Chance of an idle cycle of the source.",
 )
 @click.option(
     "--stall",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 0.99),
+    type=Number(0, 0.99),
     help="Chance of a stalled cycle of a sink.",
 )
 @click.option("--watch", is_flag=True, help="Watch every link through the host port, and compare that too.")

@@ -1,5 +1,6 @@
 """What all command lines share."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,7 +9,19 @@ import click
 
 from model.support.errors import one_line_errors
 
-__all__ = ["Command", "Group", "command", "group", "tell"]
+__all__ = ["Command", "Group", "Number", "command", "group", "tell"]
+
+
+class Number(click.FloatRange):
+    """A finite number within a range: the type of options that take one."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 class Command(click.Command):
@@ -16,7 +29,10 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         with one_line_errors():
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            # Whatever reads standard output may be full: that shows only here.
+            sys.stdout.flush()
+            return result
 
 
 class Group(click.Group):

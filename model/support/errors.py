@@ -5,6 +5,7 @@ Any other exception is a fault of Tally's own; it is not caught, and the shell s
 """
 
 import enum
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,8 +116,12 @@ def fail(code: Exit, message: str) -> NoReturn:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a `TallyError` into one line on standard error and its exit code."""
+    """Turn a `TallyError` into one line on standard error and its exit code; and what the system refuses of a file likewise."""
     try:
         yield
     except TallyError as error:
         fail(error.exit_code, str(error))
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        fail(Exit.BAD_INPUT, f"{error.filename or 'standard output'}: {error.strerror or error}")

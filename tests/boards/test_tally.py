@@ -29,7 +29,7 @@ def test_every_command_of_the_packages_is_there():
             tree = ast.parse(path.read_text())
             if any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in tree.body):
                 found.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    assert found == {module for module, _ in COMMANDS.values()}
+    assert found == {module for module, _ in COMMANDS.values()} | {"boards.tally"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -106,3 +106,33 @@ def test_each_kind_of_error_has_one_exit_code():
         "ToolError": 7,
         "DeviceError": 8,
     }
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("convert", ["net.onnx", "--out", "net.npz", "--calibrate", "mnist", "--accuracy-budget"]),
+        ("convert", ["net.onnx", "--out", "net.npz", "--calibrate", "mnist", "--threshold"]),
+        ("estimate", ["net.npz", "--clock"]),
+        ("estimate", ["net.npz", "--target-fps"]),
+        ("build", ["--clock"]),
+        ("verify", ["net.npz", "--idle"]),
+        ("host", ["identify", "--port", "none", "--timeout"]),
+    ],
+)
+def test_numbers_are_finite(name, arguments, value):
+    found = CliRunner().invoke(main, [name, *arguments, value])
+    assert found.exit_code == 2
+    assert f"Invalid value for '{arguments[-1]}'" in found.stderr
+
+
+def test_what_the_system_refuses_of_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-m", "boards.tally", "build", "--verilog-only", "model/zoo/mnist-small.npz"]
+    done = subprocess.run([*command, "--out", tmp_path / "file"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"error: {tmp_path / 'file'}: File exists")
+    with Path("/dev/full").open("w") as full:
+        check = [sys.executable, "-m", "boards.tally", "check", "model/zoo/mnist-small.onnx"]
+        done = subprocess.run(check, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (2, "error: standard output: No space left on device\n")
