@@ -201,11 +201,14 @@ class Answer:
         Signed spike count of each class.
     cycles : int
         From the frame's first event to the answer.
+    clipped : bool
+        Whether a count had to stop at its end: spikes that a host sends in the output's place may be more than it holds.
     """
 
     answer: int
     counts: tuple[int, ...]
     cycles: int
+    clipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -633,11 +636,12 @@ class Device:
         classes = self.identity.classes
         if len(payload) != RESULT.size + 2 * classes:
             raise DeviceError(f"{self._name}: a result must have {RESULT.size + 2 * classes} bytes, not {len(payload)}")
-        answer, cycles = RESULT.unpack_from(payload)
+        answer, cycles, clipped = RESULT.unpack_from(payload)
         # A single output answers by its sign.
         if answer >= max(2, classes):
             raise DeviceError(f"{self._name}: class must be within 0..{max(2, classes) - 1}, not {answer}")
-        return Answer(answer, tuple(np.frombuffer(payload[RESULT.size :], "<i2").tolist()), cycles)
+        counts = tuple(np.frombuffer(payload[RESULT.size :], "<i2").tolist())
+        return Answer(answer, counts, cycles, self._flag("whether a count was clipped", clipped))
 
     def _flag(self, what: str, value: int) -> bool:
         if value > 1:

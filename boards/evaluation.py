@@ -120,12 +120,13 @@ class Journal:
     def _answer(self, number: int, line: Any) -> tuple[int, Answer]:
         try:
             frame, answer, counts, cycles = (line[name] for name in ("frame", "answer", "counts", "cycles"))
-            whole = [frame, answer, cycles, *counts]
+            clipped = line.get("clipped", False)
+            whole = [frame, answer, cycles, clipped, *counts]
         except (TypeError, KeyError):
             raise self._wrong(number) from None
         if not all(isinstance(value, int) for value in whole) or len(counts) != self._classes:
             raise self._wrong(number)
-        return frame, Answer(answer, tuple(counts), cycles)
+        return frame, Answer(answer, tuple(counts), cycles, bool(clipped))
 
     def _wrong(self, number: int) -> DataError:
         return DataError(f"{self._path}, line {number}: must be of an evaluation's journal; --restart begins a new one")

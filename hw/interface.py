@@ -39,6 +39,8 @@ class Result(data.StructLayout):
     ----------
     network : Network
         gives the outputs, and how high they can count
+    clips : bool
+        whether more spikes can come than the output layer fires, as where the host sends some in its place
 
     Members
     -------
@@ -47,15 +49,18 @@ class Result(data.StructLayout):
     cycles : unsigned(CYCLES_WIDTH)
         from the frame's first token offered to a core to the answer, modulo ``2 ** CYCLES_WIDTH``
     counts : array of signed
-        signed spike count of each output
+        signed spike count of each output; it stops at its ends
+    clipped : 1 bit
+        1 where a count had to stop there, where it can
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, clips: bool = False) -> None:
         super().__init__(
             {
                 "answer": range(network.classes),
                 "cycles": unsigned(CYCLES_WIDTH),
                 "counts": data.ArrayLayout(signed(count_bits(network, network.output.name) + 1), network.outputs),
+                **({"clipped": 1} if clips else {}),
             }
         )
 
@@ -193,7 +198,7 @@ def machine_members(network: Network, plan: Plan) -> "dict[str, In | Out]":
     neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
     members: dict[str, In | Out] = {
         "host": In(stream.Signature(HostEvent(network))),
-        "result": Out(stream.Signature(Result(network))),
+        "result": Out(stream.Signature(Result(network, clips=plan.inject))),
         "saturations": Out(data.ArrayLayout(unsigned(SATURATIONS_WIDTH), neuron_layers)),
     }
     if plan.watch:

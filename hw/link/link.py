@@ -146,7 +146,7 @@ class Link(wiring.Component):
             "pixels": Out(stream.Signature(unsigned(8))),
             "encoded": In(stream.Signature(AddressEvent(network.input_shape))),
             "host": Out(stream.Signature(HostEvent(network))),
-            "result": In(stream.Signature(Result(network))),
+            "result": In(stream.Signature(Result(network, clips=plan.inject))),
             "saturations": In(SATURATIONS_WIDTH * saturations),
             "lost": In(8),
             "deaf": Out(1),
@@ -388,7 +388,12 @@ class Link(wiring.Component):
         contents: dict[Command | Status, Value] = {
             Command.IDENTIFY: Const(int.from_bytes(identity, "little"), 8 * len(identity)),
             Command.SATURATIONS: self.saturations,
-            Command.FRAME: Cat(_padded(result.answer, 16), result.cycles, *(_padded(count, 16) for count in result.counts)),
+            Command.FRAME: Cat(
+                _padded(result.answer, 16),
+                result.cycles,
+                _padded(result.clipped, 8) if self._plan.inject else Const(0, 8),
+                *(_padded(count, 16) for count in result.counts),
+            ),
         }
         if self._weights:
             sizes[Command.CHECK] = CHECK.size

@@ -39,7 +39,7 @@ __all__ = [
     "unpack_event",
 ]
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 SYNC = 0xA5
 """First byte of every packet."""
 
@@ -59,8 +59,8 @@ IDENTITY = struct.Struct(f"<BBB8s6HI{PLAN_HASH_BYTES}s")
 """Answer to `Command.IDENTIFY`, up to the plan's name: version, bytes of an event, abilities, network's hash, height, width,
 channels, outputs, first word of weights to load, their number, clock in Hz, plan's hash."""
 
-RESULT = struct.Struct("<HI")
-"""A result up to its counts, which have two bytes each: class, and cycles."""
+RESULT = struct.Struct("<HIB")
+"""A result up to its counts, which have two bytes each: class, cycles, and whether a count had to stop at its end."""
 
 STATE = struct.Struct("<ihB")
 """Answer to `Command.STATE`: residual, count, and whether the spike of the last update is in neither yet."""

@@ -87,7 +87,7 @@ class Machine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.router = router = Router(network=self._network, plan=self._plan)
-        m.submodules.readout = readout = Readout(network=self._network)
+        m.submodules.readout = readout = Readout(network=self._network, clips=self._plan.inject)
         m.submodules.door = door = StreamBuffer(payload=HostEvent(self._network))
         wiring.connect(m, wiring.flipped(self.host), door.taken)
         wiring.connect(m, door.given, router.host)

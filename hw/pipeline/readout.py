@@ -1,6 +1,6 @@
 """Readout: signed spike counts of the classes, and the answer."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -29,6 +29,7 @@ class Readout(wiring.Component):
     Parameters
     ----------
     network : gives the outputs
+    clips : whether more spikes can come than the output layer fires: counts stop at their ends then, and the result says so
 
     Members
     -------
@@ -38,14 +39,15 @@ class Readout(wiring.Component):
     result : Out stream, `Result`
     """
 
-    def __init__(self, *, network: Network) -> None:
+    def __init__(self, *, network: Network, clips: bool = False) -> None:
         self._network = network
+        self._clips = clips
         super().__init__(
             {
                 "spikes": In(stream.Signature(AddressEvent(network.shapes[-1]))),
                 "started": In(1),
                 "room": Out(1, init=1),
-                "result": Out(stream.Signature(Result(network))),
+                "result": Out(stream.Signature(Result(network, clips=clips))),
             }
         )
 
@@ -53,6 +55,11 @@ class Readout(wiring.Component):
     def network(self) -> Network:
         """The network that is read out."""
         return self._network
+
+    @property
+    def clips(self) -> bool:
+        """Whether more spikes can come than the output layer fires."""
+        return self._clips
 
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
@@ -78,6 +85,7 @@ class Readout(wiring.Component):
         address = Signal(range(outputs))
         counting = Signal(result.counts.shape())
         comparing, index = Signal(), Signal(range(outputs))
+        clipped = Signal()
         best = Signal(result.counts.shape().elem_shape)
         m.d.comb += [
             is_end.eq(event.kind == Kind.END),
@@ -88,8 +96,17 @@ class Readout(wiring.Component):
         with m.If(take):
             m.d.sync += [held.eq(self.spikes.valid), event.eq(self.spikes.payload)]
         for number in range(outputs):
+            count = counting[number]
             with m.If(held & ~is_end & (address == number)):
-                m.d.sync += counting[number].eq(counting[number] + Cat(Const(1, 1), event.negative).as_signed())
+                m.d.sync += count.eq(count + Cat(Const(1, 1), event.negative).as_signed())
+                if self._clips:
+                    # The ends are those bits that are all the same but for the sign.
+                    at_end = Mux(event.negative, count[-1] & ~count[:-1].any(), ~count[-1] & count[:-1].all())
+                    with m.If(at_end):
+                        m.d.sync += [count.eq(count), clipped.eq(1)]
+        if self._clips:
+            with m.If(held & take & is_end):
+                m.d.sync += [result.clipped.eq(clipped), clipped.eq(0)]
         with m.If(held & take & is_end):
             m.d.sync += [result.counts.eq(counting), counting.eq(0), comparing.eq(1), index.eq(0)]
 

@@ -149,7 +149,7 @@ class FakeDevice:
                 watched.append(Event(port, end=True))
         told = [(Status.WATCHED, pack_event(self.network, event)) for event in watched]
         half = len(told) // 2
-        return [*told[:half], (Command.FRAME, RESULT.pack(trace.answer, 100 + len(events)) + counts), *told[half:]]
+        return [*told[:half], (Command.FRAME, RESULT.pack(trace.answer, 100 + len(events), 0) + counts), *told[half:]]
 
     def _state(self, place: Event) -> bytes:
         layer = self.network.layers[place.port - 1]

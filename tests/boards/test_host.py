@@ -18,7 +18,7 @@ from boards.host import main
 from boards.self_test import self_test
 from boards.virtual_board import DIVISOR, VirtualBoard
 from boards.wire import BAUD
-from hw.link.protocol import Command, Event, pack_event
+from hw.link.protocol import HEADER_BYTES, RESULT, Command, Event, pack_event
 from model.encode import encode
 from model.events import make_events
 from model.golden import run
@@ -292,7 +292,7 @@ def test_an_answer_goes_wrong_on_the_way_back(board):
         start = len(seen)
         seen.extend(data)
         # The first byte of the result's counts, wherever it is cut.
-        at = 5 + 6 - start
+        at = HEADER_BYTES + RESULT.size - start
         return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if 0 <= at < len(data) else data
 
     with between(board, lambda data: data, change) as url, Device.open(url, timeout=0.3, clock=board.seconds) as device:

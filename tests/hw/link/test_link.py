@@ -5,6 +5,7 @@ import pytest
 
 from hw.link.protocol import (
     PROTOCOL_VERSION,
+    RESULT,
     SYNC,
     Ability,
     Command,
@@ -65,9 +66,9 @@ def exchange(*turns: tuple[bytes, int | Command], total: int = 0) -> list[Packet
 
 
 def answer_of(payload: bytes) -> tuple[int, list[int]]:
-    counts = np.frombuffer(payload[6:], "<i2").tolist()
-    assert int.from_bytes(payload[2:6], "little") > 0
-    return int.from_bytes(payload[:2], "little"), counts
+    answer, cycles, clipped = RESULT.unpack_from(payload)
+    assert cycles > 0 and clipped == 0
+    return answer, np.frombuffer(payload[RESULT.size :], "<i2").tolist()
 
 
 def test_identify_frames_events_and_saturations():
@@ -168,6 +169,27 @@ def test_a_result_has_the_number_of_its_frame():
     assert [number for number, command, _ in found if command == Command.EVENTS] == [10, 11]
     answers = [answer_of(payload) for _, command, payload in found if command == Command.FRAME]
     assert answers == [(trace.answer, trace.counts.tolist()) for trace in (run(NETWORK, frame) for frame in frames)]
+
+
+@pytest.mark.parametrize(
+    ("spikes", "negative", "count", "clipped"),
+    [(255, False, 255, 0), (256, False, 255, 1), (256, True, -256, 0), (300, True, -256, 1)],
+)
+def test_more_spikes_at_the_outputs_port_than_a_count_holds(spikes, negative, count, clipped):
+    """The count stops there, the answer says so, and the next frame's does not."""
+    port = len(NETWORK.layers)
+    spike, end = Event(port, negative=negative, c=2), pack_event(NETWORK, Event(port, end=True))
+    assert NETWORK.output.count_bits == 8
+    most = 100
+    parts = [pack_event(NETWORK, spike) * min(most, spikes - at) for at in range(0, spikes, most)]
+    turns = [(packet(Command.EVENTS, part), 1) for part in parts]
+    frame = packet(Command.EVENTS, pack_event(NETWORK, spike) + end)
+    found = talk(*turns, (packet(Command.EVENTS, end), 2), (frame, 2))
+    first, second = (payload for command, payload in found if command == Command.FRAME)
+    assert np.frombuffer(first[RESULT.size :], "<i2").tolist() == [0, 0, count, 0]
+    assert (RESULT.unpack_from(first)[0], RESULT.unpack_from(first)[2]) == (0 if negative else 2, clipped)
+    assert np.frombuffer(second[RESULT.size :], "<i2").tolist() == [0, 0, -1 if negative else 1, 0]
+    assert RESULT.unpack_from(second)[2] == 0
 
 
 def test_reset_in_the_middle_of_a_frame():

@@ -6,7 +6,7 @@ from types import TracebackType
 
 from hw.flow.families.ice40 import ICE40
 from hw.flow.verilog import system_verilog
-from hw.link.protocol import HEADER_BYTES, SYNC, crc8
+from hw.link.protocol import HEADER_BYTES, SYNC, Command, crc8, load_payloads, packet
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.network import Network
@@ -60,6 +60,16 @@ class SimulatedWire:
     ) -> None:
         self._process.kill()
         self._process.communicate()
+
+    def load(self, network: Network, plan: Plan) -> None:
+        """Load the weights that have to be."""
+        folded = Folded.of(network, plan) if plan.folded else None
+        if folded and folded.single_weight_words:
+            for payload in load_payloads(network, folded.single_weights(), first=folded.single_state_words):
+                self.send(packet(0, Command.LOAD, payload))
+                assert self.receive(1) == [(0, Command.LOAD, b"")]
+            self.send(packet(0, Command.CHECK))
+            assert self.receive(1)[0][2][-1] == 1
 
     def send(self, data: bytes) -> None:
         """Put bytes on the wire, after those that are still to be sent."""
