@@ -12,6 +12,7 @@ from hw.link.protocol import (
     Event,
     Status,
     event_bytes,
+    longest_payload,
     pack_event,
 )
 from hw.link.protocol import packet as numbered_packet
@@ -180,11 +181,12 @@ def test_more_spikes_at_the_outputs_port_than_a_count_holds(spikes, negative, co
     port = len(NETWORK.layers)
     spike, end = Event(port, negative=negative, c=2), pack_event(NETWORK, Event(port, end=True))
     assert NETWORK.output.count_bits == 8
-    most = 100
+    most = longest_payload(NETWORK) // event_bytes(NETWORK)
     parts = [pack_event(NETWORK, spike) * min(most, spikes - at) for at in range(0, spikes, most)]
     turns = [(packet(Command.EVENTS, part), 1) for part in parts]
     frame = packet(Command.EVENTS, pack_event(NETWORK, spike) + end)
     found = talk(*turns, (packet(Command.EVENTS, end), 2), (frame, 2))
+    assert sum(command == Command.EVENTS for command, _ in found) == len(parts) + 2
     first, second = (payload for command, payload in found if command == Command.FRAME)
     assert np.frombuffer(first[RESULT.size :], "<i2").tolist() == [0, 0, count, 0]
     assert (RESULT.unpack_from(first)[0], RESULT.unpack_from(first)[2]) == (0 if negative else 2, clipped)
