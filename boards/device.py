@@ -352,9 +352,9 @@ class Device:
         baud: int = BAUD,
         timeout: float = 5.0,
         retries: int = 2,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> "Device":
-        """The device at ``port``, which was built for so many bits a second; times are those of ``clock``.
+        """The device at ``port``, which was built for so many bits a second; the time is that of ``clock``.
 
         Raises
         ------

@@ -55,25 +55,25 @@ class Wire:
         The port's name, for messages.
     timeout : float
         Seconds for which what is written may stand still, and for which what comes unasked is waited out.
-    clock : callable
-        The time in seconds. For a simulated device it is that of the simulation.
+    clock : callable, optional
+        The time in seconds, `time.monotonic` by default. For a simulated device it is that of the simulation.
     """
 
     def __init__(
-        self, port: serial.SerialBase, name: str, *, timeout: float, clock: Callable[[], float] = time.monotonic
+        self, port: serial.SerialBase, name: str, *, timeout: float, clock: Callable[[], float] | None = None
     ) -> None:
         self._port = port
         self._timeout = timeout
         self._kept = bytearray()
         self.name = name
-        self.clock = clock
+        self.clock = clock or time.monotonic
         with self._talking():
             port.timeout = _AT_MOST
             port.write_timeout = timeout
 
     @classmethod
     def open(
-        cls, name: str, *, baud: int, timeout: float, clock: Callable[[], float] = time.monotonic
+        cls, name: str, *, baud: int, timeout: float, clock: Callable[[], float] | None = None
     ) -> "Wire":
         """Open a port by its name or URL.
 
