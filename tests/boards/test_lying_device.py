@@ -146,7 +146,11 @@ def test_every_command_against_every_lie(tmp_path, monkeypatch, command, machine
 
 
 IDENTITIES = {
-    "version": dict(at=0, value=PROTOCOL_VERSION + 1, message=rf"protocol version must be {PROTOCOL_VERSION}, not {PROTOCOL_VERSION + 1}: build"),
+    "version": dict(
+        at=0,
+        value=PROTOCOL_VERSION + 1,
+        message=f"protocol version must be {PROTOCOL_VERSION}, not {PROTOCOL_VERSION + 1}: build",
+    ),
     "event bytes": dict(at=1, value=0, message=r"bytes of an event must be within 1\.\.255, not 0"),
     "height": dict(at=4, value=0, message=r"pixels of a frame must be within 1\.\.65535, not 0"),
     "width": dict(at=5, value=0xFFFF, message=r"pixels of a frame must be within 1\.\.65535, not \d+"),
