@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from boards.device import Answer, Device, State
-from hw.interface import SATURATIONS_WIDTH
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.events import Events
 from model.golden import LayerTrace, answers
+from model.machine.limits import SATURATIONS_WIDTH
 from model.network import Network, Neurons
 
 __all__ = ["Check", "golden_answers", "golden_states", "layer_states", "self_test"]

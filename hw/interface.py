@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.aer import AddressEvent, HostEvent, SpikeGroup
 from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
+from model.machine.limits import SATURATIONS_WIDTH
 from model.machine.plan import Plan
 from model.machine.stages import count_bits
 from model.machine.stored_state import StoredWidths
@@ -16,7 +17,6 @@ from model.network import Network, Neurons
 
 __all__ = [
     "CYCLES_WIDTH",
-    "SATURATIONS_WIDTH",
     "Result",
     "StatePort",
     "Trace",
@@ -27,9 +27,6 @@ __all__ = [
 
 CYCLES_WIDTH = 32
 """Width of the cycle counter; it wraps around."""
-
-SATURATIONS_WIDTH = 16
-"""Width of a layer's saturation counter; it stops at its end."""
 
 
 class Result(data.StructLayout):

@@ -23,13 +23,13 @@ from hw.flow.families.ice40 import ICE40
 from hw.flow.families.registry import FAMILIES
 from hw.flow.verilog import machine_verilog
 from hw.folded.machine import FoldedMachine
-from hw.interface import SATURATIONS_WIDTH
 from hw.machines import AnyMachine, machine_of
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.events import Events
 from model.golden import Trace
 from model.machine.cycles import Cycles
+from model.machine.limits import SATURATIONS_WIDTH
 from model.machine.plan import Plan, PlanError
 from model.machine.simulate import simulate as cycles
 from model.network import Network, Neurons

@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
-from hw.interface import SATURATIONS_WIDTH, Result, StatePort, WeightPort
+from hw.interface import Result, StatePort, WeightPort
 from hw.link.protocol import (
     ADDR_BYTES,
     CHECK,
@@ -33,7 +33,7 @@ from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.parts.single_port import PART_BITS, PARTS
 from hw.pipeline.router import answered_ports, enters
 from model.machine.folded_layout import Folded
-from model.machine.limits import FRAMES_IN_FLIGHT
+from model.machine.limits import FRAMES_IN_FLIGHT, SATURATIONS_WIDTH
 from model.machine.plan import Plan
 from model.network import Network
 

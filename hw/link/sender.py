@@ -6,8 +6,8 @@ from amaranth.hdl import Array, Module, Signal, Value, unsigned
 from amaranth.lib import crc, data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.interface import SATURATIONS_WIDTH
 from hw.link.protocol import SYNC, Command, Status
+from model.machine.limits import SATURATIONS_WIDTH
 
 __all__ = ["Choice", "PacketSender"]
 

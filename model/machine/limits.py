@@ -4,6 +4,7 @@ __all__ = [
     "FRAMES_IN_FLIGHT",
     "FRAMES_TO_LEAF",
     "POOL_CYCLES",
+    "SATURATIONS_WIDTH",
     "STARTS_UNSEEN",
     "STEP_CYCLES",
     "WATCHED_FIFO",
@@ -14,6 +15,9 @@ FRAMES_IN_FLIGHT = 16
 
 STARTS_UNSEEN = 4
 """Starts that must have room when the next frame is let in: some are on their way into that memory."""
+
+SATURATIONS_WIDTH = 16
+"""Width of a layer's saturation counter; it stops at its end."""
 
 FRAMES_TO_LEAF = 255
 """Frames that the router counts on their way to a leaf."""
