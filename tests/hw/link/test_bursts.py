@@ -91,12 +91,16 @@ class Bursts:
             if kind < 0.2:
                 found.append(bytes([SYNC]) * chance.randrange(1, 4))
                 continue
+            if kind < 0.27:
+                # Whole, and of a command or a length that there is not.
+                found.append(packet(chance.randrange(128), chance.randrange(1, 20), self.bytes(chance.randrange(1, 8))))
+                continue
             commands = [command for command in Command if command is not Command.LOAD]
             command = chance.choice([*commands, *[Command.FRAME, Command.EVENTS] * 3])
             piece = bytearray(self.packet(command, chance.randrange(128)))
-            if kind < 0.35:
+            if kind < 0.4:
                 del piece[chance.randrange(1, len(piece)) :]
-            elif kind < 0.45:
+            elif kind < 0.5:
                 piece[chance.randrange(len(piece))] ^= 1 << chance.randrange(8)
             found.append(bytes(piece))
         return found
