@@ -16,6 +16,7 @@ from model.network import Neurons
 from model.reports.conversion import conversion_json, conversion_summary
 from model.support.cli import Number, command, tell
 from model.support.errors import Exit, fail
+from model.support.files import check_apart
 
 
 @command(help="Convert a trained network (ONNX) to a spiking network of integers.")
@@ -91,6 +92,7 @@ def main(
             fail(Exit.BAD_INPUT, "--threshold must not be given without --paper")
         if out.suffix != ".npz":
             fail(Exit.BAD_INPUT, f"--out must end in .npz, not {str(out)!r}")
+        check_apart("--out", out, {"the ONNX file": onnx_file, "the calibration file": Path(calibrate)})
         found = convert_file(
             onnx_file,
             calibrate=calibrate,

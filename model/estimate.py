@@ -21,7 +21,7 @@ from model.reports.estimate_page import considered_table, cores_table, estimate_
 from model.support.cli import Number, command, tell
 from model.support.datasets import load
 from model.support.errors import BadInputError, DoesNotFitError
-from model.support.files import write_all
+from model.support.files import check_apart, write_all
 from model.support.frames import suited
 from model.support.results import to_json
 
@@ -70,7 +70,14 @@ def main(
 ) -> None:
     """See the help text above."""
     console = Console(stderr=True)
+    if save_plan is not None:
+        if save_plan.suffix != ".json":
+            raise BadInputError(f"--save-plan must end in .json, not {str(save_plan)!r}")
+        check_apart("--save-plan", save_plan, {"the network": net, "the dataset": Path(dataset)})
     network = Network.load(net)
+    folder = out or Path("build") / network.name
+    if save_plan is not None:
+        check_apart("--save-plan", save_plan, {"the report": folder / "estimate.json"})
     wanted = any(option is not None for option in (target_fps, max_lanes, max_lut))
     if wanted and plan_name is not None:
         raise BadInputError("--plan must not be given with --target-fps, --max-lanes or --max-lut")
@@ -86,8 +93,6 @@ def main(
     folded = own is not None and own.folded
     short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board, folded=folded)
     choice = None
-    if save_plan is not None and save_plan.suffix != ".json":
-        raise BadInputError(f"--save-plan must end in .json, not {str(save_plan)!r}")
     data = load(dataset, "test", data_dir)
     data = suited(network, data.first(frames))
     tell(data.notes)
@@ -112,7 +117,6 @@ def main(
         found = replace(found, board=board, short_of=tuple(short_of(plan)))
     if choice is not None:
         found = replace(found, plans_considered=considered(choice, lambda plan: estimate_area(network, plan)))
-    folder = out or Path("build") / network.name
     write_all(folder, {"estimate.json": to_json(found), "estimate.html": estimate_page(found, shown)})
     if save_plan is not None:
         try:

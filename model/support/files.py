@@ -1,6 +1,7 @@
 """Writing files whole or not at all, and reading JSON that says one thing only."""
 
 import json
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 from model.support.errors import BadInputError
 
-__all__ = ["checked_json", "replacing", "write_all", "write_file"]
+__all__ = ["check_apart", "checked_json", "replacing", "write_all", "write_file"]
 
 
 @contextmanager
@@ -73,6 +74,28 @@ def write_all(folder: Path, files: Mapping[str, bytes | str]) -> None:
             write_file(folder / name, content)
     except OSError as error:
         raise BadInputError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def check_apart(option: str, out: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse to write a file over another one that the same command reads or writes.
+
+    Parameters
+    ----------
+    option : str
+        The option that names the file to write.
+    out : Path
+        The file to write.
+    others : mapping
+        Of each other file what it is, for the message, and its path; None where there is none.
+
+    Raises
+    ------
+    BadInputError
+        It is one of them, whatever links or folders the two paths go through.
+    """
+    for what, path in others.items():
+        if path is not None and os.path.realpath(out) == os.path.realpath(path):
+            raise BadInputError(f"{option} must not be {what}, {str(out)!r}: it would be overwritten")
 
 
 def checked_json(text: bytes) -> Any:

@@ -8,10 +8,12 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from model.conversion.convert import convert, convert_file
 from model.conversion.quantize import Settings, quantize
+from model.convert import main
 from model.encode import encode
 from model.engine.engine import run_frames
 from model.golden import run
@@ -356,3 +358,22 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_read(tmp_path
     message = f"network's name must be {SAFE_NAME}, not '../x'"
     with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
         convert_file(tmp_path / "missing.onnx", name="../x")
+
+
+def test_what_is_read_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.npz", "data.npz"):
+        (tmp_path / name).write_bytes(b"not read")
+    (tmp_path / "link.npz").symlink_to("data.npz")
+    (tmp_path / "folder").mkdir()
+    for onnx_file, out, calibrate, what in (
+        ("net.onnx", "data.npz", "data.npz", "the calibration file"),
+        ("net.onnx", str(tmp_path / "folder" / ".." / "data.npz"), "data.npz", "the calibration file"),
+        ("net.onnx", "link.npz", "data.npz", "the calibration file"),
+        ("net.onnx", "data.npz", "link.npz", "the calibration file"),
+        ("net.npz", "net.npz", "data.npz", "the ONNX file"),
+    ):
+        result = CliRunner().invoke(main, [onnx_file, "-o", out, "--calibrate", calibrate])
+        line = f"error: --out must not be {what}, {out!r}: it would be overwritten"
+        assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, line)
+    assert {path.read_bytes() for path in tmp_path.glob("*.npz")} == {b"not read"}

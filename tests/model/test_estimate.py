@@ -81,3 +81,19 @@ def test_command_plans_for_luts_and_boards(tmp_path):
     assert code == 3
     assert json.loads(out)["short_of"]
     assert line.startswith("error: does not fit ulx3s-25f: short of ")
+
+
+def test_a_plan_is_saved_over_nothing_else(tmp_path):
+    network = small()
+    network.save(tmp_path / "net.npz")
+    given = data(network, 20)
+    np.savez(tmp_path / "data.npz", images=given.images, labels=given.labels)
+    for name in ("net", "data"):
+        (tmp_path / f"{name}.json").symlink_to(f"{name}.npz")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    common = (tmp_path / "net.npz", "--dataset", tmp_path / "data.npz", "--out", tmp_path / "out")
+    for plan, what in (("net.json", "the network"), ("data.json", "the dataset"), ("out/../out/estimate.json", "the report")):
+        code, out, line = command(*common, "--save-plan", tmp_path / plan)
+        wanted = f"error: --save-plan must not be {what}, {str(tmp_path / plan)!r}: it would be overwritten"
+        assert (code, out, line) == (2, "", wanted)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
