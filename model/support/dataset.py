@@ -98,9 +98,11 @@ class Dataset:
 
     def _in_shape(self, shape: tuple[int, ...]) -> Dataset:
         own = self.images.shape[1:]
-        if own == shape:
-            return self
         height, width, channels = shape
+        if own == shape:
+            if own == (channels, height, width) and channels > 1:
+                return self._noted(f"frames of shape {own} fit with the channels first and last: taken with the channels last")
+            return self
         if own == (channels, height, width):
             images = np.ascontiguousarray(self.images.transpose(0, 2, 3, 1))
             return replace(self, images=images)._noted(f"frames of shape {own} are taken with the channels first, as {shape}")

@@ -40,7 +40,7 @@ def load_npz(path: Path, split: str) -> Dataset:
         if isinstance(archive, np.ndarray):
             raise DataError(f"{path}: dataset must be an archive of arrays, not one array")
         with archive:
-            names = _names(path, archive.files, split)
+            names, name_notes = _names(path, archive.files, split)
             images, labels = (archive[name] for name in names)
     except DataError:
         raise
@@ -49,18 +49,31 @@ def load_npz(path: Path, split: str) -> Dataset:
         raise DataError(f"{path}: dataset must be a readable .npz file: {error}") from error
     images, image_notes = _pixels(path, _frames(path, images))
     labels, label_notes = _classes(path, labels, len(images))
-    notes = [f"arrays are {names[0]} and {names[1]}"] if names != ("images", "labels") else []
-    return Dataset(str(path), images, labels, tuple(f"{path}: {note}" for note in (*notes, *image_notes, *label_notes)))
+    notes = (*name_notes, *image_notes, *label_notes)
+    return Dataset(str(path), images, labels, tuple(f"{path}: {note}" for note in notes))
 
 
-def _names(path: Path, files: Iterable[str], split: str) -> tuple[str, str]:
-    """Names of the arrays with the frames and their labels."""
+def _of_split(split: str) -> list[tuple[str, str]]:
+    """The names that arrays of a split have."""
+    return [(images.format(split), labels.format(split)) for images, labels in _OF_ONE_SPLIT]
+
+
+def _names(path: Path, files: Iterable[str], split: str) -> tuple[tuple[str, str], list[str]]:
+    """Names of the arrays with the frames and their labels, and what is to be said of the choice."""
     known = {name.lower(): name for name in files}
-    splits = (split, *(other for other in ("train", "test") if other != split))
-    pairs = (*_PLAIN, *((a.format(of), b.format(of)) for of in splits for a, b in _OF_ONE_SPLIT))
-    for images, labels in pairs:
-        if images in known and labels in known:
-            return known[images], known[labels]
+    # Names that say the split come before those that say none, and those before the other split's.
+    own, plain, other = (
+        [(known[images], known[labels]) for images, labels in pairs if images in known and labels in known]
+        for pairs in (_of_split(split), _PLAIN, _of_split("test" if split == "train" else "train"))
+    )
+    if found := [*own, *plain] or other:
+        names, *rest = found
+        # A pair for each split is as it should be; any other pair leaves open what was meant.
+        rest += other if names in plain else []
+        note = f"arrays are {names[0]} and {names[1]}"
+        if rest:
+            return names, [f"{note}, not {' or '.join(f'{images} and {labels}' for images, labels in rest)}"]
+        return names, [note] if names != ("images", "labels") else []
     raise DataError(
         f"{path}: arrays must be 'images' and 'labels', 'x' and 'y', or 'x_train' and 'y_train', not {sorted(known.values())}"
     )

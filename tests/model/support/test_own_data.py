@@ -109,6 +109,27 @@ def test_names(tmp_path):
     assert (vectors.images.shape, told) == ((6, 1, 1, 20), [])
 
 
+@pytest.mark.parametrize(
+    ("names", "split", "taken", "notes"),
+    [
+        ("x y x_test y_test", "test", "x_test", ["arrays are x_test and y_test, not x and y"]),
+        ("x y x_test y_test", "train", "x", ["arrays are x and y, not x_test and y_test"]),
+        ("images labels test_images test_labels", "test", "test_images",
+         ["arrays are test_images and test_labels, not images and labels"]),
+        ("images labels test_images test_labels", "train", "images",
+         ["arrays are images and labels, not test_images and test_labels"]),
+        ("images labels x y", "test", "images", ["arrays are images and labels, not x and y"]),
+        ("x_train y_train x_test y_test", "test", "x_test", ["arrays are x_test and y_test"]),
+        ("x_train y_train x_test y_test", "train", "x_train", ["arrays are x_train and y_train"]),
+    ],
+)
+def test_the_names_of_the_split_come_first(tmp_path, names, split, taken, notes):
+    names = names.split()
+    arrays = {name: LABELS if index % 2 else np.full_like(IMAGES, 10 + index) for index, name in enumerate(names)}
+    found, told = read(tmp_path, split, **arrays)
+    assert (set(found.images.flat), told) == ({10 + names.index(taken)}, notes)
+
+
 def data(*shape):
     return Dataset("own", RNG.integers(52, 256, (6, *shape), dtype=np.uint8), LABELS)
 
@@ -117,7 +138,8 @@ def data(*shape):
     ("own", "wanted", "axes", "how"),
     [
         ((4, 5, 1), (4, 5, 1), (0, 1, 2, 3), None),
-        ((3, 3, 3), (3, 3, 3), (0, 1, 2, 3), None),
+        ((1, 1, 1), (1, 1, 1), (0, 1, 2, 3), None),
+        ((3, 3, 4), (3, 3, 4), (0, 1, 2, 3), None),
         ((3, 4, 5), (4, 5, 3), (0, 2, 3, 1), "with the channels first"),
         ((1, 4, 5), (4, 5, 1), (0, 2, 3, 1), "with the channels first"),
         ((4, 5, 1), (1, 1, 20), (0, 1, 2, 3), "row by row"),
@@ -132,6 +154,13 @@ def test_frames_take_the_networks_shape(own, wanted, axes, how):
     assert found.images.shape == (6, *wanted)
     assert (found.images == given.images.transpose(axes).reshape(6, *wanted)).all()
     assert found.notes == ((f"own: frames of shape {own} are taken {how}, as {wanted}",) if how else ())
+
+
+def test_frames_that_fit_two_ways_are_said():
+    given = data(3, 3, 3)
+    found = given.fitted((3, 3, 3), classes=3, threshold=51)
+    assert (found.images == given.images).all()
+    assert found.notes == ("own: frames of shape (3, 3, 3) fit with the channels first and last: taken with the channels last",)
 
 
 @pytest.mark.parametrize(
