@@ -14,6 +14,9 @@ Floats = npt.NDArray[np.floating]
 SIGNIFICANCE = 0.001
 """Probability with which luck alone may be taken for more than luck."""
 
+_FEW = 20
+"""So many frames of one class are no accident."""
+
 
 def near_chance(answers: Ints, labels: Ints) -> bool:
     """Whether who always answers the most frequent class could be right as often by luck.
@@ -34,10 +37,15 @@ def warn_of_chance(who: str, answers: Ints, labels: Ints) -> list[str]:
     """A warning where ``who`` answers no better than chance (`near_chance`), else none."""
     if not near_chance(answers, labels):
         return []
-    counts = np.bincount(labels)
+    counts, frames = np.bincount(labels), len(labels)
+    share = counts.max() / frames
+    # Where all right would not be enough either, the answers are not to blame.
+    if share**frames > SIGNIFICANCE and (share < 1 or frames < _FEW):
+        right = (answers == labels).sum()
+        return [f"{who} is right on {right:,} of {frames:,} frames, too few to tell whether that is more than chance"]
     return [
-        f"{who} is right on {(answers == labels).mean():.1%} of {len(labels):,} frames, no better than always answering class "
-        f"{counts.argmax()} ({counts.max() / len(labels):.1%}): labels and the scale of pixels must be those that it was trained "
+        f"{who} is right on {(answers == labels).mean():.1%} of {frames:,} frames, no better than always answering class "
+        f"{counts.argmax()} ({share:.1%}): labels and the scale of pixels must be those that it was trained "
         "on, and the frames of several classes"
     ]
 

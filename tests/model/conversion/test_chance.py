@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from model.conversion.chance import near_chance, other_scale
+from model.conversion.chance import near_chance, other_scale, warn_of_chance
 from model.conversion.convert import convert
 from model.conversion.quantize import Settings
 from model.importers.onnx import import_model
@@ -32,6 +32,18 @@ def test_near_chance():
     assert near_chance(mostly, np.zeros(500, int))
     assert not near_chance(mostly, mostly)
     assert near_chance(np.array([0, 1, 1]), np.array([0, 1, 1]))
+
+
+def test_too_few_frames_are_said_to_be_too_few():
+    few = "the network is right on {} of {} frames, too few to tell whether that is more than chance"
+    for labels in (LABELS[:1], LABELS[:3] * 0, np.arange(9) % 2, np.array([0] * 49 + [1])):
+        frames = len(labels)
+        assert warn_of_chance("the network", labels, labels) == [few.format(frames, frames)]
+        assert warn_of_chance("the network", labels + 1, labels) == [few.format(0, frames)]
+    # So many that all right is enough, or that one class is the data's fault.
+    assert warn_of_chance("the network", np.arange(10) % 2, np.arange(10) % 2) == []
+    (warning,) = warn_of_chance("the network", np.zeros(20, int), np.zeros(20, int))
+    assert warning.startswith("the network is right on 100.0% of 20 frames, no better than always answering class 0 (100.0%): ")
 
 
 @pytest.mark.parametrize(
