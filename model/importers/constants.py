@@ -4,7 +4,7 @@ What is computed is bounded before it is computed: only operators whose output's
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from model.importers.limits import MOST_CONSTANTS
 
-__all__ = ["COMPUTED", "FLOATS", "Array", "constants_of"]
+__all__ = ["COMPUTED", "FLOATS", "Array", "constants_of", "drops"]
 
 Array = npt.NDArray[np.generic]
 
@@ -39,7 +39,7 @@ def constants_of(model: onnx.ModelProto) -> dict[str, Array]:
         if any(name and name not in found for name in node.input):
             continue
         inputs = [found[name] if name else None for name in node.input]
-        size = _size(node, inputs)
+        size = None if drops(node, found) else _size(node, inputs)
         if size is None or size > left:
             continue
         for name, array in _computed(node, opsets, found).items():
@@ -133,6 +133,13 @@ _SIZES: dict[str, _Sizes] = {
 
 COMPUTED = tuple(_SIZES)
 """The operators that are computed ahead where all their inputs are constants."""
+
+
+def drops(node: onnx.NodeProto, constants: Mapping[str, Array]) -> bool:
+    """Whether a node is a Dropout that really drops: what it gives is random."""
+    if node.op_type != "Dropout" or len(node.input) < 3 or node.input[2] not in constants:
+        return False
+    return bool(constants[node.input[2]].any())
 
 
 def _size(node: onnx.NodeProto, inputs: Sequence[Array | None]) -> int | None:

@@ -109,6 +109,7 @@ class OnnxGraph:
         self.opset = opset_of(model) or 0
         self.constants: dict[str, Array] = constants_of(structure.model)
         self.inferred: dict[str, list[int]] | None = None
+        self._users: dict[str, list[onnx.NodeProto]] | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -141,8 +142,14 @@ class OnnxGraph:
 
     def first_use(self, value: str) -> onnx.NodeProto | None:
         """The first node after ``value`` that is not element by element."""
+        if self._users is None:
+            self._users = {}
+            for node in self.nodes:
+                if node.op_type not in ("Shape", "Size"):
+                    for name in set(node.input):
+                        self._users.setdefault(name, []).append(node)
         while True:
-            users = [node for node in self.nodes if value in node.input and node.op_type not in ("Shape", "Size")]
+            users = self._users.get(value, [])
             if len(users) != 1:
                 return None
             if users[0].op_type not in ("Identity", "Cast", "Dropout", "Add", "Sub", "Mul", "Div"):

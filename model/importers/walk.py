@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import onnx
 
-from model.importers.constants import COMPUTED
+from model.importers.constants import COMPUTED, drops
 from model.importers.deferred import arithmetic, average_pool, normalize, pad, reduce_mean
 from model.importers.endings import in_file_order, own_layer
 from model.importers.float_network import ConversionError, FloatNetwork
@@ -142,6 +142,8 @@ class Walk:
             why = refusal(node.op_type, node.domain, self.graph.opset)
             if node.op_type in (*SUPPORTED, *COMPUTED) and node.domain in ("", "ai.onnx"):
                 why = "constant inputs must fit, and give no more than can be computed ahead", "compute it before the export"
+            if drops(node, self.graph.constants):
+                why = "training_mode must be false", "export the network in evaluation mode"
             self._record(self.graph.error(node, *why))
             self._unknown.update(node.output)
             return

@@ -285,3 +285,11 @@ def test_a_node_name_cannot_reach_the_terminal(tmp_path):
     path = claim(2, 8, 8).add("Tanh", name="\x1b[31mred\n" + "x" * 500).save(tmp_path / "net.onnx")
     code, error, out = check(path)
     assert code == 2 and "\x1b" not in error + out and len(error.splitlines()) == 1 and len(error) < 500
+
+
+def test_a_long_chain_is_read_in_linear_time(tmp_path):
+    graph = Graph(shape=("frames", 16))
+    for _ in range(4990):
+        graph.add("Identity")
+    code, said, _ = check(graph.linear(16, 3).save(tmp_path / "net.onnx"))
+    assert (code, said) == (0, "")

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from model.conversion.convert import convert
@@ -622,3 +622,22 @@ def test_averages_convert(construct):
     found = convert(network, Dataset(name="own", images=images, labels=labels), Settings(accuracy_budget=0.2), name="own")
     assert found.accuracy_float_1bit == 1.0
     assert run_frames(found.network, images).saturated_events.sum() == 0
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("of_data", [True, False])
+def test_a_dropout_that_drops_is_refused_wherever_it_is(of_data, training):
+    graph = Graph(17).conv(3, 2, 3).add("Relu").add("Flatten")
+    flat, weights = graph.last, graph.rng.normal(0, 0.3, (108, 3)).astype(np.float32)
+    graph.constants.append(numpy_helper.from_array(np.array(training), "mode"))
+    if of_data:
+        graph.add("Dropout", np.float32(0.5), "mode", name="drop").add("MatMul", weights)
+    else:
+        graph.add("Dropout", np.float32(0.5), "mode", data=graph.constant(weights), name="drop")
+        graph.add("MatMul", graph.last, data=flat)
+    if training:
+        message = "net.onnx: node 'drop' (Dropout): training_mode must be false; export the network in evaluation mode"
+        with pytest.raises(ConversionError, match=f"^{re.escape(message)}$"):
+            import_model(graph.model(), "net.onnx")
+    else:
+        same(graph)
