@@ -34,6 +34,9 @@ _WORTH_CORRECTING = 0.002
 _LARGE = 99.0
 """Percentile of the positive activations that counts as a large one."""
 
+_ROUNDING = 1e-7
+"""Part of the largest potential of a layer that float32 may be off by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
@@ -103,10 +106,7 @@ def convert(
     grey = _accuracy(float_network.scores(images.astype(np.float32) / 255), labels)
     one_bit = _accuracy(float_network.scores(binary), labels)
     activations = float_network.run(binary, [layer.tensor for layer in neuron_layers])
-    large = [
-        _large(np.maximum(values, 0) if layer.relu else values)
-        for layer, values in zip(neuron_layers, activations, strict=True)
-    ]
+    large = [_large(values, relu=layer.relu) for layer, values in zip(neuron_layers, activations, strict=True)]
 
     def named(thresholds: Sequence[float]) -> dict[str, float]:
         return {layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)}
@@ -189,9 +189,15 @@ def _accuracy(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -> 
     return float((answers(scores) == labels).mean())
 
 
-def _large(activation: npt.NDArray[np.floating]) -> float:
-    positive = np.abs(activation)[np.abs(activation) > 1e-6]
-    return float(np.percentile(positive, _LARGE)) if len(positive) else 1.0
+def _large(values: npt.NDArray[np.floating], *, relu: bool) -> float:
+    """A large activation of a layer, given what goes into its ReLU: a measure of its own, whatever the scale of its weights."""
+    sizes = np.maximum(values, 0) if relu else np.abs(values)
+    # What rounding leaves where sums cancel is no activation.
+    found = sizes[sizes > _ROUNDING * np.abs(values).max()]
+    if not len(found):
+        # Nothing fires: the layer's scale is that of what stays below zero.
+        return float(np.abs(values).max()) or 1.0
+    return float(np.percentile(found, _LARGE))
 
 
 def _measure(network: Network, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Measured:

@@ -90,12 +90,14 @@ def _neurons(
     assert layer.weights is not None and layer.bias is not None
     scaled = layer.weights * (before / theta)
     most = (1 << settings.weight_bits - 1) - 1
-    bits_left = np.log2(most / max(np.abs(scaled).max(), 1e-12))
+    # Weights that are all 0 fit whatever the fraction.
+    greatest = np.abs(scaled).max()
+    bits_left = np.log2(most / greatest) if greatest else np.inf
     f = int(np.clip(np.floor(bits_left), 0, _MOST_POTENTIAL_BITS - 4))
     if bits_left < 0:
         raise ConversionError(
             f"{path}: layer {layer.name!r}: largest weight must be at most {most} thresholds, not "
-            f"{np.abs(scaled).max():.4g}; use more weight bits or a larger threshold"
+            f"{greatest:.4g}; use more weight bits or a larger threshold"
         )
     while True:
         weights = np.rint(scaled * (1 << f)).astype(np.int64)

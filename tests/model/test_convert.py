@@ -377,3 +377,28 @@ def test_what_is_read_is_not_overwritten(tmp_path, monkeypatch):
         line = f"error: --out must not be {what}, {out!r}: it would be overwritten"
         assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, line)
     assert {path.read_bytes() for path in tmp_path.glob("*.npz")} == {b"not read"}
+
+
+def scaled(first, last):
+    """A network of which the two layers' weights are so many times as large."""
+    graph, rng = Graph(17), np.random.default_rng(4)
+    graph.add("Conv", rng.normal(0, 0.5, (4, 2, 3, 3)) * first, rng.normal(0, 0.1, 4) * first).add("Relu").add("Flatten")
+    graph.add("Gemm", rng.normal(0, 0.3, (3, 144)) * last, rng.normal(0, 0.3, 3) * first * last, transB=1)
+    return import_model(graph.model(), "net.onnx")
+
+
+def test_the_scale_of_weights_does_not_matter():
+    images = ((RNG.random((60, 8, 8, 2)) < 0.4) * 255).astype(np.uint8)
+    labels = scaled(1, 1).scores(images.astype(np.float32) / 255).argmax(axis=1)
+    given = Dataset("own", images, labels)
+    found = convert(scaled(1, 1), given, Settings(), name="net")
+    assert found.accuracy_float == 1
+    assert found.accuracy_snn > 0.9
+    for first, last in ((1, 2.0**-24), (2.0**-30, 1), (2.0**-30, 2.0**-30), (2.0**40, 2.0**-60), (2.0**30, 2.0**30)):
+        again = convert(scaled(first, last), given, Settings(), name="net")
+        assert again.network.content_hash == found.network.content_hash
+        assert list(again.thresholds.values()) == [
+            theta * scale for theta, scale in zip(found.thresholds.values(), (first, first * last), strict=True)
+        ]
+    tenth = convert(scaled(1, 1e-7), given, Settings(), name="net")
+    assert abs(tenth.accuracy_snn - found.accuracy_snn) < 0.05
