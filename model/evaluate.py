@@ -84,7 +84,7 @@ def _print(found: Evaluation) -> None:
         )
     Console().print(table)
     for key, value in plain(found).items():
-        if isinstance(value, (int, float)) or key == "network_hash":
+        if isinstance(value, (int, float)) or (key in ("network_hash", "float_network") and value is not None):
             print(f"{key}: {value}")
 
 

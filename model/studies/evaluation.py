@@ -12,10 +12,11 @@ from model.conversion.chance import warn_of_chance
 from model.conversion.quantized import quantized_counts
 from model.engine.engine import FrameSummaries, run_frames
 from model.golden import answers
-from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.float_network import FloatNetwork
 from model.importers.onnx import import_onnx
 from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
 from model.studies.instruments import Agreement, Course, confusion, instruments
+from model.studies.origin import another_origin, check_structure
 from model.support.dataset import Dataset
 from model.support.frames import suited
 
@@ -63,6 +64,8 @@ class Evaluation:
     ----------
     network, network_hash, dataset : str
         What was evaluated, on what.
+    float_network : str or None
+        The file of the float network; None where there is none.
     accuracy_ann, accuracy_ann_1bit : float or None
         Of the float network on grey frames and on frames of one bit; None where there is no float network.
     frames : int
@@ -94,6 +97,7 @@ class Evaluation:
     network: str
     network_hash: str
     dataset: str
+    float_network: str | None = None
     accuracy_ann: float | None = None
     accuracy_ann_1bit: float | None = None
     frames: int
@@ -166,13 +170,19 @@ def evaluate(
     DataError
         The frames do not suit the network.
     ConversionError
-        The float network cannot be read, or has another input shape.
+        The float network cannot be read, or has other layers.
     """
     data = suited(network, data)
-    floats = None
+    floats, doubts = None, []
     if onnx is not None:
         floats = import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output)
-    accuracies = _float_accuracies(network, data, floats, onnx)
+        check_structure(network, floats)
+        if (other := another_origin(network, floats)) is not None:
+            doubts.append(
+                f"{onnx} is not the float network that {network.name!r} was converted from: the weights of layer {other!r} are "
+                "others; all figures of the float network are another network's"
+            )
+    accuracies = _float_accuracies(network, data, floats)
     task = bar.add_task(f"{network.name} on {data.name}", total=len(data)) if bar else None
     # Loading the compiled kernels, which takes as long as a thousand frames, is no part of the pace.
     run_frames(network, data.images[:1])
@@ -196,10 +206,11 @@ def evaluate(
         network=network.name,
         network_hash=network.content_hash,
         dataset=data.name,
+        float_network=str(onnx) if onnx is not None else None,
         **accuracies,
         frames=len(data),
         notes=data.notes,
-        warnings=tuple(warn_of_chance("the spiking network", by_count, data.labels)),
+        warnings=(*doubts, *warn_of_chance("the spiking network", by_count, data.labels)),
         accuracy_qann=float((quantized == data.labels).mean()),
         accuracy_snn=float((by_count == data.labels).mean()),
         accuracy_snn_potential=float((answers(summaries.potentials) == data.labels).mean()),
@@ -243,14 +254,10 @@ def _layers(network: Network, summaries: FrameSummaries) -> tuple[LayerWork, ...
     )
 
 
-def _float_accuracies(network: Network, data: Dataset, floats: FloatNetwork | None, onnx: Path | None) -> dict[str, float]:
+def _float_accuracies(network: Network, data: Dataset, floats: FloatNetwork | None) -> dict[str, float]:
     """Of the float network on grey frames and on frames of one bit; none where there is no float network."""
     if floats is None:
         return {}
-    if floats.input_shape != network.input_shape:
-        raise ConversionError(
-            f"{onnx}: input must have the network's shape {tuple(network.input_shape)}, not {tuple(floats.input_shape)}"
-        )
     found = {}
     for key, images in (("accuracy_ann", data.images / 255), ("accuracy_ann_1bit", data.images > network.input_threshold)):
         found[key] = float((answers(floats.scores(images.astype(np.float32))) == data.labels).mean())

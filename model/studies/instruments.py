@@ -228,7 +228,8 @@ def _fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
 
 def _activation(floats: FloatNetwork, name: str, images: Images, network: Network) -> Floats:
     """Activations ``(frames, height, width, channels)`` of a float layer on the 1-bit frames."""
-    layer = next(layer for layer in floats.layers if layer.name == name)
+    # By their places: a file that was exported once more may give its nodes other names.
+    layer = next(own for layer, own in zip(network.layers, floats.layers, strict=True) if layer.name == name)
     values = floats.run((images > network.input_threshold).astype(np.float32), [layer.tensor])[0].astype(np.float64)
     values = np.maximum(values, 0) if layer.relu else values
     # ONNX is channel-major.
