@@ -44,7 +44,7 @@ class PacketReceiver(wiring.Component):
 
     Timing
     ------
-    A byte a cycle in, but one more cycle after the header. A byte of the payload every three cycles.
+    A byte a cycle in, but one more cycle after the header, and after the payload. A byte of the payload every three cycles.
 
     Parameters
     ----------
@@ -157,20 +157,19 @@ class PacketReceiver(wiring.Component):
             with m.State("CHECK"):
                 known, suits = self._suits(header)
                 m.next = "PAYLOAD"
-                with m.If(header.length == 0):
-                    m.next = "CRC"
                 with m.If(~known | ~suits):
                     m.d.sync += header.error.eq(Mux(known, Status.BAD_LENGTH.value, Status.BAD_COMMAND.value))
                     with m.If(self.loads_only):
                         m.next = "HELD"
             with m.State("PAYLOAD"):
-                self._take_or_give_up(m, took, late, checksum)
+                with m.If(self.complete):
+                    m.next = "CRC"
+                with m.Else():
+                    self._take_or_give_up(m, took, late, checksum)
                 # What will not be carried out may be longer than the memory.
                 m.d.comb += write.en.eq(took & (header.error == 0))
                 with m.If(took):
                     m.d.sync += at.eq(at + 1)
-                    with m.If(at + 1 == header.length):
-                        m.next = "CRC"
             with m.State("CRC"):
                 self._take_or_give_up(m, took, late, checksum)
                 with m.If(took):
@@ -239,4 +238,4 @@ def _within(value: Value, numbers: range) -> Value:
     if len(numbers) == 1:
         return value == numbers[0]
     step_bits = numbers.step.bit_length() - 1
-    return (value >= numbers[0]) & (value <= numbers[-1]) & (value[:step_bits] == numbers[0] % numbers.step)
+    return (value >= numbers[0]) & (value < numbers.stop) & (value[:step_bits] == numbers[0] % numbers.step)
