@@ -35,7 +35,7 @@ def host(tmp_path, monkeypatch, data):
     connected(monkeypatch, FakeDevice(NETWORK, named_plan(NETWORK, "minimal")))
 
     def invoke(command, *args):
-        net = ["--net", str(tmp_path / "net.npz")] if command in ("load", "selftest", "states", "evaluate") else []
+        net = [str(tmp_path / "net.npz")] if command in ("load", "selftest", "states", "evaluate") else []
         return CliRunner().invoke(main, [command, "--port", "fake", *net, *map(str, args)])
 
     return invoke

@@ -12,7 +12,7 @@ from tests.hardware import random_network
 def test_where_it_is_as_json(tmp_path):
     network = random_network(2)
     network.save(tmp_path / "net.npz")
-    options = ["--net", tmp_path / "net.npz", "--plan", "minimal", "--port", "0", "--json"]
+    options = [tmp_path / "net.npz", "--plan", "minimal", "--port", "0", "--json"]
     command = [sys.executable, "-m", "boards.virtual", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -48,7 +48,7 @@ def test_a_difference_says_what_to_do(found, what):
         f"mnist-small at plan fast: {what} from verilog_digests.json: the machine is another. If that was meant, write the "
         "digest anew with `python -m tests.hw.verilog_digests --write mnist-small:fast` (without a name, all of them), and say "
         "in CHANGELOG.md that bitstreams change; if not, compare with the Verilog of the commit before: `python -m hw.build "
-        "--net model/zoo/mnist-small.npz --plan fast --verilog-only`"
+        "model/zoo/mnist-small.npz --plan fast --verilog-only`"
     )
 
 

@@ -122,7 +122,7 @@ def difference(
             f"{network} at plan {plan}: {what} from {DIGESTS.name}: the machine is another. If that was meant, write the digest "
             f"anew with `python -m tests.hw.verilog_digests --write {network}:{plan}` (without a name, all of them), and say in "
             "CHANGELOG.md that bitstreams change; if not, compare with the Verilog of the commit before: `python -m hw.build "
-            f"--net model/zoo/{network}.npz --plan {_plan_option(plan)} --verilog-only`"
+            f"model/zoo/{network}.npz --plan {_plan_option(plan)} --verilog-only`"
         )
     changes = ", ".join(
         f"{name} {here} and not {there}"

@@ -53,7 +53,7 @@ def test_random_network(simulator, plan, tmp_path):
 
 FAULTS = {
     # Greater than in place of greater or equal.
-    "comparison": (Comparison, "~sign & upper.any())", "~sign & upper.any() & ~((upper == 1) & ~rest.any()))"),
+    "comparison": (Comparison, "upper_any=upper.any(),", "upper_any=upper.any() & ~((upper == 1) & ~lower.any()),"),
     # Spikes of channel 1 never leave.
     "dropped": (
         Serializer,
