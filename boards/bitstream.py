@@ -65,6 +65,13 @@ PLACED_AT_ONCE = 2
 """Seeds that are placed at the same time: each takes a processor core, and a large device more than a gigabyte."""
 
 
+FIRST_RUN_MINUTES = 5.0
+"""Processor time of a first build of a small design, co-simulation included, in minutes; of a second seed about a third."""
+
+LUTS_PER_MINUTE = 1_850
+"""How many more LUTs of an ECP5 take a minute more: 37,000 take about 25 minutes in all."""
+
+
 class VerificationError(MismatchError):
     """The RTL differs from the golden model."""
 
@@ -148,6 +155,12 @@ class _Job:
     def pll(self) -> Clock:
         """The clock that is made of it."""
         return self.board.clock(self.frequency_hz)
+
+    def tell_time(self, luts: int) -> None:
+        """Say about how long a first run takes; ``luts`` are those of an ECP5, 0 for the other families' small designs."""
+        minutes = FIRST_RUN_MINUTES + luts / LUTS_PER_MINUTE
+        minutes += (self.options.seeds - 1) * minutes / 3
+        self.steps.say(f"   about {minutes:.0f} minutes of processor time where nothing is kept from an earlier run")
 
     def tell_fit(self, short: list[str]) -> None:
         """Raise `DoesNotFitError` where anything is ``short``."""
@@ -316,6 +329,7 @@ def _check_size(job: _Job) -> None:
             folded = Folded.of(job.network, job.plan)
             blocks = folded.blocks + folded.link_blocks
             job.steps.say(f"   {blocks} block RAMs of an iCE40, {folded.single_words:,} words of SPRAM")
+            job.tell_time(0)
             job.tell_fit(board.short_of_folded(folded))
         elif family.HAS_AREA_MODEL:
             area = estimate_area(job.network, job.plan)
@@ -323,6 +337,7 @@ def _check_size(job: _Job) -> None:
                 f"   about {area.luts:,} LUTs of {board.luts:,} and {area.flip_flops:,} flip-flops; "
                 f"{area.ram_blocks} block RAMs of {board.ram_blocks}"
             )
+            job.tell_time(area.luts)
             # Blocks are exact: no need to wait for the tools to say so.
             job.tell_fit(board.short_of(luts=0, ram_blocks=area.ram_blocks))
         else:
@@ -333,6 +348,7 @@ def _check_size(job: _Job) -> None:
                 f"   memories of {kbit:,.0f} kbit, blocks of {have:,.0f} kbit; "
                 "LUTs are known after synthesis: the area model is of ECP5"
             )
+            job.tell_time(0)
             if kbit > have:
                 raise DoesNotFitError(
                     f"does not fit {board.title}: memories hold {kbit:,.0f} kbit, its {board.ram_blocks} blocks {have:,.0f} kbit"
