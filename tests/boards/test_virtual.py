@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 
 from boards.device import Device
 from tests.hardware import random_network
@@ -14,7 +15,11 @@ def test_where_it_is_as_json(tmp_path):
     network.save(tmp_path / "net.npz")
     options = [tmp_path / "net.npz", "--plan", "minimal", "--port", "0", "--json"]
     command = [sys.executable, "-m", "boards.virtual", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # Whoever runs the tests in the background ignores Ctrl-C, and so would the command.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    ) as process:
         try:
             line = process.stdout.readline()
             assert line, process.stderr.read()
@@ -24,6 +29,6 @@ def test_where_it_is_as_json(tmp_path):
             with Device.open(said["url"], timeout=60) as device:
                 device.require(network)
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(600) == 0
         finally:
             process.kill()
