@@ -102,7 +102,7 @@ def machine_netlist(
     source = machine_rtlil(machine.network, machine.plan, folder)
     passes = source_hash(Path(hw.__path__[0]))
     part = part or family.SOME_PART
-    content = (source.name, expose, tool_version("yosys"), passes, *([part.device] if part else []))
+    content = (source.name, expose, tool_version("yosys"), passes, family.NAME, part.device if part else None)
     key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
     netlist = kept(
         folder / f"machine-netlist-{key}.json",
