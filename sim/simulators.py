@@ -35,6 +35,10 @@ _VERILATOR_ARGS = [
 ]
 
 
+HANGS = "hangs: "
+"""How the bench's message (`sim.bench`) begins where nothing moves any more."""
+
+
 class SimulationError(ToolError):
     """The simulation itself went wrong: a build error, a crash, a hang."""
 
@@ -104,8 +108,8 @@ class Simulation:
 
         Raises
         ------
-        MismatchError : a test failed
-        SimulationError : none ran, or the simulator stopped
+        MismatchError : the machine stands still
+        SimulationError : no test ran, one failed otherwise, or the simulator stopped
         """
         run_folder = run_folder.resolve()
         run_folder.mkdir(parents=True, exist_ok=True)
@@ -132,8 +136,9 @@ class Simulation:
                 crashed = str(error)
         tests, failures = _count(results)
         if tests == 0 or failures or crashed:
-            kind = MismatchError if failures else SimulationError
-            raise kind(
+            # A machine that stands still differs from the golden model; whatever else ends a simulation is the simulator's.
+            hangs = log.exists() and HANGS in log.read_text(errors="replace")
+            raise (MismatchError if hangs else SimulationError)(
                 f"{self.name}: {tests} tests ran, {failures} failed{f' ({crashed})' if crashed else ''}; see {log}"
                 + _last_error(log)
             )

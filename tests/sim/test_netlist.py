@@ -21,7 +21,7 @@ from hw.pipeline.machine import Machine
 from model.machine.folded_layout import Folded
 from model.machine.named_plans import named_plan
 from model.network import MaxPool, Network, Padding, Shape
-from model.support.errors import Exit, MismatchError
+from model.support.errors import Exit
 from model.support.frames import real_frames
 from sim.cosimulation import CACHE, verify
 from sim.netlist import BLOCK_RAM, cell_models, machine_netlist, netlist_verilog
@@ -159,7 +159,7 @@ def test_what_a_model_of_gowin_does_not_do_ends_the_simulation(tmp_path):
     wrong = netlist.verilog.replace(".READ_MODE(1'b0)", ".READ_MODE(1'b1)", 1)
     assert wrong != netlist.verilog
     frames = random_frames(network.input_shape, 1, frames=1)
-    with pytest.raises(MismatchError, match=r"block: READ_MODE must be 0, as the model has no output register, not 1$"):
+    with pytest.raises(SimulationError, match=r"block: READ_MODE must be 0, as the model has no output register, not 1$"):
         verify(
             network, plan, frames, level="netlist", family=GOWIN, simulator="icarus", out_dir=tmp_path, verilog=wrong
         )
