@@ -44,8 +44,8 @@ __all__ = [
     "taps",
 ]
 
-FORMAT_VERSION = 1
-"""Version of the file form; a file of another version is refused."""
+FORMAT_VERSION = 2
+"""Newest version of the file form. A network that uses nothing of version 2 is written as version 1."""
 
 MOST_WINDOW = 1 << 23
 """Positions of a window, and of its step, along an axis: no more than a frame that can be imported has."""
@@ -428,7 +428,10 @@ def _window_taps(
     )
 
 
-_WRITTEN_UNLESS = {"groups": 1}
+_ADDED_IN_2 = {"input_levels": 1, "input_step": 1}
+"""Fields of networks and layers that version 2 of the file form added, each with the value at which nothing is different."""
+
+_WRITTEN_UNLESS = {"groups": 1, **_ADDED_IN_2}
 """Fields that the file form leaves out at this value, so that networks without them keep their bytes."""
 
 _KINDS: dict[str, type[Layer]] = {kind.KIND: kind for kind in (Convolution, Linear, MaxPool)}
@@ -450,6 +453,10 @@ class Network:
         Pixels of 8 bits fire when greater than this (0.2 of full scale is 51).
     origin : str
         One printable line that says where the network came from.
+    input_levels : int
+        Spikes that a pixel fires at most.
+    input_step : int
+        How much brighter a pixel has to be for each further spike; 1 where it fires one at most.
     """
 
     name: str
@@ -457,6 +464,8 @@ class Network:
     layers: tuple[Layer, ...]
     input_threshold: int = 51
     origin: str = ""
+    input_levels: int = 1
+    input_step: int = 1
     shapes: tuple[Shape, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -473,6 +482,7 @@ class Network:
         object.__setattr__(self, "input_shape", Shape(*map(int, sizes)))
         _check(_is_int(threshold) and 0 <= threshold <= 254, f"input_threshold must be within 0..254, not {threshold!r}")
         object.__setattr__(self, "input_threshold", int(threshold))
+        self._check_levels()
         object.__setattr__(self, "layers", tuple(self.layers))
         _check(0 < len(self.layers) <= MOST_LAYERS, f"layers must be 1 to {MOST_LAYERS}, not {len(self.layers)}")
         known = {INPUT: self.input_shape}
@@ -486,6 +496,22 @@ class Network:
             known[layer.name] = layer.output_shape(known[layer.source])
             units = _checked_size(layer.name, known[layer.name], units)
         object.__setattr__(self, "shapes", tuple(known[layer.name] for layer in self.layers))
+
+    def _check_levels(self) -> None:
+        levels, step = self.input_levels, self.input_step
+        _check(_is_int(levels) and 1 <= levels <= 255, f"input_levels must be within 1..255, not {levels!r}")
+        most = 1 if levels == 1 else (254 - self.input_threshold) // (levels - 1)
+        _check(
+            most >= 1,
+            f"input_levels must be at most {255 - self.input_threshold} above an input_threshold of {self.input_threshold}, "
+            f"not {levels}",
+        )
+        _check(
+            _is_int(step) and 1 <= step <= most,
+            f"input_step must be within 1..{most} with {levels} levels above {self.input_threshold}, not {step!r}",
+        )
+        object.__setattr__(self, "input_levels", int(levels))
+        object.__setattr__(self, "input_step", int(step))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Network) and self.to_bytes() == other.to_bytes()
@@ -535,6 +561,11 @@ class Network:
         """Number of neurons: units of convolutional and linear layers, pooling units apart."""
         return sum(s.size for la, s in zip(self.layers, self.shapes, strict=True) if isinstance(la, Neurons))
 
+    @property
+    def version(self) -> int:
+        """Version of its file form."""
+        return 2 if _is_of_2(self) or any(map(_is_of_2, self.layers)) else 1
+
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the content, in hexadecimal; equal for equal networks."""
@@ -555,13 +586,14 @@ class Network:
             layers.append(entry)
         header = {
             "format": "tally-network",
-            "version": FORMAT_VERSION,
+            "version": self.version,
             "name": self.name,
             "input_shape": list(self.input_shape),
             "input_threshold": self.input_threshold,
             "origin": self.origin,
             "layers": layers,
         }
+        header |= {name: getattr(self, name) for name, usual in _own_added(Network) if getattr(self, name) != usual}
         arrays["header"] = np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
@@ -607,23 +639,32 @@ class Network:
             raise NetworkError(f"header must be JSON: {error}") from None
         _check(isinstance(header, dict) and header.get("format") == "tally-network", "must be a Tally network file")
         version = header.get("version")
-        _check(_is_int(version) and version == FORMAT_VERSION, f"version must be {FORMAT_VERSION}, not {version!r}")
+        _check(
+            _is_int(version) and 1 <= version <= FORMAT_VERSION,
+            f"version must be within 1..{FORMAT_VERSION}, not {version!r}",
+        )
         expected = {"format", "version", "name", "input_shape", "input_threshold", "origin", "layers"}
-        _check(set(header) == expected, f"fields must be {sorted(expected)}, not {sorted(header)}")
+        added = {name for name, _ in _own_added(Network)} if version > 1 else set()
+        _check(
+            expected <= set(header) <= expected | added, f"fields must be {sorted(expected | added)}, not {sorted(header)}"
+        )
         entries = header["layers"]
         _check(
             isinstance(entries, list) and 0 < len(entries) <= MOST_LAYERS and all(isinstance(entry, dict) for entry in entries),
             f"layers must be a list of 1 to {MOST_LAYERS} objects, not {entries!r}",
         )
-        layers = tuple(_layer_from(entry, arrays) for entry in entries)
+        layers = tuple(_layer_from(entry, arrays, version) for entry in entries)
         _check(not arrays, f"arrays must belong to a layer, not {sorted(arrays)}")
-        return cls(
+        network = cls(
             name=header["name"],
             input_shape=header["input_shape"],
             layers=layers,
             input_threshold=header["input_threshold"],
             origin=header["origin"],
+            **{name: header[name] for name in added & set(header)},
         )
+        _check(version == network.version, f"version must be {network.version} for what it says, not {version}")
+        return network
 
     def renamed(self, name: str) -> "Network":
         """The same network under another name."""
@@ -645,14 +686,27 @@ def _checked_size(name: str, shape: Shape, before: int) -> int:
     return units
 
 
-def _layer_from(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Layer:
-    """A layer of the file form; its arrays are taken out of ``arrays``."""
+def _own_added(part: type[Network | Layer]) -> list[tuple[str, object]]:
+    """What version 2 of the file form added to a network, or to a layer of a kind, with the usual values."""
+    own = {item.name for item in fields(part)}
+    return [(name, usual) for name, usual in _ADDED_IN_2.items() if name in own]
+
+
+def _is_of_2(part: Network | Layer) -> bool:
+    """Whether version 1 of the file form cannot say this."""
+    return any(getattr(part, name) != usual for name, usual in _own_added(type(part)))
+
+
+def _layer_from(entry: dict[str, Any], arrays: dict[str, np.ndarray], version: int) -> Layer:
+    """A layer of the file form of a version; its arrays are taken out of ``arrays``."""
     name, kind = entry.get("name"), entry.get("kind")
     layer_class = _KINDS.get(kind) if isinstance(kind, str) else None
     if layer_class is None:
         raise NetworkError(f"layer {name!r}: kind must be one of {sorted(_KINDS)}, not {kind!r}")
     values = {key: value for key, value in entry.items() if key != "kind"}
     known = {item.name for item in fields(layer_class)}
+    if version == 1:
+        known -= set(_ADDED_IN_2)
     own_arrays = {"weights", "bias"} & known
     missing = known - own_arrays - set(values) - set(_WRITTEN_UNLESS)
     _check(

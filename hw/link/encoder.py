@@ -10,6 +10,7 @@ from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, Kind
 from hw.parts.memory import BuiltMemory, style
+from model.machine.capability import check_machine_can
 from model.network import Network
 
 __all__ = ["Encoder"]
@@ -45,6 +46,7 @@ class Encoder(wiring.Component):
     """
 
     def __init__(self, *, network: Network) -> None:
+        check_machine_can(network)
         self._network = network
         super().__init__(
             {

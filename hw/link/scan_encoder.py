@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind
+from model.machine.capability import check_machine_can
 from model.network import Network
 
 __all__ = ["ScanEncoder"]
@@ -36,6 +37,7 @@ class ScanEncoder(wiring.Component):
     """
 
     def __init__(self, *, network: Network) -> None:
+        check_machine_can(network)
         self._network = network
         super().__init__(
             {

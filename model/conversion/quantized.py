@@ -1,7 +1,7 @@
 """The quantized network: every layer's activation rounded towards zero to whole thresholds, without any events.
 
-This is the direct quantization that the spiking network is to reach (the paper's QANN): with the input a bit per pixel,
-``V = W x + b`` in integers and ``Q = trunc(act(V) / theta)``. What the spiking network loses against it, it loses to
+This is the direct quantization that the spiking network is to reach (the paper's QANN): with the counts of
+the input, ``V = W x + b`` in integers and ``Q = trunc(act(V) / theta)``. What the spiking network loses against it, it loses to
 the order of events: to hysteresis, and to one spike an update at most.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats, Ints
+from model.encode import input_counts
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
 
 __all__ = ["counts_of_layer", "counts_of_layers", "pooled", "quantized_counts", "rounded", "weighted_sums"]
@@ -33,7 +34,7 @@ def quantized_counts(network: Network, images: npt.NDArray[np.uint8]) -> Ints:
 def counts_of_layers(network: Network, images: npt.NDArray[np.uint8]) -> Iterator[dict[str, Ints]]:
     """Of each batch of frames, the counts of every layer, ``(frames, height, width, channels)``."""
     for at in range(0, len(images), _BATCH):
-        counts = {INPUT: (images[at : at + _BATCH] > network.input_threshold).astype(np.int64)}
+        counts = {INPUT: input_counts(network, images[at : at + _BATCH])}
         for layer, shape, output in network.walk():
             counts[layer.name] = counts_of_layer(layer, shape, output, counts[layer.source])
         yield counts

@@ -182,7 +182,9 @@ def run_streams(network: Network, images: Sequence[npt.NDArray[np.uint8] | Event
 
 def _inputs(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8]) -> Stream:
     if isinstance(images, np.ndarray) and images.dtype == np.uint8 and images.shape[1:] == tuple(network.input_shape):
-        addresses, starts = encode_frames(np.ascontiguousarray(images).reshape(len(images), -1), network.input_threshold)
+        pixels = np.ascontiguousarray(images).reshape(len(images), -1)
+        limits = (network.input_threshold, network.input_step, network.input_levels)
+        addresses, starts = encode_frames(pixels, *limits)
         origins = np.arange(len(addresses), dtype=np.int32) - np.repeat(starts[:-1], np.diff(starts)).astype(np.int32)
         return Stream(addresses, np.ones_like(addresses), origins, origins, starts)
     frames: list[Events] = [f if f.dtype == EVENT else encode(network, f) for f in images]  # type: ignore[misc]

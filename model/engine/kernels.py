@@ -8,23 +8,35 @@ from model.engine.tables import LANES
 __all__ = ["encode_frames", "integrate", "pool"]
 
 @njit(cache=True, nogil=True)
-def encode_frames(frames, threshold):  # type: ignore[no-untyped-def]
+def encode_frames(frames, first, step, levels):  # type: ignore[no-untyped-def]
     """As `model.encode.encode`, of frames ``(frames, pixels)``: addresses, and where each frame starts."""
     addresses, starts = np.empty(frames.size, np.int32), np.zeros(len(frames) + 1, np.int64)
     ends, found = np.empty(256, np.int64), 0
     for frame in range(len(frames)):
-        # Counting sort: of each brightness, where its pixels go.
+        # Counting sort: of each distance past a limit, where its spikes go.
         ends[:] = 0
         for pixel in frames[frame]:
-            ends[pixel] += 1
+            past = np.int64(pixel) - first
+            for _ in range(levels):
+                if past <= 0:
+                    break
+                ends[past] += 1
+                past -= step
         total = 0
-        for value in range(255, threshold, -1):
-            total, ends[value] = total + ends[value], total
+        for past in range(255, 0, -1):
+            total, ends[past] = total + ends[past], total
+        if found + total > len(addresses):
+            more = np.empty(2 * len(addresses) + total, np.int32)
+            more[:found] = addresses[:found]
+            addresses = more
         for address in range(frames.shape[1]):
-            value = frames[frame, address]
-            if value > threshold:
-                addresses[found + ends[value]] = address
-                ends[value] += 1
+            past = np.int64(frames[frame, address]) - first
+            for _ in range(levels):
+                if past <= 0:
+                    break
+                addresses[found + ends[past]] = address
+                ends[past] += 1
+                past -= step
         found += total
         starts[frame + 1] = found
     return addresses[:found].copy(), starts

@@ -1,5 +1,6 @@
 """Whether a plan suits a network, of whichever architecture."""
 
+from model.machine.capability import check_machine_can
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
 from model.machine.stages import refused_by_hardware, widest_step
@@ -10,6 +11,7 @@ __all__ = ["check_plan"]
 
 def check_plan(network: Network, plan: Plan) -> None:
     """Raise `PlanError` with one line where ``plan`` does not suit ``network``."""
+    check_machine_can(network)
     wanted = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
     found = [core.layer for core in plan.cores]
     if wanted != found:

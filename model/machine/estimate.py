@@ -13,6 +13,7 @@ import numpy.typing as npt
 from model.arrays import Images, Ints
 from model.engine.engine import Stream, run_streams
 from model.golden import answers
+from model.machine.capability import check_machine_can
 from model.machine.cycles import ACTIVITIES, Cycles
 from model.machine.cycles import CoreUse as Use
 from model.machine.energy import NOT_INCLUDED, Energy, energy
@@ -301,6 +302,7 @@ def planned(
     DoesNotFitError
         What is as fast does not fit, or nothing does.
     """
+    check_machine_can(network)
     demand = Demand.of(network, images)
     plans = ladder(network, demand)
     some = images[:CALIBRATED]

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 
 from model.machine.blocks import UP5K_BLOCKS
+from model.machine.capability import check_machine_can
 from model.machine.folded_layout import FOLDED_LANES, SINGLE_BITS, Folded, FoldedLayer, TooManyWordsError
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.stored_state import StoredWidths
@@ -37,6 +38,7 @@ def folded_plan(network: Network, *, lanes: int = 8, blocks: int = UP5K_BLOCKS, 
     DoesNotFitError
         Its memories fit in no way.
     """
+    check_machine_can(network)
     neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
     widest = max(layer.channels for layer in neurons)
     best: tuple[tuple[float, int], Plan] | None = None

@@ -64,7 +64,7 @@ def rewritten(tmp_path, change):
 
 def test_wrong_version(tmp_path):
     path = rewritten(tmp_path, lambda header: header.update(version=99))
-    with pytest.raises(NetworkError, match=f"^{re.escape(str(path))}: version must be 1, not 99$"):
+    with pytest.raises(NetworkError, match=rf"^{re.escape(str(path))}: version must be within 1\.\.2, not 99$"):
         Network.load(path)
 
 

@@ -60,8 +60,8 @@ def refused(path, content):
         ({"name": "a" * 101}, f"name must be {SAFE_NAME}, not {'a' * 101!r}"),
         ({"origin": "a\nb"}, "origin must be a line of at most 1000 printable characters, not 'a\\nb'"),
         ({"origin": None}, "origin must be a line of at most 1000 printable characters, not None"),
-        ({"version": True}, "version must be 1, not True"),
-        ({"version": 1.0}, "version must be 1, not 1.0"),
+        ({"version": True}, "version must be within 1..2, not True"),
+        ({"version": 1.0}, "version must be within 1..2, not 1.0"),
         ({"layers": None}, "layers must be a list of 1 to 1000 objects, not None"),
         ({"layers": []}, "layers must be a list of 1 to 1000 objects, not []"),
         ({"layers": [3]}, "layers must be a list of 1 to 1000 objects, not [3]"),
@@ -262,3 +262,39 @@ def test_a_linear_layer_keeps_its_arrays():
     with pytest.raises(ValueError, match="read-only"):
         random_linear(0, inputs=2, outputs=2).weights[0, 0] = 1
     assert isinstance(random_linear(0, inputs=2, outputs=2), Linear)
+
+
+def test_versions(tmp_path):
+    """What version 1 can say is version 1; a file says no more than its version has, and has no version that it needs not."""
+    path, grey = tmp_path / "net.npz", replace(NETWORK, input_threshold=20, input_levels=5, input_step=40)
+    grey.save(path)
+    assert Network.load(path) == grey != NETWORK
+    (old, arrays), (new, _) = parts(NETWORK.to_bytes()), parts(grey.to_bytes())
+    assert (old["version"], new["version"]) == (1, 2)
+    assert set(new) - set(old) == {"input_levels", "input_step"}
+    known = ["format", "input_shape", "input_threshold", "layers", "name", "origin", "version"]
+    assert refused(path, packed(new | {"version": 1}, arrays)) == (
+        f"fields must be {known}, not {sorted([*known, 'input_levels', 'input_step'])}"
+    )
+    assert refused(path, packed(old | {"version": 2}, arrays)) == "version must be 1 for what it says, not 2"
+    path.write_bytes(packed(new | {"input_step": 1}, arrays))
+    assert Network.load(path) == replace(grey, input_step=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input_levels": 0}, "input_levels must be within 1..255, not 0"),
+        ({"input_levels": True}, "input_levels must be within 1..255, not True"),
+        (
+            {"input_levels": 6, "input_threshold": 250},
+            "input_levels must be at most 5 above an input_threshold of 250, not 6",
+        ),
+        ({"input_step": 2}, "input_step must be within 1..1 with 1 levels above 51, not 2"),
+        ({"input_levels": 5, "input_step": 51}, "input_step must be within 1..50 with 5 levels above 51, not 51"),
+        ({"input_levels": 5, "input_step": 0}, "input_step must be within 1..50 with 5 levels above 51, not 0"),
+    ],
+)
+def test_levels_of_the_input(change, message):
+    with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
+        replace(NETWORK, **{"input_threshold": 51, **change})

@@ -1,0 +1,19 @@
+"""What a network may ask for that no machine is built for yet: refused by name, never answered wrongly."""
+
+from collections.abc import Iterator
+
+from model.machine.plan import PlanError
+from model.network import Network
+
+__all__ = ["check_machine_can"]
+
+
+def check_machine_can(network: Network) -> None:
+    """Raise `PlanError` with one line where machines and their cycle models cannot do what ``network`` asks for."""
+    for what in _not_built(network):
+        raise PlanError(f"network {network.name!r}: no machine is built for {what} yet")
+
+
+def _not_built(network: Network) -> Iterator[str]:
+    if network.input_levels > 1:
+        yield f"input_levels of {network.input_levels}, only of 1"
