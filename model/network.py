@@ -27,6 +27,7 @@ from model.support.names import LAYER_NAME, MOST_TEXT, SAFE_NAME, is_layer_name,
 from model.support.npz import ArchiveError, read_npz
 
 __all__ = [
+    "FIRINGS",
     "FORMAT_VERSION",
     "INPUT",
     "MOST_LAYERS",
@@ -49,6 +50,9 @@ FORMAT_VERSION = 2
 
 MOST_WINDOW = 1 << 23
 """Positions of a window, and of its step, along an axis: no more than a frame that can be imported has."""
+
+FIRINGS = ("immediate", "deferred")
+"""When a network's neurons compare: at every update, or at a flush."""
 
 INPUT = "input"
 """The name by which a layer takes the network's input events."""
@@ -227,6 +231,9 @@ class Neurons(Layer):
         Widths of a weight and of the stored residual, two's complement.
     count_bits : int
         Width of the spike count; unsigned for ``"relu"``, two's complement for ``"identity"``.
+    burst : int
+        Spikes that an update may fire: 1 is Algorithm 1 as printed, 0 is as many as it takes. Without meaning in a network that
+        fires deferred.
     """
 
     weights: Words
@@ -236,6 +243,7 @@ class Neurons(Layer):
     weight_bits: int = 8
     potential_bits: int = 16
     count_bits: int = 8
+    burst: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -247,7 +255,8 @@ class Neurons(Layer):
         _check_int(self.name, "potential_bits", self.potential_bits, 2, 24)
         _check_int(self.name, "count_bits", self.count_bits, 1 if self.relu else 2, 16)
         _check_int(self.name, "threshold_log2", self.threshold_log2, 0, self.potential_bits - 2)
-        for name in ("weight_bits", "potential_bits", "count_bits", "threshold_log2"):
+        _check_int(self.name, "burst", self.burst, 0, (1 << 16) - 1)
+        for name in ("weight_bits", "potential_bits", "count_bits", "threshold_log2", "burst"):
             object.__setattr__(self, name, int(getattr(self, name)))
         for name in ("weights", "bias"):
             array = np.asarray(getattr(self, name))
@@ -428,7 +437,14 @@ def _window_taps(
     )
 
 
-_ADDED_IN_2 = {"input_levels": 1, "input_step": 1}
+_ADDED_IN_2 = {
+    "input_levels": 1,
+    "input_step": 1,
+    "burst": 1,
+    "firing": "immediate",
+    "rest": False,
+    "flush_events": 0,
+}
 """Fields of networks and layers that version 2 of the file form added, each with the value at which nothing is different."""
 
 _WRITTEN_UNLESS = {"groups": 1, **_ADDED_IN_2}
@@ -457,6 +473,13 @@ class Network:
         Spikes that a pixel fires at most.
     input_step : int
         How much brighter a pixel has to be for each further spike; 1 where it fires one at most.
+    firing : str
+        ``"immediate"``: a neuron compares at every update, which is Algorithm 1. ``"deferred"``: events are added up, and neurons
+        compare when a flush comes: at the end of the frame.
+    rest : bool
+        Whether frames start from the state at rest (`model.rest`), not from potentials of the bias and counts of 0.
+    flush_events : int
+        After how many input events each a flush comes in a deferred network, besides that at the end; 0 for none.
     """
 
     name: str
@@ -466,6 +489,9 @@ class Network:
     origin: str = ""
     input_levels: int = 1
     input_step: int = 1
+    firing: str = "immediate"
+    rest: bool = False
+    flush_events: int = 0
     shapes: tuple[Shape, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -483,6 +509,7 @@ class Network:
         _check(_is_int(threshold) and 0 <= threshold <= 254, f"input_threshold must be within 0..254, not {threshold!r}")
         object.__setattr__(self, "input_threshold", int(threshold))
         self._check_levels()
+        self._check_firing()
         object.__setattr__(self, "layers", tuple(self.layers))
         _check(0 < len(self.layers) <= MOST_LAYERS, f"layers must be 1 to {MOST_LAYERS}, not {len(self.layers)}")
         known = {INPUT: self.input_shape}
@@ -512,6 +539,22 @@ class Network:
         )
         object.__setattr__(self, "input_levels", int(levels))
         object.__setattr__(self, "input_step", int(step))
+
+    def _check_firing(self) -> None:
+        firing, events = self.firing, self.flush_events
+        _check(isinstance(firing, str) and firing in FIRINGS, f"firing must be 'immediate' or 'deferred', not {firing!r}")
+        _check(isinstance(self.rest, bool), f"rest must be true or false, not {self.rest!r}")
+        most = MOST_UNITS if self.deferred else 0
+        _check(
+            _is_int(events) and 0 <= events <= most,
+            f"flush_events must be within 0..{most} in a network that fires {firing}, not {events!r}",
+        )
+        object.__setattr__(self, "flush_events", int(events))
+
+    @property
+    def deferred(self) -> bool:
+        """Whether neurons compare only when a flush comes."""
+        return self.firing == "deferred"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Network) and self.to_bytes() == other.to_bytes()

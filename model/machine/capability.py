@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from model.machine.plan import PlanError
-from model.network import Network
+from model.network import Network, Neurons
 
 __all__ = ["check_machine_can"]
 
@@ -17,3 +17,10 @@ def check_machine_can(network: Network) -> None:
 def _not_built(network: Network) -> Iterator[str]:
     if network.input_levels > 1:
         yield f"input_levels of {network.input_levels}, only of 1"
+    if network.deferred:
+        yield "deferred firing"
+    if network.rest:
+        yield "frames that start from the state at rest"
+    for layer in network.layers:
+        if isinstance(layer, Neurons) and layer.burst != 1:
+            yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"

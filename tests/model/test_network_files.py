@@ -298,3 +298,49 @@ def test_versions(tmp_path):
 def test_levels_of_the_input(change, message):
     with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
         replace(NETWORK, **{"input_threshold": 51, **change})
+
+
+FIRING = replace(
+    NETWORK,
+    firing="deferred",
+    rest=True,
+    flush_events=7,
+    layers=(replace(NETWORK.layers[0], burst=4), *NETWORK.layers[1:]),
+)
+
+
+def test_firing_rest_and_burst(tmp_path):
+    """Fields of version 2 each by themselves and all together; in version 1 they are unknown."""
+    path = tmp_path / "net.npz"
+    some = [replace(FIRING, firing="immediate", flush_events=0), replace(FIRING, rest=False), replace(NETWORK, rest=True)]
+    for network in (FIRING, *some):
+        network.save(path)
+        assert Network.load(path) == network != NETWORK
+        assert parts(network.to_bytes())[0]["version"] == 2
+    header, arrays = parts(FIRING.to_bytes())
+    assert set(header) - set(parts(NETWORK.to_bytes())[0]) == {"firing", "rest", "flush_events"}
+    only_burst = parts(replace(FIRING, firing="immediate", rest=False, flush_events=0).to_bytes())[0]
+    assert "burst" in only_burst["layers"][0] and "burst" not in only_burst["layers"][4]
+    assert refused(path, packed(only_burst | {"version": 1}, arrays)).startswith("layer 'conv1': fields must be [")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"firing": "late"}, "firing must be 'immediate' or 'deferred', not 'late'"),
+        ({"firing": None}, "firing must be 'immediate' or 'deferred', not None"),
+        ({"rest": 1}, "rest must be true or false, not 1"),
+        ({"flush_events": -1}, f"flush_events must be within 0..{MOST_UNITS} in a network that fires deferred, not -1"),
+        ({"flush_events": True}, f"flush_events must be within 0..{MOST_UNITS} in a network that fires deferred, not True"),
+        ({"firing": "immediate"}, "flush_events must be within 0..0 in a network that fires immediate, not 7"),
+    ],
+)
+def test_fields_of_firing(tmp_path, change, message):
+    header, arrays = parts(FIRING.to_bytes())
+    assert refused(tmp_path / "net.npz", packed(header | change, arrays)) == message
+
+
+@pytest.mark.parametrize("burst", [-1, 1 << 16])
+def test_burst_is_a_count(burst):
+    with pytest.raises(NetworkError, match=rf"^layer 'conv1': burst must be within 0\.\.65535, not {burst}$"):
+        replace(NETWORK.layers[0], burst=burst)

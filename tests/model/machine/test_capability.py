@@ -18,7 +18,14 @@ NETWORK = random_network(1)
 PLAN = load_plan(NETWORK, "minimal")
 FRAMES = np.zeros((1, *NETWORK.input_shape), np.uint8)
 
-REFUSED = [(replace(NETWORK, input_levels=3, input_step=20), "input_levels of 3, only of 1")]
+BURST = replace(NETWORK, layers=(replace(NETWORK.layers[0], burst=0), *NETWORK.layers[1:]))
+
+REFUSED = [
+    (replace(NETWORK, input_levels=3, input_step=20), "input_levels of 3, only of 1"),
+    (replace(NETWORK, firing="deferred"), "deferred firing"),
+    (replace(NETWORK, rest=True), "frames that start from the state at rest"),
+    (BURST, "burst 0 of layer 'conv1', only for 1"),
+]
 
 
 @pytest.mark.parametrize(("network", "what"), REFUSED)
