@@ -50,6 +50,23 @@ from model.support.files import check_apart
     help="With --paper: the threshold; 1.0 by default.",
 )
 @click.option(
+    "--input-levels",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 255),
+    help="Spikes that a pixel fires at most; 1 is one bit per pixel.",
+)
+@click.option(
+    "--input-threshold",
+    type=click.IntRange(0, 254),
+    help="Pixel value (of 255) above which a pixel fires; 51 by default, with several levels chosen on the calibration data.",
+)
+@click.option(
+    "--input-step",
+    type=click.IntRange(1, 254),
+    help="How much brighter a pixel is for each further spike; chosen on the calibration data by default.",
+)
+@click.option(
     "--for-hardware",
     is_flag=True,
     help="Refuse by name what hardware does not build; write grouped convolutions as ordinary ones.",
@@ -67,6 +84,9 @@ def main(
     accuracy_budget: float,
     paper: bool,
     threshold: float | None,
+    input_levels: int,
+    input_threshold: int | None,
+    input_step: int | None,
     for_hardware: bool,
     layout: str | None,
     output: str | None,
@@ -79,6 +99,9 @@ def main(
         weight_bits=weight_bits,
         accuracy_budget=accuracy_budget,
         threshold=(1.0 if threshold is None else threshold) if paper else None,
+        input_levels=input_levels,
+        input_threshold=input_threshold,
+        input_step=input_step,
         for_hardware=for_hardware,
     )
     with console.status("reading") as status:
@@ -90,6 +113,8 @@ def main(
 
         if threshold is not None and not paper:
             fail(Exit.BAD_INPUT, "--threshold must not be given without --paper")
+        if input_step is not None and input_levels == 1:
+            fail(Exit.BAD_INPUT, "--input-step must not be given without --input-levels")
         if out.suffix != ".npz":
             fail(Exit.BAD_INPUT, f"--out must end in .npz, not {str(out)!r}")
         check_apart("--out", out, {"the ONNX file": onnx_file, "the calibration file": Path(calibrate)})

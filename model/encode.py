@@ -7,11 +7,11 @@ A pixel ``x`` that fired ``q`` times is to fire once more while ``q < levels`` a
 import numpy as np
 import numpy.typing as npt
 
-from model.arrays import Ints
+from model.arrays import Images, Ints
 from model.events import Events, make_events
 from model.network import Network
 
-__all__ = ["encode", "input_counts", "spike_times"]
+__all__ = ["counts_of_pixels", "encode", "input_counts", "spike_times"]
 
 
 def encode(network: Network, frame: npt.ArrayLike) -> Events:
@@ -42,10 +42,15 @@ def spike_times(network: Network, frame: npt.ArrayLike) -> npt.NDArray[np.float6
     return 1.0 - (past + (network.input_threshold if network.input_levels == 1 else 0)) / 255.0
 
 
-def input_counts(network: Network, frames: npt.NDArray[np.uint8]) -> Ints:
+def input_counts(network: Network, frames: Images) -> Ints:
     """How often each pixel fires in a frame that starts from rest."""
-    past = frames.astype(np.int64) - network.input_threshold
-    return np.clip(-(-past // network.input_step), 0, network.input_levels)
+    return counts_of_pixels(frames, network.input_threshold, network.input_step, network.input_levels)
+
+
+def counts_of_pixels(pixels: Images, first: int, step: int, levels: int) -> Ints:
+    """How often pixels fire: once above ``first``, and again for each ``step`` above that, ``levels`` times at most."""
+    past = pixels.astype(np.int64) - first
+    return np.clip(-(-past // step), 0, levels)
 
 
 def _ordered(network: Network, frame: npt.ArrayLike) -> tuple[Ints, Ints]:

@@ -1,7 +1,8 @@
 """How far counts can go, whatever the frame: which channels can never fire.
 
 A potential is at every moment the bias plus the weights times the counts of the sources, and a count rises only while the
-potential holds one threshold more. So from the counts of the input, which are 0 or 1, bounds of all counts follow layer by layer.
+potential holds one threshold more. So from the counts of the input, which are 0 to its levels, bounds of all counts follow
+layer by layer.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ class Bounds:
     greatest: Ints
 
     @classmethod
-    def of_input(cls, channels: int) -> Bounds:
-        """Counts of the input: a pixel fires once or not."""
-        return cls(np.zeros(channels, np.int64), np.ones(channels, np.int64))
+    def of_input(cls, channels: int, levels: int = 1) -> Bounds:
+        """Counts of the input: a pixel fires so many times at most."""
+        return cls(np.zeros(channels, np.int64), np.full(channels, levels, np.int64))
 
     def sums(self, weights: npt.NDArray[np.integer], groups: int = 1) -> Bounds:
         """Of sums of weights times these counts, one for each output channel.

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.conversion.chance import other_scale, warn_of_chance
+from model.conversion.coding import choose_coding
 from model.conversion.correction import corrected
 from model.conversion.explain import Step, explain
 from model.conversion.quantize import Settings, fit_widths, quantize
@@ -16,6 +17,7 @@ from model.engine.engine import run_frames
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatNetwork, hardware_form
 from model.importers.onnx import import_onnx
+from model.machine.capability import check_machine_can
 from model.network import Network, NetworkError
 from model.support.datasets import DataError, Dataset, load
 from model.support.names import SAFE_NAME, is_safe_name, printable, safe_name
@@ -97,15 +99,13 @@ def convert(
     grouped = tuple(layer.name for layer in float_network.layers if layer.groups > 1)
     if settings.for_hardware:
         float_network = hardware_form(float_network)
-    calibration = calibration.fitted(
-        float_network.input_shape, classes=max(2, float_network.outputs), threshold=settings.input_threshold
-    )
+    settings, calibration = _coded(float_network, calibration, settings, progress)
     images, labels = calibration.images, calibration.labels
-    binary = (images > settings.input_threshold).astype(np.float32)
+    coded = settings.coding.frames(images).astype(np.float32)
     neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
     grey = _accuracy(float_network.scores(images.astype(np.float32) / 255), labels)
-    one_bit = _accuracy(float_network.scores(binary), labels)
-    activations = float_network.run(binary, [layer.tensor for layer in neuron_layers])
+    one_bit = _accuracy(float_network.scores(coded), labels)
+    activations = float_network.run(coded, [layer.tensor for layer in neuron_layers])
     large = [_large(values, relu=layer.relu) for layer, values in zip(neuron_layers, activations, strict=True)]
 
     def named(thresholds: Sequence[float]) -> dict[str, float]:
@@ -137,6 +137,8 @@ def convert(
             # A frame or two more are no reason to depart from the trained biases.
             if again[1].accuracy > best.accuracy + _WORTH_CORRECTING:
                 (thresholds, best), bias_corrected = again, True
+    if settings.for_hardware:
+        check_machine_can(best.network)
     network = fit_widths(best.network, images)
     final = _measure(network, images, labels)
     if final.accuracy != best.accuracy:
@@ -160,17 +162,40 @@ def convert(
     )
 
 
+def _coded(
+    float_network: FloatNetwork, data: Dataset, settings: Settings, progress: Callable[[str], None]
+) -> tuple[Settings, Dataset]:
+    """The settings with limits of the input that are chosen, and the frames as the network takes them."""
+    levels, first, step = settings.input_levels, settings.input_threshold, settings.input_step
+    shape, classes = float_network.input_shape, max(2, float_network.outputs)
+    some = data.first(EXPLAINED).fitted(shape, classes=classes, threshold=0)
+    coding = choose_coding(
+        levels,
+        first,
+        step,
+        images=some.images,
+        accuracy=lambda frames: _accuracy(float_network.scores(frames.astype(np.float32)), some.labels),
+        budget=settings.accuracy_budget,
+    )
+    if levels > 1:
+        progress(f"input: {levels} levels, above {coding.first} and for each {coding.step} more")
+    settings = replace(
+        settings, input_threshold=coding.first, input_step=coding.step if levels > 1 else None
+    )
+    return settings, data.fitted(shape, classes=classes, threshold=coding.first)
+
+
 def _warnings(
     float_network: FloatNetwork, data: Dataset, settings: Settings, network: Network, accuracy: float
 ) -> tuple[str, ...]:
     """What speaks against the result: another scale of pixels suits the network better, or it does no better than chance."""
     some = data.first(EXPLAINED)
-    grey, binary = some.images.astype(np.float32) / 255, (some.images > settings.input_threshold).astype(np.float32)
+    grey, coded = some.images.astype(np.float32) / 255, settings.coding.frames(some.images).astype(np.float32)
 
     def answer(frames: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
         return answers(float_network.scores(frames))
 
-    float_answers, other = answer(grey), other_scale(answer, (grey, binary), some.labels)
+    float_answers, other = answer(grey), other_scale(answer, (grey, coded), some.labels)
     if other is not None and other[1] > accuracy:
         scale, share = other
         return (

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.conversion.bounds import Bounds
+from model.conversion.coding import InputCoding
 from model.conversion.quantized import pooled, weighted_sums
-from model.encode import encode
+from model.encode import encode, input_counts
 from model.engine.engine import run_fast
 from model.importers.float_network import FloatNetwork
 from model.network import INPUT, Convolution, MaxPool, Network, Neurons
@@ -38,9 +39,9 @@ def corrected(
         Calibration frames.
     """
     by_name = {layer.name: layer for layer in floats.layers}
-    frames = (images > network.input_threshold).astype(np.float64)
-    activations, layers = {INPUT: frames}, list(network.layers)
-    bounds = {INPUT: Bounds.of_input(network.input_shape.channels)}
+    coding = InputCoding.of(network)
+    activations, layers = {INPUT: coding.frames(images)}, list(network.layers)
+    bounds = {INPUT: Bounds.of_input(network.input_shape.channels, coding.levels)}
     for index, (layer, shape, output) in enumerate(network.walk()):
         taken = activations[layer.source]
         if isinstance(layer, MaxPool):
@@ -52,7 +53,7 @@ def corrected(
         wanted = weighted_sums(layer, float_layer.weights, taken, shape, output) + float_layer.bias
         activations[layer.name] = np.maximum(wanted, 0) if layer.relu else wanted
         # The layers before have their new biases by now.
-        counts = frames if layer.source == INPUT else _counts(replace(network, layers=tuple(layers)), layer.source, images)
+        counts = _counts(replace(network, layers=tuple(layers)), layer.source, images)
         found = weighted_sums(layer, layer.weights, counts, shape, output) + layer.bias
         missing = wanted * (layer.theta / thresholds[layer.name]) - found
         mean = missing.reshape(-1, output.channels).mean(axis=0)
@@ -68,5 +69,7 @@ def corrected(
 
 
 def _counts(network: Network, name: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    if name == INPUT:
+        return input_counts(network, images).astype(np.float64)
     traces = [run_fast(network, encode(network, image)) for image in images]
     return np.stack([trace.layers[name].count for trace in traces]).astype(np.float64)

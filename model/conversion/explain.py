@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from model.conversion.coding import InputCoding
 from model.conversion.quantized import pooled, rounded, weighted_sums
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
@@ -26,7 +27,8 @@ _BATCH = 50
 """Frames at once: what the memory in use grows with."""
 
 REMEDIES = {
-    "1-bit input": "the input has one bit per pixel: train on such frames too",
+    "1-bit input": "the input has one bit per pixel: train on such frames too, or give it --input-levels",
+    "input levels": "the input has too few levels: train on such frames too, or give it more --input-levels",
     "weight bits": "integer weights are too coarse: use more --weight-bits, or train with more weight decay, as one scale a "
     "layer has to cover its outliers",
     "corrected biases": "biases that make up for rounding on average hurt these frames: calibrate on more like them",
@@ -127,10 +129,12 @@ def _ladder(
     images: npt.NDArray[np.uint8],
 ) -> list[tuple[tuple[str, str], npt.NDArray[np.number]]]:
     """Of each step the scores of all frames."""
-    frames = (images > network.input_threshold).astype(np.float64)
+    coding = InputCoding.of(network)
+    frames = coding.counts(images).astype(np.float64)
+    coded = "1-bit input" if coding.levels == 1 else "input levels"
     scores: list[tuple[tuple[str, str], npt.NDArray[np.number]]] = [
         (("grey input", ""), floats.scores(images.astype(np.float32) / 255)),
-        (("1-bit input", ""), floats.scores(frames.astype(np.float32))),
+        ((coded, ""), floats.scores(coding.frames(images).astype(np.float32))),
     ]
     wide, plain = (replace(net, layers=tuple(_widened(layer) for layer in net.layers)) for net in (network, uncorrected))
     by_name = {layer.name: layer for layer in floats.layers}
@@ -188,11 +192,11 @@ def _widened(layer: Layer) -> Layer:
 
 
 def _threshold_before(network: Network, layer: Neurons, thresholds: dict[str, float]) -> float:
-    """What an event of the layer's source stands for: the threshold of the neurons before, 1 for the input."""
+    """What an event of the layer's source stands for: the threshold of the neurons before, or what a spike of the input does."""
     source = layer.source
     while source != INPUT and source not in thresholds:
         source = network.layer(source).source
-    return thresholds.get(source, 1.0)
+    return thresholds.get(source, InputCoding.of(network).value)
 
 
 def _in_thresholds(layer: FloatLayer, thresholds: dict[str, float], before: float) -> tuple[Values, Values]:

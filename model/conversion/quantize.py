@@ -1,8 +1,8 @@
 """From a trained float network to the integer `model.network.Network`: thresholds folded away, fixed point, widths.
 
-A spike of layer ``l`` stands for ``theta_l`` (the input's for 1). With ``f`` fractional bits a weight becomes
-``round(w * theta_before * 2**f / theta_l)``, a bias ``round(b * 2**f / theta_l)``, and the threshold ``2**f``: every
-threshold is a power of two, and ``theta_l`` itself is gone from the hardware.
+A spike of layer ``l`` stands for ``theta_l``, one of the input for the `value` of its coding. With ``f`` fractional bits a
+weight becomes ``round(w * theta_before * 2**f / theta_l)``, a bias ``round(b * 2**f / theta_l)``, and the threshold ``2**f``:
+every threshold is a power of two, and ``theta_l`` itself is gone from the hardware.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.conversion.bounds import Bounds
+from model.conversion.coding import InputCoding
 from model.engine.engine import run_frames
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons
@@ -34,11 +35,14 @@ class Settings:
     weight_bits : int
         Width of a weight.
     accuracy_budget : float
-        Accuracy on the calibration data that may be lost against the float network on the same 1-bit input, for fewer operations.
+        Accuracy on the calibration data that may be lost against the float network on the same coded input, for fewer operations.
     threshold : float | None
         The paper's mode: this one threshold for all layers, weights as they are; None chooses thresholds.
-    input_threshold : int
-        Pixels fire when greater than this.
+    input_levels : int
+        Spikes that a pixel fires at most.
+    input_threshold, input_step : int or None
+        Pixels fire when greater than the threshold, and once more for each step above it. `convert` chooses what is None
+        (`model.conversion.coding.choose_coding`); 51, the paper's, with one level.
     for_hardware : bool
         Refuse what hardware does not build, and write grouped convolutions as ordinary ones.
     """
@@ -46,8 +50,18 @@ class Settings:
     weight_bits: int = 8
     accuracy_budget: float = 0.001
     threshold: float | None = None
-    input_threshold: int = 51
+    input_levels: int = 1
+    input_threshold: int | None = None
+    input_step: int | None = None
     for_hardware: bool = False
+
+    @property
+    def coding(self) -> InputCoding:
+        """The coding of the input; where its limits are not given, evenly over full scale."""
+        if self.input_levels == 1:
+            return InputCoding(InputCoding.first if self.input_threshold is None else self.input_threshold)
+        step = 255 // self.input_levels if self.input_step is None else self.input_step
+        return InputCoding(step // 2 if self.input_threshold is None else self.input_threshold, step, self.input_levels)
 
 
 def quantize(
@@ -60,9 +74,10 @@ def quantize(
     ConversionError : where a weight or bias cannot be represented
     """
     layers: list[Layer] = []
-    before, source = 1.0, INPUT
+    coding = settings.coding
+    before, source = coding.value, INPUT
     left = list(thresholds)
-    counts = Bounds.of_input(float_network.input_shape.channels)
+    counts = Bounds.of_input(float_network.input_shape.channels, coding.levels)
     for index, layer in enumerate(float_network.layers):
         if layer.kind == "maxpool":
             layers.append(
@@ -78,8 +93,10 @@ def quantize(
         name=name,
         input_shape=float_network.input_shape,
         layers=tuple(layers),
-        input_threshold=settings.input_threshold,
+        input_threshold=coding.first,
         origin=origin,
+        input_levels=coding.levels,
+        input_step=coding.step,
     )
 
 

@@ -16,7 +16,7 @@ def check_machine_can(network: Network) -> None:
 
 def _not_built(network: Network) -> Iterator[str]:
     if network.input_levels > 1:
-        yield f"input_levels of {network.input_levels}, only of 1"
+        yield f"several levels of the input ({network.input_levels})"
     if network.deferred:
         yield "deferred firing"
     if network.rest:

@@ -19,6 +19,9 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
         "accuracy_ann_1bit": conversion.accuracy_float_1bit,
         "accuracy_snn": conversion.accuracy_snn,
         "accumulations_per_frame": conversion.accumulations_per_frame,
+        "input_levels": conversion.network.input_levels,
+        "input_threshold": conversion.network.input_threshold,
+        "input_step": conversion.network.input_step,
         "thresholds": conversion.thresholds,
         "groups_expanded": list(conversion.groups_expanded),
         "bias_corrected": conversion.bias_corrected,
@@ -32,8 +35,10 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
 
 def conversion_summary(conversion: Conversion) -> str:
     """The accuracies in one line."""
+    levels = conversion.network.input_levels
+    coded = "1-bit input" if levels == 1 else f"input of {levels} levels"
     return (
-        f"accuracy on {conversion.frames} calibration frames: float {conversion.accuracy_float:.4f}, float on 1-bit input "
+        f"accuracy on {conversion.frames} calibration frames: float {conversion.accuracy_float:.4f}, float on {coded} "
         f"{conversion.accuracy_float_1bit:.4f}, spiking {conversion.accuracy_snn:.4f}; "
         f"{conversion.accumulations_per_frame:,.0f} accumulations per frame"
     )

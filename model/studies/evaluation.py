@@ -9,6 +9,7 @@ import numpy as np
 from rich.progress import Progress
 
 from model.conversion.chance import warn_of_chance
+from model.conversion.coding import InputCoding
 from model.conversion.quantized import quantized_counts
 from model.engine.engine import FrameSummaries, run_frames
 from model.golden import answers
@@ -67,7 +68,8 @@ class Evaluation:
     float_network : str or None
         The file of the float network; None where there is none.
     accuracy_ann, accuracy_ann_1bit : float or None
-        Of the float network on grey frames and on frames of one bit; None where there is no float network.
+        Of the float network on grey frames and on coded ones (of one bit per pixel, or of the network's levels); None where
+        there is no float network.
     frames : int
         Frames.
     notes : tuple of str
@@ -255,10 +257,11 @@ def _layers(network: Network, summaries: FrameSummaries) -> tuple[LayerWork, ...
 
 
 def _float_accuracies(network: Network, data: Dataset, floats: FloatNetwork | None) -> dict[str, float]:
-    """Of the float network on grey frames and on frames of one bit; none where there is no float network."""
+    """Of the float network on grey frames and on frames as they are coded; none where there is no float network."""
     if floats is None:
         return {}
     found = {}
-    for key, images in (("accuracy_ann", data.images / 255), ("accuracy_ann_1bit", data.images > network.input_threshold)):
+    coded = InputCoding.of(network).frames(data.images)
+    for key, images in (("accuracy_ann", data.images / 255), ("accuracy_ann_1bit", coded)):
         found[key] = float((answers(floats.scores(images.astype(np.float32))) == data.labels).mean())
     return found

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats, Images, Ints
+from model.conversion.coding import InputCoding
 from model.conversion.quantized import counts_of_layers
 from model.encode import encode, spike_times
 from model.engine.engine import run_fast
@@ -227,10 +228,10 @@ def _fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
 
 
 def _activation(floats: FloatNetwork, name: str, images: Images, network: Network) -> Floats:
-    """Activations ``(frames, height, width, channels)`` of a float layer on the 1-bit frames."""
+    """Activations ``(frames, height, width, channels)`` of a float layer on the frames as they are coded."""
     # By their places: a file that was exported once more may give its nodes other names.
     layer = next(own for layer, own in zip(network.layers, floats.layers, strict=True) if layer.name == name)
-    values = floats.run((images > network.input_threshold).astype(np.float32), [layer.tensor])[0].astype(np.float64)
+    values = floats.run(InputCoding.of(network).frames(images).astype(np.float32), [layer.tensor])[0].astype(np.float64)
     values = np.maximum(values, 0) if layer.relu else values
     # ONNX is channel-major.
     shape = network.shape_of(name)

@@ -43,7 +43,7 @@ def test_rungs_are_the_stages(ladder):
     expected = [("1-bit input", ""), *((cause, name) for cause in causes for name in neurons), ("saturation", "")]
     assert [(step.cause, step.layer) for step in found.steps] == expected
     assert not found.bias_corrected
-    assert set(REMEDIES) == {step.cause for step in found.steps} | {"corrected biases"}
+    assert set(REMEDIES) == {step.cause for step in found.steps} | {"corrected biases", "input levels"}
     at = {(step.cause, step.layer): step.accuracy for step in found.steps}
     one_bit = (data.images > found.network.input_threshold).astype(np.float32)
     assert at["1-bit input", ""] == accuracy(floats.run(one_bit)[0], data.labels)

@@ -21,7 +21,7 @@ FRAMES = np.zeros((1, *NETWORK.input_shape), np.uint8)
 BURST = replace(NETWORK, layers=(replace(NETWORK.layers[0], burst=0), *NETWORK.layers[1:]))
 
 REFUSED = [
-    (replace(NETWORK, input_levels=3, input_step=20), "input_levels of 3, only of 1"),
+    (replace(NETWORK, input_levels=3, input_step=20), "several levels of the input (3)"),
     (replace(NETWORK, firing="deferred"), "deferred firing"),
     (replace(NETWORK, rest=True), "frames that start from the state at rest"),
     (BURST, "burst 0 of layer 'conv1', only for 1"),
