@@ -151,11 +151,12 @@ def _fan_out(
 
     The positions of a window are consecutive, and so are the channels of a group: three slices.
     """
-    if isinstance(layer, Linear):
-        yield slice(0, 1), slice(0, 1), slice(0, output.channels), weights[:, shape.address(y, x, c)].reshape(1, 1, -1)
-    elif isinstance(layer, Convolution):
-        rows, columns = layer.taps(shape, 0)[y], layer.taps(shape, 1)[x]
-        if rows and columns:
+    rows, columns = layer.taps(shape, 0)[y], layer.taps(shape, 1)[x]
+    if rows and columns:
+        if isinstance(layer, Linear):
+            inputs = weights[:, layer.taken(shape).address(rows[0][1], columns[0][1], c)]
+            yield slice(0, 1), slice(0, 1), slice(0, output.channels), inputs.reshape(1, 1, -1)
+        elif isinstance(layer, Convolution):
             group, c_of_group = divmod(c, weights.shape[1])
             each = output.channels // layer.groups
             channels = slice(group * each, (group + 1) * each)

@@ -222,7 +222,8 @@ class Neurons(Layer):
     Parameters
     ----------
     bias : Words
-        int32 array, one an output channel, in units of the potential.
+        int32 array in units of the potential: one an output channel, ``(channels,)``, or, where a convolution's neurons differ by
+        position, one a neuron, ``(height, width, channels)``.
     threshold_log2 : int
         The threshold is ``theta = 2 ** threshold_log2``.
     activation : str
@@ -234,6 +235,10 @@ class Neurons(Layer):
     burst : int
         Spikes that an update may fire: 1 is Algorithm 1 as printed, 0 is as many as it takes. Without meaning in a network that
         fires deferred.
+    averaged : tuple[int, int]
+        Windows ``(height, width)`` side by side in the source, each of which this layer takes as one position: an event at
+        ``(y, x, c)`` as one at ``(y // height, x // width, c)``, and none of those after the last whole window. With the division
+        folded into the weights this is average pooling, as a change of address.
     """
 
     weights: Words
@@ -244,6 +249,7 @@ class Neurons(Layer):
     potential_bits: int = 16
     count_bits: int = 8
     burst: int = 1
+    averaged: tuple[int, int] = (1, 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -273,10 +279,26 @@ class Neurons(Layer):
             array = array.astype(np.int32, order="C")
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+        by_position = isinstance(self, Convolution) and self.bias.ndim == 3 and self.bias.shape[2] == self.channels
         _check(
-            self.bias.shape == (self.channels,),
+            self.bias.shape == (self.channels,) or by_position,
             f"layer {self.name!r}: bias must have shape ({self.channels},), not {self.bias.shape}",
         )
+        object.__setattr__(self, "averaged", _check_ints(self.name, "averaged", self.averaged, [(1, MOST_WINDOW)] * 2))
+
+    def taken(self, shape: Shape) -> Shape:
+        """What is left of a source of ``shape`` with each of its averaged windows taken as one position."""
+        height, width = shape.height // self.averaged[0], shape.width // self.averaged[1]
+        _check(
+            height > 0 and width > 0,
+            f"layer {self.name!r}: averaged window {self.averaged[0]}x{self.averaged[1]} is larger than its source {shape}",
+        )
+        return Shape(height, width, shape.channels)
+
+    def _spread(self, reached: list[list[tuple[int, int]]], size: int, axis: int) -> list[list[tuple[int, int]]]:
+        """What each of ``size`` rows (columns) of the source reaches, given what those of the averaged windows do."""
+        window = self.averaged[axis]
+        return [reached[at // window] if at // window < len(reached) else [] for at in range(size)]
 
     @property
     def channels(self) -> int:
@@ -348,15 +370,23 @@ class Convolution(Neurons):
 
     def output_shape(self, shape: Shape) -> Shape:
         taken = self.weights.shape[1] * self.groups
+        averaged = self.taken(shape)
         _check(
             shape.channels == taken,
             f"layer {self.name!r}: weights take {taken} input channels, "
             f"but its source {self.source!r} has shape {shape}",
         )
-        return Shape(*_window_outputs(self.name, shape, self.kernel, self.stride, self.padding), self.channels)
+        found = Shape(*_window_outputs(self.name, averaged, self.kernel, self.stride, self.padding), self.channels)
+        _check(
+            self.bias.ndim == 1 or self.bias.shape == found,
+            f"layer {self.name!r}: bias must have shape ({self.channels},) or that of the output {tuple(found)}, "
+            f"not {self.bias.shape}",
+        )
+        return found
 
     def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
-        return _window_taps(self, shape, axis, self.kernel)
+        outputs = self.output_shape(shape)[axis]
+        return self._spread(_window_taps(self, self.taken(shape)[axis], outputs, axis, self.kernel), shape[axis], axis)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,15 +403,17 @@ class Linear(Neurons):
         super().__post_init__()
 
     def output_shape(self, shape: Shape) -> Shape:
+        taken = self.taken(shape)
+        averaged = "" if taken == shape else f", averaged {taken}"
         _check(
-            shape.size == self.weights.shape[1],
+            taken.size == self.weights.shape[1],
             f"layer {self.name!r}: weights take {self.weights.shape[1]} inputs, "
-            f"but its source {self.source!r} has shape {shape}, which is {shape.size}",
+            f"but its source {self.source!r} has shape {shape}{averaged}, which is {taken.size}",
         )
         return Shape(1, 1, self.channels)
 
     def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
-        return [[(0, at)] for at in range(shape[axis])]
+        return self._spread([[(0, at)] for at in range(self.taken(shape)[axis])], shape[axis], axis)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -405,7 +437,7 @@ class MaxPool(Layer):
         return Shape(*_window_outputs(self.name, shape, self.window, self.stride, self.padding), shape.channels)
 
     def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
-        return _window_taps(self, shape, axis, self.window)
+        return _window_taps(self, shape[axis], self.output_shape(shape)[axis], axis, self.window)
 
     @property
     def overlapping(self) -> bool:
@@ -426,11 +458,11 @@ def _window_outputs(
 
 
 def _window_taps(
-    layer: Convolution | MaxPool, shape: Shape, axis: int, window: tuple[int, int]
+    layer: Convolution | MaxPool, size: int, outputs: int, axis: int, window: tuple[int, int]
 ) -> list[list[tuple[int, int]]]:
     return taps(
-        size=shape[axis],
-        outputs=layer.output_shape(shape)[axis],
+        size=size,
+        outputs=outputs,
         kernel=window[axis],
         stride=layer.stride[axis],
         padding=layer.padding[axis],
@@ -441,6 +473,7 @@ _ADDED_IN_2 = {
     "input_levels": 1,
     "input_step": 1,
     "burst": 1,
+    "averaged": (1, 1),
     "firing": "immediate",
     "rest": False,
     "flush_events": 0,
@@ -737,7 +770,8 @@ def _own_added(part: type[Network | Layer]) -> list[tuple[str, object]]:
 
 def _is_of_2(part: Network | Layer) -> bool:
     """Whether version 1 of the file form cannot say this."""
-    return any(getattr(part, name) != usual for name, usual in _own_added(type(part)))
+    by_position = isinstance(part, Neurons) and part.bias.ndim > 1
+    return by_position or any(getattr(part, name) != usual for name, usual in _own_added(type(part)))
 
 
 def _layer_from(entry: dict[str, Any], arrays: dict[str, np.ndarray], version: int) -> Layer:

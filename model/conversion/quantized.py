@@ -82,6 +82,8 @@ def weighted_sums(layer: Neurons, weights: npt.NDArray[np.number], values: Float
     ``(frames, *output)``
     """
     floats: Floats = weights.astype(np.float64)
+    if layer.averaged != (1, 1):
+        values = _summed(values, layer.averaged, layer.taken(shape))
     if isinstance(layer, Linear):
         return (values.reshape(len(values), -1) @ floats.T).reshape(len(values), *output)
     if not isinstance(layer, Convolution):
@@ -93,6 +95,13 @@ def weighted_sums(layer: Neurons, weights: npt.NDArray[np.number], values: Float
         # A tap at a time: the product of a matrix with what all windows have there.
         for tap, there in _taps(layer, part, 0.0, layer.kernel, output):
             sums[..., group * each : (group + 1) * each] += np.tensordot(there, taken[:, :, *tap], axes=(3, 1))
+    return sums
+
+
+def _summed(values: Floats, window: tuple[int, int], taken: Shape) -> Floats:
+    """Sums over windows side by side in values ``(frames, height, width, channels)``, positions after the last left out."""
+    whole = values[:, : taken.height * window[0], : taken.width * window[1]]
+    sums: Floats = whole.reshape(len(values), taken.height, window[0], taken.width, window[1], -1).sum(axis=(2, 4))
     return sums
 
 

@@ -62,10 +62,14 @@ def tables_of(layer: Layer, shape: Shape) -> Tables:
         bias = np.zeros(height * width * channels + LANES, dtype)
         bias[:-LANES] = np.broadcast_to(layer.bias, output).reshape(-1)
         if isinstance(layer, Linear):
-            # One position whose channels are the inputs: a run of all neurons, of one tap.
-            y, x, c = np.zeros_like(c), np.zeros_like(c), np.arange(shape.size)
-            rows, row_taps = np.array([[0, 1]], np.int32), np.zeros((1, 1), np.int32)
-            by_run: npt.NDArray[np.signedinteger] = layer.weights.T.reshape(1, 1, shape.size, channels)
+            # One position whose channels are the inputs: a run of all neurons, of one tap. The second row reaches none.
+            taken = layer.taken(shape)
+            y, x = y // layer.averaged[0], x // layer.averaged[1]
+            beyond = (y >= taken.height) | (x >= taken.width)
+            c = np.where(beyond, 0, (y * taken.width + x) * taken.channels + c)
+            y, x = beyond.astype(np.int64), np.zeros_like(c)
+            rows, row_taps = np.array([[0, 1], [0, 0]], np.int32), np.zeros((2, 1), np.int32)
+            by_run: npt.NDArray[np.signedinteger] = layer.weights.T.reshape(1, 1, taken.size, channels)
             runs, reached = np.array([[[0, channels, 0]]]), np.zeros_like(c)
         elif isinstance(layer, Convolution):
             rows, row_taps = _axis_table(layer, shape, 0)

@@ -22,5 +22,10 @@ def _not_built(network: Network) -> Iterator[str]:
     if network.rest:
         yield "frames that start from the state at rest"
     for layer in network.layers:
-        if isinstance(layer, Neurons) and layer.burst != 1:
-            yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
+        if isinstance(layer, Neurons):
+            if layer.burst != 1:
+                yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
+            if layer.bias.ndim > 1:
+                yield f"the bias by position of layer {layer.name!r}"
+            if layer.averaged != (1, 1):
+                yield f"the average pool of layer {layer.name!r}"

@@ -221,10 +221,9 @@ def _fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
     """Accumulations that an event at each address of the source costs; 0 where the layer has none."""
     if not isinstance(layer, Neurons):
         return np.zeros(shape.size, np.int64)
-    if not isinstance(layer, Convolution):
-        return np.full(shape.size, layer.channels)
     rows, columns = ([len(reached) for reached in layer.taps(shape, axis)] for axis in (0, 1))
-    return np.repeat(np.outer(rows, columns).reshape(-1) * (layer.channels // layer.groups), shape.channels)
+    groups = layer.groups if isinstance(layer, Convolution) else 1
+    return np.repeat(np.outer(rows, columns).reshape(-1) * (layer.channels // groups), shape.channels)
 
 
 def _activation(floats: FloatNetwork, name: str, images: Images, network: Network) -> Floats:

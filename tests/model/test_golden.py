@@ -9,18 +9,22 @@ import pytest
 from model.events import EVENT, make_events
 from model.golden import answers, run, run_layer
 from model.network import Convolution, Linear, MaxPool, Padding, Shape
-from tests.hardware import random_convolution, random_frames, random_network
+from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 
 def written_out(layer, shape, events):
     """A convolution, neuron by neuron, in plain integers and in the order of the design."""
     output = layer.output_shape(shape)
     theta = 1 << layer.threshold_log2
-    V = {n: int(layer.bias[n[2]]) for n in itertools.product(*map(range, output))}
+    bias = layer.bias if layer.bias.ndim == 3 else np.broadcast_to(layer.bias, output)
+    V = {n: int(bias[n]) for n in itertools.product(*map(range, output))}
     Q = dict.fromkeys(V, 0)
     spikes = []
     for index, event in enumerate(events):
         y, x, c = shape.coordinates(event["address"])
+        y, x = y // layer.averaged[0], x // layer.averaged[1]
+        if y >= shape.height // layer.averaged[0] or x >= shape.width // layer.averaged[1]:
+            continue
         for oy, ox, oc in itertools.product(*map(range, output)):
             ky = y + layer.padding.top - oy * layer.stride[0]
             kx = x + layer.padding.left - ox * layer.stride[1]
@@ -59,6 +63,38 @@ def test_convolution_is_the_written_out_loop(groups, seed):
         assert {n: int(trace.potential[n]) for n in V} == V
         assert {n: int(trace.count[n]) for n in Q} == Q
         assert trace.saturated_updates == trace.saturated_events == 0
+
+
+@pytest.mark.parametrize("averaged", [(1, 1), (2, 1), (2, 3)])
+@pytest.mark.parametrize("seed", range(3))
+def test_bias_by_position_and_averaged_windows(averaged, seed):
+    shape = Shape(9, 8, 2)
+    layer = random_convolution(seed, inputs=2, kernel=(2, 2), potential_bits=24, count_bits=16, averaged=averaged)
+    output = layer.output_shape(shape)
+    layer = replace(layer, bias=np.random.default_rng(seed).integers(-200, 200, output))
+    for events in random_frames(shape, seed, frames=3, events=80):
+        trace = run_layer(layer, shape, events)
+        spikes, V, Q = written_out(layer, shape, events)
+        assert trace.spikes.tolist() == spikes
+        assert {n: int(trace.potential[n]) for n in V} == V
+        assert {n: int(trace.count[n]) for n in Q} == Q
+
+
+def test_a_linear_layer_of_averaged_windows_is_that_of_the_smaller_source():
+    shape = Shape(7, 5, 3)
+    layer = random_linear(0, inputs=3 * 2 * 3, outputs=6, averaged=(2, 2))
+    plain, smaller = replace(layer, averaged=(1, 1)), Shape(3, 2, 3)
+    for events in random_frames(shape, 1, events=100):
+        trace = run_layer(layer, shape, events)
+        y, x, c = np.unravel_index(events["address"], shape)
+        inside = (y < 6) & (x < 4)
+        assert len(events) == 0 or 0 < inside.sum() < len(events)
+        moved = make_events(((y // 2 * 2 + x // 2) * 3 + c)[inside], events["sign"][inside])
+        expected = run_layer(plain, smaller, moved)
+        assert (trace.count == expected.count).all() and (trace.potential == expected.potential).all()
+        assert trace.spikes["address"].tolist() == expected.spikes["address"].tolist()
+        assert trace.spikes["cause"].tolist() == np.flatnonzero(inside)[expected.spikes["cause"]].tolist()
+        assert trace.operations == 6 * inside.sum() == expected.operations
 
 
 @pytest.mark.parametrize(("window", "stride", "padding"), [((2, 2), (2, 2), Padding()), ((3, 2), (1, 2), Padding(1, 0, 1, 1))])

@@ -344,3 +344,33 @@ def test_fields_of_firing(tmp_path, change, message):
 def test_burst_is_a_count(burst):
     with pytest.raises(NetworkError, match=rf"^layer 'conv1': burst must be within 0\.\.65535, not {burst}$"):
         replace(NETWORK.layers[0], burst=burst)
+
+
+def test_bias_by_position_and_averaged_windows(tmp_path):
+    path, conv = tmp_path / "net.npz", NETWORK.layers[0]
+    by_position = np.arange(NETWORK.shapes[0].size).reshape(NETWORK.shapes[0]) % 100
+    changed = replace(NETWORK, layers=(replace(conv, bias=by_position), *NETWORK.layers[1:]))
+    assert changed.version == 2
+    changed.save(path)
+    assert Network.load(path) == changed != NETWORK
+    header, arrays = parts(changed.to_bytes())
+    assert header["version"] == 2 and "averaged" not in header["layers"][0]
+    assert refused(path, packed(header | {"version": 1}, arrays)) == "version must be 2 for what it says, not 1"
+    averaged = Network(name="n", input_shape=(5, 5, 1), layers=(random_linear(0, inputs=4, outputs=3, averaged=(2, 2)),))
+    averaged.save(path)
+    assert Network.load(path) == averaged
+    assert parts(averaged.to_bytes())[0]["layers"][0]["averaged"] == [2, 2]
+    wanted = f"or that of the output {tuple(NETWORK.shapes[0])}, not (1, 1, {conv.channels})"
+    with pytest.raises(NetworkError, match=re.escape(wanted)):
+        replace(NETWORK, layers=(replace(conv, bias=np.zeros((1, 1, conv.channels), int)), *NETWORK.layers[1:]))
+    for layer, change, message in (
+        (conv, {"bias": np.zeros((2, 2, 99), int)}, f"layer 'conv1': bias must have shape ({conv.channels},), not (2, 2, 99)"),
+        (averaged.layers[0], {"bias": np.zeros((1, 1, 3), int)}, "layer 'fc': bias must have shape (3,), not (1, 1, 3)"),
+        (conv, {"averaged": (0, 1)}, "layer 'conv1': averaged must be within 1..8388608, not 0"),
+    ):
+        with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
+            replace(layer, **change)
+    with pytest.raises(NetworkError, match=r"^layer 'fc': weights take 4 inputs, but .* 6x5x1, averaged 3x2x1, which is 6$"):
+        replace(averaged, input_shape=(6, 5, 1))
+    with pytest.raises(NetworkError, match=r"^layer 'fc': averaged window 2x2 is larger than its source 1x8x1$"):
+        replace(averaged, input_shape=(1, 8, 1))

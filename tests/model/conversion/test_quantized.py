@@ -1,5 +1,7 @@
 """The quantized network against the golden model's membrane potentials, layer by layer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,16 +12,19 @@ from model.network import MaxPool, Network, Neurons, Padding, Shape
 from tests.hardware import random_convolution, random_linear
 
 
-def wide(seed, *, groups=1, **pool):
+def wide(seed, *, groups=1, averaged=(1, 1), **pool):
     """A network that never saturates: its potentials are plain sums."""
     shape = Shape(7, 6, 2)
-    layers = [random_convolution(seed, inputs=2, name="conv1", channels=4, potential_bits=24, count_bits=12)]
+    conv1 = random_convolution(seed, inputs=2, name="conv1", channels=4, potential_bits=24, count_bits=12)
+    by_position = np.random.default_rng(seed).integers(-300, 300, conv1.output_shape(shape))
+    layers = [conv1 if averaged == (1, 1) else replace(conv1, bias=by_position)]
     layers.append(MaxPool(name="pool", source="conv1", **pool))
     pooled = layers[1].output_shape(layers[0].output_shape(shape))
     widths = {"potential_bits": 24, "count_bits": 12}
     layers.append(
         random_convolution(
-            seed + 1, inputs=4 // groups, groups=groups, channels=6, name="conv2", source="pool", kernel=(2, 2), **widths
+            seed + 1, inputs=4 // groups, groups=groups, channels=6, name="conv2", source="pool", kernel=(2, 2),
+            averaged=averaged, **widths
         )
     )
     size = layers[2].output_shape(pooled).size
@@ -39,7 +44,12 @@ def events_of(counts):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
-    "pool", [{"window": (2, 2), "stride": (2, 2)}, {"window": (3, 2), "stride": (1, 2), "padding": Padding(1, 1, 0, 1)}]
+    "pool",
+    [
+        {"window": (2, 2), "stride": (2, 2)},
+        {"window": (3, 2), "stride": (1, 2), "padding": Padding(1, 1, 0, 1)},
+        {"window": (1, 1), "stride": (1, 1), "averaged": (2, 1)},
+    ],
 )
 def test_counts_are_whole_thresholds_of_the_potentials(seed, pool):
     network = wide(seed, groups=1 + seed % 2, **pool)

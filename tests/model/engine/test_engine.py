@@ -10,7 +10,7 @@ from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.golden import run
 from model.network import Network, Neurons, Shape
-from tests.hardware import random_convolution, random_frames, random_network
+from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 
 def same(network, frames):
@@ -57,6 +57,20 @@ def test_random_convolutions(seed):
     )
     covered = same(Network(name="one", input_shape=shape, layers=(layer,)), random_frames(shape, seed))
     assert covered["spikes"] > 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bias_by_position_and_averaged_windows(seed):
+    rng = np.random.default_rng(seed)
+    shape, groups = Shape(9, 8, 4), 1 + seed % 2
+    averaged = [(1, 1), (2, 1), (2, 3), (1, 2)][seed % 4]
+    common = {"potential_bits": int(rng.choice([11, 16])), "averaged": averaged}
+    layer = random_convolution(seed, inputs=4 // groups, groups=groups, channels=6, kernel=(2, 2), **common)
+    layer = replace(layer, bias=rng.integers(-200, 200, layer.output_shape(shape)))
+    last = random_linear(seed, inputs=layer.taken(shape).size, outputs=5, **common)
+    for one in (layer, last):
+        covered = same(Network(name="one", input_shape=shape, layers=(one,)), random_frames(shape, seed, events=80))
+        assert covered["spikes"] > 0
 
 
 @pytest.mark.parametrize("threshold", [0, 51, 200, 254])

@@ -12,19 +12,27 @@ from model.machine.estimate import planned
 from model.machine.named_plans import FOLDED, load_plan
 from model.machine.plan import PlanError
 from model.machine.simulate import simulate
-from tests.hardware import random_network
+from model.network import Network
+from tests.hardware import random_linear, random_network
 
 NETWORK = random_network(1)
 PLAN = load_plan(NETWORK, "minimal")
 FRAMES = np.zeros((1, *NETWORK.input_shape), np.uint8)
 
-BURST = replace(NETWORK, layers=(replace(NETWORK.layers[0], burst=0), *NETWORK.layers[1:]))
+
+def with_first(**changes):
+    return replace(NETWORK, layers=(replace(NETWORK.layers[0], **changes), *NETWORK.layers[1:]))
+
+
+AVERAGED = Network(name="n", input_shape=(5, 5, 1), layers=(random_linear(0, inputs=4, outputs=3, averaged=(2, 2)),))
 
 REFUSED = [
     (replace(NETWORK, input_levels=3, input_step=20), "several levels of the input (3)"),
     (replace(NETWORK, firing="deferred"), "deferred firing"),
     (replace(NETWORK, rest=True), "frames that start from the state at rest"),
-    (BURST, "burst 0 of layer 'conv1', only for 1"),
+    (with_first(bias=np.zeros(NETWORK.shapes[0], int)), "the bias by position of layer 'conv1'"),
+    (AVERAGED, "the average pool of layer 'fc'"),
+    (with_first(burst=0), "burst 0 of layer 'conv1', only for 1"),
 ]
 
 
