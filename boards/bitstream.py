@@ -41,6 +41,7 @@ from model.conversion.convert import Conversion, convert_file
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.golden import Trace
+from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.machine.folded_layout import Folded
 from model.machine.named_plans import load_plan
 from model.machine.plan import Plan
@@ -107,7 +108,7 @@ class Options:
         Folder for results.
     verilog_only : bool
         Stop after the Verilog.
-    layout, output : str or None
+    layout, output, normalization : str, str, Normalization
         What an ONNX file leaves open (`model.importers.options`).
     """
 
@@ -126,6 +127,7 @@ class Options:
     out: Path | None = None
     verilog_only: bool = False
     layout: str | None = None
+    normalization: Normalization = AS_THEY_ARE
     output: str | None = None
 
 
@@ -284,6 +286,7 @@ def _load(net: Path, options: Options, tell: Callable[[str], None]) -> tuple[Net
         data_dir=options.data_dir,
         layout=options.layout,
         output=options.output,
+        normalization=options.normalization,
         progress=tell,
     )
     return conversion.network, conversion

@@ -13,6 +13,7 @@ from boards.definitions import BOARDS, board_named
 from boards.programmer import program
 from boards.top import BAUD
 from hw.flow.tools import find_tool
+from model.importers.normalization import Normalization
 from model.importers.options import file_options
 from model.support.cli import Number, command
 from model.support.errors import Exit, fail
@@ -82,6 +83,7 @@ def main(
     to_flash: bool,
     layout: str | None,
     output: str | None,
+    normalization: Normalization,
     as_json: bool,
 ) -> None:
     """See the help text above."""
@@ -106,6 +108,7 @@ def main(
         verilog_only=verilog_only,
         layout=layout,
         output=output,
+        normalization=normalization,
     )
     if to_device and to_flash:
         fail(Exit.BAD_INPUT, "--program and --program-flash must not both be given")

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from model.importers.float_network import FloatNetwork
+from model.importers.normalization import Normalization
 from model.importers.onnx import Examination, NodeReport, examine
 from model.importers.options import file_options
 from model.support.cli import command
@@ -29,9 +30,16 @@ _STYLES = {"supported": "green", "folded": "cyan", "unsupported": "bold red"}
 )
 @file_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
-def main(onnx_file: Path, for_hardware: bool, layout: str | None, output: str | None, as_json: bool) -> None:
+def main(
+    onnx_file: Path,
+    for_hardware: bool,
+    layout: str | None,
+    output: str | None,
+    normalization: Normalization,
+    as_json: bool,
+) -> None:
     """See the help text above."""
-    found = examine(onnx_file, for_hardware=for_hardware, layout=layout, output=output)
+    found = examine(onnx_file, for_hardware=for_hardware, layout=layout, output=output, normalization=normalization)
     problem = _problem(onnx_file, found)
     totals = _totals(found.network) if found.network is not None else None
     if as_json:

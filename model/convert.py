@@ -11,6 +11,7 @@ from rich.table import Table
 from model.conversion.convert import EXPLAINED, Conversion, convert_file
 from model.conversion.explain import verdict
 from model.conversion.quantize import Settings
+from model.importers.normalization import Normalization
 from model.importers.options import file_options
 from model.network import Neurons
 from model.reports.conversion import conversion_json, conversion_summary
@@ -90,6 +91,7 @@ def main(
     for_hardware: bool,
     layout: str | None,
     output: str | None,
+    normalization: Normalization,
     name: str | None,
     as_json: bool,
 ) -> None:
@@ -127,6 +129,7 @@ def main(
             limit=frames,
             layout=layout,
             output=output,
+            normalization=normalization,
             progress=progress,
         )
         try:

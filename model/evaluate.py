@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from model.importers.normalization import Normalization
 from model.importers.onnx import import_onnx
 from model.importers.options import file_options
 from model.network import Network
@@ -41,6 +42,7 @@ def main(
     onnx: Path | None,
     layout: str | None,
     output: str | None,
+    normalization: Normalization,
     detail: int,
     out: Path | None,
     as_json: bool,
@@ -50,12 +52,14 @@ def main(
     network = Network.load(net)
     if onnx is not None:
         # What is wrong with it is said before data are looked for, which may mean a download.
-        import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output)
+        import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output, normalization=normalization)
     data = load(dataset, split, data_dir).limited(frames)
     beside = net.with_suffix(".onnx")
     with Progress(console=console, disable=not console.is_terminal) as bar:
         floats = onnx or (beside if beside.exists() else None)
-        found = evaluate(network, data, onnx=floats, layout=layout, output=output, detail=detail, bar=bar)
+        found = evaluate(
+            network, data, onnx=floats, layout=layout, output=output, normalization=normalization, detail=detail, bar=bar
+        )
     tell(found.notes, found.warnings)
     folder = out or Path("build") / network.name
     write_all(folder, {"evaluate.json": to_json(found), "evaluate.html": evaluation_page(found)})

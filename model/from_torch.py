@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_model
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ __all__ = ["from_torch"]
 _OPSET = 17
 
 
-def from_torch(module: nn.Module, input_shape: Sequence[int], *, name: str | None = None) -> FloatNetwork:
+def from_torch(
+    module: nn.Module,
+    input_shape: Sequence[int],
+    *,
+    name: str | None = None,
+    normalization: Normalization = AS_THEY_ARE,
+) -> FloatNetwork:
     """The float network of a trained module, in evaluation mode.
 
     Parameters
@@ -32,6 +39,8 @@ def from_torch(module: nn.Module, input_shape: Sequence[int], *, name: str | Non
         Shape of a frame, ``(height, width, channels)`` as everywhere here, or ``(features,)``.
     name : str | None
         Stands for the file in messages; the class of the module by default.
+    normalization : Normalization
+        What the module takes in place of pixels of 0 to 1.
 
     Raises
     ------
@@ -70,7 +79,8 @@ def from_torch(module: nn.Module, input_shape: Sequence[int], *, name: str | Non
     finally:
         for part, training in trained:
             part.training = training
-    return import_model(onnx.load_from_string(written.getvalue()), name, layout="nchw", input_shape=frame)
+    model = onnx.load_from_string(written.getvalue())
+    return import_model(model, name, layout="nchw", input_shape=frame, normalization=normalization)
 
 
 def _import_torch() -> Any:

@@ -61,7 +61,8 @@ class Bounds:
         )
 
     def counts(self, bias: npt.NDArray[np.integer], theta: int, *, relu: bool) -> Bounds:
-        """Of the counts of neurons whose weighted sums have these bounds."""
-        least = np.minimum(self.least + bias, 0)
-        greatest = np.maximum(self.greatest + bias, 0)
+        """Of the counts of neurons whose weighted sums have these bounds; with a bias by position, at all of them."""
+        by_position = bias.reshape(-1, bias.shape[-1])
+        least = np.minimum(self.least + by_position.min(axis=0), 0)
+        greatest = np.maximum(self.greatest + by_position.max(axis=0), 0)
         return Bounds(np.zeros_like(least) if relu else -(-least // theta), greatest // theta)

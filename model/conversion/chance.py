@@ -50,7 +50,7 @@ def warn_of_chance(who: str, answers: Ints, labels: Ints) -> list[str]:
     ]
 
 
-def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], labels: Ints) -> tuple[str, float] | None:
+def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], labels: Ints) -> tuple[str, str, float] | None:
     """A scale of pixels on which a network is right more often than on pixels of 0 to 1, by more than luck.
 
     Frame by frame, those that become right are held against those that become wrong (a sign test), on every one of ``inputs``.
@@ -66,22 +66,26 @@ def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], la
 
     Returns
     -------
-    tuple of str and float, or None
-        The scale and the accuracy on the first of ``inputs``, of the best one that passes; None where none does.
+    tuple of str, str and float, or None
+        The scale, the options that say it, and the accuracy on the first of ``inputs``, of the best one that passes; None where
+        none does.
     """
     mean, deviation = float(inputs[0].mean()), float(inputs[0].std()) or 1.0
     scales = {
-        "0..255": (255.0, 0.0),
-        "-1..1": (2.0, -1.0),
-        "mean 0 and standard deviation 1": (1 / deviation, -mean / deviation),
+        ("0..255", "--scale 255"): (255.0, 0.0),
+        ("-1..1", "--mean 0.5 --std 0.5"): (2.0, -1.0),
+        ("mean 0 and standard deviation 1", f"--mean {mean:.4f} --std {deviation:.4f}"): (1 / deviation, -mean / deviation),
     }
     right = [answer(frames) == labels for frames in inputs]
     found = []
     for name, (factor, offset) in scales.items():
         others = [answer(frames * np.float32(factor) + np.float32(offset)) == labels for frames in inputs]
         if all(_better(other, own, SIGNIFICANCE / len(scales)) for other, own in zip(others, right, strict=True)):
-            found.append((float(others[0].mean()), name))
-    return max(found)[::-1] if found else None
+            found.append((float(others[0].mean()), *name))
+    if not found:
+        return None
+    share, scale, options = max(found)
+    return scale, options, share
 
 
 def _better(other: npt.NDArray[np.bool_], own: npt.NDArray[np.bool_], significance: float) -> bool:

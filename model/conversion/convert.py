@@ -16,6 +16,7 @@ from model.conversion.search import Measured, choose
 from model.engine.engine import run_frames
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatNetwork, hardware_form
+from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_onnx
 from model.machine.capability import check_machine_can
 from model.network import Network, NetworkError
@@ -196,12 +197,12 @@ def _warnings(
         return answers(float_network.scores(frames))
 
     float_answers, other = answer(grey), other_scale(answer, (grey, coded), some.labels)
-    if other is not None and other[1] > accuracy:
-        scale, share = other
+    if other is not None and other[2] > accuracy:
+        scale, options, share = other
+        remedy = f"give {options}" if float_network.factors is None else "other --scale, --mean or --std suit it better"
         return (
             f"the float network is right on {(float_answers == some.labels).mean():.1%} of {len(some):,} frames with pixels of "
-            f"0..1, and on {share:.1%} with pixels of {scale}: it was probably trained on those; put their scale into its first "
-            "layer",
+            f"0..1, and on {share:.1%} with pixels of {scale}: it was probably trained on those; {remedy}",
         )
     spiking = answers(run_frames(network, some.images).counts)
     return tuple(
@@ -245,18 +246,21 @@ def convert_file(
     limit: int = 2000,
     layout: str | None = None,
     output: str | None = None,
+    normalization: Normalization = AS_THEY_ARE,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Conversion:
     """Convert an ONNX file with the training split of data set ``calibrate`` (a name or an ``.npz`` file).
 
-    ``layout`` and ``output`` say what the file does not (`model.importers.onnx.examine`).
+    ``layout``, ``output`` and ``normalization`` say what the file does not (`model.importers.onnx.examine`).
     """
     settings = settings or Settings()
     name = name if name is not None else safe_name(Path(path).stem)
     if not is_safe_name(name):
         raise NetworkError(f"network's name must be {SAFE_NAME}, not {name!r}")
     data = load(calibrate, "train", data_dir)
-    float_network = import_onnx(path, layout=layout, input_shape=data.images.shape[1:], output=output)
+    float_network = import_onnx(
+        path, layout=layout, input_shape=data.images.shape[1:], output=output, normalization=normalization
+    )
     classes, calibrated = np.unique(data.labels), np.unique(data.labels[:limit])
     if 2 * len(calibrated) <= len(classes):
         raise DataError(
@@ -265,5 +269,6 @@ def convert_file(
         )
     data = replace(data, images=data.images[:limit], labels=data.labels[:limit])
     label = "all thresholds " + f"{settings.threshold:g}" if settings.threshold is not None else "thresholds chosen"
+    label = ", ".join(filter(None, (str(normalization), label)))
     origin = printable(f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}")
     return convert(float_network, data, settings, name=name, origin=origin, progress=progress)

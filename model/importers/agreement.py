@@ -100,8 +100,11 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
             value = add("Gemm", [by_address(value), constant(layer.weights), constant(layer.bias)], transB=1)
             constants.append(numpy_helper.from_array(np.array([2, 3]), f"axes{len(constants)}"))
             value = add("Unsqueeze", [value, constants[-1].name])
-        else:
+        elif layer.bias.ndim == 1:
             value = add("Conv", [value, constant(layer.weights), constant(layer.bias)], group=layer.groups, **window)
+        else:
+            value = add("Conv", [value, constant(layer.weights)], group=layer.groups, **window)
+            value = add("Add", [value, constant(layer.bias.transpose(2, 0, 1))])
         if layer.relu:
             value = add("Relu", [value])
     nodes.append(helper.make_node("Identity", [by_address(value)], ["answer"]))

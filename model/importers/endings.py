@@ -93,7 +93,7 @@ def _as_linear(layer: FloatLayer, shape: Shape, outputs: npt.NDArray[np.int64], 
         rows, columns = slice(max(row, 0), row + layer.window[0]), slice(max(column, 0), column + layer.window[1])
         dense[y, x, :, rows, columns] = inside
     weights = dense.reshape(height * width * channels, shape.size)[outputs]
-    bias = np.tile(found.bias, height * width)[outputs]
+    bias = np.broadcast_to(found.bias, (height, width, channels)).reshape(-1)[outputs]
     return replace(
         layer,
         kind="linear",

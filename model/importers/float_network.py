@@ -48,7 +48,8 @@ class FloatLayer:
     name : str
         Identifier made of the node's name.
     weights, bias : Floats | None
-        As in `model.network`, linear weights by channel-minor address; None for pooling.
+        As in `model.network`, linear weights by channel-minor address, the bias of a convolution by position where it differs;
+        None for pooling.
     window, stride, padding : tuple[int, int], Padding
         Of convolution and pooling.
     groups : int
@@ -97,6 +98,9 @@ class FloatNetwork:
         beside the file's where a layer's output is no tensor of the file.
     channels_last : bool
         Whether the model takes frames ``(height, width, channels)`` rather than channels first.
+    factors : tuple[Floats, Floats] | None
+        Scale and offset of each channel, where the model takes ``scale * x + offset`` of pixels ``x`` of full scale 1.0. They are
+        folded into the layers.
     """
 
     path: Path
@@ -105,6 +109,7 @@ class FloatNetwork:
     layers: tuple[FloatLayer, ...]
     model: onnx.ModelProto
     channels_last: bool = False
+    factors: tuple[Floats, Floats] | None = None
 
     def walk(self) -> Iterator[tuple[FloatLayer, Shape, Shape]]:
         """Each layer with the shapes of its input and output."""
@@ -151,6 +156,8 @@ class FloatNetwork:
             model.CopyFrom(self.model)
             model.graph.output.extend(map(helper.make_empty_tensor_value_info, further))
         dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+        if self.factors is not None:
+            images = images * self.factors[0] + self.factors[1]
         frames = images if self.channels_last else images.transpose(0, 3, 1, 2)
         largest = max([self.input_shape.size, *(output.size for _, _, output in self.walk())])
         at_once = min(_MOST_AT_ONCE, max(1, _VALUES_AT_ONCE // largest))

@@ -85,27 +85,76 @@ def average_window(
 
 
 def scale_outputs(layer: FloatLayer, scale: Floats, offset: Floats) -> FloatLayer:
-    """The layer with ``scale * output + offset``, one value per output channel."""
+    """The layer with ``scale * output + offset``: a scale per output channel, an offset per channel or per position too."""
     assert layer.weights is not None and layer.bias is not None
     weights = layer.weights * scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
-    return replace(layer, weights=weights, bias=layer.bias * scale + offset)
+    return replace(layer, weights=weights, bias=_by_position(layer.bias * scale + offset))
 
 
 def scale_inputs(layer: FloatLayer, scale: Floats, offset: Floats) -> FloatLayer | None:
     """The layer on inputs ``scale * input + offset``, both of shape ``(height, width, channels)``; None where not exact.
 
-    Zeros of a convolution's padding have no offset, and a convolution has the same weights at every position.
+    A convolution has the same weights at every position. Zeros of its padding have no offset, so that its bias may then differ
+    from position to position.
     """
     assert layer.weights is not None and layer.bias is not None
     if layer.kind == "linear":
         return replace(layer, weights=layer.weights * scale.reshape(-1), bias=layer.bias + layer.weights @ offset.reshape(-1))
-    if not (is_uniform(scale) and is_uniform(offset)) or (any(layer.padding) and offset.any()):
+    if not is_uniform(scale):
         return None
     groups, each = layer.groups, len(layer.weights) // layer.groups
     weights = layer.weights.reshape(groups, each, *layer.weights.shape[1:])
     by_group = (groups, 1, -1, 1, 1)
-    moved = (weights * offset[0, 0].reshape(by_group)).sum(axis=(2, 3, 4)).reshape(-1)
-    return replace(layer, weights=(weights * scale[0, 0].reshape(by_group)).reshape(layer.weights.shape), bias=layer.bias + moved)
+    scaled = (weights * scale[0, 0].reshape(by_group)).reshape(layer.weights.shape)
+    if not is_uniform(offset):
+        moved = _convolved(layer, offset)
+    elif any(layer.padding) and offset.any():
+        by_tap = (weights * offset[0, 0].reshape(by_group)).sum(axis=2).reshape(-1, *layer.window)
+        rows, columns = (_inside(layer, Shape(*offset.shape), axis) for axis in (0, 1))
+        moved = _spread(rows, columns, by_tap.transpose(1, 2, 0))
+    else:
+        moved = (weights * offset[0, 0].reshape(by_group)).sum(axis=(2, 3, 4)).reshape(-1)
+    return replace(layer, weights=scaled, bias=_by_position(layer.bias + moved))
+
+
+def _inside(layer: FloatLayer, shape: Shape, axis: int) -> Floats:
+    """Of each output along an axis, 1 for each tap of its window that is inside the input of ``shape``, else 0."""
+    first = np.arange(layer.output_shape(shape)[axis]) * layer.stride[axis] - layer.padding[axis]
+    taken = first[:, np.newaxis] + np.arange(layer.window[axis])
+    return ((taken >= 0) & (taken < shape[axis])).astype(np.float64)
+
+
+def _convolved(layer: FloatLayer, values: Floats) -> Floats:
+    """The convolution, without its bias, of one frame ``(height, width, channels)``."""
+    assert layer.weights is not None
+    top, left, bottom, right = layer.padding
+    output = layer.output_shape(Shape(*values.shape))
+    padded = np.pad(values, ((top, bottom), (left, right), (0, 0)))
+    found = np.zeros(output)
+    groups = zip(np.split(layer.weights, layer.groups), np.split(padded, layer.groups, axis=2), strict=True)
+    for group, (weights, part) in enumerate(groups):
+        channels = slice(group * len(weights), (group + 1) * len(weights))
+        for y, x in np.ndindex(layer.window):
+            taken = part[y : y + output.height * layer.stride[0] : layer.stride[0]][: output.height]
+            taken = taken[:, x : x + output.width * layer.stride[1] : layer.stride[1]][:, : output.width]
+            found[:, :, channels] += taken @ weights[:, :, y, x].T
+    return found
+
+
+def _spread(rows: Floats, columns: Floats, values: Floats) -> Floats:
+    """``rows`` and ``columns``, matrices ``(outputs, inputs)``, applied to values ``(height, width, channels)``.
+
+    Equal rows give equal numbers to the last bit, so that there are no more distinct ones than need be.
+    """
+    (rows, row_of), (columns, column_of) = (np.unique(matrix, axis=0, return_inverse=True) for matrix in (rows, columns))
+    classes = np.einsum("yh,xw,hwc->yxc", rows, columns, values, optimize=True)
+    found: Floats = classes[row_of.reshape(-1)][:, column_of.reshape(-1)]
+    return found
+
+
+def _by_position(bias: Floats) -> Floats:
+    """A bias for each channel where it is the same at every position."""
+    return bias[0, 0] if bias.ndim == 3 and is_uniform(bias) else bias
 
 
 def is_uniform(values: Floats) -> bool:
@@ -142,9 +191,12 @@ def average_before(layer: FloatLayer, rows: Average, columns: Average) -> FloatL
 def average_behind(layer: FloatLayer, shape: Shape, rows: Average, columns: Average) -> FloatLayer | None:
     """The layer on inputs of ``shape``, with its outputs averaged; None where that is not exact."""
     assert layer.weights is not None and layer.bias is not None
-    if layer.kind != "convolution" or (layer.bias.any() and not (rows.keeps_offsets and columns.keeps_offsets)):
+    if layer.kind != "convolution":
         return None
     merged = []
+    if layer.bias.ndim > 1 or not (rows.keeps_offsets and columns.keeps_offsets):
+        bias = np.broadcast_to(layer.bias, layer.output_shape(shape))
+        layer = replace(layer, bias=_by_position(_spread(rows.matrix, columns.matrix, bias)))
     for axis, average in enumerate((rows, columns)):
         kernel, stride, before = layer.window[axis], layer.stride[axis], layer.padding[axis]
         mixed = np.zeros((kernel, kernel + (len(average.window) - 1) * stride))

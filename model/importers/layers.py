@@ -201,12 +201,6 @@ def _cannot_append(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodePro
             "set the pads of both to 0, use MaxPool, or a convolution with that stride",
         )
     assert data.affine is not None
-    if all(map(is_uniform, data.affine)):
-        return graph.error(
-            culprit,
-            f"does not fold into {label(node)} after it: zeros of the padding have no offset",
-            "set that convolution's pads to 0, put this node after a convolution, or train without the offset",
-        )
     return different_values(graph, culprit, node)
 
 
@@ -235,9 +229,9 @@ def fold_back(graph: OnnxGraph, data: Data) -> Data | None:
     tensor = layer.tensor if pooled else _channel_major(graph, data)
     if data.affine is not None:
         scale, offset = data.affine
-        if not (is_uniform(scale) and is_uniform(offset)) or (pooled and scale.min() < 0):
+        if not is_uniform(scale) or (pooled and (scale.min() < 0 or not is_uniform(offset))):
             return None
-        found = scale_outputs(found, scale[0, 0], offset[0, 0])
+        found = scale_outputs(found, scale[0, 0], offset[0, 0] if is_uniform(offset) else offset)
         if pooled:
             tensor = _scaled(graph, tensor, layer.output_shape(data.before), scale[0, 0], offset[0, 0])
     for folded in (*data.scaled_by, *data.averaged_by):

@@ -6,14 +6,17 @@ data. So every way to read the input is tried; `model.importers.onnx` takes the 
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from onnx import TensorProto
+import numpy as np
+from onnx import TensorProto, helper
 
+from model.arrays import Floats
 from model.importers.constants import FLOATS
 from model.importers.float_network import ConversionError
 from model.importers.graph import OnnxGraph, permutation
 from model.importers.limits import MOST_VALUES
+from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.structure import printable
 from model.importers.tensors import Data, filled, letter_sizes
 from model.network import Shape
@@ -22,6 +25,8 @@ __all__ = ["LAYOUTS", "Start", "starts", "where"]
 
 LAYOUTS = ("nchw", "nhwc")
 """Channels first, and channels last."""
+
+_UINT8_FULL = 255.0
 
 _TO_CHANNELS_FIRST = [0, 3, 1, 2]
 
@@ -39,10 +44,13 @@ class Start:
         The input with its axes.
     layout : str
         One of `LAYOUTS`; empty where it has no channels.
+    factors : tuple[Floats, Floats] or None
+        Scale and offset of each channel, where the network takes other numbers than pixels of 0 to 1.
     """
 
     data: Data
     layout: str
+    factors: tuple[Floats, Floats] | None = None
 
     @property
     def shape(self) -> Shape:
@@ -55,7 +63,12 @@ def where(graph: OnnxGraph) -> str:
     return f"{graph.path}: input {printable(graph.input.name)!r}"
 
 
-def starts(graph: OnnxGraph, layout: str | None = None, input_shape: Sequence[int] | None = None) -> list[Start]:
+def starts(
+    graph: OnnxGraph,
+    layout: str | None = None,
+    input_shape: Sequence[int] | None = None,
+    normalization: Normalization = AS_THEY_ARE,
+) -> list[Start]:
     """All ways to read the input, the usual one first.
 
     Parameters
@@ -66,16 +79,20 @@ def starts(graph: OnnxGraph, layout: str | None = None, input_shape: Sequence[in
         One of `LAYOUTS`, where it is known.
     input_shape : sequence of int or None
         Shape of the data's frames, where it is known: a vector of that size may be such a frame.
+    normalization : Normalization
+        What the network takes in place of pixels of 0 to 1.
 
     Raises
     ------
     ConversionError
-        The input is not of a float type, not of a shape that can be read, or too large.
+        The input is not of a type or shape that can be read, or too large, or has other channels than the normalization.
     """
     kind = graph.input.type.tensor_type
-    if kind.elem_type not in FLOATS:
+    if kind.elem_type not in (*FLOATS, TensorProto.UINT8):
         name = TensorProto.DataType.Name(kind.elem_type).lower()
-        raise ConversionError(f"{where(graph)} must be of a float type, not {name}")
+        raise ConversionError(f"{where(graph)} must be of a float type or uint8, not {name}")
+    if kind.elem_type == TensorProto.UINT8 and normalization.scale is None:
+        normalization = replace(normalization, scale=_UINT8_FULL)
     dims = [d.dim_value if d.HasField("dim_value") else 0 for d in kind.shape.dim]
     if len(dims) not in (2, 3, 4) or min(dims[1:]) < 1:
         raise ConversionError(
@@ -88,7 +105,24 @@ def starts(graph: OnnxGraph, layout: str | None = None, input_shape: Sequence[in
     for start in _all(graph, dims[1:], input_shape):
         if layout is None or start.layout in ("", layout):
             found.setdefault((start.data.shape, start.data.axes), start)
-    return list(found.values())
+    fitting = [start for start in found.values() if not normalization.misfit(start.shape.channels)]
+    if found and not fitting:
+        first = next(iter(found.values()))
+        raise ConversionError(f"{where(graph)}: {normalization.misfit(first.shape.channels)}")
+    return [_normalized(graph, start, normalization) for start in fitting]
+
+
+def _normalized(graph: OnnxGraph, start: Start, normalization: Normalization) -> Start:
+    """The same, with the normalization in front of the file's nodes."""
+    integers = graph.input.type.tensor_type.elem_type not in FLOATS
+    start = replace(start, data=replace(start.data, integers=integers))
+    if normalization == AS_THEY_ARE:
+        return start
+    factors = normalization.factors(start.shape.channels)
+    scale, offset = (np.broadcast_to(values, start.shape) for values in factors)
+    # Stands in messages for a node that the file has not.
+    node = helper.make_node("--mean, --std, --scale", [], [f"{graph.input.name} normalized"], name=graph.input.name)
+    return replace(start, data=replace(start.data, affine=(scale, offset), scaled_by=(node,)), factors=factors)
 
 
 def _all(graph: OnnxGraph, dims: list[int], input_shape: Sequence[int] | None) -> Iterator[Start]:

@@ -16,6 +16,7 @@ from model.importers.agreement import check_agreement
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, hardware_form
 from model.importers.graph import NodeReport, OnnxGraph, damage_in_one_line, load
 from model.importers.layouts import LAYOUTS, Start, starts, where
+from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.operators import SUPPORTED
 from model.importers.walk import Walk
 
@@ -27,6 +28,7 @@ __all__ = [
     "FloatLayer",
     "FloatNetwork",
     "NodeReport",
+    "Normalization",
     "examine",
     "import_model",
     "import_onnx",
@@ -60,6 +62,7 @@ def examine(
     layout: str | None = None,
     input_shape: Sequence[int] | None = None,
     output: str | None = None,
+    normalization: Normalization = AS_THEY_ARE,
 ) -> Examination:
     """Read an ONNX file to its end, whatever does not convert on the way.
 
@@ -75,6 +78,8 @@ def examine(
         Shape ``(height, width, channels)`` of the data's frames, where there are any, which decides between layouts.
     output : str or None
         The output that the network ends in; may be None where the file has only one.
+    normalization : Normalization
+        What the network takes in place of pixels of 0 to 1, where the file's nodes do not say it.
 
     Raises
     ------
@@ -84,7 +89,7 @@ def examine(
     path = Path(path)
     with damage_in_one_line(path):
         graph = OnnxGraph(path, load(path), for_hardware=for_hardware, output=output)
-        found = _examine(graph, layout, input_shape)
+        found = _examine(graph, layout, input_shape, normalization)
         if for_hardware and found.network is not None:
             try:
                 return replace(found, network=hardware_form(found.network))
@@ -104,6 +109,7 @@ def import_onnx(
     layout: str | None = None,
     input_shape: Sequence[int] | None = None,
     output: str | None = None,
+    normalization: Normalization = AS_THEY_ARE,
 ) -> FloatNetwork:
     """Read an ONNX file; parameters as those of `examine`.
 
@@ -112,7 +118,8 @@ def import_onnx(
     ConversionError
         One line that names the file, the node and its operator, and what could be done.
     """
-    return _network(examine(path, layout=layout, input_shape=input_shape, output=output))
+    found = examine(path, layout=layout, input_shape=input_shape, output=output, normalization=normalization)
+    return _network(found)
 
 
 def import_model(
@@ -122,11 +129,12 @@ def import_model(
     layout: str | None = None,
     input_shape: Sequence[int] | None = None,
     output: str | None = None,
+    normalization: Normalization = AS_THEY_ARE,
 ) -> FloatNetwork:
     """As `import_onnx`, of a model that is read already; ``name`` stands for the file in messages."""
     path = Path(name)
     with damage_in_one_line(path):
-        return _network(_examine(OnnxGraph(path, model, output=output), layout, input_shape))
+        return _network(_examine(OnnxGraph(path, model, output=output), layout, input_shape, normalization))
 
 
 def _network(found: Examination) -> FloatNetwork:
@@ -136,11 +144,13 @@ def _network(found: Examination) -> FloatNetwork:
     return found.network
 
 
-def _examine(graph: OnnxGraph, layout: str | None, input_shape: Sequence[int] | None) -> Examination:
+def _examine(
+    graph: OnnxGraph, layout: str | None, input_shape: Sequence[int] | None, normalization: Normalization
+) -> Examination:
     """The file as it is with the one way to read its input that converts and that the data has."""
     if layout is not None and layout not in LAYOUTS:
         raise ConversionError(f"{graph.path}: layout must be one of {', '.join(LAYOUTS)}, not {layout!r}")
-    walks = [Walk(graph, start) for start in starts(graph, layout, input_shape)]
+    walks = [Walk(graph, start) for start in starts(graph, layout, input_shape, normalization)]
     good = [walk for walk in walks if walk.network is not None]
     if not good:
         # The way that gets furthest; the usual one where several do.

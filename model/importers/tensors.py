@@ -72,6 +72,8 @@ class Data:
         Zeros around it, and by which node.
     final : onnx.NodeProto | None
         The Softmax or Sigmoid after which this is.
+    integers : bool
+        Whether it is of an integer type: not to be computed with before it is cast.
     """
 
     value: str
@@ -86,6 +88,7 @@ class Data:
     padding: Padding = Padding()
     padded_by: onnx.NodeProto | None = None
     final: onnx.NodeProto | None = None
+    integers: bool = False
 
     @property
     def inside(self) -> Shape:
@@ -275,7 +278,10 @@ def nothing(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         to = int(graph.attributes(node, ("to", "saturate")).get("to", 0))
         if to not in FLOATS:
             raise graph.error(node, f"to must be a float type, not {TensorProto.DataType.Name(to).lower()}")
-    graph.report(node, "folded", SUPPORTED[node.op_type])
+    cast = data.integers and node.op_type == "Cast"
+    graph.report(node, "folded", "nothing, from integers" if cast else SUPPORTED[node.op_type])
+    if cast:
+        return replace(data, integers=False)
     return data
 
 

@@ -167,6 +167,8 @@ class Walk:
         if data.final is not None and node.op_type not in PASSING:
             remedy = "train with ReLU" if data.final.op_type == "Sigmoid" else "train without it"
             raise self.graph.error(data.final, "is supported at the network's end only", remedy)
+        if data.integers and node.op_type not in _OF_INTEGERS:
+            raise self.graph.error(node, "must be after a Cast to a float type, as the input is of integers")
         found = _HANDLERS[node.op_type](self.graph, node, data)
         self.graph.check_size(node, found.shape)
         return found if any(found.padding) else replace(found, value=node.output[0])
@@ -201,6 +203,7 @@ class Walk:
             layers=data.layers,
             model=runnable(self.graph, self.start.data, self._steps),
             channels_last=self.start.layout == "nhwc",
+            factors=self.start.factors,
         )
         if network.macs > MOST_MACS:
             raise ConversionError(
@@ -208,6 +211,9 @@ class Walk:
             )
         self.network = network
 
+
+_OF_INTEGERS = ("Cast", "Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+"""Operators that do the same to integers."""
 
 _HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     "Conv": convolution,

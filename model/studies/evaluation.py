@@ -14,6 +14,7 @@ from model.conversion.quantized import quantized_counts
 from model.engine.engine import FrameSummaries, run_frames
 from model.golden import answers
 from model.importers.float_network import FloatNetwork
+from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_onnx
 from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
 from model.studies.instruments import Agreement, Course, confusion, instruments
@@ -142,6 +143,7 @@ def evaluate(
     onnx: Path | None = None,
     layout: str | None = None,
     output: str | None = None,
+    normalization: Normalization = AS_THEY_ARE,
     detail: int = 1000,
     bar: Progress | None = None,
 ) -> Evaluation:
@@ -155,7 +157,7 @@ def evaluate(
         The frames to evaluate it on.
     onnx : Path, optional
         The float network's file.
-    layout, output : str, optional
+    layout, output, normalization : str, str, Normalization, optional
         What that file does not say (`model.importers.onnx.examine`).
     detail : int
         Number of frames, the first ones, of which every spike is looked at: agreement of counts, course of the answer.
@@ -177,7 +179,9 @@ def evaluate(
     data = suited(network, data)
     floats, doubts = None, []
     if onnx is not None:
-        floats = import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output)
+        floats = import_onnx(
+            onnx, layout=layout, input_shape=network.input_shape, output=output, normalization=normalization
+        )
         check_structure(network, floats)
         if (other := another_origin(network, floats)) is not None:
             doubts.append(

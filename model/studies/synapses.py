@@ -119,7 +119,7 @@ def stages_of(layers: Sequence[FloatLayer], shape: Shape) -> tuple[NeuronStage |
         else:
             assert layer.bias is not None
             # Channel-minor: the biases of all channels, position after position.
-            bias = np.tile(layer.bias, output.size // output.channels).astype(np.float64)
+            bias = np.broadcast_to(layer.bias, output).reshape(-1).astype(np.float64)
             stages.append(NeuronStage(name=layer.name, synapses=synapses_of(layer, shape), bias=bias))
         shape = output
     return tuple(stages)

@@ -47,16 +47,17 @@ def test_too_few_frames_are_said_to_be_too_few():
 
 
 @pytest.mark.parametrize(
-    ("factor", "offset", "name"), [(255, 0, "0..255"), (2, -1, "-1..1"), (1, 0, None), (0.5, 0, None)]
+    ("factor", "offset", "name", "options"),
+    [(255, 0, "0..255", "--scale 255"), (2, -1, "-1..1", "--mean 0.5 --std 0.5"), (1, 0, None, None), (0.5, 0, None, None)],
 )
-def test_other_scale(factor, offset, name):
+def test_other_scale(factor, offset, name, options):
     frames = RNG.random((400, 4)).astype(np.float32)
 
     def answer(given):
         # Right where what it gets is what it was trained on, else on a quarter.
         return np.where(np.isclose(given, frames * factor + offset).all(axis=1), 0, np.arange(400) % 4)
 
-    assert other_scale(answer, (frames, frames), np.zeros(400, int)) == ((name, 1.0) if name else None)
+    assert other_scale(answer, (frames, frames), np.zeros(400, int)) == ((name, options, 1.0) if name else None)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_a_network_of_another_scale_is_a_warning(trained_on_255):
     (warning,) = found.warnings
     assert warning == (
         f"the float network is right on {found.accuracy_float:.1%} of 300 frames with pixels of 0..1, and on 100.0% "
-        "with pixels of 0..255: it was probably trained on those; put their scale into its first layer"
+        "with pixels of 0..255: it was probably trained on those; give --scale 255"
     )
 
 

@@ -125,6 +125,23 @@ AFFINE = {
     "constant minus data": lambda g: g.add("Sub", first=np.array(1.0)).conv(3, 2, 3),
     "bias after a convolution": lambda g: g.conv(3, 2, 3, bias=False).add("Add", np.array([[[0.5]], [[1.0]], [[-1.0]]])),
     "mean image": lambda g: g.add("Sub", np.linspace(0, 1, 128).reshape(1, 2, 8, 8)).add("Flatten").linear(128, 3),
+    "norm at the input, before padding": lambda g: g.norm(2).conv(3, 2, (4, 3), pads=[2, 1, 3, 0], strides=[2, 1]),
+    "norm, a pad node, padding": lambda g: g.norm(2).add("Pad", pads=[0, 0, 1, 0, 0, 0, 0, 1]).conv(3, 2, 3, pads=[1, 1, 0, 1]),
+    "norm after ReLU, before padded groups": lambda g: relu_conv(g).norm(3).conv(6, 1, 3, group=3, pads=[1] * 4),
+    "norm before padding, then another norm": lambda g: g.norm(2).conv(3, 2, 3, pads=[1] * 4).norm(3).add("Relu").conv(2, 3, 3),
+    "norm before padding, then an average": lambda g: g.norm(2).conv(3, 2, 3, pads=[1] * 4).add("AveragePool", **TWO).add("Relu"),
+    "norm before padding, at the end in the file's order": lambda g: g.norm(2).conv(3, 2, 3, pads=[1] * 4).add("Flatten"),
+    "averages before an offset before padding": lambda g: g.conv(3, 2, 3)
+    .add("Relu")
+    .add("AveragePool", **TWO)
+    .norm(3)
+    .conv(2, 3, 3, pads=[1] * 4),
+    "mean image before a padded convolution": lambda g: g.add("Sub", np.linspace(0, 1, 128).reshape(2, 8, 8)).conv(
+        4, 1, (2, 3), pads=[1, 1, 0, 2], strides=[1, 2], group=2
+    ),
+    "bias by position before a ReLU": lambda g: head(
+        g.conv(2, 2, 1).add("Add", np.linspace(-1, 1, 64).reshape(8, 8)).add("Relu"), 128
+    ),
     "dropout and cast": lambda g: head(relu_conv(g).add("Dropout").add("Cast", to=TensorProto.FLOAT).add("Identity"), 108),
 }
 
@@ -393,16 +410,6 @@ REFUSED = {
         "node 'averagepool3' (AveragePool): counts its padding as zeros, without the offset of node 'bn' (BatchNormalization); "
         "set count_include_pad to 0, or pads to 0",
     ),
-    "offset before padding": (
-        lambda g: relu_conv(g).norm(3, name="bn").conv(2, 3, 3, pads=[1] * 4, name="c2"),
-        "node 'bn' (BatchNormalization): does not fold into node 'c2' (Conv) after it: zeros of the padding have no offset; "
-        "set that convolution's pads to 0, put this node after a convolution, or train without the offset",
-    ),
-    "offset at the input before padding": (
-        lambda g: g.add("Sub", np.array(0.5), name="mean").conv(2, 2, 3, pads=[1] * 4, name="c"),
-        "node 'mean' (Sub): does not fold into node 'c' (Conv) after it: zeros of the padding have no offset; "
-        "set that convolution's pads to 0, put this node after a convolution, or train without the offset",
-    ),
     "negative scale before a max-pool": (
         lambda g: relu_conv(g).add("Mul", np.array([[[1.0]], [[-2.0]], [[1.0]]]), name="m").add("MaxPool", **TWO, name="max"),
         "node 'm' (Mul): scale must not be negative in front of node 'max' (MaxPool), not -2: a maximum would become a minimum; "
@@ -418,14 +425,19 @@ REFUSED = {
         "node 'r' (Relu): stands after node 'bn' (BatchNormalization), with another ReLU or the input before that; put a Conv, "
         "Gemm or MatMul between them",
     ),
-    "mean image before a convolution": (
-        lambda g: g.add("Sub", np.linspace(0, 1, 64).reshape(8, 8), name="mean").conv(2, 2, 3, name="c"),
-        "node 'mean' (Sub): holds different values at different positions, in front of node 'c' (Conv); "
+    "scales by position before a convolution": (
+        lambda g: g.add("Mul", np.linspace(0, 1, 64).reshape(8, 8), name="mean").conv(2, 2, 3, name="c"),
+        "node 'mean' (Mul): holds different values at different positions, in front of node 'c' (Conv); "
         "use one value per channel",
     ),
-    "bias by position before a ReLU": (
-        lambda g: g.conv(2, 2, 1).add("Add", np.linspace(0, 1, 64).reshape(8, 8), name="b").add("Relu", name="r"),
-        "node 'b' (Add): holds different values at different positions, in front of node 'r' (Relu); use one value per channel",
+    "scales by position before a ReLU": (
+        lambda g: g.conv(2, 2, 1).add("Mul", np.linspace(0, 1, 64).reshape(8, 8), name="b").add("Relu", name="r"),
+        "node 'b' (Mul): holds different values at different positions, in front of node 'r' (Relu); use one value per channel",
+    ),
+    "offset by position before a max-pool": (
+        lambda g: relu_conv(g).add("Add", np.linspace(0, 1, 36).reshape(6, 6), name="b").add("MaxPool", **TWO, name="max"),
+        "node 'b' (Add): holds different values at different positions, in front of node 'max' (MaxPool); use one value per "
+        "channel",
     ),
     "division of a constant": (
         lambda g: g.add("Div", first=np.array(1.0), name="d").conv(2, 2, 3),
@@ -581,7 +593,12 @@ def test_refusals(tmp_path, what):
             "input 'image' must have shape (frames, channels, height, width), (frames, height, width), "
             "(frames, channels, length) or (frames, features), not ('?', 3, '?', '?')",
         ),
-        (("n", 1, 8, 8), TensorProto.UINT8, "input 'image' must be of a float type, not uint8"),
+        (("n", 1, 8, 8), TensorProto.INT8, "input 'image' must be of a float type or uint8, not int8"),
+        (
+            ("n", 1, 8, 8),
+            TensorProto.UINT8,
+            "node 'relu0' (Relu): must be after a Cast to a float type, as the input is of integers",
+        ),
     ],
 )
 def test_refused_inputs(shape, element, message):
@@ -593,7 +610,8 @@ def test_refused_inputs(shape, element, message):
 
 def test_the_report_goes_on_behind_what_does_not_convert(tmp_path):
     g = Graph()
-    relu_conv(g).norm(3, name="bn").conv(4, 3, 3, pads=[1] * 4, name="c2").add("Tanh", name="tanh")
+    relu_conv(g).add("Mul", np.linspace(0.5, 1, 36).reshape(6, 6), name="bn").conv(4, 3, 3, pads=[1] * 4, name="c2")
+    g.add("Tanh", name="tanh")
     g.add("AveragePool", **TWO, name="avg").add("MaxPool", kernel_shape=[2, 2], name="max").add("Flatten").linear(16, 3)
     g.add("Sigmoid", name="sig")
     reports = {report.name: report for report in report_nodes(g.save(tmp_path / "net.onnx"))}
