@@ -38,6 +38,7 @@ from hw.link.flash import flash_image
 from hw.link.system import TIMEOUTS_A_SECOND
 from hw.parts.memory import BLOCK
 from model.conversion.convert import Conversion, convert_file
+from model.conversion.quantize import Settings
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.golden import Trace
@@ -284,6 +285,7 @@ def _load(net: Path, options: Options, tell: Callable[[str], None]) -> tuple[Net
         net,
         calibrate=options.dataset or "digits5k",
         data_dir=options.data_dir,
+        settings=Settings(for_hardware=True),
         layout=options.layout,
         output=options.output,
         normalization=options.normalization,

@@ -84,6 +84,11 @@ def run_layers(network, images):
 
 def _layer(layer, values):
     frames = len(values)
+    if layer.averaged != (1, 1):
+        height, width = layer.averaged
+        rows, columns = values.shape[1] // height, values.shape[2] // width
+        whole = values[:, : rows * height, : columns * width]
+        values = whole.reshape(frames, rows, height, columns, width, -1).sum(axis=(2, 4))
     if layer.kind == "linear":
         return (values.reshape(frames, -1) @ layer.weights.T + layer.bias).reshape(frames, 1, 1, -1)
     top, left, bottom, right = layer.padding

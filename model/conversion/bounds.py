@@ -35,6 +35,11 @@ class Bounds:
         """Counts of the input: a pixel fires so many times at most."""
         return cls(np.zeros(channels, np.int64), np.full(channels, levels, np.int64))
 
+    def of_windows(self, window: tuple[int, int]) -> Bounds:
+        """Of sums over windows."""
+        size = window[0] * window[1]
+        return Bounds(self.least * size, self.greatest * size)
+
     def sums(self, weights: npt.NDArray[np.integer], groups: int = 1) -> Bounds:
         """Of sums of weights times these counts, one for each output channel.
 

@@ -15,7 +15,8 @@ from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.search import Measured, choose
 from model.engine.engine import run_frames
 from model.golden import answers
-from model.importers.float_network import ConversionError, FloatNetwork, hardware_form
+from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.hardware_form import hardware_form
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_onnx
 from model.machine.capability import check_machine_can

@@ -58,7 +58,8 @@ def corrected(
         missing = wanted * (layer.theta / thresholds[layer.name]) - found
         mean = missing.reshape(-1, output.channels).mean(axis=0)
         bias = layer.bias + np.rint(mean)
-        sums = bounds[layer.source].sums(layer.weights, layer.groups if isinstance(layer, Convolution) else 1)
+        taken_bounds = bounds[layer.source].of_windows(layer.averaged)
+        sums = taken_bounds.sums(layer.weights, layer.groups if isinstance(layer, Convolution) else 1)
         if layer.relu:
             # As in quantization: dead is dead.
             bias = np.maximum(bias, -sums.greatest)

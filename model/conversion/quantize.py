@@ -118,7 +118,7 @@ def _neurons(
         )
     while True:
         weights = np.rint(scaled * (1 << f)).astype(np.int64)
-        sums = counts.sums(weights, layer.groups)
+        sums = counts.of_windows(layer.averaged).sums(weights, layer.groups)
         bias = layer.bias / theta * (1 << f)
         if layer.relu:
             # A channel that all its weights together cannot lift is as dead with a bias from which they just cannot.
@@ -142,6 +142,7 @@ def _neurons(
         "weight_bits": settings.weight_bits,
         "potential_bits": _MOST_POTENTIAL_BITS,
         "count_bits": _MOST_COUNT_BITS,
+        "averaged": layer.averaged,
     }
     bounds = sums.counts(whole, 1 << f, relu=layer.relu)
     if layer.kind == "linear":

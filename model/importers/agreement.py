@@ -96,14 +96,19 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
         window = {"kernel_shape": list(layer.window), "strides": list(layer.stride), "pads": list(layer.padding)}
         if layer.weights is None or layer.bias is None:
             value = add("MaxPool", [value], **window)
-        elif layer.kind == "linear":
-            value = add("Gemm", [by_address(value), constant(layer.weights), constant(layer.bias)], transB=1)
+            continue
+        weights = layer.weights
+        if layer.averaged != (1, 1):
+            value = add("AveragePool", [value], kernel_shape=list(layer.averaged), strides=list(layer.averaged))
+            weights = weights * (layer.averaged[0] * layer.averaged[1])
+        if layer.kind == "linear":
+            value = add("Gemm", [by_address(value), constant(weights), constant(layer.bias)], transB=1)
             constants.append(numpy_helper.from_array(np.array([2, 3]), f"axes{len(constants)}"))
             value = add("Unsqueeze", [value, constants[-1].name])
         elif layer.bias.ndim == 1:
-            value = add("Conv", [value, constant(layer.weights), constant(layer.bias)], group=layer.groups, **window)
+            value = add("Conv", [value, constant(weights), constant(layer.bias)], group=layer.groups, **window)
         else:
-            value = add("Conv", [value, constant(layer.weights)], group=layer.groups, **window)
+            value = add("Conv", [value, constant(weights)], group=layer.groups, **window)
             value = add("Add", [value, constant(layer.bias.transpose(2, 0, 1))])
         if layer.relu:
             value = add("Relu", [value])

@@ -27,8 +27,9 @@ _WORDS = {"c": "channels", "h": "height", "w": "width"}
 
 def own_layer(graph: OnnxGraph, data: Data) -> Data:
     """What waits at the end and folds into nothing, as a linear layer whose outputs are in the file's order."""
-    size = data.shape.size
-    inputs = size if data.average is None else math.prod(a.matrix.shape[1] for a in data.average) * data.shape.channels
+    size = inputs = data.shape.size
+    if data.average is not None and not all(average.block for average in data.average):
+        inputs = math.prod(average.matrix.shape[1] for average in data.average) * data.shape.channels
     waiting = (*data.scaled_by, *data.averaged_by)
     node = (*data.averaged_by, *data.scaled_by)[0]
     _check_weights(graph, node, data, size * max(size, inputs))
@@ -62,9 +63,9 @@ def in_file_order(graph: OnnxGraph, data: Data) -> Data:
         layers = (*data.layers, layer)
         what = f"{graph.reports[node.output[0]].what}, and linear layer {name!r}"
     else:
-        _check_weights(graph, node, data, size * data.before.size)
+        _check_weights(graph, node, data, size * last.taken(data.before).size)
         layers = (*data.layers[:-1], _as_linear(last, data.before, outputs, data.value))
-        what = f"linear layer {last.name!r}: {data.before.size} to {size}"
+        what = f"linear layer {last.name!r}: {last.taken(data.before).size} to {size}"
     graph.report(node, "supported", f"{what}, with outputs in the file's order: {words}")
     return replace(data, layers=layers, shape=Shape(1, 1, size), axes=("n", "c"))
 
@@ -81,9 +82,9 @@ def _check_weights(graph: OnnxGraph, node: onnx.NodeProto, data: Data, weights: 
 
 def _as_linear(layer: FloatLayer, shape: Shape, outputs: npt.NDArray[np.int64], tensor: str) -> FloatLayer:
     """A convolution on inputs of ``shape`` as a linear layer with the ``outputs`` at these addresses."""
-    found = expand_groups(layer)
+    found, shape = expand_groups(layer), layer.taken(shape)
     assert found.weights is not None and found.bias is not None
-    height, width, channels = layer.output_shape(shape)
+    height, width, channels = replace(layer, averaged=(1, 1)).output_shape(shape)
     dense = np.zeros((height, width, channels, *shape))
     top, left, _, _ = layer.padding
     kernel = found.weights.transpose(0, 2, 3, 1)

@@ -11,11 +11,10 @@ import onnxruntime
 from onnx import helper
 
 from model.arrays import Floats
-from model.machine.stages import refused_by_hardware
 from model.network import MaxPool, Padding, Shape
 from model.support.errors import BadInputError
 
-__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "hardware_form", "pool_of", "run_model"]
+__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "pool_of", "run_model"]
 
 
 _MOST_AT_ONCE = 256
@@ -54,6 +53,8 @@ class FloatLayer:
         Of convolution and pooling.
     groups : int
         Of a convolution, as in `model.network`.
+    averaged : tuple[int, int]
+        Windows of the source that are taken as one position, as in `model.network`; the weights are divided by their size.
     relu : bool
         Whether a ReLU follows.
     tensor : str
@@ -69,10 +70,16 @@ class FloatLayer:
     stride: tuple[int, int] = (1, 1)
     padding: Padding = Padding()
     groups: int = 1
+    averaged: tuple[int, int] = (1, 1)
     relu: bool = False
+
+    def taken(self, shape: Shape) -> Shape:
+        """What is left of an input of ``shape`` with each of its averaged windows taken as one position."""
+        return Shape(shape.height // self.averaged[0], shape.width // self.averaged[1], shape.channels)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of the output for an input of ``shape``."""
+        shape = self.taken(shape)
         if self.kind == "linear":
             assert self.weights is not None
             return Shape(1, 1, len(self.weights))
@@ -223,19 +230,6 @@ def expand_groups(layer: FloatLayer) -> FloatLayer:
         of_group = np.s_[group * each : (group + 1) * each]
         weights[of_group, group * taken : (group + 1) * taken] = layer.weights[of_group]
     return replace(layer, weights=weights, groups=1)
-
-
-def hardware_form(network: FloatNetwork) -> FloatNetwork:
-    """The network with all groups expanded.
-
-    Raises
-    ------
-    ConversionError : one line that names the layer that hardware does not build, why, and what could be done
-    """
-    for layer in network.layers:
-        if layer.kind == "maxpool" and (refusal := refused_by_hardware(pool_of(layer))):
-            raise ConversionError(f"{network.path}: layer {layer.name!r}: {'; '.join(refusal)}")
-    return replace(network, layers=tuple(expand_groups(layer) for layer in network.layers))
 
 
 def pool_of(layer: FloatLayer, source: str = "input") -> MaxPool:

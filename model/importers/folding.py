@@ -21,6 +21,7 @@ __all__ = [
     "is_uniform",
     "scale_inputs",
     "scale_outputs",
+    "spread_averages",
 ]
 
 
@@ -52,6 +53,17 @@ class Average:
     def keeps_offsets(self) -> bool:
         """Whether the average of equal values is that value, at the border too."""
         return bool(np.allclose(self.matrix.sum(axis=1), 1))
+
+    @property
+    def block(self) -> int | None:
+        """Size of the window where whole windows lie side by side from the first input on; None where it is otherwise."""
+        (outputs, size), kernel = self.matrix.shape, len(self.window)
+        if self.before or outputs != size // kernel or (outputs > 1 and self.stride != kernel):
+            return None
+        whole = self.matrix[:, : outputs * kernel].reshape(outputs, outputs, kernel)
+        inside = whole[np.arange(outputs), np.arange(outputs)]
+        side_by_side = np.count_nonzero(self.matrix) == outputs * kernel and np.allclose(inside, 1 / kernel)
+        return kernel if side_by_side else None
 
     def behind(self, first: "Average") -> "Average":
         """This average of the averages ``first``."""
@@ -163,7 +175,42 @@ def is_uniform(values: Floats) -> bool:
 
 
 def average_before(layer: FloatLayer, rows: Average, columns: Average) -> FloatLayer | None:
-    """The layer on averages of its input; None where that is not exact."""
+    """The layer on averages of its input; None where that is not exact.
+
+    Windows side by side are taken as one position each, and the division is the weights'.
+    """
+    return _taken(layer, rows, columns) or _spread_average(layer, rows, columns)
+
+
+def _taken(layer: FloatLayer, rows: Average, columns: Average) -> FloatLayer | None:
+    """The layer on averages of windows side by side; None where they are not."""
+    assert layer.weights is not None
+    height, width = rows.block, columns.block
+    if height is None or width is None:
+        return None
+    return replace(layer, weights=layer.weights / (height * width), averaged=(height, width))
+
+
+def spread_averages(layer: FloatLayer, shape: Shape) -> FloatLayer | None:
+    """A layer on an input of ``shape`` with the averages that it takes spread over its weights; None where that is not exact."""
+    assert layer.weights is not None
+    rows, columns = (
+        average_window(
+            size=shape[axis],
+            outputs=shape[axis] // kernel,
+            kernel=kernel,
+            stride=kernel,
+            before=0,
+            behind=0,
+            count_padding=False,
+        )
+        for axis, kernel in enumerate(layer.averaged)
+    )
+    whole = replace(layer, weights=layer.weights * (layer.averaged[0] * layer.averaged[1]), averaged=(1, 1))
+    return _spread_average(whole, rows, columns)
+
+
+def _spread_average(layer: FloatLayer, rows: Average, columns: Average) -> FloatLayer | None:
     assert layer.weights is not None
     if layer.kind == "linear":
         averaged = layer.weights.reshape(len(layer.weights), len(rows.matrix), len(columns.matrix), -1)
@@ -197,6 +244,11 @@ def average_behind(layer: FloatLayer, shape: Shape, rows: Average, columns: Aver
     if layer.bias.ndim > 1 or not (rows.keeps_offsets and columns.keeps_offsets):
         bias = np.broadcast_to(layer.bias, layer.output_shape(shape))
         layer = replace(layer, bias=_by_position(_spread(rows.matrix, columns.matrix, bias)))
+    single = layer.window == layer.stride == layer.averaged == (1, 1)
+    # Averages of what single positions give are what their averages give.
+    if single and (found := _taken(layer, rows, columns)) is not None:
+        return found
+    shape = layer.taken(shape)
     for axis, average in enumerate((rows, columns)):
         kernel, stride, before = layer.window[axis], layer.stride[axis], layer.padding[axis]
         mixed = np.zeros((kernel, kernel + (len(average.window) - 1) * stride))

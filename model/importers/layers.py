@@ -176,6 +176,8 @@ def append(graph: OnnxGraph, node: onnx.NodeProto, data: Data, layer: FloatLayer
 def _check_spread(graph: OnnxGraph, data: Data, layer: FloatLayer) -> None:
     """Refuse an average that would fold into a layer with too many weights, or with too much to compare it by."""
     assert data.average is not None and layer.weights is not None
+    if all(average.block for average in data.average):
+        return
     size, work = data.shape.channels, 0
     if layer.kind == "linear":
         size *= len(layer.weights) * math.prod(average.matrix.shape[1] for average in data.average)

@@ -13,8 +13,9 @@ from pathlib import Path
 import onnx
 
 from model.importers.agreement import check_agreement
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, hardware_form
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.importers.graph import NodeReport, OnnxGraph, damage_in_one_line, load
+from model.importers.hardware_form import hardware_form
 from model.importers.layouts import LAYOUTS, Start, starts, where
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.operators import SUPPORTED

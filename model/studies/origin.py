@@ -4,7 +4,8 @@ import numpy as np
 
 from model.arrays import Floats, Ints
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, expand_groups
-from model.network import Convolution, Layer, MaxPool, Network, Neurons
+from model.importers.folding import spread_averages
+from model.network import Convolution, Layer, MaxPool, Network, Neurons, Shape
 
 __all__ = ["another_origin", "check_structure"]
 
@@ -35,8 +36,8 @@ def check_structure(network: Network, floats: FloatNetwork) -> None:
     if len(floats.layers) != len(network.layers):
         count = f"the network's {len(network.layers)}, not {len(floats.layers)}"
         raise ConversionError(f"{floats.path}: layers must be {count}: {why}")
-    for layer, own in zip(network.layers, floats.layers, strict=True):
-        if not _same_structure(layer, _as_built(layer, own)):
+    for layer, (own, shape, _) in zip(network.layers, floats.walk(), strict=True):
+        if not _same_structure(layer, _as_built(layer, own, shape)):
             wanted = f"of the kind, sizes and activation of the network's {layer.name!r}"
             raise ConversionError(f"{floats.path}: layer {own.name!r} must be {wanted}: {why}")
 
@@ -56,18 +57,22 @@ def another_origin(network: Network, floats: FloatNetwork) -> str | None:
     str or None
         The layer's name.
     """
-    for layer, own in zip(network.layers, floats.layers, strict=True):
+    for layer, (own, shape, _) in zip(network.layers, floats.walk(), strict=True):
         if isinstance(layer, Neurons):
-            weights = _as_built(layer, own).weights
+            weights = _as_built(layer, own, shape).weights
             assert weights is not None
             if not _rounded_from(layer.weights.astype(np.int64), weights):
                 return layer.name
     return None
 
 
-def _as_built(layer: Layer, own: FloatLayer) -> FloatLayer:
-    """The float layer, its groups expanded where the network's are."""
-    return expand_groups(own) if isinstance(layer, Convolution) and layer.groups == 1 else own
+def _as_built(layer: Layer, own: FloatLayer, shape: Shape) -> FloatLayer:
+    """The float layer on an input of ``shape``, its groups expanded where the network's are, and its averages likewise."""
+    if isinstance(layer, Convolution) and layer.groups == 1:
+        own = expand_groups(own)
+    if isinstance(layer, Neurons) and own.weights is not None and layer.averaged == (1, 1) != own.averaged:
+        return spread_averages(own, shape) or own
+    return own
 
 
 def _same_structure(layer: Layer, own: FloatLayer) -> bool:
@@ -78,7 +83,7 @@ def _same_structure(layer: Layer, own: FloatLayer) -> bool:
     assert isinstance(layer, Neurons) and own.weights is not None
     if isinstance(layer, Convolution) and (layer.stride, layer.padding, layer.groups) != (own.stride, own.padding, own.groups):
         return False
-    return (layer.weights.shape, layer.relu) == (own.weights.shape, own.relu)
+    return (layer.weights.shape, layer.averaged, layer.relu) == (own.weights.shape, own.averaged, own.relu)
 
 
 def _rounded_from(whole: Ints, weights: Floats) -> bool:

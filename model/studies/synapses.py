@@ -57,6 +57,9 @@ class Synapses:
 def synapses_of(layer: FloatLayer, shape: Shape) -> Synapses:
     """The synapses of a convolution or linear layer whose source has ``shape``."""
     assert layer.weights is not None
+    if layer.averaged != (1, 1):
+        taken_shape = layer.taken(shape)
+        return _of_windows(synapses_of(replace(layer, averaged=(1, 1)), taken_shape), layer.averaged, taken_shape, shape)
     output = layer.output_shape(shape)
     if layer.kind == "linear":
         neurons, inputs = layer.weights.shape
@@ -87,6 +90,20 @@ def synapses_of(layer: FloatLayer, shape: Shape) -> Synapses:
         targets=np.concatenate(targets).astype(np.int32),
         weights=np.concatenate(weights).astype(np.float64),
         neurons=output.size,
+    )
+
+
+def _of_windows(synapses: Synapses, window: tuple[int, int], taken: Shape, shape: Shape) -> Synapses:
+    """Synapses of a source of shape ``taken`` as those of one of ``shape``, each window of which is one of its positions."""
+    y, x, c = np.unravel_index(np.arange(shape.size), shape)
+    y, x = y // window[0], x // window[1]
+    inside = (y < taken.height) & (x < taken.width)
+    addresses = np.where(inside, (y * taken.width + x) * taken.channels + c, 0)
+    counts = np.where(inside, synapses.fan_out[addresses], 0)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    each = np.arange(starts[-1]) - np.repeat(starts[:-1] - synapses.starts[addresses], counts)
+    return Synapses(
+        starts=starts, targets=synapses.targets[each], weights=synapses.weights[each], neurons=synapses.neurons
     )
 
 

@@ -197,8 +197,10 @@ REFUSED = {
         "node 'c' (Conv): window and strides must be at most 8,388,608, not 1,000,000,000",
     ),
     "an average in front of many outputs": (
-        lambda: claim(8, 1000, 1000).add("GlobalAveragePool", name="mean").add("Flatten").linear(8, 5),
-        "node 'mean' (GlobalAveragePool): averages 1000x1000 positions, more than can be folded into layer 'gemm2'; average "
+        lambda: claim(8, 1000, 1000).add("AveragePool", kernel_shape=[501] * 2, strides=[499] * 2, name="mean")
+        .add("Flatten")
+        .linear(32, 5),
+        "node 'mean' (AveragePool): averages 1000x1000 positions, more than can be folded into layer 'gemm2'; average "
         "less, or use MaxPool",
     ),
     "too many nodes": (lambda: relus(5000), "nodes must be at most 5,000, not 5,001"),
