@@ -46,12 +46,12 @@ def test_what_converts(tmp_path):
         "soft": ("Softmax", "folded", "nothing: does not change the arg-max"),
     }
     assert all(node["supported"] and not node["remedy"] for node in found["nodes"])
-    # The linear layer takes all 64 positions, and every weight a quarter of a quarter of itself.
+    # The linear layer takes the average of all positions as one.
     assert found["totals"] == {
         "layers": 4,
         "neurons": 128 + 256 + 3,
-        "weights": 18 + 8 + 192,
-        "macs_per_frame": 128 * 9 + 256 * 2 + 192,
+        "weights": 18 + 8 + 12,
+        "macs_per_frame": 128 * 9 + 256 * 2 + 12,
     }
 
 
@@ -92,7 +92,7 @@ def test_all_that_does_not_convert_is_listed(tmp_path):
 def test_sums_and_files_that_cannot_be_read(tmp_path):
     code, out, _ = run(good(tmp_path))
     assert code == 0
-    assert "converts: 4 layers, 387 neurons, 218 weights, 1,856 MACs per frame as a float network" in out
+    assert "converts: 4 layers, 387 neurons, 38 weights, 1,676 MACs per frame as a float network" in out
     missing = tmp_path / "none.onnx"
     assert run(missing) == (2, "", f"error: {missing}: cannot be read: No such file or directory")
     path = Graph().add("Relu").save(tmp_path / "relu.onnx")
