@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from model.machine.plan import PlanError
+from model.machine.stages import refused_by_hardware
 from model.network import Network, Neurons
 
 __all__ = ["check_machine_can"]
@@ -10,6 +11,9 @@ __all__ = ["check_machine_can"]
 
 def check_machine_can(network: Network) -> None:
     """Raise `PlanError` with one line where machines and their cycle models cannot do what ``network`` asks for."""
+    for layer in network.layers:
+        if refusal := refused_by_hardware(layer):
+            raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
     for what in _not_built(network):
         raise PlanError(f"network {network.name!r}: no machine is built for {what} yet")
 
@@ -27,5 +31,3 @@ def _not_built(network: Network) -> Iterator[str]:
                 yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
             if layer.bias.ndim > 1:
                 yield f"the bias by position of layer {layer.name!r}"
-            if layer.averaged != (1, 1):
-                yield f"the average pool of layer {layer.name!r}"

@@ -3,7 +3,7 @@
 from model.machine.capability import check_machine_can
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
-from model.machine.stages import refused_by_hardware, widest_step
+from model.machine.stages import widest_step
 from model.network import Network, Neurons
 
 __all__ = ["check_plan"]
@@ -29,8 +29,5 @@ def check_plan(network: Network, plan: Plan) -> None:
             raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
         if not plan.folded and "single_port" in (core.state_memory, core.weight_memory):
             raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")
-    for layer in network.layers:
-        if refusal := refused_by_hardware(layer):
-            raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
     if plan.folded:
         Folded.of(network, plan)

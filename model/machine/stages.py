@@ -96,6 +96,11 @@ def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
             f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",
             "hardware needs a stride of at least the window",
         )
+    if isinstance(layer, Neurons) and layer.averaged != (1, 1):
+        return (
+            f"average pooling of {layer.averaged[0]}x{layer.averaged[1]} positions is not built as such",
+            "convert with --for-hardware, which spreads it over the weights",
+        )
     if isinstance(layer, Convolution) and layer.groups > 1:
         return (
             f"a convolution of {layer.groups} groups is not built as such",

@@ -24,14 +24,11 @@ def with_first(**changes):
     return replace(NETWORK, layers=(replace(NETWORK.layers[0], **changes), *NETWORK.layers[1:]))
 
 
-AVERAGED = Network(name="n", input_shape=(5, 5, 1), layers=(random_linear(0, inputs=4, outputs=3, averaged=(2, 2)),))
-
 REFUSED = [
     (replace(NETWORK, input_levels=3, input_step=20), "several levels of the input (3)"),
     (replace(NETWORK, firing="deferred"), "deferred firing"),
     (replace(NETWORK, rest=True), "frames that start from the state at rest"),
     (with_first(bias=np.zeros(NETWORK.shapes[0], int)), "the bias by position of layer 'conv1'"),
-    (AVERAGED, "the average pool of layer 'fc'"),
     (with_first(burst=0), "burst 0 of layer 'conv1', only for 1"),
 ]
 
@@ -53,3 +50,14 @@ def test_refused_by_name(network, what, make):
     with pytest.raises(PlanError) as caught:
         make(network)
     assert str(caught.value) == f"network {network.name!r}: no machine is built for {what} yet"
+
+
+def test_what_conversion_can_help_with():
+    layer = random_linear(0, inputs=4, outputs=3, averaged=(2, 2))
+    network = Network(name="n", input_shape=(5, 5, 1), layers=(layer,))
+    with pytest.raises(PlanError) as caught:
+        load_plan(network, "minimal")
+    assert str(caught.value) == (
+        "layer 'fc': average pooling of 2x2 positions is not built as such; convert with --for-hardware, which spreads it over "
+        "the weights"
+    )
