@@ -1,8 +1,9 @@
 """Algorithm 1 and the residual form are one neuron: proved of the very lines of `model.neuron`. A fault in any is seen."""
 
 import io
+import itertools
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -64,10 +65,110 @@ def test_both_forms_are_one_neuron(activation, threshold_log2):
     assert counterexample(model.neuron, neurons(activation, threshold_log2=threshold_log2)) is None
 
 
+BURSTS = (1, 2, 5, 0)
+
+
+@pytest.fixture(autouse=True)
+def shifts_of_integers(monkeypatch):
+    """Terms without a limit have no shift; by a constant it is a division, rounded down."""
+    monkeypatch.setattr(z3.ArithRef, "__rshift__", lambda term, by: term / (1 << by), raising=False)
+
+
+def state() -> tuple[z3.ArithRef, ...]:
+    """A residual, a count and a drive."""
+    return z3.Ints("R Q drive")
+
+
+def refuted(claims: list[z3.BoolRef], *given: z3.BoolRef) -> z3.ModelRef | None:
+    """A case that is ``given`` in which not all claims hold."""
+    solver = z3.Solver()
+    solver.set("timeout", 60_000)
+    solver.add(*given, z3.Not(z3.And(*claims)))
+    found = solver.check()
+    assert found != z3.unknown
+    return solver.model() if found == z3.sat else None
+
+
+def same(printed: tuple, residual: tuple, theta: int) -> list[z3.BoolRef]:
+    """That what a form leaves is what its residual form leaves."""
+    return [printed[0] - printed[1] * theta == residual[0], *(a == b for a, b in zip(printed[1:], residual[1:], strict=True))]
+
+
+def burst_counterexample(forms: ModuleType, layer: Linear) -> z3.ModelRef | None:
+    """As `counterexample`, of the forms with bursts; with ``burst`` 1 they are Algorithm 1 as printed.
+
+    What must hold of them is said of the printed form without a division: spikes are fired one by one while the difference is a
+    threshold or more, and no more than may be.
+    """
+    R, Q, drive = state()
+    (lowest, highest), (least, most), theta = layer.residual_limits, layer.count_limits, layer.theta
+    printed = forms.update_burst(layer, R + Q * theta, Q, drive, where=z3.If)
+    claims = same(printed, forms.update_burst_residual(layer, R, Q, drive, where=z3.If), theta)
+    V, count, fired, saturated = printed
+    if layer.burst == 1:
+        claims += [a == b for a, b in zip(printed, forms.update(layer, R + Q * theta, Q, drive, where=z3.If), strict=True)]
+    size = z3.If(fired < 0, -fired, fired)
+    diff = (z3.If(V > 0, V, 0) if layer.relu else V) - Q * theta
+    after = diff - fired * theta
+    # The last spike was fired on a difference of a threshold or more of its sign, and there is a reason why it was the last.
+    full = size == layer.burst if layer.burst else z3.BoolVal(False)
+    at_end = z3.Or(z3.And(after >= theta, count == most), z3.And(after <= -theta, count == least))
+    claims += [
+        z3.Implies(fired > 0, after >= 0),
+        z3.Implies(fired < 0, after <= 0),
+        z3.Or(z3.And(-theta < after, after < theta), full, at_end),
+        z3.And(size >= 0, size <= (layer.burst or size), least <= count, count <= most),
+        saturated == z3.Or(V != R + Q * theta + drive, z3.And(at_end, z3.Not(full))),
+    ]
+    within = [lowest <= R, R <= highest, least <= Q, Q <= most, -DRIVE <= drive, drive <= DRIVE]
+    return refuted(claims, *within)
+
+
+def deferred_counterexample(forms: ModuleType, layer: Linear) -> z3.ModelRef | None:
+    """The same of adding and of the flush, on all residuals that there can be with the guard bit."""
+    R, Q, drive = state()
+    (lowest, highest), (least, most), theta = layer.residual_limits, layer.count_limits, layer.theta
+    span = 2 * (highest - lowest + 1)
+    summed = forms.accumulate_residual(layer, R, drive)
+    claims = [forms.accumulate(layer, R + Q * theta, Q, drive) - Q * theta == summed]
+    claims += [2 * lowest <= summed, summed <= 2 * highest + 1, z3.Or(*(summed == R + drive + n * span for n in (-1, 0, 1)))]
+    V, count, fired, saturated = printed = forms.flush(layer, R + Q * theta, Q, where=z3.If)
+    claims += same(printed, forms.flush_residual(layer, R, Q, where=z3.If), theta)
+    activated = z3.If(V > 0, V, 0) if layer.relu else V
+    exact = z3.And(count * theta <= activated, activated < (count + 1) * theta)
+    low, high = z3.And(count == least, activated < count * theta), z3.And(count == most, activated >= (count + 1) * theta)
+    fits = z3.And(lowest <= R, R <= highest)
+    claims += [z3.Or(exact, low, high), saturated == z3.Not(z3.And(exact, fits)), V == R + Q * theta, fired == count - Q]
+    return refuted(claims, 2 * lowest <= R, R <= 2 * highest + 1, least <= Q, Q <= most, -DRIVE <= drive, drive <= DRIVE)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("threshold_log2", THRESHOLDS)
+def test_both_forms_with_bursts_are_one_neuron(activation, threshold_log2):
+    for burst in BURSTS:
+        assert burst_counterexample(model.neuron, neurons(activation, threshold_log2=threshold_log2, burst=burst)) is None
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("threshold_log2", THRESHOLDS)
+def test_both_forms_of_deferred_firing_are_one_neuron(activation, threshold_log2):
+    assert deferred_counterexample(model.neuron, neurons(activation, threshold_log2=threshold_log2)) is None
+
+
 def is_refuted(text: str) -> bool:
-    """Whether the proof fails on ``model/neuron.py`` with this text."""
+    """Whether a proof fails on ``model/neuron.py`` with this text."""
     forms = edited(model.neuron, text)
-    return any(counterexample(forms, neurons(activation, threshold_log2=f)) for activation in ACTIVATIONS for f in THRESHOLDS)
+
+    def layers(thresholds: Iterable[int], bursts: tuple[int, ...] = (1,)) -> Iterator[Linear]:
+        for activation, f, burst in itertools.product(ACTIVATIONS, thresholds, bursts):
+            yield neurons(activation, threshold_log2=f, burst=burst)
+
+    some = (3, 13)
+    return (
+        any(deferred_counterexample(forms, layer) is not None for layer in layers(some))
+        or any(burst_counterexample(forms, layer) is not None for layer in layers(some, (2, 0)))
+        or any(counterexample(forms, layer) is not None for layer in layers(THRESHOLDS))
+    )
 
 
 OTHER = {">=": ">", "<=": "<", ">": ">=", "<": "<=", "==": "!=", "!=": "==", "+": "-", "-": "+", "&": "|", "|": "&"}
@@ -88,8 +189,11 @@ HARMLESS = {
     "activated = where(V >= 0, V, 0) if layer.relu else V",
     "return where(value <= low, low, where(value > high, high, value))",
     "return where(value < low, low, where(value >= high, high, value))",
+    "return where(diff <= 0, -(-diff >> f), diff >> f)",
+    "wanted = where(wanted <= -Q, -Q, wanted)",
+    "return (R - half) % (2 * half) - half",
 }
-"""Where both sides of a comparison are equal, these select one or the other."""
+"""Where both sides of a comparison are equal, these select one or the other; the last moves a residual by a whole turn."""
 
 
 def test_each_fault_in_the_source_is_seen():
