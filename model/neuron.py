@@ -4,9 +4,9 @@ Each updates neurons once, element by element. They are the same neuron, with ``
 defines. `update_burst` is Algorithm 1 for layers whose updates may fire several spikes. In a network that fires deferred an event
 does `accumulate`, and comparing is left to a `flush`. Each has its residual form.
 
-All they do is add, compare, shift, wrap and select, so that the same lines run on integer arrays, on the terms of a theorem prover
-and as gates: ``where`` is the selection that goes with the values (`numpy.where`, ``z3.If``, Amaranth's ``Mux``). That is how
-the tests prove these lines, and the lanes of the machine against them.
+All they do is add, compare, shift, wrap and select, so that the same lines run on integer arrays, on the terms of a theorem
+prover and as gates: ``where`` is the selection that goes with the values (`numpy.where`, ``z3.If``, Amaranth's ``Mux``). That is
+how the tests prove these lines, and the lanes of the machine against them.
 """
 
 from collections.abc import Callable

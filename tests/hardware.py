@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -217,3 +218,44 @@ def random_network(seed: int) -> Network:
     )
     layers.append(random_linear(seed + 4, inputs=11, outputs=4, name="fc2", source="fc1", activation="identity"))
     return Network(name=f"random{seed}", input_shape=shape, layers=tuple(layers))
+
+
+def mixed(
+    seed: int, *, firing: str = "immediate", rest: bool = False, burst: int = 1, flush_events: int = 0, wide: bool = False
+) -> Network:
+    """A network of every layer kind with biases and weights above thresholds, signed counts before a max-pool too.
+
+    ``wide`` makes nothing saturate.
+    """
+    rng = np.random.default_rng(seed)
+    shape = Shape(int(rng.integers(5, 9)), int(rng.integers(5, 9)), 2)
+    widths = {"potential_bits": 24, "count_bits": 16} if wide else {}
+    narrow = widths or {"potential_bits": 9, "count_bits": 3}
+    layers: list[Neurons | MaxPool] = [
+        random_convolution(seed, inputs=2, name="conv1", channels=4, kernel=(3, 3), stride=(1, 1), threshold_log2=5, **widths),
+        MaxPool(name="pool1", source="conv1", window=(3, 2), stride=(1, 2), padding=Padding(1, 1, 1, 0)),
+    ]
+    pooled = layers[1].output_shape(layers[0].output_shape(shape))
+    by_position = Padding(1, 0, 0, 1)
+    signed = random_convolution(
+        seed + 1, inputs=2, groups=2, channels=6, name="conv2", source="pool1", kernel=(2, 2), stride=(1, 1),
+        padding=by_position, threshold_log2=4, activation="identity", **widths,
+    )  # fmt: skip
+    after = signed.output_shape(pooled)
+    layers.append(replace(signed, bias=rng.integers(-40, 60, after)))
+    layers.append(MaxPool(name="pool2", source="conv2", window=(2, 2), stride=(2, 2)))
+    last = layers[-1].output_shape(after)
+    averaged = (min(2, last.height), 1)
+    inputs = last.height // averaged[0] * last.width * 6
+    layers.append(
+        random_linear(
+            seed + 2, inputs=inputs, outputs=9, name="fc1", source="pool2", averaged=averaged, threshold_log2=5, **narrow
+        )
+    )
+    layers.append(
+        random_linear(seed + 3, inputs=9, outputs=4, name="fc2", source="fc1", activation="identity", threshold_log2=4, **widths)
+    )
+    layers = [replace(layer, burst=burst) if isinstance(layer, Neurons) else layer for layer in layers]
+    return Network(
+        name=f"mixed{seed}", input_shape=shape, layers=tuple(layers), firing=firing, rest=rest, flush_events=flush_events
+    )

@@ -44,6 +44,6 @@ def test_the_door_of_each_package_is_small():
     doors = {package: {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"} for package in ("model", "hw")}
     assert doors["hw"] == {"aer", "neuron", "interface", "machines", "build", "area_study"}
     assert doors["model"] == {
-        *("network", "events", "neuron", "golden", "encode", "arrays", "from_torch"),
+        *("network", "events", "neuron", "rest", "golden", "encode", "arrays", "from_torch"),
         *("check", "convert", "evaluate", "estimate", "train", "paper", "robustness", "tradeoff", "small", "two_layer"),
     }

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from model.conversion.bounds import Bounds
 from model.conversion.coding import InputCoding
-from model.conversion.quantized import pooled, weighted_sums
 from model.encode import encode, input_counts
 from model.engine.engine import run_fast
 from model.importers.float_network import FloatNetwork
 from model.network import INPUT, Convolution, MaxPool, Network, Neurons
+from model.rest import pooled, weighted_sums
 
 __all__ = ["corrected"]
 

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.conversion.coding import InputCoding
-from model.conversion.quantized import pooled, rounded, weighted_sums
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.golden import answers
 from model.importers.float_network import FloatLayer, FloatNetwork
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
+from model.rest import pooled, rounded, weighted_sums
 
 __all__ = ["REMEDIES", "Step", "explain", "verdict"]
 
@@ -156,7 +156,10 @@ def _ladder(
             else:
                 weights, bias = _in_thresholds(by_name[layer.name], thresholds, _threshold_before(wide, layer, thresholds))
                 found = weighted_sums(layer, weights, taken, shape, output) + bias
-            values[layer.name] = rounded(layer, found) if whole else np.maximum(found, 0) if layer.relu else found
+            if whole:
+                values[layer.name] = rounded(layer, found, deferred=of.deferred)
+            else:
+                values[layer.name] = np.maximum(found, 0) if layer.relu else found
         return values
 
     def last(values: dict[str, Values]) -> Values:

@@ -9,20 +9,21 @@ one by one. A test holds the engine equal to `model.golden` on every layer kind;
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Ints
 from model.encode import encode
-from model.engine.kernels import encode_frames, integrate, pool
-from model.engine.tables import tables_of
-from model.events import EVENT, Events
+from model.engine.kernels import defer, encode_frames, integrate, pool, pool_deferred
+from model.engine.tables import Start, starts_of, tables_of
+from model.events import EVENT, Events, Flush
 from model.golden import LayerTrace, Trace
 from model.network import INPUT, Layer, MaxPool, Network, Neurons, Shape
 
-__all__ = ["FrameSummaries", "Stream", "run_fast", "run_frames", "run_streams"]
+__all__ = ["Flushes", "FrameSummaries", "Stream", "run_fast", "run_frames", "run_streams"]
 
 _BATCH = 100
 """Frames that a core runs at once: what the memory in use grows with."""
@@ -43,7 +44,8 @@ class FrameSummaries:
     greatest_count : Ints
         Of each layer, the greatest magnitude of a count in all frames.
     least_residual, greatest_residual : Ints
-        Of each layer, the extremes of what was stored beyond the threshold; 0 where nothing was.
+        Of each layer, the extremes of what was stored beyond the threshold, and of what frames start with; 0 where nothing was.
+        Of a layer that fires deferred, the extremes that a flush found.
     """
 
     input_events: Ints
@@ -58,6 +60,40 @@ class FrameSummaries:
 
 
 @dataclass(frozen=True)
+class Flushes:
+    """The flushes of a stream.
+
+    Parameters
+    ----------
+    after : Ints
+        Of each the events of the stream before it, those of earlier frames included.
+    origin : npt.NDArray[np.int32]
+        Of each the index within its frame of the network's last input event before it, -1 where there is none.
+    starts : Ints
+        Frame ``n`` has ``starts[n]`` to ``starts[n + 1]``.
+    """
+
+    after: Ints
+    origin: npt.NDArray[np.int32]
+    starts: Ints
+
+    @classmethod
+    def of(cls, stream: "Stream", every: int) -> "Flushes":
+        """Those of a stream of input events, as `model.events.input_flushes`."""
+        sizes = np.diff(stream.starts)
+        each = 1 + (sizes // every if every else np.zeros_like(sizes))
+        starts = np.concatenate([[0], np.cumsum(each)])
+        # Which flush of its frame each one is, from 1.
+        number = np.arange(starts[-1]) - np.repeat(starts[:-1], each) + 1
+        size = np.repeat(sizes, each)
+        inside = np.where(number == np.repeat(each, each), size, number * every)
+        after = np.repeat(stream.starts[:-1], each) + inside
+        origin = np.full(len(after), -1, np.int32)
+        origin[inside > 0] = stream.origin[after[inside > 0] - 1]
+        return cls(after, origin, starts)
+
+
+@dataclass(frozen=True)
 class Stream:
     """Events of several frames, one after the other, with the fields of `model.events.EVENT`.
 
@@ -67,6 +103,8 @@ class Stream:
         Of each event; ``cause`` and ``origin`` count within their frame.
     starts : Ints
         Frame ``n`` is ``starts[n]`` to ``starts[n + 1]``.
+    flushes : Flushes | None
+        Where the network fires deferred.
     """
 
     address: npt.NDArray[np.int32]
@@ -74,6 +112,7 @@ class Stream:
     origin: npt.NDArray[np.int32]
     cause: npt.NDArray[np.int32]
     starts: Ints
+    flushes: Flushes | None = None
 
     @classmethod
     def of(cls, frames: Sequence[Events]) -> "Stream":
@@ -94,13 +133,16 @@ class Stream:
 
 def run_fast(network: Network, events: Events) -> Trace:
     """As `model.golden.run`, equal in every field."""
-    streams = {INPUT: Stream.of([events])}
+    streams = {INPUT: _flushed(network, Stream.of([events]))}
+    starts = starts_of(network)
     layers: dict[str, LayerTrace] = {}
     for layer, shape, output in network.walk():
         if len(streams[layer.source].address):
             _check_addresses(layer, shape, streams[layer.source])
-        found = _run_layer(layer, shape, streams[layer.source], keep_states=True)
+        found = _run_layer(layer, shape, streams[layer.source], starts[layer.name], keep_states=True)
         streams[layer.name] = found.spikes
+        flushes = found.spikes.flushes
+        passed = zip(flushes.after.tolist(), flushes.origin.tolist(), strict=True) if flushes else ()
         layers[layer.name] = LayerTrace(
             layer=layer,
             events=events if layer.source == INPUT else layers[layer.source].spikes,
@@ -110,6 +152,7 @@ def run_fast(network: Network, events: Events) -> Trace:
             operations=int(found.operations[0]),
             saturated_updates=int(found.saturated_updates[0]),
             saturated_events=int(found.saturated_events[0]),
+            flushes=tuple(Flush(*flush) for flush in passed),
         )
     return Trace(network=network, events=events, layers=layers)
 
@@ -149,11 +192,13 @@ def _batches(
 
 def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events]) -> FrameSummaries:
     streams = {INPUT: _inputs(network, images)}
+    starts = starts_of(network)
     found = []
     for layer, shape, _ in network.walk():
         if layer.source == INPUT and len(streams[INPUT].address):
             _check_addresses(layer, shape, streams[INPUT])
-        found.append(_run_layer(layer, shape, streams[layer.source], keep_states=layer is network.output))
+        stream = streams[layer.source]
+        found.append(_run_layer(layer, shape, stream, starts[layer.name], keep_states=layer is network.output))
         streams[layer.name] = found[-1].spikes
     last = found[[layer.name for layer in network.layers].index(network.output.name)]
     extremes = np.array([result.extremes for result in found], dtype=np.int64)
@@ -173,10 +218,11 @@ def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events
 def run_streams(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8]) -> dict[str, Stream]:
     """All spikes of all layers, by name, and the events of the input; in memory at once."""
     streams = {INPUT: _inputs(network, images)}
+    starts = starts_of(network)
     for layer, shape, _ in network.walk():
         if layer.source == INPUT and len(streams[INPUT].address):
             _check_addresses(layer, shape, streams[INPUT])
-        streams[layer.name] = _run_layer(layer, shape, streams[layer.source], keep_states=False).spikes
+        streams[layer.name] = _run_layer(layer, shape, streams[layer.source], starts[layer.name], keep_states=False).spikes
     return streams
 
 
@@ -186,9 +232,14 @@ def _inputs(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events] |
         limits = (network.input_threshold, network.input_step, network.input_levels)
         addresses, starts = encode_frames(pixels, *limits)
         origins = np.arange(len(addresses), dtype=np.int32) - np.repeat(starts[:-1], np.diff(starts)).astype(np.int32)
-        return Stream(addresses, np.ones_like(addresses), origins, origins, starts)
+        return _flushed(network, Stream(addresses, np.ones_like(addresses), origins, origins, starts))
     frames: list[Events] = [f if f.dtype == EVENT else encode(network, f) for f in images]  # type: ignore[misc]
-    return Stream.of(frames)
+    return _flushed(network, Stream.of(frames))
+
+
+def _flushed(network: Network, stream: Stream) -> Stream:
+    """The stream of input events with its flushes, where the network fires deferred."""
+    return replace(stream, flushes=Flushes.of(stream, network.flush_events)) if network.deferred else stream
 
 
 def _joined(parts: list[FrameSummaries]) -> FrameSummaries:
@@ -221,41 +272,82 @@ def _check_addresses(layer: Layer, shape: Shape, stream: Stream) -> None:
         raise ValueError(f"layer {layer.name!r}: event address must be within 0..{shape.size - 1}")
 
 
-def _run_layer(layer: Layer, shape: Shape, events: Stream, *, keep_states: bool) -> _Result:
-    tables = tables_of(layer, shape)
+def _run_layer(layer: Layer, shape: Shape, events: Stream, start: Start, *, keep_states: bool) -> _Result:
+    flushes = events.flushes
     if isinstance(layer, MaxPool):
-        found, starts, maxima, most = pool(
-            events.address, events.sign, events.origin, events.starts, tables.source, tables.output, keep_states, *tables.axes
-        )
+        found, starts, passed, maxima, most = _run_pool(layer, shape, events, start, keep_states)
         counts, potentials = maxima.astype(np.int64), np.zeros(maxima.shape, np.int64)
         numbers, extremes = np.zeros((3, len(events.starts) - 1), np.int64), (int(most), 0, 0)
     else:
-        assert isinstance(layer, Neurons) and tables.weights is not None and tables.bias is not None
-        found, starts, residuals, states, numbers, most, least, greatest = integrate(
-            events.address,
-            events.sign,
-            events.origin,
-            events.starts,
-            tables.output[1] * tables.output[2],
-            tables.bias,
-            tables.weights,
-            layer.theta,
-            layer.relu,
-            *layer.residual_limits,
-            *layer.count_limits,
-            keep_states,
-            *tables.axes,
-        )
+        assert isinstance(layer, Neurons)
+        found, starts, passed, residuals, states, numbers, *seen = _run_neurons(layer, shape, events, start, keep_states)
         counts = states.astype(np.int64)
         potentials = residuals.astype(np.int64) + counts * layer.theta
-        extremes = (int(most), int(least), int(greatest))
+        extremes = (int(seen[0]), int(seen[1]), int(seen[2]))
     address, sign, cause, origin = found
+    most, least, greatest = extremes
     return _Result(
-        spikes=Stream(address, sign, origin, cause, starts),
+        spikes=Stream(
+            address, sign, origin, cause, starts, Flushes(passed, flushes.origin, flushes.starts) if flushes else None
+        ),
         counts=counts,
         potentials=potentials,
         operations=numbers[0],
         saturated_updates=numbers[1],
         saturated_events=numbers[2],
-        extremes=extremes,
+        extremes=(
+            max(most, start.extremes[0]), min(least, start.extremes[1]), max(greatest, start.extremes[2])
+        ),
+    )
+
+
+def _run_pool(layer: MaxPool, shape: Shape, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:
+    tables, flushes = tables_of(layer, shape), events.flushes
+    source, output, first = tables.source, tables.output, (start.residual, start.count)
+    if flushes is None:
+        found, starts, *more = pool(
+            events.address, events.sign, events.origin, events.starts, source, output, *first, keep_states, *tables.axes
+        )
+        return found, starts, None, *more
+    _, _, *inputs_and_places = tables.axes
+    in_flushes = (flushes.after, flushes.origin, flushes.starts)
+    return pool_deferred(  # type: ignore[no-any-return]
+        events.address, events.sign, events.starts, *in_flushes, source, output, *first, keep_states, *inputs_and_places
+    )
+
+
+def _run_neurons(layer: Neurons, shape: Shape, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:
+    tables, flushes = tables_of(layer, shape), events.flushes
+    row_size = tables.output[1] * tables.output[2]
+    limits = (layer.threshold_log2, layer.relu, *layer.residual_limits, *layer.count_limits)
+    if flushes is None:
+        first = (start.residual, start.count, start.below)
+        found, starts, *more = integrate(
+            events.address,
+            events.sign,
+            events.origin,
+            events.starts,
+            row_size,
+            *first,
+            tables.weights,
+            layer.burst,
+            *limits,
+            keep_states,
+            *tables.axes,
+        )
+        return found, starts, None, *more
+    return defer(  # type: ignore[no-any-return]
+        events.address,
+        events.sign,
+        events.starts,
+        flushes.after,
+        flushes.origin,
+        flushes.starts,
+        row_size,
+        start.residual,
+        start.count,
+        tables.weights,
+        *limits,
+        keep_states,
+        *tables.axes,
     )

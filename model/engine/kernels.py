@@ -5,7 +5,7 @@ from numba import njit
 
 from model.engine.tables import LANES
 
-__all__ = ["encode_frames", "integrate", "pool"]
+__all__ = ["defer", "encode_frames", "integrate", "pool", "pool_deferred"]
 
 @njit(cache=True, nogil=True)
 def encode_frames(frames, first, step, levels):  # type: ignore[no-untyped-def]
@@ -88,15 +88,32 @@ def _settle(total, count, theta, silent, lowest, highest, fewest, most):  # type
 
 
 @njit(cache=True, nogil=True)
+def _settle_burst(total, count, f, silent, lowest, highest, fewest, most, burst):  # type: ignore[no-untyped-def]
+    """As `_settle`, with up to ``burst`` spikes (0: any number), their sign on them."""
+    held = total > highest or total < lowest
+    total = min(max(total, lowest), highest)
+    wanted = total >> f if total >= 0 else -(-total >> f)
+    if silent == 0:
+        wanted = max(wanted, -count)
+    if burst > 0:
+        wanted = min(max(wanted, -burst), burst)
+    fired = min(max(wanted, fewest - count), most - count)
+    return total - (fired << f), fired, held or fired != wanted
+
+
+@njit(cache=True, nogil=True)
 def integrate(
     address,
     sign,
     origin,
     starts,
     row_size,
-    bias,
+    first_residual,
+    first_count,
+    first_below,
     weights,
-    theta,
+    burst,
+    f,
     relu,
     lowest,
     highest,
@@ -108,13 +125,13 @@ def integrate(
     row_taps,
     runs,
 ):  # type: ignore[no-untyped-def]
-    frames, neurons = len(starts) - 1, len(bias) - LANES
+    frames, neurons, theta = len(starts) - 1, len(first_count), 1 << f
     # A neuron whose count is not above this never fires -1, nor is it held from doing so.
     silent = 0 if relu else fewest - 1
-    residual, count = np.empty_like(bias), np.empty(neurons, np.int32)
+    residual, count = np.empty_like(first_residual), np.empty(neurons, np.int32)
     # A neuron below its own limit fires -1 or saturates; one above the common limit fires +1 or is held from it.
     kind = residual.dtype.type
-    below, above = np.empty_like(bias), kind(theta - 1)
+    below, above = np.empty_like(first_residual), kind(theta - 1)
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
     spikes, found = np.empty((4, 1024), np.int32), 0
@@ -130,9 +147,9 @@ def integrate(
     signs = np.uint64(0x8000800080008000 if residual.itemsize == 2 else 0x8000000080000000)
     flat = weights.reshape(-1)
     for frame in range(frames):
-        residual[:] = bias
-        count[:] = 0
-        below[:] = lowest if silent >= 0 else 1 - theta
+        residual[:] = first_residual
+        count[:] = first_count
+        below[:] = first_below
         for index in range(starts[frame], starts[frame + 1]):
             y, x = places[address[index], 0], places[address[index], 1]
             c, reached = places[address[index], 2], places[address[index], 3]
@@ -165,14 +182,23 @@ def integrate(
                                 continue
                             n = np.uint64(start + at)
                             total = np.int64(residual[n])
-                            total, fired, held = _settle(total, count[n], theta, silent, lowest, highest, fewest, most)
+                            if burst == 1:
+                                total, fired, held = _settle(total, count[n], theta, silent, lowest, highest, fewest, most)
+                            else:
+                                total, fired, held = _settle_burst(
+                                    total, count[n], f, silent, lowest, highest, fewest, most, burst
+                                )
+                                if found + size + abs(fired) > spikes.shape[1]:
+                                    spikes = _grown(spikes, size + abs(fired))
                             if fired != 0:
                                 count[n] += fired
                                 below[n] = 1 - theta if count[n] > silent else lowest
                                 most_seen = max(most_seen, abs(count[n]))
-                                spikes[0, found], spikes[1, found] = n, fired
-                                spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
-                                found += 1
+                                one = 1 if fired > 0 else -1
+                                for _ in range(abs(fired)):
+                                    spikes[0, found], spikes[1, found] = n, one
+                                    spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
+                                    found += 1
                             residual[n] = total
                             least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
                             numbers[1, frame] += held
@@ -184,8 +210,122 @@ def integrate(
 
 
 @njit(cache=True, nogil=True)
+def _accumulate(residual, weights, neuron, weight, blocks, flip):  # type: ignore[no-untyped-def]
+    """As `_add`, and no more than that: residuals wrap."""
+    kind = residual.dtype.type
+    neuron, weight = np.uint64(neuron), np.uint64(weight)
+    for n in range(np.uint64(blocks * LANES)):
+        residual[neuron + n] = kind(residual[neuron + n] + kind(kind(weights[weight + n] ^ flip) - flip))
+
+
+@njit(cache=True, nogil=True)
+def _changed(spikes, found, neuron, change, cause, origin):  # type: ignore[no-untyped-def]
+    """``spikes`` with those of a changed count, and how many there are now."""
+    if found + abs(change) > spikes.shape[1]:
+        spikes = _grown(spikes, abs(change))
+    one = 1 if change > 0 else -1
+    for _ in range(abs(change)):
+        spikes[0, found], spikes[1, found] = neuron, one
+        spikes[2, found], spikes[3, found] = cause, origin
+        found += 1
+    return spikes, found
+
+
+@njit(cache=True, nogil=True)
+def defer(
+    address,
+    sign,
+    starts,
+    flush_after,
+    flush_origin,
+    flush_starts,
+    row_size,
+    first_residual,
+    first_count,
+    weights,
+    f,
+    relu,
+    lowest,
+    highest,
+    fewest,
+    most,
+    keep_states,
+    places,
+    row_ranges,
+    row_taps,
+    runs,
+):  # type: ignore[no-untyped-def]
+    """Neurons that fire deferred. ``flush_after`` are places among all frames' events; returns those among the spikes too."""
+    frames, neurons = len(starts) - 1, len(first_count)
+    residual, count = np.empty_like(first_residual), np.empty(neurons, np.int32)
+    kind = residual.dtype.type
+    residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
+    counts = np.empty((frames if keep_states else 0, neurons), np.int32)
+    spikes, found = np.empty((4, 1024), np.int32), 0
+    ends, passed = np.zeros(frames + 1, np.int64), np.zeros(len(flush_after), np.int64)
+    numbers = np.zeros((3, frames), np.int64)
+    most_seen = least_seen = greatest_seen = np.int64(0)
+    taps, inputs, longest = weights.shape[1:]
+    flat = weights.reshape(-1)
+    # A bit more than is stored.
+    half = np.int64(2) * highest + 2
+    for frame in range(frames):
+        residual[:] = first_residual
+        count[:] = first_count
+        first = starts[frame]
+        for number in range(flush_starts[frame], flush_starts[frame + 1]):
+            for index in range(first, flush_after[number]):
+                y, x = places[address[index], 0], places[address[index], 1]
+                c, reached = places[address[index], 2], places[address[index], 3]
+                flip = kind(0 if sign[index] > 0 else -1)
+                for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
+                    tap = row_taps[y, oy - row_ranges[y, 0]]
+                    for run in range(runs.shape[1]):
+                        start = oy * row_size + runs[x, run, 0] + reached
+                        size = runs[x, run, 1]
+                        numbers[0, frame] += size
+                        place = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
+                        _accumulate(residual, flat, start, place, (size + LANES - 1) // LANES, flip)
+            first = flush_after[number]
+            saturated = 0
+            for n in range(neurons):
+                total = ((np.int64(residual[n]) + half) & (2 * half - 1)) - half
+                least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
+                wanted = total >> f
+                if relu:
+                    wanted = max(wanted, -count[n])
+                fired = min(max(wanted, fewest - count[n]), most - count[n])
+                saturated += total < lowest or total > highest or fired != wanted
+                residual[n] = total - (fired << f)
+                if fired != 0:
+                    count[n] += fired
+                    most_seen = max(most_seen, abs(count[n]))
+                    spikes, found = _changed(spikes, found, n, fired, first - starts[frame] - 1, flush_origin[number])
+            passed[number] = found
+            numbers[1, frame] += saturated
+            numbers[2, frame] += saturated > 0
+        ends[frame + 1] = found
+        if keep_states:
+            residuals[frame], counts[frame] = residual[:neurons], count
+    return spikes[:, :found], ends, passed, residuals, counts, numbers, most_seen, least_seen, greatest_seen
+
+
+@njit(cache=True, nogil=True)
 def pool(
-    address, sign, origin, starts, source, output, keep_states, row_ranges, column_ranges, row_inputs, column_inputs, places
+    address,
+    sign,
+    origin,
+    starts,
+    source,
+    output,
+    first_counts,
+    first_maxima,
+    keep_states,
+    row_ranges,
+    column_ranges,
+    row_inputs,
+    column_inputs,
+    places,
 ):  # type: ignore[no-untyped-def]
     frames = len(starts) - 1
     counts, maxima = np.empty(source, np.int32), np.empty(output, np.int32)
@@ -194,8 +334,8 @@ def pool(
     ends = np.zeros(frames + 1, np.int64)
     most_seen = np.int64(0)
     for frame in range(frames):
-        counts[:] = 0
-        maxima[:] = 0
+        counts[:] = first_counts
+        maxima[:] = first_maxima
         for index in range(starts[frame], starts[frame + 1]):
             y, x, c = places[address[index], 0], places[address[index], 1], places[address[index], 2]
             counts[y, x, c] += sign[index]
@@ -223,3 +363,57 @@ def pool(
         if keep_states:
             kept[frame] = maxima.reshape(-1)
     return spikes[:, :found], ends, kept, most_seen
+
+
+@njit(cache=True, nogil=True)
+def pool_deferred(
+    address,
+    sign,
+    starts,
+    flush_after,
+    flush_origin,
+    flush_starts,
+    source,
+    output,
+    first_counts,
+    first_maxima,
+    keep_states,
+    row_inputs,
+    column_inputs,
+    places,
+):  # type: ignore[no-untyped-def]
+    """A max-pool in a network that fires deferred; flushes as in `defer`."""
+    frames = len(starts) - 1
+    counts, maxima = np.empty(source, np.int32), np.empty(output, np.int32)
+    kept = np.empty((frames if keep_states else 0, maxima.size), np.int32)
+    spikes, found = np.empty((4, 1024), np.int32), 0
+    ends, passed = np.zeros(frames + 1, np.int64), np.zeros(len(flush_after), np.int64)
+    most_seen = np.int64(0)
+    for frame in range(frames):
+        counts[:] = first_counts
+        maxima[:] = first_maxima
+        first = starts[frame]
+        for number in range(flush_starts[frame], flush_starts[frame + 1]):
+            for index in range(first, flush_after[number]):
+                y, x, c = places[address[index], 0], places[address[index], 1], places[address[index], 2]
+                counts[y, x, c] += sign[index]
+            first = flush_after[number]
+            cause = first - starts[frame] - 1
+            for oy in range(output[0]):
+                for ox in range(output[1]):
+                    for c in range(output[2]):
+                        greatest = counts[row_inputs[oy, 0], column_inputs[ox, 0], c]
+                        for iy in range(row_inputs[oy, 0], row_inputs[oy, 1]):
+                            for ix in range(column_inputs[ox, 0], column_inputs[ox, 1]):
+                                greatest = max(greatest, counts[iy, ix, c])
+                        change = greatest - maxima[oy, ox, c]
+                        if change != 0:
+                            maxima[oy, ox, c] = greatest
+                            most_seen = max(most_seen, abs(greatest))
+                            neuron = (oy * output[1] + ox) * output[2] + c
+                            spikes, found = _changed(spikes, found, neuron, change, cause, flush_origin[number])
+            passed[number] = found
+        ends[frame + 1] = found
+        if keep_states:
+            kept[frame] = maxima.reshape(-1)
+    return spikes[:, :found], ends, passed, kept, most_seen

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Ints
-from model.network import Convolution, Layer, Linear, MaxPool, Neurons, Shape
+from model.network import Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
+from model.rest import first_states
 
-__all__ = ["LANES", "Tables", "tables_of"]
+__all__ = ["LANES", "Start", "Tables", "starts_of", "tables_of"]
 
 LANES = 16
 """Neurons are added in whole blocks of this many, those after a run's end with weights of 0."""
@@ -30,8 +31,6 @@ class Tables:
         coordinates of each address.
     weights : npt.NDArray[np.signedinteger] | None
         ``(run, tap y, input, neuron of the run)``, filled with zeros to whole blocks of `LANES`.
-    bias : npt.NDArray[np.signedinteger] | None
-        Of each neuron, and a block of zeros.
     """
 
     shape: Shape
@@ -39,7 +38,53 @@ class Tables:
     output: tuple[int, int, int]
     axes: tuple[npt.NDArray[np.int32], ...]
     weights: npt.NDArray[np.signedinteger] | None = None
-    bias: npt.NDArray[np.signedinteger] | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a layer starts a frame with.
+
+    Parameters
+    ----------
+    residual : npt.NDArray[np.signedinteger]
+        Of each neuron, and a block of zeros; of a pool the counts of its source.
+    count : npt.NDArray[np.int32]
+        Of each neuron, or of each maximum of a pool.
+    below : npt.NDArray[np.signedinteger]
+        Of each neuron the residual below which it fires or saturates, and a block of zeros; empty for a pool.
+    extremes : tuple[int, int, int]
+        The greatest magnitude of a count, the least and the greatest residual.
+    """
+
+    residual: npt.NDArray[np.signedinteger]
+    count: npt.NDArray[np.int32]
+    below: npt.NDArray[np.signedinteger]
+    extremes: tuple[int, int, int]
+
+
+def starts_of(network: Network) -> dict[str, Start]:
+    """What each layer of the network starts a frame with, by name, made once and kept with it."""
+    kept = network.__dict__.get("_engine_starts")
+    if isinstance(kept, dict):
+        return kept
+    starts = {}
+    for layer, shape, _ in network.walk():
+        state = first_states(network)[layer.name]
+        most = int(np.abs(state.count).max())
+        if isinstance(layer, Neurons):
+            dtype = tables_of(layer, shape).weights.dtype  # type: ignore[union-attr]
+            count = state.count.reshape(-1).astype(np.int32)
+            residual, below = np.zeros((2, count.size + LANES), dtype)
+            residual[:-LANES] = state.potential.reshape(-1) - state.count.reshape(-1) * layer.theta
+            # A neuron fires -1 only where that lowers its count; others are below their limit where they saturate.
+            lowers = count > 0 if layer.relu else np.True_
+            below[:-LANES] = np.where(lowers, 1 - layer.theta, layer.residual_limits[0])
+            starts[layer.name] = Start(residual, count, below, (most, int(residual.min()), int(residual.max())))
+        else:
+            counts = state.potential.astype(np.int32)
+            starts[layer.name] = Start(counts, state.count.astype(np.int32), np.zeros(0, np.int32), (most, 0, 0))
+    network.__dict__["_engine_starts"] = starts
+    return starts
 
 
 def tables_of(layer: Layer, shape: Shape) -> Tables:
@@ -59,8 +104,6 @@ def tables_of(layer: Layer, shape: Shape) -> Tables:
         bits = max(layer.potential_bits, layer.weight_bits)
         # Sums of three such numbers have to fit.
         dtype: type[np.signedinteger] = np.int16 if bits <= 14 else np.int32
-        bias = np.zeros(height * width * channels + LANES, dtype)
-        bias[:-LANES] = np.broadcast_to(layer.bias, output).reshape(-1)
         if isinstance(layer, Linear):
             # One position whose channels are the inputs: a run of all neurons, of one tap. The second row reaches none.
             taken = layer.taken(shape)
@@ -80,7 +123,7 @@ def tables_of(layer: Layer, shape: Shape) -> Tables:
         weights = np.zeros((*by_run.shape[:3], -(-by_run.shape[3] // LANES) * LANES), dtype)
         weights[..., : by_run.shape[3]] = by_run
         axes = (np.stack([y, x, c, reached], axis=1).astype(np.int32), rows, row_taps, runs.astype(np.int32))
-        tables = Tables(shape, source, output, axes, weights, bias)
+        tables = Tables(shape, source, output, axes, weights)
     else:
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
     layer.__dict__["_engine_tables"] = tables

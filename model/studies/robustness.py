@@ -14,12 +14,13 @@ import numpy as np
 from rich.progress import Progress
 
 from model.arrays import Floats, Images, Ints
-from model.conversion.quantized import counts_of_layer, counts_of_layers, quantized_counts
+from model.conversion.quantized import counts_of_layers, quantized_counts
 from model.encode import encode
 from model.engine.engine import FrameSummaries, run_fast, run_frames
 from model.events import Events
 from model.golden import answers
 from model.network import INPUT, Layer, Network, NetworkError, Neurons
+from model.rest import counts_of_layer, rounded
 from model.studies.disturb import ORDERS, drop, duplicate, flip_bits, flip_signs, insert_spurious, jitter, reorder
 from model.support.dataset import Dataset
 from model.support.frames import suited
@@ -558,7 +559,7 @@ def _parting(
                 counts = np.stack([trace.count for trace in of_layer])
                 potentials = np.stack([trace.potential for trace in of_layer])
                 parts = found[order][layer.name]
-                parts.add(layer, counts, potentials, quantized[layer.name])
+                parts.add(layer, counts, potentials, quantized[layer.name], deferred=network.deferred)
                 parts.spikes += sum(len(trace.spikes) for trace in of_layer)
                 parts.negative += sum(int((trace.spikes["sign"] < 0).sum()) for trace in of_layer)
                 parts.operations += sum(trace.operations for trace in of_layer)
@@ -591,11 +592,11 @@ class _Parts:
     operations: int = 0
     right: int = 0
 
-    def add(self, layer: Neurons, counts: Ints, potentials: Ints, quantized: Ints) -> None:
+    def add(self, layer: Neurons, counts: Ints, potentials: Ints, quantized: Ints, *, deferred: bool) -> None:
         """Take a batch of counts and potentials, ``(frames, height, width, channels)``."""
         activation = np.maximum(potentials, 0) if layer.relu else potentials
-        rounded = np.clip(np.sign(activation) * (np.abs(activation) // layer.theta), *layer.count_limits)
-        own = np.abs(counts - rounded)
+        whole = rounded(layer, potentials / layer.theta, deferred=deferred).astype(np.int64)
+        own = np.abs(counts - whole)
         owed = np.abs(activation - counts * layer.theta) >= layer.theta
         difference = counts - quantized
         self.neurons += counts.size
@@ -605,7 +606,7 @@ class _Parts:
             np.abs(difference).sum(),
             own[~owed].sum(),
             own[owed].sum(),
-            np.abs(rounded - quantized).sum(),
+            np.abs(whole - quantized).sum(),
         )
         self.line += [float(n.sum()) for n in (counts, quantized, counts * quantized, counts**2, quantized**2)]
 
@@ -629,7 +630,7 @@ def _quantized_behind(network: Network, counts: dict[str, Ints]) -> Ints:
     known = dict(counts)
     for layer, shape, output in network.walk():
         if layer.name not in known and layer.source in known:
-            known[layer.name] = counts_of_layer(layer, shape, output, known[layer.source])
+            known[layer.name] = counts_of_layer(layer, shape, output, known[layer.source], deferred=network.deferred)
     return known[network.output.name].reshape(len(known[network.output.name]), -1)
 
 

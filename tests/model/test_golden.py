@@ -8,7 +8,7 @@ import pytest
 
 from model.events import EVENT, make_events
 from model.golden import answers, run, run_layer
-from model.network import Convolution, Linear, MaxPool, Padding, Shape
+from model.network import Convolution, Linear, MaxPool, Network, Padding, Shape
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 
@@ -175,6 +175,45 @@ def test_greater_or_equal_fires_and_only_once_an_update():
     # V: 8 fires at theta; 28 fires once although three thresholds above; then V falls by 8: at 4 it is
     # a threshold below Q, and at -4 ReLU holds it at 0, again a threshold below.
     assert list(zip(fired["cause"].tolist(), fired["sign"].tolist(), strict=True)) == [(0, 1), (1, 1), (4, -1), (5, -1)]
+
+
+def test_a_burst_leaves_before_the_next_neuron():
+    """Three neurons of one event: as many spikes as a burst allows, those of a neuron in a row; the rest at a later visit."""
+    weights = np.array([[40, 0], [-8, 0], [17, 0]])
+    layer = Linear(
+        name="fc", source="input", weights=weights, bias=np.zeros(3, int), threshold_log2=3, activation="identity", burst=3
+    )
+    fired = run_layer(layer, Shape(1, 1, 2), make_events([0, 1])).spikes
+    found = list(zip(*(fired[name].tolist() for name in ("address", "sign", "cause")), strict=True))
+    assert found == [(0, 1, 0)] * 3 + [(1, -1, 0)] + [(2, 1, 0)] * 2 + [(0, 1, 1)] * 2
+    unlimited = run_layer(replace(layer, burst=0), Shape(1, 1, 2), make_events([0, 1])).spikes
+    assert unlimited["address"].tolist() == [0] * 5 + [1] + [2] * 2
+    # With ReLU the way down ends at 0, and is not held there.
+    down = run_layer(replace(layer, burst=0, activation="relu"), Shape(1, 1, 2), make_events([0, 0, 0], [1, -1, -1]))
+    assert down.spikes["sign"].tolist() == [1] * 7 + [-1] * 7 + [1]
+    assert down.count.tolist() == [[[0, 1, 0]]] and down.saturated_updates == 0
+
+
+def test_deferred_firing_waits_for_the_flush():
+    """What was taken back is never sent; spikes know the last event, and the last input event, before their flush."""
+    weights = np.array([[8, 20, -8], [-20, 9, 0]])
+    first = Linear(name="a", source="input", weights=weights, bias=np.zeros(2, int), threshold_log2=3)
+    second = Linear(
+        name="b", source="a", weights=np.array([[-9, 8]]), bias=np.array([-8]), threshold_log2=3, activation="identity"
+    )
+    network = Network(name="n", input_shape=(1, 1, 3), layers=(first, second), firing="deferred")
+    trace = run(network, make_events([0, 1, 2, 2]))
+    assert trace.layers["a"].spikes.tolist() == [(0, 1, 3, 3)]
+    # -17 is three thresholds below 0, rounded down.
+    assert trace.layers["b"].spikes.tolist() == [(0, -1, 0, 3)] * 3
+    assert [trace.layers[name].flushes for name in "ab"] == [((1, 3),), ((3, 3),)]
+    assert trace.layers["a"].operations == 8
+    more = run(replace(network, flush_events=2), make_events([0, 1, 2, 2]))
+    assert more.layers["a"].spikes.tolist() == [(0, 1, 1, 1)] * 3 + [(0, -1, 3, 3)] * 2
+    assert more.layers["a"].flushes == ((3, 1), (5, 3), (5, 3))
+    assert more.layers["b"].count.tolist() == trace.layers["b"].count.tolist()
+    empty = run(network, make_events([])).layers["b"]
+    assert empty.spikes.tolist() == [(0, -1, -1, -1)] and empty.flushes == ((1, -1),)
 
 
 def test_frames_are_independent_and_origins_point_to_the_input():

@@ -7,11 +7,11 @@ from model.conversion.convert import convert
 from model.conversion.correction import corrected
 from model.conversion.explain import verdict
 from model.conversion.quantize import Settings, quantize
-from model.conversion.quantized import weighted_sums
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.importers.onnx import import_model
 from model.network import INPUT, Neurons
+from model.rest import weighted_sums
 from model.support.datasets import Dataset, load
 from tests.onnx_graphs import Graph
 

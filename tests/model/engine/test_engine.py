@@ -1,5 +1,6 @@
 """The fast engine against the golden model, in every field of every layer."""
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 
 from model.encode import encode
-from model.engine.engine import run_fast, run_frames
+from model.engine.engine import run_fast, run_frames, run_streams
 from model.golden import run
 from model.network import Network, Neurons, Shape
-from tests.hardware import random_convolution, random_frames, random_linear, random_network
+from tests.hardware import mixed, random_convolution, random_frames, random_linear, random_network
 
 
 def same(network, frames):
@@ -22,6 +23,7 @@ def same(network, frames):
             assert found.spikes.tolist() == expected.spikes.tolist(), name
             assert (found.potential == expected.potential).all(), name
             assert (found.count == expected.count).all(), name
+            assert found.flushes == expected.flushes, name
             for field in ("operations", "saturated_updates", "saturated_events"):
                 assert getattr(found, field) == getattr(expected, field), (name, field)
             covered["spikes"] += len(expected.spikes)
@@ -71,6 +73,69 @@ def test_bias_by_position_and_averaged_windows(seed):
     for one in (layer, last):
         covered = same(Network(name="one", input_shape=shape, layers=(one,)), random_frames(shape, seed, events=80))
         assert covered["spikes"] > 0
+
+
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+@pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_every_mix_of_firing_rest_and_burst(firing, rest, seed):
+    burst, flush_events = [(1, 0), (0, 7), (2, 1), (3, 40)][seed % 4]
+    network = mixed(seed, firing=firing, rest=rest, burst=burst, flush_events=flush_events if firing == "deferred" else 0)
+    frames = random_frames(network.input_shape, seed)
+    covered = same(network, frames)
+    assert covered["spikes"] > 0 and covered["negative"] > 0
+    # Where an update may fire several spikes, or a flush, several of one neuron follow each other.
+    several = 0
+    for trace in (run_fast(network, events) for events in frames):
+        for layer in trace.layers.values():
+            fields = [(spike["address"], spike["cause"]) for spike in layer.spikes]
+            several += sum(a == b for a, b in itertools.pairwise(fields))
+    assert (several > 0) == (firing == "deferred" or burst != 1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_deferred_sums_that_wrap(seed):
+    """Narrow residuals, in 16 bits and in 32, many events: what does not fit is the same, and is reported the same."""
+    rng = np.random.default_rng(seed)
+    shape = Shape(5, 5, 2)
+    layer = random_convolution(
+        seed,
+        inputs=2,
+        channels=4,
+        activation=["relu", "identity"][seed % 2],
+        potential_bits=int(rng.choice([8, 11, 15, 16])),
+        count_bits=int(rng.choice([2, 3, 8])),
+    )
+    network = Network(name="one", input_shape=shape, layers=(layer,), firing="deferred", flush_events=50 * (seed % 3))
+    assert same(network, random_frames(shape, seed, events=600))["spikes"] > 0
+
+
+def test_wraps_are_reported():
+    layer = random_convolution(2, inputs=2, channels=4, potential_bits=8, count_bits=8, threshold_log2=5)
+    network = Network(name="one", input_shape=(5, 5, 2), layers=(layer,), firing="deferred")
+    covered = same(network, random_frames(network.input_shape, 2, events=600))
+    assert covered["saturated_updates"] > covered["saturated_events"] > 0
+
+
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+def test_frames_are_traces(firing):
+    """Many frames at once, with flushes in them, are what each frame is by itself."""
+    network = mixed(1, firing=firing, rest=True, burst=2, flush_events=5 if firing == "deferred" else 0)
+    images = np.random.default_rng(0).integers(0, 256, (30, *network.input_shape), dtype=np.uint8)
+    images[3] = images[29] = 0
+    found, streams = run_frames(network, images), run_streams(network, images)
+    for frame, image in enumerate(images):
+        trace = run(network, encode(network, image))
+        assert found.counts[frame].tolist() == trace.counts.tolist()
+        assert found.potentials[frame].tolist() == trace.potentials.tolist()
+        for name, layer in trace.layers.items():
+            stream = streams[name]
+            start, end = stream.starts[frame : frame + 2]
+            assert stream.events()[start:end].tolist() == layer.spikes.tolist()
+            if firing == "deferred":
+                some = slice(*stream.flushes.starts[frame : frame + 2])
+                after, origin = stream.flushes.after[some] - start, stream.flushes.origin[some]
+                assert list(zip(after.tolist(), origin.tolist(), strict=True)) == list(layer.flushes)
 
 
 @pytest.mark.parametrize("threshold", [0, 51, 200, 254])

@@ -1,0 +1,225 @@
+"""What layers settle to: counts of whole thresholds for counts of their sources; and the state at rest, from which frames start.
+
+A neuron that no event reaches never compares: it would stay silent also where its bias alone is above its threshold. So a
+network can start each frame from its *state at rest*: what it settles to on a frame without events. Layer by layer, ``V0`` is
+the bias and the weights times the ``Q0`` of the sources, and ``Q0`` the count at which ``|act(V0) - Q0 * theta| < theta`` first
+holds, coming from 0 (deferred: ``floor(act(V0) / theta)``), within the limits of the count; of a max-pool the maxima in its
+windows. The counts of the input are 0. All of it follows from the network and is stored nowhere.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from model.arrays import Floats, Ints
+from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
+from model.neuron import accumulate_residual
+
+__all__ = [
+    "BorderClasses",
+    "State",
+    "border_classes",
+    "counts_of_layer",
+    "first_states",
+    "pooled",
+    "rounded",
+    "states_at_rest",
+    "weighted_sums",
+]
+
+T = TypeVar("T", np.int64, np.float64)
+
+_LEAST = -(2**53)
+
+
+@dataclass(frozen=True)
+class State:
+    """What a layer starts a frame with.
+
+    Parameters
+    ----------
+    potential : Ints
+        ``V`` of each neuron, of the layer's shape; of a max-pool the counts of its source, of the source's shape.
+    count : Ints
+        ``Q`` of each neuron, and the maxima of a max-pool, of the layer's shape.
+    """
+
+    potential: Ints
+    count: Ints
+
+
+def first_states(network: Network) -> Mapping[str, State]:
+    """What each layer starts a frame with: the state at rest where the network has one, else the bias and a count of 0."""
+    if network.rest:
+        return states_at_rest(network)
+    return _kept(network, "_first_states", _without_rest)
+
+
+def states_at_rest(network: Network) -> Mapping[str, State]:
+    """The state at rest of each layer, by name, whether or not the network's frames start from it.
+
+    What is stored of a potential saturates (deferred: wraps) here as it does anywhere.
+    """
+    return _kept(network, "_states_at_rest", _at_rest)
+
+
+def _kept(network: Network, name: str, made: Callable[[Network], Mapping[str, State]]) -> Mapping[str, State]:
+    """What was made of the network once, kept with it."""
+    if name not in network.__dict__:
+        network.__dict__[name] = made(network)
+    found: Mapping[str, State] = network.__dict__[name]
+    return found
+
+
+def _without_rest(network: Network) -> Mapping[str, State]:
+    states = {}
+    for layer, shape, output in network.walk():
+        if isinstance(layer, Neurons):
+            potential = np.broadcast_to(layer.bias.astype(np.int64), output)
+        else:
+            potential = np.zeros(shape, np.int64)
+        states[layer.name] = State(_fixed(potential), _fixed(np.zeros(output, np.int64)))
+    return states
+
+
+def _at_rest(network: Network) -> Mapping[str, State]:
+    counts = {INPUT: np.zeros(network.input_shape, np.int64)}
+    states = {}
+    for layer, shape, output in network.walk():
+        source = counts[layer.source]
+        Q = counts_of_layer(layer, shape, output, source[np.newaxis], deferred=network.deferred)[0]
+        potential = source
+        if isinstance(layer, Neurons):
+            sums = weighted_sums(layer, layer.weights, source[np.newaxis].astype(np.float64), shape, output)[0]
+            potential = Q * layer.theta + _stored(layer, sums.astype(np.int64) + layer.bias - Q * layer.theta, network.deferred)
+        counts[layer.name] = Q
+        states[layer.name] = State(_fixed(potential), _fixed(Q))
+    return states
+
+
+def _stored(layer: Neurons, residual: Ints, deferred: bool) -> Ints:
+    """What a neuron keeps of a residual: it saturates; deferred, it wraps, with a bit more."""
+    if deferred:
+        return accumulate_residual(layer, residual, np.zeros_like(residual))
+    return np.clip(residual, *layer.residual_limits)
+
+
+def _fixed(array: Ints) -> Ints:
+    array = np.ascontiguousarray(array, np.int64)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True)
+class BorderClasses:
+    """Which positions of a layer start a frame alike.
+
+    Parameters
+    ----------
+    potential, count : Ints
+        Of each class the state of its channels, ``(classes, channels)``.
+    of_position : Ints
+        The class of each position, ``(height, width)``.
+    """
+
+    potential: Ints
+    count: Ints
+    of_position: Ints
+
+
+def border_classes(state: State) -> BorderClasses:
+    """The distinct states of positions of a layer of neurons, in the order in which they first come."""
+    height, width, channels = state.count.shape
+    words = np.concatenate([state.potential, state.count], axis=2).reshape(height * width, -1)
+    _, first, inverse = np.unique(words, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    distinct = words[first[order]]
+    of_position = np.argsort(order)[inverse.reshape(height, width)]
+    return BorderClasses(potential=distinct[:, :channels], count=distinct[:, channels:], of_position=of_position)
+
+
+def counts_of_layer(layer: Layer, shape: Shape, output: Shape, counts: Ints, *, deferred: bool) -> Ints:
+    """The layer's counts ``(frames, *output)`` for counts ``(frames, *shape)`` of its source.
+
+    ``deferred`` says whether the network fires so, and rounds down in place of towards zero.
+    """
+    if isinstance(layer, MaxPool):
+        return pooled(layer, counts)
+    assert isinstance(layer, Neurons)
+    # Float64 holds these integers exactly, and multiplies matrices faster than integers are.
+    sums = weighted_sums(layer, layer.weights, counts.astype(np.float64), shape, output)
+    return rounded(layer, (sums + layer.bias) / layer.theta, deferred=deferred).astype(np.int64)
+
+
+def pooled(layer: MaxPool, values: npt.NDArray[T]) -> npt.NDArray[T]:
+    """Maxima of the windows of values ``(frames, height, width, channels)``."""
+    output = layer.output_shape(Shape(*values.shape[1:]))
+    # What stands in the padding takes no part: nothing is as small.
+    return functools.reduce(np.maximum, (there for _, there in _taps(layer, values, _LEAST, layer.window, output)))
+
+
+def rounded(layer: Neurons, potential: Floats, *, deferred: bool) -> Floats:
+    """Activations, given in thresholds, rounded towards zero (deferred: down) to whole ones within the limits of the count."""
+    activation = np.maximum(potential, 0) if layer.relu else potential
+    return np.clip(np.floor(activation) if deferred else np.trunc(activation), *layer.count_limits)
+
+
+def weighted_sums(layer: Neurons, weights: npt.NDArray[np.number], values: Floats, shape: Shape, output: Shape) -> Floats:
+    """``W x``, with ``weights`` in the place of the layer's own.
+
+    Parameters
+    ----------
+    layer : Neurons
+        Gives the geometry.
+    weights : npt.NDArray[np.number]
+        Of the shape of the layer's.
+    values : Floats
+        ``(frames, *shape)``.
+    shape, output : Shape
+        Of the layer's input and output.
+
+    Returns
+    -------
+    ``(frames, *output)``
+    """
+    floats: Floats = weights.astype(np.float64)
+    if layer.averaged != (1, 1):
+        values = _summed(values, layer.averaged, layer.taken(shape))
+    if isinstance(layer, Linear):
+        return (values.reshape(len(values), -1) @ floats.T).reshape(len(values), *output)
+    if not isinstance(layer, Convolution):
+        raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
+    sums = np.zeros((len(values), *output))
+    parts = zip(np.split(values, layer.groups, axis=3), np.split(floats, layer.groups), strict=True)
+    each = layer.channels // layer.groups
+    for group, (part, taken) in enumerate(parts):
+        # A tap at a time: the product of a matrix with what all windows have there.
+        for tap, there in _taps(layer, part, 0.0, layer.kernel, output):
+            sums[..., group * each : (group + 1) * each] += np.tensordot(there, taken[:, :, *tap], axes=(3, 1))
+    return sums
+
+
+def _summed(values: Floats, window: tuple[int, int], taken: Shape) -> Floats:
+    """Sums over windows side by side in values ``(frames, height, width, channels)``, positions after the last left out."""
+    whole = values[:, : taken.height * window[0], : taken.width * window[1]]
+    sums: Floats = whole.reshape(len(values), taken.height, window[0], taken.width, window[1], -1).sum(axis=(2, 4))
+    return sums
+
+
+def _taps(
+    layer: Convolution | MaxPool, values: npt.NDArray[T], outside: float, window: tuple[int, int], output: Shape
+) -> Iterator[tuple[tuple[int, int], npt.NDArray[T]]]:
+    """Of each tap of the window, the padded values ``(frames, output height, output width, channels)`` that it sees."""
+    top, left, bottom, right = layer.padding
+    padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=outside)
+    rows, columns = (
+        [slice(tap, tap + (count - 1) * stride + 1, stride) for tap in range(size)]
+        for size, count, stride in zip(window, output, layer.stride, strict=False)
+    )
+    for y, down in enumerate(rows):
+        for x, across in enumerate(columns):
+            yield (y, x), padded[:, down, across]
