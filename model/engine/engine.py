@@ -303,51 +303,22 @@ def _run_layer(layer: Layer, shape: Shape, events: Stream, start: Start, *, keep
 
 def _run_pool(layer: MaxPool, shape: Shape, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:
     tables, flushes = tables_of(layer, shape), events.flushes
-    source, output, first = tables.source, tables.output, (start.residual, start.count)
+    taken, first = (events.address, events.sign, events.origin, events.starts), (start.residual, start.count, start.below)
     if flushes is None:
-        found, starts, *more = pool(
-            events.address, events.sign, events.origin, events.starts, source, output, *first, keep_states, *tables.axes
-        )
+        found, starts, *more = pool(taken, first, tables.source, tables.output, keep_states, tables.axes)
         return found, starts, None, *more
-    _, _, *inputs_and_places = tables.axes
-    in_flushes = (flushes.after, flushes.origin, flushes.starts)
-    return pool_deferred(  # type: ignore[no-any-return]
-        events.address, events.sign, events.starts, *in_flushes, source, output, *first, keep_states, *inputs_and_places
-    )
+    among = (flushes.after, flushes.origin, flushes.starts)
+    return pool_deferred(taken, among, first, tables.source, tables.output, keep_states, tables.axes)  # type: ignore[no-any-return]
 
 
 def _run_neurons(layer: Neurons, shape: Shape, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:
     tables, flushes = tables_of(layer, shape), events.flushes
-    row_size = tables.output[1] * tables.output[2]
+    taken, first = (events.address, events.sign, events.origin, events.starts), (start.residual, start.count, start.below)
+    weights = (tables.weights, tables.output[1] * tables.output[2])
     limits = (layer.threshold_log2, layer.relu, *layer.residual_limits, *layer.count_limits)
     if flushes is None:
-        first = (start.residual, start.count, start.below)
-        found, starts, *more = integrate(
-            events.address,
-            events.sign,
-            events.origin,
-            events.starts,
-            row_size,
-            *first,
-            tables.weights,
-            layer.burst,
-            *limits,
-            keep_states,
-            *tables.axes,
-        )
+        burst = None if layer.burst == 1 else layer.burst
+        found, starts, *more = integrate(taken, first, *weights, burst, limits, keep_states, tables.axes)
         return found, starts, None, *more
-    return defer(  # type: ignore[no-any-return]
-        events.address,
-        events.sign,
-        events.starts,
-        flushes.after,
-        flushes.origin,
-        flushes.starts,
-        row_size,
-        start.residual,
-        start.count,
-        tables.weights,
-        *limits,
-        keep_states,
-        *tables.axes,
-    )
+    among = (flushes.after, flushes.origin, flushes.starts)
+    return defer(taken, among, first, *weights, limits, keep_states, tables.axes)  # type: ignore[no-any-return]

@@ -51,6 +51,19 @@ def _grown(spikes, more):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _changed(spikes, found, neuron, change, cause, origin):  # type: ignore[no-untyped-def]
+    """``spikes`` with those of a changed count, and how many there are now."""
+    if found + abs(change) > spikes.shape[1]:
+        spikes = _grown(spikes, abs(change))
+    one = 1 if change > 0 else -1
+    for _ in range(abs(change)):
+        spikes[0, found], spikes[1, found] = neuron, one
+        spikes[2, found], spikes[3, found] = cause, origin
+        found += 1
+    return spikes, found
+
+
+@njit(cache=True, nogil=True)
 def _add(residual, below, weights, flags, neuron, weight, blocks, flip, above):  # type: ignore[no-untyped-def]
     """Add ``blocks`` of weights to as many residuals, in the arrays' own type. A loop that compilers make vectors of.
 
@@ -88,8 +101,9 @@ def _settle(total, count, theta, silent, lowest, highest, fewest, most):  # type
 
 
 @njit(cache=True, nogil=True)
-def _settle_burst(total, count, f, silent, lowest, highest, fewest, most, burst):  # type: ignore[no-untyped-def]
+def _settle_burst(total, count, f, silent, limits, burst):  # type: ignore[no-untyped-def]
     """As `_settle`, with up to ``burst`` spikes (0: any number), their sign on them."""
+    _, _, lowest, highest, fewest, most = limits
     held = total > highest or total < lowest
     total = min(max(total, lowest), highest)
     wanted = total >> f if total >= 0 else -(-total >> f)
@@ -102,29 +116,11 @@ def _settle_burst(total, count, f, silent, lowest, highest, fewest, most, burst)
 
 
 @njit(cache=True, nogil=True)
-def integrate(
-    address,
-    sign,
-    origin,
-    starts,
-    row_size,
-    first_residual,
-    first_count,
-    first_below,
-    weights,
-    burst,
-    f,
-    relu,
-    lowest,
-    highest,
-    fewest,
-    most,
-    keep_states,
-    places,
-    row_ranges,
-    row_taps,
-    runs,
-):  # type: ignore[no-untyped-def]
+def integrate(events, first_state, weights, row_size, burst, limits, keep_states, axes):  # type: ignore[no-untyped-def]
+    address, sign, origin, starts = events
+    first_residual, first_count, first_below = first_state
+    f, relu, lowest, highest, fewest, most = limits
+    places, row_ranges, row_taps, runs = axes
     frames, neurons, theta = len(starts) - 1, len(first_count), 1 << f
     # A neuron whose count is not above this never fires -1, nor is it held from doing so.
     silent = 0 if relu else fewest - 1
@@ -182,23 +178,26 @@ def integrate(
                                 continue
                             n = np.uint64(start + at)
                             total = np.int64(residual[n])
-                            if burst == 1:
+                            # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
+                            if burst is None:
                                 total, fired, held = _settle(total, count[n], theta, silent, lowest, highest, fewest, most)
                             else:
-                                total, fired, held = _settle_burst(
-                                    total, count[n], f, silent, lowest, highest, fewest, most, burst
-                                )
-                                if found + size + abs(fired) > spikes.shape[1]:
-                                    spikes = _grown(spikes, size + abs(fired))
+                                total, fired, held = _settle_burst(total, count[n], f, silent, limits, burst)
+                                # One is written below.
+                                if abs(fired) > 1:
+                                    one = 1 if fired > 0 else -1
+                                    cause = index - starts[frame]
+                                    spikes, found = _changed(spikes, found, n, fired - one, cause, origin[index])
+                                    count[n], fired = count[n] + fired - one, one
+                                    if found + size > spikes.shape[1]:
+                                        spikes = _grown(spikes, size)
                             if fired != 0:
                                 count[n] += fired
                                 below[n] = 1 - theta if count[n] > silent else lowest
                                 most_seen = max(most_seen, abs(count[n]))
-                                one = 1 if fired > 0 else -1
-                                for _ in range(abs(fired)):
-                                    spikes[0, found], spikes[1, found] = n, one
-                                    spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
-                                    found += 1
+                                spikes[0, found], spikes[1, found] = n, fired
+                                spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
+                                found += 1
                             residual[n] = total
                             least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
                             numbers[1, frame] += held
@@ -219,43 +218,13 @@ def _accumulate(residual, weights, neuron, weight, blocks, flip):  # type: ignor
 
 
 @njit(cache=True, nogil=True)
-def _changed(spikes, found, neuron, change, cause, origin):  # type: ignore[no-untyped-def]
-    """``spikes`` with those of a changed count, and how many there are now."""
-    if found + abs(change) > spikes.shape[1]:
-        spikes = _grown(spikes, abs(change))
-    one = 1 if change > 0 else -1
-    for _ in range(abs(change)):
-        spikes[0, found], spikes[1, found] = neuron, one
-        spikes[2, found], spikes[3, found] = cause, origin
-        found += 1
-    return spikes, found
-
-
-@njit(cache=True, nogil=True)
-def defer(
-    address,
-    sign,
-    starts,
-    flush_after,
-    flush_origin,
-    flush_starts,
-    row_size,
-    first_residual,
-    first_count,
-    weights,
-    f,
-    relu,
-    lowest,
-    highest,
-    fewest,
-    most,
-    keep_states,
-    places,
-    row_ranges,
-    row_taps,
-    runs,
-):  # type: ignore[no-untyped-def]
+def defer(events, flushes, first_state, weights, row_size, limits, keep_states, axes):  # type: ignore[no-untyped-def]
     """Neurons that fire deferred. ``flush_after`` are places among all frames' events; returns those among the spikes too."""
+    address, sign, _, starts = events
+    flush_after, flush_origin, flush_starts = flushes
+    first_residual, first_count, _ = first_state
+    f, relu, lowest, highest, fewest, most = limits
+    places, row_ranges, row_taps, runs = axes
     frames, neurons = len(starts) - 1, len(first_count)
     residual, count = np.empty_like(first_residual), np.empty(neurons, np.int32)
     kind = residual.dtype.type
@@ -311,22 +280,10 @@ def defer(
 
 
 @njit(cache=True, nogil=True)
-def pool(
-    address,
-    sign,
-    origin,
-    starts,
-    source,
-    output,
-    first_counts,
-    first_maxima,
-    keep_states,
-    row_ranges,
-    column_ranges,
-    row_inputs,
-    column_inputs,
-    places,
-):  # type: ignore[no-untyped-def]
+def pool(events, first_state, source, output, keep_states, axes):  # type: ignore[no-untyped-def]
+    address, sign, origin, starts = events
+    first_counts, first_maxima, _ = first_state
+    row_ranges, column_ranges, row_inputs, column_inputs, places = axes
     frames = len(starts) - 1
     counts, maxima = np.empty(source, np.int32), np.empty(output, np.int32)
     kept = np.empty((frames if keep_states else 0, maxima.size), np.int32)
@@ -366,23 +323,12 @@ def pool(
 
 
 @njit(cache=True, nogil=True)
-def pool_deferred(
-    address,
-    sign,
-    starts,
-    flush_after,
-    flush_origin,
-    flush_starts,
-    source,
-    output,
-    first_counts,
-    first_maxima,
-    keep_states,
-    row_inputs,
-    column_inputs,
-    places,
-):  # type: ignore[no-untyped-def]
+def pool_deferred(events, flushes, first_state, source, output, keep_states, axes):  # type: ignore[no-untyped-def]
     """A max-pool in a network that fires deferred; flushes as in `defer`."""
+    address, sign, _, starts = events
+    flush_after, flush_origin, flush_starts = flushes
+    first_counts, first_maxima, _ = first_state
+    _, _, row_inputs, column_inputs, places = axes
     frames = len(starts) - 1
     counts, maxima = np.empty(source, np.int32), np.empty(output, np.int32)
     kept = np.empty((frames if keep_states else 0, maxima.size), np.int32)
