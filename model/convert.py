@@ -13,7 +13,7 @@ from model.conversion.explain import verdict
 from model.conversion.quantize import Settings
 from model.importers.normalization import Normalization
 from model.importers.options import file_options
-from model.network import Neurons
+from model.network import FIRINGS, Neurons
 from model.reports.conversion import conversion_json, conversion_summary
 from model.support.cli import Number, command, tell
 from model.support.errors import Exit, fail
@@ -72,6 +72,33 @@ from model.support.files import check_apart
     is_flag=True,
     help="Refuse by name what hardware does not build; write grouped convolutions as ordinary ones.",
 )
+@click.option(
+    "--firing",
+    type=click.Choice(FIRINGS),
+    default="immediate",
+    show_default=True,
+    help="When neurons compare: at every update, or deferred to a flush at the end of the frame.",
+)
+@click.option(
+    "--rest/--no-rest",
+    default=None,
+    help="Whether frames start from the state at rest rather than from biases; by default they do, but with --paper.",
+)
+@click.option(
+    "--burst", default=1, show_default=True, type=click.IntRange(0, 65535), help="Spikes that an update may fire; 0 for any."
+)
+@click.option(
+    "--rounding/--no-rounding",
+    default=None,
+    help="Whether counts round activations to the nearest, by half a threshold in the bias; by default where firing is deferred.",
+)
+@click.option(
+    "--thresholds",
+    type=click.Choice(["layer", "channel"]),
+    default="layer",
+    show_default=True,
+    help="Whether a layer has one threshold or each of its channels its own, which is folded into weights.",
+)
 @file_options
 @click.option("--name", help="Name of the network; the file's name without its ending by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
@@ -89,6 +116,11 @@ def main(
     input_threshold: int | None,
     input_step: int | None,
     for_hardware: bool,
+    firing: str,
+    rest: bool | None,
+    burst: int,
+    rounding: bool | None,
+    thresholds: str,
     layout: str | None,
     output: str | None,
     normalization: Normalization,
@@ -105,6 +137,11 @@ def main(
         input_threshold=input_threshold,
         input_step=input_step,
         for_hardware=for_hardware,
+        firing=firing,
+        rest=not paper if rest is None else rest,
+        burst=burst,
+        rounding=rounding,
+        channel_thresholds=thresholds == "channel",
     )
     with console.status("reading") as status:
 
@@ -115,6 +152,8 @@ def main(
 
         if threshold is not None and not paper:
             fail(Exit.BAD_INPUT, "--threshold must not be given without --paper")
+        if paper and (given := _not_the_papers(settings)):
+            fail(Exit.BAD_INPUT, f"{given} must not be given with --paper")
         if input_step is not None and input_levels == 1:
             fail(Exit.BAD_INPUT, "--input-step must not be given without --input-levels")
         if out.suffix != ".npz":
@@ -143,6 +182,18 @@ def main(
         _print(console, found, None if paper else accuracy_budget)
         console.print(f"{conversion_summary(found)}; written to {out}")
     tell(warnings=found.warnings)
+
+
+def _not_the_papers(settings: Settings) -> str | None:
+    """The first option that is chosen otherwise than the paper has it."""
+    chosen = {
+        "--firing deferred": settings.firing != "immediate",
+        "--rest": settings.rest,
+        f"--burst {settings.burst}": settings.burst != 1,
+        "--rounding": settings.rounds,
+        "--thresholds channel": settings.channel_thresholds,
+    }
+    return next((option for option, given in chosen.items() if given), None)
 
 
 def _print(console: Console, found: Conversion, accuracy_budget: float | None) -> None:

@@ -65,9 +65,13 @@ class Bounds:
             (positive * least + negative * greatest).sum(axis=1), (positive * greatest + negative * least).sum(axis=1)
         )
 
-    def counts(self, bias: npt.NDArray[np.integer], theta: int, *, relu: bool) -> Bounds:
-        """Of the counts of neurons whose weighted sums have these bounds; with a bias by position, at all of them."""
+    def counts(self, bias: npt.NDArray[np.integer], theta: int, *, relu: bool, deferred: bool = False) -> Bounds:
+        """Of the counts of neurons whose weighted sums have these bounds, those of all positions where biases differ by position.
+
+        ``deferred`` rounds down.
+        """
         by_position = bias.reshape(-1, bias.shape[-1])
         least = np.minimum(self.least + by_position.min(axis=0), 0)
         greatest = np.maximum(self.greatest + by_position.max(axis=0), 0)
-        return Bounds(np.zeros_like(least) if relu else -(-least // theta), greatest // theta)
+        lowest = least // theta if deferred else -(-least // theta)
+        return Bounds(np.zeros_like(least) if relu else lowest, greatest // theta)

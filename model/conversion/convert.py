@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.conversion.chance import other_scale, warn_of_chance
+from model.conversion.channels import channel_scales, with_scales
 from model.conversion.coding import choose_coding
 from model.conversion.correction import corrected
 from model.conversion.explain import Step, explain
@@ -109,6 +110,13 @@ def convert(
     one_bit = _accuracy(float_network.scores(coded), labels)
     activations = float_network.run(coded, [layer.tensor for layer in neuron_layers])
     large = [_large(values, relu=layer.relu) for layer, values in zip(neuron_layers, activations, strict=True)]
+    if settings.channel_thresholds:
+        scales = [
+            channel_scales(values, len(layer.bias), most, relu=layer.relu)  # type: ignore[arg-type]
+            for layer, values, most in zip(neuron_layers[:-1], activations, large, strict=False)
+        ]
+        float_network = with_scales(float_network, scales)
+        neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
 
     def named(thresholds: Sequence[float]) -> dict[str, float]:
         return {layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)}
@@ -120,7 +128,9 @@ def convert(
         return _measure(plain(thresholds), images, labels)
 
     def measure_corrected(thresholds: Sequence[float]) -> Measured:
-        network = corrected(float_network, plain(thresholds), named(thresholds), images[:_CORRECTED])
+        network = corrected(
+            float_network, plain(thresholds), named(thresholds), images[:_CORRECTED], rounding=settings.rounds
+        )
         return _measure(network, images, labels)
 
     bias_corrected = False
@@ -139,9 +149,9 @@ def convert(
             # A frame or two more are no reason to depart from the trained biases.
             if again[1].accuracy > best.accuracy + _WORTH_CORRECTING:
                 (thresholds, best), bias_corrected = again, True
-    if settings.for_hardware:
-        check_machine_can(best.network)
     network = fit_widths(best.network, images)
+    if settings.for_hardware:
+        check_machine_can(network)
     final = _measure(network, images, labels)
     if final.accuracy != best.accuracy:
         raise ConversionError(f"{float_network.path}: widths must not change the answers; report this network")
@@ -156,7 +166,7 @@ def convert(
         accuracy_snn=final.accuracy,
         accumulations_per_frame=final.accumulations,
         frames=len(images),
-        steps=explain(float_network, network, theta_of, *explained, uncorrected=before),
+        steps=explain(float_network, network, theta_of, *explained, uncorrected=before, rounding=settings.rounds),
         groups_expanded=grouped if settings.for_hardware else (),
         bias_corrected=bias_corrected,
         notes=calibration.notes,
@@ -210,6 +220,17 @@ def _warnings(
         warn_of_chance("the float network", float_answers, some.labels)
         or warn_of_chance("the spiking network", spiking, some.labels)
     )
+
+
+def _named_choices(settings: Settings) -> list[str]:
+    """What of the settings is not usual, in words."""
+    choices = {
+        "firing deferred": settings.firing == "deferred",
+        "rounding": settings.rounds,
+        f"bursts of {settings.burst or 'any number'}": settings.burst != 1,
+        "thresholds by channel": settings.channel_thresholds,
+    }
+    return [words for words, chosen in choices.items() if chosen]
 
 
 def _accuracy(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -> float:
@@ -270,6 +291,6 @@ def convert_file(
         )
     data = replace(data, images=data.images[:limit], labels=data.labels[:limit])
     label = "all thresholds " + f"{settings.threshold:g}" if settings.threshold is not None else "thresholds chosen"
-    label = ", ".join(filter(None, (str(normalization), label)))
+    label = ", ".join(filter(None, (str(normalization), label, *_named_choices(settings))))
     origin = printable(f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}")
     return convert(float_network, data, settings, name=name, origin=origin, progress=progress)

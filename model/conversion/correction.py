@@ -23,7 +23,12 @@ __all__ = ["corrected"]
 
 
 def corrected(
-    floats: FloatNetwork, network: Network, thresholds: dict[str, float], images: npt.NDArray[np.uint8]
+    floats: FloatNetwork,
+    network: Network,
+    thresholds: dict[str, float],
+    images: npt.NDArray[np.uint8],
+    *,
+    rounding: bool = False,
 ) -> Network:
     """``network`` with biases under which the mean weighted sum of each channel is the float network's, layer after layer.
 
@@ -37,6 +42,8 @@ def corrected(
         ``theta_l`` of each neuron layer, in the float network's units.
     images : npt.NDArray[np.uint8]
         Calibration frames.
+    rounding : bool
+        Whether the network's biases are half a threshold higher, and are to stay so.
     """
     by_name = {layer.name: layer for layer in floats.layers}
     coding = InputCoding.of(network)
@@ -55,6 +62,8 @@ def corrected(
         # The layers before have their new biases by now.
         counts = _counts(replace(network, layers=tuple(layers)), layer.source, images)
         found = weighted_sums(layer, layer.weights, counts, shape, output) + layer.bias
+        if rounding:
+            found -= layer.theta / 2
         missing = wanted * (layer.theta / thresholds[layer.name]) - found
         mean = missing.reshape(-1, output.channels).mean(axis=0)
         bias = layer.bias + np.rint(mean)
@@ -65,7 +74,7 @@ def corrected(
             bias = np.maximum(bias, -sums.greatest)
         whole = bias.astype(layer.bias.dtype)
         layers[index] = replace(layer, bias=whole)
-        bounds[layer.name] = sums.counts(whole, layer.theta, relu=layer.relu)
+        bounds[layer.name] = sums.counts(whole, layer.theta, relu=layer.relu, deferred=network.deferred)
     return replace(network, layers=tuple(layers))
 
 

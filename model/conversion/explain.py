@@ -72,6 +72,7 @@ def explain(
     labels: npt.NDArray[np.int64],
     *,
     uncorrected: Network | None = None,
+    rounding: bool = False,
     done: Callable[[int], None] = lambda frames: None,
 ) -> tuple[Step, ...]:
     """The ladder from ``floats`` to ``network`` on some frames.
@@ -88,13 +89,15 @@ def explain(
         npt.NDArray[np.uint8], npt.NDArray[np.int64] uint8 frames ``(frames, height, width, channels)`` and their classes.
     uncorrected : Network | None
         The same without `model.conversion.correction`, where ``network`` has it: a step of its own then.
+    rounding : bool
+        Whether biases of ``network`` are half a threshold higher, which is a matter of counts and not of activations.
     done : Callable[[int], None]
         Called with the number of frames finished.
     """
     right = {("grey input", ""): 0}
     for at in range(0, len(images), _BATCH):
         batch, classes = images[at : at + _BATCH], labels[at : at + _BATCH]
-        for key, scores in _ladder(floats, network, uncorrected or network, thresholds, batch):
+        for key, scores in _ladder(floats, network, uncorrected or network, thresholds, batch, rounding):
             right[key] = right.get(key, 0) + int((answers(scores.reshape(len(batch), -1)) == classes).sum())
         done(len(batch))
     shares = [(key, count / len(images)) for key, count in right.items()]
@@ -127,6 +130,7 @@ def _ladder(
     uncorrected: Network,
     thresholds: dict[str, float],
     images: npt.NDArray[np.uint8],
+    rounding: bool,
 ) -> list[tuple[tuple[str, str], npt.NDArray[np.number]]]:
     """Of each step the scores of all frames."""
     coding = InputCoding.of(network)
@@ -159,6 +163,7 @@ def _ladder(
             if whole:
                 values[layer.name] = rounded(layer, found, deferred=of.deferred)
             else:
+                found = found - 0.5 if integers and rounding else found
                 values[layer.name] = np.maximum(found, 0) if layer.relu else found
         return values
 

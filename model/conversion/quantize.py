@@ -17,6 +17,7 @@ from model.conversion.coding import InputCoding
 from model.engine.engine import run_frames
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons
+from model.rest import states_at_rest
 
 __all__ = ["Settings", "fit_widths", "quantize"]
 
@@ -45,6 +46,17 @@ class Settings:
         (`model.conversion.coding.choose_coding`); 51, the paper's, with one level.
     for_hardware : bool
         Refuse what hardware does not build, and write grouped convolutions as ordinary ones.
+    firing : str
+        ``"immediate"`` or ``"deferred"`` (`model.network.Network`).
+    rest : bool
+        Whether frames start from the state at rest where that is not just the biases; never in the paper's mode.
+    burst : int
+        Spikes that an update may fire, 0 for any number.
+    rounding : bool or None
+        Whether biases are half a threshold higher, so that counts round activations to the nearest in place of down; None where
+        it makes a count the nearest, which is in deferred firing.
+    channel_thresholds : bool
+        Whether each channel has a threshold of its own, folded into weights (`model.conversion.channels`).
     """
 
     weight_bits: int = 8
@@ -54,6 +66,16 @@ class Settings:
     input_threshold: int | None = None
     input_step: int | None = None
     for_hardware: bool = False
+    firing: str = "immediate"
+    rest: bool = True
+    burst: int = 1
+    rounding: bool | None = None
+    channel_thresholds: bool = False
+
+    @property
+    def rounds(self) -> bool:
+        """Whether biases are half a threshold higher."""
+        return self.firing == "deferred" if self.rounding is None else self.rounding
 
     @property
     def coding(self) -> InputCoding:
@@ -97,6 +119,8 @@ def quantize(
         origin=origin,
         input_levels=coding.levels,
         input_step=coding.step,
+        firing=settings.firing,
+        rest=settings.rest and settings.threshold is None,
     )
 
 
@@ -119,7 +143,7 @@ def _neurons(
     while True:
         weights = np.rint(scaled * (1 << f)).astype(np.int64)
         sums = counts.of_windows(layer.averaged).sums(weights, layer.groups)
-        bias = layer.bias / theta * (1 << f)
+        bias = (layer.bias / theta + (0.5 if settings.rounds else 0)) * (1 << f)
         if layer.relu:
             # A channel that all its weights together cannot lift is as dead with a bias from which they just cannot.
             bias = np.maximum(bias, -sums.greatest)
@@ -143,8 +167,9 @@ def _neurons(
         "potential_bits": _MOST_POTENTIAL_BITS,
         "count_bits": _MOST_COUNT_BITS,
         "averaged": layer.averaged,
+        "burst": settings.burst,
     }
-    bounds = sums.counts(whole, 1 << f, relu=layer.relu)
+    bounds = sums.counts(whole, 1 << f, relu=layer.relu, deferred=settings.firing == "deferred")
     if layer.kind == "linear":
         return Linear(weights=weights, **common), bounds  # type: ignore[arg-type]
     window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
@@ -152,7 +177,10 @@ def _neurons(
 
 
 def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
-    """Widths that hold `_HEADROOM` times the extremes of the calibration frames; mean events per layer."""
+    """Widths that hold `_HEADROOM` times the extremes of the calibration frames; mean events per layer.
+
+    A network that rests at its biases and counts of 0 is not made to start from its state at rest: it does anyway.
+    """
     found = run_frames(network, images)
     spikes = found.spikes.mean(axis=0)
     events = {INPUT: float(found.input_events.mean())}
@@ -172,4 +200,5 @@ def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
                 count_bits=min(max(counted, 2), _MOST_COUNT_BITS),
             )
         layers.append(layer)
-    return replace(network, layers=tuple(layers))
+    fitted = replace(network, layers=tuple(layers))
+    return replace(fitted, rest=fitted.rest and any(state.count.any() for state in states_at_rest(fitted).values()))

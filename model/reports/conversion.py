@@ -5,6 +5,7 @@ from typing import Any
 
 from model.conversion.convert import Conversion
 from model.conversion.explain import verdict
+from model.network import Neurons
 
 __all__ = ["conversion_json", "conversion_lines", "conversion_summary"]
 
@@ -25,6 +26,9 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
         "thresholds": conversion.thresholds,
         "groups_expanded": list(conversion.groups_expanded),
         "bias_corrected": conversion.bias_corrected,
+        "firing": conversion.network.firing,
+        "rest": conversion.network.rest,
+        "bursts": {la.name: la.burst for la in conversion.network.layers if isinstance(la, Neurons)},
         "notes": list(conversion.notes),
         "warnings": list(conversion.warnings),
         "steps": [asdict(step) for step in conversion.steps],

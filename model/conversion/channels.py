@@ -1,0 +1,85 @@
+"""A threshold for each channel, without any for the machine: the scale of a channel is folded into weights.
+
+Where activations of a layer's channels differ in size, one threshold is too coarse for the small ones or fires too often for the
+large ones. ReLU, identity and the maximum pass on a positive factor; so a channel's weights and bias may be divided by its scale
+and the weights that read it multiplied, also through max-pools, and nothing changes but what a spike of each channel stands for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from model.arrays import Floats
+from model.importers.float_network import FloatLayer, FloatNetwork
+
+__all__ = ["channel_scales", "with_scales"]
+
+_LEAST_SCALE = 1 / 8
+"""Of a channel, of the layer's: what is divided by less takes bits from the weights of all other channels."""
+
+_LARGE = 99.0
+"""Percentile of a channel's activations that counts as a large one."""
+
+
+def channel_scales(values: npt.NDArray[np.floating], channels: int, large: float, *, relu: bool) -> Floats:
+    """How large the activations of each channel are, as a part of the layer's.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        What goes into the layer's ReLU or comes out of it, ``(frames, channels, ...)``.
+    channels : int
+        Of the layer.
+    large : float
+        A large activation of the layer.
+    relu : bool
+        Whether it has one.
+
+    Returns
+    -------
+    Floats
+        ``(channels,)``; 1 for a channel that is never active.
+    """
+    by_channel = values.reshape(len(values), channels, -1).swapaxes(0, 1).reshape(channels, -1)
+    sizes = np.maximum(by_channel, 0) if relu else np.abs(by_channel)
+    scales = np.ones(channels)
+    for channel, found in enumerate(sizes):
+        active = found[found > 0]
+        if len(active):
+            scales[channel] = np.percentile(active, _LARGE) / large
+    return np.maximum(scales, _LEAST_SCALE)
+
+
+def with_scales(floats: FloatNetwork, scales: Sequence[Floats]) -> FloatNetwork:
+    """The same function with each channel of the hidden layers divided by its scale.
+
+    Parameters
+    ----------
+    floats : FloatNetwork
+        The network; what its ``model`` computes stays as it is.
+    scales : Sequence[Floats]
+        Of each layer of neurons but the last, ``(channels,)``.
+    """
+    left = list(scales)
+    layers: list[FloatLayer] = []
+    before = np.ones(floats.input_shape.channels)
+    for layer in floats.layers:
+        if layer.weights is not None:
+            assert layer.bias is not None
+            own = left.pop(0) if left else np.ones(len(layer.weights))
+            by_output = own.reshape(-1, *[1] * (layer.weights.ndim - 1))
+            layer = replace(layer, weights=layer.weights * _of_inputs(layer, before) / by_output, bias=layer.bias / own)
+            before = own
+        layers.append(layer)
+    return replace(floats, layers=tuple(layers))
+
+
+def _of_inputs(layer: FloatLayer, scales: Floats) -> Floats:
+    """The scales of the channels that each weight reads, in a shape that goes with the weights."""
+    assert layer.weights is not None
+    if layer.kind == "linear":
+        return np.tile(scales, layer.weights.shape[1] // len(scales))
+    by_group = scales.reshape(layer.groups, -1).repeat(len(layer.weights) // layer.groups, axis=0)
+    return by_group[:, :, np.newaxis, np.newaxis]
