@@ -82,7 +82,8 @@ from model.support.files import check_apart
 @click.option(
     "--rest/--no-rest",
     default=None,
-    help="Whether frames start from the state at rest rather than from biases; by default they do, but with --paper.",
+    help="Whether frames start from the state at rest rather than from biases; by default they do without --paper and "
+    "--for-hardware.",
 )
 @click.option(
     "--burst", default=1, show_default=True, type=click.IntRange(0, 65535), help="Spikes that an update may fire; 0 for any."
@@ -138,7 +139,7 @@ def main(
         input_step=input_step,
         for_hardware=for_hardware,
         firing=firing,
-        rest=not paper if rest is None else rest,
+        rest=rest,
         burst=burst,
         rounding=rounding,
         channel_thresholds=thresholds == "channel",
@@ -188,7 +189,7 @@ def _not_the_papers(settings: Settings) -> str | None:
     """The first option that is chosen otherwise than the paper has it."""
     chosen = {
         "--firing deferred": settings.firing != "immediate",
-        "--rest": settings.rest,
+        "--rest": settings.rests,
         f"--burst {settings.burst}": settings.burst != 1,
         "--rounding": settings.rounds,
         "--thresholds channel": settings.channel_thresholds,

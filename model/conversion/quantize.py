@@ -48,8 +48,9 @@ class Settings:
         Refuse what hardware does not build, and write grouped convolutions as ordinary ones.
     firing : str
         ``"immediate"`` or ``"deferred"`` (`model.network.Network`).
-    rest : bool
-        Whether frames start from the state at rest where that is not just the biases; never in the paper's mode.
+    rest : bool or None
+        Whether frames start from the state at rest, where that is not just the biases. None: they do, but not in the paper's mode
+        nor for hardware, which does not build it yet.
     burst : int
         Spikes that an update may fire, 0 for any number.
     rounding : bool or None
@@ -67,10 +68,15 @@ class Settings:
     input_step: int | None = None
     for_hardware: bool = False
     firing: str = "immediate"
-    rest: bool = True
+    rest: bool | None = None
     burst: int = 1
     rounding: bool | None = None
     channel_thresholds: bool = False
+
+    @property
+    def rests(self) -> bool:
+        """Whether frames start from the state at rest."""
+        return (self.threshold is None and not self.for_hardware) if self.rest is None else self.rest
 
     @property
     def rounds(self) -> bool:
@@ -120,7 +126,7 @@ def quantize(
         input_levels=coding.levels,
         input_step=coding.step,
         firing=settings.firing,
-        rest=settings.rest and settings.threshold is None,
+        rest=settings.rests,
     )
 
 

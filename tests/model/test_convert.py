@@ -1,5 +1,6 @@
 """Conversion from ONNX: equal to the float network where nothing is lost, and errors in one line."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
 from model.conversion.convert import convert, convert_file
-from model.conversion.quantize import Settings, quantize
+from model.conversion.quantize import Settings, fit_widths, quantize
 from model.convert import main
 from model.encode import encode
 from model.engine.engine import run_frames
@@ -20,7 +21,8 @@ from model.golden import run
 from model.importers.onnx import ConversionError, import_model, import_onnx, report_nodes
 from model.machine.named_plans import named_plan
 from model.machine.plan import PlanError
-from model.network import Convolution, MaxPool, Network, NetworkError, Neurons
+from model.network import Convolution, Linear, MaxPool, Network, NetworkError, Neurons
+from model.rest import states_at_rest
 from model.support.datasets import Dataset
 from model.support.names import SAFE_NAME
 from tests.onnx_graphs import Graph
@@ -402,3 +404,75 @@ def test_the_scale_of_weights_does_not_matter():
         ]
     tenth = convert(scaled(1, 1e-7), given, Settings(), name="net")
     assert abs(tenth.accuracy_snn - found.accuracy_snn) < 0.05
+
+
+def converted(tmp_path, *options):
+    """The network that the command writes, and its report."""
+    onnx_file, data, out = small(tmp_path), tmp_path / "data.npz", tmp_path / "out.npz"
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 2), dtype=np.uint8)
+    labels = import_onnx(onnx_file).scores((images > 51).astype(np.float32)).argmax(axis=1)
+    np.savez(data, images=images, labels=labels)
+    found = CliRunner().invoke(main, [str(onnx_file), "-o", str(out), "--calibrate", str(data), "--json", *options])
+    return found, Network.load(out) if out.exists() else None
+
+
+def test_firing_rest_burst_and_rounding_are_options(tmp_path):
+    found, network = converted(tmp_path, "--firing", "deferred", "--thresholds", "channel")
+    report = json.loads(found.stdout)
+    assert network.deferred
+    assert ", firing deferred, rounding, thresholds by channel on " in network.origin
+    assert report["firing"] == "deferred" and report["rest"] == network.rest
+    # With deferred firing nothing is lost to the order of events.
+    assert {step["lost"] for step in report["steps"] if step["cause"] == "order of events"} == {0.0}
+    assert report["accuracy_snn"] >= report["accuracy_ann_1bit"] - 0.05
+    _, plain = converted(tmp_path, "--burst", "0", "--no-rest")
+    assert [layer.burst for layer in plain.layers if isinstance(layer, Neurons)] == [0, 0]
+    assert (plain.firing, plain.rest) == ("immediate", False)
+    assert ", bursts of any number on " in plain.origin
+
+
+def test_rounding_is_half_a_threshold_in_the_bias(tmp_path):
+    floats = import_onnx(small(tmp_path))
+    down, nearest = (
+        quantize(floats, [0.3, 0.2], Settings(firing="deferred", rounding=rounding), name="n") for rounding in (False, True)
+    )
+    for a, b in zip(down.layers, nearest.layers, strict=True):
+        if isinstance(a, Neurons):
+            assert (b.bias - a.bias == a.theta // 2).all()
+    assert Settings().rounds is False and Settings(firing="deferred").rounds is True
+
+
+def test_rest_only_where_it_is_not_the_biases():
+    layer = {"source": "input", "weights": np.full((2, 3), 40), "threshold_log2": 6}
+    images = np.full((2, 1, 1, 3), 255, np.uint8)
+    for bias, rests in (([63, -200], False), ([63, 64], True)):
+        fc = Linear(name="fc", bias=np.array(bias), **layer)
+        network = fit_widths(Network(name="n", input_shape=(1, 1, 3), layers=(fc,), rest=True), images)
+        assert network.rest is rests
+        state = states_at_rest(network)["fc"]
+        assert (state.potential == bias).all() and run(network, encode(network, images[0])).counts.sum() > 0
+    assert [Settings(**options).rests for options in ({}, {"threshold": 1.0}, {"for_hardware": True})] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--firing", "deferred"], "--firing deferred"),
+        (["--rest"], "--rest"),
+        (["--burst", "4"], "--burst 4"),
+        (["--rounding"], "--rounding"),
+        (["--thresholds", "channel"], "--thresholds channel"),
+    ],
+)
+def test_the_paper_has_one_way(tmp_path, options, what):
+    found, network = converted(tmp_path, "--paper", *options)
+    assert (found.exit_code, network) == (2, None)
+    assert found.stderr.endswith(f"error: {what} must not be given with --paper\n")
+    plain = converted(tmp_path, "--paper")[1]
+    assert (plain.firing, plain.rest, plain.layers[0].burst) == ("immediate", False, 1)
+
+
+def test_for_hardware_refuses_what_is_not_built(tmp_path):
+    found, network = converted(tmp_path, "--for-hardware", "--firing", "deferred")
+    assert (found.exit_code, network) == (2, None)
+    assert found.stderr.endswith("error: network 'net': no machine is built for deferred firing yet\n")
