@@ -235,6 +235,9 @@ class Neurons(Layer):
     burst : int
         Spikes that an update may fire: 1 is Algorithm 1 as printed, 0 is as many as it takes. Without meaning in a network that
         fires deferred.
+    count_max : int or None
+        Count at which the activation ends (ReLU6, Clip), with ``"relu"``: a neuron there fires no further, and is not held from
+        it. None where it has no end.
     averaged : tuple[int, int]
         Windows ``(height, width)`` side by side in the source, each of which this layer takes as one position: an event at
         ``(y, x, c)`` as one at ``(y // height, x // width, c)``, and none of those after the last whole window. With the division
@@ -250,6 +253,7 @@ class Neurons(Layer):
     count_bits: int = 8
     burst: int = 1
     averaged: tuple[int, int] = (1, 1)
+    count_max: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -264,6 +268,10 @@ class Neurons(Layer):
         _check_int(self.name, "burst", self.burst, 0, (1 << 16) - 1)
         for name in ("weight_bits", "potential_bits", "count_bits", "threshold_log2", "burst"):
             object.__setattr__(self, name, int(getattr(self, name)))
+        if self.count_max is not None:
+            _check(self.relu, f"layer {self.name!r}: count_max must be None unless activation is 'relu', not {self.count_max!r}")
+            _check_int(self.name, "count_max", self.count_max, 1, (1 << self.count_bits) - 1)
+            object.__setattr__(self, "count_max", int(self.count_max))
         for name in ("weights", "bias"):
             array = np.asarray(getattr(self, name))
             _check(array.dtype.kind in "iu", f"layer {self.name!r}: {name} must be integers, not {array.dtype}")
@@ -324,7 +332,7 @@ class Neurons(Layer):
     def count_limits(self) -> tuple[int, int]:
         """Least and greatest spike count ``Q``."""
         if self.relu:
-            return 0, (1 << self.count_bits) - 1
+            return 0, (1 << self.count_bits) - 1 if self.count_max is None else self.count_max
         return -(1 << self.count_bits - 1), (1 << self.count_bits - 1) - 1
 
 
@@ -474,6 +482,7 @@ _ADDED_IN_2 = {
     "input_step": 1,
     "burst": 1,
     "averaged": (1, 1),
+    "count_max": None,
     "firing": "immediate",
     "rest": False,
     "flush_events": 0,

@@ -58,7 +58,7 @@ def update(
     lowest, highest = layer.residual_limits
     summed = V + drive
     V = _clipped(summed, lowest + Q * theta, highest + Q * theta, where)
-    activated = where(V > 0, V, 0) if layer.relu else V
+    activated = _activation(layer, V, where)
     diff = activated - Q * theta
     up, down = diff >= theta, diff <= -theta
     fired = where(up & (Q < most), 1, where(down & (Q > least), -1, 0))
@@ -72,7 +72,8 @@ def update_residual(
     """The residual form: both comparisons are with constants, and a spike takes ``theta`` off the residual.
 
     As `update`, with ``R = V - Q * theta`` in place of ``V``. With ReLU, ``Q >= 1`` stands in for the activation: where
-    ``V < 0``, ``diff`` is ``-Q * theta``, which is ``<= -theta`` exactly when ``Q >= 1``.
+    ``V < 0``, ``diff`` is ``-Q * theta``, which is ``<= -theta`` exactly when ``Q >= 1``. Likewise ``Q < count_max``, where the
+    activation has such an end.
     """
     theta, (least, most) = layer.theta, layer.count_limits
     lowest, highest = layer.residual_limits
@@ -81,6 +82,8 @@ def update_residual(
     up, down = R >= theta, R <= -theta
     if layer.relu:
         down = down & (Q >= 1)
+    if layer.count_max is not None:
+        up = up & (Q < layer.count_max)
     fired = where(up & (Q < most), 1, where(down & (Q > least), -1, 0))
     held = (up & (Q == most)) | (down & (Q == least))
     return R - fired * theta, Q + fired, fired, (R != summed) | held
@@ -97,7 +100,7 @@ def update_burst(
     lowest, highest = layer.residual_limits
     summed = V + drive
     V = _clipped(summed, lowest + Q * theta, highest + Q * theta, where)
-    activated = where(V > 0, V, 0) if layer.relu else V
+    activated = _activation(layer, V, where)
     wanted = _limited(layer, _thresholds_in(activated - Q * theta, f, where), where)
     fired = _clipped(wanted, least - Q, most - Q, where)
     return V, Q + fired, fired, (V != summed) | (fired != wanted)
@@ -112,8 +115,7 @@ def update_burst_residual(
     summed = R + drive
     R = _clipped(summed, lowest, highest, where)
     wanted = _thresholds_in(R, f, where)
-    if layer.relu:
-        wanted = where(wanted < -Q, -Q, wanted)
+    wanted = _within_activation(layer, wanted, Q, where)
     wanted = _limited(layer, wanted, where)
     fired = _clipped(wanted, least - Q, most - Q, where)
     return R - fired * theta, Q + fired, fired, (R != summed) | (fired != wanted)
@@ -149,7 +151,7 @@ def flush(
     theta, f = layer.theta, layer.threshold_log2
     lowest, highest = layer.residual_limits
     residual = V - Q * theta
-    activated = where(V > 0, V, 0) if layer.relu else V
+    activated = _activation(layer, V, where)
     wanted = activated >> f
     count = _clipped(wanted, *layer.count_limits, where)
     outside = (residual < lowest) | (residual > highest)
@@ -163,11 +165,28 @@ def flush_residual(
     theta, f, (least, most) = layer.theta, layer.threshold_log2, layer.count_limits
     lowest, highest = layer.residual_limits
     wanted = R >> f
-    if layer.relu:
-        wanted = where(wanted < -Q, -Q, wanted)
+    wanted = _within_activation(layer, wanted, Q, where)
     fired = _clipped(wanted, least - Q, most - Q, where)
     outside = (R < lowest) | (R > highest)
     return R - fired * theta, Q + fired, fired, outside | (fired != wanted)
+
+
+def _activation(layer: Neurons, V: Ints, where: Callable[..., Any]) -> Any:
+    """``max(V, 0)`` with ReLU, no more than ``count_max`` thresholds where there is one; ``V`` itself without."""
+    activated = where(V > 0, V, 0) if layer.relu else V
+    if layer.count_max is None:
+        return activated
+    end = layer.count_max * layer.theta
+    return where(activated > end, end, activated)
+
+
+def _within_activation(layer: Neurons, spikes: Any, Q: Ints, where: Callable[..., Any]) -> Any:
+    """Spikes for a residual that is not the activation's: no more than take the count to the activation's ends."""
+    if layer.relu:
+        spikes = where(spikes < -Q, -Q, spikes)
+    if layer.count_max is not None:
+        spikes = where(spikes > layer.count_max - Q, layer.count_max - Q, spikes)
+    return spikes
 
 
 def _thresholds_in(diff: Ints, f: int, where: Callable[..., Any]) -> Any:

@@ -77,7 +77,7 @@ def run_layers(network, images):
     values, found = np.asarray(images, np.float64), []
     for layer in network.layers:
         before = _layer(layer, values)
-        values = np.maximum(before, 0) if layer.relu else before
+        values = layer.activated(before)
         found.append((before, values))
     return found
 

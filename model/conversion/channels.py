@@ -23,27 +23,29 @@ _LARGE = 99.0
 """Percentile of a channel's activations that counts as a large one."""
 
 
-def channel_scales(values: npt.NDArray[np.floating], channels: int, large: float, *, relu: bool) -> Floats:
+def channel_scales(layer: FloatLayer, values: npt.NDArray[np.floating], large: float) -> Floats:
     """How large the activations of each channel are, as a part of the layer's.
 
     Parameters
     ----------
+    layer : FloatLayer
+        A layer of neurons.
     values : numpy.ndarray
-        What goes into the layer's ReLU or comes out of it, ``(frames, channels, ...)``.
-    channels : int
-        Of the layer.
+        What goes into its ReLU or comes out of it, ``(frames, channels, ...)``.
     large : float
         A large activation of the layer.
-    relu : bool
-        Whether it has one.
 
     Returns
     -------
     Floats
-        ``(channels,)``; 1 for a channel that is never active.
+        ``(channels,)``; 1 for a channel that is never active, and for all where the activation ends at the same for all.
     """
+    assert layer.weights is not None
+    channels = len(layer.weights)
+    if layer.end is not None:
+        return np.ones(channels)
     by_channel = values.reshape(len(values), channels, -1).swapaxes(0, 1).reshape(channels, -1)
-    sizes = np.maximum(by_channel, 0) if relu else np.abs(by_channel)
+    sizes = np.maximum(by_channel, 0) if layer.relu else np.abs(by_channel)
     scales = np.ones(channels)
     for channel, found in enumerate(sizes):
         active = found[found > 0]

@@ -16,7 +16,7 @@ from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.search import Measured, choose
 from model.engine.engine import run_frames
 from model.golden import answers
-from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.importers.hardware_form import hardware_form
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_onnx
@@ -109,14 +109,15 @@ def convert(
     grey = _accuracy(float_network.scores(images.astype(np.float32) / 255), labels)
     one_bit = _accuracy(float_network.scores(coded), labels)
     activations = float_network.run(coded, [layer.tensor for layer in neuron_layers])
-    large = [_large(values, relu=layer.relu) for layer, values in zip(neuron_layers, activations, strict=True)]
+    large = [_large(layer, values) for layer, values in zip(neuron_layers, activations, strict=True)]
     if settings.channel_thresholds:
         scales = [
-            channel_scales(values, len(layer.bias), most, relu=layer.relu)  # type: ignore[arg-type]
+            channel_scales(layer, values, most)
             for layer, values, most in zip(neuron_layers[:-1], activations, large, strict=False)
         ]
         float_network = with_scales(float_network, scales)
         neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
+    ends = [layer.end for layer in neuron_layers]
 
     def named(thresholds: Sequence[float]) -> dict[str, float]:
         return {layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)}
@@ -142,10 +143,10 @@ def convert(
         weights = [float(np.abs(layer.weights).max()) for layer in neuron_layers if layer.weights is not None]
         steepest = [weight / ((1 << settings.weight_bits - 1) - 1) for weight in weights]
         wanted = one_bit - settings.accuracy_budget
-        thresholds, best = choose(large, steepest, wanted, measure, progress)
+        thresholds, best = choose(large, steepest, ends, wanted, measure, progress)
         if best.accuracy < wanted:
             progress("the same with corrected biases")
-            again = choose(large, steepest, wanted, measure_corrected, progress)
+            again = choose(large, steepest, ends, wanted, measure_corrected, progress)
             # A frame or two more are no reason to depart from the trained biases.
             if again[1].accuracy > best.accuracy + _WORTH_CORRECTING:
                 (thresholds, best), bias_corrected = again, True
@@ -237,9 +238,9 @@ def _accuracy(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -> 
     return float((answers(scores) == labels).mean())
 
 
-def _large(values: npt.NDArray[np.floating], *, relu: bool) -> float:
+def _large(layer: FloatLayer, values: npt.NDArray[np.floating]) -> float:
     """A large activation of a layer, given what goes into its ReLU: a measure of its own, whatever the scale of its weights."""
-    sizes = np.maximum(values, 0) if relu else np.abs(values)
+    sizes = layer.activated(values) if layer.relu else np.abs(values)
     # What rounding leaves where sums cancel is no activation.
     found = sizes[sizes > _ROUNDING * np.abs(values).max()]
     if not len(found):

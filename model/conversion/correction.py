@@ -58,7 +58,7 @@ def corrected(
         float_layer = by_name[layer.name]
         assert float_layer.weights is not None and float_layer.bias is not None
         wanted = weighted_sums(layer, float_layer.weights, taken, shape, output) + float_layer.bias
-        activations[layer.name] = np.maximum(wanted, 0) if layer.relu else wanted
+        activations[layer.name] = float_layer.activated(wanted)
         # The layers before have their new biases by now.
         counts = _counts(replace(network, layers=tuple(layers)), layer.source, images)
         found = weighted_sums(layer, layer.weights, counts, shape, output) + layer.bias

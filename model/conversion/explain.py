@@ -163,8 +163,7 @@ def _ladder(
             if whole:
                 values[layer.name] = rounded(layer, found, deferred=of.deferred)
             else:
-                found = found - 0.5 if integers and rounding else found
-                values[layer.name] = np.maximum(found, 0) if layer.relu else found
+                values[layer.name] = _activated(layer, found - 0.5 if integers and rounding else found)
         return values
 
     def last(values: dict[str, Values]) -> Values:
@@ -192,6 +191,11 @@ def _ladder(
             scores.append((("order of events", layer.name), last(run(values, index + 1, wide, integers=True, whole=True))))
     scores.append((("saturation", ""), run_frames(network, images).counts))
     return scores
+
+
+def _activated(layer: Neurons, potential: Values) -> Values:
+    """Activations, in thresholds."""
+    return np.clip(potential, 0, layer.count_max) if layer.relu else potential
 
 
 def _widened(layer: Layer) -> Layer:

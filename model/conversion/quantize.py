@@ -19,7 +19,7 @@ from model.importers.float_network import ConversionError, FloatLayer, FloatNetw
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons
 from model.rest import states_at_rest
 
-__all__ = ["Settings", "fit_widths", "quantize"]
+__all__ = ["Settings", "count_at_end", "fit_widths", "quantize"]
 
 _MOST_POTENTIAL_BITS = 24
 _MOST_COUNT_BITS = 16
@@ -174,12 +174,18 @@ def _neurons(
         "count_bits": _MOST_COUNT_BITS,
         "averaged": layer.averaged,
         "burst": settings.burst,
+        "count_max": None if layer.end is None else count_at_end(layer.end, theta),
     }
     bounds = sums.counts(whole, 1 << f, relu=layer.relu, deferred=settings.firing == "deferred")
     if layer.kind == "linear":
         return Linear(weights=weights, **common), bounds  # type: ignore[arg-type]
     window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
     return Convolution(weights=weights, **window, **common), bounds  # type: ignore[arg-type]
+
+
+def count_at_end(end: float, theta: float) -> int:
+    """The count at which an activation ends; thresholds are best chosen so that it is ``end`` exactly."""
+    return max(1, min(round(end / theta), (1 << _MOST_COUNT_BITS) - 1))
 
 
 def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
@@ -200,6 +206,8 @@ def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
             widest = max(stored, int(np.abs(layer.bias).max()), layer.theta)
             potential = (_HEADROOM * (widest + int(np.abs(layer.weights).max()))).bit_length() + 1
             counted = max(1, _HEADROOM * int(found.greatest_count[index])).bit_length() + (0 if layer.relu else 1)
+            if layer.count_max is not None:
+                counted = layer.count_max.bit_length()
             layer = replace(
                 layer,
                 potential_bits=min(potential, _MOST_POTENTIAL_BITS),

@@ -49,6 +49,7 @@ class Measured:
 def choose(
     large: Sequence[float],
     steepest: Sequence[float],
+    ends: Sequence[float | None],
     wanted: float,
     measure: Callable[[Sequence[float]], Measured],
     progress: Callable[[str], None],
@@ -61,15 +62,18 @@ def choose(
     reach it: its counts then say less than its potentials, and it gets fewer thresholds to a large activation.
 
     ``large`` is a large activation of each layer, ``steepest`` the least a threshold can be for each unit of the one
-    before: the largest weight has to fit into its bits.
+    before: the largest weight has to fit into its bits. Where an activation ``ends``, a count ends with it: the threshold is a
+    whole part of the end.
     """
 
     output = _OUTPUT_LEVELS
 
     def thresholds(levels: Sequence[float]) -> list[float]:
         found, before = [], 1.0
-        for activation, slope, wanted_levels in zip(large, steepest, [*levels, output], strict=True):
+        for activation, slope, end, wanted_levels in zip(large, steepest, ends, [*levels, output], strict=True):
             before = max(activation / wanted_levels, slope * before * (1 + 1e-12))
+            if end is not None and end > before:
+                before = end / int(end / before)
             found.append(before)
         return found
 

@@ -315,7 +315,9 @@ def _run_neurons(layer: Neurons, shape: Shape, events: Stream, start: Start, kee
     tables, flushes = tables_of(layer, shape), events.flushes
     taken, first = (events.address, events.sign, events.origin, events.starts), (start.residual, start.count, start.below)
     weights = (tables.weights, tables.output[1] * tables.output[2])
-    limits = (layer.threshold_log2, layer.relu, *layer.residual_limits, *layer.count_limits)
+    # To be at the end of the activation is nothing to be held from.
+    stops = layer.count_max is not None
+    limits = (layer.threshold_log2, layer.relu, *layer.residual_limits, *layer.count_limits, stops)
     if flushes is None:
         burst = None if layer.burst == 1 else layer.burst
         found, starts, *more = integrate(taken, first, *weights, burst, limits, keep_states, tables.axes)

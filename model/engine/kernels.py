@@ -86,14 +86,14 @@ def _add(residual, below, weights, flags, neuron, weight, blocks, flip, above): 
 
 
 @njit(cache=True, nogil=True)
-def _settle(total, count, theta, silent, lowest, highest, fewest, most):  # type: ignore[no-untyped-def]
+def _settle(total, count, theta, silent, lowest, highest, fewest, most, stops):  # type: ignore[no-untyped-def]
     """Saturate, compare and fire: the residual to store, the spike, and whether something was held back."""
     held = total > highest or total < lowest
     total = min(max(total, lowest), highest)
     fired = 0
     if total >= theta:
         fired = 1 if count < most else 0
-        held |= fired == 0
+        held |= fired == 0 and not stops
     elif total <= -theta and count > silent:
         fired = -1 if count > fewest else 0
         held |= fired == 0
@@ -103,12 +103,14 @@ def _settle(total, count, theta, silent, lowest, highest, fewest, most):  # type
 @njit(cache=True, nogil=True)
 def _settle_burst(total, count, f, silent, limits, burst):  # type: ignore[no-untyped-def]
     """As `_settle`, with up to ``burst`` spikes (0: any number), their sign on them."""
-    _, _, lowest, highest, fewest, most = limits
+    _, _, lowest, highest, fewest, most, stops = limits
     held = total > highest or total < lowest
     total = min(max(total, lowest), highest)
     wanted = total >> f if total >= 0 else -(-total >> f)
     if silent == 0:
         wanted = max(wanted, -count)
+    if stops:
+        wanted = min(wanted, most - count)
     if burst > 0:
         wanted = min(max(wanted, -burst), burst)
     fired = min(max(wanted, fewest - count), most - count)
@@ -119,7 +121,7 @@ def _settle_burst(total, count, f, silent, limits, burst):  # type: ignore[no-un
 def integrate(events, first_state, weights, row_size, burst, limits, keep_states, axes):  # type: ignore[no-untyped-def]
     address, sign, origin, starts = events
     first_residual, first_count, first_below = first_state
-    f, relu, lowest, highest, fewest, most = limits
+    f, relu, lowest, highest, fewest, most, stops = limits
     places, row_ranges, row_taps, runs = axes
     frames, neurons, theta = len(starts) - 1, len(first_count), 1 << f
     # A neuron whose count is not above this never fires -1, nor is it held from doing so.
@@ -180,7 +182,9 @@ def integrate(events, first_state, weights, row_size, burst, limits, keep_states
                             total = np.int64(residual[n])
                             # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
                             if burst is None:
-                                total, fired, held = _settle(total, count[n], theta, silent, lowest, highest, fewest, most)
+                                total, fired, held = _settle(
+                                    total, count[n], theta, silent, lowest, highest, fewest, most, stops
+                                )
                             else:
                                 total, fired, held = _settle_burst(total, count[n], f, silent, limits, burst)
                                 # One is written below.
@@ -223,7 +227,7 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
     address, sign, _, starts = events
     flush_after, flush_origin, flush_starts = flushes
     first_residual, first_count, _ = first_state
-    f, relu, lowest, highest, fewest, most = limits
+    f, relu, lowest, highest, fewest, most, stops = limits
     places, row_ranges, row_taps, runs = axes
     frames, neurons = len(starts) - 1, len(first_count)
     residual, count = np.empty_like(first_residual), np.empty(neurons, np.int32)
@@ -263,6 +267,8 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
                 wanted = total >> f
                 if relu:
                     wanted = max(wanted, -count[n])
+                if stops:
+                    wanted = min(wanted, most - count[n])
                 fired = min(max(wanted, fewest - count[n]), most - count[n])
                 saturated += total < lowest or total > highest or fired != wanted
                 residual[n] = total - (fired << f)

@@ -112,6 +112,8 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
             value = add("Add", [value, constant(layer.bias.transpose(2, 0, 1))])
         if layer.relu:
             value = add("Relu", [value])
+        if layer.end is not None:
+            value = add("Min", [value, constant(np.array(layer.end))])
     nodes.append(helper.make_node("Identity", [by_address(value)], ["answer"]))
     height, width, channels = network.input_shape
     graph = helper.make_graph(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from model.support.errors import BadInputError
 
 __all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "pool_of", "run_model"]
 
+
+_Float = TypeVar("_Float", np.float32, np.float64, np.floating)
 
 _MOST_AT_ONCE = 256
 """Frames that ONNX Runtime takes at once."""
@@ -57,6 +60,8 @@ class FloatLayer:
         Windows of the source that are taken as one position, as in `model.network`; the weights are divided by their size.
     relu : bool
         Whether a ReLU follows.
+    end : float or None
+        Where the activation after the ReLU ends, as that of a ReLU6 at 6; None where it has no end.
     tensor : str
         Name of a tensor of the model with the layer's output, channel-major, before or after its ReLU.
     """
@@ -72,6 +77,11 @@ class FloatLayer:
     groups: int = 1
     averaged: tuple[int, int] = (1, 1)
     relu: bool = False
+    end: float | None = None
+
+    def activated(self, values: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
+        """What its activation gives."""
+        return np.clip(values, 0, self.end) if self.relu else values
 
     def taken(self, shape: Shape) -> Shape:
         """What is left of an input of ``shape`` with each of its averaged windows taken as one position."""

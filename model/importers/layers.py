@@ -304,7 +304,7 @@ def _cannot_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
 
 
 def clip(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
-    """A ReLU by another name; any other range is refused."""
+    """A ReLU, also one with an upper end; any other range is refused."""
     found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     bounds = [
         float(graph.constants[name].reshape(-1)[0]) if name in graph.constants else None
@@ -312,9 +312,35 @@ def clip(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     ]
     low = found.get("min", bounds[0])
     high = found.get("max", bounds[1])
-    if low != 0 or (high is not None and high < _ENDLESS):
-        raise graph.error(node, f"must be from 0 without an upper end, not {low} to {high}", "train with ReLU")
-    return relu(graph, node, data)
+    end = float(high) if high is not None and high < _ENDLESS else None
+    if low != 0 or (end is not None and not end > 0):
+        raise graph.error(node, f"must be from 0 to more than 0, or without an upper end, not {low} to {high}", "train with ReLU")
+    return relu(graph, node, data) if end is None else _ending(graph, node, data, end)
+
+
+def _ending(graph: OnnxGraph, node: onnx.NodeProto, data: Data, end: float) -> Data:
+    """A ReLU with an upper end: the ReLU belongs to the neuron layer before it, and so does the end."""
+    known = data.last is not None and data.layers[data.last].relu
+    if data.affine is not None and (known or data.last is None):
+        raise graph.error(
+            node,
+            f"stands after {label(data.scaled_by[-1])}, with another ReLU or the input before that",
+            "put a Conv, Gemm or MatMul between them",
+        )
+    if known and data.average is not None:
+        raise graph.error(node, f"stands after {label(data.averaged_by[-1])}, with another ReLU before that", "leave it out")
+    found = relu(graph, node, data)
+    if found.last is None:
+        if end < 1:
+            raise graph.error(node, f"must not end below full scale at the input, not at {end:g}", "clip the data")
+        return found
+    layer = found.layers[found.last]
+    if known:
+        graph.report(node, "folded", f"end of the activation of layer {layer.name!r}")
+    layer = replace(layer, end=end if layer.end is None else min(end, layer.end))
+    if found.last == len(found.layers) - 1 and not any(found.padding):
+        layer = replace(layer, tensor=_channel_major(graph, replace(found, value=node.output[0])))
+    return replace(found, layers=(*found.layers[: found.last], layer, *found.layers[found.last + 1 :]))
 
 
 def relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:

@@ -29,5 +29,7 @@ def _not_built(network: Network) -> Iterator[str]:
         if isinstance(layer, Neurons):
             if layer.burst != 1:
                 yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
+            if layer.count_max is not None:
+                yield f"the end of the activation of layer {layer.name!r} (count_max {layer.count_max})"
             if layer.bias.ndim > 1:
                 yield f"the bias by position of layer {layer.name!r}"

@@ -231,7 +231,7 @@ def _activation(floats: FloatNetwork, name: str, images: Images, network: Networ
     # By their places: a file that was exported once more may give its nodes other names.
     layer = next(own for layer, own in zip(network.layers, floats.layers, strict=True) if layer.name == name)
     values = floats.run(InputCoding.of(network).frames(images).astype(np.float32), [layer.tensor])[0].astype(np.float64)
-    values = np.maximum(values, 0) if layer.relu else values
+    values = layer.activated(values)
     # ONNX is channel-major.
     shape = network.shape_of(name)
     return values.reshape(len(images), shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1)

@@ -83,7 +83,8 @@ def _same_structure(layer: Layer, own: FloatLayer) -> bool:
     assert isinstance(layer, Neurons) and own.weights is not None
     if isinstance(layer, Convolution) and (layer.stride, layer.padding, layer.groups) != (own.stride, own.padding, own.groups):
         return False
-    return (layer.weights.shape, layer.averaged, layer.relu) == (own.weights.shape, own.averaged, own.relu)
+    ends = (layer.count_max is None) == (own.end is None)
+    return ends and (layer.weights.shape, layer.averaged, layer.relu) == (own.weights.shape, own.averaged, own.relu)
 
 
 def _rounded_from(whole: Ints, weights: Floats) -> bool:

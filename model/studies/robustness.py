@@ -594,7 +594,8 @@ class _Parts:
 
     def add(self, layer: Neurons, counts: Ints, potentials: Ints, quantized: Ints, *, deferred: bool) -> None:
         """Take a batch of counts and potentials, ``(frames, height, width, channels)``."""
-        activation = np.maximum(potentials, 0) if layer.relu else potentials
+        end = None if layer.count_max is None else layer.count_max * layer.theta
+        activation = np.clip(potentials, 0, end) if layer.relu else potentials
         whole = rounded(layer, potentials / layer.theta, deferred=deferred).astype(np.int64)
         own = np.abs(counts - whole)
         owed = np.abs(activation - counts * layer.theta) >= layer.theta

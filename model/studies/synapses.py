@@ -227,6 +227,11 @@ def _check(network: FloatNetwork) -> None:
     for layer in (network.layers[0], last):
         if layer.kind == "maxpool":
             raise ConversionError(f"{network.path}: layer {layer.name!r}: first and last layer must have neurons, not pool")
+    for layer in network.layers:
+        if layer.end is not None:
+            raise ConversionError(
+                f"{network.path}: layer {layer.name!r}: activation must have no end, not one at {layer.end:g}, as a rate has none"
+            )
     for layer in hidden:
         if layer.kind != "maxpool" and not layer.relu:
             raise ConversionError(

@@ -374,3 +374,18 @@ def test_bias_by_position_and_averaged_windows(tmp_path):
         replace(averaged, input_shape=(6, 5, 1))
     with pytest.raises(NetworkError, match=r"^layer 'fc': averaged window 2x2 is larger than its source 1x8x1$"):
         replace(averaged, input_shape=(1, 8, 1))
+
+
+def test_activations_that_end(tmp_path):
+    conv, last = NETWORK.layers[0], NETWORK.output
+    ending = replace(NETWORK, layers=(replace(conv, count_max=6), *NETWORK.layers[1:]))
+    ending.save(tmp_path / "net.npz")
+    assert Network.load(tmp_path / "net.npz") == ending and ending.version == 2
+    assert ending.layers[0].count_limits == (0, 6)
+    for layer, value, message in (
+        (conv, 0, f"layer 'conv1': count_max must be within 1..{conv.count_limits[1]}, not 0"),
+        (conv, 256, "layer 'conv1': count_max must be within 1..255, not 256"),
+        (last, 3, f"layer {last.name!r}: count_max must be None unless activation is 'relu', not 3"),
+    ):
+        with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
+            replace(layer, count_max=value)

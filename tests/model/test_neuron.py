@@ -20,15 +20,26 @@ SOURCE = Path(model.neuron.__file__).read_text()
 DRIVE = 1 << 7
 """A weight of 8 bits times a sign."""
 
-ACTIVATIONS = ("relu", "identity")
+ACTIVATIONS = ("relu", "identity", "clip")
 THRESHOLDS = range(15)
 """All that a potential of 16 bits allows."""
 
 
 def neurons(activation: str, **options: int) -> Linear:
+    """A layer with the ``activation``; ``"clip"`` is a ReLU that ends at a count of 5."""
+    if activation == "clip":
+        activation, options = "relu", {"count_max": 5, **options}
     return Linear(
         name="fc", source="input", weights=np.zeros((1, 1), int), bias=np.zeros(1, int), activation=activation, **options
     )
+
+
+def activation_of(layer: Linear, V: z3.ArithRef) -> z3.ArithRef:
+    """Said once more: between 0 and the end, as far as the layer has them."""
+    if not layer.relu:
+        return V
+    within = V if layer.count_max is None else z3.If(V >= layer.count_max * layer.theta, layer.count_max * layer.theta, V)
+    return z3.If(V <= 0, 0, within)
 
 
 def counterexample(forms: ModuleType, layer: Linear) -> z3.ModelRef | None:
@@ -108,7 +119,7 @@ def burst_counterexample(forms: ModuleType, layer: Linear) -> z3.ModelRef | None
     if layer.burst == 1:
         claims += [a == b for a, b in zip(printed, forms.update(layer, R + Q * theta, Q, drive, where=z3.If), strict=True)]
     size = z3.If(fired < 0, -fired, fired)
-    diff = (z3.If(V > 0, V, 0) if layer.relu else V) - Q * theta
+    diff = activation_of(layer, V) - Q * theta
     after = diff - fired * theta
     # The last spike was fired on a difference of a threshold or more of its sign, and there is a reason why it was the last.
     full = size == layer.burst if layer.burst else z3.BoolVal(False)
@@ -134,7 +145,7 @@ def deferred_counterexample(forms: ModuleType, layer: Linear) -> z3.ModelRef | N
     claims += [2 * lowest <= summed, summed <= 2 * highest + 1, z3.Or(*(summed == R + drive + n * span for n in (-1, 0, 1)))]
     V, count, fired, saturated = printed = forms.flush(layer, R + Q * theta, Q, where=z3.If)
     claims += same(printed, forms.flush_residual(layer, R, Q, where=z3.If), theta)
-    activated = z3.If(V > 0, V, 0) if layer.relu else V
+    activated = activation_of(layer, V)
     exact = z3.And(count * theta <= activated, activated < (count + 1) * theta)
     low, high = z3.And(count == least, activated < count * theta), z3.And(count == most, activated >= (count + 1) * theta)
     fits = z3.And(lowest <= R, R <= highest)
@@ -187,10 +198,12 @@ def faults() -> Iterator[tuple[str, str]]:
 
 HARMLESS = {
     "activated = where(V >= 0, V, 0) if layer.relu else V",
+    "return where(activated >= end, end, activated)",
+    "spikes = where(spikes <= -Q, -Q, spikes)",
+    "spikes = where(spikes >= layer.count_max - Q, layer.count_max - Q, spikes)",
     "return where(value <= low, low, where(value > high, high, value))",
     "return where(value < low, low, where(value >= high, high, value))",
     "return where(diff <= 0, -(-diff >> f), diff >> f)",
-    "wanted = where(wanted <= -Q, -Q, wanted)",
     "return (R - half) % (2 * half) - half",
 }
 """Where both sides of a comparison are equal, these select one or the other; the last moves a residual by a whole turn."""

@@ -1,5 +1,7 @@
 """Thresholds of channels, folded into weights: the same function, and where channels differ in size, a better network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,12 +9,12 @@ from model.conversion.channels import channel_scales, with_scales
 from model.conversion.convert import convert
 from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized import quantized_counts
-from model.importers.float_network import pool_of
+from model.importers.float_network import FloatLayer, pool_of
 from model.importers.onnx import import_model
 from model.network import INPUT
 from model.rest import pooled, weighted_sums
 from model.support.datasets import Dataset
-from tests.onnx_graphs import Graph
+from tests.onnx_graphs import Graph, run_layers
 
 
 def uneven(seed, *, groups=1):
@@ -35,7 +37,7 @@ def scales_of(floats, frames):
     layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
     found = floats.run(frames, [layer.tensor for layer in layers])
     return [
-        channel_scales(values, len(layer.bias), 1.0, relu=layer.relu)
+        channel_scales(layer, values, 1.0)
         for layer, values in zip(layers[:-1], found, strict=False)
     ]
 
@@ -77,8 +79,23 @@ def test_the_function_stays_the_same(groups):
 
 def test_scales_are_of_active_channels_and_bounded():
     values = np.array([[[4.0, 2.0], [-1.0, -3.0], [0.001, 0.0], [8.0, 8.0]]])
-    assert channel_scales(values, 4, 4.0, relu=True).tolist() == [pytest.approx(0.995), 1, 1 / 8, 2]
-    assert channel_scales(values, 4, 4.0, relu=False)[1] == pytest.approx(0.745)
+    layer = FloatLayer(kind="linear", name="fc", tensor="t", weights=np.ones((4, 1)), bias=np.zeros(4), relu=True)
+    assert channel_scales(layer, values, 4.0).tolist() == [pytest.approx(0.995), 1, 1 / 8, 2]
+    assert channel_scales(replace(layer, relu=False), values, 4.0)[1] == pytest.approx(0.745)
+    # All channels end at the same activation, so that none may be divided by another number.
+    assert channel_scales(replace(layer, end=6.0), values, 4.0).tolist() == [1, 1, 1, 1]
+
+
+def test_scales_of_channels_with_a_bias_by_position():
+    graph = Graph(seed=2).add("Sub", np.array([[[0.2]], [[0.5]]])).conv(4, 2, 3, pads=[1] * 4).add("Relu")
+    floats = import_model(graph.add("AveragePool", kernel_shape=[2, 2], strides=[2, 2]).add("Flatten").linear(64, 3).model(), "n")
+    assert floats.layers[0].bias.shape == (8, 8, 4)
+    data = frames(floats, 0, 60)
+    found = convert(floats, data, Settings(channel_thresholds=True, accuracy_budget=0.1), name="n")
+    images = (data.images[:8] > 51).astype(float)
+    scaled = with_scales(floats, scales_of(floats, images))
+    assert np.allclose(run_layers(scaled, images)[-1][1].reshape(8, -1), floats.scores(images), atol=1e-4)
+    assert found.network.layers[0].bias.shape == (8, 8, 4) and found.accuracy_snn > 0.8
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -91,7 +108,8 @@ def test_counts_of_channels_of_other_sizes_are_nearer(seed):
     values = floats.run(binary, [layer.tensor for layer in floats.layers if layer.kind != "maxpool"])
     large = [float(np.percentile(value[value > 0], 99)) for value in values]
     scales = [
-        channel_scales(value, channels, most, relu=True) for value, channels, most in zip(values, (4, 6), large, strict=False)
+        channel_scales(layer, value, most)
+        for layer, value, most in zip((floats.layers[0], floats.layers[2]), values, large, strict=False)
     ]
     settings = Settings(firing="deferred", weight_bits=12)
     for network in (floats, with_scales(floats, scales)):

@@ -138,6 +138,27 @@ def test_frames_are_traces(firing):
                 assert list(zip(after.tolist(), origin.tolist(), strict=True)) == list(layer.flushes)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_activations_that_end(seed):
+    """A neuron at its end is not saturated; without the end it would go further."""
+    rng = np.random.default_rng(seed)
+    shape = Shape(6, 6, 2)
+    layer = random_convolution(seed, inputs=2, channels=6, potential_bits=[12, 16][seed % 2], burst=[1, 3, 0][seed % 3])
+    open_layer = replace(layer, bias=rng.integers(-100, 300, 6), count_bits=8)
+    layer = replace(open_layer, count_max=2)
+    networks = [
+        Network(name="one", input_shape=shape, layers=(one,), firing=["immediate", "deferred"][seed // 6], rest=bool(seed % 2))
+        for one in (layer, open_layer)
+    ]
+    frames = random_frames(shape, seed, events=60)
+    covered = same(networks[0], frames)
+    assert covered["spikes"] > 0
+    counts = [np.array([run(network, events).layers["conv"].count for events in frames]) for network in networks]
+    assert counts[0].max() == 2 < counts[1].max()
+    for network in networks:
+        assert all(run(network, events).layers["conv"].saturated_updates == 0 for events in frames)
+
+
 @pytest.mark.parametrize("threshold", [0, 51, 200, 254])
 def test_frames_and_their_events_are_the_same(threshold):
     network = replace(random_network(5), input_threshold=threshold)

@@ -73,6 +73,18 @@ GEOMETRY = {
     .add("Pad", pads=[0, 0, 1, 1, 0, 0, 1, 1])
     .add("MaxPool", kernel_shape=[3, 3], strides=[2, 2]),
     "global max-pool": lambda g: g.conv(3, 2, 3).add("Relu").add("GlobalMaxPool").add("Flatten").linear(3, 2),
+    "clip at 0 and 1": lambda g: g.conv(3, 2, 3).add("Clip", min=0.0, max=1.0).conv(2, 3, 3),
+    "clip of a norm, then a max-pool": lambda g: g.conv(3, 2, 3).norm(3).add("Clip", min=0.0, max=0.7).add(
+        "MaxPool", kernel_shape=[2, 2], strides=[2, 2]
+    ),
+    "clip of a max-pool": lambda g: g.conv(3, 2, 3).add("MaxPool", **TWO).add("Clip", min=0.0, max=0.5).conv(2, 3, 2),
+    "clips one after the other": lambda g: g.add("Clip", min=0.0, max=2.0)
+    .conv(3, 2, 3)
+    .add("Relu")
+    .add("Clip", min=0.0, max=0.8)
+    .add("Clip", min=0.0, max=6.0)
+    .conv(2, 3, 3),
+    "clip of a linear layer": lambda g: g.add("Flatten").linear(128, 5).add("Clip", min=0.0, max=0.3).linear(5, 3),
     "clip at 0": lambda g: g.conv(3, 2, 3).add("Clip", min=0.0, max=3.4e38).conv(2, 3, 3),
 }
 
@@ -497,9 +509,9 @@ REFUSED = {
         lambda g: relu_conv(g).add("ReduceMean", axes=[0, 2], name="m"),
         "node 'm' (ReduceMean): axes must be within 1..3, after the frames, not [0, 2]",
     ),
-    "clip with an upper end": (
-        lambda g: g.conv(2, 2, 3).add("Clip", min=0.0, max=6.0, name="relu6"),
-        "node 'relu6' (Clip): must be from 0 without an upper end, not 0.0 to 6.0; train with ReLU",
+    "clip from below 0": (
+        lambda g: g.conv(2, 2, 3).add("Clip", min=-1.0, max=6.0, name="relu6"),
+        "node 'relu6' (Clip): must be from 0 to more than 0, or without an upper end, not -1.0 to 6.0; train with ReLU",
     ),
     "pad with ones": (
         lambda g: g.add("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.array(1.0), name="p").conv(2, 2, 3),

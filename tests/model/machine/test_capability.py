@@ -29,6 +29,7 @@ REFUSED = [
     (replace(NETWORK, firing="deferred"), "deferred firing"),
     (replace(NETWORK, rest=True), "frames that start from the state at rest"),
     (with_first(bias=np.zeros(NETWORK.shapes[0], int)), "the bias by position of layer 'conv1'"),
+    (with_first(count_max=3), "the end of the activation of layer 'conv1' (count_max 3)"),
     (with_first(burst=0), "burst 0 of layer 'conv1', only for 1"),
 ]
 
