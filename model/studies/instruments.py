@@ -15,6 +15,7 @@ from model.events import Events
 from model.golden import answers
 from model.importers.onnx import FloatNetwork
 from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
+from model.rest import first_states
 from model.support.results import BESIDE
 
 __all__ = ["Agreement", "Course", "FloatAgreement", "ShareCourse", "WorstNeuron", "confusion", "instruments"]
@@ -149,6 +150,7 @@ def instruments(
     """
     spiking: dict[str, list[Ints]] = {layer.name: [] for layer in network.layers if isinstance(layer, Neurons)}
     fan_out = {layer.name: _fan_out_sizes(layer, shape) for layer, shape, _ in network.walk()}
+    at_first = first_states(network)[network.output.name].count.reshape(-1)
     by_time, by_events = _CourseSums(_TIMES, network.outputs), _CourseSums(_SHARES, network.outputs)
     for image, label in zip(images, labels, strict=True):
         trace = run_fast(network, encode(network, image))
@@ -160,7 +162,7 @@ def instruments(
                 if name in spiking:
                     source = streams[layer.layer.source]
                     course.add(layer.spikes, source, fan_out[name][source["address"]])
-            course.answer(streams[network.output.name], int(label))
+            course.answer(streams[network.output.name], int(label), at_first)
         for name, found in spiking.items():
             found.append(trace.layers[name].count)
         done(1)
@@ -195,18 +197,19 @@ class _CourseSums:
     def begin(self, position: Floats) -> None:
         """Start a frame whose input events happen at these positions."""
         # The first point by which each input event, and all that it causes, has happened.
-        self._steps = np.searchsorted(self._grid, position - 1e-9)
+        # What a flush fires before any of them, whose origin is -1, happens at the start.
+        self._steps = np.append(np.searchsorted(self._grid, position - 1e-9), 0)
 
     def add(self, spikes: Events, source: Events, operations: Ints) -> None:
         """Count a layer's spikes, and the accumulations that each event of its source costs."""
         self._fired += np.bincount(self._steps[spikes["origin"]], minlength=len(self._grid))
         self._operations += np.bincount(self._steps[source["origin"]], operations, minlength=len(self._grid))
 
-    def answer(self, spikes: Events, label: int) -> None:
-        """End the frame with the output's spikes."""
+    def answer(self, spikes: Events, label: int, first: Ints) -> None:
+        """End the frame with the output's spikes, whose counts start with ``first``."""
         counts = np.zeros((len(self._grid), self._outputs))
         np.add.at(counts, (self._steps[spikes["origin"]], spikes["address"]), spikes["sign"])
-        self._right += answers(counts.cumsum(axis=0)) == label
+        self._right += answers(first + counts.cumsum(axis=0)) == label
 
     def means(self, frames: int) -> dict[str, list[float]]:
         """Accuracy, spikes and accumulations so far, means of the frames."""

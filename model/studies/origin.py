@@ -1,8 +1,9 @@
 """Whether a float network can be the one that a network was converted from."""
 
 import numpy as np
+import numpy.typing as npt
 
-from model.arrays import Floats, Ints
+from model.arrays import Floats
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, expand_groups
 from model.importers.folding import spread_averages
 from model.network import Convolution, Layer, MaxPool, Network, Neurons, Shape
@@ -11,6 +12,10 @@ __all__ = ["another_origin", "check_structure"]
 
 _ROUNDING = 0.501
 """How far a whole weight may be from what it was rounded from; the rest is float arithmetic's."""
+
+
+_SLACK = 1e-9
+"""What float arithmetic may be off by, on a logarithmic scale."""
 
 
 def check_structure(network: Network, floats: FloatNetwork) -> None:
@@ -45,6 +50,8 @@ def check_structure(network: Network, floats: FloatNetwork) -> None:
 def another_origin(network: Network, floats: FloatNetwork) -> str | None:
     """The first layer whose weights are not the float network's, scaled and rounded; None where all are.
 
+    Each output channel may have a scale of its own, and each input channel too: thresholds of channels are folded into weights.
+
     Parameters
     ----------
     network : Network
@@ -61,7 +68,7 @@ def another_origin(network: Network, floats: FloatNetwork) -> str | None:
         if isinstance(layer, Neurons):
             weights = _as_built(layer, own, shape).weights
             assert weights is not None
-            if not _rounded_from(layer.weights.astype(np.int64), weights):
+            if not _rounded_from(_by_channels(layer, layer.weights, shape), _by_channels(layer, weights, shape)):
                 return layer.name
     return None
 
@@ -87,12 +94,40 @@ def _same_structure(layer: Layer, own: FloatLayer) -> bool:
     return ends and (layer.weights.shape, layer.averaged, layer.relu) == (own.weights.shape, own.averaged, own.relu)
 
 
-def _rounded_from(whole: Ints, weights: Floats) -> bool:
-    """Whether one positive factor takes all ``weights`` to within rounding of ``whole``."""
+def _by_channels(layer: Neurons, weights: npt.NDArray[np.number], shape: Shape) -> Floats:
+    """Weights as ``(output channels, input channels, taps)``; between channels of different groups they are 0."""
+    if not isinstance(layer, Convolution):
+        return weights.reshape(len(weights), -1, shape.channels).swapaxes(1, 2).astype(np.float64)
+    taken, each = weights.shape[1], len(weights) // layer.groups
+    found = np.zeros((len(weights), taken * layer.groups, weights[0, 0].size))
+    for group in range(layer.groups):
+        outputs = slice(group * each, (group + 1) * each)
+        found[outputs, group * taken : (group + 1) * taken] = weights[outputs].reshape(each, taken, -1)
+    return found
+
+
+def _rounded_from(whole: Floats, weights: Floats) -> bool:
+    """Whether positive factors, one an output channel and one an input channel, take ``weights`` to within rounding of ``whole``.
+
+    Of each pair of channels the weights bound the product of its factors, on a logarithmic scale their sum. Such bounds are a
+    system of differences, which has a solution if and only if lowering what is too high comes to an end (Bellman and Ford).
+    """
     zero = weights == 0
     if whole[zero].any():
         return False
-    sizes, signed = np.abs(weights[~zero]), whole[~zero] * np.sign(weights[~zero])
-    least = ((signed - _ROUNDING) / sizes).max(initial=0)
-    greatest = ((signed + _ROUNDING) / sizes).min(initial=np.inf)
-    return bool(least <= greatest)
+    sizes, signed = np.where(zero, 1, np.abs(weights)), whole * np.sign(weights)
+    least = np.where(zero, 0, (signed - _ROUNDING) / sizes).max(axis=2, initial=0)
+    greatest = np.where(zero, np.inf, (signed + _ROUNDING) / sizes).min(axis=2, initial=np.inf)
+    if (greatest <= 0).any():
+        return False
+    with np.errstate(divide="ignore"):
+        low, high = np.log(least) - _SLACK, np.log(greatest) + _SLACK
+    outputs, inputs = np.zeros(len(whole)), np.zeros(whole.shape[1])
+    for _ in range(len(outputs) + len(inputs) + 1):
+        lower = np.minimum(outputs, (inputs + high).min(axis=1))
+        # ``inputs`` are the negative logarithms of their factors.
+        further = np.minimum(inputs, (lower[:, np.newaxis] - low).min(axis=0))
+        if (lower == outputs).all() and (further == inputs).all():
+            return True
+        outputs, inputs = lower, further
+    return False

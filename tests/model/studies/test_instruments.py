@@ -8,7 +8,7 @@ from model.encode import encode, spike_times
 from model.golden import run
 from model.network import INPUT, Neurons
 from model.studies.instruments import confusion, instruments
-from tests.hardware import random_network
+from tests.hardware import mixed, random_network
 
 
 def test_confusion():
@@ -53,3 +53,21 @@ def test_course_and_agreement(seed):
         assert worst.difference_mean_absolute == round(np.abs(difference).mean(axis=0).max(), 3)
         assert np.abs(difference).mean(axis=0)[tuple(worst.neuron)] == np.abs(difference).mean(axis=0).max()
     assert any(row.correlation for row in agreement)
+
+
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+@pytest.mark.parametrize("rest", [False, True])
+def test_the_course_starts_at_rest_and_ends_as_the_frame_does(firing, rest):
+    """Frames without an event too, on which a network that fires deferred may fire all the same."""
+    network = mixed(1, firing=firing, rest=rest, flush_events=20 if firing == "deferred" else 0, wide=True)
+    images = np.random.default_rng(1).integers(0, 256, (4, *network.input_shape), dtype=np.uint8)
+    images[2] = 0
+    traces = [run(network, encode(network, image)) for image in images]
+    labels = np.array([trace.answer for trace in traces])
+    agreement, course = instruments(network, images, labels)
+    assert course.accuracy[-1] == course.by_events.accuracy[-1] == 1
+    fired = [sum(len(t.spikes) for t in trace.layers.values() if isinstance(t.layer, Neurons)) for trace in traces]
+    assert course.spikes_per_frame[-1] == round(np.mean(fired), 1)
+    assert (len(traces[2].layers["conv1"].spikes) > 0) == (firing == "deferred" and not rest)
+    if firing == "deferred":
+        assert all(row.counts_equal == 1 for row in agreement)
