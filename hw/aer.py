@@ -84,6 +84,8 @@ class SpikeGroup(data.StructLayout):
         Shape of the layer that fires.
     core : CorePlan
         How many channels a group has.
+    more_bits : int
+        Width of the spikes of a channel beyond its first; 0 where no neuron fires more than one at once.
 
     Attributes
     ----------
@@ -102,10 +104,14 @@ class SpikeGroup(data.StructLayout):
         Which part of the channels.
     plus, minus
         One bit per channel; never both.
+    more
+        Of each channel that fires, how many spikes follow its first one, all of the same sign; 0 of the others. Where there is
+        any room for it.
     """
 
-    def __init__(self, shape: Shape, core: CorePlan) -> None:
+    def __init__(self, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
         self.neurons = shape
+        self.more_bits = more_bits
         self.channels = core.group_channels
         self.firsts = core.firsts(shape.channels)
         super().__init__(
@@ -116,6 +122,7 @@ class SpikeGroup(data.StructLayout):
                 "part": unsigned(bits_for(len(self.firsts) - 1)),
                 "plus": unsigned(self.channels),
                 "minus": unsigned(self.channels),
+                **({"more": data.ArrayLayout(unsigned(more_bits), self.channels)} if more_bits else {}),
             }
         )
 

@@ -146,11 +146,13 @@ def decode(network: Network, trace: TracePoint, records: Iterable[tuple[int, int
             tokens.append(Token(Spike(shape.address(y, x, field(layout, payload, "c")), sign), cycle))
             continue
         first = layout.firsts[field(layout, payload, "part")]
-        plus, minus = field(layout, payload, "plus"), field(layout, payload, "minus")
+        plus, minus, width = field(layout, payload, "plus"), field(layout, payload, "minus"), layout.more_bits
+        more = field(layout, payload, "more") if width else 0
         for bit in range(layout.channels):
             for mask, sign in ((plus, 1), (minus, -1)):
                 if mask >> bit & 1:
-                    tokens.append(Token(Spike(shape.address(y, x, first + bit), sign), cycle))
+                    spikes = 1 + (more >> bit * width & (1 << width) - 1)
+                    tokens += [Token(Spike(shape.address(y, x, first + bit), sign), cycle)] * spikes
     return tokens
 
 

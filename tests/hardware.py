@@ -101,15 +101,18 @@ def frames_of_events(shape: Shape, tokens: Sequence[Any]) -> list[list[tuple[int
     return frames[:-1]
 
 
-def group_spikes(shape: Shape, core: CorePlan, y: int, x: int, part: int, plus: int, minus: int) -> list[tuple[int, int]]:
+def group_spikes(shape: Shape, core: CorePlan, group: Any) -> list[tuple[int, int]]:
     """The spikes of a group, in order, as ``(address, sign)``."""
+    plus, minus = group.plus, group.minus
     assert not plus & minus
-    first = core.firsts(shape.channels)[part]
-    return [
-        (shape.address(y, x, first + n), 1 if plus >> n & 1 else -1)
-        for n in range(core.group_channels)
-        if (plus | minus) >> n & 1
-    ]
+    first, found = core.firsts(shape.channels)[group.part], []
+    for n in range(core.group_channels):
+        more = group.more[n] if group.shape().more_bits else 0
+        if (plus | minus) >> n & 1:
+            found += [(shape.address(group.y, group.x, first + n), 1 if plus >> n & 1 else -1)] * (1 + more)
+        else:
+            assert not more
+    return found
 
 
 def frames_of_groups(shape: Shape, core: CorePlan, tokens: Sequence[Any]) -> list[list[tuple[int, int]]]:
@@ -119,7 +122,7 @@ def frames_of_groups(shape: Shape, core: CorePlan, tokens: Sequence[Any]) -> lis
         if token.kind.value:
             frames.append([])
         else:
-            frames[-1] += group_spikes(shape, core, token.y, token.x, token.part, token.plus, token.minus)
+            frames[-1] += group_spikes(shape, core, token)
     return frames[:-1]
 
 

@@ -15,7 +15,7 @@ from hw.pipeline.step_group import StepGroup, turned
 from model.machine.plan import CorePlan
 from model.network import Shape
 
-__all__ = ["EventGrouper", "GroupSelector", "encoded", "next_of"]
+__all__ = ["EventGrouper", "GroupSelector", "chosen", "encoded", "next_of"]
 
 
 class GroupSelector(wiring.Component):
@@ -37,6 +37,8 @@ class GroupSelector(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Its parallelism.
+    more_bits : int
+        As of `SpikeGroup`.
 
     Members
     -------
@@ -44,13 +46,14 @@ class GroupSelector(wiring.Component):
     groups : Out, stream of SpikeGroup
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan) -> None:
+    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
         self._shape = shape
         self._core = core
+        self._more_bits = more_bits
         super().__init__(
             {
-                "steps": In(stream.Signature(StepGroup(shape, core))),
-                "groups": Out(stream.Signature(SpikeGroup(shape, core))),
+                "steps": In(stream.Signature(StepGroup(shape, core, more_bits))),
+                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits))),
             }
         )
 
@@ -63,7 +66,7 @@ class GroupSelector(wiring.Component):
         m = Module()
         core = self._core
         rows, columns, chunks = core.rows, core.columns, core.chunks
-        layout = StepGroup(self._shape, self._core)
+        layout = StepGroup(self._shape, self._core, self._more_bits)
         steps, group = self.steps.payload, self.groups.payload
         # Of each group of a step, in order, where it is.
         places = [(dy, dx, chunk) for dy in range(rows) for dx in range(columns) for chunk in range(chunks)]
@@ -110,8 +113,9 @@ class GroupSelector(wiring.Component):
             m.d.sync += [
                 self.groups.valid.eq(turns),
                 *(group[name].eq(place[name]) for name in ("kind", "y", "x", "part")),
-                group.plus.eq(_chosen(bank, turning.plus)),
-                group.minus.eq(_chosen(bank, turning.minus)),
+                group.plus.eq(chosen(bank, turning.plus)),
+                group.minus.eq(chosen(bank, turning.minus)),
+                *([group.more.as_value().eq(chosen(bank, turning.more))] if self._more_bits else []),
             ]
         return m
 
@@ -129,6 +133,8 @@ class EventGrouper(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Channels of a group.
+    more_bits : int
+        As of `SpikeGroup`; an event is one spike.
 
     Members
     -------
@@ -136,13 +142,13 @@ class EventGrouper(wiring.Component):
     groups : Out, stream of SpikeGroup
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan) -> None:
+    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
         self._shape = shape
         self._core = core
         super().__init__(
             {
                 "events": In(stream.Signature(AddressEvent(shape))),
-                "groups": Out(stream.Signature(SpikeGroup(shape, core))),
+                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits))),
             }
         )
 
@@ -169,7 +175,7 @@ class EventGrouper(wiring.Component):
         return m
 
 
-def _chosen(one_hot: Value, words: data.View) -> Value:
+def chosen(one_hot: Value, words: data.View) -> Value:
     """The word at the place of the one bit that is set; 0 where none is."""
     return reduce(or_, (words[n] & one_hot[n].replicate(len(words[n])) for n in range(len(one_hot))))
 

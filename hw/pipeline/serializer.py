@@ -1,12 +1,12 @@
 """From spike groups to address events: one event per cycle."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind, SpikeGroup
 from hw.parts.tables import lookup
-from hw.pipeline.groups import encoded, next_of
+from hw.pipeline.groups import chosen, encoded, next_of
 from model.machine.plan import CorePlan
 from model.network import Shape
 
@@ -14,7 +14,7 @@ __all__ = ["Serializer"]
 
 
 class Serializer(wiring.Component):
-    """Sends the spikes of a group one after the other, in ascending channel.
+    """Sends the spikes of a group one after the other, in ascending channel, those of a channel together.
 
     Timing
     ------
@@ -27,6 +27,8 @@ class Serializer(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Channels of a group.
+    more_bits : int
+        As of `SpikeGroup`.
 
     Members
     -------
@@ -34,12 +36,13 @@ class Serializer(wiring.Component):
     events : Out, stream of AddressEvent
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan) -> None:
+    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
         self._shape = shape
         self._core = core
+        self._more_bits = more_bits
         super().__init__(
             {
-                "groups": In(stream.Signature(SpikeGroup(shape, core))),
+                "groups": In(stream.Signature(SpikeGroup(shape, core, more_bits))),
                 "events": Out(stream.Signature(AddressEvent(shape))),
             }
         )
@@ -51,11 +54,16 @@ class Serializer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = SpikeGroup(self._shape, self._core)
+        layout = SpikeGroup(self._shape, self._core, self._more_bits)
         group, channels = Signal(layout, reset_less=True), layout.channels
         # The channel that leaves, those still to go, and whether there are any: found while the one before leaves.
         selected, rest = (Signal(channels, name=name, reset_less=True) for name in ("selected", "rest"))
         more = Signal(reset_less=True)
+        # Spikes of that channel that are still to go after the one in hand.
+        left = Signal(self._more_bits, reset_less=True)
+        last, turns = ~more, self.events.ready
+        if self._more_bits:
+            last, turns = last & ~left.any(), turns & ~left.any()
         held, take = Signal(), Signal()
         fires = Signal(channels)
         event = self.events.payload
@@ -63,7 +71,7 @@ class Serializer(wiring.Component):
         base = Signal.like(first, reset_less=True)
         m.d.comb += [
             fires.eq(self.groups.payload.plus | self.groups.payload.minus),
-            take.eq(~held | (~more & self.events.ready)),
+            take.eq(~held | (last & self.events.ready)),
             self.groups.ready.eq(take),
             self.events.valid.eq(held),
             event.kind.eq(group.kind),
@@ -78,6 +86,11 @@ class Serializer(wiring.Component):
         with m.If(take):
             m.d.sync += [held.eq(self.groups.valid), group.eq(self.groups.payload), base.eq(first)]
             m.d.sync += next_of(fires, selected, rest, more)
-        with m.Elif(self.events.ready):
+        with m.Elif(turns):
             m.d.sync += next_of(rest, selected, rest, more)
+        if self._more_bits:
+            with m.If(take):
+                m.d.sync += left.eq(chosen((fires & -fires)[:channels], self.groups.payload.more))
+            with m.Elif(self.events.ready):
+                m.d.sync += left.eq(Mux(left.any(), left - 1, chosen((rest & -rest)[:channels], group.more)))
         return m

@@ -21,6 +21,8 @@ class StepGroup(data.StructLayout):
         Shape of the layer that fires.
     core : CorePlan
         Its parallelism.
+    more_bits : int
+        As of `hw.aer.SpikeGroup`.
 
     Members
     -------
@@ -36,9 +38,11 @@ class StepGroup(data.StructLayout):
         One bit per chunk, position after position in ascending ``(y, x)``: whether it has spikes.
     plus, minus
         Of each chunk, bank after bank, one bit per channel.
+    more
+        Of each chunk, bank after bank, the spikes of each channel beyond its first; where there is any room for it.
     """
 
-    def __init__(self, shape: Shape, core: CorePlan) -> None:
+    def __init__(self, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
         chunks = core.rows * core.columns * core.chunks
         blocks = -(-shape.channels // core.channels)
         self._values = {
@@ -55,6 +59,7 @@ class StepGroup(data.StructLayout):
                 "fired": unsigned(chunks),
                 "plus": data.ArrayLayout(unsigned(core.group_channels), chunks),
                 "minus": data.ArrayLayout(unsigned(core.group_channels), chunks),
+                **({"more": data.ArrayLayout(unsigned(core.group_channels * more_bits), chunks)} if more_bits else {}),
             }
         )
 

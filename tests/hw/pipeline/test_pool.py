@@ -137,6 +137,46 @@ def test_serializer_sends_every_spike_in_channel_order(stall, channels, block):
     assert frames_of_events(shape, found) == [pairs(frame) for frame in frames]
 
 
+@pytest.mark.parametrize("stall", [0, 0.5])
+def test_serializer_sends_the_spikes_of_a_channel_one_after_the_other(stall):
+    shape, core, rng = Shape(2, 3, 7), plan(4), np.random.default_rng(4)
+    groups, expected = [], [[]]
+    for n in range(40):
+        y, x, part = (int(rng.integers(0, size)) for size in (2, 3, 2))
+        spikes = [int(k) for k in rng.integers(-8, 9, 4) * rng.integers(0, 2, 4)]
+        if part:
+            spikes[3] = 0
+        groups.append(
+            {
+                "kind": 0, "y": y, "x": x, "part": part,
+                "plus": sum((k > 0) << c for c, k in enumerate(spikes)),
+                "minus": sum((k < 0) << c for c, k in enumerate(spikes)),
+                "more": [max(0, abs(k) - 1) for k in spikes],
+            }
+        )  # fmt: skip
+        if not any(spikes):
+            groups.pop()
+        for c, k in enumerate(spikes):
+            expected[-1] += [(shape.address(y, x, 4 * part + c), 1 if k > 0 else -1)] * abs(k)
+        if n % 10 == 9:
+            groups.append({**END, "y": 0, "x": 0, "part": 0, "plus": 0, "minus": 0, "more": [0] * 4})
+            expected.append([])
+    serializer, found, gaps = Serializer(shape=shape, core=core, more_bits=3), [], []
+
+    async def watch(ctx):
+        async for _, _, valid in ctx.tick().sample(serializer.events.valid):
+            gaps.append(valid)
+
+    count = sum(map(len, expected)) + 4
+    simulate(
+        serializer, source(serializer.groups, groups), sink(serializer.events, found, count, stall=stall), background=[watch]
+    )
+    assert frames_of_events(shape, found) == expected[:-1]
+    if not stall:
+        # A spike a cycle, from the first to the last.
+        assert gaps[:2] == [0, 1] and sum(gaps[: count + 1]) == count
+
+
 @pytest.mark.parametrize("channels", [5, 37])
 def test_grouper_makes_each_event_a_group(channels):
     shape = Shape(3, 2, channels)
