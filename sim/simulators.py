@@ -14,6 +14,7 @@ from cocotb_tools.runner import Runner, Verilator, get_runner
 
 from model.support.cache import alone
 from model.support.errors import BadInputError, MismatchError, ToolError, ToolMissingError
+from sim.watchdog import HANGS
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator"]
 
@@ -35,12 +36,8 @@ _VERILATOR_ARGS = [
 ]
 
 
-HANGS = "hangs: "
-"""How the bench's message (`sim.bench`) begins where nothing moves any more."""
-
-
 class SimulationError(ToolError):
-    """The simulation itself went wrong: a build error, a crash, a hang."""
+    """The simulation itself went wrong: a build error, or a crash."""
 
 
 def check_simulator(name: str) -> None:
@@ -234,5 +231,7 @@ def _count(results: Path) -> tuple[int, int]:
 def _last_error(log: Path) -> str:
     if not log.exists():
         return ""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if "rror" in line]
+    told = log.read_text(errors="replace").splitlines()
+    # cocotb's own word for a simulator that stopped is SimFailure.
+    lines = [line.strip() for line in told if "rror" in line or "SimFailure:" in line]
     return f": {lines[-1][:300]}" if lines else ""
