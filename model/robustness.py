@@ -10,7 +10,8 @@ from rich.table import Table
 
 from model.network import Network
 from model.reports.robustness_page import figure_files, label_of, level_of, robustness_page
-from model.studies.robustness import Robustness, study
+from model.studies.robustness import study
+from model.studies.robustness_results import Robustness
 from model.support.cli import command, tell
 from model.support.datasets import Split, load
 from model.support.files import write_all

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.reports.html import BLUE, COLORS, GREEN, GREY, ORANGE, PLOTS, RED, Table, page, picture, svg
-from model.studies.robustness import PartingRow, Robustness, Row
+from model.studies.robustness_results import PartingRow, Robustness, Row
 
 __all__ = ["FIGURES", "figure_files", "label_of", "level_of", "robustness_page"]
 
