@@ -13,8 +13,10 @@ from model.network import Network, Neurons
 __all__ = ["INPUT_THRESHOLD", "fired_per_frame", "fitting_factor", "one_threshold", "rescaled"]
 
 INPUT_THRESHOLD = 51
+"""Pixels of 8 bits that are greater fire."""
 
 _MOST_FACTOR = 16
+"""Up to which a fitting factor is sought."""
 
 
 def rescaled(network: FloatNetwork, factor: float) -> FloatNetwork:

@@ -16,10 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 from rich.progress import Progress
 
-from model.arrays import Images
-from model.importers.float_network import FloatNetwork
 from model.studies.one_threshold import INPUT_THRESHOLD, fitting_factor, one_threshold
-from model.studies.paper_measurements import CONVOLUTIONAL, LARGE, TWO_LAYER, Measurements
+from model.studies.paper_measurements import CONVOLUTIONAL, TWO_LAYER, Measurements
 from model.studies.paper_results import (
     PUBLISHED,
     Calibration,
@@ -99,9 +97,7 @@ def study(
     }
     factors = _factors(run)
     settings = _settings(factors)
-    large = run.measured(
-        "large activations", _unchanged, lambda done: {"large": _large(run.convolutional, calibration.images)}
-    )["large"]
+    large = run.measured("large activations", _unchanged, lambda done: {"large": run.large_activations()})["large"]
     sweep = _sweep(run, settings)
     bundled = run.measured("sigma-delta, bundled conversion", _read(SigmaDelta), lambda done: run.sigma_delta(run.bundled, done))
     rates = {
@@ -222,18 +218,6 @@ def _whys(run: Measurements, settings: Sequence[_Setting]) -> dict[str, Why]:
         label: run.measured(f"why, {label}", Why.read, partial(run.why, network), detail=run.detail)
         for label, network in networks.items()
     }
-
-
-def _large(network: FloatNetwork, images: Images) -> dict[str, float]:
-    """A large activation of each neuron layer on frames of one bit."""
-    binary = (images > INPUT_THRESHOLD).astype(np.float32)
-    found = {}
-    for layer in network.layers:
-        if layer.kind != "maxpool":
-            values = network.run(binary, [layer.tensor])[0]
-            positive = values[values > 0]
-            found[layer.name] = round(float(np.percentile(positive, LARGE)), 4) if len(positive) else 0.0
-    return found
 
 
 def _rows(

@@ -38,7 +38,7 @@ from model.support.cache import kept, source_hash
 from model.support.dataset import DataError, Dataset
 from model.support.results import to_json
 
-__all__ = ["CONVOLUTIONAL", "LARGE", "TWO_LAYER", "Measurements"]
+__all__ = ["CONVOLUTIONAL", "TWO_LAYER", "Measurements"]
 
 _ZOO = Path(model.__path__[0]) / "zoo"
 CONVOLUTIONAL = _ZOO / "mnist-paper.onnx"
@@ -50,7 +50,7 @@ _MOST_STEPS = 40
 _BATCH = 64
 """Frames whose spike times are looked at together."""
 
-LARGE = 99.0
+_LARGE = 99.0
 """Percentile of the positive activations that counts as a large one."""
 
 T = TypeVar("T")
@@ -122,6 +122,17 @@ class Measurements:
             images = self.data.images
             levels = images / np.float32(255) if threshold is None else (images > threshold).astype(np.float32)
             found[key] = _share(network.run(levels)[0].reshape(len(images), -1).argmax(axis=1), self.data.labels)
+        return found
+
+    def large_activations(self) -> dict[str, float]:
+        """A large activation of each neuron layer on the calibration's frames of one bit."""
+        binary = (self.calibration.images > INPUT_THRESHOLD).astype(np.float32)
+        found = {}
+        for layer in self.convolutional.layers:
+            if layer.kind != "maxpool":
+                values = self.convolutional.run(binary, [layer.tensor])[0]
+                positive = values[values > 0]
+                found[layer.name] = round(float(np.percentile(positive, _LARGE)), 4) if len(positive) else 0.0
         return found
 
     def sigma_delta(self, network: Network, done: Callable[[int], None]) -> SigmaDelta:
@@ -210,7 +221,7 @@ class Measurements:
                     layer=layer.name,
                     neurons=shape.size,
                     threshold=round(thresholds[layer.name], 4),
-                    large_activation_thresholds=round(float(np.percentile(positive, LARGE)), 2) if len(positive) else 0.0,
+                    large_activation_thresholds=round(float(np.percentile(positive, _LARGE)), 2) if len(positive) else 0.0,
                     median_positive_activation_thresholds=round(float(np.median(positive)), 3) if len(positive) else 0.0,
                     positive_activations=round(len(positive) / values.size, 4),
                     spikes_per_neuron=round(spikes / shape.size, 4),
