@@ -10,26 +10,24 @@ What a device answers is checked before it is used: lengths, ranges, and that an
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
+from boards.identity import Identity
+from boards.watched import Watched, WatchedSpike
 from boards.wire import BAUD, Wire
 from hw.link.protocol import (
     CHECK,
     COUNTED,
-    IDENTITY,
     PLAN_HASH_BYTES,
-    PLAN_NAME_BYTES,
-    PROTOCOL_VERSION,
     REFUSED,
     RESULT,
     STATE,
     STATUS,
     WORD_BYTES,
-    Ability,
     Command,
     Event,
     Status,
@@ -38,29 +36,21 @@ from hw.link.protocol import (
     longest_payload,
     mask_bytes,
     pack_event,
-    unpack_event,
 )
 from model.machine.folded_layout import Folded, signature
-from model.machine.named_plans import load_plan, named_plan
-from model.machine.plan import Plan, PlanError
+from model.machine.plan import Plan
 from model.machine.stages import ports
 from model.machine.stored_state import settled
 from model.network import Network, Neurons
 from model.support.errors import BadInputError, DeviceError
 
-__all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "State", "UnansweredError", "WatchedSpike"]
+__all__ = ["Answer", "Device", "DeviceError", "Errors", "State", "UnansweredError"]
 
 _REFUSALS = {
     Status.NOT_LOADED: "weights must be loaded first: python -m boards.host load",
     Status.BUSY: "a list of events without its end has begun a frame; forget it with: python -m boards.host reset",
     Status.NO_PLACE: "there is no such neuron, or no way in at that port",
 }
-
-_LARGEST_PAYLOAD = 0xFFFF
-"""Bytes that a packet's length can say."""
-
-_SHOWN_BYTES = 16
-"""Bytes of an answer that a message shows."""
 
 _LONGEST_UNKNOWN = 256
 """Bytes of the longest payload that a device sends before it is known how many classes it has."""
@@ -74,119 +64,6 @@ _WATCHED_TIMEOUTS = 12
 
 class UnansweredError(DeviceError):
     """No answer, or only errors, however often it was asked."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Device identity: what a device says that it is.
-
-    Parameters
-    ----------
-    network_hash : str
-        First 16 digits of the network's content hash.
-    event_bytes : int
-        Bytes of an event in a list.
-    height, width, channels : int
-        Shape of a frame.
-    classes : int
-        Counts in an answer; a single one answers by its sign.
-    weight_first, weight_words : int
-        Where weights that have to be loaded begin in the memory with one port, and how many words they are; 0 for a device
-        that has them all from its bitstream.
-    clock_hz : int
-        Cycles a second.
-    plan_hash : str
-        First 8 digits of the plan's content hash.
-    plan_name : str
-        Name of the plan, cut off after 16 bytes. It is what the device says: see `boards.wire.printable`.
-    watch, states, loads, inject : bool
-        Capabilities: whether it can be watched, tells states, has to be loaded, and takes events at inner ports.
-    """
-
-    network_hash: str
-    event_bytes: int
-    height: int
-    width: int
-    channels: int
-    classes: int
-    weight_first: int
-    weight_words: int
-    clock_hz: int
-    plan_hash: str
-    plan_name: str
-    watch: bool
-    states: bool
-    loads: bool
-    inject: bool
-
-    @classmethod
-    def parse(cls, payload: bytes) -> "Identity":
-        """What an answer to `Command.IDENTIFY` says.
-
-        Raises
-        ------
-        ValueError
-            If its length or a value cannot be; the message says which.
-        """
-        if not payload or payload[0] != PROTOCOL_VERSION:
-            version = payload[0] if payload else "none"
-            raise ValueError(f"protocol version must be {PROTOCOL_VERSION}, not {version}: build the bitstream anew")
-        if not IDENTITY.size <= len(payload) <= IDENTITY.size + PLAN_NAME_BYTES:
-            most = IDENTITY.size + PLAN_NAME_BYTES
-            raise ValueError(f"device identity must have {IDENTITY.size} to {most} bytes, not {len(payload)}")
-        _, size, capabilities, network_hash, *sizes, first, words, clock_hz, plan_hash = IDENTITY.unpack_from(payload)
-        height, width, channels, classes = sizes
-        can = Ability(capabilities)
-        frame_bytes = height * width * channels
-        for name, value, least, most in (
-            ("bytes of an event", size, 1, 0xFF),
-            ("pixels of a frame", frame_bytes, 1, _LARGEST_PAYLOAD),
-            ("classes", classes, 1, (_LARGEST_PAYLOAD - RESULT.size) // 2),
-            ("clock in Hz", clock_hz, 1, 1 << 32),
-            ("words of weights", words, int(Ability.LOADS in can), 0xFFFF if Ability.LOADS in can else 0),
-        ):
-            if not least <= value <= most:
-                raise ValueError(f"device identity: {name} must be within {least}..{most}, not {value}")
-        return cls(
-            network_hash=network_hash.hex(),
-            event_bytes=size,
-            height=height,
-            width=width,
-            channels=channels,
-            classes=classes,
-            weight_first=first,
-            weight_words=words,
-            clock_hz=clock_hz,
-            plan_hash=plan_hash.hex(),
-            plan_name=payload[IDENTITY.size :].decode(errors="replace"),
-            watch=Ability.WATCH in can,
-            states=Ability.STATES in can,
-            loads=Ability.LOADS in can,
-            inject=Ability.INJECT in can,
-        )
-
-    def plan(self, network: Network, text: str | None = None) -> Plan:
-        """The plan on the device, with the device's capabilities.
-
-        Parameters
-        ----------
-        network : Network
-            What is on the device.
-        text : str, optional
-            The plan, by name or file; otherwise it is the named plan that the device says. A device never names a file.
-
-        Raises
-        ------
-        PlanError
-            If there is no such plan.
-        """
-        try:
-            plan = named_plan(network, self.plan_name) if text is None else load_plan(network, text)
-        except PlanError as error:
-            if text is not None:
-                raise
-            raise PlanError(f"--plan must be given, as of the plan on the device it is not known: {error}") from None
-        return replace(plan, watch=self.watch, states=self.states)
 
 
 @dataclass(frozen=True)
@@ -228,27 +105,6 @@ class State:
 
 
 @dataclass(frozen=True)
-class WatchedSpike:
-    """A spike that passed on a watched link.
-
-    Parameters
-    ----------
-    link : str
-        The layer that fired, or `model.network.INPUT`.
-    sign : int
-        +1 or -1.
-    y, x, c : int
-        The neuron.
-    """
-
-    link: str
-    sign: int
-    y: int
-    x: int
-    c: int
-
-
-@dataclass(frozen=True)
 class Errors:
     """What went wrong on the wire since reset, as the device counts it, and for how many cycles it has run (32 bits)."""
 
@@ -263,56 +119,6 @@ class Errors:
     def clean(self) -> bool:
         """Whether nothing went wrong."""
         return not any(count for name, count in asdict(self).items() if name != "cycles")
-
-
-class _Watched:
-    """What passes on watched links in a frame, checked: each link's last token is the end of the frame."""
-
-    def __init__(self, device: str, network: Network, links: Sequence[str]) -> None:
-        self._device = device
-        self._network = network
-        self._links = {port: (name, network.shape_of(name)) for name, port in ports(network).items() if name in links}
-        self.clear()
-
-    @property
-    def mask(self) -> int:
-        """A bit for each watched port."""
-        return sum(1 << port for port in self._links)
-
-    def clear(self) -> None:
-        """Forget what passed."""
-        self.spikes: list[WatchedSpike] = []
-        self._open = set(self._links)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the frame has ended on every link."""
-        return not self._open
-
-    def take(self, payload: bytes) -> None:
-        """Take a event.
-
-        Raises
-        ------
-        DeviceError
-            If there can be no such token here.
-        """
-        event = unpack_event(self._network, payload)
-        if payload != pack_event(self._network, event):
-            raise DeviceError(f"{self._device}: what is watched must be events, not {payload[:_SHOWN_BYTES].hex(' ')}")
-        if event.port not in self._open:
-            raise DeviceError(
-                f"{self._device}: what is watched must be of ports {sorted(self._links)}, up to the end of the frame, "
-                f"not of port {event.port}"
-            )
-        if event.end:
-            self._open.remove(event.port)
-            return
-        link, shape = self._links[event.port]
-        place = (event.y, event.x, event.c)
-        if any(n >= size for n, size in zip(place, shape, strict=True)):
-            raise DeviceError(f"{self._device}: a spike of {link} must be within {tuple(shape)}, not at {place}")
-        self.spikes.append(WatchedSpike(link, -1 if event.negative else 1, *place))
 
 
 class Device:
@@ -491,7 +297,7 @@ class Device:
             raise BadInputError(f"link must be one of {', '.join(known)}, not {', '.join(sorted(unknown))}")
         if not self.identity.watch:
             raise DeviceError(f"{self._name}: plan must have 'watch' for spikes to be watched: build it with --watch")
-        watched = _Watched(self._name, network, links)
+        watched = Watched(self._name, network, links)
         pixels = self._pixels(frame)
         self._ask(Command.WATCH, watched.mask.to_bytes(mask_bytes(network), "little"), size=0)
         try:
@@ -673,7 +479,7 @@ class Device:
         answered_by: Command | None = None,
         retries: int | None = None,
         timeout: float | None = None,
-        watched: _Watched | None = None,
+        watched: Watched | None = None,
     ) -> bytes:
         """Send a packet; the payload of its answer, which has ``size`` bytes where that is given.
 
@@ -697,7 +503,7 @@ class Device:
         raise UnansweredError(f"{self._name}: {trouble}, tried {tries} times{hint}")
 
     def _exchange(
-        self, command: Command, payload: bytes, wanted: Command, timeout: float, watched: _Watched | None
+        self, command: Command, payload: bytes, wanted: Command, timeout: float, watched: Watched | None
     ) -> bytes:
         """Send a packet once; the payload of its answer."""
         self._number = (self._number + 1) & 0xFF
