@@ -224,7 +224,7 @@ def connected(monkeypatch, device: FakeDevice, *, patience: float = 200.0) -> Fa
     port = FakePort(device, patience=patience)
     monkeypatch.setattr("boards.wire.serial.serial_for_url", lambda *args, **options: port)
     monkeypatch.setattr("boards.wire.time", port.clock())
-    monkeypatch.setattr("boards.device.time", port.clock())
+    monkeypatch.setattr("boards.exchange.time", port.clock())
     return port
 
 

@@ -129,7 +129,7 @@ def test_no_such_neuron(device):
     bad.append(Event(port=numbers[NEURON_LAYERS[0]], y=NETWORK.shape_of(NEURON_LAYERS[0]).height))
     for place in bad:
         with pytest.raises(DeviceError, match=rf"^{device._name}: there is no such neuron, or no way in at that port$"):
-            device._ask(Command.STATE, pack_event(NETWORK, place))
+            device._exchange.ask(Command.STATE, pack_event(NETWORK, place))
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
 
@@ -138,7 +138,7 @@ def test_no_way_in_at_a_port_and_none_out_of_it(device):
     known = ports(NETWORK).values()
     fused = next(port for port in range(len(NETWORK.layers) + 1) if port not in known)
     with pytest.raises(DeviceError, match="no way in at that port"):
-        device._ask(Command.EVENTS, pack_event(NETWORK, Event(port=fused, end=True)), retries=0)
+        device._exchange.ask(Command.EVENTS, pack_event(NETWORK, Event(port=fused, end=True)), retries=0)
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
 
@@ -148,7 +148,7 @@ def test_frames_at_an_inner_port_have_their_own_numbers(device):
     tokens = [Event(port=port, c=1), Event(port=port, end=True)]
     payload = b"".join(pack_event(NETWORK, token) for token in tokens)
     for _ in range(3):
-        answer = device._answer(device._ask(Command.EVENTS, payload, answered_by=Command.FRAME, retries=0))
+        answer = device._answer(device._exchange.ask(Command.EVENTS, payload, answered_by=Command.FRAME, retries=0))
         assert (answer.answer, answer.counts[1], sum(answer.counts)) == (1, 1, 1)
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
