@@ -227,7 +227,7 @@ class Estimate:
     board : str or None
         The board that was asked for.
     short_of : tuple of str or None
-        What the plan needs more of than the board has; empty where it fits.
+        What the plan needs more of than the board has; empty where it fits, None where that is not known before synthesis.
     plans_considered : tuple of Considered or None
         What the plan was chosen from, where it was.
     """
