@@ -20,8 +20,7 @@ from model.machine.cycles import ACTIVITIES, CoreUse, CycleError, Cycles
 from model.machine.pipeline_parts import HANG, run
 from model.machine.pipeline_registers import CORE, LINK, LISTS, MACHINE, Hardware, reset_core
 from model.machine.plan import Plan
-from model.machine.randomness import first_number
-from model.machine.registers import by_trace, logged
+from model.machine.registers import by_trace, logged, reset_host
 from model.machine.schedule import Schedule, schedule
 from model.machine.stages import Stage, ports, stages
 from model.network import INPUT, Network
@@ -123,9 +122,9 @@ class _Machine:
             link["readers"], link["leaf"] = len(by_all), not by_cores
             readers[number, : len(by_all)] = by_all
         machine = np.zeros(1, MACHINE)
-        machine["inject"], machine["outputs"], machine["idle"], machine["stall"] = plan.inject, network.outputs, idle, stall
+        reset_host(machine, idle=idle, stall=stall, seed=seed)
+        machine["inject"], machine["outputs"], machine["room"] = plan.inject, network.outputs, 1
         machine["output_link"] = names.index(network.output.name)
-        machine["random"], machine["room"] = first_number(seed), 1
         return cls(
             plan=plan,
             stages=found,

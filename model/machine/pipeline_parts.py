@@ -10,8 +10,7 @@ from numba import njit
 
 from model.machine.cycles import ACTIVITIES
 from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
-from model.machine.randomness import shifted
-from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, write
+from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, draw, write
 from model.machine.schedule import END, OUTSIDE
 
 __all__ = ["HANG", "run"]
@@ -327,15 +326,10 @@ def _copy(machine, links, log):  # type: ignore[no-untyped-def]
 def _drive(machine, passes):  # type: ignore[no-untyped-def]
     """The host: a register stage at the door, and the source and sinks of `sim.recorder` outside it."""
     takes, offered = _host_takes(machine), machine.host_valid
-    first = shifted(machine.random)
-    second = shifted(first)
-    third = shifted(second)
-    machine.random = third
-    machine.result_ready = (first & 0xFFFF) >= machine.stall
-    machine.watched_ready = (second & 0xFFFF) >= machine.stall
+    willing = draw(machine)
     if takes:
         machine.host_valid = 0
-        if (third & 0xFFFF) >= machine.idle and machine.tokens_left:
+        if willing and machine.tokens_left:
             machine.host_valid = 1
             machine.tokens_left -= 1
     if not machine.door or passes:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from model.arrays import Ints
 from model.machine.plan import Plan
-from model.machine.registers import record
+from model.machine.registers import HOST, record
 from model.machine.schedule import state_words
 from model.machine.stages import Stage, core_plan
 from model.network import MaxPool, Network, Neurons
@@ -51,13 +51,14 @@ LINK = record(
 )
 
 MACHINE = record(
-    # What is around the cores, and how source and sinks behave.
-    *("inject", "outputs", "output_link", "idle", "stall"),
-    *("cycle", "random", "host_valid", "result_ready", "watched_ready", "door", "door_second"),
+    *HOST,
+    # What is around the cores.
+    *("inject", "outputs", "output_link"),
+    *("host_valid", "door", "door_second"),
     *("in_frame", "began", "starts", "room", "nearly_full"),
     *("read_gets", "read_held", "read_is_end", "comparing", "compared", "result_valid", "watches"),
-    # Tokens that the source has, frames to be answered, input frames begun, cycles without a transfer, entries of the log.
-    *("tokens_left", "frames_left", "inputs_read", "quiet", "logged"),
+    # Tokens that the source has, frames to be answered, input frames begun, cycles without a transfer.
+    *("tokens_left", "frames_left", "inputs_read", "quiet"),
 )
 
 
