@@ -31,8 +31,6 @@ _SPIKES_AT_ONCE = 24_000_000
 
 _BATCH = 64
 
-Bytes = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RateNetwork(Chain):
