@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from hw.link.protocol import IDENTITY, PLAN_NAME_BYTES, PROTOCOL_VERSION, RESULT, Ability
+from hw.link.protocol import IDENTITY, PLAN_NAME_BYTES, PROTOCOL_VERSION, RESULT, Capability
 from model.machine.named_plans import load_plan, named_plan
 from model.machine.plan import Plan, PlanError
 from model.network import Network
@@ -73,14 +73,14 @@ class Identity:
             raise ValueError(f"device identity must have {IDENTITY.size} to {most} bytes, not {len(payload)}")
         _, size, capabilities, network_hash, *sizes, first, words, clock_hz, plan_hash = IDENTITY.unpack_from(payload)
         height, width, channels, classes = sizes
-        can = Ability(capabilities)
+        can = Capability(capabilities)
         frame_bytes = height * width * channels
         for name, value, least, most in (
             ("bytes of an event", size, 1, 0xFF),
             ("pixels of a frame", frame_bytes, 1, _LARGEST_PAYLOAD),
             ("classes", classes, 1, (_LARGEST_PAYLOAD - RESULT.size) // 2),
             ("clock in Hz", clock_hz, 1, 1 << 32),
-            ("words of weights", words, int(Ability.LOADS in can), 0xFFFF if Ability.LOADS in can else 0),
+            ("words of weights", words, int(Capability.LOADS in can), 0xFFFF if Capability.LOADS in can else 0),
         ):
             if not least <= value <= most:
                 raise ValueError(f"device identity: {name} must be within {least}..{most}, not {value}")
@@ -96,10 +96,10 @@ class Identity:
             clock_hz=clock_hz,
             plan_hash=plan_hash.hex(),
             plan_name=payload[IDENTITY.size :].decode(errors="replace"),
-            watch=Ability.WATCH in can,
-            states=Ability.STATES in can,
-            loads=Ability.LOADS in can,
-            inject=Ability.INJECT in can,
+            watch=Capability.WATCH in can,
+            states=Capability.STATES in can,
+            loads=Capability.LOADS in can,
+            inject=Capability.INJECT in can,
         )
 
     def plan(self, network: Network, text: str | None = None) -> Plan:

@@ -105,7 +105,7 @@ def _print(found: Robustness) -> None:
                 *(f"{each:.5f}" for each in (layer.difference_mean_absolute, layer.hysteresis, layer.backlog, layer.inherited)),
                 *("" if each is None else f"{each:.3f}" for each in (layer.gain, layer.correlation)),
                 f"{layer.negative_spikes:.1%}",
-                "" if layer.accuracy_behind is None else f"{layer.accuracy_behind:.2%}",
+                "" if layer.accuracy_after is None else f"{layer.accuracy_after:.2%}",
             )
     console.print(shown)
 

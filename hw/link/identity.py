@@ -1,6 +1,6 @@
 """What a device answers when it is asked who it is."""
 
-from hw.link.protocol import IDENTITY, PLAN_HASH_BYTES, PLAN_NAME_BYTES, PROTOCOL_VERSION, Ability, event_bytes
+from hw.link.protocol import IDENTITY, PLAN_HASH_BYTES, PLAN_NAME_BYTES, PROTOCOL_VERSION, Capability, event_bytes
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.network import Network
@@ -10,11 +10,11 @@ __all__ = ["identity"]
 
 def identity(network: Network, plan: Plan, clock_hz: float, loads: Folded | None) -> bytes:
     """Payload of the answer to IDENTIFY."""
-    can = {Ability.WATCH: plan.watch, Ability.STATES: plan.states, Ability.LOADS: loads, Ability.INJECT: plan.inject}
+    can = {Capability.WATCH: plan.watch, Capability.STATES: plan.states, Capability.LOADS: loads, Capability.INJECT: plan.inject}
     return IDENTITY.pack(
         PROTOCOL_VERSION,
         event_bytes(network),
-        sum(ability for ability, is_so in can.items() if is_so),
+        sum(capability for capability, is_so in can.items() if is_so),
         bytes.fromhex(network.content_hash)[:8],
         *network.input_shape,
         network.outputs,

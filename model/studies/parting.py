@@ -18,7 +18,7 @@ from model.studies.robustness_cases import links_to_neurons
 from model.studies.robustness_results import PartingRow
 from model.support.dataset import Dataset
 
-__all__ = ["FINER", "FINER_ORDERS", "parting", "quantized_behind", "with_finer_thresholds"]
+__all__ = ["FINER", "FINER_ORDERS", "parting", "quantized_after", "with_finer_thresholds"]
 
 FINER = (2, 4, 8)
 """What all thresholds are divided by, to see what hysteresis and what one spike an update cost."""
@@ -36,12 +36,12 @@ def with_finer_thresholds(network: Network, level: int) -> Network | None:
     scaled: set[str] = set()
     layers: list[Layer] = []
     for layer in network.layers:
-        behind = layer.source in scaled
-        if behind or isinstance(layer, Neurons):
+        after = layer.source in scaled
+        if after or isinstance(layer, Neurons):
             scaled.add(layer.name)
         if isinstance(layer, Neurons):
             changes: dict[str, Any] = {"count_bits": layer.count_bits + shift}
-            if behind:
+            if after:
                 changes |= {"bias": layer.bias << shift, "potential_bits": layer.potential_bits + shift}
             else:
                 changes |= {"threshold_log2": layer.threshold_log2 - shift}
@@ -69,7 +69,7 @@ def parting(
     spike back. What is a whole threshold or more away is *backlog*: spikes still owed, as an update fires one at most.
 
     *gain* is the slope of the line that fits the counts best over the quantized ones, and *correlation* is Pearson's: a gain
-    common to all neurons changes no answer, what is left of 1 in the correlation may. *accuracy_behind* is the answer's if all
+    common to all neurons changes no answer, what is left of 1 in the correlation may. *accuracy_after* is the answer's if all
     layers after this one were the quantized network's: where it falls, the answer is lost.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Neurons)]
@@ -97,7 +97,7 @@ def parting(
                 parts.negative += sum(int((trace.spikes["sign"] < 0).sum()) for trace in of_layer)
                 parts.operations += sum(trace.operations for trace in of_layer)
                 if layer.name in on_the_way:
-                    by_count = answers(quantized_behind(network, {layer.name: counts}))
+                    by_count = answers(quantized_after(network, {layer.name: counts}))
                     parts.right += int((by_count == data.labels[batch]).sum())
             done(len(traces))
     return {
@@ -105,7 +105,7 @@ def parting(
             PartingRow(
                 layer=name,
                 **parts.means(len(data)),
-                accuracy_behind=parts.right / len(data) if name in on_the_way else None,
+                accuracy_after=parts.right / len(data) if name in on_the_way else None,
             )
             for name, parts in of_layers.items()
         )
@@ -158,7 +158,7 @@ class _Parts:
         }
 
 
-def quantized_behind(network: Network, counts: dict[str, Ints]) -> Ints:
+def quantized_after(network: Network, counts: dict[str, Ints]) -> Ints:
     """Counts of the classes, ``(frames, classes)``, of the quantized network after layers that counted ``counts``."""
     known = dict(counts)
     for layer, shape, output in network.walk():

@@ -18,7 +18,7 @@ from model.events import Events
 from model.golden import answers
 from model.network import INPUT, Network, Neurons
 from model.studies.disturb import ORDERS
-from model.studies.parting import FINER, FINER_ORDERS, parting, quantized_behind, with_finer_thresholds
+from model.studies.parting import FINER, FINER_ORDERS, parting, quantized_after, with_finer_thresholds
 from model.studies.robustness_cases import Case, cases_of
 from model.studies.robustness_results import Figures, Parting, Robustness, Row
 from model.support.dataset import Dataset
@@ -195,5 +195,5 @@ def _quantized_accuracy(network: Network, frames: Sequence[Events], labels: Ints
         size = network.input_shape.size
         sums = [np.bincount(events["address"], events["sign"], minlength=size) for events in frames[at : at + _BATCH]]
         counts = np.array(sums).astype(np.int64).reshape(-1, *network.input_shape)
-        right += int((answers(quantized_behind(network, {INPUT: counts})) == labels[at : at + _BATCH]).sum())
+        right += int((answers(quantized_after(network, {INPUT: counts})) == labels[at : at + _BATCH]).sum())
     return right / len(labels)

@@ -99,18 +99,18 @@ def cases_of(network: Network, images: Images, encoded: Sequence[Events]) -> Ite
     # Of a link all frames' events are kept, of one link at a time: they are many.
     spikes_of = lru_cache(maxsize=1)(lambda link: _spikes(network, link, encoded))
     for link in links_to_neurons(network):
-        behind = _behind(network, link)
+        after = _after(network, link)
         for name in ("dropped", "duplicated"):
             for share in _LINK_SHARES:
 
                 def on_link(
                     rng: np.random.Generator,
                     link: str = link,
-                    behind: Network = behind,
+                    after: Network = after,
                     change: Callable[..., Events] = _EVENT_CHANGES[name],
                     share: float = share,
                 ) -> tuple[Network, Sequence[Events]]:
-                    return behind, [change(events, share, behind.input_shape.size, rng) for events in spikes_of(link)]
+                    return after, [change(events, share, after.input_shape.size, rng) for events in spikes_of(link)]
 
                 yield Case("links", f"{name} after {link}", share, on_link, change=name, link=link)
 
@@ -150,7 +150,7 @@ def links_to_neurons(network: Network) -> list[str]:
     return found[::-1]
 
 
-def _behind(network: Network, link: str) -> Network:
+def _after(network: Network, link: str) -> Network:
     """The part of the network that hears of the spikes of ``link``, with these as its input."""
     layers: list[Layer] = []
     for layer in network.layers:

@@ -84,7 +84,7 @@ class PartingRow:
     spikes_per_frame: float
     negative_spikes: float
     accumulations_per_frame: int
-    accuracy_behind: float | None
+    accuracy_after: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -183,7 +183,7 @@ def test_what_is_not_supported_is_named(tmp_path, operator, weights, attributes,
         import_onnx(path)
 
 
-def test_a_relu_behind_a_pool_is_the_same_network(tmp_path):
+def test_a_relu_after_a_pool_is_the_same_network(tmp_path):
     images = RNG.integers(0, 256, (20, 8, 8, 2), dtype=np.uint8)
     data = Dataset(name="noise", images=images, labels=RNG.integers(0, 3, 20))
     weights = {"w1": RNG.normal(0, 0.5, (4, 2, 3, 3)), "b1": RNG.normal(-1, 0.5, 4), "w2": RNG.normal(0, 0.3, (64, 3))}

@@ -591,7 +591,7 @@ def test_refused_inputs(shape, element, message):
         import_model(model, "net")
 
 
-def test_the_report_goes_on_behind_what_does_not_convert(tmp_path):
+def test_the_report_goes_on_after_what_does_not_convert(tmp_path):
     g = Graph()
     relu_conv(g).norm(3, name="bn").conv(4, 3, 3, pads=[1] * 4, name="c2").add("Tanh", name="tanh")
     g.add("AveragePool", **TWO, name="avg").add("MaxPool", kernel_shape=[2, 2], name="max").add("Flatten").linear(16, 3)

@@ -13,7 +13,7 @@ from model.network import Network, Neurons
 from model.studies.disturb import reorder
 from model.studies.parting import with_finer_thresholds
 from model.studies.robustness import study
-from model.studies.robustness_cases import _behind, _spikes, links_to_neurons
+from model.studies.robustness_cases import _after, _spikes, links_to_neurons
 from model.support.datasets import Dataset
 from tests.hardware import random_network
 
@@ -37,11 +37,11 @@ def test_a_network_cut_at_a_link_is_the_whole(network):
     whole = run_frames(network, images)
     encoded = [encode(network, frame) for frame in images]
     for link in links_to_neurons(network):
-        behind = _behind(network, link)
-        found = run_frames(behind, _spikes(network, link, encoded))
+        after = _after(network, link)
+        found = run_frames(after, _spikes(network, link, encoded))
         assert np.array_equal(found.counts, whole.counts)
         assert np.array_equal(found.potentials, whole.potentials)
-        columns = [network.layers.index(network.layer(layer.name)) for layer in behind.layers]
+        columns = [network.layers.index(network.layer(layer.name)) for layer in after.layers]
         assert np.array_equal(found.spikes, whole.spikes[:, columns])
 
 
@@ -127,7 +127,7 @@ def test_parting_is_what_the_golden_model_says(seed):
             owed_spikes += sum(backlog)
             if layer is network.output:
                 answers = [trace.answer for trace in traces]
-                assert row.accuracy_behind == np.mean(answers == data.labels[:4])
+                assert row.accuracy_after == np.mean(answers == data.labels[:4])
     assert owed_spikes > 0
 
 
