@@ -16,8 +16,9 @@ from model.engine.engine import run_frames
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatNetwork, hardware_form
 from model.importers.onnx import import_onnx
-from model.network import Network, NetworkError
+from model.network import Network
 from model.support.datasets import DataError, Dataset, load
+from model.support.errors import NetworkError
 from model.support.names import SAFE_NAME, is_safe_name, printable, safe_name
 
 __all__ = ["EXPLAINED", "Conversion", "convert", "convert_file"]

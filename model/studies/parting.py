@@ -12,11 +12,12 @@ from model.conversion.quantized import counts_of_layer, counts_of_layers
 from model.engine.engine import run_fast
 from model.events import Events
 from model.golden import answers
-from model.network import INPUT, Layer, Network, NetworkError, Neurons
+from model.network import INPUT, Layer, Network, Neurons
 from model.studies.disturb import reorder
 from model.studies.robustness_cases import links_to_neurons
 from model.studies.robustness_results import PartingRow
 from model.support.dataset import Dataset
+from model.support.errors import NetworkError
 
 __all__ = ["FINER", "FINER_ORDERS", "parting", "quantized_after", "with_finer_thresholds"]
 

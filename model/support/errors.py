@@ -17,6 +17,7 @@ __all__ = [
     "DoesNotFitError",
     "Exit",
     "MismatchError",
+    "NetworkError",
     "TallyError",
     "TimingError",
     "ToolError",
@@ -57,6 +58,10 @@ class BadInputError(TallyError, ValueError):
     """A file, name, option or value is not what it must be."""
 
     exit_code = Exit.BAD_INPUT
+
+
+class NetworkError(BadInputError):
+    """A network, or the file it was read from, is not what it must be."""
 
 
 class DoesNotFitError(TallyError):

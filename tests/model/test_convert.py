@@ -20,8 +20,9 @@ from model.golden import run
 from model.importers.onnx import ConversionError, import_model, import_onnx, report_nodes
 from model.machine.named_plans import named_plan
 from model.machine.plan import PlanError
-from model.network import Convolution, MaxPool, Network, NetworkError, Neurons
+from model.network import Convolution, MaxPool, Network, Neurons
 from model.support.datasets import Dataset
+from model.support.errors import NetworkError
 from model.support.names import SAFE_NAME
 from tests.onnx_graphs import Graph
 
