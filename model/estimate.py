@@ -18,7 +18,7 @@ from model.machine.estimate import CALIBRATED, Estimate, considered, estimate, m
 from model.machine.named_plans import FOLDED, load_plan
 from model.network import Network
 from model.reports.estimate_page import considered_table, cores_table, estimate_page, summary
-from model.support.cli import Number, command, tell
+from model.support.cli import FilePath, Number, command, tell
 from model.support.datasets import load
 from model.support.errors import BadInputError, DoesNotFitError
 from model.support.files import check_apart, write_all
@@ -30,7 +30,7 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 
 
 @command(help="Cycles, frames per second and the use of every core, before any synthesis; and which plan to take.")
-@click.argument("net", type=click.Path(path_type=Path))
+@click.argument("net", type=FilePath())
 @click.option(
     "--plan", "plan_name", metavar="PLAN",
     help="minimal, default, fast, folded, or a .json file; default if nothing else is asked for.",

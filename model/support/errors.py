@@ -23,6 +23,7 @@ __all__ = [
     "ToolError",
     "ToolMissingError",
     "fail",
+    "one_line",
     "one_line_errors",
 ]
 
@@ -112,10 +113,14 @@ class DeviceError(TallyError):
     exit_code = Exit.NO_DEVICE
 
 
+def one_line(text: str) -> str:
+    """A text as one line that a terminal shows as it is: what is not printable, escape codes too, is a space."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 def fail(code: Exit, message: str) -> NoReturn:
     """Print one line on standard error and exit with ``code``."""
-    line = "".join(character if character.isprintable() else " " for character in message)
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(int(code))
 
 
