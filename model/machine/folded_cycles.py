@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from model.arrays import Images, Ints
 from model.engine.engine import Stream, run_streams
@@ -34,6 +33,7 @@ from model.machine.registers import (
 from model.machine.schedule import END, OUTSIDE, schedule
 from model.machine.stages import Stage, ports, stages
 from model.network import INPUT, Network
+from model.support.compiled import njit
 
 __all__ = ["simulate_folded"]
 

@@ -1,17 +1,16 @@
 """A clock edge of the pipeline: of every part of a core, and of what is around the cores.
 
 Every part is a function, over the registers of `model.machine.pipeline_registers`. A core's parts come from its end to its
-beginning, as whether a part is ready depends on those after it. All stand in one file: what Numba has compiled is kept until
-the file of the outermost function changes, whatever becomes of the others.
+beginning, as whether a part is ready depends on those after it.
 """
 
 import numpy as np
-from numba import njit
 
 from model.machine.cycles import ACTIVITIES
 from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
 from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, draw, write
 from model.machine.schedule import END, OUTSIDE
+from model.support.compiled import njit
 
 __all__ = ["HANG", "run"]
 

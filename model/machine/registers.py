@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from model.arrays import Ints
 from model.machine.randomness import first_number, shifted
 from model.machine.stages import Stage
 from model.network import INPUT, MaxPool
+from model.support.compiled import njit
 
 __all__ = [
     "ANSWERED",

@@ -22,12 +22,12 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from model.arrays import Floats, Ints
 from model.importers.float_network import FloatNetwork
 from model.studies.chain import Chain, run_in_batches
 from model.studies.synapses import NeuronStage, PoolStage, normalized, stages_of
+from model.support.compiled import njit
 
 __all__ = ["FirstSpikeNetwork", "FirstSpikeSummaries", "convert_first_spikes", "run_first_spikes", "spike_times_of_layers"]
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from model.arrays import Ints
 from model.importers.float_network import FloatNetwork
 from model.studies.chain import Chain, run_in_batches
 from model.studies.synapses import NeuronStage, PoolStage, normalized, stages_of
+from model.support.compiled import njit
 
 __all__ = ["RateNetwork", "RateSummaries", "convert_rates", "run_rates"]
 
