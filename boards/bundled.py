@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.machine.named_plans import FOLDED
-from model.network import Network, NetworkError
+from model.network import Network
+from model.support.errors import NetworkError
 
 if TYPE_CHECKING:
     # A board's definition knows its family's clocks, which takes Amaranth; what talks to a board does without.

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from boards.device import Device, WatchedSpike
+from boards.device import Device
 from boards.frames import Frames
+from boards.watched import WatchedSpike
 from model.encode import encode
 from model.golden import Trace, answers
 from model.machine.plan import Plan

@@ -7,186 +7,42 @@ A port is what pyserial takes for one: a device, or a URL such as ``socket://loc
 What a device answers is checked before it is used: lengths, ranges, and that an answer comes to an end.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
+from boards.exchange import LONGEST_UNKNOWN, Exchange
+from boards.identity import Identity
+from boards.watched import Watched, WatchedSpike
 from boards.wire import BAUD, Wire
 from hw.link.protocol import (
     CHECK,
     COUNTED,
-    IDENTITY,
     PLAN_HASH_BYTES,
-    PLAN_NAME_BYTES,
-    PROTOCOL_VERSION,
-    REFUSED,
     RESULT,
     STATE,
     STATUS,
     WORD_BYTES,
-    Ability,
     Command,
     Event,
-    Status,
     event_bytes,
     load_payloads,
     longest_payload,
     mask_bytes,
     pack_event,
-    unpack_event,
 )
 from model.machine.folded_layout import Folded, signature
-from model.machine.named_plans import load_plan, named_plan
-from model.machine.plan import Plan, PlanError
+from model.machine.plan import Plan
 from model.machine.stages import ports
 from model.machine.stored_state import settled
 from model.network import Network, Neurons
 from model.support.errors import BadInputError, DeviceError
 
-__all__ = ["Answer", "Device", "DeviceError", "Errors", "Identity", "State", "UnansweredError", "WatchedSpike"]
-
-_REFUSALS = {
-    Status.NOT_LOADED: "weights must be loaded first: python -m boards.host load",
-    Status.BUSY: "a list of events without its end has begun a frame; forget it with: python -m boards.host reset",
-    Status.NO_PLACE: "there is no such neuron, or no way in at that port",
-}
-
-_LARGEST_PAYLOAD = 0xFFFF
-"""Bytes that a packet's length can say."""
-
-_SHOWN_BYTES = 16
-"""Bytes of an answer that a message shows."""
-
-_LONGEST_UNKNOWN = 256
-"""Bytes of the longest payload that a device sends before it is known how many classes it has."""
-
-_FIRST_WAIT = 0.25
-"""Seconds for which a device that may still be reading its flash is asked at first; then twice as long each time."""
-
-_WATCHED_TIMEOUTS = 12
-"""Timeouts within which everything watched in a frame has to be there: it is far more than an answer."""
-
-
-class UnansweredError(DeviceError):
-    """No answer, or only errors, however often it was asked."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Device identity: what a device says that it is.
-
-    Parameters
-    ----------
-    network_hash : str
-        First 16 digits of the network's content hash.
-    event_bytes : int
-        Bytes of an event in a list.
-    height, width, channels : int
-        Shape of a frame.
-    classes : int
-        Counts in an answer; a single one answers by its sign.
-    weight_first, weight_words : int
-        Where weights that have to be loaded begin in the memory with one port, and how many words they are; 0 for a device
-        that has them all from its bitstream.
-    clock_hz : int
-        Cycles a second.
-    plan_hash : str
-        First 8 digits of the plan's content hash.
-    plan_name : str
-        Name of the plan, cut off after 16 bytes. It is what the device says: see `boards.wire.printable`.
-    watch, states, loads, inject : bool
-        Capabilities: whether it can be watched, tells states, has to be loaded, and takes events at inner ports.
-    """
-
-    network_hash: str
-    event_bytes: int
-    height: int
-    width: int
-    channels: int
-    classes: int
-    weight_first: int
-    weight_words: int
-    clock_hz: int
-    plan_hash: str
-    plan_name: str
-    watch: bool
-    states: bool
-    loads: bool
-    inject: bool
-
-    @classmethod
-    def parse(cls, payload: bytes) -> "Identity":
-        """What an answer to `Command.IDENTIFY` says.
-
-        Raises
-        ------
-        ValueError
-            If its length or a value cannot be; the message says which.
-        """
-        if not payload or payload[0] != PROTOCOL_VERSION:
-            version = payload[0] if payload else "none"
-            raise ValueError(f"protocol version must be {PROTOCOL_VERSION}, not {version}: build the bitstream anew")
-        if not IDENTITY.size <= len(payload) <= IDENTITY.size + PLAN_NAME_BYTES:
-            most = IDENTITY.size + PLAN_NAME_BYTES
-            raise ValueError(f"device identity must have {IDENTITY.size} to {most} bytes, not {len(payload)}")
-        _, size, capabilities, network_hash, *sizes, first, words, clock_hz, plan_hash = IDENTITY.unpack_from(payload)
-        height, width, channels, classes = sizes
-        can = Ability(capabilities)
-        frame_bytes = height * width * channels
-        for name, value, least, most in (
-            ("bytes of an event", size, 1, 0xFF),
-            ("pixels of a frame", frame_bytes, 1, _LARGEST_PAYLOAD),
-            ("classes", classes, 1, (_LARGEST_PAYLOAD - RESULT.size) // 2),
-            ("clock in Hz", clock_hz, 1, 1 << 32),
-            ("words of weights", words, int(Ability.LOADS in can), 0xFFFF if Ability.LOADS in can else 0),
-        ):
-            if not least <= value <= most:
-                raise ValueError(f"device identity: {name} must be within {least}..{most}, not {value}")
-        return cls(
-            network_hash=network_hash.hex(),
-            event_bytes=size,
-            height=height,
-            width=width,
-            channels=channels,
-            classes=classes,
-            weight_first=first,
-            weight_words=words,
-            clock_hz=clock_hz,
-            plan_hash=plan_hash.hex(),
-            plan_name=payload[IDENTITY.size :].decode(errors="replace"),
-            watch=Ability.WATCH in can,
-            states=Ability.STATES in can,
-            loads=Ability.LOADS in can,
-            inject=Ability.INJECT in can,
-        )
-
-    def plan(self, network: Network, text: str | None = None) -> Plan:
-        """The plan on the device, with the device's capabilities.
-
-        Parameters
-        ----------
-        network : Network
-            What is on the device.
-        text : str, optional
-            The plan, by name or file; otherwise it is the named plan that the device says. A device never names a file.
-
-        Raises
-        ------
-        PlanError
-            If there is no such plan.
-        """
-        try:
-            plan = named_plan(network, self.plan_name) if text is None else load_plan(network, text)
-        except PlanError as error:
-            if text is not None:
-                raise
-            raise PlanError(f"--plan must be given, as of the plan on the device it is not known: {error}") from None
-        return replace(plan, watch=self.watch, states=self.states)
+__all__ = ["Answer", "Device", "DeviceError", "Errors", "State"]
 
 
 @dataclass(frozen=True)
@@ -228,27 +84,6 @@ class State:
 
 
 @dataclass(frozen=True)
-class WatchedSpike:
-    """A spike that passed on a watched link.
-
-    Parameters
-    ----------
-    link : str
-        The layer that fired, or `model.network.INPUT`.
-    sign : int
-        +1 or -1.
-    y, x, c : int
-        The neuron.
-    """
-
-    link: str
-    sign: int
-    y: int
-    x: int
-    c: int
-
-
-@dataclass(frozen=True)
 class Errors:
     """What went wrong on the wire since reset, as the device counts it, and for how many cycles it has run (32 bits)."""
 
@@ -263,56 +98,6 @@ class Errors:
     def clean(self) -> bool:
         """Whether nothing went wrong."""
         return not any(count for name, count in asdict(self).items() if name != "cycles")
-
-
-class _Watched:
-    """What passes on watched links in a frame, checked: each link's last token is the end of the frame."""
-
-    def __init__(self, device: str, network: Network, links: Sequence[str]) -> None:
-        self._device = device
-        self._network = network
-        self._links = {port: (name, network.shape_of(name)) for name, port in ports(network).items() if name in links}
-        self.clear()
-
-    @property
-    def mask(self) -> int:
-        """A bit for each watched port."""
-        return sum(1 << port for port in self._links)
-
-    def clear(self) -> None:
-        """Forget what passed."""
-        self.spikes: list[WatchedSpike] = []
-        self._open = set(self._links)
-
-    @property
-    def complete(self) -> bool:
-        """Whether the frame has ended on every link."""
-        return not self._open
-
-    def take(self, payload: bytes) -> None:
-        """Take a event.
-
-        Raises
-        ------
-        DeviceError
-            If there can be no such token here.
-        """
-        event = unpack_event(self._network, payload)
-        if payload != pack_event(self._network, event):
-            raise DeviceError(f"{self._device}: what is watched must be events, not {payload[:_SHOWN_BYTES].hex(' ')}")
-        if event.port not in self._open:
-            raise DeviceError(
-                f"{self._device}: what is watched must be of ports {sorted(self._links)}, up to the end of the frame, "
-                f"not of port {event.port}"
-            )
-        if event.end:
-            self._open.remove(event.port)
-            return
-        link, shape = self._links[event.port]
-        place = (event.y, event.x, event.c)
-        if any(n >= size for n, size in zip(place, shape, strict=True)):
-            raise DeviceError(f"{self._device}: a spike of {link} must be within {tuple(shape)}, not at {place}")
-        self.spikes.append(WatchedSpike(link, -1 if event.negative else 1, *place))
 
 
 class Device:
@@ -336,13 +121,9 @@ class Device:
     def __init__(self, wire: Wire, *, timeout: float = 5.0, retries: int = 2) -> None:
         self._wire = wire
         self._name = wire.name
-        self._timeout = timeout
-        self._retries = retries
-        self._number = int(time.time()) & 0xFF
-        self._longest = _LONGEST_UNKNOWN
-        self.resent = 0
-        self.identity = self._identify_with_retry()
-        self._longest = max(_LONGEST_UNKNOWN, RESULT.size + 2 * self.identity.classes)
+        self._exchange = Exchange(wire, timeout=timeout, retries=retries)
+        self.identity = self._identify()
+        self._exchange.longest = max(LONGEST_UNKNOWN, RESULT.size + 2 * self.identity.classes)
 
     @classmethod
     def open(
@@ -375,6 +156,11 @@ class Device:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._wire.close()
+
+    @property
+    def resent(self) -> int:
+        """Packets that were sent again so far."""
+        return self._exchange.resent
 
     def require(self, network: Network, plan: Plan | None = None) -> None:
         """Check that this network, and this plan where one is given, are on the device.
@@ -436,7 +222,7 @@ class Device:
         """
         words, at = self._weights(network, plan), 0
         for payload in load_payloads(network, words, first=self.identity.weight_first):
-            self._ask(Command.LOAD, payload, size=0)
+            self._exchange.ask(Command.LOAD, payload, size=0)
             at += len(payload) // WORD_BYTES
             done(at)
         found, right = self.check()
@@ -447,7 +233,7 @@ class Device:
 
     def check(self) -> tuple[int, bool]:
         """Have the device read its weights: their signature, and whether it is the one that it expects."""
-        found, right = CHECK.unpack(self._ask(Command.CHECK, size=CHECK.size))
+        found, right = CHECK.unpack(self._exchange.ask(Command.CHECK, size=CHECK.size))
         return found, self._flag("whether weights are right", right)
 
     def _weights(self, network: Network, plan: Plan) -> list[int]:
@@ -469,7 +255,7 @@ class Device:
         DeviceError
             If there is no answer.
         """
-        return self._answer(self._ask(Command.FRAME, self._pixels(frame)))
+        return self._answer(self._exchange.ask(Command.FRAME, self._pixels(frame)))
 
     def observe(
         self, frame: npt.NDArray[np.uint8], network: Network, links: Sequence[str]
@@ -491,17 +277,17 @@ class Device:
             raise BadInputError(f"link must be one of {', '.join(known)}, not {', '.join(sorted(unknown))}")
         if not self.identity.watch:
             raise DeviceError(f"{self._name}: plan must have 'watch' for spikes to be watched: build it with --watch")
-        watched = _Watched(self._name, network, links)
+        watched = Watched(self._name, network, links)
         pixels = self._pixels(frame)
-        self._ask(Command.WATCH, watched.mask.to_bytes(mask_bytes(network), "little"), size=0)
+        self._exchange.ask(Command.WATCH, watched.mask.to_bytes(mask_bytes(network), "little"), size=0)
         try:
-            payload = self._ask(Command.FRAME, pixels, watched=watched)
+            payload = self._exchange.ask(Command.FRAME, pixels, watched=watched)
         except BaseException:
             # What went wrong first is what is told.
             with suppress(DeviceError):
-                self._ask(Command.WATCH, bytes(mask_bytes(network)), size=0)
+                self._exchange.ask(Command.WATCH, bytes(mask_bytes(network)), size=0)
             raise
-        self._ask(Command.WATCH, bytes(mask_bytes(network)), size=0)
+        self._exchange.ask(Command.WATCH, bytes(mask_bytes(network)), size=0)
         return self._answer(payload), watched.spikes
 
     def classify_events(self, network: Network, addresses: Sequence[int], signs: Sequence[int] | None = None) -> Answer:
@@ -526,7 +312,7 @@ class Device:
         tokens = self._tokens(network, addresses, signs)
         # The last packet has the end, and with it the answer.
         rest = self._send_events([*tokens, Event(end=True)], network)
-        return self._answer(self._ask(Command.EVENTS, rest, answered_by=Command.FRAME, retries=0))
+        return self._answer(self._exchange.ask(Command.EVENTS, rest, answered_by=Command.FRAME, retries=0))
 
     def begin_frame(self, network: Network, addresses: Sequence[int], signs: Sequence[int] | None = None) -> None:
         """Begin a frame of input events, or go on with one, without its end: as `classify_events`.
@@ -534,12 +320,12 @@ class Device:
         What they do to the neurons can be read with `state`, until `end_frame`.
         """
         if tokens := self._tokens(network, addresses, signs):
-            self._ask(Command.EVENTS, self._send_events(tokens, network), size=0, retries=0)
+            self._exchange.ask(Command.EVENTS, self._send_events(tokens, network), size=0, retries=0)
 
     def end_frame(self, network: Network) -> Answer:
         """The answer to the frame that has begun."""
         rest = self._send_events([Event(end=True)], network)
-        return self._answer(self._ask(Command.EVENTS, rest, answered_by=Command.FRAME, retries=0))
+        return self._answer(self._exchange.ask(Command.EVENTS, rest, answered_by=Command.FRAME, retries=0))
 
     def state(self, network: Network, layer: str, y: int, x: int, c: int) -> State:
         """Membrane potential and count of a neuron, when all that has come in so far has had its effect.
@@ -561,7 +347,7 @@ class Device:
             if not 0 <= value < size:
                 raise BadInputError(f"{name} must be within 0..{size - 1} in {layer}, not {value}")
         place = Event(port=network.layers.index(neurons[layer]) + 1, y=y, x=x, c=c)
-        payload = self._ask(Command.STATE, pack_event(network, place), size=STATE.size)
+        payload = self._exchange.ask(Command.STATE, pack_event(network, place), size=STATE.size)
         summed, count, updated = STATE.unpack(payload)
         return State(*settled(neurons[layer], summed, count, updated=self._flag("whether there was an update", updated)))
 
@@ -585,7 +371,7 @@ class Device:
         parts = [b"".join(packed[at : at + most]) for at in range(0, len(packed), most)]
         # A part that went astray cannot be sent again by itself.
         for part in parts[:-1]:
-            self._ask(Command.EVENTS, part, size=0, retries=0)
+            self._exchange.ask(Command.EVENTS, part, size=0, retries=0)
         return parts[-1]
 
     def saturations(self, network: Network | None = None) -> tuple[int, ...]:
@@ -602,22 +388,22 @@ class Device:
             If there is no answer, or one of another length.
         """
         size = None if network is None else 2 * sum(isinstance(layer, Neurons) for layer in network.layers)
-        payload = self._ask(Command.SATURATIONS, size=size)
+        payload = self._exchange.ask(Command.SATURATIONS, size=size)
         if not payload or len(payload) % 2:
             raise DeviceError(f"{self._name}: the answer to saturations must have 2 bytes a layer, not {len(payload)}")
         return tuple(np.frombuffer(payload, "<u2").tolist())
 
     def errors(self) -> Errors:
         """What went wrong on the wire."""
-        payload = self._ask(Command.STATUS, size=STATUS.size)
+        payload = self._exchange.ask(Command.STATUS, size=STATUS.size)
         names = (*(status.name.lower() for status in COUNTED), "bytes_lost", "cycles")
         return Errors(**dict(zip(names, STATUS.unpack(payload), strict=True)))
 
     def reset(self) -> None:
         """As after power-up: whatever is in the machine is gone, counters are 0."""
-        self._ask(Command.RESET, size=0)
+        self._exchange.ask(Command.RESET, size=0)
         self._wire.pause(0.05)
-        identity = self._identify_with_retry()
+        identity = self._identify()
         if identity != self.identity:
             raise DeviceError(f"{self._name}: the device says to be another one after its reset")
         errors = self.errors()
@@ -648,82 +434,8 @@ class Device:
             raise DeviceError(f"{self._name}: {what} must be 0 or 1, not {value}")
         return bool(value)
 
-    def _identify_with_retry(self) -> Identity:
-        """Who a device is that may still be reading its flash, and hears nothing until then."""
-        payload, wait = None, _FIRST_WAIT
-        while payload is None and wait < self._timeout / 2:
-            with suppress(UnansweredError):
-                payload = self._ask(Command.IDENTIFY, retries=0, timeout=wait)
-            if payload is None:
-                self._wire.drain()
-                wait *= 2
-        if payload is None:
-            payload = self._ask(Command.IDENTIFY)
+    def _identify(self) -> Identity:
         try:
-            return Identity.parse(payload)
+            return Identity.parse(self._exchange.first(Command.IDENTIFY))
         except ValueError as error:
             raise DeviceError(f"{self._name}: {error}") from None
-
-    def _ask(
-        self,
-        command: Command,
-        payload: bytes = b"",
-        *,
-        size: int | None = None,
-        answered_by: Command | None = None,
-        retries: int | None = None,
-        timeout: float | None = None,
-        watched: _Watched | None = None,
-    ) -> bytes:
-        """Send a packet; the payload of its answer, which has ``size`` bytes where that is given.
-
-        With ``watched``, what is watched around the answer goes there, and has to be complete as well.
-        """
-        tries = 1 + (self._retries if retries is None else retries)
-        trouble = ""
-        for attempt in range(tries):
-            if attempt:
-                self.resent += 1
-                self._wire.drain()
-            try:
-                answer = self._exchange(command, payload, answered_by or command, timeout or self._timeout, watched)
-            except UnansweredError as error:
-                trouble = str(error)
-                continue
-            if size is not None and len(answer) != size:
-                raise DeviceError(f"{self._name}: the answer to {command.name.lower()} must have {size} bytes, not {len(answer)}")
-            return answer
-        hint = ": is the board programmed, and is this its port?" if trouble.startswith("no") else ""
-        raise UnansweredError(f"{self._name}: {trouble}, tried {tries} times{hint}")
-
-    def _exchange(
-        self, command: Command, payload: bytes, wanted: Command, timeout: float, watched: _Watched | None
-    ) -> bytes:
-        """Send a packet once; the payload of its answer."""
-        self._number = (self._number + 1) & 0xFF
-        self._wire.send(self._number, command, payload)
-        if watched:
-            watched.clear()
-        answer = None
-        until = self._wire.clock() + timeout
-        # What is watched may take longer than an answer, while it goes on; that too has an end.
-        last = until + (_WATCHED_TIMEOUTS - 1) * timeout if watched else until
-        while (found := self._wire.receive(until=until, longest=self._longest)) is not None:
-            if found.sequence != self._number:
-                continue
-            if found.command == wanted:
-                answer = found.payload
-            elif found.command == Status.WATCHED and watched:
-                watched.take(found.payload)
-                until = min(last, self._wire.clock() + timeout)
-            elif found.command in REFUSED:
-                raise DeviceError(f"{self._name}: {_REFUSALS[Status(found.command)]}")
-            elif found.command in COUNTED:
-                error = Status(found.command).name.lower().replace("_", " ")
-                raise UnansweredError(f"answers {error} to {command.name.lower()}")
-            # What is watched may come after the result.
-            if answer is not None and (watched is None or watched.complete):
-                return answer
-        if watched and self._wire.clock() >= last:
-            raise DeviceError(f"{self._name}: what is watched in a frame must end within {_WATCHED_TIMEOUTS * timeout:g} s")
-        raise UnansweredError(f"no answer to {command.name.lower()} within {timeout:g} s")

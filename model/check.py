@@ -13,8 +13,8 @@ from model.importers.float_network import FloatNetwork
 from model.importers.normalization import Normalization
 from model.importers.onnx import Examination, NodeReport, examine
 from model.importers.options import file_options
-from model.support.cli import command
-from model.support.errors import Exit, fail
+from model.support.cli import FilePath, command
+from model.support.errors import Exit, fail, one_line
 
 __all__: list[str] = []
 
@@ -22,7 +22,7 @@ _STYLES = {"supported": "green", "folded": "cyan", "unsupported": "bold red"}
 
 
 @command(help="Say of each node of an ONNX file what becomes of it, or why it does not convert and what to do.")
-@click.argument("onnx_file", type=click.Path(path_type=Path))
+@click.argument("onnx_file", type=FilePath())
 @click.option(
     "--for-hardware",
     is_flag=True,
@@ -47,7 +47,7 @@ def main(
         print(json.dumps({**result, "totals": totals, "nodes": [_as_json(report) for report in found.reports]}, indent=2))
     else:
         console = Console()
-        console.print(_table(str(onnx_file), found.reports))
+        console.print(_table(one_line(str(onnx_file)), found.reports))
         if totals is not None:
             console.print(
                 f"converts{' for hardware' if for_hardware else ''}: {totals['layers']} layers, "

@@ -15,13 +15,13 @@ from model.importers.normalization import Normalization
 from model.importers.options import file_options
 from model.network import FIRINGS, Neurons
 from model.reports.conversion import conversion_json, conversion_summary
-from model.support.cli import Number, command, tell
+from model.support.cli import FilePath, Number, command, tell
 from model.support.errors import Exit, fail
 from model.support.files import check_apart
 
 
 @command(help="Convert a trained network (ONNX) to a spiking network of integers.")
-@click.argument("onnx_file", type=click.Path(path_type=Path))
+@click.argument("onnx_file", type=FilePath())
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path), help="The network file to write (.npz)."
 )

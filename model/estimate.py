@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from boards.definitions import BOARDS
+from boards.definitions import Board, board_named
 from boards.limits import limits
 from hw.flow.area import estimate_area
 from model.machine.estimate import CALIBRATED, Estimate, considered, estimate, memories_of, planned
 from model.machine.named_plans import FOLDED, load_plan
 from model.network import Network
 from model.reports.estimate_page import considered_table, cores_table, estimate_page, summary
-from model.support.cli import Number, command, tell
+from model.support.cli import FilePath, Number, command, tell
 from model.support.datasets import load
 from model.support.errors import BadInputError, DoesNotFitError
 from model.support.files import check_apart, write_all
@@ -30,7 +30,7 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 
 
 @command(help="Cycles, frames per second and the use of every core, before any synthesis; and which plan to take.")
-@click.argument("net", type=click.Path(path_type=Path))
+@click.argument("net", type=FilePath())
 @click.option(
     "--plan", "plan_name", metavar="PLAN",
     help="minimal, default, fast, folded, or a .json file; default if nothing else is asked for.",
@@ -43,9 +43,12 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 @click.option(
     "--max-lut", type=click.IntRange(1), help="Plan for this many LUTs: the fastest plan that is estimated to take no more."
 )
-@click.option("--board", metavar="BOARD", help="Whether it fits there; without --plan, the fastest plan that does.")
 @click.option(
-    "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; 60, or 24 for a folded machine."
+    "--board", metavar="BOARD",
+    help="Whether it fits there; without --plan, the fastest plan that does, or the board's own where it has no ECP5.",
+)
+@click.option(
+    "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; the board's, or 60, or 24 for a folded machine."
 )
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
@@ -81,21 +84,28 @@ def main(
     wanted = any(option is not None for option in (target_fps, max_lanes, max_lut))
     if wanted and plan_name is not None:
         raise BadInputError("--plan must not be given with --target-fps, --max-lanes or --max-lut")
-    if board is not None and plan_name is None:
-        plan_name = _own_plan(board)
+    device = board_named(board) if board is not None else None
+    if device is not None and plan_name is None:
+        plan_name = _own_plan(device)
         if plan_name is not None and wanted:
             raise BadInputError(
-                f"--target-fps, --max-lanes and --max-lut must not be given with --board {board}: they plan a pipeline, and this "
-                f"board takes plan {plan_name!r}"
+                f"--target-fps, --max-lanes and --max-lut must not be given with --board {board}: they plan a pipeline on an "
+                f"ECP5, and this board takes plan {plan_name!r}"
             )
         wanted |= plan_name is None
     own = load_plan(network, plan_name) if plan_name is not None else None
     folded = own is not None and own.folded
-    short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board, folded=folded)
+    judged = device is None or folded or device.of_family.HAS_AREA_MODEL
+    short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board if judged else None, folded=folded)
     choice = None
     data = load(dataset, "test", data_dir)
     data = suited(network, data.first(frames))
     tell(data.notes)
+    if device is not None and not judged:
+        title = device.of_family.TITLE
+        tell([f"{board}: whether a pipeline fits a {title} is known after synthesis: the area model is of an ECP5"])
+    if device is not None:
+        clock_mhz = clock_mhz or device.frequency_mhz
     if wanted:
         # Planned on frames that are not those it is measured on.
         calibration = suited(network, load(dataset, "train", data_dir).first(5 * CALIBRATED)).images
@@ -114,7 +124,7 @@ def main(
     else:
         found = replace(found, area=estimate_area(network, plan))
     if board is not None:
-        found = replace(found, board=board, short_of=tuple(short_of(plan)))
+        found = replace(found, board=board, short_of=tuple(short_of(plan)) if judged else None)
     if choice is not None:
         found = replace(found, plans_considered=considered(choice, lambda plan: estimate_area(network, plan)))
     write_all(folder, {"estimate.json": to_json(found), "estimate.html": estimate_page(found, shown)})
@@ -131,9 +141,9 @@ def main(
         raise DoesNotFitError(f"does not fit {board}: short of {' and '.join(found.short_of)}")
 
 
-def _own_plan(board: str) -> str | None:
-    """The plan of a board that has only room for a folded machine; None for others, which are planned for."""
-    return FOLDED if board in BOARDS and BOARDS[board].plan == FOLDED else None
+def _own_plan(board: Board) -> str | None:
+    """The plan of a board for which no area model plans, or that has only room for a folded machine; None for others."""
+    return None if board.of_family.HAS_AREA_MODEL and board.plan != FOLDED else board.plan
 
 
 def _print(found: Estimate, folder: Path) -> None:

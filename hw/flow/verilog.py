@@ -100,8 +100,8 @@ def _whole_in_module(module: str) -> str:
 
 
 def machine_sources() -> str:
-    """SHA-256 of the sources that decide what Verilog a network and plan become: all of `model` and `hw`."""
-    return source_hash(*(Path(package.__path__[0]) for package in (model, hw)))
+    """SHA-256 of the sources that decide what Verilog a network and plan become: all of `model` and `hw`, but for pages."""
+    return source_hash(*(Path(package.__path__[0]) for package in (model, hw)), without=("reports",))
 
 
 def machine_verilog(network: Network, plan: Plan, cache: Path) -> str:

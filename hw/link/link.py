@@ -7,20 +7,16 @@ from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
 from hw.interface import Result, StatePort, WeightPort
+from hw.link.identity import identity
 from hw.link.protocol import (
     ADDR_BYTES,
     CHECK,
     COUNTED,
-    IDENTITY,
     LOADED,
-    PLAN_HASH_BYTES,
-    PLAN_NAME_BYTES,
-    PROTOCOL_VERSION,
     RESULT,
     STATE,
     STATUS,
     WORD_BYTES,
-    Ability,
     Command,
     Status,
     event_bytes,
@@ -29,8 +25,8 @@ from hw.link.protocol import (
 )
 from hw.link.receiver import PacketReceiver
 from hw.link.sender import PacketSender
+from hw.link.work import PART_ADDR_BITS, Work
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
-from hw.parts.single_port import PART_BITS, PARTS
 from hw.pipeline.router import answered_ports, enters
 from model.machine.folded_layout import Folded
 from model.machine.limits import FRAMES_IN_FLIGHT, SATURATIONS_WIDTH
@@ -41,9 +37,6 @@ __all__ = ["SEQUENCES", "Link"]
 
 SEQUENCES = 2 * FRAMES_IN_FLIGHT
 """Frames whose packets are remembered: those in the machine, and a few whose results wait on their way to the sender."""
-
-_PART_ADDR_BITS = (PARTS - 1).bit_length()
-"""Bits that number the parts of a word of weights."""
 
 _CYCLES_WIDTH = 32
 """Width of the clock that the answer to `Command.STATUS` has."""
@@ -185,7 +178,7 @@ class Link(wiring.Component):
         m.submodules.receiver = receiver = self._receiver()
         wiring.connect(m, wiring.flipped(self.received), receiver.received)
         m.d.comb += self.deaf.eq(receiver.deaf)
-        work = _Work(m, self._network, weights=bool(self._weights))
+        work = Work(m, self._network, weights=bool(self._weights))
         if self._weights:
             m.d.comb += [
                 receiver.loads_only.eq(self.loads_only),
@@ -226,7 +219,7 @@ class Link(wiring.Component):
             lengths[Command.STATE] = only(event_bytes(network))
         return lengths
 
-    def _carry_out(self, m: Module, receiver: PacketReceiver, work: "_Work") -> None:
+    def _carry_out(self, m: Module, receiver: PacketReceiver, work: Work) -> None:
         """What a packet asks for: its payload goes where it belongs, then it is answered."""
         packet, payload = receiver.packet.payload, receiver.payload
         command, width = packet.command, event_bytes(self._network)
@@ -303,7 +296,7 @@ class Link(wiring.Component):
             with m.State("RESTART"), m.If(receiver.silence == self._settle):
                 m.d.comb += self.restart.eq(1)
 
-    def _refuse(self, m: Module, command: Value, work: "_Work") -> None:
+    def _refuse(self, m: Module, command: Value, work: Work) -> None:
         """Where a packet that is all right cannot be carried out now."""
         # A frame of pixels must not go on with what a list of events has begun.
         with m.If((command == Command.FRAME.value) & work.in_frame):
@@ -317,14 +310,14 @@ class Link(wiring.Component):
             with m.If(loads & ~self.weights.idle):
                 work.refuse(Status.BUSY)
 
-    def _load(self, m: Module, work: "_Work") -> None:
+    def _load(self, m: Module, work: Work) -> None:
         """States in which weights are written and checked; of a packet the first bytes are where the first word goes."""
         with m.State("LOAD"):
             m.d.comb += self.weights.en.eq(~work.begins)
             m.d.sync += [work.begins.eq(0), work.addr.eq(work.addr + 1)]
             m.next = "GATHER"
             with m.If(work.begins):
-                m.d.sync += work.addr.eq(work.part << _PART_ADDR_BITS)
+                m.d.sync += work.addr.eq(work.part << PART_ADDR_BITS)
                 with m.If(work.part[len(self.weights.addr) :].any()):
                     work.refuse(Status.BAD_LENGTH)
         with m.State("CHECK"):
@@ -334,7 +327,7 @@ class Link(wiring.Component):
             m.d.comb += work.stop.eq(1)
             work.answer(Command.CHECK)
 
-    def _ask(self, m: Module, command: Value, work: "_Work") -> None:
+    def _ask(self, m: Module, command: Value, work: Work) -> None:
         """The state in which a neuron's state is asked for; it stays as it is until it has been sent."""
         with m.State("ASK"):
             m.d.sync += self.states.ask.eq(1)
@@ -344,7 +337,7 @@ class Link(wiring.Component):
                     m.d.sync += self.states.ask.eq(0)
                     work.refuse(Status.NO_PLACE)
 
-    def _feed_machine(self, m: Module, work: "_Work") -> None:
+    def _feed_machine(self, m: Module, work: Work) -> None:
         """Events of a list, or of the encoder's frame; those that are nowhere do not enter."""
         token, event, encoded = self.host.payload, work.event, self.encoded.payload
         m.d.sync += work.placed.eq(enters(self._network, event, inject=self._plan.inject))
@@ -357,7 +350,7 @@ class Link(wiring.Component):
             with m.If(event.kind == Kind.SPIKE):
                 m.d.comb += [token[name].eq(event[name]) for name in ("negative", "y", "x", "c")]
 
-    def _follow_frames(self, m: Module, work: "_Work", sequence: Value) -> Value:
+    def _follow_frames(self, m: Module, work: Work, sequence: Value) -> Value:
         """Whether a frame has begun; gives the sequence number of the packet with the end of the frame whose result is next."""
         token, taken = self.host.payload, self.host.valid & self.host.ready
         # A frame goes where its first token does, and not all ways lead to an answer.
@@ -375,18 +368,19 @@ class Link(wiring.Component):
         ]
         return sequences.r_data
 
-    def _send(self, m: Module, work: "_Work", sequence: Value, sequence_of_result: Value) -> None:
+    def _send(self, m: Module, work: Work, sequence: Value, sequence_of_result: Value) -> None:
         """Answers to commands first, then results, then watched events."""
         network = self._network
-        identity, result = self._identity(), self.result.payload
+        result = self.result.payload
+        who = identity(network, self._plan, self._clock_hz, self._weights)
         sizes: dict[Command | Status, int] = {
-            Command.IDENTIFY: len(identity),
+            Command.IDENTIFY: len(who),
             Command.SATURATIONS: len(self.saturations) // 8,
             Command.STATUS: STATUS.size,
             Command.FRAME: RESULT.size + 2 * network.outputs,
         }
         contents: dict[Command | Status, Value] = {
-            Command.IDENTIFY: Const(int.from_bytes(identity, "little"), 8 * len(identity)),
+            Command.IDENTIFY: Const(int.from_bytes(who, "little"), 8 * len(who)),
             Command.SATURATIONS: self.saturations,
             Command.FRAME: Cat(
                 _padded(result.answer, 16),
@@ -441,69 +435,6 @@ class Link(wiring.Component):
             with m.If(replies & (reply == counted.value) & ~counter.all()):
                 m.d.sync += counter.eq(counter + 1)
         return Cat(*counters, self.lost, sent_cycles)
-
-    def _identity(self) -> bytes:
-        """Payload of the answer to IDENTIFY."""
-        network, plan, loads = self._network, self._plan, self._weights
-        can = {Ability.WATCH: plan.watch, Ability.STATES: plan.states, Ability.LOADS: loads, Ability.INJECT: plan.inject}
-        return IDENTITY.pack(
-            PROTOCOL_VERSION,
-            event_bytes(network),
-            sum(ability for ability, is_so in can.items() if is_so),
-            bytes.fromhex(network.content_hash)[:8],
-            *network.input_shape,
-            network.outputs,
-            *((loads.single_state_words, loads.single_weight_words) if loads else (0, 0)),
-            round(self._clock_hz),
-            bytes.fromhex(plan.content_hash)[:PLAN_HASH_BYTES],
-        ) + plan.name.encode()[:PLAN_NAME_BYTES]
-
-
-class _Work:
-    """What the parts of a `Link` tell each other about the packet that is carried out.
-
-    Members
-    -------
-    gathered, event
-        last bytes of its payload, and those of an event
-    part, addr, begins
-        part of a word of weights, and where it goes; whether that is not known yet
-    placed, entering
-        whether there is such a place, a cycle late; whether the event is to enter
-    encoding
-        whether the encoder's events are to enter
-    in_frame
-        whether a frame has begun in the machine
-    reply, replying
-        command byte of the answer; 1 until it is sent
-    asking, told
-        whether a neuron's state is asked for; 1 in the cycle in which its last byte leaves
-    stop
-        1 where reading a flash ends
-    """
-
-    def __init__(self, m: Module, network: Network, *, weights: bool) -> None:
-        self._m = m
-        layout = HostEvent(network)
-        width = 8 * event_bytes(network)
-        self.gathered = Signal(max(width, 8 * ADDR_BYTES) if weights else width)
-        self.event = layout(self.gathered[-width:][: layout.size])
-        self.part, self.addr = self.gathered[-PART_BITS:], Signal(8 * ADDR_BYTES + _PART_ADDR_BITS, name="addr")
-        self.begins, self.placed, self.entering, self.encoding, self.in_frame = (
-            Signal(name=name) for name in ("begins", "placed", "entering", "encoding", "in_frame")
-        )
-        self.reply = Signal(8)
-        self.replying, self.asking, self.told, self.stop = (Signal(name=name) for name in ("replying", "asking", "told", "stop"))
-
-    def answer(self, reply: Value | int) -> None:
-        """In a state: answer, and go on from there."""
-        self._m.d.sync += [self.reply.eq(reply), self.replying.eq(1)]
-        self._m.next = "REPLY"
-
-    def refuse(self, error: Value | int) -> None:
-        """In a state: answer with an error."""
-        self._m.d.comb += self.stop.eq(1)
-        self.answer(error)
 
 
 def _padded(value: Value, width: int) -> Value:

@@ -24,7 +24,7 @@ __all__ = [
     "STATUS",
     "SYNC",
     "WORD_BYTES",
-    "Ability",
+    "Capability",
     "Command",
     "Event",
     "Status",
@@ -56,7 +56,7 @@ ADDR_BYTES, WORD_BYTES = 2, SINGLE_BITS // 8
 """Bytes of an address in the memory with one port, and of a word there."""
 
 IDENTITY = struct.Struct(f"<BBB8s6HI{PLAN_HASH_BYTES}s")
-"""Answer to `Command.IDENTIFY`, up to the plan's name: version, bytes of an event, abilities, network's hash, height, width,
+"""Answer to `Command.IDENTIFY`, up to the plan's name: version, bytes of an event, capabilities, network's hash, height, width,
 channels, outputs, first word of weights to load, their number, clock in Hz, plan's hash."""
 
 RESULT = struct.Struct("<HIB")
@@ -84,7 +84,7 @@ class Command(enum.IntEnum):
     STATE = 0x0A
 
 
-class Ability(enum.IntFlag):
+class Capability(enum.IntFlag):
     """What a device can do besides, as its answer to `Command.IDENTIFY` says."""
 
     WATCH = 0x01

@@ -21,8 +21,9 @@ from model.importers.hardware_form import hardware_form
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_onnx
 from model.machine.capability import check_machine_can
-from model.network import Network, NetworkError
+from model.network import Network
 from model.support.datasets import DataError, Dataset, load
+from model.support.errors import NetworkError
 from model.support.names import SAFE_NAME, is_safe_name, printable, safe_name
 
 __all__ = ["EXPLAINED", "Conversion", "convert", "convert_file"]

@@ -169,7 +169,7 @@ def _ladder(
     def last(values: dict[str, Values]) -> Values:
         return values[wide.output.name]
 
-    for cause, behind, before in (
+    for cause, later, before in (
         ("weight bits", {"integers": False, "whole": False}, {"integers": True, "whole": False}),
         ("threshold", {"integers": True, "whole": False}, {"integers": True, "whole": True}),
     ):
@@ -179,7 +179,7 @@ def _ladder(
             # The layers up to this one as they are after the step, those after it as they were.
             upto = run(values, done, **before)
             values, done = {name: upto[name] for name in (INPUT, *(la.name for la in wide.layers[: index + 1]))}, index + 1
-            scores.append(((cause, wide.layers[index].name), last(run(values, done, **behind))))
+            scores.append(((cause, wide.layers[index].name), last(run(values, done, **later))))
     if uncorrected is not network:
         after = run({INPUT: frames}, 0, wide, integers=True, whole=True)
         scores.append((("corrected biases", ""), last(after)))

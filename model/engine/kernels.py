@@ -1,9 +1,9 @@
 """The compiled loops of the engine: encoder, neurons and max-pool, over the events of many frames."""
 
 import numpy as np
-from numba import njit
 
 from model.engine.tables import LANES
+from model.support.compiled import njit
 
 __all__ = ["defer", "encode_frames", "integrate", "pool", "pool_deferred"]
 

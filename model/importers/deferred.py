@@ -12,7 +12,7 @@ from model.importers.graph import OnnxGraph, text
 from model.importers.layers import add_padding, different_values, flag, fold_back, moved, output_shape, pool_window
 from model.importers.limits import MOST_MATRIX
 from model.importers.structure import label
-from model.importers.tensors import Data, along, axes_behind_frames, axes_like, by_address, image_shape, no_padding
+from model.importers.tensors import Data, along, axes_after_frames, axes_like, by_address, image_shape, no_padding
 from model.network import Padding, Shape
 
 __all__ = ["arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
@@ -102,7 +102,7 @@ def average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
             kernel=window[axis],
             stride=stride[axis],
             before=given[axis],
-            behind=given[axis + 2],
+            after=given[axis + 2],
             count_padding=counts,
         )
         for axis in (0, 1)
@@ -116,14 +116,14 @@ def reduce_mean(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     axes = graph.integers(node, "axes", 1)
     if not axes:
         raise graph.error(node, "axes must be given: height and width")
-    reduced = axes_behind_frames(graph, node, axes, len(data.axes))
+    reduced = axes_after_frames(graph, node, axes, len(data.axes))
     letters = "".join(data.axes[axis] for axis in reduced)
     if "c" in letters:
         raise graph.error(node, "axes must be height and width, not the channels")
     for n, letter in ((data.shape.height, "h"), (data.shape.width, "w")):
         _check_matrix(graph, node, 1 if letter in letters else n, n, n)
     rows, columns = (
-        average_window(size=n, outputs=1, kernel=n, stride=1, before=0, behind=0, count_padding=False)
+        average_window(size=n, outputs=1, kernel=n, stride=1, before=0, after=0, count_padding=False)
         if letter in letters
         else Average.nothing(n)
         for n, letter in ((data.shape.height, "h"), (data.shape.width, "w"))
@@ -162,7 +162,7 @@ def _average(graph: OnnxGraph, node: onnx.NodeProto, data: Data, rows: Average, 
                 "set count_include_pad to 0, or pads to 0",
             )
     if data.average is not None:
-        rows, columns = rows.behind(data.average[0]), columns.behind(data.average[1])
+        rows, columns = rows.after(data.average[0]), columns.after(data.average[1])
     graph.report(node, "folded", "into the layer after it")
     waiting = moved(data, output, data.layers, axes)
     return replace(waiting, average=(rows, columns), averaged_by=(*data.averaged_by, node))

@@ -15,8 +15,8 @@ from model.network import Padding, Shape
 
 __all__ = [
     "Average",
+    "average_after",
     "average_before",
-    "average_behind",
     "average_window",
     "is_uniform",
     "scale_inputs",
@@ -65,7 +65,7 @@ class Average:
         side_by_side = np.count_nonzero(self.matrix) == outputs * kernel and np.allclose(inside, 1 / kernel)
         return kernel if side_by_side else None
 
-    def behind(self, first: "Average") -> "Average":
+    def after(self, first: "Average") -> "Average":
         """This average of the averages ``first``."""
         window = np.zeros((len(self.window) - 1) * first.stride + len(first.window))
         for tap, weight in enumerate(self.window):
@@ -74,7 +74,7 @@ class Average:
 
 
 def average_window(
-    *, size: int, outputs: int, kernel: int, stride: int, before: int, behind: int, count_padding: bool
+    *, size: int, outputs: int, kernel: int, stride: int, before: int, after: int, count_padding: bool
 ) -> Average:
     """An average pool along one axis.
 
@@ -82,7 +82,7 @@ def average_window(
     ----------
     size, outputs : int
         Input and output coordinates.
-    kernel, stride, before, behind : int
+    kernel, stride, before, after : int
         Of the window.
     count_padding : bool
         Whether the zeros of the padding count; what a window has beyond the padding never does.
@@ -91,7 +91,7 @@ def average_window(
     for output in range(outputs):
         inside = np.arange(kernel) + output * stride - before
         real = inside[(inside >= 0) & (inside < size)]
-        counted = (inside < size + behind).sum() if count_padding else len(real)
+        counted = (inside < size + after).sum() if count_padding else len(real)
         matrix[output, real] = 1 / counted
     return Average(np.full(kernel, 1 / kernel), stride, before, matrix)
 
@@ -201,7 +201,7 @@ def spread_averages(layer: FloatLayer, shape: Shape) -> FloatLayer | None:
             kernel=kernel,
             stride=kernel,
             before=0,
-            behind=0,
+            after=0,
             count_padding=False,
         )
         for axis, kernel in enumerate(layer.averaged)
@@ -235,7 +235,7 @@ def _spread_average(layer: FloatLayer, rows: Average, columns: Average) -> Float
     return _with(layer, merged)
 
 
-def average_behind(layer: FloatLayer, shape: Shape, rows: Average, columns: Average) -> FloatLayer | None:
+def average_after(layer: FloatLayer, shape: Shape, rows: Average, columns: Average) -> FloatLayer | None:
     """The layer on inputs of ``shape``, with its outputs averaged; None where that is not exact."""
     assert layer.weights is not None and layer.bias is not None
     if layer.kind != "convolution":
@@ -270,19 +270,19 @@ class _Merged:
     mixed: Floats
     stride: int
     before: int
-    behind: int
+    after: int
 
 
 def _merged(mixed: Floats, stride: int, before: int, exact: Floats) -> _Merged | None:
     """The convolution whose taps are ``mixed``, where it is the ``exact`` map ``(old tap, outputs, inputs)``."""
     outputs, size = exact.shape[1:]
-    behind = (outputs - 1) * stride + mixed.shape[1] - size - before
-    if behind <= -stride:
+    after = (outputs - 1) * stride + mixed.shape[1] - size - before
+    if after <= -stride:
         # Zeros at the end of the window, so that positions which are left over make no more outputs.
-        mixed = np.pad(mixed, ((0, 0), (0, 1 - stride - behind)))
-    behind = max(behind, 0)
+        mixed = np.pad(mixed, ((0, 0), (0, 1 - stride - after)))
+    after = max(after, 0)
     kernel = mixed.shape[1]
-    if max(before, behind) >= kernel:
+    if max(before, after) >= kernel:
         return None
     found = np.zeros_like(exact)
     for output in range(outputs):
@@ -290,7 +290,7 @@ def _merged(mixed: Floats, stride: int, before: int, exact: Floats) -> _Merged |
         start, stop = max(first, 0), min(first + kernel, size)
         if start < stop:
             found[:, output, start:stop] = mixed[:, start - first : stop - first]
-    return _Merged(mixed, stride, before, behind) if np.allclose(found, exact, rtol=0, atol=1e-12) else None
+    return _Merged(mixed, stride, before, after) if np.allclose(found, exact, rtol=0, atol=1e-12) else None
 
 
 def _with(layer: FloatLayer, merged: list[_Merged | None]) -> FloatLayer | None:
@@ -304,5 +304,5 @@ def _with(layer: FloatLayer, merged: list[_Merged | None]) -> FloatLayer | None:
         weights=weights,
         window=(weights.shape[2], weights.shape[3]),
         stride=(rows.stride, columns.stride),
-        padding=Padding(rows.before, columns.before, rows.behind, columns.behind),
+        padding=Padding(rows.before, columns.before, rows.after, columns.after),
     )

@@ -11,7 +11,7 @@ from onnx import helper
 
 from model.arrays import Floats
 from model.importers.float_network import ConversionError, FloatLayer, pool_of
-from model.importers.folding import average_before, average_behind, is_uniform, scale_inputs, scale_outputs
+from model.importers.folding import average_after, average_before, is_uniform, scale_inputs, scale_outputs
 from model.importers.graph import OnnxGraph, text
 from model.importers.limits import MOST_FOLD, MOST_WEIGHTS
 from model.importers.structure import label
@@ -225,7 +225,7 @@ def fold_back(graph: OnnxGraph, data: Data) -> Data | None:
     if data.average is not None:
         if not pooled:
             _check_spread(graph, data, layer)
-        found = None if pooled else average_behind(layer, data.before, *data.average)
+        found = None if pooled else average_after(layer, data.before, *data.average)
     if found is None:
         return None
     tensor = layer.tensor if pooled else _channel_major(graph, data)

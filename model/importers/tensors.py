@@ -24,7 +24,7 @@ from model.network import Padding, Shape
 __all__ = [
     "Data",
     "along",
-    "axes_behind_frames",
+    "axes_after_frames",
     "axes_like",
     "by_address",
     "channels_first",
@@ -162,7 +162,7 @@ def regrouped(order: str, sizes: dict[str, int], dims: Sequence[int]) -> list[st
     return None if left else found
 
 
-def axes_behind_frames(graph: OnnxGraph, node: onnx.NodeProto, axes: Sequence[int], rank: int) -> list[int]:
+def axes_after_frames(graph: OnnxGraph, node: onnx.NodeProto, axes: Sequence[int], rank: int) -> list[int]:
     """Axes counted from the front; the frames must not be among them."""
     found = [axis + rank if axis < 0 else axis for axis in axes]
     if not all(0 < axis < rank for axis in found):
@@ -229,7 +229,7 @@ def squeeze(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     axes = graph.integers(node, "axes", 1)
     if axes is None:
         raise graph.error(node, "axes must be given: without them the frames may be squeezed too")
-    gone = axes_behind_frames(graph, node, axes, len(data.axes))
+    gone = axes_after_frames(graph, node, axes, len(data.axes))
     if any(data.axes[axis] for axis in gone):
         raise graph.error(node, f"axes must be of size 1, not {axes} of {data.dims[1:]}")
     return _readdressed(graph, node, data, tuple(a for n, a in enumerate(data.axes) if n not in gone))
@@ -239,7 +239,7 @@ def unsqueeze(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """Axes of size 1 put in."""
     axes = graph.integers(node, "axes", 1) or []
     rank = len(data.axes) + len(axes)
-    new = axes_behind_frames(graph, node, axes, rank)
+    new = axes_after_frames(graph, node, axes, rank)
     old = iter(data.axes)
     return _readdressed(graph, node, data, tuple("" if n in new else next(old) for n in range(rank)))
 

@@ -3,6 +3,7 @@
 All cycles are those of the cycle model, which `sim.verify` holds equal to the hardware's.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from model.machine.cycles import CoreUse as Use
 from model.machine.energy import NOT_INCLUDED, Energy, energy
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
-from model.machine.planner import Demand, Shortage, fastest, ladder, size_fifos, walker_cycles
+from model.machine.planner import Bound, Demand, Shortage, bound, fastest, ladder, size_fifos, walker_cycles
 from model.machine.simulate import simulate
 from model.machine.stages import Stage, stages
 from model.network import Network, Neurons
@@ -173,7 +174,7 @@ class Considered:
     Parameters
     ----------
     slowest_core_cycles : float
-        Cycles that its slowest walker takes for a mean frame.
+        Cycles that its busiest part takes for a mean frame.
     lanes : int
         Lanes of all cores.
     lanes_by_core : tuple of int
@@ -213,8 +214,9 @@ class Estimate:
         To the first output spike, and to the spike from which on the answer so far stays right; None where that never is.
     right_answers : int
         Frames for which it ever does.
-    slowest_core, slowest_core_cycles, slowest_core_share
-        The core whose walker takes longest, how long, and its share of all cycles.
+    slowest_core, slowest_part, slowest_core_cycles, slowest_core_share
+        The core whose busiest part takes longest, that part (see `model.machine.planner.Bound`; a folded machine's is its
+        walker), how long it takes if it never waits, and its share of all cycles.
     cores : tuple of CoreEstimate
         Of each core, what it does.
     energy_nj_per_frame : EnergyEstimate
@@ -226,7 +228,7 @@ class Estimate:
     board : str or None
         The board that was asked for.
     short_of : tuple of str or None
-        What the plan needs more of than the board has; empty where it fits.
+        What the plan needs more of than the board has; empty where it fits, None where that is not known before synthesis.
     plans_considered : tuple of Considered or None
         What the plan was chosen from, where it was.
     """
@@ -245,6 +247,7 @@ class Estimate:
     right_answer_cycles_mean: float | None
     right_answers: int
     slowest_core: str
+    slowest_part: str
     slowest_core_cycles: float
     slowest_core_share: float
     cores: tuple[CoreEstimate, ...]
@@ -265,7 +268,7 @@ class Choice:
     plan : Plan
         The plan.
     considered : list of tuple
-        The plans from the smallest to the fastest, each with the cycles that its slowest walker takes for a mean frame.
+        The plans from the smallest to the fastest, each with the cycles that its busiest part takes for a mean frame.
     """
 
     plan: Plan
@@ -307,7 +310,8 @@ def planned(
     plans = ladder(network, demand)
     some = images[:CALIBRATED]
     if cycles is None:
-        return Choice(size_fifos(network, fastest(network, demand, short_of), some, short_of)[0], plans)
+        return Choice(size_fifos(network, fastest(network, demand, short_of, images=some), some, short_of)[0], plans)
+    least = min(pace for pace, _ in plans)
     for pace, plan in plans:
         if pace > cycles:
             continue
@@ -320,8 +324,11 @@ def planned(
         tell(f"{sized.lanes} lanes: {found.cycles_per_frame:,.0f} cycles per frame, wanted {cycles:,.0f}")
         if found.cycles_per_frame <= cycles:
             return Choice(sized, plans)
-    least, plan = plans[-1]
-    raise PlanError(f"cycles per frame must be at least {least:.0f}, not {cycles:.0f}: the fastest plan has {plan.lanes} lanes")
+        # The bound itself cannot be had.
+        least = found.cycles_per_frame
+    raise PlanError(
+        f"cycles per frame must be at least {math.ceil(least)}, not {cycles:.0f}: the fastest plan has {plans[-1][1].lanes} lanes"
+    )
 
 
 def estimate(
@@ -350,9 +357,7 @@ def estimate(
         _core(network, plan, demand, use, stage, events_in_per_frame=round(len(streams[stage.source].address) / len(data), 2))
         for use, stage in zip(cycles.cores, stages(network), strict=True)
     )
-    slowest, walker = max(
-        ((core.core, core.planned.walker_cycles) for core in cores if core.planned is not None), key=lambda pair: pair[1]
-    )
+    slowest, busiest = max(_bounds(network, plan, demand), key=lambda pair: pair[1].cycles)
     return Estimate(
         network=network.name,
         network_hash=network.content_hash,
@@ -368,11 +373,25 @@ def estimate(
         right_answer_cycles_mean=_mean(right),
         right_answers=int((right >= 0).sum()),
         slowest_core=slowest,
-        slowest_core_cycles=walker,
-        slowest_core_share=round(walker / cycles.cycles_per_frame, 4),
+        slowest_part=busiest.part,
+        slowest_core_cycles=round(busiest.cycles, 1),
+        slowest_core_share=round(busiest.cycles / cycles.cycles_per_frame, 4),
         cores=cores,
         energy_nj_per_frame=_energy(energy(network, plan, streams)),
     ), shown
+
+
+def _bounds(network: Network, plan: Plan, demand: Demand) -> list[tuple[str, Bound]]:
+    """What bounds each core, by its name; of a folded machine, which has one of all other parts, the walker of each layer."""
+    found = []
+    for stage in stages(network):
+        layer = stage.layers[0]
+        core = plan.core(layer.name) if isinstance(layer, Neurons) else None
+        if not plan.folded:
+            found.append((stage.name, bound(network, demand, stage, core)))
+        elif core is not None:
+            found.append((stage.name, Bound(walker=walker_cycles(network, demand, core), groups=0.0, serializer=0.0)))
+    return found
 
 
 def _core(

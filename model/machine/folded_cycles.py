@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from model.arrays import Images, Ints
 from model.engine.engine import Stream, run_streams
@@ -17,11 +16,24 @@ from model.events import Events
 from model.machine.cycles import CoreUse, Cycles
 from model.machine.folded_layout import Folded, FoldedLayer
 from model.machine.plan import Plan
-from model.machine.randomness import first_number, shifted
-from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, by_trace, logged, record, write
+from model.machine.registers import (
+    ANSWERED,
+    COMPARED,
+    EVENTS,
+    HOST,
+    STARTED,
+    WATCHED,
+    by_trace,
+    draw,
+    logged,
+    record,
+    reset_host,
+    write,
+)
 from model.machine.schedule import END, OUTSIDE, schedule
 from model.machine.stages import Stage, ports, stages
 from model.network import INPUT, Network
+from model.support.compiled import njit
 
 __all__ = ["simulate_folded"]
 
@@ -32,13 +44,14 @@ POOL_PIPELINE = 3
 """Cycles from a position of the pool's window asked for to its count."""
 
 _MACHINE = record(
-    # What it is, and how source and sinks behave: cycles in which the answers are compared, words of a sweep, the last
-    # generation, whether the input is watched; whether events and groups are logged.
-    *("outputs", "tag_depth", "generations", "watched", "idle", "stall", "records"),
-    # The cycle; source and sinks as in `sim.recorder`; whether a result and a copy wait; whether the tags are still to be swept.
-    *("cycle", "random", "host", "result_ready", "watched_ready", "result", "copy", "in_frame", "generation", "sweeps"),
-    # Tokens that the source has, entries of the log.
-    *("tokens", "logged"),
+    *HOST,
+    # What it is: cycles in which the answers are compared, words of a sweep, the last generation, whether the input is watched;
+    # whether events and groups are logged.
+    *("outputs", "tag_depth", "generations", "watched", "records"),
+    # Whether the source offers a token, and how many it has left.
+    *("host", "tokens"),
+    # Whether a result and a copy wait; whether the tags are still to be swept.
+    *("result", "copy", "in_frame", "generation", "sweeps"),
 )
 
 _LAYER = record(
@@ -164,8 +177,8 @@ def _reset(
     last, links = folded.layers[-1], ports(network)
     machine["outputs"], machine["tag_depth"] = last.lanes * last.blocks, folded.tag_depth
     machine["generations"], machine["generation"] = 2**folded.generation_bits - 1, 1
-    machine["watched"], machine["idle"], machine["stall"] = watch & 1, idle, stall
-    machine["random"] = first_number(seed)
+    machine["watched"] = watch & 1
+    reset_host(machine, idle=idle, stall=stall, seed=seed)
     # Where weights are loaded, the tags are swept meanwhile.
     machine["sweeps"] = not folded.single_weight_words
     for la, layer in zip(folded.layers, layers, strict=True):
@@ -215,15 +228,10 @@ def _tick(machine, log, takes, copies, answers):  # type: ignore[no-untyped-def]
         machine.result = 1
     if copies:
         machine.copy = 1
-    first = shifted(machine.random)
-    second = shifted(first)
-    third = shifted(second)
-    machine.random = third
-    machine.result_ready = (first & 0xFFFF) >= machine.stall
-    machine.watched_ready = (second & 0xFFFF) >= machine.stall
+    willing = draw(machine)
     if takes:
         machine.host = 0
-    if not machine.host and machine.tokens and (third & 0xFFFF) >= machine.idle:
+    if not machine.host and machine.tokens and willing:
         machine.host = 1
         machine.tokens -= 1
     machine.cycle += 1

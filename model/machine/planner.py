@@ -1,8 +1,10 @@
 """The planner: which parallelism and which FIFOs, from what calibration frames do.
 
-Cores work at the same time, so a machine is as fast as its slowest core. How many cycles a core's walker takes for a mean frame
-follows exactly from where its input events are; so the fewest lanes that keep up with a number of cycles are found core by
-core, and no search over all plans is needed. FIFOs are then grown where the cycle model says that it helps.
+Cores work at the same time, so a machine is as fast as its slowest core, and a core as its slowest part: its walker, the selector
+of groups after its lanes, or the serializer, from which one event leaves per cycle whatever the lanes are. How many cycles each
+takes for a mean frame follows exactly from where its input events are and from what fires; so the fewest lanes that keep up with
+a number of cycles are found core by core, and no search over all plans is needed. FIFOs are then grown where the cycle model says
+that it helps.
 """
 
 from collections.abc import Callable
@@ -11,25 +13,65 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from model.engine.engine import run_streams
+from model.arrays import Ints
+from model.engine.engine import Stream, run_streams
 from model.machine.cycles import Cycles
 from model.machine.named_plans import choices
 from model.machine.plan import CorePlan, Plan
 from model.machine.schedule import reached
 from model.machine.simulate import simulate
-from model.network import Network, Neurons
+from model.machine.stages import Stage, stages
+from model.network import MaxPool, Network, Neurons
 from model.support.errors import DoesNotFitError
 
-__all__ = ["Demand", "Shortage", "fastest", "ladder", "size_fifos", "walker_cycles"]
+__all__ = ["Bound", "Demand", "Shortage", "bound", "fastest", "ladder", "size_fifos", "walker_cycles"]
 
 _GAIN = 0.005
-"""Share of the cycles that a larger FIFO has to save."""
+"""Share of the cycles that a larger FIFO, or more lanes than the bound asks for, have to save."""
 
 _MOST_GROUPS, _MOST_EVENTS = 32, 128
 """Depths beyond which FIFOs are not grown: of groups, which are wide, and of events."""
 
 Shortage = Callable[[Plan], list[str]]
 """Says what a plan needs more of than there is, and by how much; nothing where it fits."""
+
+
+@dataclass(frozen=True)
+class Fired:
+    """What fires in one layer, as far as it matters for how spikes are grouped.
+
+    Parameters
+    ----------
+    spikes : float
+        Mean spikes per frame.
+    first, second : Ints
+        Pairs of channels of which a spike of the second follows one of the first, at the same position and from the same event.
+    pairs : array of float64
+        How often each does, per frame.
+    """
+
+    spikes: float
+    first: Ints
+    second: Ints
+    pairs: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, spikes: Stream, channels: int) -> "Fired":
+        """Count in the spikes of a layer of that many channels."""
+        frames = len(spikes.starts) - 1
+        frame = np.repeat(np.arange(frames), np.diff(spikes.starts))
+        place, channel = np.divmod(spikes.address.astype(np.int64), channels)
+        same = (np.diff(frame) == 0) & (np.diff(spikes.cause) == 0) & (np.diff(place) == 0)
+        codes, counts = np.unique((channel[:-1] * channels + channel[1:])[same], return_counts=True)
+        return cls(len(place) / frames, *np.divmod(codes, channels), counts / frames)
+
+    def groups(self, core: CorePlan) -> float:
+        """Mean groups of spikes per frame in which they leave the lanes of ``core``."""
+        ends = []
+        for channels in (self.first, self.second):
+            block, channel = np.divmod(channels, core.channels)
+            ends.append(block * core.chunks + channel // core.group_channels)
+        return self.spikes - float(self.pairs[ends[0] == ends[1]].sum())
 
 
 @dataclass(frozen=True)
@@ -42,10 +84,16 @@ class Demand:
         Frames looked at.
     events : dict of str to array of float64
         Of each neuron layer, mean input events per frame at each position, shape (height, width) of its source.
+    fired : dict of str to Fired
+        Of each neuron layer, what fires in it.
+    sent : dict of str to float
+        Of the input and each layer, mean events per frame.
     """
 
     frames: int
     events: dict[str, npt.NDArray[np.float64]]
+    fired: dict[str, Fired]
+    sent: dict[str, float]
 
     @classmethod
     def of(cls, network: Network, images: npt.NDArray[np.uint8]) -> "Demand":
@@ -53,13 +101,53 @@ class Demand:
         if not len(images):
             raise ValueError("images must be at least one frame")
         streams = run_streams(network, images)
-        events = {}
+        events, fired = {}, {}
         for layer in network.layers:
             if isinstance(layer, Neurons):
                 height, width, channels = network.shape_of(layer.source)
                 counts = np.bincount(streams[layer.source].address // channels, minlength=height * width)
                 events[layer.name] = counts.reshape(height, width) / len(images)
-        return cls(len(images), events)
+                fired[layer.name] = Fired.of(streams[layer.name], network.shape_of(layer.name).channels)
+        sent = {name: len(stream.address) / len(images) for name, stream in streams.items()}
+        return cls(len(images), events, fired, sent)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Cycles that the parts of a core take for a mean frame, its ``END`` included, if nothing holds them up.
+
+    Parameters
+    ----------
+    walker : float
+        Of the walker, a step per cycle; 0 for a max-pool alone, which has none.
+    groups : float
+        Of the selector of groups and of what follows it, a group per cycle; of a max-pool alone, an event per cycle.
+    serializer : float
+        Of the serializer, an event per cycle.
+    """
+
+    walker: float
+    groups: float
+    serializer: float
+
+    @property
+    def cycles(self) -> float:
+        """Of the part that takes longest."""
+        return max(self.walker, self.groups, self.serializer)
+
+    @property
+    def part(self) -> str:
+        """The part that takes longest."""
+        return max(("walker", "groups", "serializer"), key=lambda name: float(getattr(self, name)))
+
+
+def bound(network: Network, demand: Demand, stage: Stage, core: CorePlan | None) -> Bound:
+    """What bounds the core of ``stage``, planned as ``core``; None for a max-pool alone."""
+    serializer = demand.sent[stage.name] + 1
+    if core is None:
+        return Bound(walker=0.0, groups=demand.sent[stage.source] + 1, serializer=serializer)
+    groups = demand.fired[core.layer].groups(core) + 1
+    return Bound(walker=walker_cycles(network, demand, core), groups=groups, serializer=serializer)
 
 
 def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
@@ -76,27 +164,41 @@ def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
 
 
 def ladder(network: Network, demand: Demand, *, name: str = "planned") -> list[tuple[float, Plan]]:
-    """Plans from the smallest to the fastest, each with the cycles that the slowest of its walkers takes for a mean frame.
+    """Plans from the smallest to the fastest, each with the cycles that the slowest part of its cores takes for a mean frame.
 
-    For every pace that some core can have: of each core the fewest lanes that keep up, or its fastest where none does.
+    For every pace that some core's walker can have: of each core the fewest lanes that keep up, or its fastest where none does.
     """
+    found_stages = stages(network)
     by_core = []
-    for layer in network.layers:
-        if isinstance(layer, Neurons):
-            cores = sorted(choices(network, layer.name), key=lambda core: core.lanes)
-            by_core.append([(walker_cycles(network, demand, core), core) for core in cores])
+    for stage in found_stages:
+        if isinstance(stage.layers[0], Neurons):
+            cores = sorted(choices(network, stage.layers[0].name), key=lambda core: core.lanes)
+            by_core.append([(bound(network, demand, stage, core), core) for core in cores])
+    alone = [bound(network, demand, stage, None).cycles for stage in found_stages if isinstance(stage.layers[0], MaxPool)]
     found: dict[Plan, float] = {}
-    for pace in sorted({cycles for options in by_core for cycles, _ in options}, reverse=True):
+    for pace in sorted({of.walker for options in by_core for of, _ in options}, reverse=True):
         picked = []
         for options in by_core:
-            enough = max(pace, min(cycles for cycles, _ in options))
-            picked.append(next(option for option in options if option[0] <= enough))
-        found.setdefault(Plan(name=name, cores=tuple(core for _, core in picked)), max(cycles for cycles, _ in picked))
+            enough = max(pace, min(of.walker for of, _ in options))
+            picked.append(next(option for option in options if option[0].walker <= enough))
+        plan = Plan(name=name, cores=tuple(core for _, core in picked))
+        found.setdefault(plan, max([*alone, *(of.cycles for of, _ in picked)]))
     return [(cycles, plan) for plan, cycles in found.items()]
 
 
-def fastest(network: Network, demand: Demand, short_of: Shortage, *, name: str = "planned") -> Plan:
-    """The plan with the fewest cycles that is short of nothing; of those, the one with the fewest lanes.
+def fastest(
+    network: Network,
+    demand: Demand,
+    short_of: Shortage,
+    *,
+    images: npt.NDArray[np.uint8] | None = None,
+    name: str = "planned",
+) -> Plan:
+    """The plan with the fewest cycles that is short of nothing.
+
+    Cycles are those of `ladder`; of plans with equally few the one with the fewest lanes. As cores that are nearly as slow as the
+    slowest wait for each other, with ``images`` it is the one with the fewest lanes that on them takes as few cycles as any of
+    these does, but for half a percent.
 
     Raises
     ------
@@ -104,13 +206,18 @@ def fastest(network: Network, demand: Demand, short_of: Shortage, *, name: str =
         Even the smallest plan is short of something; names it.
     """
     plans = ladder(network, demand, name=name)
-    affordable = [(cycles, number) for number, (cycles, plan) in enumerate(plans) if not short_of(plan)]
+    affordable = [(cycles, plan) for cycles, plan in plans if not short_of(plan)]
     if not affordable:
         smallest = plans[0][1]
         raise DoesNotFitError(
             f"the smallest plan, of {smallest.lanes} lanes, does not fit: short of {' and '.join(short_of(smallest))}"
         )
-    return plans[min(affordable)[1]][1]
+    least = min(cycles for cycles, _ in affordable)
+    equal = [plan for cycles, plan in affordable if cycles == least]
+    if images is None or len(equal) == 1:
+        return equal[0]
+    found = [simulate(network, plan, images).cycles_per_frame for plan in equal]
+    return next(plan for plan, cycles in zip(equal, found, strict=True) if cycles <= (1 + _GAIN) * min(found))
 
 
 def size_fifos(

@@ -1,6 +1,6 @@
 """Idle sources and stalled sinks: the random numbers that the simulated hardware and the cycle models draw alike."""
 
-from numba import njit
+from model.support.compiled import njit
 
 __all__ = ["SEED_FACTOR", "first_number", "shifted"]
 

@@ -4,13 +4,28 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
+import numpy.typing as npt
 
 from model.arrays import Ints
+from model.machine.randomness import first_number, shifted
 from model.machine.stages import Stage
 from model.network import INPUT, MaxPool
+from model.support.compiled import njit
 
-__all__ = ["ANSWERED", "COMPARED", "EVENTS", "STARTED", "WATCHED", "by_trace", "logged", "record", "write"]
+__all__ = [
+    "ANSWERED",
+    "COMPARED",
+    "EVENTS",
+    "HOST",
+    "STARTED",
+    "WATCHED",
+    "by_trace",
+    "draw",
+    "logged",
+    "record",
+    "reset_host",
+    "write",
+]
 
 STARTED, COMPARED, ANSWERED, WATCHED, EVENTS = range(5)
 """What is logged: frames that start, answers that are found and taken, copies that are taken; from `EVENTS` on the events of each
@@ -22,11 +37,33 @@ def record(*names: str) -> np.dtype[np.void]:
     return np.dtype([(name, np.int64) for name in names], align=True)
 
 
+HOST = ("idle", "stall", "random", "result_ready", "watched_ready", "cycle", "logged")
+"""Registers of every machine's record: how source and sinks behave, the number last drawn, whether the sinks are ready; the
+cycle; entries of the log so far."""
+
+
+def reset_host(machine: npt.NDArray[np.void], *, idle: int, stall: int, seed: int) -> None:
+    """Set the registers of `HOST` in a record of zeros."""
+    machine["idle"], machine["stall"], machine["random"] = idle, stall, first_number(seed)
+
+
+@njit(cache=True, nogil=True)
+def draw(machine):  # type: ignore[no-untyped-def]
+    """Draw for the next cycle, as `sim.recorder` does: whether each sink is ready. Returns whether the source is willing."""
+    first = shifted(machine.random)
+    second = shifted(first)
+    third = shifted(second)
+    machine.random = third
+    machine.result_ready = (first & 0xFFFF) >= machine.stall
+    machine.watched_ready = (second & 0xFFFF) >= machine.stall
+    return (third & 0xFFFF) >= machine.idle
+
+
 @njit(cache=True, nogil=True)
 def write(machine, log, trace):  # type: ignore[no-untyped-def]
     """Add a token to the log, shape ``(2, tokens)``: its trace and its cycle.
 
-    ``machine`` is a record with the fields ``cycle`` and ``logged``, the entries of the log so far.
+    ``machine`` is a record with the fields of `HOST`.
     """
     log[0, machine.logged], log[1, machine.logged] = trace, machine.cycle
     machine.logged += 1

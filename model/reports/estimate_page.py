@@ -17,6 +17,9 @@ __all__ = ["considered_table", "cores_table", "estimate_page", "summary", "timel
 
 _COLORS = {"starved": "#e9edf1", "working": "#2463a8", "blocked": "#c8641b", "sweeping": "#8a93a0"}
 
+_PARTS = {"walker": "walker", "groups": "selector of groups", "serializer": "serializer"}
+"""The parts of `model.machine.planner.Bound`, for people."""
+
 
 def timeline(cycles: Cycles) -> Figure:
     """Who worked, starved, was blocked, and when, in the last frame of ``cycles``."""
@@ -78,7 +81,8 @@ def summary(found: Estimate) -> list[tuple[str, str]]:
         ("energy per frame, modelled for 45 nm", f"{spent.total:,.0f} nJ; not included: {', '.join(spent.not_included)}"),
         (
             "slowest core",
-            f"{found.slowest_core}: {found.slowest_core_cycles:,.0f} cycles, {found.slowest_core_share:.0%} of all",
+            f"{found.slowest_core}: {found.slowest_core_cycles:,.0f} cycles of its {_PARTS[found.slowest_part]}, "
+            f"{found.slowest_core_share:.0%} of all",
         ),
     ]
 

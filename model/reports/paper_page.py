@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.reports.html import BLUE, GREEN, GREY, ORANGE, PLOTS, PURPLE, RED, Picture, Table, page, picture, svg
-from model.studies.paper import FirstSpikes, PaperStudy, Published, SigmaDelta, Why
+from model.studies.paper_results import FirstSpikes, PaperStudy, Published, SigmaDelta, Why
 
 __all__ = ["FIGURES", "UNKNOWN", "figure_files", "paper_page", "table_one"]
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.reports.html import BLUE, COLORS, GREEN, GREY, ORANGE, PLOTS, RED, Table, page, picture, svg
-from model.studies.robustness import PartingRow, Robustness, Row
+from model.studies.robustness_results import PartingRow, Robustness, Row
 
 __all__ = ["FIGURES", "figure_files", "label_of", "level_of", "robustness_page"]
 
@@ -124,7 +124,7 @@ def _parting(orders: dict[str, tuple[PartingRow, ...]]) -> Table:
             *("" if each is None else f"{each:.3f}" for each in (row.gain, row.correlation)),
             f"{row.spikes_per_frame:,.0f}",
             f"{row.negative_spikes:.1%}",
-            "" if row.accuracy_behind is None else f"{row.accuracy_behind:.2%}",
+            "" if row.accuracy_after is None else f"{row.accuracy_after:.2%}",
         )
         for order, rows in orders.items()
         for row in rows
@@ -224,7 +224,7 @@ def _parting_figure(found: Robustness) -> Figure:
     figure = Figure(figsize=(9, 3.6))
     panels = figure.subplots(1, 3)
     values: tuple[tuple[Axes, Callable[[PartingRow], float | None], int, str], ...] = (
-        (panels[0], lambda row: row.accuracy_behind, 100, "accuracy if all later layers\nwere quantized, %"),
+        (panels[0], lambda row: row.accuracy_after, 100, "accuracy if all later layers\nwere quantized, %"),
         (panels[1], lambda row: row.correlation, 1, "correlation of counts with\nthe quantized network's"),
         (panels[2], lambda row: row.gain, 1, "gain of counts over\nthe quantized network's"),
     )
@@ -256,7 +256,7 @@ def _thresholds_figure(found: Robustness) -> Figure:
     for order, color, marker in (("brightest", BLUE, "o"), ("random", RED, "P"), ("raster", GREEN, "^")):
         rows = [found.parting.orders[order], *(orders[order] for orders in finer.values())]
         style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5}
-        by_answer.plot(range(len(levels)), [100 * (row[-1].accuracy_behind or 0) for row in rows], **style)
+        by_answer.plot(range(len(levels)), [100 * (row[-1].accuracy_after or 0) for row in rows], **style)
         work = [sum(layer.accumulations_per_frame for layer in row) / 1000 for row in rows]
         by_work.plot(range(len(levels)), work, **style, label=_ORDER_NAMES.get(order, order))
         # In thresholds of the network as it is, so that levels can be compared.

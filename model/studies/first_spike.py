@@ -16,19 +16,18 @@ a spike at time ``1 / x``. A max-pool passes the first spike of its window. The 
 there the frame ends; where none fires in time, it is the one with the highest potential.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from model.arrays import Floats, Ints
-from model.importers.float_network import ConversionError, FloatNetwork
-from model.network import Shape
+from model.importers.float_network import FloatNetwork
+from model.studies.chain import Chain, run_in_batches
 from model.studies.synapses import NeuronStage, PoolStage, normalized, stages_of
+from model.support.compiled import njit
 
 __all__ = ["FirstSpikeNetwork", "FirstSpikeSummaries", "convert_first_spikes", "run_first_spikes", "spike_times_of_layers"]
 
@@ -37,33 +36,19 @@ _BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstSpikeNetwork:
-    """A network of neurons that fire once.
+class FirstSpikeNetwork(Chain):
+    """A network of neurons that fire once; a scale is the float activation that fires at time 1.
 
     Parameters
     ----------
-    input_shape : Shape
-        Of a frame.
-    stages : tuple[NeuronStage | PoolStage, ...]
-        A chain, normalized.
-    scales : tuple[float, ...]
-        Of each stage that is no pool, the float activation that fires at time 1.
     input_spikes : bool
         Whether pixels are spikes rather than currents.
     duration : float
         Time at which a frame ends at the latest.
     """
 
-    input_shape: Shape
-    stages: tuple[NeuronStage | PoolStage, ...]
-    scales: tuple[float, ...]
     input_spikes: bool
     duration: float
-
-    @property
-    def neurons(self) -> int:
-        """Number of neurons; pools have none."""
-        return sum(len(stage.bias) for stage in self.stages if isinstance(stage, NeuronStage))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,17 +129,7 @@ def run_first_spikes(
     done : Callable[[int], None]
         Called with the number of frames finished.
     """
-    if images.shape[1:] != tuple(network.input_shape):
-        raise ConversionError(f"frames must have the network's shape {tuple(network.input_shape)}, not {images.shape[1:]}")
-    if len(images) == 0:
-        raise ValueError("images must be at least one frame, not 0")
-    parts = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        batches = (images[at : at + _BATCH] for at in range(0, len(images), _BATCH))
-        for found in pool.map(lambda batch: _run(network, batch), batches):
-            parts.append(found)
-            done(len(found.answers))
-    return FirstSpikeSummaries(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+    return run_in_batches(network, images, _BATCH, partial(_run, network), done)
 
 
 def spike_times_of_layers(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> dict[str, Floats]:

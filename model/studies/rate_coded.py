@@ -12,19 +12,17 @@ The output neurons fire as all others; the answer is the class with most spikes,
 (spikes and what is left over), which is the paper's readout without output spikes.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from model.arrays import Ints
-from model.importers.float_network import ConversionError, FloatNetwork
-from model.network import Shape
+from model.importers.float_network import FloatNetwork
+from model.studies.chain import Chain, run_in_batches
 from model.studies.synapses import NeuronStage, PoolStage, normalized, stages_of
+from model.support.compiled import njit
 
 __all__ = ["RateNetwork", "RateSummaries", "convert_rates", "run_rates"]
 
@@ -33,34 +31,18 @@ _SPIKES_AT_ONCE = 24_000_000
 
 _BATCH = 64
 
-Bytes = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True, kw_only=True)
-class RateNetwork:
-    """A network of integrate-and-fire neurons.
+class RateNetwork(Chain):
+    """A network of integrate-and-fire neurons; a scale is the float activation that a rate of one spike per step stands for.
 
     Parameters
     ----------
-    input_shape : Shape
-        Of a frame.
-    stages : tuple[NeuronStage | PoolStage, ...]
-        A chain, normalized.
-    scales : tuple[float, ...]
-        Of each stage that is no pool, the float activation that a rate of one spike per step stands for.
     input_threshold : int | None
         Pixels are 1 where greater than this, else 0; None takes their grey values.
     """
 
-    input_shape: Shape
-    stages: tuple[NeuronStage | PoolStage, ...]
-    scales: tuple[float, ...]
     input_threshold: int | None
-
-    @property
-    def neurons(self) -> int:
-        """Number of neurons; pools have none."""
-        return sum(len(stage.bias) for stage in self.stages if isinstance(stage, NeuronStage))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +129,9 @@ def run_rates(
         raise TypeError(f"steps must be an integer, not {steps!r}")
     if steps < 1:
         raise ValueError(f"steps must be 1 or more, not {steps!r}")
-    if images.shape[1:] != tuple(network.input_shape):
-        raise ConversionError(f"frames must have the network's shape {tuple(network.input_shape)}, not {images.shape[1:]}")
-    if len(images) == 0:
-        raise ValueError("images must be at least one frame, not 0")
-    parts = list(_batches(network, images, steps, done))
-    return RateSummaries(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+    largest = max(_size(stage) for stage in network.stages)
+    size = int(np.clip(_SPIKES_AT_ONCE // (steps * largest), 1, _BATCH))
+    return run_in_batches(network, images, size, lambda batch: _run(network, batch, steps), done)
 
 
 def _levels(images: npt.NDArray[np.uint8], threshold: int | None) -> npt.NDArray[np.float32]:
@@ -160,18 +139,6 @@ def _levels(images: npt.NDArray[np.uint8], threshold: int | None) -> npt.NDArray
     if threshold is None:
         return images.astype(np.float32) / np.float32(255)
     return (images > threshold).astype(np.float32)
-
-
-def _batches(
-    network: RateNetwork, images: npt.NDArray[np.uint8], steps: int, done: Callable[[int], None]
-) -> Iterator[RateSummaries]:
-    largest = max(_size(stage) for stage in network.stages)
-    size = int(np.clip(_SPIKES_AT_ONCE // (steps * largest), 1, _BATCH))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = (images[at : at + size] for at in range(0, len(images), size))
-        for found in pool.map(lambda part: _run(network, part, steps), parts):
-            yield found
-            done(len(found.answers))
 
 
 def _size(stage: NeuronStage | PoolStage) -> int:

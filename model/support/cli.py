@@ -3,13 +3,14 @@
 import math
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from model.support.errors import one_line_errors
+from model.support.errors import one_line, one_line_errors
 
-__all__ = ["Command", "Group", "Number", "command", "group", "tell"]
+__all__ = ["Command", "FilePath", "Group", "Number", "command", "group", "tell"]
 
 
 class Number(click.FloatRange):
@@ -22,6 +23,18 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+class FilePath(click.Path):
+    """The path of a file: the type of arguments that name one. An empty text, which pathlib takes for this folder, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("must name a file, not be empty.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Command(click.Command):
@@ -63,6 +76,6 @@ def group(help: str, **options: Any) -> Callable[[Callable[..., Any]], Group]:
 def tell(notes: Iterable[str] = (), warnings: Iterable[str] = ()) -> None:
     """Notes and warnings on standard error, a line each."""
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {one_line(note)}", file=sys.stderr)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {one_line(warning)}", file=sys.stderr)

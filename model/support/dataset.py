@@ -111,7 +111,10 @@ class Dataset:
         if plain and np.prod(own) == np.prod(shape):
             images = self.images.reshape(len(self), *shape)
             return replace(self, images=images)._noted(f"frames of shape {own} are taken row by row, as {shape}")
-        raise DataError(f"frames of {self.name} must have the network's input shape {shape}, not {own}")
+        # A file of signals, (frames, channels, length), is read as one of frames with a single channel.
+        signals = own[2] == 1 and shape == (1, own[1], own[0])
+        hint = "; give signals as (frames, 1, length, channels), not as (frames, channels, length)" if signals else ""
+        raise DataError(f"frames of {self.name} must have the network's input shape {shape}, not {own}{hint}")
 
     def _noted(self, note: str) -> Dataset:
         return replace(self, notes=(*self.notes, f"{self.name}: {note}"))

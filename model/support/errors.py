@@ -17,11 +17,13 @@ __all__ = [
     "DoesNotFitError",
     "Exit",
     "MismatchError",
+    "NetworkError",
     "TallyError",
     "TimingError",
     "ToolError",
     "ToolMissingError",
     "fail",
+    "one_line",
     "one_line_errors",
 ]
 
@@ -57,6 +59,10 @@ class BadInputError(TallyError, ValueError):
     """A file, name, option or value is not what it must be."""
 
     exit_code = Exit.BAD_INPUT
+
+
+class NetworkError(BadInputError):
+    """A network, or the file it was read from, is not what it must be."""
 
 
 class DoesNotFitError(TallyError):
@@ -107,10 +113,14 @@ class DeviceError(TallyError):
     exit_code = Exit.NO_DEVICE
 
 
+def one_line(text: str) -> str:
+    """A text as one line that a terminal shows as it is: what is not printable, escape codes too, is a space."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 def fail(code: Exit, message: str) -> NoReturn:
     """Print one line on standard error and exit with ``code``."""
-    line = "".join(character if character.isprintable() else " " for character in message)
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     raise SystemExit(int(code))
 
 

@@ -127,8 +127,10 @@ def _classes(path: Path, labels: np.ndarray, frames: int) -> tuple[np.ndarray, l
     if labels.dtype.kind == "f" and not (np.isfinite(labels).all() and (labels == np.rint(labels)).all()):
         odd = labels[~(labels == np.rint(labels))]
         raise DataError(f"{path}: labels must be whole numbers, not {odd.flat[0] if odd.size else labels.max():g}")
-    if labels.size and not -(2**31) <= labels.min() <= labels.max() < 2**31:
-        raise DataError(f"{path}: labels must be within 0..{2**31 - 1}, not {labels.min():g}..{labels.max():g}")
+    # As Python's numbers: float16 does not hold the limits.
+    least, most = (labels.min().item(), labels.max().item()) if labels.size else (0, 0)
+    if not -(2**31) <= least <= most < 2**31:
+        raise DataError(f"{path}: labels must be within 0..{2**31 - 1}, not {least:g}..{most:g}")
     classes, shape = labels.astype(np.int64), labels.shape
     if labels.ndim == 2 and (shape[1] == 1 or (shape[0] == 1 and frames > 1)):
         return classes.reshape(-1), [f"labels of shape {shape} are taken as one per frame"]

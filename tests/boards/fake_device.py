@@ -23,7 +23,7 @@ from hw.link.protocol import (
     STATUS,
     SYNC,
     WORD_BYTES,
-    Ability,
+    Capability,
     Command,
     Event,
     Status,
@@ -75,11 +75,16 @@ class FakeDevice:
 
     def identity(self) -> bytes:
         network, plan = self.network, self.plan
-        can = {Ability.WATCH: plan.watch, Ability.STATES: plan.states, Ability.LOADS: self.words, Ability.INJECT: plan.inject}
+        can = {
+            Capability.WATCH: plan.watch,
+            Capability.STATES: plan.states,
+            Capability.LOADS: self.words,
+            Capability.INJECT: plan.inject,
+        }
         head = IDENTITY.pack(
             PROTOCOL_VERSION,
             event_bytes(network),
-            sum(ability for ability, is_so in can.items() if is_so),
+            sum(capability for capability, is_so in can.items() if is_so),
             bytes.fromhex(network.content_hash)[:8],
             *network.input_shape,
             network.outputs,
@@ -224,7 +229,7 @@ def connected(monkeypatch, device: FakeDevice, *, patience: float = 200.0) -> Fa
     port = FakePort(device, patience=patience)
     monkeypatch.setattr("boards.wire.serial.serial_for_url", lambda *args, **options: port)
     monkeypatch.setattr("boards.wire.time", port.clock())
-    monkeypatch.setattr("boards.device.time", port.clock())
+    monkeypatch.setattr("boards.exchange.time", port.clock())
     return port
 
 

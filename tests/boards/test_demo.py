@@ -122,7 +122,7 @@ def honest(network, images, labels=None, *, lie=lambda sequence, command, payloa
     plan = named_plan(network, "minimal")
     url = stack.enter_context(fake(FakeDevice(network, plan, lie)))
     device = stack.enter_context(Device.open(url, timeout=60, retries=0))
-    device._timeout = timeout
+    device._exchange.timeout = timeout
     demo = Demo(network, plan, device, 60e6, "fake", Frames(images, labels, "frames"))
     server = stack.enter_context(serve(demo, 0, seconds=seconds))
     thread = threading.Thread(target=server.serve_forever)

@@ -50,7 +50,7 @@ def board():
 def device(board):
     """A device whose memory holds nothing of use."""
     with Device.open(board.url, clock=board.seconds) as found:
-        found._ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(range(1, 9)))
+        found._exchange.ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(range(1, 9)))
         yield found
 
 
@@ -92,7 +92,7 @@ def test_membrane_potentials(device):
     assert (answer.answer, answer.counts) == expected(IMAGES[0])
     compare(events[:0])
     with pytest.raises(DeviceError, match="there is no such neuron"):
-        device._ask(Command.STATE, pack_event(NETWORK, Event()))
+        device._exchange.ask(Command.STATE, pack_event(NETWORK, Event()))
 
 
 def test_events_have_one_way_in(device):
@@ -100,7 +100,7 @@ def test_events_have_one_way_in(device):
     assert not device.identity.inject
     token = pack_event(NETWORK, Event(port=1))
     with pytest.raises(DeviceError, match="no way in at that port"):
-        device._ask(Command.EVENTS, token, retries=0)
+        device._exchange.ask(Command.EVENTS, token, retries=0)
     assert device.classify(IMAGES[0]).counts == expected(IMAGES[0])[1]
 
 
@@ -152,12 +152,12 @@ def test_any_wrong_bit_is_noticed(device, monkeypatch):
 
 
 def test_a_bit_that_turns_on_the_way(device, monkeypatch):
-    ask = device._ask
+    ask = device._exchange.ask
 
     def turned(command, payload=b"", **options):
         return ask(command, payload[:-1] + bytes([payload[-1] ^ 4]) if command is Command.LOAD else payload, **options)
 
-    monkeypatch.setattr(device, "_ask", turned)
+    monkeypatch.setattr(device._exchange, "ask", turned)
     with pytest.raises(DeviceError, match=r"the weights that the device reads back are not those that it was sent$"):
         device.load(NETWORK, PLAN)
 
@@ -165,7 +165,7 @@ def test_a_bit_that_turns_on_the_way(device, monkeypatch):
 def test_one_word_written_later_takes_the_weights_back(device):
     device.load(NETWORK, PLAN)
     word = FOLDED.single_weights()[3].to_bytes(8, "little")
-    device._ask(Command.LOAD, (FOLDED.single_state_words + 3).to_bytes(2, "little") + word)
+    device._exchange.ask(Command.LOAD, (FOLDED.single_state_words + 3).to_bytes(2, "little") + word)
     with pytest.raises(DeviceError, match="weights must be loaded first"):
         device.classify(IMAGES[0])
     # It was the right word.
@@ -187,11 +187,11 @@ def test_a_reset_keeps_the_weights_and_asks_for_a_check(device):
 def test_no_weights_in_the_middle_of_a_frame(device):
     device.load(NETWORK, PLAN)
     # An event without its end: a frame has begun.
-    device._ask(Command.EVENTS, bytes(device.identity.event_bytes))
+    device._exchange.ask(Command.EVENTS, bytes(device.identity.event_bytes))
     frame = IMAGES[0].tobytes()
     for command, payload in ((Command.CHECK, b""), (Command.LOAD, bytes(10)), (Command.FRAME, frame)):
         with pytest.raises(DeviceError, match=f"^{device._name}: a list of events without its end has begun a frame"):
-            device._ask(command, payload)
+            device._exchange.ask(command, payload)
     device.reset()
     assert device.loaded(NETWORK, PLAN)
 
@@ -200,13 +200,13 @@ def test_no_weights_in_the_middle_of_a_frame(device):
 def test_load_of_another_length(device, length):
     before = device.errors().bad_length
     with pytest.raises(DeviceError, match="answers bad length to load"):
-        device._ask(Command.LOAD, bytes(length), retries=0)
+        device._exchange.ask(Command.LOAD, bytes(length), retries=0)
     assert device.errors().bad_length == before + 1
 
 
 def test_load_beyond_the_memory(device):
     with pytest.raises(DeviceError, match="answers bad length to load"):
-        device._ask(Command.LOAD, (1 << 14).to_bytes(2, "little") + bytes(8), retries=0)
+        device._exchange.ask(Command.LOAD, (1 << 14).to_bytes(2, "little") + bytes(8), retries=0)
 
 
 def test_another_plan(device):
@@ -241,7 +241,7 @@ def test_self_test_and_commands(device, tmp_path):
     assert all(check.passed for check in found), found
     NETWORK.save(tmp_path / "net.npz")
     PLAN.save(tmp_path / "plan.json")
-    device._ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(8))
+    device._exchange.ask(Command.LOAD, FOLDED.single_state_words.to_bytes(2, "little") + bytes(8))
     options = ["--port", device._name, str(tmp_path / "net.npz"), "--plan", str(tmp_path / "plan.json")]
     device._wire.close()
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=np.zeros(len(IMAGES), np.int64))

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from boards import demo, host
-from boards.device import Device, DeviceError, Identity
+from boards.device import Device, DeviceError
+from boards.identity import Identity
 from hw.link.protocol import COUNTED, IDENTITY, PROTOCOL_VERSION, REFUSED, SYNC, Command, Event, Status, pack_event, packet
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
@@ -73,7 +74,7 @@ def _plans_once(monkeypatch):
         key = (network.content_hash, name)
         return known[key] if key in known else known.setdefault(key, named_plan(network, name))
 
-    monkeypatch.setattr("boards.device.named_plan", once)
+    monkeypatch.setattr("boards.identity.named_plan", once)
 
 
 def port_of(monkeypatch, network, plan, lie):

@@ -99,3 +99,19 @@ def test_sums_and_files_that_cannot_be_read(tmp_path):
     code, out, error = run(path, "--json")
     assert (code, error) == (2, f"error: {path}: must have a Conv, Gemm or MatMul node")
     assert json.loads(out)["converts"] is False
+
+
+def test_an_empty_path_is_told_as_such(tmp_path):
+    code, out, error = run("")
+    assert (code, out) == (2, "")
+    assert error.splitlines()[-1] == "Error: Invalid value for 'ONNX_FILE': must name a file, not be empty."
+
+
+def test_escape_codes_do_not_reach_the_terminal(tmp_path):
+    """Neither those of the file's path nor those of an output, wherever they are told."""
+    path = good(tmp_path).rename(tmp_path / "\x1b[31mred.onnx")
+    code, out, error = run(path)
+    assert (code, error) == (0, "") and "[31mred.onnx" in out and "\x1b" not in out
+    code, out, error = run(path, "--output", "\x1b[2J")
+    assert (code, "\x1b" in out + error) == (2, False)
+    assert error.endswith(r"not '\x1b[2J'")

@@ -21,9 +21,10 @@ from model.golden import run
 from model.importers.onnx import ConversionError, import_model, import_onnx, report_nodes
 from model.machine.named_plans import named_plan
 from model.machine.plan import PlanError
-from model.network import Convolution, Linear, MaxPool, Network, NetworkError, Neurons
+from model.network import Convolution, Linear, MaxPool, Network, Neurons
 from model.rest import states_at_rest
 from model.support.datasets import Dataset
+from model.support.errors import NetworkError
 from model.support.names import SAFE_NAME
 from tests.onnx_graphs import Graph
 
@@ -185,7 +186,7 @@ def test_what_is_not_supported_is_named(tmp_path, operator, weights, attributes,
         import_onnx(path)
 
 
-def test_a_relu_behind_a_pool_is_the_same_network(tmp_path):
+def test_a_relu_after_a_pool_is_the_same_network(tmp_path):
     images = RNG.integers(0, 256, (20, 8, 8, 2), dtype=np.uint8)
     data = Dataset(name="noise", images=images, labels=RNG.integers(0, 3, 20))
     weights = {"w1": RNG.normal(0, 0.5, (4, 2, 3, 3)), "b1": RNG.normal(-1, 0.5, 4), "w2": RNG.normal(0, 0.3, (64, 3))}

@@ -83,6 +83,34 @@ def test_command_plans_for_luts_and_boards(tmp_path):
     assert line.startswith("error: does not fit ulx3s-25f: short of ")
 
 
+def test_boards_that_no_area_model_knows_take_their_own_plan(tmp_path):
+    """Cycles are the same on any device; what is not known is whether a pipeline fits a Gowin."""
+    network = small()
+    network.save(tmp_path / "net.npz")
+    given = data(network, 20)
+    np.savez(tmp_path / "data.npz", images=given.images, labels=given.labels)
+    common = (tmp_path / "net.npz", "--dataset", tmp_path / "data.npz", "--out", tmp_path / "out", "--json")
+    code, out, line = command(*common, "--board", "tang-nano-9k")
+    assert code == 0
+    assert line == "note: tang-nano-9k: whether a pipeline fits a Gowin is known after synthesis: the area model is of an ECP5"
+    found = json.loads(out)
+    assert [found[name] for name in ("board", "plan", "lanes", "clock_mhz")] == ["tang-nano-9k", "minimal", 2, 27]
+    assert "short_of" not in found
+    assert found["cycles_per_frame"] == json.loads(command(*common, "--plan", "minimal")[1])["cycles_per_frame"]
+    code, out, _ = command(*common, "--board", "tang-primer-20k", "--plan", "fast", "--clock", 50)
+    assert (code, json.loads(out)["plan"], json.loads(out)["clock_mhz"]) == (0, "fast", 50)
+    code, out, _ = command(*common, "--board", "icebreaker")
+    found = json.loads(out)
+    assert (code, found["plan"], found["clock_mhz"], found["short_of"], found["slowest_part"]) == (0, "folded", 24, [], "walker")
+    for board, plan in (("tang-nano-9k", "minimal"), ("icebreaker", "folded")):
+        assert command(*common, "--board", board, "--max-lanes", 5) == (
+            2,
+            "",
+            f"error: --target-fps, --max-lanes and --max-lut must not be given with --board {board}: they plan a pipeline on an "
+            f"ECP5, and this board takes plan {plan!r}",
+        )
+
+
 def test_a_plan_is_saved_over_nothing_else(tmp_path):
     network = small()
     network.save(tmp_path / "net.npz")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.network import Convolution, MaxPool, Network, NetworkError, Shape, taps
+from model.network import Convolution, MaxPool, Network, Shape, taps
+from model.support.errors import NetworkError
 from model.support.names import LAYER_NAME
 from tests.hardware import random_linear, random_network
 

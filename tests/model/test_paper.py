@@ -13,7 +13,7 @@ from model.conversion.quantize import Settings, quantize
 from model.engine.engine import run_frames
 from model.importers.onnx import import_onnx
 from model.paper import main
-from model.studies import paper
+from model.studies import one_threshold, paper, paper_measurements
 from model.studies.rate_coded import convert_rates, run_rates
 from model.support.datasets import load
 
@@ -49,9 +49,10 @@ def found(folder, arguments):
         assert values == json.loads((folder / "out" / "paper.json").read_text())
         # A second run takes everything from what was kept, and writes the same.
         written = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        patch.setattr(paper, "run_frames", None)
-        patch.setattr(paper, "run_rates", None)
-        patch.setattr(paper, "run_first_spikes", None)
+        patch.setattr(one_threshold, "run_frames", None)
+        patch.setattr(paper_measurements, "run_frames", None)
+        patch.setattr(paper_measurements, "run_rates", None)
+        patch.setattr(paper_measurements, "run_first_spikes", None)
         assert CliRunner().invoke(main, arguments).exit_code == 0
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == written
     return values

@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from amaranth.hdl import Instance, Module, Signal, Value
 
 from model.support.errors import BadInputError
 
-__all__ = ["SOON", "Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin", "sections"]
+__all__ = ["SOON", "Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin", "fastest", "sections"]
 
 SOON = ("--placer-heap-cell-placement-timeout", "500")
 """Arguments of nextpnr by which it gives up on a device that is too full in a minute or two: by default it tries for an hour."""
@@ -86,6 +86,31 @@ class Direct(Clock):
         m = Module()
         m.d.comb += [clock.eq(source), locked.eq(1)]
         return m
+
+
+C = TypeVar("C", bound=Clock)
+
+
+def fastest(clocks: Sequence[C], *, wanted_hz: float, least: str) -> C:
+    """The clock with the greatest frequency, of equal ones the first.
+
+    Parameters
+    ----------
+    clocks : sequence of Clock
+        What can be made, none of it above ``wanted_hz``.
+    wanted_hz : float
+        What was asked for, for the message.
+    least : str
+        What a clock must be at least, for the message.
+
+    Raises
+    ------
+    BadInputError
+        If there is none.
+    """
+    if not clocks:
+        raise BadInputError(f"clock must be at least {least}, not {wanted_hz / 1e6:g} MHz")
+    return max(clocks, key=lambda clock: clock.output_hz)
 
 
 @dataclass(frozen=True, kw_only=True)

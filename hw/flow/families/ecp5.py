@@ -7,12 +7,11 @@ from typing import Any
 
 from amaranth.hdl import Instance, Signal, Value
 
-from hw.flow.families.base import Cells, Clock, Family, Part, Pin, sections
+from hw.flow.families.base import Cells, Clock, Family, Part, Pin, fastest, sections
 from hw.flow.output_registers import pack_output_registers
 from hw.flow.split_fan_out import split_fan_out
 from hw.flow.tools import run_tool
 from model.machine.blocks import DP16KD
-from model.support.errors import BadInputError
 
 __all__ = ["ECP5", "Pll", "pll_for"]
 
@@ -79,11 +78,7 @@ def pll_for(input_hz: float, wanted_hz: float) -> Pll:
         and (output := input_hz / reference * feedback) <= wanted_hz
         and 400e6 <= output * divider <= 800e6
     ]
-    if not found:
-        raise BadInputError(
-            f"clock must be at least {3.125:g} MHz and within the PLL's reach, not {wanted_hz / 1e6:g} MHz"
-        )
-    return max(found, key=lambda pll: (pll.output_hz, -pll.reference, -pll.divider))
+    return fastest(found, wanted_hz=wanted_hz, least="3.125 MHz and within the PLL's reach")
 
 
 class _Ecp5(Family):

@@ -13,7 +13,7 @@ from typing import Any
 
 from amaranth.hdl import Const, Instance, Signal, Value
 
-from hw.flow.families.base import SOON, Cells, Clock, Direct, Family, Part, Pin
+from hw.flow.families.base import SOON, Cells, Clock, Direct, Family, Part, Pin, fastest
 from hw.flow.tools import run_tool
 from model.machine.blocks import BSRAM
 from model.support.errors import BadInputError
@@ -105,13 +105,9 @@ def clock_for(part: Part, input_hz: float, wanted_hz: float) -> Clock:
         and limits.output[0] <= (output := detector * (fbdiv + 1)) <= min(wanted_hz, limits.output[1])
         and limits.oscillator[0] < output * odiv < limits.oscillator[1]
     ]
-    if input_hz <= wanted_hz and all(pll.output_hz <= input_hz for pll in found):
-        return Direct(input_hz)
-    if not found:
-        raise BadInputError(
-            f"clock must be at least {limits.output[0] / 1e6:g} MHz and within the PLL's reach, not {wanted_hz / 1e6:g} MHz"
-        )
-    return max(found, key=lambda pll: (pll.output_hz, -pll.idiv, -pll.odiv))
+    direct = [Direct(input_hz)] if input_hz <= wanted_hz else []
+    least = f"{limits.output[0] / 1e6:g} MHz and within the PLL's reach"
+    return fastest([*direct, *found], wanted_hz=wanted_hz, least=least)
 
 
 def _series(part: Part) -> str:

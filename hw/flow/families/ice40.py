@@ -6,10 +6,9 @@ from pathlib import Path
 
 from amaranth.hdl import Instance, Signal, Value
 
-from hw.flow.families.base import SOON, Cells, Clock, ConstraintError, Direct, Family, Part, Pin, sections
+from hw.flow.families.base import SOON, Cells, Clock, ConstraintError, Direct, Family, Part, Pin, fastest, sections
 from hw.flow.tools import run_tool
 from model.machine.blocks import SB_RAM40_4K
-from model.support.errors import BadInputError
 
 __all__ = ["ICE40", "Pll", "clock_for", "filter_range"]
 
@@ -83,14 +82,9 @@ def clock_for(input_hz: float, wanted_hz: float) -> Clock:
         and 533e6 <= (oscillator := detector * (divf + 1)) <= 1066e6
         and 16e6 <= (output := oscillator / 2**divq) <= min(wanted_hz, 275e6)
     ]
-    if input_hz <= wanted_hz and all(pll.output_hz <= input_hz for pll in found):
-        return Direct(input_hz)
-    if not found:
-        raise BadInputError(
-            f"clock must be at least the board's {input_hz / 1e6:g} MHz, or what the PLL makes of it from 16 MHz on, "
-            f"not {wanted_hz / 1e6:g} MHz"
-        )
-    return max(found, key=lambda pll: (pll.output_hz, -pll.divr, -pll.divq))
+    direct = [Direct(input_hz)] if input_hz <= wanted_hz else []
+    least = f"the board's {input_hz / 1e6:g} MHz, or what the PLL makes of it from 16 MHz on"
+    return fastest([*direct, *found], wanted_hz=wanted_hz, least=least)
 
 
 class _Ice40(Family):

@@ -7,7 +7,7 @@ from hw.link.protocol import (
     PROTOCOL_VERSION,
     RESULT,
     SYNC,
-    Ability,
+    Capability,
     Command,
     Event,
     Status,
@@ -87,7 +87,8 @@ def test_identify_frames_events_and_saturations():
     assert sum(command == Command.EVENTS for command, _ in found) == len(events)
     identity = next(payload for command, payload in found if command == Command.IDENTIFY)
     shape = NETWORK.input_shape
-    assert list(identity[:3]) == [PROTOCOL_VERSION, event_bytes(NETWORK), Ability.WATCH | Ability.STATES | Ability.INJECT]
+    capabilities = Capability.WATCH | Capability.STATES | Capability.INJECT
+    assert list(identity[:3]) == [PROTOCOL_VERSION, event_bytes(NETWORK), capabilities]
     assert identity[3:11].hex() == NETWORK.content_hash[:16]
     sizes = [shape.height, shape.width, shape.channels, NETWORK.classes]
     assert np.frombuffer(identity[11:23], "<u2").tolist() == [*sizes, 0, 0]

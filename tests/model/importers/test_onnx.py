@@ -620,7 +620,7 @@ def test_refused_inputs(shape, element, message):
         import_model(model, "net")
 
 
-def test_the_report_goes_on_behind_what_does_not_convert(tmp_path):
+def test_the_report_goes_on_after_what_does_not_convert(tmp_path):
     g = Graph()
     relu_conv(g).add("Mul", np.linspace(0.5, 1, 36).reshape(6, 6), name="bn").conv(4, 3, 3, pads=[1] * 4, name="c2")
     g.add("Tanh", name="tanh")

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from boards.limits import limits
+from model.engine.engine import run_streams
 from model.machine.estimate import planned
 from model.machine.named_plans import choices, named_plan
 from model.machine.plan import Plan, PlanError
-from model.machine.planner import Demand, fastest, size_fifos, walker_cycles
+from model.machine.planner import Demand, bound, fastest, ladder, size_fifos, walker_cycles
+from model.machine.schedule import schedule
 from model.machine.simulate import simulate
+from model.machine.stages import core_plan, stages
 from model.network import MaxPool, Network, Neurons, Padding
 from model.support.datasets import Dataset
 from model.support.errors import DoesNotFitError
@@ -52,6 +55,54 @@ def test_walkers_take_the_cycles_foreseen(seed):
         neurons = [core for core in found.cores if core.name != "pool2"]
         for core, use in zip(plan.cores, neurons, strict=True):
             assert round(walker_cycles(network, demand, core) * len(images), 6) == use.working
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_parts_take_the_cycles_of_their_schedule(seed):
+    """The planner counts in a demand what the schedule, which is of one plan, has one by one."""
+    network = random_network(seed)
+    images = frames(network, 6)
+    demand, streams = Demand.of(network, images), run_streams(network, images)
+    alone = 0
+    for name in ("minimal", "default", "fast"):
+        plan = named_plan(network, name)
+        cycles = simulate(network, plan, images).cycles_per_frame
+        for stage in stages(network):
+            core = core_plan(network, plan, stage) if isinstance(stage.layers[0], Neurons) else None
+            found = bound(network, demand, stage, core)
+            wanted = schedule(network, plan, stage, streams)
+            assert round(found.serializer * len(images), 6) == wanted.tokens.sum()
+            if core is None:
+                alone += 1
+                assert (found.walker, round(found.groups * len(images), 6)) == (0.0, len(wanted.groups))
+            else:
+                assert round(found.groups * len(images), 6) == wanted.fired_groups.sum()
+            assert getattr(found, found.part) == found.cycles <= cycles
+    assert alone == 3 * sum(isinstance(stage.layers[0], MaxPool) for stage in stages(network))
+
+
+def talkative():
+    """A layer of which nearly every event fires nearly every neuron: its spikes leave one after the other."""
+    layer = random_linear(1, inputs=16, outputs=8, name="hidden", source="input", threshold_log2=4, count_bits=8)
+    layer = replace(layer, weights=np.full_like(layer.weights, 16), bias=np.zeros(8, np.int64))
+    out = random_linear(2, inputs=8, outputs=3, name="out", source="hidden", activation="identity")
+    return Network(name="talkative", input_shape=(4, 4, 1), layers=(layer, out))
+
+
+def test_no_lanes_are_added_that_bring_nothing():
+    """Every input event fires all eight neurons, so eight cycles go by for it however many lanes there are."""
+    network = talkative()
+    images = np.full((10, 4, 4, 1), 255, np.uint8)
+    demand = Demand.of(network, images)
+    assert demand.sent == {"input": 16.0, "hidden": 128.0, "out": demand.sent["out"]}
+    plans = ladder(network, demand)
+    assert min(cycles for cycles, _ in plans) >= 129.0
+    chosen = planned(network, images).plan
+    measured = {plan.lanes: simulate(network, plan, images).cycles_per_frame for _, plan in plans}
+    best = named_plan(network, "fast")
+    assert chosen.lanes < best.lanes
+    assert simulate(network, chosen, images).cycles_per_frame <= 1.01 * simulate(network, best, images).cycles_per_frame
+    assert measured[plans[0][1].lanes] > 1.01 * measured[chosen.lanes]
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -95,7 +146,7 @@ def test_what_cannot_be_had():
     one = limits(network, max_lanes=1)
     with pytest.raises(DoesNotFitError, match=r"^the smallest plan, of 2 lanes, does not fit: short of 1 lanes \(needs 2, may"):
         fastest(network, demand, one)
-    with pytest.raises(DoesNotFitError, match=r"^100 cycles per frame take \d+ lanes, which do not fit: short of \d+ lanes"):
-        planned(network, images, cycles=100, short_of=one)
+    with pytest.raises(DoesNotFitError, match=r"^300 cycles per frame take \d+ lanes, which do not fit: short of \d+ lanes"):
+        planned(network, images, cycles=300, short_of=one)
     with pytest.raises(ValueError, match=r"^images must be at least one frame$"):
         Demand.of(network, images[:0])

@@ -11,7 +11,9 @@ from model.engine.engine import run_frames
 from model.golden import run
 from model.network import Network, Neurons
 from model.studies.disturb import reorder
-from model.studies.robustness import _behind, _links, _spikes, _with_finer_thresholds, study
+from model.studies.parting import with_finer_thresholds
+from model.studies.robustness import study
+from model.studies.robustness_cases import _after, _spikes, links_to_neurons
 from model.support.datasets import Dataset
 from tests.hardware import random_network
 
@@ -34,18 +36,18 @@ def test_a_network_cut_at_a_link_is_the_whole(network):
     images = rng().integers(0, 256, (4, *network.input_shape), dtype=np.uint8)
     whole = run_frames(network, images)
     encoded = [encode(network, frame) for frame in images]
-    for link in _links(network):
-        behind = _behind(network, link)
-        found = run_frames(behind, _spikes(network, link, encoded))
+    for link in links_to_neurons(network):
+        after = _after(network, link)
+        found = run_frames(after, _spikes(network, link, encoded))
         assert np.array_equal(found.counts, whole.counts)
         assert np.array_equal(found.potentials, whole.potentials)
-        columns = [network.layers.index(network.layer(layer.name)) for layer in behind.layers]
+        columns = [network.layers.index(network.layer(layer.name)) for layer in after.layers]
         assert np.array_equal(found.spikes, whole.spikes[:, columns])
 
 
 def test_links_are_what_travels_to_neurons():
     # What goes from neurons into their pool does not travel: both are one core.
-    assert _links(Network.load(ZOO)) == ["maxpool2d2", "maxpool2d5", "fc1"]
+    assert links_to_neurons(Network.load(ZOO)) == ["maxpool2d2", "maxpool2d5", "fc1"]
 
 
 def test_no_disturbance_is_the_plain_evaluation():
@@ -125,13 +127,13 @@ def test_parting_is_what_the_golden_model_says(seed):
             owed_spikes += sum(backlog)
             if layer is network.output:
                 answers = [trace.answer for trace in traces]
-                assert row.accuracy_behind == np.mean(answers == data.labels[:4])
+                assert row.accuracy_after == np.mean(answers == data.labels[:4])
     assert owed_spikes > 0
 
 
 def test_finer_thresholds_are_the_same_function():
     network, data = small()
-    finer = _with_finer_thresholds(network, 4)
+    finer = with_finer_thresholds(network, 4)
     for usual, layer in zip(network.layers, finer.layers, strict=True):
         if isinstance(layer, Neurons):
             assert np.array_equal(layer.weights, usual.weights)
@@ -148,7 +150,7 @@ def test_finer_thresholds_are_the_same_function():
             assert np.array_equal(quadrupled[layer.name], 4 * layer.bias)
     assert run_frames(finer, events).spikes.sum() > run_frames(network, events).spikes.sum()
     # A threshold of less than 1 there is not.
-    assert _with_finer_thresholds(network, 1 << network.layer("conv1").threshold_log2 + 1) is None
+    assert with_finer_thresholds(network, 1 << network.layer("conv1").threshold_log2 + 1) is None
 
 
 def test_same_seed_same_result():
@@ -167,7 +169,7 @@ def test_lines_say_what_they_are_about():
     """Pages and plots find their lines by these, never by a name."""
     network, data = small(frames=3)
     tables = study(network, data, trials=1, detail=2).tables
-    links = _links(network)
+    links = links_to_neurons(network)
     assert [(row.change, row.link) for row in tables["links"][::3]] == [
         (change, link) for link in links for change in ("dropped", "duplicated")
     ]

@@ -81,6 +81,8 @@ def test_the_key_of_verilog_follows_a_nested_edit(tmp_path, monkeypatch):
         assert verilog.machine_sources() != before
         (tmp_path / package / "room" / "corner" / "part.py").write_text("width = 8\n")
     assert verilog.machine_sources() == before
+    (tmp_path / "model" / "reports" / "page.py").write_text("title = 8\n")
+    assert verilog.machine_sources() == before
 
 
 def test_a_folder_without_sources_is_refused(tmp_path):

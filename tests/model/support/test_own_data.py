@@ -22,6 +22,7 @@ def read(tmp_path, split="train", **arrays):
     return found, [note.removeprefix(f"{path}: ") for note in found.notes]
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("labels", "notes"),
     [
@@ -31,6 +32,7 @@ def read(tmp_path, split="train", **arrays):
         (LABELS[:, np.newaxis], ["labels of shape (6, 1) are taken as one per frame"]),
         (LABELS[np.newaxis].astype(float), ["labels of shape (1, 6) are taken as one per frame"]),
         (np.eye(3)[LABELS], ["labels of shape (6, 3) are taken as one-hot"]),
+        (np.eye(3, dtype=np.float16)[LABELS], ["labels of shape (6, 3) are taken as one-hot"]),
         (np.eye(3, dtype=bool)[LABELS], ["labels of shape (6, 3) are taken as one-hot"]),
     ],
 )
@@ -180,6 +182,17 @@ def test_frames_of_another_shape(own, wanted):
     message = f"frames of own must have the network's input shape {wanted}, not {own}"
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         data(*own).fitted(wanted, classes=3, threshold=51)
+
+
+def test_signals_with_the_channels_first():
+    """Three axes are frames of one channel; a network of signals takes four, of height 1."""
+    message = (
+        "frames of own must have the network's input shape (1, 16, 3), not (3, 16, 1); give signals as (frames, 1, length, "
+        "channels), not as (frames, channels, length)"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        data(3, 16, 1).fitted((1, 16, 3), classes=3, threshold=51)
+    assert data(1, 16, 3).fitted((1, 16, 3), classes=3, threshold=51).images.shape == (6, 1, 16, 3)
 
 
 def test_labels_beyond_the_classes():

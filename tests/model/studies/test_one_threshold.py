@@ -7,7 +7,7 @@ import pytest
 from model.conversion.quantize import Settings, quantize
 from model.engine.engine import run_frames
 from model.importers.onnx import import_onnx
-from model.studies.paper import fitting_factor, rescaled
+from model.studies.one_threshold import fitting_factor, rescaled
 from model.support.datasets import load
 
 ZOO = Path(__file__).parents[3] / "model" / "zoo"

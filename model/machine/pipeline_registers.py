@@ -1,0 +1,104 @@
+"""The registers of the pipeline, under the hardware's names: those of a core, of a link, and of what is around the cores."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from model.arrays import Ints
+from model.machine.plan import Plan
+from model.machine.registers import HOST, record
+from model.machine.schedule import state_words
+from model.machine.stages import Stage, core_plan
+from model.network import MaxPool, Network, Neurons
+
+__all__ = ["CORE", "LINK", "LISTS", "MACHINE", "Hardware", "reset_core"]
+
+LISTS = {
+    "steps": "at_token",
+    "fired_token": "at_fired",
+    "fired_step": "at_fired",
+    "fired_groups": "at_step",
+    "groups": "at_group",
+    "tokens": "at_leaving",
+    "frame_events": "at_frame",
+}
+"""The lists of a schedule, each with how far it is read; the last one is of events per frame that leave the core."""
+
+CORE = record(
+    # What it is.
+    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations"),
+    # Its registers.
+    *("gets", "buffer", "buffer_second", "held", "step", "credits", "returned", "pipe", "sweep", "generation"),
+    *("groups", "waiting", "selecting", "left", "turning", "selected"),
+    *("pool_credits", "pool_returned", "pool_outside", "pool_pipe", "pool_sweep", "pool_generation", "pooled"),
+    *("between", "between_second", "serializing", "serial_left", "events", "output", "output_second"),
+    # How far each part has come in the lists of its schedule; where each of them begins among all lists.
+    *("at_token", "at_fired", "at_step", "at_group", "at_leaving", "at_frame"),
+    *(f"{name}_from" for name in LISTS),
+    # The most that each FIFO held.
+    *("most_groups", "most_pooled", "most_events"),
+)
+
+LINK = record(
+    # How many read it, and whether none of them is a core.
+    *("readers", "leaf"),
+    # Whether it has a token, whether that passes, whether a copy of it is made.
+    *("valid", "passes", "copied"),
+    # Events left of its frame, or -1 before it; frames on their way to it, where it is a leaf; copies for the host.
+    *("left", "frames", "copy", "copy_second"),
+)
+
+MACHINE = record(
+    *HOST,
+    # What is around the cores.
+    *("inject", "outputs", "output_link"),
+    *("host_valid", "door", "door_second"),
+    *("in_frame", "began", "starts", "room", "nearly_full"),
+    *("read_gets", "read_held", "read_is_end", "comparing", "compared", "result_valid", "watches"),
+    # Tokens that the source has, frames to be answered, input frames begun, cycles without a transfer.
+    *("tokens_left", "frames_left", "inputs_read", "quiet"),
+)
+
+
+class Hardware(NamedTuple):
+    """The registers.
+
+    Parameters
+    ----------
+    machine : array of MACHINE
+        One.
+    cores : array of CORE
+        In the order of the network.
+    links : array of LINK
+        The input and, of each core, the link that leaves it.
+    readers : Ints
+        Of each link (row) its readers: cores, the readout (as many as there are cores), the copies for the host (one more).
+    taken : array of bool
+        Of each link (row) the readers that have taken its token.
+    used : Ints
+        Of each core (row) the cycles of each of `ACTIVITIES`.
+    activity : array of int8
+        As of `Cycles`.
+    """
+
+    machine: npt.NDArray[np.void]
+    cores: npt.NDArray[np.void]
+    links: npt.NDArray[np.void]
+    readers: Ints
+    taken: npt.NDArray[np.bool_]
+    used: Ints
+    activity: npt.NDArray[np.int8]
+
+
+def reset_core(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
+    """Make a record of zeros a core after reset."""
+    first, last, planned = stage.layers[0], stage.layers[-1], core_plan(network, plan, stage)
+    core["has_neurons"], core["has_pool"] = isinstance(first, Neurons), isinstance(last, MaxPool)
+    core["event_fifo"] = planned.event_fifo
+    core["generations"] = 2**planned.generation_bits - 1
+    core["depth"] = core["sweep"] = state_words(first, network, planned)
+    core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
+    core["credits"] = core["pool_credits"] = planned.group_fifo
+    core["generation"] = core["pool_generation"] = 1

@@ -1,0 +1,71 @@
+"""What a simulation that does not come to its end is called: a machine that hangs differs, a simulator that stops fails."""
+
+import shutil
+
+import pytest
+
+from model.support.errors import Exit, MismatchError
+from sim.simulators import SimulationError, build
+
+STANDS_STILL = """
+module tb(input clk, input rst);
+  wire [31:0] answered = 2;
+  reg [31:0] moved = 0;
+  wire [15:0] saturations = 0;
+  always @(posedge clk) if (!rst && moved < 1000) moved <= moved + 1;
+endmodule
+"""
+"""Answers two frames and takes a thousand tokens; then nothing moves."""
+
+STOPS = """
+module tb(input clk, input rst);
+  wire [31:0] answered = 2;
+  reg [31:0] moved = 0;
+  wire [15:0] saturations = 0;
+  always @(posedge clk) begin
+    moved <= moved + 1;
+    if (moved == 1000) $finish;
+  end
+endmodule
+"""
+
+
+def run(verilog, frames, folder):
+    """Run the bench on ``verilog`` until that many frames are answered."""
+    if not shutil.which("iverilog"):
+        pytest.skip("iverilog is not installed; get it with: apt-get install iverilog")
+    simulation = build("icarus", top="tb", sources={"tb.v": verilog}, cache=folder / "cache")
+    environment = {"TALLY_FRAMES": str(frames), "TALLY_PROGRESS": str(folder / "progress.txt"), "TALLY_SLICE_CYCLES": "1000"}
+    simulation.run("sim.bench", folder / "run", [], environment)
+
+
+def test_a_machine_that_stands_still_is_a_mismatch(tmp_path):
+    run(STANDS_STILL, 2, tmp_path)
+    assert (tmp_path / "progress.txt").read_text() == "2 0"
+    with pytest.raises(MismatchError) as raised:
+        run(STANDS_STILL, 3, tmp_path)
+    assert raised.value.exit_code == Exit.MISMATCH == 5
+    assert str(raised.value) == (
+        f"icarus: 1 tests ran, 1 failed (1); see {tmp_path / 'run' / 'simulation.log'}: "
+        "AssertionError: hangs: 2 of 3 frames answered, nothing moved for 100000 cycles"
+    )
+
+
+def test_a_simulator_that_stops_is_a_failed_tool(tmp_path):
+    with pytest.raises(SimulationError) as raised:
+        run(STOPS, 3, tmp_path)
+    assert raised.value.exit_code == Exit.TOOL_FAILED == 7
+    assert str(raised.value).startswith(
+        f"icarus: 1 tests ran, 1 failed (1); see {tmp_path / 'run' / 'simulation.log'}: "
+        "cocotb.regression.SimFailure: cocotb expected it would shut down the simulation, but the simulation ended prematurely."
+    )
+
+
+def test_a_bench_that_fails_is_a_failed_tool(tmp_path):
+    """Whatever else a bench raises is no word on the machine; here, it is not told how many frames there are."""
+    with pytest.raises(SimulationError) as raised:
+        run(STANDS_STILL, "many", tmp_path)
+    assert str(raised.value) == (
+        f"icarus: 1 tests ran, 1 failed (1); see {tmp_path / 'run' / 'simulation.log'}: "
+        "ValueError: invalid literal for int() with base 10: 'many'"
+    )
