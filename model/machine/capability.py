@@ -19,8 +19,6 @@ def check_machine_can(network: Network) -> None:
 
 
 def _not_built(network: Network) -> Iterator[str]:
-    if network.input_levels > 1:
-        yield f"several levels of the input ({network.input_levels})"
     if network.deferred:
         yield "deferred firing"
     if network.rest:

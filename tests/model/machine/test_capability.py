@@ -25,7 +25,6 @@ def with_first(**changes):
 
 
 REFUSED = [
-    (replace(NETWORK, input_levels=3, input_step=20), "several levels of the input (3)"),
     (replace(NETWORK, firing="deferred"), "deferred firing"),
     (replace(NETWORK, rest=True), "frames that start from the state at rest"),
     (with_first(bias=np.zeros(NETWORK.shapes[0], int)), "the bias by position of layer 'conv1'"),
