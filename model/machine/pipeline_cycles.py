@@ -25,7 +25,7 @@ from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, 
 from model.machine.plan import Plan
 from model.machine.randomness import first_number, shifted
 from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, by_trace, logged, record, write
-from model.machine.schedule import END, OUTSIDE, Schedule, schedule, state_words
+from model.machine.schedule import END, FLUSHED, OUTSIDE, Schedule, flush_steps, schedule, state_words
 from model.machine.stages import Stage, core_plan, ports, stages
 from model.network import INPUT, MaxPool, Network, Neurons
 
@@ -63,7 +63,7 @@ _LISTS = {
 
 _CORE = record(
     # What it is.
-    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations"),
+    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_flushes"),
     # Its registers.
     *("gets", "buffer", "buffer_second", "held", "step", "credits", "returned", "pipe", "sweep", "generation"),
     *("groups", "waiting", "selecting", "left", "turning", "selected"),
@@ -297,6 +297,7 @@ def _reset(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     core["generations"] = 2**planned.generation_bits - 1
     core["depth"] = core["sweep"] = state_words(first, network, planned)
     core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
+    core["flush"], core["pool_flushes"] = flush_steps(network, first, planned), network.deferred
     core["credits"] = core["pool_credits"] = planned.group_fifo
     core["generation"] = core["pool_generation"] = 1
 
@@ -334,19 +335,25 @@ def _serialize(core, lists, gives):  # type: ignore[no-untyped-def]
 def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def]
     """Max-pool after a register stage, or that stage alone; before it the group selector, or the events as they come.
 
-    Returns whether it takes a group, and whether there is one.
+    Returns whether it takes a group, whether there is one, and whether a step of a flush passes.
     """
     neurons, pool = core.has_neurons, core.has_pool
-    pool_ready = pool and core.pool_credits != 0 and core.pool_sweep == 0
-    ready = core.between_second == 0 if neurons or not pool else pool_ready
+    able = pool and core.pool_credits != 0 and core.pool_sweep == 0
     group = (core.selected if neurons else core.buffer) != 0
+    present = core.between != 0 if neurons else group
+    # Before it takes the end of a frame, a pool that fires deferred visits its windows.
+    flushing = pool and core.pool_flushes and present and lists[core.groups_from + core.at_group] <= FLUSHED
+    pool_ready = able and not flushing
+    ready = core.between_second == 0 if neurons or not pool else pool_ready
     if pool:
-        pools = pool_ready and (core.between != 0 if neurons else group)
+        pools = able and present
         code, outside = 0, False
         core.pool_sweep -= core.pool_sweep > 0
         if pools:
             events = lists[core.groups_from + core.at_group]
             core.at_group += 1
+            if flushing:
+                events = FLUSHED - events
             outside = events == OUTSIDE
             code = 0 if outside else 1 if events == 0 else 2
             if events == END:
@@ -368,7 +375,7 @@ def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def
             core.between_second = 0
         elif not core.between_second:
             core.between_second = group
-    return ready, group
+    return ready, group, flushing and able
 
 
 @njit(cache=True, nogil=True)
@@ -399,7 +406,7 @@ def _select(core, lists, taker_ready):  # type: ignore[no-untyped-def]
 def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
     """Walker: a step a cycle while there are credits. Returns whether it takes an event, and what it does."""
     steps = lists[core.steps_from + core.at_token - 1] if core.held else 0
-    is_end = core.held and steps == END
+    is_end = core.held and steps == END and core.step == core.flush
     able = core.held and core.sweep == 0
     issue = able and core.credits != 0 and steps != 0
     done = (issue and (is_end or core.step + 1 == steps)) or (able and steps == 0)
@@ -436,13 +443,13 @@ def _step_core(core, lists, gives):  # type: ignore[no-untyped-def]
     """
     pool_sweeps = core.pool_sweep > 0
     serializer_ready, leaves = _serialize(core, lists, gives)
-    taker_ready, group = _pool(core, lists, serializer_ready, leaves)
+    taker_ready, group, flushes = _pool(core, lists, serializer_ready, leaves)
     passes = group and taker_ready
     if core.has_neurons:
         taken, doing = _walk(core, lists, _select(core, lists, taker_ready))
     else:
         taken = taker_ready
-        doing = _SWEEPING if pool_sweeps else _WORKING if passes else _BLOCKED if group else _STARVED
+        doing = _SWEEPING if pool_sweeps else _WORKING if passes or flushes else _BLOCKED if group else _STARVED
     # Input buffer.
     held, gets = core.buffer, core.gets
     core.gets = 0

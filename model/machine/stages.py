@@ -12,6 +12,7 @@ __all__ = [
     "count_bits",
     "fan_outs",
     "kept_pixel_bits",
+    "more_bits",
     "ports",
     "refused_by_hardware",
     "stages",
@@ -98,6 +99,21 @@ def kept_pixel_bits(network: Network) -> int:
     levels = network.input_levels
     counted = network.input_threshold + levels * network.input_step < 255
     return 8 + ((levels - 1).bit_length() if counted else 0)
+
+
+def more_bits(network: Network, name: str) -> int:
+    """Width of how many spikes layer ``name`` fires of one neuron at once, beyond the first; 0 where it fires one at most.
+
+    At a flush a count goes to wherever its limits, and the residual, let it.
+    """
+    if not network.deferred:
+        return 0
+    layer = network.layer(name)
+    if isinstance(layer, Neurons):
+        least, most = layer.count_limits
+        return (min(most - least, 1 << layer.potential_bits - layer.threshold_log2) - 1).bit_length()
+    # The count of a window moves as far as those of its source do; it may start at any of them.
+    return count_bits(network, name)
 
 
 def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
