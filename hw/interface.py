@@ -83,7 +83,8 @@ class StatePort(wiring.Signature):
     state : In, struct
         of the neuron: its residual, its count, and 1 where both are those before the spike of its last update
         (`hw.neuron.NeuronState`; a folded machine settles at once, and has 0); of a neuron without an event in this frame, the
-        initial state
+        initial state. In a network that fires deferred, both as they stand, the residual with a bit more
+        (`hw.neuron.DeferredState`), and 0
     """
 
     def __init__(self, network: Network) -> None:
@@ -97,7 +98,8 @@ class StatePort(wiring.Signature):
                 "state": In(
                     data.StructLayout(
                         {
-                            "summed": signed(widths.potential_bits),
+                            # What is only added up has a bit more, for what it wraps around.
+                            "summed": signed(widths.potential_bits + network.deferred),
                             "count": signed(widths.count_bits + (not widths.signed)),
                             "updated": 1,
                         }

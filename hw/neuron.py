@@ -12,7 +12,20 @@ from amaranth.lib.wiring import In, Out
 
 from model.network import Neurons
 
-__all__ = ["Comparison", "Firing", "Lane", "NeuronState", "fires", "reaches", "saturate"]
+__all__ = [
+    "Comparison",
+    "DeferredLane",
+    "DeferredState",
+    "Firing",
+    "Flush",
+    "Lane",
+    "NeuronState",
+    "Spikes",
+    "fires",
+    "reaches",
+    "saturate",
+    "spikes_of",
+]
 
 
 class NeuronState(data.StructLayout):
@@ -245,3 +258,140 @@ class Lane(wiring.Component):
             self.overflow.eq(overflow),
         ]
         return m
+
+
+class DeferredState(data.StructLayout):
+    """Stored state of one neuron of ``layer`` in a network that fires deferred.
+
+    Members
+    -------
+    summed
+        ``R``, with a bit more than ``potential_bits``: it wraps, and the bit tells at the flush whether the sum fits.
+    count
+        ``Q``.
+    """
+
+    def __init__(self, layer: Neurons) -> None:
+        super().__init__(
+            {
+                "summed": signed(layer.potential_bits + 1),
+                "count": unsigned(layer.count_bits) if layer.relu else signed(layer.count_bits),
+            }
+        )
+
+
+class DeferredLane(wiring.Component):
+    """What an event does to a neuron that fires deferred: it adds, and no more.
+
+    To be read beside `model.neuron.accumulate_residual`.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    layer : Neurons
+        Gives the widths.
+
+    Members
+    -------
+    state : In, DeferredState
+        Before.
+    drive : In
+        ``W`` for a positive event, ``~W`` for a negative one.
+    negative : In
+        1 for a negative event.
+    update : Out, DeferredState
+        After.
+    """
+
+    def __init__(self, *, layer: Neurons) -> None:
+        state = DeferredState(layer)
+        super().__init__(
+            {"state": In(state), "drive": In(signed(layer.weight_bits)), "negative": In(1), "update": Out(state)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # As in `Lane`, 1 + negative in the place below the binary point carries in.
+        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
+        m.d.comb += [self.update.summed.eq(both[1:].as_signed()), self.update.count.eq(self.state.count)]
+        return m
+
+
+class Flush(wiring.Component):
+    """The count that a neuron takes at a flush: the whole thresholds in its activation, within its limits.
+
+    To be read beside `model.neuron.flush_residual`. The spikes that it fires are the difference (`spikes_of`).
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    layer : Neurons
+        Gives threshold, activation and widths.
+
+    Members
+    -------
+    state : In, DeferredState
+        Before.
+    count : Out
+        ``Q`` after.
+    held : Out
+        1 where the sum did not fit into ``potential_bits``, or the count was held at its end.
+    """
+
+    def __init__(self, *, layer: Neurons) -> None:
+        self._layer = layer
+        state = DeferredState(layer)
+        super().__init__({"state": In(state), "count": Out(state["count"].shape), "held": Out(1)})
+
+    @property
+    def layer(self) -> Neurons:
+        """The layer whose neuron this is."""
+        return self._layer
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer, bits = self._layer, self._layer.count_bits
+        summed, count = self.state.summed, self.state.count
+        _, most = layer.count_limits
+        wanted = Signal(signed(max(layer.potential_bits + 1 - layer.threshold_log2, bits + 1) + 1))
+        m.d.comb += wanted.eq(summed[layer.threshold_log2 :].as_signed() + count)
+        # One bit is more than is stored.
+        outside = summed[-1] ^ summed[-2]
+        if layer.relu:
+            below = wanted[-1]
+            above = ~below & (wanted[bits:-1].any() if most == (1 << bits) - 1 else wanted > most)
+            m.d.comb += [
+                self.count.eq(Mux(below, 0, Mux(above, most, wanted[:bits]))),
+                # An activation that has an end does not go beyond it.
+                self.held.eq(outside | above if layer.count_max is None else outside),
+            ]
+        else:
+            within, held = saturate(wanted, bits)
+            m.d.comb += [self.count.eq(within), self.held.eq(outside | held)]
+        return m
+
+
+class Spikes(NamedTuple):
+    """Spikes of one sign, as a group has them of a channel."""
+
+    plus: Value
+    """1 where they are of sign +1."""
+    minus: Value
+    """1 where they are of sign -1."""
+    more: Value
+    """How many follow the first; 0 where there are none."""
+
+
+def spikes_of(change: Value, more_bits: int) -> Spikes:
+    """The spikes that tell of a change (signed) of a count, of which at most ``more_bits`` say how many follow the first."""
+    minus = change[-1]
+    plus = ~minus & change.any()
+    # A number below 0 is one less than its complement says, and one above 0 has one to go first.
+    more = (change ^ minus.replicate(len(change))) - plus
+    return Spikes(plus, minus, more[:more_bits])

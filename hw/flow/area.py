@@ -21,7 +21,7 @@ from hw.aer import AddressEvent, HostEvent
 from hw.interface import Result
 from hw.link.encoder import Encoder
 from hw.link.link import Link
-from hw.neuron import NeuronState
+from hw.neuron import DeferredState, NeuronState
 from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, placed
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.machine import Machine
@@ -96,7 +96,8 @@ def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
             amounts["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
             amounts["banks"] = banks
             if words_kind(core.state_memory, fan_out.depth) == BLOCK:
-                amounts["block_state_bits"] = lanes * NeuronState(first).size
+                state = (DeferredState if network.deferred else NeuronState)(first)
+                amounts["block_state_bits"] = lanes * state.size
             amounts["table_bits"] = _table_bits(fan_out.rows) + _table_bits(fan_out.columns)
             if fan_out.blocks > 1:
                 amounts["biased_lane_bits"] = core.channels * first.potential_bits * banks

@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, SpikeGroup
-from hw.neuron import NeuronState
+from hw.neuron import DeferredState, NeuronState
 from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.pipeline.groups import EventGrouper, GroupSelector
@@ -14,8 +14,9 @@ from hw.pipeline.pool import MaxPoolGroups
 from hw.pipeline.projection import ProjectionCore
 from hw.pipeline.serializer import Serializer
 from model.machine.plan import Plan
-from model.machine.stages import Stage, core_plan, count_bits
+from model.machine.stages import Stage, core_plan, count_bits, more_bits
 from model.network import MaxPool, Network, Neurons
+from model.rest import first_states
 
 __all__ = ["LayerCore"]
 
@@ -62,9 +63,9 @@ class LayerCore(wiring.Component):
         first = stage.layers[0]
         self._core = core_plan(network, plan, stage)
         self.groups = {
-            layer.name: stream.Signature(SpikeGroup(network.shape_of(layer.name), self._core)).create(
-                path=("groups", layer.name)
-            )
+            layer.name: stream.Signature(
+                SpikeGroup(network.shape_of(layer.name), self._core, more_bits(network, layer.name))
+            ).create(path=("groups", layer.name))
             for layer in stage.layers
         }
         self._states = plan.states
@@ -77,7 +78,8 @@ class LayerCore(wiring.Component):
             members["busy"] = Out(1)
             if isinstance(first, Neurons):
                 place = AddressEvent(network.shape_of(first.name))
-                members |= {"ask": In(1), "place": In(place), "state": Out(NeuronState(first))}
+                state = (DeferredState if network.deferred else NeuronState)(first)
+                members |= {"ask": In(1), "place": In(place), "state": Out(state)}
         super().__init__(members)
 
     @property
@@ -97,17 +99,32 @@ class LayerCore(wiring.Component):
         )
 
     def _projection(self) -> ProjectionCore | None:
-        first, source = self._stage.layers[0], self._network.shape_of(self._stage.source)
+        network, first = self._network, self._stage.layers[0]
         if not isinstance(first, Neurons):
             return None
-        return ProjectionCore(layer=first, source=source, core=self._core, states=self._states)
+        return ProjectionCore(
+            layer=first,
+            source=network.shape_of(self._stage.source),
+            core=self._core,
+            states=self._states,
+            deferred=network.deferred,
+            more_bits=more_bits(network, first.name),
+            start=first_states(network)[first.name],
+        )
 
     def _pool(self) -> MaxPoolGroups | None:
         network, last = self._network, self._stage.layers[-1]
         if not isinstance(last, MaxPool):
             return None
         return MaxPoolGroups(
-            layer=last, shape=network.shape_of(last.source), core=self._core, count_bits=count_bits(network, last.name)
+            layer=last,
+            shape=network.shape_of(last.source),
+            core=self._core,
+            count_bits=count_bits(network, last.name),
+            deferred=network.deferred,
+            # What comes over a link is one spike after the other.
+            source_more_bits=more_bits(network, last.source) if len(self._stage.layers) > 1 else 0,
+            more_bits=more_bits(network, last.name),
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -121,7 +138,9 @@ class LayerCore(wiring.Component):
         seen: list[Value] = [taken.given.valid]
         if projection:
             m.submodules.projection = projection
-            m.submodules.selector = selector = GroupSelector(shape=network.shape_of(first.name), core=core)
+            m.submodules.selector = selector = GroupSelector(
+                shape=network.shape_of(first.name), core=core, more_bits=more_bits(network, first.name)
+            )
             wiring.connect(m, taken.given, projection.events)
             wiring.connect(m, projection.groups, selector.steps)
             m.d.comb += self.saturated.eq(projection.saturated)
@@ -149,7 +168,9 @@ class LayerCore(wiring.Component):
             before = pool.pooled
             seen.append(before.valid)
             _tap(m, before, self.groups[last.name])
-        m.submodules.serializer = serializer = Serializer(shape=network.shape_of(last.name), core=core)
+        m.submodules.serializer = serializer = Serializer(
+            shape=network.shape_of(last.name), core=core, more_bits=more_bits(network, last.name)
+        )
         m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
         m.submodules.output = output = StreamBuffer(payload=serializer.events.payload.shape())
         wiring.connect(m, before, serializer.groups)

@@ -145,5 +145,5 @@ class Machine(wiring.Component):
                 *(core.place[name].eq(port.place[name]) for name in ("y", "x", "c")),
             ]
             with m.If(port.place.port == network.layers.index(layer) + 1):
-                m.d.comb += [port.state[name].eq(core.state[name]) for name in ("summed", "count", "updated")]
+                m.d.comb += [port.state[name].eq(core.state[name]) for name, _ in core.state.shape()]
         m.d.comb += port.known.eq(Cat(known).any())

@@ -3,12 +3,13 @@
 from itertools import pairwise
 from typing import NamedTuple
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import Kind, SpikeGroup
+from hw.neuron import spikes_of
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.parts.tables import lookup
 from hw.pipeline.state import FrameReset, StateBank
@@ -16,7 +17,7 @@ from model.machine.limits import POOL_CYCLES
 from model.machine.plan import CorePlan
 from model.network import MaxPool, Shape
 
-__all__ = ["MaxPoolGroups", "PoolLane", "PoolState"]
+__all__ = ["DeferredPoolLane", "DeferredPoolState", "MaxPoolGroups", "PoolLane", "PoolState"]
 
 
 class PoolState(data.StructLayout):
@@ -112,6 +113,87 @@ class PoolLane(wiring.Component):
         return m
 
 
+class DeferredPoolState(data.StructLayout):
+    """Stored state of one window of one channel in a network that fires deferred, all 0 at the start of a frame.
+
+    Parameters
+    ----------
+    members : int
+        Positions in a window.
+    count_bits : int
+        Width of a count.
+
+    Members
+    -------
+    change
+        Of each of ``members``, how far its count is from where it was at the start of the frame, which is where the maximum was.
+    """
+
+    def __init__(self, members: int, count_bits: int) -> None:
+        super().__init__({"change": data.ArrayLayout(signed(count_bits + 1), members)})
+
+
+class DeferredPoolLane(wiring.Component):
+    """The counts in one window, for one channel, and how far the maximum moves at a flush.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    members : int
+        Positions in a window.
+    count_bits : int
+        Width of a count.
+
+    Members
+    -------
+    state : In, DeferredPoolState
+        Before.
+    member : In
+        One-hot, the member that fires.
+    spikes : In
+        Its spikes times their sign.
+    present : In
+        Which members the window has (fewer at a padded border).
+    update : Out, DeferredPoolState
+        After.
+    greatest : Out
+        How far the maximum is from where it was at the start of the frame, before the update.
+    """
+
+    def __init__(self, *, members: int, count_bits: int) -> None:
+        self._members = members
+        self._count_bits = count_bits
+        state = DeferredPoolState(members, count_bits)
+        super().__init__(
+            {
+                "state": In(state),
+                "member": In(members),
+                "spikes": In(signed(count_bits + 1)),
+                "present": In(members),
+                "update": Out(state),
+                "greatest": Out(signed(count_bits + 1)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        least = Const(-(1 << self._count_bits), signed(self._count_bits + 1))
+        standing: list[Value] = []
+        for n in range(self._members):
+            change = self.state.change[n]
+            m.d.comb += self.update.change[n].eq(change + (self.spikes & self.member[n].replicate(len(self.spikes))))
+            standing.append(Mux(self.present[n], change, least))
+        # A tree: the greater of two, until one is left.
+        while len(standing) > 1:
+            greater = [Mux(one > other, one, other) for one, other in zip(standing[::2], standing[1::2], strict=False)]
+            standing = greater + standing[2 * len(greater) :]
+        m.d.comb += self.greatest.eq(standing[0])
+        return m
+
+
 class _Window(NamedTuple):
     """What the tables of one axis say of an input coordinate."""
 
@@ -123,6 +205,18 @@ class _Window(NamedTuple):
     """Which of the window's members it is, one-hot."""
     present: list[Signal]
     """Which members the window has."""
+
+
+class _Sweep(NamedTuple):
+    """Where a flush is: all windows, and the parts of the channels of each."""
+
+    now: Value
+    """1 where a step of it goes down the pipeline."""
+    done: Signal
+    """1 where all of them have, and the end of the frame follows."""
+    y: Signal
+    x: Signal
+    part: Signal
 
 
 class _Tags(NamedTuple):
@@ -143,10 +237,13 @@ class MaxPoolGroups(wiring.Component):
     window's distances of all channels of the group are one word of a `StateBank`; what moves leaves as a group at the
     window's position.
 
+    In a network that fires deferred a word holds the members' counts, and nothing leaves before ``END``. That is a flush first:
+    a sweep over all windows in ascending ``(y, x, c)``, each of which tells how far its maximum has moved (`DeferredPoolLane`).
+
     Timing
     ------
-    A group a cycle, `END` included; and a sweep once in many frames. 10 cycles from `groups` to `pooled`. Takes a group
-    only while the FIFO has room for all that is in flight.
+    A group a cycle, `END` included; and a sweep once in many frames. Deferred, an ``END`` takes a cycle more for each group that
+    the layer has. 10 cycles from `groups` to `pooled`. Takes a group only while the FIFO has room for all that is in flight.
 
     Parameters
     ----------
@@ -158,6 +255,10 @@ class MaxPoolGroups(wiring.Component):
         Channels of a group, depth of the FIFO of groups, generations.
     count_bits : int
         Width of the source's counts.
+    deferred : bool
+        Whether the network fires deferred.
+    source_more_bits, more_bits : int
+        As of `SpikeGroup`, of what comes and of what leaves.
 
     Members
     -------
@@ -167,7 +268,17 @@ class MaxPoolGroups(wiring.Component):
         Of the layer.
     """
 
-    def __init__(self, *, layer: MaxPool, shape: Shape, core: CorePlan, count_bits: int) -> None:
+    def __init__(
+        self,
+        *,
+        layer: MaxPool,
+        shape: Shape,
+        core: CorePlan,
+        count_bits: int,
+        deferred: bool = False,
+        source_more_bits: int = 0,
+        more_bits: int = 0,
+    ) -> None:
         if layer.overlapping:
             raise ValueError(f"layer {layer.name!r}: windows must not overlap: window {layer.window}, stride {layer.stride}")
         self._layer = layer
@@ -176,10 +287,13 @@ class MaxPoolGroups(wiring.Component):
         self._core = core
         self._channels = core.group_channels
         self._count_bits = count_bits
+        self._deferred = deferred
+        self._source_more_bits = source_more_bits
+        self._more_bits = more_bits
         super().__init__(
             {
-                "groups": In(stream.Signature(SpikeGroup(shape, core))),
-                "pooled": Out(stream.Signature(SpikeGroup(self._output, core))),
+                "groups": In(stream.Signature(SpikeGroup(shape, core, source_more_bits))),
+                "pooled": Out(stream.Signature(self._pooled_layout)),
             }
         )
 
@@ -191,7 +305,7 @@ class MaxPoolGroups(wiring.Component):
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
         """Its words of distances with their tags, and the FIFO of groups."""
-        width, depth = SpikeGroup(self._output, self._core).stored_bits, self._core.group_fifo
+        width, depth = self._pooled_layout.stored_bits, self._core.group_fifo
         fifo = BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED)
         return (*placed("state", self._state_bank().memories), fifo)
 
@@ -206,9 +320,15 @@ class MaxPoolGroups(wiring.Component):
         return self._layer.window[0] * self._layer.window[1]
 
     @property
+    def _pooled_layout(self) -> SpikeGroup:
+        """What leaves."""
+        return SpikeGroup(self._output, self._core, self._more_bits)
+
+    @property
     def _word(self) -> data.ArrayLayout:
-        """A word of state: a window's distances, of each channel of a group."""
-        return data.ArrayLayout(PoolState(self._members, self._count_bits), self._channels)
+        """A word of state: a window's distances (deferred: counts), of each channel of a group."""
+        state = DeferredPoolState if self._deferred else PoolState
+        return data.ArrayLayout(state(self._members, self._count_bits), self._channels)
 
     def _state_bank(self) -> StateBank:
         depth = self._output.height * self._output.width * self._parts
@@ -216,7 +336,7 @@ class MaxPoolGroups(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pooled_layout = SpikeGroup(self._output, self._core)
+        pooled_layout = self._pooled_layout
         state = self._state_bank()
 
         m.submodules.reset = reset = FrameReset(depth=state.depth, generation_bits=self._core.generation_bits)
@@ -234,38 +354,64 @@ class MaxPoolGroups(wiring.Component):
             reset.next_frame.eq(take & is_end),
         ]
 
-        tags, outside = self._look_up(m, take, is_end)
+        claim, sweep = take, None
+        if self._deferred:
+            sweep = self._sweep(m, self.groups.valid & is_end & (credits != 0) & ~reset.sweeping)
+            m.d.comb += self.groups.ready.eq((credits != 0) & ~reset.sweeping & (~is_end | sweep.done))
+            claim = take | sweep.now
+
+        tags, outside = self._look_up(m, take, is_end, sweep)
         self._access(m, tags.looked, reset, state)
-        up, down = self._move(m, tags, state)
+        up, down, more = self._count(m, tags, state) if sweep else (*self._move(m, tags, state), [])
+        looked_at = tags.fired.group | tags.fired.flush if sweep else tags.fired.group
 
         pooled = Signal(pooled_layout)
         moves, blank = Signal(), Signal()
         m.d.comb += [
             moves.eq((up | down).any()),
-            blank.eq(tags.fired.group & ~moves),
+            blank.eq(looked_at & ~moves),
             pooled.kind.eq(Mux(tags.fired.end, Kind.END, Kind.SPIKE)),
             pooled.plus.eq(up),
             pooled.minus.eq(down),
-            fifo.w_en.eq(tags.fired.end | (tags.fired.group & moves)),
+            *(pooled.more[channel].eq(spikes) for channel, spikes in enumerate(more) if self._more_bits),
+            fifo.w_en.eq(tags.fired.end | (looked_at & moves)),
             fifo.w_data.eq(pooled),
             self.pooled.valid.eq(fifo.r_rdy),
             self.pooled.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.pooled.ready),
         ]
-        with m.If(tags.fired.group):
+        with m.If(looked_at):
             m.d.comb += [getattr(pooled, name).eq(getattr(tags.fired, name)) for name in ("y", "x", "part")]
         # What leaves gives its place back a cycle late.
         returned = Signal(2)
         m.d.sync += [
             returned.eq((self.pooled.valid & self.pooled.ready) + blank + outside),
-            credits.eq(credits + returned - take),
+            credits.eq(credits + returned - claim),
         ]
         return m
 
-    def _look_up(self, m: Module, take: Value, is_end: Value) -> tuple[_Tags, Signal]:
+    def _sweep(self, m: Module, at_end: Value) -> _Sweep:
+        """The steps of a flush, one where ``at_end`` and not all are done, parts of the channels innermost."""
+        now, done = Signal(name="flush_now"), Signal(name="flush_done")
+        sizes = {"y": self._output.height, "x": self._output.width, "part": self._parts}
+        at = {name: Signal(range(size), name=f"flush_{name}") for name, size in sizes.items()}
+        m.d.comb += now.eq(at_end & ~done)
+        with m.If(at_end & done):
+            m.d.sync += done.eq(0)
+        carry: Value = now
+        for name in ("part", "x", "y"):
+            last = at[name] == sizes[name] - 1
+            with m.If(carry):
+                m.d.sync += at[name].eq(Mux(last, 0, at[name] + 1))
+            carry = carry & last
+        with m.If(carry):
+            m.d.sync += done.eq(1)
+        return _Sweep(now, done, at["y"], at["x"], at["part"])
+
+    def _look_up(self, m: Module, take: Value, is_end: Value, sweep: _Sweep | None) -> tuple[_Tags, Signal]:
         """Which window the group that is taken is in, and which of its members; and whether it is in none."""
         group, members = self.groups.payload, self._members
-        pooled_layout = SpikeGroup(self._output, self._core)
+        pooled_layout, more_bits = self._pooled_layout, self._source_more_bits
         row, column = self._look_up_axis(m, "row", 0, group.y), self._look_up_axis(m, "column", 1, group.x)
         tag = data.StructLayout(
             {
@@ -278,6 +424,8 @@ class MaxPoolGroups(wiring.Component):
                 "present": members,
                 "plus": self._channels,
                 "minus": self._channels,
+                **({"flush": 1} if sweep else {}),
+                **({"more": data.ArrayLayout(unsigned(more_bits), self._channels)} if more_bits else {}),
             }
         )
         tags = {name: Signal(tag, name=name) for name in POOL_CYCLES}
@@ -294,14 +442,39 @@ class MaxPoolGroups(wiring.Component):
             looked.plus.eq(group.plus),
             looked.minus.eq(group.minus),
         ]
+        if more_bits:
+            m.d.sync += looked.more.eq(group.more)
+        if sweep:
+            m.d.sync += looked.flush.eq(sweep.now)
+            with m.If(sweep.now):
+                rows, columns = (
+                    [
+                        lookup(m, f"flush_{name}_present_{k}", [int((o, k) in has) for o in range(count)], coordinate)
+                        for k in range(self._layer.window[axis])
+                    ]
+                    for name, axis, count, coordinate in (
+                        ("row", 0, self._output.height, sweep.y), ("column", 1, self._output.width, sweep.x)
+                    )
+                    for has in [self._present(axis)]
+                )
+                m.d.sync += [
+                    looked.y.eq(sweep.y),
+                    looked.x.eq(sweep.x),
+                    looked.part.eq(sweep.part),
+                    looked.present.eq(Cat(r & c for r in rows for c in columns)),
+                ]
         outside = Signal()
         m.d.sync += outside.eq(take & ~is_end & ~(row.inside & column.inside))
         return _Tags(*(tags[name] for name in _Tags._fields)), outside
 
+    def _present(self, axis: int) -> set[tuple[int, int]]:
+        """The windows along an axis, each with a member that it has."""
+        return {pair for reached in self._layer.taps(self._shape, axis) for pair in reached}
+
     def _look_up_axis(self, m: Module, name: str, axis: int, coordinate: Signal) -> _Window:
         window = self._layer.window[axis]
         windows = [reached[0] if reached else None for reached in self._layer.taps(self._shape, axis)]
-        present = {(w[0], w[1]) for w in windows if w}
+        present = self._present(axis)
         return _Window(
             index=lookup(m, f"{name}_window", [w[0] if w else 0 for w in windows], coordinate),
             inside=lookup(m, f"{name}_inside", [int(w is not None) for w in windows], coordinate),
@@ -354,3 +527,33 @@ class MaxPoolGroups(wiring.Component):
             ]
             m.d.sync += [up[channel].eq(lane.up & updating.group), down[channel].eq(lane.down & updating.group)]
         return up, down
+
+    def _count(self, m: Module, tags: _Tags, state: StateBank) -> tuple[Signal, Signal, list[Value]]:
+        """Deferred: spikes are counted, and at a flush maxima move up and down, by how many beyond one: a lane per channel."""
+        members, bits = self._members, self._count_bits
+        loading, updating = tags.loading, tags.updating
+        up, down = (Signal(self._channels, name=name) for name in ("up", "down"))
+        more: list[Value] = []
+        for channel in range(self._channels):
+            m.submodules[f"lane_{channel}"] = lane = DeferredPoolLane(members=members, count_bits=bits)
+            follow = loading.more[channel] if self._source_more_bits else Const(0)
+            change = Signal(signed(bits + 1), name=f"change_{channel}", reset_less=True)
+            spikes = spikes_of(change, self._more_bits)
+            m.d.sync += [
+                lane.member.eq(loading.member),
+                # A number below 0 is the complement of one less.
+                lane.spikes.eq(
+                    Mux(loading.plus[channel], follow + 1, 0)
+                    | Mux(loading.minus[channel], (~Cat(follow, Const(0, 1))).as_signed(), 0)
+                ),
+                change.eq(lane.greatest & updating.flush.replicate(bits + 1)),
+            ]
+            m.d.comb += [
+                lane.state.eq(state.word[channel]),
+                lane.present.eq(updating.present),
+                state.update[channel].eq(lane.update),
+                up[channel].eq(spikes.plus),
+                down[channel].eq(spikes.minus),
+            ]
+            more.append(spikes.more)
+        return up, down, more

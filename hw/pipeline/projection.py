@@ -12,7 +12,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind
-from hw.neuron import Comparison, Lane, NeuronState
+from hw.neuron import Comparison, DeferredLane, DeferredState, Flush, Lane, NeuronState, spikes_of
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed, rom_kind, style
 from hw.parts.tables import lookup, times
 from hw.pipeline.fan_out import Axis, FanOut
@@ -23,6 +23,7 @@ from hw.pipeline.weights import WeightMemory
 from model.machine.limits import STEP_CYCLES
 from model.machine.plan import CorePlan
 from model.network import Neurons, Shape
+from model.rest import State
 
 __all__ = ["ProjectionCore"]
 
@@ -44,6 +45,26 @@ class _Walk(NamedTuple):
     """1 where a step, or an end, goes down the pipeline."""
     credits: Signal
     """Places that nothing in flight can claim, less one."""
+    flush: "_Sweep | None" = None
+    """Where layers fire deferred, the step of a flush."""
+
+
+class _Sweep(NamedTuple):
+    """Where a flush is: all positions of the layer, row after row, as many columns at once as there are banks."""
+
+    now: Value
+    """1 where a step of it is issued."""
+    done: Signal
+    """1 where all of them are, and the end of the frame follows."""
+    y: Signal
+    x: Signal
+    """The first position of the step."""
+    row: Signal
+    """The row of banks that it is in."""
+    addr: Signal
+    """Its word in each of these."""
+    last_columns: Signal
+    """1 where a row ends with it."""
 
 
 class _Tags(NamedTuple):
@@ -78,10 +99,12 @@ class _Addresses(NamedTuple):
     clear: Signal
     """1 where the sweep clears a word."""
     elsewhere: Value
-    """1 where the address is not the step's: it is the sweep's, or that of a state that is read."""
+    """1 where the address is not an event's: it is the sweep's, that of a flush, or that of a state that is read."""
     other_addr: Signal
     """That address."""
     generation: Signal
+    flushed: list[Value]
+    """Of each bank, whether it takes part in the step of a flush; none where there are no flushes."""
 
 
 class _Bank(NamedTuple):
@@ -91,6 +114,8 @@ class _Bank(NamedTuple):
     minus: Signal
     saturated: Signal
     word: data.View
+    more: list[Signal]
+    """Of each channel, the spikes beyond the first; where neurons fire more than one."""
 
 
 class ProjectionCore(wiring.Component):
@@ -103,6 +128,9 @@ class ProjectionCore(wiring.Component):
     a bank of its own (`StateBank`). What fires in a step leaves as one `StepGroup`; a step without spikes leaves
     nothing. An ``END`` follows the last spike of its frame and starts the next generation of state.
 
+    In a network that fires deferred events only add (`DeferredLane`). An ``END`` is a flush first: a sweep over all positions in
+    ascending ``(y, x)``, in which the words are read and fire (`Flush`); they need not be written, as the frame is over.
+
     Timing
     ------
     ============================  =========================================================
@@ -111,6 +139,7 @@ class ProjectionCore(wiring.Component):
     with ``n`` steps              ``n``; windows are clipped, blank steps are not taken
     without fan-out               1
     ``END``                       1; and a sweep of the deepest bank once in many frames
+    ``END``, deferred             besides, one for each row, each ``columns`` of it, each block
     ============================  =========================================================
 
     From an event taken to its first group at `groups`: 15 cycles. A step is issued only while the FIFO after the lanes
@@ -126,6 +155,13 @@ class ProjectionCore(wiring.Component):
         Parallelism and FIFO depth.
     states : bool
         Whether states can be read from outside.
+    deferred : bool
+        Whether the network fires deferred.
+    more_bits : int
+        As of `StepGroup`.
+    start : State, optional
+        What the layer starts a frame with (`model.rest.first_states`), the same at all positions; the bias and counts of 0 where
+        it is not given.
 
     Members
     -------
@@ -138,12 +174,25 @@ class ProjectionCore(wiring.Component):
         1 where an event or its spikes are in the core, or a sweep goes on; where ``states``.
     ask, place : In
         1 to read the state of the neuron at ``place``, `AddressEvent`, while the core is not busy; where ``states``.
-    state : Out, NeuronState
+    state : Out, NeuronState or DeferredState
         Of the layer, `hw.pipeline.state_probe.QUIET_CYCLES` after both; where ``states``.
     """
 
-    def __init__(self, *, layer: Neurons, source: Shape, core: CorePlan, states: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        layer: Neurons,
+        source: Shape,
+        core: CorePlan,
+        states: bool = False,
+        deferred: bool = False,
+        more_bits: int = 0,
+        start: State | None = None,
+    ) -> None:
         self._layer = layer
+        self._deferred = deferred
+        self._more_bits = more_bits
+        self._start = start
         self._source = source
         self._core = core
         self._output = layer.output_shape(source)
@@ -151,12 +200,12 @@ class ProjectionCore(wiring.Component):
         self._states = states
         members: dict[str, In | Out] = {
             "events": In(stream.Signature(AddressEvent(source))),
-            "groups": Out(stream.Signature(StepGroup(self._output, core))),
+            "groups": Out(stream.Signature(self._step_layout)),
             "saturated": Out(1),
         }
         if states:
             members |= {
-                "busy": Out(1), "ask": In(1), "place": In(AddressEvent(self._output)), "state": Out(NeuronState(layer))
+                "busy": Out(1), "ask": In(1), "place": In(AddressEvent(self._output)), "state": Out(self._word.elem_shape)
             }
         super().__init__(members)
 
@@ -178,7 +227,7 @@ class ProjectionCore(wiring.Component):
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
         """Its banks' states and weights, initial states where there are several blocks, and the FIFO of steps."""
-        word, blocks, layout = self._word, self._fan_out.blocks, StepGroup(self._output, self._core)
+        word, blocks, layout = self._word, self._fan_out.blocks, self._step_layout
         state, weights = self._state_bank().memories, self._weight_memory().memories
         built: list[BuiltMemory] = []
         for index in range(self._core.rows * self._core.columns):
@@ -191,7 +240,12 @@ class ProjectionCore(wiring.Component):
     @property
     def _word(self) -> data.ArrayLayout:
         """A word of state: a block of channels at one position."""
-        return data.ArrayLayout(NeuronState(self._layer), self._core.channels)
+        return data.ArrayLayout((DeferredState if self._deferred else NeuronState)(self._layer), self._core.channels)
+
+    @property
+    def _step_layout(self) -> StepGroup:
+        """What a step fires."""
+        return StepGroup(self._output, self._core, self._more_bits)
 
     def _state_bank(self) -> StateBank:
         return StateBank(
@@ -209,7 +263,7 @@ class ProjectionCore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         core, fan_out = self._core, self._fan_out
-        step_layout = StepGroup(self._output, core)
+        step_layout = self._step_layout
 
         m.submodules.reset = reset = FrameReset(depth=fan_out.depth, generation_bits=core.generation_bits)
         m.submodules.fifo = fifo = SyncFIFO(width=step_layout.size, depth=core.group_fifo)
@@ -263,6 +317,9 @@ class ProjectionCore(wiring.Component):
         is_end, reaches, issue, done = Signal(), Signal(), Signal(), Signal()
         # One less than there are: below 0, there are none.
         credits = Signal(range(-1, core.group_fifo), init=core.group_fifo - 1)
+        sweep = self._sweep(m, issue & is_end, block, last_block) if self._deferred else None
+        # The end of a frame has no steps, unless it is a flush.
+        ends, walked = (is_end & sweep.done, ~is_end & last_block) if sweep else (is_end, last_block)
         m.d.comb += [
             is_end.eq(event.kind == Kind.END),
             last_block.eq(block == fan_out.blocks - 1),
@@ -270,10 +327,10 @@ class ProjectionCore(wiring.Component):
             last_row.eq(row_step == final_row),
             issue.eq(held & ~reset.sweeping & (credits >= 0) & (is_end | reaches)),
             done.eq(
-                (issue & (is_end | (last_block & last_column & last_row)))
+                (issue & (ends | (walked & last_column & last_row)))
                 | (held & ~reset.sweeping & ~is_end & ~reaches)
             ),
-            reset.next_frame.eq(issue & is_end),
+            reset.next_frame.eq(issue & ends),
             self.events.ready.eq(~held | done),
         ]
         with m.If(issue & ~is_end):
@@ -294,11 +351,48 @@ class ProjectionCore(wiring.Component):
                 final_row.eq(row_steps - 1),
                 final_column.eq(column_steps - 1),
             ]
-        return _Walk(event, held, first, row_step, column_step, block, is_end, issue, credits)
+        if sweep:
+            with m.If(sweep.now):
+                m.d.sync += first.eq(0)
+        return _Walk(event, held, first, row_step, column_step, block, ends, issue, credits, sweep)
+
+    def _sweep(self, m: Module, at_end: Value, block: Signal, last_block: Signal) -> _Sweep:
+        """The steps of a flush, one where ``at_end`` and not all are done, blocks of channels innermost."""
+        core, output = self._core, self._output
+        columns, words_a_row = -(-output.width // core.columns), -(-output.width // core.columns) * self._fan_out.blocks
+        now, done, last_columns, last_row = (
+            Signal(name=f"flush_{name}") for name in ("now", "done", "last_columns", "last_row")
+        )
+        y, x, row = (
+            Signal(range(size), name=f"flush_{name}")
+            for name, size in (("y", output.height), ("x", output.width), ("row", core.rows))
+        )
+        column, addr = Signal(range(columns), name="flush_column"), Signal(range(self._fan_out.depth), name="flush_addr")
+        m.d.comb += [
+            now.eq(at_end & ~done),
+            last_columns.eq(column == columns - 1),
+            last_row.eq(y == output.height - 1),
+        ]
+        with m.If(at_end & done):
+            m.d.sync += done.eq(0)
+        with m.If(now):
+            m.d.sync += [block.eq(Mux(last_block, 0, block + 1)), addr.eq(addr + 1)]
+            with m.If(last_block):
+                m.d.sync += [column.eq(column + 1), x.eq(x + core.columns)]
+                with m.If(last_columns):
+                    m.d.sync += [column.eq(0), x.eq(0), y.eq(y + 1), row.eq(row + 1)]
+                    # The rows of banks take turns; the last of them goes on with the next words.
+                    with m.If(row == core.rows - 1):
+                        m.d.sync += row.eq(0)
+                    with m.Else():
+                        m.d.sync += addr.eq(addr - (words_a_row - 1))
+                    with m.If(last_row):
+                        m.d.sync += [done.eq(1), y.eq(0), row.eq(0), addr.eq(0)]
+        return _Sweep(now, done, y, x, row, addr, last_columns)
 
     def _tag(self, m: Module) -> _Tags:
         """What a step carries with it down the pipeline, and the cycles it takes there."""
-        step_layout = StepGroup(self._output, self._core)
+        step_layout = self._step_layout
         tag = data.StructLayout(
             {
                 "step": 1,
@@ -307,6 +401,7 @@ class ProjectionCore(wiring.Component):
                 "y": step_layout["y"].shape,
                 "x": step_layout["x"].shape,
                 "block": step_layout["block"].shape,
+                **({"flush": 1} if self._deferred else {}),
             }
         )
         tags = {name: Signal(tag, name=name) for name in STEP_CYCLES}
@@ -353,14 +448,42 @@ class ProjectionCore(wiring.Component):
             elsewhere = _delays(m, "elsewhere", reset.sweeping | self.ask, 2, reset_less=False)[-1]
             with m.If(self.ask):
                 m.d.sync += issued.block.eq(probe.block)
+        flushed: list[Value] = []
+        if walk.flush:
+            other_addr = Mux(walk.flush.now, walk.flush.addr, other_addr)
+            elsewhere = elsewhere | _delays(m, "flush", walk.flush.now, 2, reset_less=False)[-1]
+            flushed = self._flushed_banks(m, tags, walk.flush)
         clear_addr = _delays(m, "clear_addr", other_addr, 2)[-1]
         generation = _delays(m, "generation", reset.generation, 3)[-1]
-        return tags, _Addresses(rows, columns, block_weight, negative, clear, elsewhere, clear_addr, generation)
+        return tags, _Addresses(rows, columns, block_weight, negative, clear, elsewhere, clear_addr, generation, flushed)
+
+    def _flushed_banks(self, m: Module, tags: _Tags, flush: _Sweep) -> list[Value]:
+        """Of each bank, whether the step of a flush that is looked up takes it; and where that step is."""
+        core, output = self._core, self._output
+        last_columns = -(-output.width // core.columns) * core.columns - core.columns
+        y, x, row, last = (
+            Signal.like(now, name=f"flushed_{name}", reset_less=True)
+            for name, now in (("y", flush.y), ("x", flush.x), ("row", flush.row), ("last_columns", flush.last_columns))
+        )
+        m.d.sync += [
+            y.eq(flush.y), x.eq(flush.x), row.eq(flush.row), last.eq(flush.last_columns), tags.issued.flush.eq(flush.now)
+        ]  # fmt: skip
+        with m.If(tags.issued.flush):
+            m.d.sync += [tags.looked.y.eq(y), tags.looked.x.eq(x)]
+        rows, columns = (
+            Signal(banks, name=f"flushed_{name}", reset_less=True)
+            for name, banks in (("rows", core.rows), ("columns", core.columns))
+        )
+        m.d.sync += [
+            rows.eq(Cat(row == n for n in range(core.rows))),
+            columns.eq(Cat(~last | (last_columns + n < output.width) for n in range(core.columns))),
+        ]
+        return [tags.looked.flush & rows[r] & columns[c] for r in range(core.rows) for c in range(core.columns)]
 
     def _initial_state(self, m: Module, block: Value) -> data.View:
         """Initial state of the block in hand, a cycle before its words are captured."""
         word, blocks = self._word, self._fan_out.blocks
-        bias = _bias_words(self._layer, self._core, blocks, word)
+        bias = _first_words(self._layer, self._core, blocks, word, self._start)
         initial = Signal(word, reset_less=True)
         if blocks == 1:
             m.d.comb += initial.eq(Const(bias[0], word.size))
@@ -392,8 +515,9 @@ class ProjectionCore(wiring.Component):
             state.initial.eq(initial),
             weights.addr.eq(weight_addr),
         ]
+        takes_part = looked.step & rows.valid[row] & columns.valid[column]
         m.d.sync += [
-            state.access.en.eq(looked.step & rows.valid[row] & columns.valid[column]),
+            state.access.en.eq(takes_part & ~looked.flush if self._deferred else takes_part),
             state.access.clear.eq(clear),
             state.access.addr.eq(
                 Mux(addresses.elsewhere, addresses.other_addr, rows.words[row] + columns.words[column] + looked.block)
@@ -401,6 +525,8 @@ class ProjectionCore(wiring.Component):
             position_weight.eq(rows.weights[row] + columns.weights[column]),
             weight_sum.eq(position_weight + addresses.block_weight),
         ]
+        if self._deferred:
+            return self._deferred_lanes(m, index, state, drives, negative[-1], weights, addresses.flushed[index])
         *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7, reset_less=False)
         # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
         sign = Signal(name=f"sign_{index}", reset_less=True)
@@ -429,15 +555,62 @@ class ProjectionCore(wiring.Component):
                 minus[channel].eq(comparison.minus & en),
                 saturated[channel].eq((comparison.held | overflow[channel]) & en),
             ]
-        return _Bank(plus, minus, saturated, state.word)
+        return _Bank(plus, minus, saturated, state.word, [])
+
+    def _deferred_lanes(
+        self, m: Module, index: int, state: StateBank, drives: data.View, negative: Value, weights: WeightMemory, flushed: Value
+    ) -> _Bank:
+        """The lanes of a bank whose neurons fire deferred; ``flushed`` where a flush reads a word of it.
+
+        The count that a neuron takes is found in the cycle in which its word is at hand; how many spikes that is, a cycle later.
+        """
+        layer, channels = self._layer, range(self._core.channels)
+        visited = Signal(name=f"visited_{index}")
+        m.d.sync += visited.eq(flushed)
+        en = _delays(m, f"en_{index}", visited, 7, reset_less=False)[-1]
+        sign = Signal(name=f"sign_{index}", reset_less=True)
+        m.d.sync += sign.eq(negative)
+        plus, minus, saturated, held = (
+            Signal(self._core.channels, name=f"{name}_{index}", reset_less=True)
+            for name in ("plus", "minus", "saturated", "held")
+        )
+        more = [Signal(self._more_bits, name=f"more_{index}_{channel}", reset_less=True) for channel in channels]
+        for channel in channels:
+            m.submodules[f"lane_{index}_{channel}"] = lane = DeferredLane(layer=layer)
+            m.submodules[f"flush_{index}_{channel}"] = flush = Flush(layer=layer)
+            before, after = (
+                Signal(flush.count.shape(), name=f"{name}_{index}_{channel}", reset_less=True) for name in ("before", "after")
+            )
+            change = Signal(signed(len(before) + 1), name=f"change_{index}_{channel}")
+            spikes = spikes_of(change, self._more_bits)
+            m.d.comb += [
+                lane.state.eq(state.word[channel]),
+                lane.drive.eq(drives[channel]),
+                lane.negative.eq(sign),
+                state.update[channel].eq(lane.update),
+                flush.state.eq(state.word[channel]),
+                change.eq(after - before),
+            ]
+            m.d.sync += [
+                drives[channel].eq(weights.word[channel] ^ negative.replicate(layer.weight_bits)),
+                before.eq(state.word[channel].count),
+                after.eq(flush.count),
+                held[channel].eq(flush.held),
+                plus[channel].eq(spikes.plus & en),
+                minus[channel].eq(spikes.minus & en),
+                more[channel].eq(spikes.more & en.replicate(self._more_bits)),
+                saturated[channel].eq(held[channel] & en),
+            ]
+        return _Bank(plus, minus, saturated, state.word, more)
 
     def _gather(self, m: Module, tags: _Tags, banks: list[_Bank]) -> tuple[data.View, Signal, Signal]:
         """What fired, of each chunk and then of any: a step's group, whether it is one, and whether a step has none."""
         core, fired = self._core, tags.fired
-        step_layout = StepGroup(self._output, core)
+        step_layout = self._step_layout
         chunks = [slice(start, start + core.group_channels) for start in range(0, core.channels, core.group_channels)]
         plus = [bank.plus[chunk] for bank in banks for chunk in chunks]
         minus = [bank.minus[chunk] for bank in banks for chunk in chunks]
+        more = [Cat(bank.more[chunk]) for bank in banks for chunk in chunks if self._more_bits]
         group, pushed = Signal(step_layout, reset_less=True), Signal(step_layout, reset_less=True)
         pushes, blank = Signal(), Signal()
         phases = {
@@ -454,6 +627,7 @@ class ProjectionCore(wiring.Component):
             *(group[name].eq(phase) for name, phase in phases.items()),
             *(group.plus[index].eq(mask) for index, mask in enumerate(plus)),
             *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
+            *(group.more[index].eq(spikes) for index, spikes in enumerate(more)),
             *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(len(plus))),
             pushed.as_value().eq(Cat(ordered if name == "fired" else group[name] for name, _ in step_layout)),
             pushes.eq(tags.masked.end | (tags.masked.step & group.fired.any())),
@@ -511,13 +685,19 @@ def _delays(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool
     return stages
 
 
-def _bias_words(layer: Neurons, core: CorePlan, blocks: int, word: data.Layout) -> list[int]:
-    """State after reset, of each block: ``R = bias``, ``Q = 0``, no update; what pads the last block has bias 0."""
-    padded = np.zeros(blocks * core.channels, dtype=int)
-    padded[: layer.channels] = layer.bias
+def _first_words(layer: Neurons, core: CorePlan, blocks: int, word: data.Layout, start: State | None) -> list[int]:
+    """State at the start of a frame, of each block: of residual and count, and no update; what pads the last block has 0."""
+    potential, count = (np.zeros(blocks * core.channels, dtype=int) for _ in range(2))
+    if start is None:
+        potential[: layer.channels] = layer.bias
+    else:
+        potential[: layer.channels], count[: layer.channels] = start.potential[0, 0], start.count[0, 0]
+    residual = potential - count * layer.theta
+    members = [{"summed": int(R), "count": int(Q)} for R, Q in zip(residual, count, strict=True)]
+    if "updated" in dict(word.elem_shape):
+        members = [{**member, "updated": 0} for member in members]
     return [
-        word.const([{"summed": int(bias), "count": 0, "updated": 0} for bias in block]).as_value().value
-        for block in padded.reshape(blocks, core.channels)
+        word.const(members[block * core.channels : (block + 1) * core.channels]).as_value().value for block in range(blocks)
     ]
 
 

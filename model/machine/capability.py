@@ -1,35 +1,56 @@
-"""What a network may ask for that no machine is built for yet: refused by name, never answered wrongly."""
+"""What a network may ask for that a machine is not built for yet: refused by name, never answered wrongly."""
 
 from collections.abc import Iterator
 
-from model.machine.plan import PlanError
+from model.machine.plan import ARCHITECTURES, PlanError
 from model.machine.stages import refused_by_hardware
 from model.network import Network, Neurons
 
 __all__ = ["check_machine_can"]
 
 
-def check_machine_can(network: Network) -> None:
-    """Raise `PlanError` with one line where machines and their cycle models cannot do what ``network`` asks for."""
+def check_machine_can(network: Network, architecture: str | None = None) -> None:
+    """Raise `PlanError` with one line where machines and their cycle models cannot do what ``network`` asks for.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    architecture : str | None
+        Of which machine, one of `model.machine.plan.ARCHITECTURES`; where none is given, there must be one that can.
+    """
     for layer in network.layers:
         if refusal := refused_by_hardware(layer):
             raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
-    for what in _not_built(network):
-        raise PlanError(f"network {network.name!r}: no machine is built for {what} yet")
+    asked = ARCHITECTURES if architecture is None else (architecture,)
+    refused = {name: what for name in asked if (what := next(_not_built(network, name), None))}
+    if len(refused) == len(asked):
+        name, what = next(iter(refused.items()))
+        raise PlanError(f"network {network.name!r}: no {_told(network, name, what)} is built for {what} yet")
 
 
-def _not_built(network: Network) -> Iterator[str]:
-    if network.input_levels > 1:
-        yield f"several levels of the input ({network.input_levels})"
-    if network.deferred:
+def _told(network: Network, architecture: str, what: str) -> str:
+    """How a machine that cannot do it is called: by its architecture, where another one can."""
+    if all(what in _not_built(network, other) for other in ARCHITECTURES):
+        return "machine"
+    return f"{architecture} machine"
+
+
+def _not_built(network: Network, architecture: str) -> Iterator[str]:
+    folded = architecture == "folded"
+    if network.deferred and network.flush_events:
+        yield f"a flush after every {network.flush_events} input events"
+    if network.deferred and folded:
         yield "deferred firing"
     if network.rest:
         yield "frames that start from the state at rest"
     for layer in network.layers:
         if isinstance(layer, Neurons):
-            if layer.burst != 1:
+            # A flush fires as many spikes as there are, whatever a burst is, and ends where the activation does.
+            at_once = folded or not network.deferred
+            if layer.burst != 1 and at_once:
                 yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
-            if layer.count_max is not None:
+            if layer.count_max is not None and at_once:
                 yield f"the end of the activation of layer {layer.name!r} (count_max {layer.count_max})"
             if layer.bias.ndim > 1:
                 yield f"the bias by position of layer {layer.name!r}"

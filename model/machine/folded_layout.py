@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from model.machine.blocks import SB_RAM40_4K
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stages import Stage, stages
+from model.machine.stages import Stage, kept_pixel_bits, stages
 from model.machine.stored_state import StoredWidths
 from model.network import INPUT, Convolution, Linear, MaxPool, Network, Neurons, Shape
 
@@ -169,8 +169,8 @@ class Folded:
         Of the memory with all queues.
     single_state_words, single_weight_words : int
         Words in the memory with one port; the states come first.
-    frame_bytes : int
-        Bytes of a frame.
+    frame_bytes, pixel_bits : int
+        Bytes of a frame; bits of each pixel where the encoder keeps it.
     """
 
     lanes: int
@@ -186,6 +186,7 @@ class Folded:
     single_state_words: int
     single_weight_words: int
     frame_bytes: int
+    pixel_bits: int
 
     @classmethod
     def of(cls, network: Network, plan: Plan) -> "Folded":
@@ -233,6 +234,7 @@ class Folded:
             tag_depth=sum(la.positions for la in layers),
             generation_bits=generation_bits,
             frame_bytes=network.input_shape.size,
+            pixel_bits=kept_pixel_bits(network),
             queue_depth=sum(la.queue_depth for la in layers),
             queue_width=max((1 + sum(_bits(n) for n in la.source) for la in layers[1:]), default=0),
             single_state_words=single_state,
@@ -252,7 +254,8 @@ class Folded:
     @property
     def link_blocks(self) -> int:
         """Block RAMs of the iCE40 that the memories of link and encoder take: a packet and a frame."""
-        return SB_RAM40_4K.needed(max(LEAST_PACKET, self.frame_bytes), 8) + SB_RAM40_4K.needed(self.frame_bytes, 8)
+        packet = SB_RAM40_4K.needed(max(LEAST_PACKET, self.frame_bytes), 8)
+        return packet + SB_RAM40_4K.needed(self.frame_bytes, self.pixel_bits)
 
     @property
     def blocks(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from model.machine.cycles import ACTIVITIES
 from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
 from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, draw, write
-from model.machine.schedule import END, OUTSIDE
+from model.machine.schedule import END, FLUSHED, OUTSIDE
 from model.support.compiled import njit
 
 __all__ = ["HANG", "run"]
@@ -63,19 +63,25 @@ def _serialize(core, lists, gives):  # type: ignore[no-untyped-def]
 def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def]
     """Max-pool after a register stage, or that stage alone; before it the group selector, or the events as they come.
 
-    Returns whether it takes a group, and whether there is one.
+    Returns whether it takes a group, whether there is one, and whether a step of a flush passes.
     """
     neurons, pool = core.has_neurons, core.has_pool
-    pool_ready = pool and core.pool_credits != 0 and core.pool_sweep == 0
-    ready = core.between_second == 0 if neurons or not pool else pool_ready
+    able = pool and core.pool_credits != 0 and core.pool_sweep == 0
     group = (core.selected if neurons else core.buffer) != 0
+    present = core.between != 0 if neurons else group
+    # Before it takes the end of a frame, a pool that fires deferred visits its windows.
+    flushing = pool and core.pool_flushes and present and lists[core.groups_from + core.at_group] <= FLUSHED
+    pool_ready = able and not flushing
+    ready = core.between_second == 0 if neurons or not pool else pool_ready
     if pool:
-        pools = pool_ready and (core.between != 0 if neurons else group)
+        pools = able and present
         code, outside = 0, False
         core.pool_sweep -= core.pool_sweep > 0
         if pools:
             events = lists[core.groups_from + core.at_group]
             core.at_group += 1
+            if flushing:
+                events = FLUSHED - events
             outside = events == OUTSIDE
             code = 0 if outside else 1 if events == 0 else 2
             if events == END:
@@ -97,7 +103,7 @@ def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def
             core.between_second = 0
         elif not core.between_second:
             core.between_second = group
-    return ready, group
+    return ready, group, flushing and able
 
 
 @njit(cache=True, nogil=True)
@@ -128,7 +134,7 @@ def _select(core, lists, taker_ready):  # type: ignore[no-untyped-def]
 def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
     """Walker: a step a cycle while there are credits. Returns whether it takes an event, and what it does."""
     steps = lists[core.steps_from + core.at_token - 1] if core.held else 0
-    is_end = core.held and steps == END
+    is_end = core.held and steps == END and core.step == core.flush
     able = core.held and core.sweep == 0
     issue = able and core.credits != 0 and steps != 0
     done = (issue and (is_end or core.step + 1 == steps)) or (able and steps == 0)
@@ -165,13 +171,13 @@ def _step_core(core, lists, gives):  # type: ignore[no-untyped-def]
     """
     pool_sweeps = core.pool_sweep > 0
     serializer_ready, leaves = _serialize(core, lists, gives)
-    taker_ready, group = _pool(core, lists, serializer_ready, leaves)
+    taker_ready, group, flushes = _pool(core, lists, serializer_ready, leaves)
     passes = group and taker_ready
     if core.has_neurons:
         taken, doing = _walk(core, lists, _select(core, lists, taker_ready))
     else:
         taken = taker_ready
-        doing = _SWEEPING if pool_sweeps else _WORKING if passes else _BLOCKED if group else _STARVED
+        doing = _SWEEPING if pool_sweeps else _WORKING if passes or flushes else _BLOCKED if group else _STARVED
     # Input buffer.
     held, gets = core.buffer, core.gets
     core.gets = 0

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from model.arrays import Ints
 from model.machine.plan import Plan
 from model.machine.registers import HOST, record
-from model.machine.schedule import state_words
+from model.machine.schedule import flush_steps, state_words
 from model.machine.stages import Stage, core_plan
 from model.network import MaxPool, Network, Neurons
 
@@ -28,7 +28,7 @@ LISTS = {
 
 CORE = record(
     # What it is.
-    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations"),
+    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_flushes"),
     # Its registers.
     *("gets", "buffer", "buffer_second", "held", "step", "credits", "returned", "pipe", "sweep", "generation"),
     *("groups", "waiting", "selecting", "left", "turning", "selected"),
@@ -100,5 +100,6 @@ def reset_core(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     core["generations"] = 2**planned.generation_bits - 1
     core["depth"] = core["sweep"] = state_words(first, network, planned)
     core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
+    core["flush"], core["pool_flushes"] = flush_steps(network, first, planned), network.deferred
     core["credits"] = core["pool_credits"] = planned.group_fifo
     core["generation"] = core["pool_generation"] = 1

@@ -18,7 +18,7 @@ from model.engine.engine import Stream, run_streams
 from model.machine.cycles import Cycles
 from model.machine.named_plans import choices
 from model.machine.plan import CorePlan, Plan
-from model.machine.schedule import reached
+from model.machine.schedule import flush_steps, reached
 from model.machine.simulate import simulate
 from model.machine.stages import Stage, stages
 from model.network import MaxPool, Network, Neurons
@@ -151,7 +151,7 @@ def bound(network: Network, demand: Demand, stage: Stage, core: CorePlan | None)
 
 
 def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
-    """Cycles that a core's walker takes for a mean frame, its ``END`` included, if nothing holds it up.
+    """Cycles that a core's walker takes for a mean frame, its ``END`` (and flush) included, if nothing holds it up.
 
     A memory with one port is read and written by turns.
     """
@@ -160,7 +160,7 @@ def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
     blocks = -(-network.shape_of(core.layer).channels // core.channels)
     steps = np.outer(-(-rows // core.rows), -(-columns // core.columns)) * blocks
     cycles = 2 if core.state_memory == "single_port" else 1
-    return float((demand.events[core.layer] * np.maximum(1, steps * cycles)).sum()) + 1
+    return float((demand.events[core.layer] * np.maximum(1, steps * cycles)).sum()) + flush_steps(network, layer, core) + 1
 
 
 def ladder(network: Network, demand: Demand, *, name: str = "planned") -> list[tuple[float, Plan]]:

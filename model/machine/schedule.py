@@ -13,16 +13,19 @@ import numpy.typing as npt
 from model.arrays import Ints
 from model.engine.engine import Stream
 from model.machine.plan import CorePlan, Plan
-from model.machine.stages import Stage
+from model.machine.stages import Stage, core_plan
 from model.network import Layer, MaxPool, Network, Neurons
 
-__all__ = ["END", "OUTSIDE", "Schedule", "reached", "schedule", "state_words"]
+__all__ = ["END", "FLUSHED", "OUTSIDE", "Schedule", "flush_steps", "reached", "schedule", "state_words"]
 
 END = -1
 """Marks an end of frame, among steps and among groups."""
 
 OUTSIDE = -2
 """Marks a group at a position that no window of the max-pool has."""
+
+FLUSHED = -3
+"""Marks a step of a max-pool's flush: less the spikes that leave for it."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,14 @@ class Schedule:
     Parameters
     ----------
     steps : Ints
-        Of each input token, the steps of its walk; `END` for an end of frame.
+        Of each input token, the steps of its walk; `END` for an end of frame (whose steps are `flush_steps`, and one).
     fired_token, fired_step : Ints
         Of each step that fires (and of each `END`), its input token and its number in the walk.
     fired_groups : Ints
         Of each of these, the groups of spikes that it makes; 1 for `END`.
     groups : Ints
-        Of each of those groups, in order, the spikes that leave the core for it; `END`, or `OUTSIDE`.
+        Of each of those groups, in order, the spikes that leave the core for it; `END`, or `OUTSIDE`. Where a max-pool fires
+        deferred, before each `END` the steps of its flush: `FLUSHED` less the spikes that leave for each.
 
     A max-pool alone has no steps: each event is a group.
     """
@@ -52,7 +56,8 @@ class Schedule:
     @property
     def tokens(self) -> Ints:
         """Of each group that leaves the core, its events; 1 for an end of frame."""
-        leaving = self.groups[(self.groups > 0) | (self.groups == END)]
+        events = np.where(self.groups <= FLUSHED, FLUSHED - self.groups, self.groups)
+        leaving = events[(events > 0) | (events == END)]
         return np.where(leaving == END, 1, leaving)
 
 
@@ -63,6 +68,16 @@ def state_words(layer: Layer, network: Network, core: CorePlan) -> int:
         return shape.height * shape.width * len(core.firsts(shape.channels))
     blocks = -(-shape.channels // core.channels)
     return -(-shape.height // core.rows) * -(-shape.width // core.columns) * blocks
+
+
+def flush_steps(network: Network, layer: Layer, core: CorePlan) -> int:
+    """Steps of a flush, which the end of a frame is: none in a network that fires at once."""
+    if not network.deferred:
+        return 0
+    height, width, channels = network.shape_of(layer.name)
+    if isinstance(layer, MaxPool):
+        return height * width * len(core.firsts(channels))
+    return height * -(-width // core.columns) * -(-channels // core.channels)
 
 
 def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stream]) -> Schedule:
@@ -88,14 +103,20 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         steps = _with_ends(-(-rows[1] // core.rows)[in_y] * column_steps[in_x] * blocks, source.starts, END)
         spikes = streams[first.name]
         frame = np.repeat(np.arange(frames), np.diff(spikes.starts))
-        event = source.starts[frame] + spikes.cause
         height_width = network.shape_of(first.name)
         place, c = np.divmod(spikes.address, height_width.channels)
         y, x = np.divmod(place, height_width.width)
-        step = (y - rows[0][in_y[event]]) // core.rows * column_steps[in_x[event]]
-        step = (step + (x - columns[0][in_x[event]]) // core.columns) * blocks + c // core.channels
+        if network.deferred:
+            # All of it at the end of the frame, position after position.
+            event = source.starts[frame + 1]
+            step = y * -(-height_width.width // core.columns) + x // core.columns
+        else:
+            event = source.starts[frame] + spikes.cause
+            step = (y - rows[0][in_y[event]]) // core.rows * column_steps[in_x[event]]
+            step += (x - columns[0][in_x[event]]) // core.columns
+        step = step * blocks + c // core.channels
         token = _with_ends(event + frame, spikes.starts, source.starts[1:] + np.arange(frames))
-        step = _with_ends(step, spikes.starts, 0)
+        step = _with_ends(step, spikes.starts, flush_steps(network, first, core))
         block, c = np.divmod(c, core.channels)
         group = (place * blocks + block) * core.chunks + c // core.group_channels
         group = _with_ends(group, spikes.starts, END)
@@ -108,8 +129,11 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     leaves = np.ones(len(spikes.address), np.int64)
     if isinstance(last, MaxPool):
         pooled = streams[last.name]
-        before = np.repeat(spikes.starts[:-1], np.diff(pooled.starts))
-        leaves = np.bincount(before + pooled.cause, minlength=len(spikes.address))
+        if network.deferred:
+            leaves[:] = 0
+        else:
+            before = np.repeat(spikes.starts[:-1], np.diff(pooled.starts))
+            leaves = np.bincount(before + pooled.cause, minlength=len(spikes.address))
         windows = [reached(network, last, axis)[1] > 0 for axis in (0, 1)]
         y, x = np.divmod(place, network.shape_of(last.source).width)
         leaves[~(windows[0][y] & windows[1][x])] = OUTSIDE
@@ -123,11 +147,24 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     at = np.flatnonzero(new_group)
     groups = np.add.reduceat(leaves, at) if len(at) else leaves
     groups = np.where(leaves[at] < 0, leaves[at], groups)
+    if network.deferred and isinstance(last, MaxPool):
+        groups = _with_flushes(network, last, core_plan(network, plan, stage), streams[last.name], groups)
     firsts = np.flatnonzero(new_step)
     of_step = np.add.reduceat(new_group.astype(np.int64), firsts) if len(firsts) else firsts
     if not isinstance(first, Neurons):
         steps = firsts = of_step = np.zeros(0, np.int64)
     return Schedule(steps, token[firsts], step[firsts], of_step, groups)
+
+
+def _with_flushes(network: Network, pool: MaxPool, core: CorePlan, pooled: Stream, groups: Ints) -> Ints:
+    """``groups`` with the steps of the pool's flush before each end of a frame."""
+    shape, frames = network.shape_of(pool.name), len(pooled.starts) - 1
+    firsts, steps = core.firsts(shape.channels), flush_steps(network, pool, core)
+    place, c = np.divmod(pooled.address, shape.channels)
+    step = place * len(firsts) + np.searchsorted(firsts, c, side="right") - 1
+    frame = np.repeat(np.arange(frames), np.diff(pooled.starts))
+    leaving = np.bincount(frame * steps + step, minlength=frames * steps)
+    return np.insert(groups, np.repeat(np.flatnonzero(groups == END), steps), FLUSHED - leaving)
 
 
 def _with_ends(values: npt.NDArray[Any], starts: Ints, end: Any) -> Ints:

@@ -11,6 +11,8 @@ __all__ = [
     "core_plan",
     "count_bits",
     "fan_outs",
+    "kept_pixel_bits",
+    "more_bits",
     "ports",
     "refused_by_hardware",
     "stages",
@@ -18,8 +20,8 @@ __all__ = [
 ]
 
 INPUT_COUNT_BITS = 8
-"""Width of the counts of the input's pixels, for a max-pool that reads them. A frame fires a pixel once at most; a list of
-events may do so more often, but the counts of a window must not part by more than this holds."""
+"""Width of the counts of the input's pixels, for a max-pool that reads them. A frame fires a pixel 255 times at most, once a
+level; a list of events may do so more often, but the counts of a window must not part by more than this holds."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,31 @@ def count_bits(network: Network, name: str) -> int:
     if not isinstance(layer, Neurons):
         raise TypeError(f"layer must be of neurons or a max-pool, not {type(layer).__name__}")
     return layer.count_bits
+
+
+def kept_pixel_bits(network: Network) -> int:
+    """Width of a pixel where frames are scanned for the next one to fire: its value, and how often it has fired.
+
+    That need not be known where a pixel is dark, and so can fire no more, before it has fired at all levels.
+    """
+    levels = network.input_levels
+    counted = network.input_threshold + levels * network.input_step < 255
+    return 8 + ((levels - 1).bit_length() if counted else 0)
+
+
+def more_bits(network: Network, name: str) -> int:
+    """Width of how many spikes layer ``name`` fires of one neuron at once, beyond the first; 0 where it fires one at most.
+
+    At a flush a count goes to wherever its limits, and the residual, let it.
+    """
+    if not network.deferred:
+        return 0
+    layer = network.layer(name)
+    if isinstance(layer, Neurons):
+        least, most = layer.count_limits
+        return (min(most - least, 1 << layer.potential_bits - layer.threshold_log2) - 1).bit_length()
+    # The count of a window moves as far as those of its source do; it may start at any of them.
+    return count_bits(network, name)
 
 
 def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:

@@ -9,14 +9,15 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from amaranth.hdl import Assert, Const, Module, Mux, signed
+from amaranth.hdl import Assert, Assume, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 import hw.neuron
 import model.neuron
 from hw.neuron import Comparison, Lane
-from model.network import Linear
+from model.machine.stages import more_bits
+from model.network import Linear, Network
 from model.neuron import update, update_residual
 from tests.formal import prove
 from tests.hardware import simulate
@@ -244,3 +245,97 @@ def test_a_fault_has_a_counterexample(where, right, wrong, tmp_path):
     neuron = layer("identity", threshold_log2=2, weight_bits=4, potential_bits=6, count_bits=3)
     other = {hw.neuron: "lanes", model.neuron: "golden"}[where]
     assert counterexample(tmp_path, neuron, **{other: edited(where, text.replace(right, wrong))})
+
+
+class DeferredProof(wiring.Component):
+    """Asserts that the lane of neurons that fire deferred adds as the model does, and that a flush is the model's, in both forms.
+
+    Parameters
+    ----------
+    layer : Linear
+        The neuron.
+    lanes, golden : ModuleType
+        `hw.neuron` and `model.neuron`, or what an edit makes of them.
+    """
+
+    ASSERTS = 9
+
+    def __init__(self, layer: Linear, *, lanes: ModuleType = hw.neuron, golden: ModuleType = model.neuron) -> None:
+        self._layer = layer
+        self._lanes = lanes
+        self._golden = golden
+        super().__init__(
+            {"state": In(lanes.DeferredState(layer)), "weight": In(signed(layer.weight_bits)), "negative": In(1)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        layer, R, Q = self._layer, self.state.summed, self.state.count
+        m.submodules.lane = lane = self._lanes.DeferredLane(layer=layer)
+        m.submodules.flush = flush = self._lanes.Flush(layer=layer)
+        m.d.comb += [
+            lane.state.eq(self.state),
+            lane.drive.eq(Mux(self.negative, ~self.weight, self.weight)),
+            lane.negative.eq(self.negative),
+            flush.state.eq(self.state),
+        ]
+        drive = Mux(self.negative, -self.weight, self.weight)
+        change = Signal(signed(layer.count_bits + 1))
+        m.d.comb += change.eq(flush.count - Q)
+        network = Network(name="n", input_shape=(1, 1, 1), layers=(layer,), firing="deferred")
+        plus, minus, more = self._lanes.spikes_of(change, more_bits(network, layer.name))
+        _, count, fired, saturated = self._golden.flush_residual(layer, R, Q, where=Mux)
+        _, other_count, other_fired, other_saturated = self._golden.flush(layer, R + Q * layer.theta, Q, where=Mux)
+        least, most = layer.count_limits
+        # A count is within its limits: that it stays so is what a flush sees to.
+        m.d.comb += [
+            Assume((Q >= least) & (Q <= most)),
+            Assert(lane.update.summed == self._golden.accumulate_residual(layer, R, drive)),
+            Assert(lane.update.count == Q),
+            Assert(flush.count == count),
+            Assert(flush.held == saturated),
+            Assert(flush.count == other_count),
+            Assert((fired == other_fired) & (saturated == other_saturated)),
+            Assert(plus == (fired > 0)),
+            Assert(minus == (fired < 0)),
+            Assert(more == Mux(fired > 0, fired - 1, Mux(fired < 0, -fired - 1, 0))),
+        ]
+        return m
+
+
+def deferred_counterexample(folder: Path, layer: Linear, **modules: ModuleType) -> str | None:
+    return prove(DeferredProof(layer, **modules), folder, asserts=DeferredProof.ASSERTS)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "relu", "threshold_log2": 8},
+        {"activation": "identity", "threshold_log2": 5},
+        {"activation": "relu", "threshold_log2": 5, "count_max": 6},
+        {"activation": "relu", "threshold_log2": 6, "weight_bits": 10, "potential_bits": 8, "count_bits": 4},
+        {"activation": "identity", "threshold_log2": 0, "weight_bits": 4, "potential_bits": 7, "count_bits": 3},
+    ],
+)
+def test_a_deferred_lane_and_its_flush_are_the_models(options, tmp_path):
+    """For all states and weights."""
+    assert deferred_counterexample(tmp_path, layer(options.pop("activation"), **options)) is None
+
+
+@pytest.mark.parametrize(
+    ("where", "right", "wrong"),
+    [
+        (hw.neuron, "outside = summed[-1] ^ summed[-2]", "outside = summed[-1] & ~summed[-2]"),
+        (hw.neuron, "Mux(below, 0,", "Mux(below, 1,"),
+        (hw.neuron, "self.held.eq(outside | above if layer.count_max is None else outside)", "self.held.eq(outside | above)"),
+        (hw.neuron, "replicate(len(change))) - plus", "replicate(len(change)))"),
+        (model.neuron, "half = 1 << layer.potential_bits\n", "half = 1 << layer.potential_bits - 1\n"),
+        (model.neuron, "wanted = R >> f", "wanted = (R - 1) >> f"),
+    ],
+)
+def test_a_fault_of_a_deferred_neuron_has_a_counterexample(where, right, wrong, tmp_path):
+    text = Path(where.__file__).read_text()
+    assert right in text
+    neuron = layer("relu", threshold_log2=2, weight_bits=4, potential_bits=6, count_bits=3, count_max=5)
+    other = {hw.neuron: "lanes", model.neuron: "golden"}[where]
+    assert deferred_counterexample(tmp_path, neuron, **{other: edited(where, text.replace(right, wrong))})

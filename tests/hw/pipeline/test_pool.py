@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from hw.pipeline.groups import EventGrouper
-from hw.pipeline.pool import MaxPoolGroups, PoolLane
+from hw.pipeline.pool import DeferredPoolLane, MaxPoolGroups, PoolLane
 from hw.pipeline.serializer import Serializer
+from model.events import input_flushes
 from model.golden import run_layer
 from model.machine.plan import CorePlan
 from model.network import MaxPool, Padding, Shape
@@ -84,7 +85,8 @@ def group_tokens(shape, core, frames):
     ],
 )
 @pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.3, 0.4)])
-def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stall):
+@pytest.mark.parametrize("deferred", [False, True])
+def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stall, deferred):
     shape = Shape(7, 6, 4)
     layer = MaxPool(name="p", source="input", window=window, stride=stride, padding=padding)
     frames = random_frames(shape, 3, frames=20, events=60, near=True)
@@ -99,10 +101,16 @@ def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stal
             counts[event["address"]] += signs[n]
         events["sign"] = signs
         kept.append(events)
-    expected = [run_layer(layer, shape, events).spikes for events in kept]
-    assert any((spikes["sign"] < 0).any() for spikes in expected)
+    flushes = [input_flushes(events, 0) if deferred else None for events in kept]
+    expected = [
+        run_layer(layer, shape, events, flushes=flush).spikes for events, flush in zip(kept, flushes, strict=True)
+    ]
+    assert deferred or any((spikes["sign"] < 0).any() for spikes in expected)
     core = plan(channels)
-    pool = MaxPoolGroups(layer=layer, shape=shape, core=core, count_bits=8)
+    # Wide enough for all that fires here.
+    more = 3 if deferred else 0
+    assert not deferred or 1 < max(int(np.bincount(spikes["address"]).max(initial=0)) for spikes in expected) <= 8
+    pool = MaxPoolGroups(layer=layer, shape=shape, core=core, count_bits=8, deferred=deferred, more_bits=more)
     found = []
 
     async def take(ctx):
@@ -116,6 +124,25 @@ def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stal
 
     simulate(pool, source(pool.groups, group_tokens(shape, core, kept), idle=idle), take)
     assert frames_of_groups(layer.output_shape(shape), core, found) == [pairs(spikes) for spikes in expected]
+
+
+def test_deferred_lane_counts_and_finds_the_greatest_of_all_small_windows():
+    lane = DeferredPoolLane(members=3, count_bits=2)
+
+    async def testbench(ctx):
+        for changes in itertools.product(range(-4, 4), repeat=3):
+            for present in range(1, 8):
+                ctx.set(lane.state, {"change": list(changes)})
+                ctx.set(lane.present, present)
+                assert ctx.get(lane.greatest) == max(change for n, change in enumerate(changes) if present >> n & 1)
+            for member, spikes in itertools.product(range(3), range(-3, 4)):
+                if -4 <= changes[member] + spikes < 4:
+                    ctx.set(lane.member, 1 << member)
+                    ctx.set(lane.spikes, spikes)
+                    found = [int(change) for change in ctx.get(lane.update).change]
+                    assert found == [change + spikes * (n == member) for n, change in enumerate(changes)]
+
+    simulate(lane, testbench)
 
 
 def test_overlap_is_refused():

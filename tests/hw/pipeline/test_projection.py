@@ -9,10 +9,11 @@ from amaranth.lib import wiring
 
 from hw.pipeline.groups import GroupSelector
 from hw.pipeline.projection import ProjectionCore
-from model.golden import run_layer
+from model.golden import run
 from model.machine.checks import check_plan
 from model.machine.plan import CorePlan, Plan
-from model.network import Network, Neurons, Shape
+from model.machine.stages import more_bits
+from model.network import Network, Shape
 from tests.hardware import (
     event_tokens,
     frames_of_groups,
@@ -28,9 +29,11 @@ from tests.hardware import (
 class Pair(wiring.Component):
     """A projection core and its group selector."""
 
-    def __init__(self, layer: Neurons, shape: Shape, core: CorePlan) -> None:
-        self.core = ProjectionCore(layer=layer, source=shape, core=core)
-        self.selector = GroupSelector(shape=layer.output_shape(shape), core=core)
+    def __init__(self, network: Network, core: CorePlan) -> None:
+        (layer,), shape = network.layers, network.input_shape
+        more = more_bits(network, layer.name)
+        self.core = ProjectionCore(layer=layer, source=shape, core=core, deferred=network.deferred, more_bits=more)
+        self.selector = GroupSelector(shape=layer.output_shape(shape), core=core, more_bits=more)
         super().__init__({"events": self.core.signature.members["events"], "groups": self.selector.signature.members["groups"]})
 
     def elaborate(self, platform):
@@ -42,13 +45,14 @@ class Pair(wiring.Component):
         return m
 
 
-def check(layer, shape, core, *, idle=0.0, stall=0.0, seed=0, near=False, frames=6):
+def check(layer, shape, core, *, idle=0.0, stall=0.0, seed=0, near=False, frames=6, firing="immediate"):
     """Equal to the golden model in every spike and in the saturation count; returns what was covered."""
     plan = Plan(name="test", cores=(core,))
-    check_plan(Network(name="test", input_shape=shape, layers=(layer,)), plan)
-    pair = Pair(layer, shape, core)
+    network = Network(name="test", input_shape=shape, layers=(layer,), firing=firing)
+    check_plan(network, plan)
+    pair = Pair(network, core)
     inputs = random_frames(shape, seed, frames=frames, near=near)
-    traces = [run_layer(layer, shape, events) for events in inputs]
+    traces = [run(network, events).layers[layer.name] for events in inputs]
     tokens = event_tokens(shape, inputs)
     found, saturated, fires_together = [], 0, 0
 
@@ -81,6 +85,7 @@ def check(layer, shape, core, *, idle=0.0, stall=0.0, seed=0, near=False, frames
         "negative": sum(int((trace.spikes["sign"] < 0).sum()) for trace in traces),
         "saturated": saturated,
         "fires_together": fires_together,
+        "several": sum(int((np.diff(trace.spikes["address"]) == 0).sum()) for trace in traces),
     }
 
 
@@ -106,7 +111,43 @@ def test_whole_window_with_hazards_every_cycle():
     shape = Shape(8, 8, 2)
     layer = random_convolution(3, inputs=2, kernel=(3, 3), channels=4, stride=(1, 1), padding=(1, 1, 1, 1), potential_bits=9)
     covered = check(layer, shape, CorePlan(layer="conv", channels=4, columns=3, rows=3), near=True, frames=20)
-    assert min(covered.values()) > 0, covered
+    assert min(covered[name] for name in ("spikes", "negative", "saturated", "fires_together")) > 0, covered
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_deferred_convolutions(seed):
+    """Whatever a flush visits at once; with generations that wrap around every frame, every third, every fifteenth."""
+    rng = np.random.default_rng(seed)
+    shape = Shape(int(rng.integers(4, 9)), int(rng.integers(4, 9)), int(rng.integers(1, 4)))
+    layer = random_convolution(
+        seed, inputs=shape.channels, potential_bits=int(rng.choice([8, 9, 16])), threshold_log2=int(rng.choice([3, 6])),
+        activation="identity" if seed % 3 == 2 else "relu", count_bits=int(rng.choice([3, 8])),
+    )  # fmt: skip
+    channels = layer.channels
+    spans = [min(-(-layer.kernel[n] // layer.stride[n]), layer.output_shape(shape)[n]) for n in (0, 1)]
+    cores = [
+        CorePlan(layer="conv", generation_bits=1),
+        CorePlan(layer="conv", channels=max(1, channels - 1), generation_bits=2),
+        CorePlan(layer="conv", channels=channels, columns=spans[1]),
+        CorePlan(layer="conv", channels=channels, columns=spans[1], rows=spans[0], group_fifo=8),
+    ]
+    core = cores[seed % len(cores)]
+    covered = check(
+        layer, shape, core, idle=0.3 * (seed % 2), stall=0.4 * (seed % 3 == 1), seed=seed, near=seed % 2 == 0, frames=7,
+        firing="deferred",
+    )  # fmt: skip
+    assert covered["spikes"] > 0 and covered["several"] > 0
+
+
+@pytest.mark.parametrize("channels", [1, 3, 11])
+def test_deferred_linear(channels):
+    shape = Shape(3, 2, 4)
+    layer = random_linear(
+        channels, inputs=24, outputs=11, activation="identity", potential_bits=8, count_bits=3, threshold_log2=4
+    )
+    core = CorePlan(layer="fc", channels=channels)
+    covered = check(layer, shape, core, idle=0.2, stall=0.3, frames=20, seed=channels, firing="deferred")
+    assert covered["spikes"] and covered["negative"] and covered["saturated"] and covered["several"]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5, 11])

@@ -25,8 +25,7 @@ def with_first(**changes):
 
 
 REFUSED = [
-    (replace(NETWORK, input_levels=3, input_step=20), "several levels of the input (3)"),
-    (replace(NETWORK, firing="deferred"), "deferred firing"),
+    (replace(NETWORK, firing="deferred", flush_events=9), "a flush after every 9 input events"),
     (replace(NETWORK, rest=True), "frames that start from the state at rest"),
     (with_first(bias=np.zeros(NETWORK.shapes[0], int)), "the bias by position of layer 'conv1'"),
     (with_first(count_max=3), "the end of the activation of layer 'conv1' (count_max 3)"),
@@ -51,6 +50,29 @@ def test_refused_by_name(network, what, make):
     with pytest.raises(PlanError) as caught:
         make(network)
     assert str(caught.value) == f"network {network.name!r}: no machine is built for {what} yet"
+
+
+DEFERRED = replace(with_first(burst=0, count_max=3), firing="deferred")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda network: load_plan(network, FOLDED),
+        lambda network: simulate(network, replace(PLAN, architecture="folded"), FRAMES),
+        lambda network: machine_of(network, replace(PLAN, architecture="folded")),
+    ],
+)
+def test_refused_of_a_folded_machine(make):
+    with pytest.raises(PlanError) as caught:
+        make(DEFERRED)
+    assert str(caught.value) == f"network {NETWORK.name!r}: no folded machine is built for deferred firing yet"
+
+
+def test_a_flush_takes_bursts_and_ends_of_activations_along():
+    plan = load_plan(DEFERRED, "minimal")
+    assert simulate(DEFERRED, plan, FRAMES).frames == 1
+    Encoder(network=DEFERRED), ScanEncoder(network=DEFERRED), machine_of(DEFERRED, plan)
 
 
 def test_what_conversion_can_help_with():

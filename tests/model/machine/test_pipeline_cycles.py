@@ -69,6 +69,26 @@ def test_every_cycle_is_the_hardwares(seed, tmp_path):
         assert result.cycles_compared > len(frames) * 20
 
 
+DEFERRED = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in (2, 4) else []) for seed in range(1, 9)]
+
+
+@pytest.mark.parametrize("seed", DEFERRED)
+def test_every_cycle_of_a_flush_is_the_hardwares(seed, tmp_path):
+    network = pooled_input(seed) if seed % 4 == 0 else random_network(seed)
+    network = replace(network, firing="deferred", layers=(*network.layers[:-1], replace(network.layers[-1], threshold_log2=2)))
+    plan = random_plan(network, seed)
+    frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
+    assert any(
+        (np.diff(layer.spikes["address"]) == 0).any() for events in frames for layer in run(network, events).layers.values()
+    )
+    for idle, stall in ((0, 0), (0.1, 0.7)):
+        result = verify(
+            network, plan, frames, out_dir=tmp_path, seed=seed, idle=idle, stall=stall, watch=plan.watch and stall > 0
+        )
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.cycles_compared > len(frames) * 20
+
+
 @pytest.mark.parametrize("stall", [0, 0.9])
 def test_empty_frames_queue_at_the_door(stall, tmp_path):
     """More of them than are let in at a time."""
@@ -80,9 +100,10 @@ def test_empty_frames_queue_at_the_door(stall, tmp_path):
 
 
 @pytest.mark.parametrize("busy", [{}, {"idle": 9000}, {"stall": 9000, "watch": 255}, {"idle": 9000, "stall": 20000, "watch": 5}])
-@pytest.mark.parametrize("name", ["default", "folded"])
-def test_batches_make_no_difference(name, busy):
+@pytest.mark.parametrize(("name", "firing"), [("default", "immediate"), ("default", "deferred"), ("folded", "immediate")])
+def test_batches_make_no_difference(name, firing, busy):
     network = random_network(2) if name == "default" else drawn("6x6x1: 3C3 P2 4F 3F", threshold_log2=6)
+    network = replace(network, firing=firing)
     plan = named_plan(network, name)
     frames = random_frames(network.input_shape, 3, frames=9)
     options = {"record": True, "activity": 50, **busy}
