@@ -249,6 +249,6 @@ def _last_error(log: Path) -> str:
     if not log.exists():
         return ""
     told = log.read_text(errors="replace").splitlines()
-    # cocotb's own word for a simulator that stopped is SimFailure.
-    lines = [line.strip() for line in told if "rror" in line or "SimFailure:" in line]
+    # What the design or a tool says comes first; cocotb's own word, that a simulator stopped, is SimFailure.
+    lines = [line.strip() for line in told if "rror" in line] or [line.strip() for line in told if "SimFailure:" in line]
     return f": {lines[-1][:300]}" if lines else ""

@@ -103,6 +103,7 @@ def test_membrane_potentials_in_the_middle_of_a_frame(device):
     assert device.classify(IMAGES[2]).counts == expected(IMAGES[2])[1]
 
 
+@pytest.mark.full
 def test_states_of_a_machine_with_many_lanes():
     plan = replace(named_plan(NETWORK, "fast"), states=True)
     assert any(core.rows > 1 for core in plan.cores) and any(core.channels > 1 for core in plan.cores)

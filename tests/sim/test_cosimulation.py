@@ -28,8 +28,15 @@ from sim.simulators import SIMULATORS, check_simulator
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 
-@pytest.mark.parametrize("simulator", SIMULATORS)
-@pytest.mark.parametrize("plan", NAMED_PLANS)
+@pytest.mark.parametrize(
+    ("plan", "simulator"),
+    [
+        *((plan, "verilator") for plan in NAMED_PLANS),
+        ("minimal", "icarus"),
+        ("default", "icarus"),
+        pytest.param("fast", "icarus", marks=pytest.mark.full),
+    ],
+)
 def test_random_network(simulator, plan, tmp_path):
     network = random_network(1)
     frames = random_frames(network.input_shape, 1, frames=6)
@@ -128,10 +135,11 @@ def test_a_cycle_too_many_is_reported(tmp_path):
     assert Path(result.waveform).stat().st_size > 0
 
 
-def test_whole_mnist_network_on_a_real_digit(tmp_path):
+@pytest.mark.parametrize("plan", ["minimal", pytest.param("default", marks=pytest.mark.full)])
+def test_whole_mnist_network_on_a_real_digit(plan, tmp_path):
     network = Network.load(BUNDLED)
     images, labels, _ = real_frames(network, None, None, 1)
-    result = verify(network, named_plan(network, "default"), images, out_dir=tmp_path, idle=0.1, stall=0.1, watch=True)
+    result = verify(network, named_plan(network, plan), images, out_dir=tmp_path, idle=0.1, stall=0.1, watch=True)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert result.answers == labels.tolist()
     assert result.spikes_compared > 1000
