@@ -43,6 +43,11 @@ from model.support.files import check_apart
     help="Accuracy on the calibration data that may go for fewer operations.",
 )
 @click.option(
+    "--levels",
+    type=Number(1),
+    help="Thresholds that a large activation of a hidden layer is worth, the same in all of them; searched for by default.",
+)
+@click.option(
     "--paper", is_flag=True, help="The paper to the letter: one threshold for all layers, weights as they are."
 )
 @click.option(
@@ -111,6 +116,7 @@ def main(
     frames: int,
     weight_bits: int,
     accuracy_budget: float,
+    levels: float | None,
     paper: bool,
     threshold: float | None,
     input_levels: int,
@@ -134,6 +140,7 @@ def main(
         weight_bits=weight_bits,
         accuracy_budget=accuracy_budget,
         threshold=(1.0 if threshold is None else threshold) if paper else None,
+        levels=levels,
         input_levels=input_levels,
         input_threshold=input_threshold,
         input_step=input_step,
@@ -180,7 +187,7 @@ def main(
     if as_json:
         print(json.dumps({"output": str(out), **conversion_json(found)}, indent=2))
     else:
-        _print(console, found, None if paper else accuracy_budget)
+        _print(console, found, None if paper or levels is not None else accuracy_budget)
         console.print(f"{conversion_summary(found)}; written to {out}")
     tell(warnings=found.warnings)
 
@@ -193,6 +200,7 @@ def _not_the_papers(settings: Settings) -> str | None:
         f"--burst {settings.burst}": settings.burst != 1,
         "--rounding": settings.rounds,
         "--thresholds channel": settings.channel_thresholds,
+        "--levels": settings.levels is not None,
     }
     return next((option for option, given in chosen.items() if given), None)
 

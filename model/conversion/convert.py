@@ -13,7 +13,7 @@ from model.conversion.coding import choose_coding
 from model.conversion.correction import corrected
 from model.conversion.explain import Step, explain
 from model.conversion.quantize import Settings, fit_widths, quantize
-from model.conversion.search import Measured, choose
+from model.conversion.search import OUTPUT_LEVELS, Measured, choose, thresholds_of
 from model.engine.engine import run_frames
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
@@ -140,9 +140,12 @@ def convert(
     if settings.threshold is not None:
         thresholds = [settings.threshold] * len(large)
         best = measure(thresholds)
+    elif settings.levels is not None:
+        levels = [settings.levels] * (len(large) - 1)
+        thresholds = thresholds_of([*levels, OUTPUT_LEVELS], large, _steepest(neuron_layers, settings), ends)
+        best = measure(thresholds)
     else:
-        weights = [float(np.abs(layer.weights).max()) for layer in neuron_layers if layer.weights is not None]
-        steepest = [weight / ((1 << settings.weight_bits - 1) - 1) for weight in weights]
+        steepest = _steepest(neuron_layers, settings)
         wanted = one_bit - settings.accuracy_budget
         thresholds, best = choose(large, steepest, ends, wanted, measure, progress)
         if best.accuracy < wanted:
@@ -227,12 +230,19 @@ def _warnings(
 def _named_choices(settings: Settings) -> list[str]:
     """What of the settings is not usual, in words."""
     choices = {
+        f"levels {settings.levels}": settings.levels is not None,
         "firing deferred": settings.firing == "deferred",
         "rounding": settings.rounds,
         f"bursts of {settings.burst or 'any number'}": settings.burst != 1,
         "thresholds by channel": settings.channel_thresholds,
     }
     return [words for words, chosen in choices.items() if chosen]
+
+
+def _steepest(layers: Sequence[FloatLayer], settings: Settings) -> list[float]:
+    """The least that a layer's threshold can be for each unit of the one before (`model.conversion.search.thresholds_of`)."""
+    largest = [float(np.abs(layer.weights).max()) for layer in layers if layer.weights is not None]
+    return [weight / ((1 << settings.weight_bits - 1) - 1) for weight in largest]
 
 
 def _accuracy(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -> float:

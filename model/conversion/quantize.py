@@ -39,6 +39,8 @@ class Settings:
         Accuracy on the calibration data that may be lost against the float network on the same coded input, for fewer operations.
     threshold : float | None
         The paper's mode: this one threshold for all layers, weights as they are; None chooses thresholds.
+    levels : float | None
+        Thresholds that a large activation of a hidden layer is worth, the same in all of them; None searches.
     input_levels : int
         Spikes that a pixel fires at most.
     input_threshold, input_step : int or None
@@ -63,6 +65,7 @@ class Settings:
     weight_bits: int = 8
     accuracy_budget: float = 0.001
     threshold: float | None = None
+    levels: float | None = None
     input_levels: int = 1
     input_threshold: int | None = None
     input_step: int | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from model.network import Network
 
-__all__ = ["Measured", "choose"]
+__all__ = ["OUTPUT_LEVELS", "Measured", "choose", "thresholds_of"]
 
 _MOST_LEVELS = 10.0
 """How many thresholds a large activation of a hidden layer holds at most."""
@@ -14,7 +14,7 @@ _MOST_LEVELS = 10.0
 _LEVEL_STEP = 0.75
 """Step of the search to fewer levels."""
 
-_OUTPUT_LEVELS = 100.0
+OUTPUT_LEVELS = 100.0
 """The same for the output layer, whose spikes reach no neuron, so that many of them are cheap."""
 
 _OUTPUT_STEP = 0.5
@@ -46,6 +46,31 @@ class Measured:
     network: Network
 
 
+def thresholds_of(
+    levels: Sequence[float], large: Sequence[float], steepest: Sequence[float], ends: Sequence[float | None]
+) -> list[float]:
+    """Thresholds at which a large activation of each layer is worth so many.
+
+    Parameters
+    ----------
+    levels : Sequence[float]
+        How many thresholds, of each layer.
+    large : Sequence[float]
+        A large activation of each layer.
+    steepest : Sequence[float]
+        The least that a layer's threshold can be for each unit of the one before: the largest weight has to fit into its bits.
+    ends : Sequence[float | None]
+        Where the activation ends; a count ends with it, so that the threshold is a whole part of the end.
+    """
+    found, before = [], 1.0
+    for activation, slope, end, wanted in zip(large, steepest, ends, levels, strict=True):
+        before = max(activation / wanted, slope * before * (1 + 1e-12))
+        if end is not None and end > before:
+            before = end / int(end / before)
+        found.append(before)
+    return found
+
+
 def choose(
     large: Sequence[float],
     steepest: Sequence[float],
@@ -61,21 +86,13 @@ def choose(
     once an update at most, and lags an activation that is worth many.) So does the output layer where few events
     reach it: its counts then say less than its potentials, and it gets fewer thresholds to a large activation.
 
-    ``large`` is a large activation of each layer, ``steepest`` the least a threshold can be for each unit of the one
-    before: the largest weight has to fit into its bits. Where an activation ``ends``, a count ends with it: the threshold is a
-    whole part of the end.
+    ``large``, ``steepest`` and ``ends`` are as in `thresholds_of`.
     """
 
-    output = _OUTPUT_LEVELS
+    output = OUTPUT_LEVELS
 
     def thresholds(levels: Sequence[float]) -> list[float]:
-        found, before = [], 1.0
-        for activation, slope, end, wanted_levels in zip(large, steepest, ends, [*levels, output], strict=True):
-            before = max(activation / wanted_levels, slope * before * (1 + 1e-12))
-            if end is not None and end > before:
-                before = end / int(end / before)
-            found.append(before)
-        return found
+        return thresholds_of([*levels, output], large, steepest, ends)
 
     def measured(levels: Sequence[float]) -> Measured:
         found = measure(thresholds(levels))

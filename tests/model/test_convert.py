@@ -463,6 +463,7 @@ def test_rest_only_where_it_is_not_the_biases():
         (["--burst", "4"], "--burst 4"),
         (["--rounding"], "--rounding"),
         (["--thresholds", "channel"], "--thresholds channel"),
+        (["--levels", "2"], "--levels"),
     ],
 )
 def test_the_paper_has_one_way(tmp_path, options, what):
@@ -471,6 +472,21 @@ def test_the_paper_has_one_way(tmp_path, options, what):
     assert found.stderr.endswith(f"error: {what} must not be given with --paper\n")
     plain = converted(tmp_path, "--paper")[1]
     assert (plain.firing, plain.rest, plain.layers[0].burst) == ("immediate", False, 1)
+
+
+def test_levels_are_taken_as_given(tmp_path):
+    """Fewer levels are larger thresholds, and nothing is searched for."""
+    four, two = (converted(tmp_path, "--levels", levels) for levels in ("4", "2"))
+    assert (four[0].exit_code, two[0].exit_code) == (0, 0)
+    assert "levels 4" not in four[0].stderr
+    fine, coarse = (json.loads(found.stdout) for found, _ in (four, two))
+    hidden = [layer.name for layer in four[1].layers if isinstance(layer, Neurons)][:-1]
+    assert hidden
+    for name in hidden:
+        assert coarse["thresholds"][name] > fine["thresholds"][name]
+    assert "levels 2" in two[1].origin
+    found, network = converted(tmp_path, "--levels", "0.5")
+    assert (found.exit_code, network) == (2, None)
 
 
 def test_for_hardware_refuses_what_is_not_built(tmp_path):
