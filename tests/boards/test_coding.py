@@ -105,7 +105,7 @@ def test_commands(board, plan, tmp_path):
     commands = (["selftest", *options], ["evaluate", *options, "--out", str(tmp_path)])
     found = [CliRunner().invoke(main, [*command, str(tmp_path / "net.npz")]) for command in commands]
     tested, evaluated = (json.loads(result.stdout) for result in found)
-    assert tested["passed"] and [check["name"] for check in tested["checks"]][0] == "frames"
+    assert tested["passed"] and tested["checks"][0]["name"] == "frames"
     answers = [run(NETWORK, encode(NETWORK, image)).answer for image in IMAGES[:2]]
     assert (evaluated["mismatches"], evaluated["frames"]) == (0, 2)
     assert evaluated["accuracy"] == np.mean(np.array(answers) == np.arange(2))
