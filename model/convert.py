@@ -195,6 +195,7 @@ def main(
 def _not_the_papers(settings: Settings) -> str | None:
     """The first option that is chosen otherwise than the paper has it."""
     chosen = {
+        f"--input-levels {settings.input_levels}": settings.input_levels != 1,
         "--firing deferred": settings.firing != "immediate",
         "--rest": settings.rests,
         f"--burst {settings.burst}": settings.burst != 1,

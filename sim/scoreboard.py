@@ -11,6 +11,7 @@ from hw.interface import Trace as TracePoint
 from model.events import Events
 from model.golden import LayerTrace, Trace, run_layer
 from model.network import INPUT, Network, Neurons
+from model.rest import first_states
 
 __all__ = ["Divergence", "Score", "Spike", "Token", "compare", "compare_cycles", "decode", "field"]
 
@@ -80,6 +81,8 @@ class Divergence:
     def _state(self, network: Network, trace: LayerTrace) -> list[str]:
         """``V`` and ``Q`` of the neuron as the golden model has them after the causing event."""
         spikes = trace.spikes
+        if network.deferred:
+            return self._flushed(network, trace)
         if not len(trace.events):
             return ["  caused by       no input event: the layer's input is empty"]
         at = min(self.index, len(spikes) - 1)
@@ -90,7 +93,8 @@ class Divergence:
         spike = self.expected or self.found
         lines = []
         if spike is not None and 0 <= spike.address < output.size:
-            state = run_layer(trace.layer, source, trace.events[: cause + 1])
+            start = first_states(network)[trace.layer.name]
+            state = run_layer(trace.layer, source, trace.events[: cause + 1], start=start)
             neuron = output.coordinates(spike.address)
             potential = f"V = {state.potential[neuron]}, " if isinstance(trace.layer, Neurons) else ""
             lines.append(
@@ -101,6 +105,18 @@ class Divergence:
             f"  caused by       input event {cause} of the layer, {sign} from (y, x, c) = "
             f"{source.coordinates(event['address'])}; input event {int(event['origin'])} of the network"
         )
+        return lines
+
+    def _flushed(self, network: Network, trace: LayerTrace) -> list[str]:
+        """``V`` and ``Q`` of the neuron as the golden model has them after the flush at the end of the frame."""
+        output, spike = network.shape_of(trace.layer.name), self.expected or self.found
+        lines = []
+        if spike is not None and 0 <= spike.address < output.size:
+            neuron = output.coordinates(spike.address)
+            potential = f"V = {trace.potential[neuron]}, " if isinstance(trace.layer, Neurons) else ""
+            lines.append(f"  state           {potential}Q = {trace.count[neuron]} after the flush, of neuron {neuron}")
+        events = len(trace.events)
+        lines.append(f"  caused by       the flush at the end of the frame, after {events} input events of the layer")
         return lines
 
 

@@ -88,9 +88,11 @@ def choose_coding(
     """
     if levels == 1:
         return InputCoding(InputCoding.first if first is None else first)
+    # Above a limit that is given there may be less room than the ranges have.
+    room = _FULL if first is None else max(1, (_FULL - 1 - first) // (levels - 1))
     found = [
         InputCoding(threshold, size, levels)
-        for size in dict.fromkeys([step] if step is not None else [max(1, round(most / levels)) for most in _RANGES])
+        for size in dict.fromkeys([step] if step is not None else [max(1, min(room, round(most / levels))) for most in _RANGES])
         for threshold in dict.fromkeys([first] if first is not None else [size // 2, size * 3 // 4, size])
         if threshold + (levels - 1) * size < _FULL
     ]

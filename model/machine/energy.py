@@ -15,7 +15,7 @@ import numpy as np
 
 from model.engine.engine import Stream
 from model.machine.plan import Plan
-from model.machine.schedule import reached, state_words
+from model.machine.schedule import flush_steps, reached, state_words
 from model.machine.stages import count_bits, stages
 from model.network import MaxPool, Network, Neurons
 
@@ -118,11 +118,20 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             word = first.potential_bits + first.count_bits + 1
             weights = first.weights.size * first.weight_bits
             depth = state_words(first, network, core)
-            # The weight, the comparison with the threshold; the threshold and the count where it fired.
-            additions += 2 * updates + 2 * fired
-            additions_pj += (2 * updates + fired) * add_pj(first.potential_bits) + fired * add_pj(first.count_bits)
-            state_words_used += 2 * updates
-            state_pj += 2 * updates * memory_pj(word, depth * core.channels * word)
+            if network.deferred:
+                # The weight; and in a flush, for each neuron, the count that it takes, and how far from its own that is.
+                visited = flush_steps(network, first, core) * core.channels * core.columns
+                word = first.potential_bits + 1 + first.count_bits
+                additions += updates + 2 * visited
+                additions_pj += updates * add_pj(first.potential_bits + 1) + 2 * visited * add_pj(first.count_bits)
+                accesses = 2 * updates + visited
+            else:
+                # The weight, the comparison with the threshold; the threshold and the count where it fired.
+                additions += 2 * updates + 2 * fired
+                additions_pj += (2 * updates + fired) * add_pj(first.potential_bits) + fired * add_pj(first.count_bits)
+                accesses = 2 * updates
+            state_words_used += accesses
+            state_pj += accesses * memory_pj(word, depth * core.channels * word)
             weight_words += updates
             # Each bank of a convolution holds all of them.
             weights_pj += updates * memory_pj(first.weight_bits, weights)
@@ -132,10 +141,16 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             bits = count_bits(network, last.name)
             shape = network.shape_of(last.name)
             touched = len(spikes.address) / frames
-            additions += touched
-            additions_pj += touched * add_pj(bits)
-            state_words_used += 2 * touched
-            state_pj += 2 * touched * memory_pj(members * bits, shape.size * members * bits)
+            visited = shape.size if network.deferred else 0
+            if network.deferred and isinstance(first, Neurons):
+                # All that a neuron fires at a flush comes at once.
+                frame = np.repeat(np.arange(frames), np.diff(spikes.starts))
+                touched = len(np.unique(np.stack([frame, spikes.address]), axis=1).T) / frames
+            compared = touched + visited * (members - 1)
+            additions += compared
+            additions_pj += compared * add_pj(bits)
+            state_words_used += 2 * touched + visited
+            state_pj += (2 * touched + visited) * memory_pj(members * bits, shape.size * members * bits)
         found.append(
             Energy(
                 core=stage.name,

@@ -14,7 +14,7 @@ from model.events import make_events
 from model.golden import run
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
-from model.network import INPUT
+from model.network import INPUT, Neurons
 from tests.boards.small_board import IMAGES, NETWORK, NEURON_LAYERS, PLAN, expected
 from tests.hardware import random_network
 
@@ -114,6 +114,24 @@ def test_states_of_a_machine_with_many_lanes():
             same_states(device, layer, events)
         answer = device.end_frame(NETWORK)
         assert (answer.answer, answer.counts) == expected(IMAGES[0])
+
+
+def test_states_where_neurons_fire_deferred():
+    """In the middle of a frame the first layer has added up what has come, and nothing has fired."""
+    network = replace(NETWORK, firing="deferred")
+    first, *others = (layer for layer in network.layers if isinstance(layer, Neurons))
+    plan = replace(named_plan(network, "fast"), states=True)
+    events = encode(network, IMAGES[0])
+    with VirtualBoard(network, plan) as board, Device.open(board.url, clock=board.seconds) as device:
+        device.begin_frame(network, events["address"].tolist())
+        after = run(network, events).layers[first.name].potential
+        assert (after < 0).any() and (after > first.theta).any()
+        for place in np.ndindex(after.shape):
+            assert device.state(network, first.name, *place) == State(int(after[place]), 0)
+        for layer in others:
+            assert device.state(network, layer.name, 0, 0, 0) == State(int(layer.bias[0]), 0)
+        answer = device.end_frame(network)
+        assert list(answer.counts) == run(network, events).counts.tolist()
 
 
 def test_no_such_neuron(device):

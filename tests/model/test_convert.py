@@ -458,6 +458,7 @@ def test_rest_only_where_it_is_not_the_biases():
 @pytest.mark.parametrize(
     ("options", "what"),
     [
+        (["--input-levels", "3"], "--input-levels 3"),
         (["--firing", "deferred"], "--firing deferred"),
         (["--rest"], "--rest"),
         (["--burst", "4"], "--burst 4"),

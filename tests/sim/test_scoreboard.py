@@ -85,6 +85,23 @@ def test_a_planted_difference_is_reported_where_it_is(kind, name):
         assert "Q = " in report
 
 
+def test_a_difference_at_a_flush_is_reported_with_what_the_neuron_has_then():
+    network = replace(NETWORK, firing="deferred")
+    frame = run(network, random_frames(NETWORK.input_shape, 7)[0])
+    traces = [trace for trace in TRACES if trace.name == "groups_conv1"]
+    layer = frame.layers["conv1"]
+    spike, *others = [Spike(int(e["address"]), int(e["sign"])) for e in layer.spikes]
+    tokens = [Token(other, 5) for other in others] + [Token(None, 9)]
+    report = compare(network, [frame], traces, {"groups_conv1": tokens}).first.report(
+        network, frame, seed=1, plan="default", simulator="verilator"
+    )
+    neuron = network.shape_of("conv1").coordinates(spike.address)
+    assert (
+        f"  state           V = {layer.potential[neuron]}, Q = {layer.count[neuron]} after the flush, of neuron {neuron}\n"
+        f"  caused by       the flush at the end of the frame, after {len(frame.events)} input events of the layer\n"
+    ) in report
+
+
 def test_the_earliest_difference_comes_first():
     found = recorded()
     found["groups_conv1"] = changed("sign", found["groups_conv1"], 20)

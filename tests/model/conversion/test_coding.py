@@ -58,6 +58,16 @@ def test_the_most_accurate_limits_with_the_fewest_spikes():
         choose_coding(5, 100, 40, images=images, accuracy=accuracy, budget=0.0)
 
 
+def test_limits_above_one_that_is_given_are_those_for_which_there_is_room():
+    images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    given = {"images": images, "accuracy": lambda coded: 0.5, "budget": 0.0}
+    assert choose_coding(4, 200, None, **given) == InputCoding(200, 18, 4)
+    assert choose_coding(55, 200, None, **given) == InputCoding(200, 1, 55)
+    message = "input levels must all be below 255, not 56 of them, first at 200, then every 1"
+    with pytest.raises(ConversionError, match=f"^{re.escape(message)}$"):
+        choose_coding(56, 200, None, **given)
+
+
 def test_potentials_are_those_of_the_coded_frames():
     graph = Graph(shape=("frames", 3, 8, 8))
     graph.conv(6, 3, 3, strides=[2, 2], pads=[1] * 4).add("Transpose", perm=[0, 2, 3, 1])
@@ -97,5 +107,5 @@ def test_command(tmp_path):
     done = CliRunner().invoke(main, [*given, "--input-step", "70"])
     assert (done.exit_code, done.stderr) == (2, "error: --input-step must not be given without --input-levels\n")
     done = CliRunner().invoke(main, [*given, "--input-levels", "3", "--for-hardware"])
-    assert done.exit_code == 2
-    assert done.stderr.endswith("error: network 'net': no machine is built for several levels of the input (3) yet\n")
+    assert done.exit_code == 0, done.stderr
+    assert Network.load(tmp_path / "net.npz").input_levels == 3

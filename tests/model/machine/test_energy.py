@@ -1,5 +1,7 @@
 """The energy model: published points, and counts that are the golden model's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,32 @@ def test_counts_are_those_of_the_golden_model(seed, plan_name):
         assert core.additions == pytest.approx(additions)
         assert core.state_words == pytest.approx(words)
         assert core.total_nj == pytest.approx(core.additions_nj + core.state_nj + core.weights_nj + core.hops_nj)
+
+
+def test_deferred_counts_are_those_of_the_golden_model():
+    """A flush visits every neuron and every window once; a pool behind neurons takes all that one fires at once."""
+    network = replace(random_network(2), firing="deferred")
+    images = frames(network, 4)
+    plan = named_plan(network, "minimal")
+    found = {core.core: core for core in energy(network, plan, run_streams(network, images))}
+    traces = [run(network, encode(network, image)) for image in images]
+    for stage in stages(network):
+        additions = words = 0.0
+        for layer in stage.layers:
+            of = [trace.layers[layer.name] for trace in traces]
+            size = network.shape_of(layer.name).size
+            if isinstance(layer, Neurons):
+                updates = np.mean([one.operations for one in of])
+                additions += updates + 2 * size
+                words += 2 * updates + size
+            else:
+                members = layer.window[0] * layer.window[1]
+                fused = len(stage.layers) > 1
+                took = np.mean([len(np.unique(one.events["address"]) if fused else one.events) for one in of])
+                additions += took + size * (members - 1)
+                words += 2 * took + size
+        assert found[stage.name].additions == pytest.approx(additions)
+        assert found[stage.name].state_words == pytest.approx(words)
 
 
 def test_lanes_that_idle_in_the_last_block_count():
