@@ -476,18 +476,21 @@ def test_the_paper_has_one_way(tmp_path, options, what):
 
 
 def test_levels_are_taken_as_given(tmp_path):
-    """Fewer levels are larger thresholds, and nothing is searched for."""
-    four, two = (converted(tmp_path, "--levels", levels) for levels in ("4", "2"))
-    assert (four[0].exit_code, two[0].exit_code) == (0, 0)
-    assert "levels 4" not in four[0].stderr
-    fine, coarse = (json.loads(found.stdout) for found, _ in (four, two))
-    hidden = [layer.name for layer in four[1].layers if isinstance(layer, Neurons)][:-1]
-    assert hidden
-    for name in hidden:
-        assert coarse["thresholds"][name] > fine["thresholds"][name]
-    assert "levels 2" in two[1].origin
-    found, network = converted(tmp_path, "--levels", "0.5")
-    assert (found.exit_code, network) == (2, None)
+    """Half as many levels are thresholds twice as large, unless a weight has to fit; and nothing is searched for."""
+    onnx_file, data, out = small(tmp_path), tmp_path / "data.npz", tmp_path / "out.npz"
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 2), dtype=np.uint8)
+    np.savez(data, images=images, labels=np.arange(80) % 3)
+    found = {}
+    for levels in ("1", "2"):
+        command = [str(onnx_file), "-o", str(out), "--calibrate", str(data), "--json", "--levels", levels]
+        result = CliRunner().invoke(main, command)
+        assert result.exit_code == 0 and "accumulations per frame" not in result.stderr
+        assert f"levels {levels}.0" in Network.load(out).origin
+        found[levels] = json.loads(result.stdout)["thresholds"]
+    assert found["1"]["conv_1"] == pytest.approx(2 * found["2"]["conv_1"])
+    out.unlink()
+    refused, network = converted(tmp_path, "--levels", "0.5")
+    assert (refused.exit_code, network) == (2, None)
 
 
 def test_for_hardware_refuses_what_is_not_built(tmp_path):
