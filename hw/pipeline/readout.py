@@ -21,8 +21,8 @@ class Readout(wiring.Component):
 
     Operation
     ---------
-    Counts begin a frame at those of the state at rest. At ``END`` they are set aside and compared one output a cycle, while those of
-    the next frame are counted.
+    Counts begin a frame at those of the state at rest. At ``END`` they are set aside and compared one output a cycle, while those
+    of the next frame are counted.
 
     Timing
     ------

@@ -19,9 +19,9 @@ from sim.cosimulation import verify
 from tests.hardware import random_frames, random_network, restless, simulate
 
 
-@pytest.mark.parametrize("plan", ["minimal", "fast"])
-def test_every_spike_and_cycle(plan, tmp_path):
-    network = restless(21)
+@pytest.mark.parametrize(("plan", "firing"), [("minimal", "immediate"), ("fast", "immediate"), ("fast", "deferred")])
+def test_every_spike_and_cycle(plan, firing, tmp_path):
+    network = replace(restless(21), firing=firing)
     states = states_at_rest(network)
     for layer in network.layers:
         assert states[layer.name].count.any()

@@ -80,7 +80,11 @@ def test_a_flush_takes_bursts_and_ends_of_activations_along():
 
 @pytest.mark.parametrize(("network", "what"), REFUSED_FOLDED)
 @pytest.mark.parametrize(
-    "make", [lambda network: load_plan(network, FOLDED), lambda network: machine_of(network, replace(PLAN, architecture="folded"))]
+    "make",
+    [
+        lambda network: load_plan(network, FOLDED),
+        lambda network: machine_of(network, replace(PLAN, architecture="folded")),
+    ],
 )
 def test_refused_by_one_machine(network, what, make):
     load_plan(network, "fast")
