@@ -30,11 +30,6 @@ REFUSED = [
     (with_first(burst=0), "burst 0 of layer 'conv1', only for 1"),
 ]
 
-REFUSED_FOLDED = [
-    (replace(NETWORK, rest=True), "frames that start from the state at rest"),
-    (with_first(bias=np.zeros(NETWORK.shapes[0], int)), "the bias by position of layer 'conv1'"),
-]
-
 
 @pytest.mark.parametrize(("network", "what"), REFUSED)
 @pytest.mark.parametrize(
@@ -76,21 +71,6 @@ def test_a_flush_takes_bursts_and_ends_of_activations_along():
     plan = load_plan(DEFERRED, "minimal")
     assert simulate(DEFERRED, plan, FRAMES).frames == 1
     Encoder(network=DEFERRED), ScanEncoder(network=DEFERRED), machine_of(DEFERRED, plan)
-
-
-@pytest.mark.parametrize(("network", "what"), REFUSED_FOLDED)
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda network: load_plan(network, FOLDED),
-        lambda network: machine_of(network, replace(PLAN, architecture="folded")),
-    ],
-)
-def test_refused_by_one_machine(network, what, make):
-    load_plan(network, "fast")
-    with pytest.raises(PlanError) as caught:
-        make(network)
-    assert str(caught.value) == f"network {network.name!r}: no folded machine is built for {what} yet"
 
 
 def test_what_conversion_can_help_with():
