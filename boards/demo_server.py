@@ -28,6 +28,7 @@ from model.golden import Trace, answers
 from model.machine.plan import Plan
 from model.machine.stages import ports
 from model.network import INPUT, Network, Neurons
+from model.rest import first_states
 from model.support.errors import DeviceError
 
 __all__ = ["SECONDS", "Demo", "serve"]
@@ -156,7 +157,7 @@ class Demo:
         events, spikes = len(trace.events), trace.layers[self.network.output.name].spikes
         counts = np.zeros((events + 1, self.network.outputs), dtype=np.int64)
         np.add.at(counts, (spikes["origin"] + 1, spikes["address"]), spikes["sign"])
-        counts = counts.cumsum(axis=0)
+        counts = first_states(self.network)[self.network.output.name].count.reshape(-1) + counts.cumsum(axis=0)
         answer = answers(counts)
         other = np.flatnonzero(answer != answer[-1])
         return {

@@ -262,3 +262,22 @@ def mixed(
     return Network(
         name=f"mixed{seed}", input_shape=shape, layers=tuple(layers), firing=firing, rest=rest, flush_events=flush_events
     )
+
+
+def restless(seed: int, **changes: Any) -> Network:
+    """A `random_network` that starts frames from its state at rest, with biases above thresholds, by position in convolutions.
+
+    ``changes`` are of all its layers of neurons.
+    """
+    network, rng = random_network(seed), np.random.default_rng(seed)
+    layers = []
+    for layer, shape in zip(network.layers, network.shapes, strict=True):
+        if isinstance(layer, Neurons):
+            bias = rng.integers(-100, 120, layer.channels)
+            if isinstance(layer, Convolution):
+                bias = np.broadcast_to(bias, shape).copy()
+                bias[0] = rng.integers(-100, 120, shape[1:])
+            layers.append(replace(layer, bias=bias, **changes))
+        else:
+            layers.append(layer)
+    return replace(network, name=f"restless{seed}", layers=tuple(layers), rest=True)

@@ -99,9 +99,10 @@ def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
                 state = (DeferredState if network.deferred else NeuronState)(first)
                 amounts["block_state_bits"] = lanes * state.size
             amounts["table_bits"] = _table_bits(fan_out.rows) + _table_bits(fan_out.columns)
-            if fan_out.blocks > 1:
+            by_position = any(".initial_" in memory.name for memory in built[f"core_{stage.name}"])
+            if fan_out.blocks > 1 or by_position:
                 amounts["biased_lane_bits"] = core.channels * first.potential_bits * banks
-                amounts["initial_bits"] = core.channels * first.potential_bits
+                amounts["initial_bits"] = core.channels * first.potential_bits * (banks if by_position else 1)
             if banks > 1:
                 amounts["selected_bits"] = lanes * 2
                 amounts["turned_bits"] = banks * (core.rows + core.columns)

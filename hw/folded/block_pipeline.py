@@ -162,6 +162,8 @@ class BlockPipeline(wiring.Component):
             lanes.negative.eq(self.negative),
             self.states.eq(lanes.word),
         ]
+        if initial.by_position:
+            m.d.comb += [initial.y.eq(self.y), initial.x.eq(self.x)]
         for lane in range(folded.lanes):
             word, drive = Signal(self._state, name=f"word_{lane}"), Signal(WEIGHT_SLOT, name=f"drive_{lane}")
             m.d.sync += [

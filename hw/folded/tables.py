@@ -1,12 +1,13 @@
 """Tables of a folded machine: where an event's walk goes, where a pool's window lies, and the states after reset."""
 
+import numpy as np
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.folded.lane import SettledState
 from hw.folded.layouts import Event, Step
-from hw.parts.tables import lookup, times
+from hw.parts.tables import lookup, scaled, times
 from model.machine.folded_layout import Folded, FoldedLayer
 from model.network import Convolution
 
@@ -226,7 +227,7 @@ class InitialStates(wiring.Component):
 
     Timing
     ------
-    Combinational.
+    ``states`` follow ``layer`` and ``block`` in the same cycle, and ``y`` and ``x`` by a cycle.
 
     Parameters
     ----------
@@ -239,6 +240,8 @@ class InitialStates(wiring.Component):
         number of the layer in use
     block : In, unsigned
         block of channels
+    y, x : In, unsigned
+        position, where any layer has several initial states
     states : Out, array of SettledState
         of each lane; 0 of a lane that the layer does not use
     """
@@ -246,31 +249,55 @@ class InitialStates(wiring.Component):
     def __init__(self, *, folded: Folded) -> None:
         self._folded = folded
         self._state = SettledState(*(la.layer for la in folded.layers))
-        super().__init__(
-            {
-                "layer": In(range(max(2, len(folded.layers)))),
-                "block": In(Step(folded)["block"].shape),
-                "states": Out(data.ArrayLayout(self._state, folded.lanes)),
-            }
-        )
+        step = Step(folded)
+        members: dict[str, In | Out] = {
+            "layer": In(range(max(2, len(folded.layers)))),
+            "block": In(step["block"].shape),
+            "states": Out(data.ArrayLayout(self._state, folded.lanes)),
+        }
+        if self.by_position:
+            members |= {"y": In(step["y"].shape), "x": In(step["x"].shape)}
+        super().__init__(members)
+
+    @property
+    def by_position(self) -> bool:
+        """Whether the states of any layer differ by position."""
+        return any(la.initial.several for la in self._folded.layers)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        words: list[list[Signal]] = [
-            [
-                lookup(m, f"bias_{number}_{lane}", table, self.block)
-                for lane, table in enumerate(self._biases(la))
-            ]
-            for number, la in enumerate(self._folded.layers)
-        ]
+        words: list[list[Signal]] = []
+        for number, la in enumerate(self._folded.layers):
+            index = self._index(m, number, la)
+            words.append([lookup(m, f"bias_{number}_{lane}", table, index) for lane, table in enumerate(self._words(la))])
         with m.Switch(self.layer):
             for number, of_lanes in enumerate(words):
                 with m.Case(number):
                     m.d.comb += [self.states[lane].eq(word) for lane, word in enumerate(of_lanes)]
         return m
 
-    def _biases(self, la: FoldedLayer) -> list[list[int]]:
-        """Of each lane, the initial state of its neuron in each block, as a number."""
-        biases = [*map(int, la.layer.bias), *[0] * (la.blocks * la.lanes - la.output.channels)]
-        states = [self._state.const({"summed": bias, "count": 0}).as_value().value for bias in biases]
-        return [states[lane :: la.lanes] if lane < la.lanes else [0] for lane in range(self._folded.lanes)]
+    def _index(self, m: Module, number: int, la: FoldedLayer) -> Value:
+        """Where the words of a block lie in the tables of its layer: by block, class of columns and class of rows."""
+        if not la.initial.several:
+            return self.block
+        row, column = (
+            lookup(m, f"{name}_class_{number}", classes, at)
+            for name, classes, at in (("row", la.initial.row_classes, self.y), ("column", la.initial.column_classes, self.x))
+        )
+        of_row, of_column = Signal.like(row, name=f"row_{number}"), Signal.like(column, name=f"column_{number}")
+        m.d.sync += [of_row.eq(row), of_column.eq(column)]
+        columns = max(la.initial.column_classes) + 1
+        return scaled(scaled(of_row, columns) + of_column, la.blocks) + self.block
+
+    def _words(self, la: FoldedLayer) -> list[list[int]]:
+        """Of each lane, the initial state of its neuron in each block, as a number; for each class of rows and of columns."""
+        tables: list[list[int]] = [[] if lane < la.lanes else [0] for lane in range(self._folded.lanes)]
+        silent = [0] * (la.blocks * la.lanes - la.output.channels)
+        for at in np.ndindex(*la.initial.residual.shape[:2]):
+            words = [
+                self._state.const({"summed": int(residual), "count": int(count)}).as_value().value
+                for residual, count in zip((*la.initial.residual[at], *silent), (*la.initial.count[at], *silent), strict=True)
+            ]
+            for lane, table in enumerate(tables[: la.lanes]):
+                table += words[lane :: la.lanes]
+        return tables

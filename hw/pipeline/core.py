@@ -125,6 +125,7 @@ class LayerCore(wiring.Component):
             # What comes over a link is one spike after the other.
             source_more_bits=more_bits(network, last.source) if len(self._stage.layers) > 1 else 0,
             more_bits=more_bits(network, last.name),
+            start=first_states(network)[last.name],
         )
 
     def elaborate(self, platform: object) -> Module:

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -12,16 +13,19 @@ from hw.aer import Kind, SpikeGroup
 from hw.neuron import spikes_of
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.parts.tables import lookup
+from hw.pipeline.initial import InitialWords
 from hw.pipeline.state import FrameReset, StateBank
+from model.arrays import Ints
 from model.machine.limits import POOL_CYCLES
 from model.machine.plan import CorePlan
 from model.network import MaxPool, Shape
+from model.rest import State
 
 __all__ = ["DeferredPoolLane", "DeferredPoolState", "MaxPoolGroups", "PoolLane", "PoolState"]
 
 
 class PoolState(data.StructLayout):
-    """Stored state of one window of one channel, all 0 at the start of a frame.
+    """Stored state of one window of one channel.
 
     Parameters
     ----------
@@ -114,7 +118,7 @@ class PoolLane(wiring.Component):
 
 
 class DeferredPoolState(data.StructLayout):
-    """Stored state of one window of one channel in a network that fires deferred, all 0 at the start of a frame.
+    """Stored state of one window of one channel in a network that fires deferred.
 
     Parameters
     ----------
@@ -126,7 +130,7 @@ class DeferredPoolState(data.StructLayout):
     Members
     -------
     change
-        Of each of ``members``, how far its count is from where it was at the start of the frame, which is where the maximum was.
+        Of each of ``members``, how far its count is from where the maximum was at the start of the frame.
     """
 
     def __init__(self, members: int, count_bits: int) -> None:
@@ -223,6 +227,7 @@ class _Tags(NamedTuple):
     """What a group carries with it down the pipeline, in the cycles in which it is looked at."""
 
     looked: data.View
+    tagged: data.View
     loading: data.View
     updating: data.View
     fired: data.View
@@ -259,6 +264,8 @@ class MaxPoolGroups(wiring.Component):
         Whether the network fires deferred.
     source_more_bits, more_bits : int
         As of `SpikeGroup`, of what comes and of what leaves.
+    start : State | None
+        The counts of a frame's start; all alike where not given.
 
     Members
     -------
@@ -278,6 +285,7 @@ class MaxPoolGroups(wiring.Component):
         deferred: bool = False,
         source_more_bits: int = 0,
         more_bits: int = 0,
+        start: State | None = None,
     ) -> None:
         if layer.overlapping:
             raise ValueError(f"layer {layer.name!r}: windows must not overlap: window {layer.window}, stride {layer.stride}")
@@ -290,6 +298,7 @@ class MaxPoolGroups(wiring.Component):
         self._deferred = deferred
         self._source_more_bits = source_more_bits
         self._more_bits = more_bits
+        self._initial = _distances(layer, shape, start)
         super().__init__(
             {
                 "groups": In(stream.Signature(SpikeGroup(shape, core, source_more_bits))),
@@ -304,10 +313,11 @@ class MaxPoolGroups(wiring.Component):
 
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
-        """Its words of distances with their tags, and the FIFO of groups."""
+        """Its words of distances with their tags, those that differ at the start of a frame, and the FIFO of groups."""
         width, depth = self._pooled_layout.stored_bits, self._core.group_fifo
         fifo = BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED)
-        return (*placed("state", self._state_bank().memories), fifo)
+        initial = self._initial_words().memories("initial", self._word.size)
+        return (*placed("state", self._state_bank().memories), *initial, fifo)
 
     @property
     def _parts(self) -> int:
@@ -333,6 +343,25 @@ class MaxPoolGroups(wiring.Component):
     def _state_bank(self) -> StateBank:
         depth = self._output.height * self._output.width * self._parts
         return StateBank(word=self._word, depth=depth, generation_bits=self._core.generation_bits)
+
+    def _initial_words(self) -> InitialWords:
+        return InitialWords.of(self._initial, self._words_at)
+
+    def _words_at(self, y: int, x: int) -> list[int]:
+        """State of a window at the start of a frame, a word of each part of the channels."""
+        firsts, channels = self._core.firsts(self._output.channels), self._channels
+        padded = np.zeros((firsts[-1] + channels, self._members), np.int64)
+        padded[: self._output.channels] = self._initial[y, x]
+        return [
+            self._word.const([self._state_of(of.tolist()) for of in padded[first : first + channels]]).as_value().value
+            for first in firsts
+        ]
+
+    def _state_of(self, distances: list[int]) -> dict[str, object]:
+        """A window's state, of how far its members are from the maximum."""
+        if self._deferred:
+            return {"change": [-distance for distance in distances]}
+        return {"distance": distances, "apart": sum((distance != 0) << n for n, distance in enumerate(distances))}
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -361,7 +390,7 @@ class MaxPoolGroups(wiring.Component):
             claim = take | sweep.now
 
         tags, outside = self._look_up(m, take, is_end, sweep)
-        self._access(m, tags.looked, reset, state)
+        self._access(m, tags, reset, state)
         up, down, more = self._count(m, tags, state) if sweep else (*self._move(m, tags, state), [])
         looked_at = tags.fired.group | tags.fired.flush if sweep else tags.fired.group
 
@@ -488,9 +517,9 @@ class MaxPoolGroups(wiring.Component):
             ],
         )
 
-    def _access(self, m: Module, looked: data.View, reset: FrameReset, state: StateBank) -> None:
+    def _access(self, m: Module, tags: _Tags, reset: FrameReset, state: StateBank) -> None:
         """The word of the window is updated; or the sweep clears one."""
-        output, parts = self._output, self._parts
+        output, parts, looked, tagged = self._output, self._parts, tags.looked, tags.tagged
         row_base = lookup(m, "row_base", [y * output.width * parts for y in range(output.height)], looked.y)
         column_base = lookup(m, "column_base", [x * parts for x in range(output.width)], looked.x)
         clear, clear_addr = Signal(), Signal.like(reset.addr)
@@ -504,7 +533,9 @@ class MaxPoolGroups(wiring.Component):
             state.access.clear.eq(clear),
             state.access.addr.eq(Mux(clear, clear_addr, row_base + column_base + looked.part)),
         ]
-        m.d.comb += [state.generation.eq(generations[1]), state.initial.eq(Const(0, self._word.size))]
+        words, width = self._initial_words(), self._word.size
+        initial = words.read(m, "initial", width, y=tagged.y, x=tagged.x, block=tagged.part)
+        m.d.comb += [state.generation.eq(generations[1]), state.initial.eq(initial)]
 
     def _move(self, m: Module, tags: _Tags, state: StateBank) -> tuple[Signal, Signal]:
         """The maxima that move up and down: a lane per channel.
@@ -557,3 +588,16 @@ class MaxPoolGroups(wiring.Component):
             ]
             more.append(spikes.more)
         return up, down, more
+
+def _distances(layer: MaxPool, shape: Shape, start: State | None) -> Ints:
+    """How far from its maximum the members of each window are at the start of a frame, ``(height, width, channels, members)``."""
+    output = layer.output_shape(shape)
+    distances = np.zeros((*output, layer.window[0] * layer.window[1]), np.int64)
+    if start is not None:
+        for y, rows in enumerate(layer.taps(shape, 0)):
+            for x, columns in enumerate(layer.taps(shape, 1)):
+                for oy, row in rows:
+                    for ox, column in columns:
+                        member = row * layer.window[1] + column
+                        distances[oy, ox, :, member] = start.count[oy, ox] - start.potential[y, x]
+    return distances

@@ -16,10 +16,13 @@ from hw.neuron import Comparison, DeferredLane, DeferredState, Flush, Lane, Neur
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed, rom_kind, style
 from hw.parts.tables import lookup, times
 from hw.pipeline.fan_out import Axis, FanOut
+from hw.pipeline.initial import InitialWords
 from hw.pipeline.state import FrameReset, StateBank
 from hw.pipeline.state_probe import StateProbe
 from hw.pipeline.step_group import StepGroup, turned
 from hw.pipeline.weights import WeightMemory
+from model.arrays import Ints
+from model.machine.borders import borders
 from model.machine.limits import STEP_CYCLES
 from model.machine.plan import CorePlan
 from model.network import Neurons, Shape
@@ -72,6 +75,7 @@ class _Tags(NamedTuple):
 
     issued: data.View
     looked: data.View
+    tagged: data.View
     comparing: data.View
     fired: data.View
     masked: data.View
@@ -160,8 +164,7 @@ class ProjectionCore(wiring.Component):
     more_bits : int
         As of `StepGroup`.
     start : State, optional
-        What the layer starts a frame with (`model.rest.first_states`), the same at all positions; the bias and counts of 0 where
-        it is not given.
+        What the layer starts a frame with (`model.rest.first_states`); the bias and counts of 0 where it is not given.
 
     Members
     -------
@@ -192,12 +195,13 @@ class ProjectionCore(wiring.Component):
         self._layer = layer
         self._deferred = deferred
         self._more_bits = more_bits
-        self._start = start
         self._source = source
         self._core = core
         self._output = layer.output_shape(source)
         self._fan_out = FanOut.of(layer, source, core)
         self._states = states
+        self._initial = _initial_states(layer, self._output, start)
+        self._alike = borders(self._initial).alike
         members: dict[str, In | Out] = {
             "events": In(stream.Signature(AddressEvent(source))),
             "groups": Out(stream.Signature(self._step_layout)),
@@ -226,13 +230,15 @@ class ProjectionCore(wiring.Component):
 
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
-        """Its banks' states and weights, initial states where there are several blocks, and the FIFO of steps."""
+        """Its banks' states and weights, initial states where there are several, and the FIFO of steps."""
         word, blocks, layout = self._word, self._fan_out.blocks, self._step_layout
         state, weights = self._state_bank().memories, self._weight_memory().memories
         built: list[BuiltMemory] = []
         for index in range(self._core.rows * self._core.columns):
             built += [*placed(f"state_{index}", state), *placed(f"weights_{index}", weights)]
-        if blocks > 1:
+            if not self._alike:
+                built += self._initial_words(index).memories(f"initial_{index}", word.size)
+        if self._alike and blocks > 1:
             built.append(BuiltMemory(name="bias", width=word.size, depth=blocks, kind=rom_kind(blocks)))
         depth = self._core.group_fifo
         return (*built, BuiltMemory(name="fifo", width=layout.stored_bits, depth=depth, kind=DISTRIBUTED))
@@ -271,10 +277,12 @@ class ProjectionCore(wiring.Component):
         probe = StateProbe(shape=self._output, core=core) if self._states else None
         walk = self._walk(m, reset)
         tags, addresses = self._address(m, walk, reset, probe)
-        initial = self._initial_state(m, tags.comparing.block)
-        banks = [
-            self._bank(m, index, tags=tags, addresses=addresses, initial=initial) for index in range(core.rows * core.columns)
-        ]
+        banks_built = range(core.rows * core.columns)
+        if self._alike:
+            initial = [self._initial_state(m, tags.comparing.block)] * len(banks_built)
+        else:
+            initial = [self._initial_by_position(m, index, tags.tagged) for index in banks_built]
+        banks = [self._bank(m, index, tags=tags, addresses=addresses, initial=initial[index]) for index in banks_built]
         pushed, pushes, blank = self._gather(m, tags, banks)
         m.d.comb += [
             fifo.w_en.eq(pushes),
@@ -448,6 +456,8 @@ class ProjectionCore(wiring.Component):
             elsewhere = _delays(m, "elsewhere", reset.sweeping | self.ask, 2, reset_less=False)[-1]
             with m.If(self.ask):
                 m.d.sync += issued.block.eq(probe.block)
+                if not self._alike:
+                    m.d.sync += [looked.y.eq(self.place.y), looked.x.eq(self.place.x)]
         flushed: list[Value] = []
         if walk.flush:
             other_addr = Mux(walk.flush.now, walk.flush.addr, other_addr)
@@ -483,7 +493,7 @@ class ProjectionCore(wiring.Component):
     def _initial_state(self, m: Module, block: Value) -> data.View:
         """Initial state of the block in hand, a cycle before its words are captured."""
         word, blocks = self._word, self._fan_out.blocks
-        bias = _first_words(self._layer, self._core, blocks, word, self._start)
+        bias = self._words_at(0, 0)
         initial = Signal(word, reset_less=True)
         if blocks == 1:
             m.d.comb += initial.eq(Const(bias[0], word.size))
@@ -495,6 +505,30 @@ class ProjectionCore(wiring.Component):
             m.d.comb += bias_read.addr.eq(block)
             m.d.sync += initial.eq(bias_read.data)
         return initial
+
+    def _initial_by_position(self, m: Module, index: int, tagged: data.View) -> data.View:
+        """Initial state of the position that bank ``index`` has in the step in hand, a cycle before its word is captured."""
+        word = self._initial_words(index).read(
+            m, f"initial_{index}", self._word.size, y=tagged.y, x=tagged.x, block=tagged.block
+        )
+        return self._word(word)
+
+    def _initial_words(self, index: int) -> InitialWords:
+        core = self._core
+        return InitialWords.of(
+            self._initial, self._words_at, bank=divmod(index, core.columns), banks=(core.rows, core.columns)
+        )
+
+    def _words_at(self, y: int, x: int) -> list[int]:
+        """State of a position at the start of a frame, a word of each block; what pads the last block has 0."""
+        core, blocks, word = self._core, self._fan_out.blocks, self._word
+        padded = np.zeros((blocks * core.channels, 2), np.int64)
+        padded[: self._layer.channels] = self._initial[y, x]
+        updated = {} if self._deferred else {"updated": 0}
+        return [
+            word.const([{"summed": int(R), "count": int(Q), **updated} for R, Q in block]).as_value().value
+            for block in padded.reshape(blocks, core.channels, 2)
+        ]
 
     def _bank(self, m: Module, index: int, *, tags: _Tags, addresses: _Addresses, initial: data.View) -> _Bank:
         """A bank with its weights and lanes."""
@@ -685,20 +719,11 @@ def _delays(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool
     return stages
 
 
-def _first_words(layer: Neurons, core: CorePlan, blocks: int, word: data.Layout, start: State | None) -> list[int]:
-    """State at the start of a frame, of each block: of residual and count, and no update; what pads the last block has 0."""
-    potential, count = (np.zeros(blocks * core.channels, dtype=int) for _ in range(2))
+def _initial_states(layer: Neurons, output: Shape, start: State | None) -> Ints:
+    """Residual and count of each neuron at the start of a frame, ``(height, width, channels, 2)``."""
     if start is None:
-        potential[: layer.channels] = layer.bias
-    else:
-        potential[: layer.channels], count[: layer.channels] = start.potential[0, 0], start.count[0, 0]
-    residual = potential - count * layer.theta
-    members = [{"summed": int(R), "count": int(Q)} for R, Q in zip(residual, count, strict=True)]
-    if "updated" in dict(word.elem_shape):
-        members = [{**member, "updated": 0} for member in members]
-    return [
-        word.const(members[block * core.channels : (block + 1) * core.channels]).as_value().value for block in range(blocks)
-    ]
+        start = State(np.broadcast_to(layer.bias.astype(np.int64), output), np.zeros(output, np.int64))
+    return np.stack([start.potential - start.count * layer.theta, start.count], axis=-1)
 
 
 def _weight_words(layer: Neurons, core: CorePlan, fan_out: FanOut) -> npt.NDArray[np.int64]:

@@ -11,6 +11,7 @@ from hw.parts.memory import DISTRIBUTED, BuiltMemory
 from hw.parts.tables import times
 from model.machine.limits import FRAMES_IN_FLIGHT, STARTS_UNSEEN
 from model.network import Network
+from model.rest import first_states
 
 __all__ = ["Readout"]
 
@@ -20,7 +21,8 @@ class Readout(wiring.Component):
 
     Operation
     ---------
-    At ``END`` the counts are set aside and compared one output a cycle, while those of the next frame are counted.
+    Counts begin a frame at those of the state at rest. At ``END`` they are set aside and compared one output a cycle, while those
+    of the next frame are counted.
 
     Timing
     ------
@@ -83,7 +85,8 @@ class Readout(wiring.Component):
         event, held = Signal(AddressEvent(shape)), Signal()
         is_end, take = Signal(), Signal()
         address = Signal(range(outputs))
-        counting = Signal(result.counts.shape())
+        start = [int(count) for count in first_states(self._network)[self._network.output.name].count.reshape(-1)]
+        counting = Signal(result.counts.shape(), init=start)
         comparing, index = Signal(), Signal(range(outputs))
         clipped = Signal()
         best = Signal(result.counts.shape().elem_shape)
@@ -108,7 +111,7 @@ class Readout(wiring.Component):
             with m.If(held & take & is_end):
                 m.d.sync += [result.clipped.eq(clipped), clipped.eq(0)]
         with m.If(held & take & is_end):
-            m.d.sync += [result.counts.eq(counting), counting.eq(0), comparing.eq(1), index.eq(0)]
+            m.d.sync += [result.counts.eq(counting), counting.eq(counting.shape().const(start)), comparing.eq(1), index.eq(0)]
 
         # The counts go round once while they are compared, so that always the first one is at hand.
         with m.If(comparing):

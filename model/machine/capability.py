@@ -42,8 +42,6 @@ def _not_built(network: Network, architecture: str) -> Iterator[str]:
         yield f"a flush after every {network.flush_events} input events"
     if network.deferred and folded:
         yield "deferred firing"
-    if network.rest:
-        yield "frames that start from the state at rest"
     for layer in network.layers:
         if isinstance(layer, Neurons):
             # A flush fires as many spikes as there are, whatever a burst is, and ends where the activation does.
@@ -52,5 +50,3 @@ def _not_built(network: Network, architecture: str) -> Iterator[str]:
                 yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
             if layer.count_max is not None and at_once:
                 yield f"the end of the activation of layer {layer.name!r} (count_max {layer.count_max})"
-            if layer.bias.ndim > 1:
-                yield f"the bias by position of layer {layer.name!r}"

@@ -24,6 +24,7 @@ from model.machine.planner import Bound, Demand, Shortage, bound, fastest, ladde
 from model.machine.simulate import simulate
 from model.machine.stages import Stage, stages
 from model.network import Network, Neurons
+from model.rest import first_states
 from model.support.datasets import Dataset
 from model.support.errors import DoesNotFitError
 from model.support.results import BESIDE
@@ -352,7 +353,8 @@ def estimate(
     streams = run_streams(network, data.images)
     demand = Demand.of(network, data.images)
     spikes = cycles.passed[f"events_{network.output.name}"]
-    first_spike, right = _answers(streams[network.output.name], spikes, cycles.started, data.labels, network.outputs)
+    rest = first_states(network)[network.output.name].count.reshape(-1)
+    first_spike, right = _answers(streams[network.output.name], spikes, cycles.started, data.labels, rest)
     cores = tuple(
         _core(network, plan, demand, use, stage, events_in_per_frame=round(len(streams[stage.source].address) / len(data), 2))
         for use, stage in zip(cycles.cores, stages(network), strict=True)
@@ -478,22 +480,22 @@ def _mean(cycles: Ints) -> float | None:
 
 
 def _answers(
-    spikes: Stream, cycles: Ints, started: Ints, labels: npt.NDArray[Any], outputs: int
+    spikes: Stream, cycles: Ints, started: Ints, labels: npt.NDArray[Any], rest: Ints
 ) -> tuple[Ints, Ints]:
     """Of each frame, cycles from its first token to its first output spike, and to the spike from which on the answer so far
-    stays right; -1 where there is none. ``cycles`` has one more per frame, for its end."""
+    stays right; -1 where there is none. ``cycles`` has one more per frame, for its end; ``rest`` is what counts begin at."""
     first, right = np.full(len(labels), -1), np.full(len(labels), -1)
     for frame, label in enumerate(labels):
         begin, end = spikes.starts[frame], spikes.starts[frame + 1]
         if begin == end:
-            # Nothing fired: class 0 from the start.
-            right[frame] = 0 if label == 0 else -1
+            # Nothing fired: the class at rest, from the start.
+            right[frame] = 0 if label == answers(rest) else -1
             continue
         passed = cycles[begin + frame : end + frame] - started[frame]
         first[frame] = passed[0]
-        counts = np.zeros((end - begin, outputs), np.int64)
+        counts = np.zeros((end - begin, len(rest)), np.int64)
         counts[np.arange(end - begin), spikes.address[begin:end]] = spikes.sign[begin:end]
-        wrong = np.flatnonzero(answers(counts.cumsum(axis=0)) != label)
+        wrong = np.flatnonzero(answers(rest + counts.cumsum(axis=0)) != label)
         if not len(wrong) or wrong[-1] < end - begin - 1:
             right[frame] = passed[wrong[-1] + 1 if len(wrong) else 0]
     return first, right

