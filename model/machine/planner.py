@@ -121,7 +121,8 @@ class Bound:
     walker : float
         Of the walker, a step per cycle; 0 for a max-pool alone, which has none.
     groups : float
-        Of the selector of groups and of what follows it, a group per cycle; of a max-pool alone, an event per cycle.
+        Of the selector of groups and of what follows it, a group per cycle; of a max-pool alone, an event per cycle. A max-pool
+        that fires deferred visits its windows besides.
     serializer : float
         Of the serializer, an event per cycle.
     """
@@ -143,10 +144,14 @@ class Bound:
 
 def bound(network: Network, demand: Demand, stage: Stage, core: CorePlan | None) -> Bound:
     """What bounds the core of ``stage``, planned as ``core``; None for a max-pool alone."""
-    serializer = demand.sent[stage.name] + 1
+    serializer, last = demand.sent[stage.name] + 1, stage.layers[-1]
+    ends = 1
+    if isinstance(last, MaxPool):
+        alone = CorePlan(layer=last.name, channels=network.shape_of(last.source).channels)
+        ends += flush_steps(network, last, core or alone)
     if core is None:
-        return Bound(walker=0.0, groups=demand.sent[stage.source] + 1, serializer=serializer)
-    groups = demand.fired[core.layer].groups(core) + 1
+        return Bound(walker=0.0, groups=demand.sent[stage.source] + ends, serializer=serializer)
+    groups = demand.fired[core.layer].groups(core) + ends
     return Bound(walker=walker_cycles(network, demand, core), groups=groups, serializer=serializer)
 
 

@@ -61,11 +61,12 @@ def elaborated(network: Network, plan: Plan) -> dict[str, tuple[int, int, str | 
     return built
 
 
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
 @pytest.mark.parametrize("seed", [1, 3])
 @pytest.mark.parametrize("name", ["minimal", "default"])
-def test_a_system_has_the_memories_that_its_parts_tell(seed, name):
+def test_a_system_has_the_memories_that_its_parts_tell(seed, name, firing):
     """Before it is elaborated, and after: of FIFOs, told is what synthesis leaves of a word."""
-    network = random_network(seed)
+    network = replace(random_network(seed), firing=firing)
     plan = replace(named_plan(network, name), watch=True)
     told = memories(network, plan)
     built = elaborated(network, plan)
