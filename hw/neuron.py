@@ -170,6 +170,9 @@ class Comparison(wiring.Component):
             least=~count.any() if layer.relu else count[-1] & ~count[:-1].any(),
             signed_count=not layer.relu,
         )
+        if layer.count_max is not None:
+            # Where the activation ends there is nothing to fire, and nothing held. A count is not beyond.
+            at_theta &= count != layer.count_max
         m.d.comb += [
             up.eq(at_theta),
             down.eq(at_minus_theta),

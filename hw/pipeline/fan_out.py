@@ -74,14 +74,14 @@ class FanOut:
         output = layer.output_shape(source)
         blocks = -(-output.channels // core.channels)
         if isinstance(layer, Linear):
-            row_weight, column_weight = source.width * source.channels * blocks, source.channels * blocks
+            taken = layer.taken(source)
             return cls(
-                rows=Axis(1, tuple(((0, (Reach(0, y * row_weight),)),) for y in range(source.height))),
-                columns=Axis(1, tuple(((0, (Reach(0, x * column_weight),)),) for x in range(source.width))),
+                rows=_window_axis(layer, source, 0, 1, 0, taken.width * taken.channels * blocks),
+                columns=_window_axis(layer, source, 1, 1, 0, taken.channels * blocks),
                 blocks=blocks,
                 channel_weight=blocks,
                 depth=blocks,
-                weight_depth=source.size * blocks,
+                weight_depth=taken.size * blocks,
             )
         if not isinstance(layer, Convolution):
             raise TypeError(f"layer must be a Convolution or Linear, not {type(layer).__name__}")
@@ -99,7 +99,7 @@ class FanOut:
         )
 
 
-def _window_axis(layer: Convolution, source: Shape, axis: int, banks: int, word: int, weight: int) -> Axis:
+def _window_axis(layer: Convolution | Linear, source: Shape, axis: int, banks: int, word: int, weight: int) -> Axis:
     steps = []
     for pairs in layer.taps(source, axis):
         coordinate_steps = []

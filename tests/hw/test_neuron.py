@@ -189,6 +189,8 @@ class Proof(wiring.Component):
             comparison.state.eq(lane.update),
         ]
         V, Q = state.summed + state.count * layer.theta, state.count
+        least, most = layer.count_limits
+        m.d.comb += Assume((Q >= least) & (Q <= most))
         fires_V, fires_Q, _, _ = self._golden.update(layer, V, Q, Const(0), where=Mux)
         V, Q = Mux(state.updated, fires_V, V), Mux(state.updated, fires_Q, Q)
         V_after, _, fired, saturated = self._golden.update(layer, V, Q, Mux(negative, -weight, weight), where=Mux)
@@ -218,6 +220,11 @@ USUAL_THRESHOLDS = (5, 8)
 def test_the_lane_is_algorithm_1(activation, threshold_log2, tmp_path):
     """For all states and weights of the default widths."""
     assert counterexample(tmp_path, layer(activation, threshold_log2=threshold_log2)) is None
+
+
+@pytest.mark.parametrize("count_max", [1, 6, 255])
+def test_a_lane_whose_activation_ends_is_algorithm_1(count_max, tmp_path):
+    assert counterexample(tmp_path, layer("relu", threshold_log2=5, count_max=count_max)) is None
 
 
 @pytest.mark.parametrize("activation", ["relu", "identity"])

@@ -188,3 +188,21 @@ def test_an_event_takes_as_many_cycles_as_it_has_steps():
     simulate(core, testbench)
     # The first event finds the core idle; each later one waits for the steps of the one before it.
     assert taken == [1, *([2, 3, 2, 3] * 3)[: len(taken) - 1]]
+
+
+@pytest.mark.parametrize(("averaged", "channels"), [((2, 2), 3), ((3, 1), 11)])
+def test_averaged_windows_of_a_linear_layer(averaged, channels):
+    """The source's last row or column is after the last whole window."""
+    shape = Shape(5, 5, 2)
+    inputs = 5 // averaged[0] * (5 // averaged[1]) * 2
+    layer = random_linear(3, inputs=inputs, outputs=11, averaged=averaged, count_max=3)
+    covered = check(layer, shape, CorePlan(layer="fc", channels=channels), idle=0.2, stall=0.3, frames=12, seed=channels)
+    assert covered["spikes"] and covered["negative"]
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_averaged_windows_of_a_convolution(columns):
+    shape = Shape(7, 9, 2)
+    layer = random_convolution(3, inputs=2, kernel=(2, 3), channels=4, stride=(1, 1), averaged=(2, 3), count_max=2)
+    covered = check(layer, shape, CorePlan(layer="conv", channels=4, columns=columns), frames=12, near=True)
+    assert covered["spikes"] and covered["negative"]

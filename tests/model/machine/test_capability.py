@@ -26,9 +26,10 @@ def with_first(**changes):
 
 REFUSED = [
     (replace(NETWORK, firing="deferred", flush_events=9), "a flush after every 9 input events"),
-    (with_first(count_max=3), "the end of the activation of layer 'conv1' (count_max 3)"),
     (with_first(burst=0), "burst 0 of layer 'conv1', only for 1"),
 ]
+
+REFUSED_FOLDED = [(with_first(count_max=3), "the end of the activation of layer 'conv1' (count_max 3)")]
 
 
 @pytest.mark.parametrize(("network", "what"), REFUSED)
@@ -48,6 +49,14 @@ def test_refused_by_name(network, what, make):
     with pytest.raises(PlanError) as caught:
         make(network)
     assert str(caught.value) == f"network {network.name!r}: no machine is built for {what} yet"
+
+
+@pytest.mark.parametrize(("network", "what"), REFUSED_FOLDED)
+def test_refused_by_one_machine(network, what):
+    load_plan(network, "fast")
+    with pytest.raises(PlanError) as caught:
+        load_plan(network, FOLDED)
+    assert str(caught.value) == f"network {network.name!r}: no folded machine is built for {what} yet"
 
 
 DEFERRED = replace(with_first(burst=0, count_max=3), firing="deferred")
@@ -76,9 +85,10 @@ def test_a_flush_takes_bursts_and_ends_of_activations_along():
 def test_what_conversion_can_help_with():
     layer = random_linear(0, inputs=4, outputs=3, averaged=(2, 2))
     network = Network(name="n", input_shape=(5, 5, 1), layers=(layer,))
+    load_plan(network, "minimal")
     with pytest.raises(PlanError) as caught:
-        load_plan(network, "minimal")
+        load_plan(network, FOLDED)
     assert str(caught.value) == (
-        "layer 'fc': average pooling of 2x2 positions is not built as such; convert with --for-hardware, which spreads it over "
-        "the weights"
+        "layer 'fc': average pooling of 2x2 positions is not built as such in a folded machine; convert with --for-hardware, "
+        "which spreads it over the weights"
     )
