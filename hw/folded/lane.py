@@ -61,12 +61,15 @@ class LayerFacts(data.StructLayout):
         the layer's limits of it
     signed_count : 1 bit
         whether its counts have a sign
+    ends : 1 bit
+        whether its activation ends at ``most``, where any layer's does: its count is not held there
     """
 
     def __init__(self, *layers: Neurons) -> None:
         self.layers = layers
         widths = StoredWidths.of(layers)
         self.sum_width = max(widths.potential_bits, *(layer.weight_bits for layer in layers)) + 1
+        self.any_ends = any(layer.count_max is not None for layer in layers)
         super().__init__(
             {
                 "threshold": widths.potential_bits,
@@ -75,6 +78,7 @@ class LayerFacts(data.StructLayout):
                 "most": widths.count_bits,
                 "least": widths.count_bits,
                 "signed_count": 1,
+                **({"ends": 1} if self.any_ends else {}),
             }
         )
 
@@ -88,6 +92,7 @@ class LayerFacts(data.StructLayout):
             "most": most,
             "least": least & _ones(0, self["least"].width),
             "signed_count": int(not layer.relu),
+            **({"ends": int(layer.count_max is not None)} if self.any_ends else {}),
         }
 
 
@@ -202,12 +207,15 @@ class Update(wiring.Component):
             least=count.as_unsigned() == facts.least,
             signed_count=facts.signed_count,
         )
+        held = firing.held
+        if facts.shape().any_ends:
+            held &= ~(facts.ends & at_theta)
         m.d.comb += [
             self.update.summed.eq(residual),
             self.update.count.eq(count),
             self.plus.eq(firing.plus),
             self.minus.eq(firing.minus),
-            self.saturated.eq(overflow | firing.held),
+            self.saturated.eq(overflow | held),
         ]
         return m
 

@@ -120,7 +120,7 @@ class ReachTable(wiring.Component):
             height, width = la.layer.kernel
             return width * la.blocks, la.blocks, height * width * la.blocks
         column = la.source.channels * la.blocks
-        return la.source.width * column, column, la.blocks
+        return la.layer.taken(la.source).width * column, column, la.blocks
 
 
 def _firsts(axis: list[list[tuple[int, int]]], part: int) -> list[int]:

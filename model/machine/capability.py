@@ -20,7 +20,7 @@ def check_machine_can(network: Network, architecture: str | None = None) -> None
         Of which machine, one of `model.machine.plan.ARCHITECTURES`; where none is given, there must be one that can.
     """
     for layer in network.layers:
-        if refusal := refused_by_hardware(layer, folded=architecture == "folded"):
+        if refusal := refused_by_hardware(layer):
             raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
     asked = ARCHITECTURES if architecture is None else (architecture,)
     refused = {name: what for name in asked if (what := next(_not_built(network, name), None))}
@@ -48,5 +48,3 @@ def _not_built(network: Network, architecture: str) -> Iterator[str]:
             at_once = folded or not network.deferred
             if layer.burst != 1 and at_once:
                 yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
-            if layer.count_max is not None and folded:
-                yield f"the end of the activation of layer {layer.name!r} (count_max {layer.count_max})"

@@ -116,17 +116,12 @@ def more_bits(network: Network, name: str) -> int:
     return count_bits(network, name)
 
 
-def refused_by_hardware(layer: Layer, *, folded: bool = False) -> tuple[str, str] | None:
-    """Why there is no hardware for ``layer`` (``folded``: no folded machine), and what could be done; None where there is."""
+def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
+    """Why there is no hardware for ``layer``, and what could be done; None where there is."""
     if isinstance(layer, MaxPool) and layer.overlapping:
         return (
             f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",
             "hardware needs a stride of at least the window",
-        )
-    if isinstance(layer, Neurons) and layer.averaged != (1, 1) and folded:
-        return (
-            f"average pooling of {layer.averaged[0]}x{layer.averaged[1]} positions is not built as such in a folded machine",
-            "convert with --for-hardware, which spreads it over the weights",
         )
     if isinstance(layer, Convolution) and layer.groups > 1:
         return (

@@ -76,3 +76,20 @@ def resting_chain(seed):
         bias = layers[0].bias - 60 * rows[:, np.newaxis] + 50 * (columns % 2)
         layers[0] = replace(layers[0], bias=np.clip(bias, -256, 255))
     return replace(chain, name=f"resting{seed}", layers=tuple(layers), rest=True)
+
+
+def ending_chain(seed):
+    """As `resting_chain`, with activations that end, and an average pool before the first linear layer."""
+    chain = resting_chain(seed)
+    layers = []
+    for layer, source, _ in chain.walk():
+        if layer.name == "conv1" and layer.relu:
+            layer = replace(layer, count_max=1 + seed % 3)
+        elif layer.name == "conv2":
+            layer = replace(layer, count_max=2)
+        elif layer.name == "fc1":
+            averaged = (min(2, source.height), min(1 + seed % 3, source.width))
+            taken = Shape(source.height // averaged[0], source.width // averaged[1], source.channels)
+            layer = replace(layer, weights=layer.weights[:, : taken.size], averaged=averaged, count_max=3)
+        layers.append(layer)
+    return replace(chain, name=f"ending{seed}", layers=tuple(layers))

@@ -99,6 +99,15 @@ def test_every_state_and_weight_of_narrow_neurons(activation):
         check(neurons, number, every(neuron))
 
 
+def test_activations_that_end():
+    options = {"threshold_log2": 2, "weight_bits": 3, "potential_bits": 5, "count_bits": 2}
+    neurons = (layer("relu", count_max=2, **options), layer("relu", count_max=3, **options), layer("relu", **options))
+    for alone in neurons[:2]:
+        assert {fired for fired, _ in check((alone,), 0, every(alone))} == {-1, 0, 1}
+    for number, neuron in enumerate(neurons):
+        check(neurons, number, every(neuron))
+
+
 @pytest.mark.parametrize("last", ["relu", "identity"])
 def test_layers_of_many_widths(last):
     layers = (

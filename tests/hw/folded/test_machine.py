@@ -24,7 +24,7 @@ from model.rest import first_states
 from model.support.errors import DoesNotFitError
 from sim.cosimulation import verify
 from tests.hardware import random_convolution, random_frames, random_linear, random_network
-from tests.hw.folded.chains import random_chain, random_plan, resting_chain
+from tests.hw.folded.chains import ending_chain, random_chain, random_plan, resting_chain
 
 CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 4 else []) for seed in range(1, 17)]
 
@@ -82,6 +82,17 @@ def test_frames_that_start_from_the_state_at_rest(seed, tmp_path):
     result = verify(network, plan, frames, out_dir=tmp_path, seed=seed, idle=0.3, stall=0.5, watch=plan.watch)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert result.frames == len(frames) and result.spikes_compared > 100
+
+
+@pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.full) for seed in (1, 4, 5, 6))])
+def test_activations_that_end_and_averages_as_addresses(seed, tmp_path):
+    network = ending_chain(seed)
+    plan = random_plan(network, seed)
+    frames = random_frames(network.input_shape, seed, frames=6, near=seed % 2 == 0)
+    result = verify(network, plan, frames, out_dir=tmp_path, seed=seed, idle=0.3, stall=0.5, watch=plan.watch)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    traces = [run_fast(network, frame) for frame in frames]
+    assert any((trace.layers[la.name].count == la.count_max).any() for trace in traces for la in network.layers[:1])
 
 
 def test_rest_is_of_all_kinds():

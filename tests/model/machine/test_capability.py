@@ -29,8 +29,6 @@ REFUSED = [
     (with_first(burst=0), "burst 0 of layer 'conv1', only for 1"),
 ]
 
-REFUSED_FOLDED = [(with_first(count_max=3), "the end of the activation of layer 'conv1' (count_max 3)")]
-
 
 @pytest.mark.parametrize(("network", "what"), REFUSED)
 @pytest.mark.parametrize(
@@ -49,14 +47,6 @@ def test_refused_by_name(network, what, make):
     with pytest.raises(PlanError) as caught:
         make(network)
     assert str(caught.value) == f"network {network.name!r}: no machine is built for {what} yet"
-
-
-@pytest.mark.parametrize(("network", "what"), REFUSED_FOLDED)
-def test_refused_by_one_machine(network, what):
-    load_plan(network, "fast")
-    with pytest.raises(PlanError) as caught:
-        load_plan(network, FOLDED)
-    assert str(caught.value) == f"network {network.name!r}: no folded machine is built for {what} yet"
 
 
 DEFERRED = replace(with_first(burst=0, count_max=3), firing="deferred")
@@ -82,13 +72,7 @@ def test_a_flush_takes_bursts_and_ends_of_activations_along():
     Encoder(network=DEFERRED), ScanEncoder(network=DEFERRED), machine_of(DEFERRED, plan)
 
 
-def test_what_conversion_can_help_with():
-    layer = random_linear(0, inputs=4, outputs=3, averaged=(2, 2))
-    network = Network(name="n", input_shape=(5, 5, 1), layers=(layer,))
-    load_plan(network, "minimal")
-    with pytest.raises(PlanError) as caught:
-        load_plan(network, FOLDED)
-    assert str(caught.value) == (
-        "layer 'fc': average pooling of 2x2 positions is not built as such in a folded machine; convert with --for-hardware, "
-        "which spreads it over the weights"
-    )
+@pytest.mark.parametrize("plan", ["minimal", FOLDED])
+def test_averages_are_addresses(plan):
+    layer = random_linear(0, inputs=4, outputs=3, averaged=(2, 2), activation="identity")
+    assert load_plan(Network(name="n", input_shape=(5, 5, 1), layers=(layer,)), plan).name == plan
