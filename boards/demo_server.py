@@ -174,7 +174,7 @@ class Demo:
         weights = layer.weights.reshape(layer.channels, -1).astype(np.int64)
         steps = np.zeros((len(trace.events) + 1, layer.channels), dtype=np.int64)
         np.add.at(steps, taken["origin"] + 1, weights[:, taken["address"]].T * taken["sign"][:, None])
-        steps[0] += layer.bias
+        steps[0] += first_states(self.network)[layer.name].potential.reshape(-1)
         return np.asarray(steps.cumsum(axis=0) * 100 // layer.theta)
 
     def _differs(self, trace: Trace, passed: list[WatchedSpike]) -> str:

@@ -210,13 +210,12 @@ def states(
         device.state(network, name, 0, 0, 0)
         places = list(np.ndindex(*network.shape_of(name)))
         from boards.self_test import golden_states, layer_states
-        from model.engine.engine import run_fast
 
         events = encode(network, images[frame])
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal) as bar:
             found, _ = layer_states(device, network, name, events, bar.track(places, description=name))
-    expected = golden_states(run_fast(network, events).layers[name])
+    expected = golden_states(network, name, events)
     rows = [
         {"y": y, "x": x, "c": c, "potential": state.potential, "count": state.count}
         for (y, x, c), state in zip(places, found, strict=True)

@@ -10,9 +10,12 @@ from boards.device import Answer, Device, State
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.events import Events
-from model.golden import LayerTrace, answers
+from model.golden import answers
 from model.machine.limits import SATURATIONS_WIDTH
-from model.network import Network, Neurons
+from model.network import INPUT, Network, Neurons
+from model.neuron import accumulate_residual
+from model.rest import State as FirstState
+from model.rest import first_states, weighted_sums
 
 __all__ = ["Check", "golden_answers", "golden_states", "layer_states", "self_test"]
 
@@ -92,8 +95,8 @@ def _output_states(device: Device, network: Network, image: npt.NDArray[np.uint8
     events, output = encode(network, image), network.output
     places = np.ndindex(*network.shape_of(output.name))
     found, answer = layer_states(device, network, output.name, events, places)
-    wanted = golden_states(run_fast(network, events).layers[output.name])
-    right = found == wanted and answer.counts == tuple(state.count for state in wanted)
+    wanted = golden_states(network, output.name, events)
+    right = found == wanted and answer.counts == tuple(run_fast(network, events).counts.tolist())
     potentials, golden = ([state.potential for state in states] for states in (found, wanted))
     return Check("potentials", right, f"of {output.name}: {potentials}, golden model {golden}")
 
@@ -107,6 +110,24 @@ def layer_states(
     return found, device.end_frame(network)
 
 
-def golden_states(trace: LayerTrace) -> list[State]:
-    """The states of all neurons of a layer, in ascending ``(y, x, c)``."""
+def golden_states(network: Network, layer: str, events: Events) -> list[State]:
+    """The states of all neurons of a layer, in ascending ``(y, x, c)``, after these input events and before the frame ends."""
+    if network.deferred and not network.flush_events:
+        trace = _before_the_flush(network, layer, events)
+    else:
+        of = run_fast(network, events).layers[layer]
+        trace = FirstState(of.potential, of.count)
     return [State(int(v), int(q)) for v, q in zip(trace.potential.flat, trace.count.flat, strict=True)]
+
+
+def _before_the_flush(network: Network, name: str, events: Events) -> FirstState:
+    """The states of a layer of a network that fires deferred: nothing has fired, and only the input's events were added."""
+    first = first_states(network)[name]
+    layer, shape, output = next(walked for walked in network.walk() if walked[0].name == name)
+    assert isinstance(layer, Neurons)
+    if layer.source != INPUT:
+        return first
+    counts = np.bincount(events["address"], events["sign"], minlength=shape.size).astype(np.float64).reshape(1, *shape)
+    sums = weighted_sums(layer, layer.weights, counts, shape, output)[0].astype(np.int64)
+    residual = accumulate_residual(layer, first.potential - first.count * layer.theta, sums)
+    return FirstState(residual + first.count * layer.theta, first.count)

@@ -46,14 +46,8 @@ def plan(request):
 
 
 @pytest.fixture(scope="module")
-def board(plan):
-    with VirtualBoard(NETWORK, plan) as found:
-        yield found
-
-
-@pytest.fixture
-def device(board, plan):
-    with Device.open(board.url, timeout=60, clock=board.seconds) as found:
+def device(plan):
+    with VirtualBoard(NETWORK, plan) as board, Device.open(board.url, timeout=60, clock=board.seconds) as found:
         if found.identity.loads:
             found.load(NETWORK, plan)
         yield found
@@ -98,14 +92,16 @@ def test_demo(device, plan):
     assert found["potentials_over_time"][-1] == (trace.potentials * 100 // NETWORK.output.theta).tolist()
 
 
-def test_commands(board, plan, tmp_path):
+@pytest.mark.parametrize("name", ["minimal", FOLDED])
+def test_commands(name, tmp_path):
     NETWORK.save(tmp_path / "net.npz")
     np.savez(tmp_path / "data.npz", images=IMAGES, labels=np.array([0, 1, 2, 3]))
-    options = ["--port", board.url, "--timeout", "600", "--dataset", str(tmp_path / "data.npz"), "--json", "--frames", "2"]
-    commands = (["selftest", *options], ["evaluate", *options, "--out", str(tmp_path)])
-    found = [CliRunner().invoke(main, [*command, str(tmp_path / "net.npz")]) for command in commands]
+    with VirtualBoard(NETWORK, named_plan(NETWORK, name)) as board:
+        options = ["--port", board.url, "--timeout", "600", "--dataset", str(tmp_path / "data.npz"), "--json", "--frames"]
+        commands = (["selftest", *options, "2"], ["evaluate", *options, "4", "--out", str(tmp_path)])
+        found = [CliRunner().invoke(main, [*command, str(tmp_path / "net.npz")]) for command in commands]
     tested, evaluated = (json.loads(result.stdout) for result in found)
     assert tested["passed"] and tested["checks"][0]["name"] == "frames"
-    answers = [run(NETWORK, encode(NETWORK, image)).answer for image in IMAGES[:2]]
-    assert (evaluated["mismatches"], evaluated["frames"]) == (0, 2)
-    assert evaluated["accuracy"] == np.mean(np.array(answers) == np.arange(2))
+    answers = [run(NETWORK, encode(NETWORK, image)).answer for image in IMAGES]
+    assert (evaluated["mismatches"], evaluated["frames"]) == (0, 4)
+    assert evaluated["accuracy"] == np.mean(np.array(answers) == np.arange(4))

@@ -1,0 +1,55 @@
+"""What a board is compared with where frames start from the state at rest, or fire deferred."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from boards.demo_server import Demo
+from boards.device import State
+from boards.frames import Frames
+from boards.self_test import golden_states
+from model.encode import encode
+from model.golden import run
+from model.network import Neurons
+from model.rest import first_states
+from tests.hardware import random_network
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, *random_network(2).input_shape), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+@pytest.mark.parametrize("rest", [False, True])
+def test_the_demos_counts_and_potentials_over_time(firing, rest):
+    network = random_network(2)
+    # Biases above thresholds, so that the output rests neither at its bias nor at 0.
+    hidden, output = (
+        replace(layer, bias=layer.bias + 3 * layer.theta, potential_bits=16, count_bits=8) for layer in network.layers[-2:]
+    )
+    network = replace(network, layers=(*network.layers[:-2], hidden, output), firing=firing, rest=rest)
+    demo = Demo(network, None, None, 1.0, "", Frames(IMAGES, None, ""))
+    first = first_states(network)[output.name]
+    assert first.count.any() == rest == (first.potential.reshape(-1) != output.bias).any()
+    for image in IMAGES:
+        trace = run(network, encode(network, image))
+        found = demo._over_time(trace)
+        assert found["counts_over_time"][-1] == trace.counts.tolist()
+        assert found["potentials_over_time"][-1] == (trace.potentials * 100 // output.theta).tolist()
+        assert len(found["counts_over_time"]) == len(found["potentials_over_time"]) == len(trace.events) + 1
+
+
+def test_states_before_a_deferred_network_flushes():
+    network = replace(random_network(2), firing="deferred", rest=True)
+    events, first = encode(network, IMAGES[0]), first_states(network)
+    for layer in network.layers:
+        if isinstance(layer, Neurons):
+            found = golden_states(network, layer.name, events)
+            of = first[layer.name]
+            resting = [State(int(v), int(q)) for v, q in zip(of.potential.flat, of.count.flat, strict=True)]
+            assert golden_states(network, layer.name, events[:0]) == resting
+            assert (found == resting) == (layer.name != "conv1")
+            # No matter in which order, and what comes and goes leaves nothing.
+            assert golden_states(network, layer.name, events[::-1]) == found
+    wide = replace(network, layers=(replace(network.layers[0], potential_bits=20), *network.layers[1:]))
+    before = golden_states(wide, "conv1", events)
+    assert [state.potential for state in before] == run(wide, events).layers["conv1"].potential.reshape(-1).tolist()
