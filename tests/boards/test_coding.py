@@ -47,7 +47,7 @@ def plan(request):
 
 @pytest.fixture(scope="module")
 def device(plan):
-    with VirtualBoard(NETWORK, plan) as board, Device.open(board.url, timeout=60, clock=board.seconds) as found:
+    with VirtualBoard(NETWORK, plan) as board, Device.open(board.url, timeout=600, clock=board.seconds) as found:
         if found.identity.loads:
             found.load(NETWORK, plan)
         yield found
@@ -80,7 +80,7 @@ def test_demo(device, plan):
         thread.start()
         try:
             body = json.dumps({"pixels": IMAGES[0].reshape(-1).tolist(), "watch": True}).encode()
-            with urllib.request.urlopen(f"http://localhost:{server.server_address[1]}/classify", body, timeout=60) as reply:
+            with urllib.request.urlopen(f"http://localhost:{server.server_address[1]}/classify", body, timeout=600) as reply:
                 found = json.loads(reply.read())
         finally:
             server.shutdown()
