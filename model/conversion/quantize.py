@@ -52,7 +52,7 @@ class Settings:
         ``"immediate"`` or ``"deferred"`` (`model.network.Network`).
     rest : bool or None
         Whether frames start from the state at rest, where that is not just the biases. None: they do, but not in the paper's mode
-        nor for hardware, which does not build it yet.
+        nor for hardware.
     burst : int
         Spikes that an update may fire, 0 for any number.
     rounding : bool or None

@@ -89,11 +89,8 @@ def check(layer, shape, core, *, idle=0.0, stall=0.0, seed=0, near=False, frames
     }
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_random_convolutions(seed):
-    rng = np.random.default_rng(seed)
-    shape = Shape(int(rng.integers(4, 9)), int(rng.integers(4, 9)), int(rng.integers(1, 4)))
-    layer = random_convolution(seed, inputs=shape.channels, potential_bits=int(rng.choice([8, 9, 16])))
+def some_core(layer, shape, seed):
+    """A plan of a lane, of some channels, of a row of the window, or of all of it, in turn."""
     channels = layer.channels
     spans = [min(-(-layer.kernel[n] // layer.stride[n]), layer.output_shape(shape)[n]) for n in (0, 1)]
     cores = [
@@ -102,7 +99,15 @@ def test_random_convolutions(seed):
         CorePlan(layer="conv", channels=channels, columns=spans[1]),
         CorePlan(layer="conv", channels=channels, columns=spans[1], rows=spans[0], group_fifo=8),
     ]
-    core = cores[seed % len(cores)]
+    return cores[seed % len(cores)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_convolutions(seed):
+    rng = np.random.default_rng(seed)
+    shape = Shape(int(rng.integers(4, 9)), int(rng.integers(4, 9)), int(rng.integers(1, 4)))
+    layer = random_convolution(seed, inputs=shape.channels, potential_bits=int(rng.choice([8, 9, 16])))
+    core = some_core(layer, shape, seed)
     covered = check(layer, shape, core, idle=0.3 * (seed % 2), stall=0.4 * (seed % 3 == 1), seed=seed, near=seed % 2 == 0)
     assert covered["spikes"] > 0
 
@@ -123,15 +128,7 @@ def test_deferred_convolutions(seed):
         seed, inputs=shape.channels, potential_bits=int(rng.choice([8, 9, 16])), threshold_log2=int(rng.choice([3, 6])),
         activation="identity" if seed % 3 == 2 else "relu", count_bits=int(rng.choice([3, 8])),
     )  # fmt: skip
-    channels = layer.channels
-    spans = [min(-(-layer.kernel[n] // layer.stride[n]), layer.output_shape(shape)[n]) for n in (0, 1)]
-    cores = [
-        CorePlan(layer="conv", generation_bits=1),
-        CorePlan(layer="conv", channels=max(1, channels - 1), generation_bits=2),
-        CorePlan(layer="conv", channels=channels, columns=spans[1]),
-        CorePlan(layer="conv", channels=channels, columns=spans[1], rows=spans[0], group_fifo=8),
-    ]
-    core = cores[seed % len(cores)]
+    core = some_core(layer, shape, seed)
     covered = check(
         layer, shape, core, idle=0.3 * (seed % 2), stall=0.4 * (seed % 3 == 1), seed=seed, near=seed % 2 == 0, frames=7,
         firing="deferred",

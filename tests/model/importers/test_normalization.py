@@ -151,3 +151,8 @@ def test_commands(tmp_path):
     assert Network.load(net).origin.startswith("net.onnx, mean 0.4 0.2 0.7, std 0.25, thresholds chosen on 40 frames of ")
     command = [str(net), "--dataset", str(data), "--out", str(tmp_path), "--json"]
     assert json.loads(CliRunner().invoke(evaluate, [*command, *given]).stdout)["accuracy_ann"] == 1.0
+    # Without the options it is another network.
+    other = import_model(onnx.load(path), "net").scores(images.astype(np.float32) / 255)
+    assert (other != floats.scores(images.astype(np.float32) / 255)).any()
+    right = float((other.argmax(axis=1) == np.load(data)["labels"]).mean())
+    assert json.loads(CliRunner().invoke(evaluate, command).stdout)["accuracy_ann"] == right
