@@ -87,8 +87,7 @@ from model.support.files import check_apart
 @click.option(
     "--rest/--no-rest",
     default=None,
-    help="Whether frames start from the state at rest rather than from biases; by default they do without --paper and "
-    "--for-hardware.",
+    help="Whether frames start from the state at rest rather than from biases; by default they do without --paper.",
 )
 @click.option(
     "--burst", default=1, show_default=True, type=click.IntRange(0, 65535), help="Spikes that an update may fire; 0 for any."

@@ -51,8 +51,7 @@ class Settings:
     firing : str
         ``"immediate"`` or ``"deferred"`` (`model.network.Network`).
     rest : bool or None
-        Whether frames start from the state at rest, where that is not just the biases. None: they do, but not in the paper's mode
-        nor for hardware.
+        Whether frames start from the state at rest, where that is not just the biases; None: except in the paper's mode.
     burst : int
         Spikes that an update may fire, 0 for any number.
     rounding : bool or None
@@ -79,7 +78,7 @@ class Settings:
     @property
     def rests(self) -> bool:
         """Whether frames start from the state at rest."""
-        return (self.threshold is None and not self.for_hardware) if self.rest is None else self.rest
+        return self.threshold is None if self.rest is None else self.rest
 
     @property
     def rounds(self) -> bool:

@@ -192,7 +192,10 @@ def _taken(layer: FloatLayer, rows: Average, columns: Average) -> FloatLayer | N
 
 
 def spread_averages(layer: FloatLayer, shape: Shape) -> FloatLayer | None:
-    """A layer on an input of ``shape`` with the averages that it takes spread over its weights; None where that is not exact."""
+    """A layer on an input of ``shape`` with the averages that it takes spread over its weights; None where that is not exact.
+
+    That is how networks of version 1 of the file form have them.
+    """
     assert layer.weights is not None
     rows, columns = (
         average_window(

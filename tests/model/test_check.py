@@ -58,7 +58,7 @@ def test_what_converts(tmp_path):
 def test_for_hardware(tmp_path):
     code, out, _ = run(good(tmp_path), "--json", "--for-hardware")
     found = json.loads(out)
-    assert (code, found["for_hardware"], found["totals"]["weights"]) == (0, True, 36 + 8 + 192)
+    assert (code, found["for_hardware"], found["totals"]["weights"]) == (0, True, 36 + 8 + 12)
     assert found["nodes"][0]["what"].endswith("2 groups (written as an ordinary convolution for hardware)")
     path = Graph().conv(3, 2, 3).add("Relu").add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], name="pool").save(
         tmp_path / "overlap.onnx"

@@ -452,7 +452,7 @@ def test_rest_only_where_it_is_not_the_biases():
         assert network.rest is rests
         state = states_at_rest(network)["fc"]
         assert (state.potential == bias).all() and run(network, encode(network, images[0])).counts.sum() > 0
-    assert [Settings(**options).rests for options in ({}, {"threshold": 1.0}, {"for_hardware": True})] == [True, False, False]
+    assert [Settings(**options).rests for options in ({}, {"threshold": 1.0}, {"for_hardware": True})] == [True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Average pools as changes of address: no weights for them, in every layer kind, down to the spikes."""
 
-import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +11,11 @@ from model.conversion.quantized import counts_of_layers
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.golden import run
+from model.importers.folding import spread_averages
 from model.importers.hardware_form import hardware_form
-from model.importers.onnx import ConversionError, import_model
+from model.importers.onnx import import_model
 from model.machine.named_plans import named_plan
-from model.network import Network
+from model.machine.simulate import simulate
 from model.studies.origin import another_origin, check_structure
 from model.studies.synapses import synapses_of
 from model.support.datasets import Dataset
@@ -90,25 +91,47 @@ def test_spikes_of_averages(construct):
     assert np.abs(counts[network.output.name].reshape(6, -1) * 0.02 - expected).max() < 0.3 < np.abs(expected).max()
 
 
-def test_hardware_has_averages_in_the_weights():
+def test_hardware_has_averages_as_addresses():
+    """No weight more for hardware: LeNet-5 has its own parameters there, too."""
+    floats = hardware_form(import_model(lenet5().model(), "lenet5"))
+    assert sum(layer.weights.size + layer.bias.size for layer in floats.layers) == 61_706
+    # Also where they would not spread over the weights: a padded convolution after windows that leave positions over.
     graph = Graph(shape=("frames", 2, 8, 8)).add("AveragePool", kernel_shape=[3, 3], strides=[3, 3])
-    floats = import_model(graph.conv(2, 2, 2, pads=[1] * 4, name="conv3").add("Flatten").linear(18, 3).model(), "net")
-    message = "takes averages of 3x3 positions, which do not spread over its weights; use MaxPool, or average less"
-    with pytest.raises(ConversionError, match=re.escape(f"net: layer 'conv3': {message}")):
-        hardware_form(floats)
+    odd = import_model(graph.conv(2, 2, 2, pads=[1] * 4, name="conv3").add("Flatten").linear(18, 3).model(), "net")
+    assert [layer.averaged for layer in hardware_form(odd).layers] == [(3, 3), (1, 1)]
+
+
+def test_averages_convert_for_hardware():
+    """The same network with the option as without, which both machines' cycle models run."""
+    floats, data = import_model(pooled("into a linear layer, positions left over").model(), "net"), labelled()
+    plain, built = (
+        convert(floats, data, Settings(for_hardware=flag, accuracy_budget=1.0), name="net").network for flag in (False, True)
+    )
+    assert plain == built and built.layers[-1].averaged == (3, 2)
+    events = [encode(built, image) for image in data.images[:2]]
+    assert all(run(built, frame).counts.any() for frame in events)
+    for architecture in ("default", "folded"):
+        found = simulate(built, named_plan(built, architecture), events)
+        assert found.frames == 2 and (found.latency > [len(frame) for frame in events]).all()
+
+
+def labelled():
+    """Frames, with the float network's answers to them."""
     floats = import_model(pooled("into a linear layer, positions left over").model(), "net")
-    spread = hardware_form(floats)
-    assert [layer.weights.shape for layer in (*floats.layers, *spread.layers)][1::2] == [(5, 24), (5, 192)]
+    pixels = CHANCE.integers(0, 256, (4, 10, 10, 2), dtype=np.uint8)
+    labels = floats.scores((pixels > 51).astype(np.float32)).argmax(axis=1)
+    return Dataset("own", np.tile(pixels, (10, 1, 1, 1)), np.tile(labels, 10))
+
+
+def test_older_networks_have_averages_in_the_weights():
+    """Those are known again as what they were converted from."""
+    floats = import_model(pooled("into a linear layer, positions left over").model(), "net")
+    (first, _, inside), (last, _, _) = floats.walk()
+    spread = replace(floats, layers=(first, spread_averages(last, inside)))
+    assert [layer.weights.shape for layer in (last, spread.layers[-1])] == [(5, 24), (5, 192)]
     images = CHANCE.random((4, 10, 10, 2))
     assert np.allclose(run_layers(floats, images)[-1][1], run_layers(spread, images)[-1][1])
-    pixels = (images * 255).astype(np.uint8)
-    labels = floats.scores((pixels > 51).astype(np.float32)).argmax(axis=1)
-    data = Dataset("own", np.tile(pixels, (10, 1, 1, 1)), np.tile(labels, 10))
-    settings = (Settings(for_hardware=flag, accuracy_budget=1.0) for flag in (False, True))
-    found = [convert(floats, data, each, name="net").network for each in settings]
-    assert [network.layers[-1].averaged for network in found] == [(3, 2), (1, 1)]
-    for network in found:
-        assert isinstance(network, Network)
-        check_structure(network, floats)
-        assert another_origin(network, floats) is None
-    assert named_plan(found[True], "minimal").cores
+    network = convert(spread, labelled(), Settings(accuracy_budget=1.0, rest=False), name="net").network
+    assert network.version == 1 and network.layers[-1].averaged == (1, 1)
+    check_structure(network, floats)
+    assert another_origin(network, floats) is None
