@@ -1,5 +1,6 @@
 """The architectures: which machine a plan asks for."""
 
+from hw.folded.deferred_machine import DeferredMachine
 from hw.folded.machine import FoldedMachine
 from hw.pipeline.machine import Machine
 from model.machine.plan import Plan
@@ -12,4 +13,6 @@ AnyMachine = Machine | FoldedMachine
 
 def machine_of(network: Network, plan: Plan) -> AnyMachine:
     """The machine that ``plan`` asks for."""
-    return (FoldedMachine if plan.folded else Machine)(network=network, plan=plan)
+    if plan.folded:
+        return (DeferredMachine if network.deferred else FoldedMachine)(network=network, plan=plan)
+    return Machine(network=network, plan=plan)

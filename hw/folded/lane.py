@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.folded.deferred_lane import DeferredFacts
 from hw.neuron import fires, reaches
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
@@ -110,19 +111,19 @@ class LayerSelect(wiring.Component):
 
     Parameters
     ----------
-    layers : Neurons
-        of which one is in use at a time
+    facts : LayerFacts or DeferredFacts
+        those of the layers of which one is in use at a time
 
     Members
     -------
     layer : In, range(layers)
         number of the layer in use
-    facts : Out, LayerFacts
+    facts : Out, LayerFacts or DeferredFacts
         what is true of it
     """
 
-    def __init__(self, *layers: Neurons) -> None:
-        super().__init__({"layer": In(range(max(2, len(layers)))), "facts": Out(LayerFacts(*layers))})
+    def __init__(self, facts: LayerFacts | DeferredFacts) -> None:
+        super().__init__({"layer": In(range(max(2, len(facts.layers)))), "facts": Out(facts)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

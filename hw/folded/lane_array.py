@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.folded.lane import LayerSelect, Settle, SettledState, Update
+from hw.folded.lane import LayerFacts, LayerSelect, Settle, SettledState, Update
 from model.machine.folded_layout import WEIGHT_SLOT, FoldedLayer
 
 __all__ = ["LaneArray"]
@@ -72,7 +72,7 @@ class LaneArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.select = select = LayerSelect(*self._neurons)
+        m.submodules.select = select = LayerSelect(LayerFacts(*self._neurons))
         m.d.comb += select.layer.eq(self.layer)
         for lane in range(self._lanes):
             m.submodules[f"update_{lane}"] = update = Update(*self._neurons)

@@ -20,7 +20,7 @@ from hw.interface import Trace, WeightPort, known_place, machine_members
 from model.machine.checks import check_plan
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
-from model.machine.stages import ports
+from model.machine.stages import more_bits, ports
 from model.network import Network
 
 __all__ = ["FoldedMachine"]
@@ -102,7 +102,8 @@ class FoldedMachine(wiring.Component):
             core = self._plan.core(layer.layer.name)
             for fires in (layer.layer, layer.pool):
                 if fires:
-                    groups = SpikeGroup(self._network.shape_of(fires.name), core)
+                    more = more_bits(self._network, fires.name)
+                    groups = SpikeGroup(self._network.shape_of(fires.name), core, more)
                     traces.append(Trace(f"groups_{fires.name}", fires.name, "groups", groups))
         for name in ports(self._network):
             traces.append(Trace(f"events_{name}", name, "events", AddressEvent(self._network.shape_of(name))))

@@ -1,10 +1,13 @@
 """The memories of a folded machine: states and weights of all layers, in block RAM and in a large memory with one port."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from hw.folded.deferred_lane import IntegratedState
 from hw.folded.lane import SettledState
 from hw.folded.layouts import Place, Step
 from hw.folded.tags import Tags
@@ -12,9 +15,18 @@ from hw.folded.weight_check import WeightCheck
 from hw.interface import WeightPort
 from hw.parts.single_port import PARTS, SinglePort
 from hw.parts.tables import scaled
-from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS, WEIGHT_SLOT, Folded
+from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS, WEIGHT_SLOT, Folded, FoldedLayer
 
-__all__ = ["BlockPort", "Memories"]
+__all__ = ["BlockPort", "Memories", "stored_state"]
+
+
+def stored_state(folded: Folded, layers: Sequence[FoldedLayer]) -> data.StructLayout:
+    """What is stored of a neuron of any of ``layers``: `SettledState`; where neurons fire deferred, only the residual of
+    `IntegratedState`, as their counts are those of the start of the frame."""
+    neurons = [la.layer for la in layers]
+    if folded.deferred:
+        return data.StructLayout({"summed": IntegratedState(*neurons)["summed"].shape})
+    return SettledState(*neurons)
 
 
 class BlockPort(wiring.Signature):
@@ -33,7 +45,7 @@ class BlockPort(wiring.Signature):
         address of the weights that are read
     place : In, Place
         where that block lies, in the same cycle
-    states : In, array of SettledState
+    states : In, array of what is stored (`stored_state`)
         a cycle later, its states: of each lane
     stale : In, 1 bit
         a cycle later, 1 where they are of another frame: then those after reset hold
@@ -43,14 +55,14 @@ class BlockPort(wiring.Signature):
         ``write_states`` are written to ``write_place``; where its states are in the memory with one port, no other block of that
         layer is read in this cycle
     write_place : Out, Place
-    write_states : Out, array of SettledState
+    write_states : Out, array of what is stored (`stored_state`)
     completes : Out, 1 bit
         with ``write``: all blocks of the position are written now
     """
 
     def __init__(self, folded: Folded) -> None:
         step, place = Step(folded), Place(folded)
-        states = data.ArrayLayout(SettledState(*(la.layer for la in folded.layers)), folded.lanes)
+        states = data.ArrayLayout(stored_state(folded, folded.layers), folded.lanes)
         super().__init__(
             {
                 **{name: Out(step[name].shape) for name in ("y", "x", "block", "weight")},
@@ -175,7 +187,7 @@ class Memories(wiring.Component):
     def _block_ram_of_states(self, m: Module) -> None:
         folded, port = self._folded, self.port
         # States in the same memory have the same form, those in the lanes that of all layers.
-        form = SettledState(*(la.layer for la in folded.layers if not la.state_single))
+        form = stored_state(folded, [la for la in folded.layers if not la.state_single])
         m.submodules.states = states = Memory(
             shape=unsigned(folded.state_width),
             depth=folded.state_depth,
@@ -226,7 +238,7 @@ class Memories(wiring.Component):
             spram.write_en.eq((port.write & self.one_port).replicate(PARTS)),
         ]
         if folded.single_state_words:
-            form = SettledState(*(la.layer for la in folded.layers if la.state_single))
+            form = stored_state(folded, [la for la in folded.layers if la.state_single])
             share = SINGLE_BITS // folded.single_lanes
             for lane in range(folded.lanes):
                 # A lane that a layer does not use has a state of 0 and weights of 0: it never fires.
@@ -273,4 +285,4 @@ def _block_at(position: Value, blocks: int, block: Value) -> Value:
 
 def _convert(m: Module, *, of: data.View, to: data.View) -> None:
     """The same state in the form of other layers."""
-    m.d.comb += [to.summed.eq(of.summed), to.count.eq(of.count)]
+    m.d.comb += [to[name].eq(of[name]) for name in to.shape().members]

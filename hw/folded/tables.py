@@ -5,6 +5,7 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.folded.deferred_lane import IntegratedState
 from hw.folded.lane import SettledState
 from hw.folded.layouts import Event, Step
 from hw.parts.tables import lookup, scaled, times
@@ -242,13 +243,13 @@ class InitialStates(wiring.Component):
         block of channels
     y, x : In, unsigned
         position, where any layer has several initial states
-    states : Out, array of SettledState
+    states : Out, array of SettledState or, where neurons fire deferred, IntegratedState
         of each lane; 0 of a lane that the layer does not use
     """
 
     def __init__(self, *, folded: Folded) -> None:
         self._folded = folded
-        self._state = SettledState(*(la.layer for la in folded.layers))
+        self._state = (IntegratedState if folded.deferred else SettledState)(*(la.layer for la in folded.layers))
         step = Step(folded)
         members: dict[str, In | Out] = {
             "layer": In(range(max(2, len(folded.layers)))),

@@ -37,14 +37,9 @@ def _told(network: Network, architecture: str, what: str) -> str:
 
 
 def _not_built(network: Network, architecture: str) -> Iterator[str]:
-    folded = architecture == "folded"
     if network.deferred and network.flush_events:
         yield f"a flush after every {network.flush_events} input events"
-    if network.deferred and folded:
-        yield "deferred firing"
     for layer in network.layers:
-        if isinstance(layer, Neurons):
-            # A flush fires as many spikes as there are, whatever a burst is, and ends where the activation does.
-            at_once = folded or not network.deferred
-            if layer.burst != 1 and at_once:
-                yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
+        # A flush fires as many spikes as there are, whatever a burst is, and ends where the activation does.
+        if isinstance(layer, Neurons) and layer.burst != 1 and not network.deferred:
+            yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"

@@ -11,25 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Images, Ints
-from model.engine.engine import Stream, run_streams
+from model.engine.engine import Stream
 from model.events import Events
-from model.machine.cycles import CoreUse, Cycles
+from model.machine.cycles import Cycles
+from model.machine.folded_host import found_cycles, note, pass_cycles, reset_machine, run_batches, tick, wait_for_copy
 from model.machine.folded_layout import Folded, FoldedLayer
 from model.machine.plan import Plan
-from model.machine.registers import (
-    ANSWERED,
-    COMPARED,
-    EVENTS,
-    HOST,
-    STARTED,
-    WATCHED,
-    by_trace,
-    draw,
-    logged,
-    record,
-    reset_host,
-    write,
-)
+from model.machine.registers import COMPARED, EVENTS, STARTED, record, write
 from model.machine.schedule import END, OUTSIDE, schedule
 from model.machine.stages import Stage, ports, stages
 from model.network import INPUT, Network
@@ -42,17 +30,6 @@ PIPELINE = 4
 
 POOL_PIPELINE = 3
 """Cycles from a position of the pool's window asked for to its count."""
-
-_MACHINE = record(
-    *HOST,
-    # What it is: cycles in which the answers are compared, words of a sweep, the last generation, whether the input is watched;
-    # whether events and groups are logged.
-    *("outputs", "tag_depth", "generations", "watched", "records"),
-    # Whether the source offers a token, and how many it has left.
-    *("host", "tokens"),
-    # Whether a result and a copy wait; whether the tags are still to be swept.
-    *("result", "copy", "in_frame", "generation", "sweeps"),
-)
 
 _LAYER = record(
     # What it is: cycles from one block to the next, blocks at a position, whether a pool follows, whether its link is watched.
@@ -91,7 +68,7 @@ class _Hardware(NamedTuple):
 
     Parameters
     ----------
-    machine : array of _MACHINE
+    machine : array of model.machine.folded_host.MACHINE
         One.
     layers : array of _LAYER
         In order.
@@ -125,62 +102,31 @@ def simulate_folded(
     """
     folded, cores = Folded.of(network, plan), stages(network)
     hardware = _reset(network, folded, idle=idle, stall=stall, seed=seed, watch=watch, activity=activity)
-    machine, logs = hardware.machine[0], []
-    machine["records"] = record
-    for begin in range(0, len(images), batch):
-        streams = run_streams(network, images[begin : begin + batch])
-        frames = len(streams[INPUT].starts) - 1
-        final = begin + frames == len(images)
+    hardware.machine["records"] = record
+
+    def run(streams: dict[str, Stream], tokens: int, final: bool) -> Ints:
         by_layer = [_lists(network, plan, stage, la, streams) for stage, la in zip(cores, folded.layers, strict=True)]
         _rewind(hardware.layers, by_layer)
-        # The source already offers the next batch's first token while the last one of this batch is worked off, so it is told of
-        # one token more than the batch has, unless it is the last.
-        tokens = len(by_layer[0].steps)
-        machine["tokens"] += tokens + (not final) - (begin > 0)
         # An event may be copied, and a group may pass the pool; a copy and an answer of the last batch may still wait.
+        frames = len(streams[INPUT].starts) - 1
         events = tokens + sum(len(streams[stage.name].address) + frames for stage in cores)
         groups = sum(len(lists.fired_token) for lists in by_layer)
         log = np.empty((2, 2 * events + 2 * groups + 3 * frames + 2), np.int64)
-        machine["logged"] = 0
         _run(hardware, _Lists(*map(np.concatenate, zip(*by_layer, strict=True))), log, tokens, final)
-        logs.append(by_trace(log[:, : machine["logged"]], cores))
-        if done:
-            done(frames)
-    found = logged(logs, cores)
-    total = int(found["answered"][-1])
-    highest = [*map(int, hardware.layers["highest"][1:]), 0]
-    return Cycles(
-        frames=len(images),
-        **found,
-        cores=tuple(
-            CoreUse(
-                name=stage.name,
-                starved=total - int(layer["busy"]),
-                working=int(layer["busy"]),
-                blocked=0,
-                sweeping=0,
-                group_fifo=0,
-                pool_fifo=0,
-                event_fifo=queued,
-            )
-            for stage, layer, queued in zip(cores, hardware.layers, highest, strict=True)
-        ),
-        activity=hardware.activity[:, :total],
-    )
+        return log[:, : int(hardware.machine["logged"][0])]
+
+    found = run_batches(network, hardware.machine, images, batch=batch, done=done, run=run)
+    layers = hardware.layers
+    queued = np.append(layers["highest"][1:], 0)
+    return found_cycles(network, len(images), found, busy=layers["busy"], queued=queued, activity=hardware.activity)
 
 
 def _reset(
     network: Network, folded: Folded, *, idle: int, stall: int, seed: int, watch: int, activity: int
 ) -> _Hardware:
     """The registers after reset."""
-    machine, layers = np.zeros(1, _MACHINE), np.zeros(len(folded.layers), _LAYER)
-    last, links = folded.layers[-1], ports(network)
-    machine["outputs"], machine["tag_depth"] = last.lanes * last.blocks, folded.tag_depth
-    machine["generations"], machine["generation"] = 2**folded.generation_bits - 1, 1
-    machine["watched"] = watch & 1
-    reset_host(machine, idle=idle, stall=stall, seed=seed)
-    # Where weights are loaded, the tags are swept meanwhile.
-    machine["sweeps"] = not folded.single_weight_words
+    machine, layers = reset_machine(folded, idle=idle, stall=stall, seed=seed, watch=watch), np.zeros(len(folded.layers), _LAYER)
+    links = ports(network)
     for la, layer in zip(folded.layers, layers, strict=True):
         layer["step_cycles"], layer["blocks"], layer["has_pool"] = la.step_cycles, la.blocks, la.pool is not None
         layer["watched"] = watch >> links[(la.pool or la.layer).name] & 1
@@ -216,74 +162,27 @@ def _rewind(layers: npt.NDArray[np.void], by_layer: Sequence[_Lists]) -> None:
 
 
 @njit(cache=True)
-def _tick(machine, log, takes, copies, answers):  # type: ignore[no-untyped-def]
-    """A clock edge: ``takes`` a token of the host, ``copies`` one for it, ``answers`` a frame."""
-    if machine.result and machine.result_ready:
-        write(machine, log, ANSWERED)
-        machine.result = 0
-    if machine.copy and machine.watched_ready:
-        write(machine, log, WATCHED)
-        machine.copy = 0
-    if answers:
-        machine.result = 1
-    if copies:
-        machine.copy = 1
-    willing = draw(machine)
-    if takes:
-        machine.host = 0
-    if not machine.host and machine.tokens and willing:
-        machine.host = 1
-        machine.tokens -= 1
-    machine.cycle += 1
-
-
-@njit(cache=True)
-def _pass(machine, log, cycles):  # type: ignore[no-untyped-def]
-    """Cycles in which the machine has nothing to do with the host."""
-    settled = machine.host and machine.result_ready and not machine.result and not machine.copy
-    if settled and machine.idle == 0 and machine.stall == 0:
-        machine.cycle += cycles
-        return
-    for _ in range(cycles):
-        _tick(machine, log, False, False, False)
-
-
-@njit(cache=True)
-def _copy(machine, log, watched):  # type: ignore[no-untyped-def]
-    """Until there is room for a copy, where a link is watched."""
-    while watched and machine.copy:
-        _tick(machine, log, False, False, False)
-
-
-@njit(cache=True)
-def _note(machine, log, trace):  # type: ignore[no-untyped-def]
-    """Log an event or a group, if these are."""
-    if machine.records:
-        write(machine, log, trace)
-
-
-@njit(cache=True)
 def _take(machine, layers, lists, log):  # type: ignore[no-untyped-def]
     """PICK: the host's next token. Returns whether it ends a frame, and the cycle in which it is taken."""
     is_end = lists.steps[layers[0].at_token] == END
     while not machine.host or (machine.watched and machine.copy) or (is_end and machine.result):
-        _tick(machine, log, False, False, False)
+        tick(machine, log, False, False, False)
     begun = machine.cycle
-    _note(machine, log, EVENTS)
+    note(machine, log, EVENTS)
     if not machine.in_frame:
         write(machine, log, STARTED)
     machine.in_frame = not is_end
     if is_end:
         for number in range(len(layers)):
             layer = layers[number]
-            _note(machine, log, EVENTS + 1 + number)
+            note(machine, log, EVENTS + 1 + number)
             groups = EVENTS + 1 + len(layers) + 2 * number
-            _note(machine, log, groups)
+            note(machine, log, groups)
             if layer.has_pool:
-                _note(machine, log, groups + 1)
+                note(machine, log, groups + 1)
             layer.at_token += 1
             layer.at_fired += 1
-    _tick(machine, log, True, machine.watched, False)
+    tick(machine, log, True, machine.watched, False)
     return is_end, begun
 
 
@@ -296,17 +195,17 @@ def _end(machine, layers, log):  # type: ignore[no-untyped-def]
     if watched:
         # ENDS
         for number in range(len(layers)):
-            _copy(machine, log, layers[number].watched)
-            _tick(machine, log, False, layers[number].watched, False)
+            wait_for_copy(machine, log, layers[number].watched)
+            tick(machine, log, False, layers[number].watched, False)
     # LOOK, SUM, WALK, DRAIN, COMPARE
     last = layers[len(layers) - 1]
-    _pass(machine, log, 2 + (last.blocks - 1) * last.step_cycles + PIPELINE + machine.outputs)
+    pass_cycles(machine, log, 2 + (last.blocks - 1) * last.step_cycles + PIPELINE + machine.outputs)
     write(machine, log, COMPARED)
-    _tick(machine, log, False, False, True)
+    tick(machine, log, False, False, True)
     machine.generation += 1
     if machine.generation > machine.generations:
         machine.generation = 1
-        _pass(machine, log, machine.tag_depth)
+        pass_cycles(machine, log, machine.tag_depth)
 
 
 @njit(cache=True)
@@ -314,25 +213,25 @@ def _fire(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
     """A block that fires: FIRED; MEMBERS, SETTLE; EMIT; RESUME."""
     layer = layers[number]
     groups = EVENTS + 1 + len(layers) + 2 * number
-    _note(machine, log, groups)
+    note(machine, log, groups)
     survivors, members = lists.survivors[layer.at_fired], lists.members[layer.at_fired]
     layer.at_fired += 1
-    _pass(machine, log, 2)
+    pass_cycles(machine, log, 2)
     if layer.has_pool and members:
-        _pass(machine, log, members + POOL_PIPELINE)
+        pass_cycles(machine, log, members + POOL_PIPELINE)
         if not survivors:
-            _pass(machine, log, 1)
+            pass_cycles(machine, log, 1)
     for spike in range(survivors):
-        _copy(machine, log, layer.watched)
+        wait_for_copy(machine, log, layer.watched)
         if spike == 0 and layer.has_pool:
-            _note(machine, log, groups + 1)
-        _note(machine, log, EVENTS + 1 + number)
-        _tick(machine, log, False, layer.watched, False)
+            note(machine, log, groups + 1)
+        note(machine, log, EVENTS + 1 + number)
+        tick(machine, log, False, layer.watched, False)
     if number + 1 < len(layers):
         following = layers[number + 1]
         following.queued += survivors
         following.highest = max(following.highest, following.queued)
-    _pass(machine, log, 1)
+    pass_cycles(machine, log, 1)
 
 
 @njit(cache=True)
@@ -340,7 +239,7 @@ def _visit(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
     """All that an event reaches."""
     layer = layers[number]
     # LOOK, SUM
-    _pass(machine, log, 2)
+    pass_cycles(machine, log, 2)
     steps, token = lists.steps[layer.at_token], layer.at_token - layer.first_token
     layer.at_token += 1
     at_step = 0
@@ -348,10 +247,10 @@ def _visit(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
         # WALK, DRAIN: to the next block that fires, or to the last.
         fires = layer.at_fired < layer.end_fired and lists.fired_token[layer.at_fired] == token
         stop = lists.fired_step[layer.at_fired] if fires else steps - 1
-        _pass(machine, log, (stop - at_step) * layer.step_cycles + PIPELINE)
+        pass_cycles(machine, log, (stop - at_step) * layer.step_cycles + PIPELINE)
         at_step = stop + 1
         if not fires:
-            _pass(machine, log, 1)
+            pass_cycles(machine, log, 1)
             break
         _fire(machine, layers, number, lists, log)
 
@@ -362,7 +261,7 @@ def _run(hardware, lists, log, tokens, final):  # type: ignore[no-untyped-def]
     machine, layers = hardware.machine[0], hardware.layers
     if machine.sweeps:
         machine.sweeps = 0
-        _pass(machine, log, machine.tag_depth)
+        pass_cycles(machine, log, machine.tag_depth)
     while tokens:
         # PICK
         begun = machine.cycle
@@ -371,7 +270,7 @@ def _run(hardware, lists, log, tokens, final):  # type: ignore[no-untyped-def]
             number -= 1
         if number:
             layers[number].queued -= 1
-            _pass(machine, log, 2)
+            pass_cycles(machine, log, 2)
         else:
             is_end, begun = _take(machine, layers, lists, log)
             tokens -= 1
@@ -382,4 +281,4 @@ def _run(hardware, lists, log, tokens, final):  # type: ignore[no-untyped-def]
         layers[number].busy += machine.cycle - begun
         hardware.activity[number, begun : machine.cycle] = 1
     while final and (machine.result or machine.copy):
-        _tick(machine, log, False, False, False)
+        tick(machine, log, False, False, False)

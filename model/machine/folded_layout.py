@@ -4,6 +4,9 @@ The deepest layer that has an event takes it, and only when no layer has any the
 has left the machine before the next event of its layer is taken: a buffer holds what one event can fire and no more, it can
 never overflow, and no frame is too busy. Each layer takes its events in order, so that all fire what the golden model fires.
 
+In a network that fires deferred, events only add up until the frame ends; then the layers are flushed, one after the other. A
+spike of a flush is taken by the next layer at once, so that nothing waits and there are no queues.
+
 Here is where everything lies: the states and weights of each layer, in block RAM or in a large memory with one port, as the
 plan says. `hw.folded.machine` builds it, `model.machine.folded_cycles` counts its cycles.
 """
@@ -16,8 +19,8 @@ import numpy.typing as npt
 from model.machine.blocks import SB_RAM40_4K
 from model.machine.initial import InitialWords, initial_words
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stages import Stage, kept_pixel_bits, stages
-from model.machine.stored_state import StoredWidths
+from model.machine.stages import Stage, kept_pixel_bits, more_bits, stages
+from model.machine.stored_state import folded_state_bits
 from model.network import INPUT, Convolution, Linear, MaxPool, Network, Neurons, Shape
 
 __all__ = [
@@ -78,7 +81,7 @@ class FoldedLayer:
     tag_base : int
         Address of its first tag; it has one per position.
     queue_base, queue_depth : int
-        Of its queue of events; the first layer has none.
+        Of its queue of events; the first layer has none, nor has any where neurons fire deferred.
     initial : InitialWords
         What its neurons start a frame with.
     """
@@ -138,6 +141,23 @@ class FoldedLayer:
             found.append((pairs[0][0], inside[0], len(inside)) if pairs else None)
         return found
 
+    def windows(self, axis: int) -> list[tuple[int, int]]:
+        """Of each row (column) of the max-pool the first row of neurons in its window, and how many; as of windows of one neuron
+        where there is no pool."""
+        if self.pool is None:
+            return [(at, 1) for at in range(self.output[axis])]
+        inside: list[list[int]] = [[] for _ in range(self.leaving[axis])]
+        for at, pairs in enumerate(self.pool.taps(self.output, axis)):
+            for window, _ in pairs:
+                inside[window].append(at)
+        return [(rows[0], len(rows)) for rows in inside]
+
+    @property
+    def flush_cycles(self) -> int:
+        """Blocks that a flush reads, one a cycle: of all neurons and, where a max-pool follows, of its windows."""
+        members = [sum(size for _, size in self.windows(axis)) for axis in (0, 1)] if self.pool else [0, 0]
+        return (self.positions + members[0] * members[1]) * self.blocks
+
     def words(self, lanes: int) -> npt.NDArray[np.int32]:
         """Its weights as they lie in a memory for so many lanes, ``(weight_words, lanes)``: by input channel, row and column of
         the kernel from last to first, as the outputs go from first to last; of a linear layer by input address."""
@@ -175,6 +195,10 @@ class Folded:
         Words in the memory with one port; the states come first.
     frame_bytes, pixel_bits : int
         Bytes of a frame; bits of each pixel where the encoder keeps it.
+    deferred : bool
+        Whether the network fires deferred.
+    more_bits : int
+        Width of how many spikes a neuron, or a window of a max-pool, fires at once beyond its first.
     """
 
     lanes: int
@@ -191,6 +215,8 @@ class Folded:
     single_weight_words: int
     frame_bytes: int
     pixel_bits: int
+    deferred: bool
+    more_bits: int
 
     @classmethod
     def of(cls, network: Network, plan: Plan) -> "Folded":
@@ -211,10 +237,13 @@ class Folded:
         # States in the same memory have the same form.
         single_states, block_states = ([la.layer for la in layers if la.state_single is single] for single in (True, False))
         single_lanes = max((la.lanes for la in layers if la.state_single), default=0)
-        if single_states and (bits := StoredWidths.of(single_states).bits) * single_lanes > SINGLE_BITS:
+        single_bits, block_bits = (
+            folded_state_bits(held, deferred=network.deferred) if held else 0 for held in (single_states, block_states)
+        )
+        if single_bits * single_lanes > SINGLE_BITS:
             names = ", ".join(repr(layer.name) for layer in single_states)
             raise PlanError(
-                f"{where}: core {names}: {single_lanes} states of {bits} bits must be at most {SINGLE_BITS} bits to be in the "
+                f"{where}: core {names}: {single_lanes} states of {single_bits} bits must be at most {SINGLE_BITS} bits to be in the "
                 "memory with one port"
             )
         # Weights lie after the states.
@@ -233,12 +262,14 @@ class Folded:
             single_lanes=single_lanes,
             layers=tuple(layers),
             state_depth=sum(la.state_words for la in layers if not la.state_single),
-            state_width=lanes * StoredWidths.of(block_states).bits if block_states else 0,
+            state_width=lanes * block_bits,
             weight_depth=sum(la.weight_words for la in layers if not la.weight_single),
             tag_depth=sum(la.positions for la in layers),
             generation_bits=generation_bits,
             frame_bytes=network.input_shape.size,
             pixel_bits=kept_pixel_bits(network),
+            deferred=network.deferred,
+            more_bits=max(more_bits(network, layer.name) for layer in network.layers),
             queue_depth=sum(la.queue_depth for la in layers),
             queue_width=max((1 + sum(_bits(n) for n in la.source) for la in layers[1:]), default=0),
             single_state_words=single_state,
@@ -354,7 +385,7 @@ def _placed(network: Network, plan: Plan, stage: Stage, placed: list[FoldedLayer
         weight_base=sum(-(-la.weight_words // slots) * slots for la in placed if la.weight_single is weight_single),
         tag_base=sum(la.positions for la in placed),
         queue_base=sum(la.queue_depth for la in placed),
-        queue_depth=_most_fired(before) if before else 0,
+        queue_depth=_most_fired(before) if before and not network.deferred else 0,
         initial=initial_words(network, layer),
     )
 

@@ -9,7 +9,7 @@ from model.machine.blocks import UP5K_BLOCKS
 from model.machine.capability import check_machine_can
 from model.machine.folded_layout import FOLDED_LANES, SINGLE_BITS, Folded, FoldedLayer, TooManyWordsError
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stored_state import StoredWidths
+from model.machine.stored_state import folded_state_bits
 from model.network import Network, Neurons
 from model.support.errors import DoesNotFitError
 
@@ -56,7 +56,7 @@ def folded_plan(network: Network, *, lanes: int = 8, blocks: int = UP5K_BLOCKS, 
         fewest = min(fewest or needs, needs)
         if needs > blocks:
             continue
-        score = (sum(_mean_cycles(layer) for layer in found.layers), found.blocks)
+        score = (sum(_mean_cycles(layer, deferred=found.deferred) for layer in found.layers), found.blocks)
         if best is None or score < best[0]:
             best = score, plan
     if best is not None:
@@ -77,7 +77,9 @@ def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: boo
         cores = tuple(
             CorePlan(
                 layer=layer.name,
-                channels=min(_lanes_of(layer, lanes, state), network.shape_of(layer.name).channels),
+                channels=min(
+                    _lanes_of(layer, lanes, state, deferred=network.deferred), network.shape_of(layer.name).channels
+                ),
                 state_memory=state,
                 weight_memory=weight,
             )
@@ -86,13 +88,14 @@ def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: boo
         yield Plan(name="folded", cores=cores, architecture="folded", inject=False, watch=watch, states=True)
 
 
-def _lanes_of(layer: Neurons, lanes: int, state_memory: str) -> int:
+def _lanes_of(layer: Neurons, lanes: int, state_memory: str, *, deferred: bool) -> int:
     """Lanes that a layer can use: as many states as a word of the memory with one port holds, where they are there."""
-    bits = StoredWidths.of([layer]).bits
+    bits = folded_state_bits([layer], deferred=deferred)
     return max((n for n in FOLDED_LANES if n <= lanes and (state_memory != "single_port" or n * bits <= SINGLE_BITS)), default=1)
 
 
-def _mean_cycles(layer: FoldedLayer) -> float:
-    """Cycles that the layer's blocks take of a mean frame."""
+def _mean_cycles(layer: FoldedLayer, *, deferred: bool) -> float:
+    """Cycles that the layer's blocks take of a mean frame, those of a flush included."""
     rows, columns = (np.mean([len(pairs) for pairs in layer.axis(axis)]) for axis in (0, 1))
-    return float(max(1.0, layer.layer.mean_events) * rows * columns * layer.blocks * layer.step_cycles)
+    cycles = float(max(1.0, layer.layer.mean_events) * rows * columns * layer.blocks * layer.step_cycles)
+    return cycles + layer.flush_cycles if deferred else cycles

@@ -7,6 +7,7 @@ from model.events import Events
 from model.machine.checks import check_plan
 from model.machine.cycles import Cycles
 from model.machine.folded_cycles import simulate_folded
+from model.machine.folded_flush import simulate_deferred
 from model.machine.pipeline_cycles import simulate_pipeline
 from model.machine.plan import Plan
 from model.network import Network
@@ -64,7 +65,8 @@ def simulate(
     check_plan(network, plan)
     if not len(images):
         raise ValueError("images must be at least one frame")
-    run = simulate_folded if plan.folded else simulate_pipeline
+    folded = simulate_deferred if network.deferred else simulate_folded
+    run = folded if plan.folded else simulate_pipeline
     return run(
         network,
         plan,

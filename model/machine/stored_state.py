@@ -8,7 +8,7 @@ import numpy as np
 from model.network import Neurons
 from model.neuron import update_residual
 
-__all__ = ["StoredWidths", "settled"]
+__all__ = ["StoredWidths", "folded_state_bits", "settled"]
 
 
 class StoredWidths(NamedTuple):
@@ -42,6 +42,16 @@ class StoredWidths(NamedTuple):
     def bits(self) -> int:
         """Of residual and count."""
         return self.potential_bits + self.count_bits
+
+
+def folded_state_bits(layers: Sequence[Neurons], *, deferred: bool) -> int:
+    """Bits of a stored state of a folded machine, with room for a neuron of any of ``layers``.
+
+    Where neurons fire deferred, a frame leaves their counts as it found them until the flush, and that has its own word of the
+    initial state: only the residual is stored, with a bit more for what it wraps around.
+    """
+    widths = StoredWidths.of(layers)
+    return widths.potential_bits + 1 if deferred else widths.bits
 
 
 def settled(layer: Neurons, summed: int, count: int, *, updated: bool) -> tuple[int, int]:

@@ -78,6 +78,12 @@ def resting_chain(seed):
     return replace(chain, name=f"resting{seed}", layers=tuple(layers), rest=True)
 
 
+def deferred_chain(seed, *, rest=True):
+    """As `ending_chain`, but neurons fire deferred; with several spikes at once, and sums that do not fit."""
+    chain = ending_chain(seed)
+    return replace(chain, name=f"deferred{seed}", firing="deferred", rest=rest)
+
+
 def ending_chain(seed):
     """As `resting_chain`, with activations that end, and an average pool before the first linear layer."""
     chain = resting_chain(seed)

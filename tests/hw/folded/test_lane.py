@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.folded.lane import LayerSelect, Settle, Update
+from hw.folded.lane import LayerFacts, LayerSelect, Settle, Update
 from model.network import Linear
 from model.neuron import update_residual
 from tests.hardware import simulate
@@ -22,7 +22,7 @@ class Neuron(wiring.Component):
     """Both halves without the register between them."""
 
     def __init__(self, layers: tuple[Linear, ...]) -> None:
-        self.select, self.first, self.second = LayerSelect(*layers), Update(*layers), Settle(*layers)
+        self.select, self.first, self.second = LayerSelect(LayerFacts(*layers)), Update(*layers), Settle(*layers)
         members = self.first.signature.members
         super().__init__(
             {"layer": In(self.select.signature.members["layer"].shape)}
