@@ -26,11 +26,12 @@ class DeferredMachine(FoldedMachine):
 
     Operation
     ---------
-    The host's events are taken by the first layer, whose neurons only add: the window of each is walked block by block. At the end
-    of the frame the layers are flushed in order. A flush reads all neurons of its layer, block by block; where a max-pool follows,
-    then all windows, member by member. What fires, of the neurons or of the windows, stops the flush; each spike is taken by the
-    next layer at once, which adds it as the first does the host's. So nothing waits anywhere: there are no queues, however much
-    fires. The counts that the last layer takes are the answer, and by a new generation of tags all states are those of a new frame.
+    The host's events are taken by the first layer, whose neurons only add: the window of each is walked block by block. At the
+    end of the frame the layers are flushed in order. A flush reads all neurons of its layer, block by block; where a max-pool
+    follows, then all windows, member by member. What fires, of the neurons or of the windows, stops the flush; each spike is
+    taken by the next layer at once, which adds it as the first does the host's. So nothing waits anywhere: there are no queues,
+    however much fires. The counts that the last layer takes are the answer, and by a new generation of tags all states are those
+    of a new frame.
 
     Timing
     ------
@@ -198,7 +199,7 @@ class DeferredMachine(FoldedMachine):
                 m.next = "CHECK"
         if self._plan.states:
             with m.Elif(self.states.ask):
-                self._look_up(m, parts, state)
+                self._look_up(m, parts.walk, state.layer)
                 m.next = "ASKED"
 
     def _add_an_event(self, m: Module, parts: "_DeferredParts", state: "_Flow") -> None:

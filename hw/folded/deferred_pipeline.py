@@ -147,7 +147,7 @@ class DeferredPipeline(wiring.Component):
 
         # The stages, and where the block of each lies.
         layout, place_layout = DeferredRequest(folded), Place(folded)
-        loaded, updated, done, settled = stages = [Signal(layout, name=name) for name in ("loaded", "updated", "done", "settled")]
+        loaded, _, done, settled = stages = [Signal(layout, name=name) for name in ("loaded", "updated", "done", "settled")]
         places = [Signal(place_layout, name=f"{name}_place") for name in ("loaded", "updated", "done")]
         m.d.sync += [
             *(after.eq(before) for before, after in zip((request, *stages[:-1]), stages, strict=True)),

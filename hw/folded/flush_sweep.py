@@ -31,7 +31,7 @@ class FlushPlace(data.StructLayout):
 
 
 class FlushSweep(wiring.Component):
-    """Goes through all places of a layer in canonical order, and through the members of each: the positions whose neurons it takes.
+    """Goes through all places of a layer in canonical order, and through the members of each: the positions that it is of.
 
     Operation
     ---------
@@ -40,8 +40,8 @@ class FlushSweep(wiring.Component):
 
     Timing
     ------
-    While ``run`` is 1, a member per cycle, from the second cycle after ``start`` or ``skip`` on. At most one of ``start``, ``jump``
-    and ``skip`` is 1.
+    While ``run`` is 1, a member per cycle, from the second cycle after ``start`` or ``skip`` on. At most one of ``start``,
+    ``jump`` and ``skip`` is 1.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ class FlushSweep(wiring.Component):
 
     def _tables(self, m: Module, coming: Signal, ends: Signal) -> dict[str, Signal]:
         """Of the place that comes, its first member and how many rows and columns follow; and the last place of the layer."""
-        window = {name: Signal.like(self.member_y if name in ("first_y", "rows") else self.member_x, name=f"window_{name}")
-                  for name in ("first_y", "first_x", "rows", "columns")}
+        like = {"first_y": self.member_y, "rows": self.member_y, "first_x": self.member_x, "columns": self.member_x}
+        window = {name: Signal.like(member, name=f"window_{name}") for name, member in like.items()}
         m.d.comb += [window["first_y"].eq(coming.y), window["first_x"].eq(coming.x)]
         for number, la in enumerate(self._folded.layers):
             tables: dict[str, Signal] = {}

@@ -27,7 +27,7 @@ __all__ = ["FoldedMachine"]
 
 
 class FoldedMachine(wiring.Component):
-    """A network in hardware, all its layers on one core.
+    """A network in hardware, all its layers on one core; of one that fires deferred see `hw.folded.deferred_machine`.
 
     Operation
     ---------
@@ -293,7 +293,7 @@ class FoldedMachine(wiring.Component):
                 m.next = "CHECK"
         if self._plan.states:
             with m.Elif(self.states.ask):
-                self._look_up(m, parts, state)
+                self._look_up(m, parts.walk, state.layer)
                 m.next = "ASKED"
 
     def _walk_its_window(self, m: Module, parts: "_Parts", state: "_Control") -> None:
@@ -370,14 +370,14 @@ class FoldedMachine(wiring.Component):
                 with m.If(memories.wraps):
                     m.next = "SWEEP"
 
-    def _look_up(self, m: Module, parts: "_Parts", state: "_Control") -> None:
+    def _look_up(self, m: Module, walk: Walk, layer: Signal) -> None:
         """The block of the neuron that the host asks for becomes that of the walk."""
-        place, jump_to = self.states.place, parts.walk.jump_to
-        m.d.comb += [parts.walk.jump.eq(1), jump_to.y.eq(place.y), jump_to.x.eq(place.x)]
+        place, jump_to = self.states.place, walk.jump_to
+        m.d.comb += [walk.jump.eq(1), jump_to.y.eq(place.y), jump_to.x.eq(place.x)]
         for number, la in enumerate(self._folded.layers):
             with m.If(place.port == self._network.layers.index(la.layer) + 1):
                 m.d.comb += jump_to.block.eq(place.c >> (la.lanes.bit_length() - 1))
-                m.d.sync += state.layer.eq(number)
+                m.d.sync += layer.eq(number)
 
     def _show_a_state(self, m: Module) -> None:
         """States in which the host is shown a neuron's state: that of the walk's block is on its way whenever nothing else is."""

@@ -1,4 +1,4 @@
-"""The cycle model of the folded machine of a network that fires deferred, cycle for cycle as `hw.folded.deferred_machine` does it.
+"""The cycle model of the folded machine of a network that fires deferred, as `hw.folded.deferred_machine` does it.
 
 As in `model.machine.folded_cycles`, the states of its control follow each other here as in the hardware, under the same names.
 """
@@ -18,7 +18,7 @@ from model.machine.folded_layout import Folded, FoldedLayer
 from model.machine.plan import Plan
 from model.machine.registers import COMPARED, EVENTS, STARTED, record, write
 from model.machine.schedule import END, reached
-from model.machine.stages import ports, stages
+from model.machine.stages import ports
 from model.network import INPUT, Network, Shape
 from model.support.compiled import njit
 

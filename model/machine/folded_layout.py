@@ -243,8 +243,8 @@ class Folded:
         if single_bits * single_lanes > SINGLE_BITS:
             names = ", ".join(repr(layer.name) for layer in single_states)
             raise PlanError(
-                f"{where}: core {names}: {single_lanes} states of {single_bits} bits must be at most {SINGLE_BITS} bits to be in the "
-                "memory with one port"
+                f"{where}: core {names}: {single_lanes} states of {single_bits} bits must be at most {SINGLE_BITS} bits to be in "
+                "the memory with one port"
             )
         # Weights lie after the states.
         slots = _slots(lanes)

@@ -52,20 +52,6 @@ def test_refused_by_name(network, what, make):
 DEFERRED = replace(with_first(burst=0, count_max=3), firing="deferred")
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda network: load_plan(network, FOLDED),
-        lambda network: simulate(network, replace(PLAN, architecture="folded"), FRAMES),
-        lambda network: machine_of(network, replace(PLAN, architecture="folded")),
-    ],
-)
-def test_refused_of_a_folded_machine(make):
-    with pytest.raises(PlanError) as caught:
-        make(DEFERRED)
-    assert str(caught.value) == f"network {NETWORK.name!r}: no folded machine is built for deferred firing yet"
-
-
 def test_a_flush_takes_bursts_and_ends_of_activations_along():
     plan = load_plan(DEFERRED, "minimal")
     assert simulate(DEFERRED, plan, FRAMES).frames == 1
