@@ -3,8 +3,14 @@
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from model.importers.onnx import import_model
 
 OPSETS = (7, 11, 13, 17, 21)
+
+TWO = {"kernel_shape": [2, 2], "strides": [2, 2]}
+"""Windows of two by two, side by side."""
 
 
 class Graph:
@@ -109,3 +115,59 @@ def _layer(layer, values):
         for group in range(layer.groups)
     ]
     return np.concatenate(found, axis=3) + layer.bias
+
+
+def same(graph):
+    """Import the graph; its layers in numpy are what ONNX's reference gives, and every layer's tensor is its output."""
+    model = graph.model()
+    network = import_model(model, "net.onnx")
+    images = np.random.default_rng(1).random((3, *network.input_shape))
+    layers = run_layers(network, images)
+    fed = images if network.channels_last else images.transpose(0, 3, 1, 2)
+    dims = [n for n in graph.shape[1:] if n]
+    fed = fed.reshape(3, *dims).astype(np.float32)
+    if graph.opset < 14 and any(node.op_type == "BatchNormalization" for node in graph.nodes):
+        # The reference takes these for training, which they are only with five outputs.
+        expected = network.run(images)[0]
+    else:
+        frames = [fed[n : n + 1] for n in range(3)] if graph.shape[0] == 1 else [fed]
+        expected = np.concatenate([ReferenceEvaluator(model).run(None, {"image": chunk})[0] for chunk in frames])
+    found = layers[-1][1].reshape(3, -1)
+    assert np.allclose(found, expected.reshape(3, -1), rtol=1e-5, atol=1e-5)
+    neurons = [(layer, both) for layer, both in zip(network.layers, layers, strict=True) if layer.kind != "maxpool"]
+    tensors = network.run(images, [layer.tensor for layer, _ in neurons])
+    for (layer, both), tensor in zip(neurons, tensors, strict=True):
+        height, width, channels = both[0].shape[1:]
+        values = tensor.reshape(3, channels, height, width).transpose(0, 2, 3, 1)
+        assert any(np.allclose(values, one, rtol=1e-4, atol=1e-4) for one in both), layer.name
+    return network
+
+
+def channels_last(graph):
+    """An end in addresses' order, so that a convolution at the end stays one."""
+    return graph.add("Transpose", perm=[0, 2, 3, 1])
+
+
+def kinds(network):
+    """The kinds of its layers."""
+    return [layer.kind for layer in network.layers]
+
+
+def relu_conv(g, **attributes):
+    """Three channels of 6x6, from the usual input."""
+    return g.conv(3, 2, 3, **attributes).add("Relu")
+
+
+def head(g, size):
+    """Four outputs of a flattened tensor of that size."""
+    return g.add("Flatten").linear(size, 4)
+
+
+def pooled(g, **attributes):
+    """An average of `relu_conv`."""
+    return relu_conv(g).add("AveragePool", **attributes)
+
+
+def linear_end(g, size):
+    """Two outputs of a flattened tensor of that size."""
+    return g.add("Flatten").linear(size, 2)
