@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model.importers.float_network import ConversionError, FloatNetwork, run_model
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, is_float32, run_model
 from model.importers.limits import MOST_VALUES
 
 __all__ = ["check_agreement"]
@@ -40,7 +40,7 @@ def check_agreement(network: FloatNetwork) -> None:
     """
     for layer in network.layers:
         for values in (layer.weights, layer.bias):
-            if values is not None and not max(values.max(), -values.min()) <= np.finfo(np.float32).max:
+            if values is not None and not is_float32(values):
                 raise ConversionError(
                     f"{network.path}: layer {layer.name!r}: weights and biases must be finite numbers of float32 with "
                     "what is folded into them"
@@ -54,7 +54,8 @@ def check_agreement(network: FloatNetwork) -> None:
             "report this file"
         )
     if not (np.isfinite(expected).all() and np.isfinite(found).all()):
-        raise ConversionError(f"{network.path}: outputs must be finite numbers on frames within 0..1, not NaN or infinity")
+        where = next((f"layer {layer.name!r}: " for layer in network.layers if not _is_finite(network, layer, frames)), "")
+        raise ConversionError(f"{network.path}: {where}outputs must be finite numbers on frames within 0..1, not NaN or infinity")
     # Outputs that are nothing but rounding themselves have no scale of their own.
     weights = [max(layer.weights.max(), -layer.weights.min()) for layer in network.layers if layer.weights is not None]
     scale = max(np.abs(expected).max(), np.abs(found).max(), _ROUNDING * weights[-1])
@@ -64,6 +65,10 @@ def check_agreement(network: FloatNetwork) -> None:
             f"{network.path}: layers must give what ONNX Runtime gives on random frames, not outputs of up to {scale:.4g} that "
             f"differ by {difference:.4g}; report this file"
         )
+
+
+def _is_finite(network: FloatNetwork, layer: FloatLayer, frames: npt.NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(network.run(frames, [layer.tensor])[0]).all())
 
 
 def _frames(network: FloatNetwork) -> npt.NDArray[np.float32]:
@@ -85,7 +90,8 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
         return nodes[-1].output[0]
 
     def constant(values: npt.NDArray[np.floating]) -> str:
-        constants.append(numpy_helper.from_array(values.astype(np.float32), f"k{len(constants)}"))
+        with np.errstate(over="ignore"):  # what is too large is found in what the model gives
+            constants.append(numpy_helper.from_array(values.astype(np.float32), f"k{len(constants)}"))
         return constants[-1].name
 
     def by_address(value: str) -> str:

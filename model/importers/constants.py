@@ -5,33 +5,44 @@ What is computed is bounded before it is computed: only operators whose output's
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from model.importers.float_network import ConversionError
 from model.importers.limits import MOST_CONSTANTS
+from model.importers.schema import wrong_tensor
+from model.importers.structure import printable
 
-__all__ = ["COMPUTED", "FLOATS", "Array", "constants_of", "drops"]
+__all__ = ["COMPUTED", "Array", "constants_of", "drops"]
 
 Array = npt.NDArray[np.generic]
-
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
-"""Element types that count as the numbers of a float network."""
 
 _NARROW = ("float16", "bfloat16")
 
 
-def constants_of(model: onnx.ModelProto) -> dict[str, Array]:
+def constants_of(path: Path, model: onnx.ModelProto) -> dict[str, Array]:
     """All constants of the model, by name; numbers of 16 bits as float32.
 
     Parameters
     ----------
+    path : Path
+        Named in errors.
     model : onnx.ModelProto
         Its nodes in an order in which each comes after those that it takes its inputs from.
+
+    Raises
+    ------
+    ConversionError
+        One line that names an initializer that does not hold what it says.
     """
+    for tensor in model.graph.initializer:
+        if wrong := wrong_tensor(tensor):
+            raise ConversionError(f"{path}: initializer {printable(tensor.name)!r}: {wrong}")
     found = {tensor.name: _plain(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     opsets = [helper.make_opsetid(o.domain, o.version) for o in model.opset_import]
     left = MOST_CONSTANTS + sum(array.size for array in found.values())
@@ -64,10 +75,10 @@ def _computed(node: onnx.NodeProto, opsets: Sequence[onnx.OperatorSetIdProto], k
     try:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets)).run(None, fed)
+        arrays = [_plain(np.asarray(result)) for result in results]
+        return dict(zip(node.output, arrays, strict=True))
     except Exception:  # the reference raises whatever its numpy code raises
         return {}
-    arrays = [_plain(np.asarray(result)) for result in results]
-    return dict(zip(node.output, arrays, strict=True))
 
 
 _Sizes = Callable[[onnx.NodeProto, Sequence[Array]], int]

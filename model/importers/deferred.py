@@ -7,6 +7,7 @@ import onnx
 from onnx import helper
 
 from model.arrays import Floats
+from model.importers.float_network import is_float32
 from model.importers.folding import Average, average_window, is_uniform
 from model.importers.graph import OnnxGraph, text
 from model.importers.layers import add_padding, different_values, flag, fold_back, moved, output_shape, pool_window
@@ -27,6 +28,9 @@ def _affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, o
     if data.affine is not None:
         first, second = map(_without_copies, data.affine)
         scale, offset = scale * first, scale * second + offset
+    for what, values in (("scale", scale), ("offset", offset)):
+        if not is_float32(values):
+            raise graph.error(node, f"{what} must be finite numbers of float32, with those before it")
     scale, offset = np.broadcast_to(scale, data.shape), np.broadcast_to(offset, data.shape)
     graph.report(node, "folded", "into the layer after it")
     waiting = replace(data, value=node.output[0], affine=(scale, offset), scaled_by=(*data.scaled_by, node))
@@ -73,7 +77,7 @@ def normalize(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         raise graph.error(node, "input must be (frames, channels, ...)")
     size = data.dims[1]
     gain, shift, mean, variance = (
-        np.broadcast_to(graph.values(node, graph.constant(node, n), size, f"input {n}"), size) for n in range(1, 5)
+        graph.per_channel(node, graph.constant(node, n), size, f"input {n}") for n in range(1, 5)
     )
     variance = variance + attributes.get("epsilon", 1e-5)
     if variance.min() <= 0:
@@ -173,14 +177,17 @@ def pad(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     mode = text(attributes.get("mode", "constant"))
     value = attributes.get("value", 0.0)
-    if len(node.input) > 2 and node.input[2]:
-        value = float(graph.constant(node, 2).reshape(-1)[0])
+    if (given := graph.number(node, 2)) is not None:
+        value = given
     if mode != "constant" or value != 0:
         raise graph.error(node, f"mode must be 'constant' with 0, not {mode!r} with {value:g}", "pad with zeros")
     rank = len(data.axes)
     axes = list(range(rank))
     if len(node.input) > 3 and node.input[3]:
-        axes = [axis % rank for axis in graph.constant(node, 3).reshape(-1).astype(int).tolist()]
+        axes = graph.integers(node, "axes", 3) or []
+        if not all(-rank <= axis < rank for axis in axes) or len({axis % rank for axis in axes}) < len(axes):
+            raise graph.error(node, f"axes must be different ones within {-rank}..{rank - 1}, not {axes}")
+        axes = [axis % rank for axis in axes]
     pads = graph.integers(node, "pads", 1) or []
     if len(pads) != 2 * len(axes) or min(pads) < 0:
         raise graph.error(node, f"pads must be {2 * len(axes)} numbers of at least 0, not {pads}")

@@ -15,7 +15,7 @@ from model.arrays import Floats
 from model.network import MaxPool, Padding, Shape
 from model.support.errors import BadInputError
 
-__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "pool_of", "run_model"]
+__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "is_float32", "pool_of", "run_model"]
 
 
 _Float = TypeVar("_Float", np.float32, np.float64, np.floating)
@@ -189,6 +189,11 @@ class FloatNetwork:
             Float frames as `run` takes them.
         """
         return self.run(images)[0].reshape(len(images), -1)
+
+
+def is_float32(values: npt.NDArray[np.floating]) -> bool:
+    """Whether all values are finite numbers of float32."""
+    return not values.size or bool(max(values.max(), -values.min()) <= np.finfo(np.float32).max)
 
 
 def run_model(

@@ -14,13 +14,14 @@ from onnx import helper, numpy_helper, shape_inference
 
 from model.arrays import Floats
 from model.importers.constants import Array, constants_of
-from model.importers.float_network import ConversionError
+from model.importers.float_network import ConversionError, is_float32
 from model.importers.limits import MOST_TOTAL, MOST_VALUES
-from model.importers.structure import label, node_name, opset_of, printable, read_structure
+from model.importers.schema import misuse
+from model.importers.structure import label, node_name, operator_name, opset_of, printable, read_structure
 from model.network import INPUT, Shape
 from model.support.names import layer_name
 
-__all__ = ["NodeReport", "OnnxGraph", "damage_in_one_line", "load", "permutation", "text"]
+__all__ = ["NodeReport", "OnnxGraph", "damage_in_one_line", "first_line", "load", "permutation", "text"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class NodeReport:
         return self.status != "unsupported"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -63,7 +65,7 @@ def damage_in_one_line(path: Path) -> Iterator[None]:
     except ConversionError:
         raise
     except Exception as error:
-        found = f"{type(error).__name__}: {_first_line(error)}"
+        found = f"{type(error).__name__}: {first_line(error)}"
         raise ConversionError(f"{path}: must be a valid ONNX file, is damaged or out of the ordinary ({found})") from error
 
 
@@ -72,9 +74,9 @@ def load(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path))
     except OSError as error:
-        raise ConversionError(f"{path}: cannot be read: {error.strerror or _first_line(error)}") from None
+        raise ConversionError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
-        raise ConversionError(f"{path}: must be an ONNX file: {_first_line(error)}") from None
+        raise ConversionError(f"{path}: must be an ONNX file: {first_line(error)}") from None
     if not model.graph.node:
         raise ConversionError(f"{path}: must be an ONNX file with a graph")
     return model
@@ -107,7 +109,7 @@ class OnnxGraph:
         self.file_nodes = structure.nodes
         self.nodes = list(structure.model.graph.node)
         self.opset = opset_of(model) or 0
-        self.constants: dict[str, Array] = constants_of(structure.model)
+        self.constants: dict[str, Array] = constants_of(path, structure.model)
         self.inferred: dict[str, list[int]] | None = None
         self._users: dict[str, list[onnx.NodeProto]] | None = None
         self.restart()
@@ -131,7 +133,7 @@ class OnnxGraph:
 
     def report(self, node: onnx.NodeProto, status: str, what: str) -> None:
         """Say what becomes of a node; what is said last holds."""
-        self.reports[node.output[0]] = NodeReport(node_name(node), printable(node.op_type), status, what)
+        self.reports[node.output[0]] = NodeReport(node_name(node), operator_name(node), status, what)
 
     def error(self, node: onnx.NodeProto, reason: str, remedy: str = "") -> ConversionError:
         """The error that names the node."""
@@ -141,11 +143,11 @@ class OnnxGraph:
         return error
 
     def first_use(self, value: str) -> onnx.NodeProto | None:
-        """The first node after ``value`` that is not element by element."""
+        """The first node after ``value`` that is not element by element, of those that are as ONNX asks."""
         if self._users is None:
             self._users = {}
             for node in self.nodes:
-                if node.op_type not in ("Shape", "Size"):
+                if node.op_type not in ("Shape", "Size") and misuse(node, self.opset) is None:
                     for name in set(node.input):
                         self._users.setdefault(name, []).append(node)
         while True:
@@ -184,38 +186,55 @@ class OnnxGraph:
         return found
 
     def constant(self, node: onnx.NodeProto, index: int) -> npt.NDArray[Any]:
-        """Input ``index`` of the node, which must be a constant of finite numbers."""
-        if index >= len(node.input):
-            raise self.error(node, f"must have at least {index + 1} inputs, not {len(node.input)}")
-        name = node.input[index]
-        if name not in self.constants:
-            raise self.error(node, f"input {printable(name)!r} must be a constant")
-        found = self.constants[name]
-        if found.dtype.kind not in "biuf":
-            raise self.error(node, f"input {printable(name)!r} must be numbers, not {found.dtype}")
-        if found.dtype.kind == "f" and found.size and not np.abs(found).max() <= np.finfo(np.float32).max:
-            raise self.error(node, f"input {printable(name)!r} must be finite numbers of float32, not NaN, infinity or more")
+        """Input ``index`` of the node, which must be a constant of a float type, and of finite numbers."""
+        found = self._constant(node, index)
+        if found.dtype.kind != "f":
+            raise self.error(node, f"input {printable(node.input[index])!r} must be of a float type, not {found.dtype}")
+        if not is_float32(found):
+            name = printable(node.input[index])
+            raise self.error(node, f"input {name!r} must be finite numbers of float32, not NaN, infinity or more")
         return found
 
-    def values(self, node: onnx.NodeProto, constant: npt.NDArray[np.floating], size: int, what: str) -> Floats:
-        """One value per channel: of shape ``(size,)``, with ones in front, or one value for all."""
-        if constant.size != 1 and (constant.size != size or constant.shape[-1] != size):
+    def number(self, node: onnx.NodeProto, index: int) -> float | None:
+        """Input ``index`` of the node, which must be one constant number, and may be without end; None where it is left out."""
+        if len(node.input) <= index or not node.input[index]:
+            return None
+        found, name = self._constant(node, index), printable(node.input[index])
+        if found.dtype.kind != "f" or found.size != 1:
+            raise self.error(node, f"input {name!r} must be one number of a float type, not {found.dtype} of {found.shape}")
+        if np.isnan(found).any():
+            raise self.error(node, f"input {name!r} must be a number, not nan")
+        return float(found.reshape(-1)[0])
+
+    def _constant(self, node: onnx.NodeProto, index: int) -> npt.NDArray[Any]:
+        name = node.input[index] if index < len(node.input) else ""
+        if name not in self.constants:
+            raise self.error(node, f"input {printable(name)!r} must be a constant")
+        return self.constants[name]
+
+    def per_channel(self, node: onnx.NodeProto, constant: npt.NDArray[np.floating], size: int, what: str) -> Floats:
+        """One value per channel: of shape ``(size,)``."""
+        if constant.shape != (size,):
             raise self.error(node, f"{what} must hold one value per channel ({size}), not shape {constant.shape}")
-        return constant.astype(np.float64).reshape(-1)
+        return constant.astype(np.float64)
 
     def integers(self, node: onnx.NodeProto, attribute: str, index: int) -> list[int] | None:
         """Integers that are an attribute in older opsets and an input in newer ones; None where there are none."""
         for found in node.attribute:
             if found.name == attribute:
                 return [int(n) for n in helper.get_attribute_value(found)]
-        if len(node.input) > index and node.input[index]:
-            return [int(n) for n in self.constant(node, index).reshape(-1)]
-        return None
+        if len(node.input) <= index or not node.input[index]:
+            return None
+        array = self._constant(node, index)
+        if array.dtype.kind not in "iu" or array.ndim > 1:
+            name = printable(node.input[index])
+            raise self.error(node, f"input {name!r} must be a vector of integers, not {array.dtype} of {array.shape}")
+        return [int(n) for n in array.reshape(-1)]
 
     def target(self, node: onnx.NodeProto) -> list[int]:
         """The shape that a Reshape is to give, as far as it is known."""
         if node.input[1] in self.constants:
-            return [int(n) for n in self.constants[node.input[1]].reshape(-1)]
+            return self.integers(node, "", 1) or []
         return self.inferred_dims().get(node.output[0], [])
 
     def add_node(self, operator: str, value: str, constant: npt.NDArray[Any]) -> str:

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from model.arrays import Floats
-from model.importers.float_network import ConversionError, FloatLayer, pool_of
+from model.importers.float_network import ConversionError, FloatLayer, is_float32, pool_of
 from model.importers.folding import average_after, average_before, is_uniform, scale_inputs, scale_outputs
 from model.importers.graph import OnnxGraph, text
 from model.importers.limits import MOST_FOLD, MOST_WEIGHTS
@@ -38,7 +38,7 @@ __all__ = [
 
 
 _ENDLESS = 1e30
-"""An upper end from which on a Clip has none."""
+"""An upper end from which on a Clip has none; below its negative it has no lower one."""
 
 
 def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
@@ -55,9 +55,12 @@ def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     if groups < 1 or weights.shape[1] * groups != shape.channels:
         found = f"{weights.shape[1]}" + (f" in {groups} groups" if groups != 1 else "")
         raise graph.error(node, f"weights must take {shape.channels} channels, not {found}")
-    if not weights.size or len(weights) % groups:
-        raise graph.error(node, f"group must divide the {len(weights)} output channels, not {groups}")
     kernel = (weights.shape[2], weights.shape[3])
+    if not weights.size:
+        found = f"{kernel[0]}x{kernel[1]} to {len(weights)}"
+        raise graph.error(node, f"weights must have a kernel of at least 1x1 to at least one channel, not {found}")
+    if len(weights) % groups:
+        raise graph.error(node, f"group must divide the {len(weights)} output channels, not {groups}")
     given = both_axes(data, attributes.get("kernel_shape", kernel if length is None else [kernel[length]]))
     if tuple(given) != kernel:
         raise graph.error(node, f"kernel_shape must be that of the weights {list(kernel)}, not {attributes['kernel_shape']}")
@@ -103,7 +106,12 @@ def _dilated(
 def _bias(graph: OnnxGraph, node: onnx.NodeProto, size: int) -> Floats:
     """The third input; zeros where there is none."""
     if len(node.input) > 2 and node.input[2]:
-        return np.zeros(size) + graph.values(node, graph.constant(node, 2), size, "bias")
+        bias = graph.constant(node, 2)
+        if node.op_type == "Conv":
+            return graph.per_channel(node, bias, size, "bias")
+        if bias.size not in (1, size) or (bias.size > 1 and bias.shape[-1] != size) or bias.ndim > 2:
+            raise graph.error(node, f"bias must hold one value per output ({size}), not shape {bias.shape}")
+        return np.zeros(size) + bias.astype(np.float64).reshape(-1)
     return np.zeros(size)
 
 
@@ -234,6 +242,10 @@ def fold_back(graph: OnnxGraph, data: Data) -> Data | None:
         if not is_uniform(scale) or (pooled and (scale.min() < 0 or not is_uniform(offset))):
             return None
         found = scale_outputs(found, scale[0, 0], offset[0, 0] if is_uniform(offset) else offset)
+        assert found.weights is not None and found.bias is not None
+        if not (is_float32(found.weights) and is_float32(found.bias)):
+            what = f"weights and biases of layer {layer.name!r} must be finite numbers of float32 with this folded into them"
+            raise graph.error(data.scaled_by[-1], what)
         if pooled:
             tensor = _scaled(graph, tensor, layer.output_shape(data.before), scale[0, 0], offset[0, 0])
     for folded in (*data.scaled_by, *data.averaged_by):
@@ -306,15 +318,14 @@ def _cannot_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
 def clip(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A ReLU, also one with an upper end; any other range is refused."""
     found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    bounds = [
-        float(graph.constants[name].reshape(-1)[0]) if name in graph.constants else None
-        for name in [*node.input[1:3], "", ""][:2]
-    ]
-    low = found.get("min", bounds[0])
-    high = found.get("max", bounds[1])
+    low, high = (found.get(name, graph.number(node, n)) for n, name in ((1, "min"), (2, "max")))
     end = float(high) if high is not None and high < _ENDLESS else None
+    if end is None and (low is None or low <= -_ENDLESS):
+        graph.report(node, "folded", "nothing: it has neither a lower nor an upper end")
+        return data
     if low != 0 or (end is not None and not end > 0):
-        raise graph.error(node, f"must be from 0 to more than 0, or without an upper end, not {low} to {high}", "train with ReLU")
+        ends = " to ".join("none" if bound is None else str(bound) for bound in (low, high))
+        raise graph.error(node, f"must be from 0 to more than 0, or without an upper end, not {ends}", "train with ReLU")
     return relu(graph, node, data) if end is None else _ending(graph, node, data, end)
 
 

@@ -12,12 +12,11 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from model.arrays import Floats
-from model.importers.constants import FLOATS
-from model.importers.float_network import ConversionError
+from model.importers.float_network import ConversionError, is_float32
 from model.importers.graph import OnnxGraph, permutation
 from model.importers.limits import MOST_VALUES
 from model.importers.normalization import AS_THEY_ARE, Normalization
-from model.importers.structure import printable
+from model.importers.structure import FLOATS, printable, type_name
 from model.importers.tensors import Data, filled, letter_sizes
 from model.network import Shape
 
@@ -87,10 +86,12 @@ def starts(
     ConversionError
         The input is not of a type or shape that can be read, or too large, or has other channels than the normalization.
     """
+    what = graph.input.type.WhichOneof("value")
+    if what not in (None, "tensor_type"):
+        raise ConversionError(f"{where(graph)} must be a tensor, not of {what}")
     kind = graph.input.type.tensor_type
     if kind.elem_type not in (*FLOATS, TensorProto.UINT8):
-        name = TensorProto.DataType.Name(kind.elem_type).lower()
-        raise ConversionError(f"{where(graph)} must be of a float type or uint8, not {name}")
+        raise ConversionError(f"{where(graph)} must be of a float type or uint8, not {type_name(kind.elem_type)}")
     if kind.elem_type == TensorProto.UINT8 and normalization.scale is None:
         normalization = replace(normalization, scale=_UINT8_FULL)
     dims = [d.dim_value if d.HasField("dim_value") else 0 for d in kind.shape.dim]
@@ -119,6 +120,8 @@ def _normalized(graph: OnnxGraph, start: Start, normalization: Normalization) ->
     if normalization == AS_THEY_ARE:
         return start
     factors = normalization.factors(start.shape.channels)
+    if not all(map(is_float32, factors)):
+        raise ConversionError(f"{where(graph)}: --scale and --mean over --std must be finite numbers of float32")
     scale, offset = (np.broadcast_to(values, start.shape) for values in factors)
     # Stands in messages for a node that the file has not.
     node = helper.make_node("--mean, --std, --scale", [], [f"{graph.input.name} normalized"], name=graph.input.name)

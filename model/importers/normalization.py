@@ -53,7 +53,8 @@ class Normalization:
     def factors(self, channels: int) -> tuple[Floats, Floats]:
         """Scale and offset of each channel."""
         mean, std = (np.broadcast_to(np.array(values, np.float64), channels) for values in (self.mean, self.std))
-        return (1.0 if self.scale is None else self.scale) / std, -mean / std
+        with np.errstate(over="ignore"):
+            return (1.0 if self.scale is None else self.scale) / std, -mean / std
 
 
 AS_THEY_ARE = Normalization()

@@ -110,6 +110,8 @@ def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
     full = operator if own else f"{domain}.{operator}"
     if operator in _QUANTIZED or domain.startswith(_QUANTIZED_DOMAINS):
         return f"quantized files are not read (operator {full})", "export the float network: conversion quantizes by itself"
+    if not operator:
+        return "must have an operator", "give its op_type one of ONNX's"
     if not own:
         return (
             f"operator {full} is not one of ONNX",

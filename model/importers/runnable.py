@@ -37,6 +37,7 @@ def runnable(graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto
     for node, dims in steps:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
+        del copy.output[1:]
         if node.op_type in _MONOTONIC:
             copy.op_type = "Identity"
             del copy.attribute[:]

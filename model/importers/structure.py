@@ -5,14 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from onnx import TensorProto
 
 from model.importers.float_network import ConversionError
 from model.importers.limits import MOST_NODES
 
-__all__ = ["Structure", "label", "node_name", "opset_of", "printable", "read_structure"]
+__all__ = ["FLOATS", "Structure", "label", "node_name", "operator_name", "opset_of", "printable", "read_structure", "type_name"]
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+"""Element types that count as the numbers of a float network."""
 
 _OLDEST_OPSET = 7
 """Before it, broadcasting was another; ONNX Runtime promises nothing for older files."""
+
+_OLDEST_IR = 3
+"""Before it, files did not declare which version of the operators they mean."""
 
 _LONGEST_NAME = 120
 
@@ -51,9 +58,22 @@ def node_name(node: onnx.NodeProto) -> str:
     return printable(node.name or next(iter(node.output), ""))
 
 
+def type_name(kind: int) -> str:
+    """Name of an element type."""
+    try:
+        return TensorProto.DataType.Name(kind).lower()
+    except ValueError:
+        return f"type {kind}"
+
+
+def operator_name(node: onnx.NodeProto) -> str:
+    """The node's operator."""
+    return printable(node.op_type) or "no operator"
+
+
 def label(node: onnx.NodeProto) -> str:
     """Name and operator, for messages."""
-    return f"node {node_name(node)!r} ({printable(node.op_type)})"
+    return f"node {node_name(node)!r} ({operator_name(node)})"
 
 
 def opset_of(model: onnx.ModelProto) -> int | None:
@@ -79,7 +99,7 @@ def read_structure(path: Path, model: onnx.ModelProto, output: str | None = None
         One line that says what is wrong: an output that there is not, a tensor that is given twice or by nobody, nodes in a
         circle, an operator set that is too old or too new, too many nodes.
     """
-    _check_opset(path, model)
+    _check_versions(path, model)
     wanted = _choose_output(path, model, output)
     producers = _producers(path, model)
     initializers = {tensor.name for tensor in model.graph.initializer}
@@ -100,8 +120,12 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(repr(printable(name)) for name in names)
 
 
-def _check_opset(path: Path, model: onnx.ModelProto) -> None:
+def _check_versions(path: Path, model: onnx.ModelProto) -> None:
+    if not _OLDEST_IR <= model.ir_version <= onnx.IR_VERSION:
+        raise ConversionError(f"{path}: ir_version must be within {_OLDEST_IR}..{onnx.IR_VERSION}, not {model.ir_version}")
     found, newest = opset_of(model), onnx.defs.onnx_opset_version()
+    if any(o.version != found for o in model.opset_import if o.domain in ("", "ai.onnx")):
+        raise ConversionError(f"{path}: opset of ONNX's operators must be declared once")
     if found is None or not _OLDEST_OPSET <= found <= newest:
         raise ConversionError(
             f"{path}: opset of ONNX's operators must be within {_OLDEST_OPSET}..{newest}, not {found}; "
@@ -115,9 +139,15 @@ def _choose_output(path: Path, model: onnx.ModelProto, output: str | None) -> st
         if len(names) != 1:
             what = f"there are {len(names)}: {_listed(names)}" if names else "there is none"
             raise ConversionError(f"{path}: output must be chosen with --output: {what}")
-        return names[0]
+        output = names[0]
     if output not in names:
         raise ConversionError(f"{path}: output must be one of {_listed(names)}, not {output!r}")
+    kind = model.graph.output[names.index(output)].type.WhichOneof("value")
+    if kind not in (None, "tensor_type"):
+        raise ConversionError(f"{path}: output {printable(output)!r} must be a tensor, not of {kind}")
+    element = model.graph.output[names.index(output)].type.tensor_type.elem_type
+    if element not in (TensorProto.UNDEFINED, *FLOATS):
+        raise ConversionError(f"{path}: output {printable(output)!r} must be of a float type, not {type_name(element)}")
     return output
 
 

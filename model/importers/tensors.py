@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto
 
 from model.arrays import Floats
-from model.importers.constants import FLOATS
+from model.importers.constants import drops
 from model.importers.float_network import FloatLayer
 from model.importers.folding import Average
 from model.importers.graph import OnnxGraph, permutation
 from model.importers.operators import SUPPORTED
+from model.importers.structure import FLOATS, type_name
 from model.network import Padding, Shape
 
 __all__ = [
@@ -258,6 +258,8 @@ def reshape(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     dims = [data.dims[n] if d == 0 and n < len(data.dims) else d for n, d in enumerate(target)][1:]
     if target[:1] == [-1] and -1 in dims and node.input[1] in graph.constants:
         dims = []
+    if dims.count(-1) > 1 or min(target, default=0) < -1:
+        raise graph.error(node, f"shape must have numbers of at least 0 and -1 at most once, not {tuple(target)}")
     axes = regrouped("".join(data.axes[1:]), letter_sizes(data.shape), filled(dims, data.shape.size))
     if not dims or axes is None:
         raise graph.error(node, f"must flatten to (frames, {data.shape.size}), not to {tuple(target)}")
@@ -272,12 +274,14 @@ def _readdressed(graph: OnnxGraph, node: onnx.NodeProto, data: Data, axes: tuple
 
 def nothing(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """Nodes that pass on what they take."""
-    if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] and graph.constant(node, 2).any():
+    if drops(node, graph.constants):
         raise graph.error(node, "training_mode must be false; export the network in evaluation mode")
+    if node.op_type == "Dropout":
+        graph.number(node, 1)
     if node.op_type == "Cast":
         to = int(graph.attributes(node, ("to", "saturate")).get("to", 0))
         if to not in FLOATS:
-            raise graph.error(node, f"to must be a float type, not {TensorProto.DataType.Name(to).lower()}")
+            raise graph.error(node, f"to must be a float type, not {type_name(to)}")
     cast = data.integers and node.op_type == "Cast"
     graph.report(node, "folded", "nothing, from integers" if cast else SUPPORTED[node.op_type])
     if cast:

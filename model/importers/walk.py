@@ -11,13 +11,14 @@ from model.importers.constants import COMPUTED, drops
 from model.importers.deferred import arithmetic, average_pool, normalize, pad, reduce_mean
 from model.importers.endings import in_file_order, own_layer
 from model.importers.float_network import ConversionError, FloatNetwork
-from model.importers.graph import NodeReport, OnnxGraph
+from model.importers.graph import NodeReport, OnnxGraph, first_line
 from model.importers.layers import clip, convolution, fold_back, linear, max_pool, relu
 from model.importers.layouts import Start
 from model.importers.limits import MOST_MACS, MOST_VALUES
 from model.importers.operators import PASSING, SUPPORTED, refusal
 from model.importers.runnable import runnable
-from model.importers.structure import node_name, printable
+from model.importers.schema import misuse, output_name
+from model.importers.structure import label, node_name, operator_name, printable
 from model.importers.tensors import (
     Data,
     axes_like,
@@ -68,6 +69,8 @@ class Walk:
         # Tensors that are arithmetic on shapes, and those that should be constants and are not known.
         self._of_shapes: set[str] = set()
         self._unknown: set[str] = set()
+        # Outputs of nodes on the data's path that are not their first.
+        self._others: dict[str, onnx.NodeProto] = {}
         graph.restart()
         # What waits can be as large as a frame, and is forgotten once no node is left that takes it.
         uses = Counter(name for node in graph.nodes for name in set(node.input))
@@ -87,14 +90,14 @@ class Walk:
         found = self.graph.reports.get(node.output[0])
         if found is not None and node.output[0] in self._nodes:
             return found
-        return NodeReport(node_name(node), printable(node.op_type), "folded", "nothing: the output does not depend on it")
+        return NodeReport(node_name(node), operator_name(node), "folded", "nothing: the output does not depend on it")
 
     def _record(self, error: ConversionError) -> None:
         self.error = self.error or error
         node = self._nodes.get(error.node)
         if node is not None:
             self.graph.reports[error.node] = NodeReport(
-                node_name(node), printable(node.op_type), "unsupported", error.reason, error.remedy
+                node_name(node), operator_name(node), "unsupported", error.reason, error.remedy
             )
 
     def _visit(self, node: onnx.NodeProto) -> None:
@@ -105,6 +108,7 @@ class Walk:
             self._beside(node, bool(arriving))
             return
         data = self._known[arriving[0]]
+        self._others.update((name, node) for name in node.output[1:] if name)
         while True:
             try:
                 self._check_operator(node, arriving)
@@ -123,9 +127,10 @@ class Walk:
                 if error.node != key:
                     self._not_checked(node)
                 self._known[key] = self._inferred(key)
-            except Exception:  # after a node that does not convert, what is known need not make sense
+            except Exception as error:  # after a node that does not convert, what is known need not make sense
                 if self.error is None:
-                    raise
+                    what = f"{type(error).__name__}: {first_line(error)}"
+                    raise self.graph.error(node, f"must be a valid node, is damaged or out of the ordinary ({what})") from error
                 self._not_checked(node)
                 self._known[key] = None
             return
@@ -144,10 +149,24 @@ class Walk:
                 why = "constant inputs must fit, and give no more than can be computed ahead", "compute it before the export"
             if drops(node, self.graph.constants):
                 why = "training_mode must be false", "export the network in evaluation mode"
+            if wrong := misuse(node, self.graph.opset):
+                why = wrong, ""
+            if other := next((name for name in node.input if name in self._others), None):
+                why = self._other(other), "leave it out"
             self._record(self.graph.error(node, *why))
             self._unknown.update(node.output)
             return
+        elif wrong := misuse(node, self.graph.opset):
+            self._record(self.graph.error(node, wrong))
+            self._unknown.update(node.output)
+            return
         self.graph.report(node, "folded", "constant, or arithmetic on shapes: not in the data's path")
+
+    def _other(self, name: str) -> str:
+        """Why an output of a node on the data's path that is not its first cannot be taken."""
+        node = self._others[name]
+        what = output_name(node, name, self.graph.opset)
+        return f"input {printable(name)!r} must be the first output of {label(node)}, not its {what}"
 
     def _not_checked(self, node: onnx.NodeProto) -> None:
         what = SUPPORTED.get(node.op_type, "constant")
@@ -156,6 +175,8 @@ class Walk:
     def _check_operator(self, node: onnx.NodeProto, arriving: Sequence[str]) -> None:
         if node.op_type not in SUPPORTED or node.domain not in ("", "ai.onnx"):
             raise self.graph.error(node, *refusal(node.op_type, node.domain, self.graph.opset))
+        if wrong := misuse(node, self.graph.opset):
+            raise self.graph.error(node, wrong)
         if len(arriving) != 1:
             raise self.graph.error(
                 node,
@@ -184,9 +205,14 @@ class Walk:
     def _end(self) -> None:
         """The network, from what is known of the output."""
         data = self._known.get(self.graph.output)
+        if self.graph.output in self._others and self.error is None:
+            node = self._others[self.graph.output]
+            what = output_name(node, self.graph.output, self.graph.opset)
+            raise self.graph.error(node, f"output of the network must be its first output, not its {what}")
         if data is None:
             if self.error is None:
-                raise ConversionError(f"{self.graph.path}: output must depend on input {printable(self.graph.input.name)!r}")
+                names = printable(self.graph.output), printable(self.graph.input.name)
+                raise ConversionError(f"{self.graph.path}: output {names[0]!r} must depend on input {names[1]!r}")
             return
         if data.last is None:
             raise ConversionError(f"{self.graph.path}: must have a Conv, Gemm or MatMul node")
