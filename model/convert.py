@@ -12,7 +12,7 @@ from model.conversion.convert import EXPLAINED, Conversion, convert_file
 from model.conversion.explain import verdict
 from model.conversion.quantize import Settings
 from model.importers.normalization import Normalization
-from model.importers.options import file_options
+from model.importers.options import LayerNames, file_options
 from model.network import FIRINGS, Neurons
 from model.reports.conversion import conversion_json, conversion_summary
 from model.support.cli import FilePath, Number, command, tell
@@ -98,6 +98,11 @@ from model.support.files import check_apart
     help="Whether counts round activations to the nearest, by half a threshold in the bias; by default where firing is deferred.",
 )
 @click.option(
+    "--rounding-layers",
+    type=LayerNames(),
+    help="The layers whose counts round so, with commas between their names; those of the others do not.",
+)
+@click.option(
     "--thresholds",
     type=click.Choice(["layer", "channel"]),
     default="layer",
@@ -126,6 +131,7 @@ def main(
     rest: bool | None,
     burst: int,
     rounding: bool | None,
+    rounding_layers: tuple[str, ...] | None,
     thresholds: str,
     layout: str | None,
     output: str | None,
@@ -147,7 +153,7 @@ def main(
         firing=firing,
         rest=rest,
         burst=burst,
-        rounding=rounding,
+        rounding=rounding if rounding_layers is None else rounding_layers,
         channel_thresholds=thresholds == "channel",
     )
     with console.status("reading") as status:
@@ -161,6 +167,8 @@ def main(
             fail(Exit.BAD_INPUT, "--threshold must not be given without --paper")
         if paper and (given := _not_the_papers(settings)):
             fail(Exit.BAD_INPUT, f"{given} must not be given with --paper")
+        if rounding is not None and rounding_layers is not None:
+            fail(Exit.BAD_INPUT, f"--{'' if rounding else 'no-'}rounding must not be given with --rounding-layers")
         if input_step is not None and input_levels == 1:
             fail(Exit.BAD_INPUT, "--input-step must not be given without --input-levels")
         if out.suffix != ".npz":
@@ -198,7 +206,8 @@ def _not_the_papers(settings: Settings) -> str | None:
         "--firing deferred": settings.firing != "immediate",
         "--rest": settings.rests,
         f"--burst {settings.burst}": settings.burst != 1,
-        "--rounding": settings.rounds,
+        "--rounding": settings.rounding_chosen is True,
+        "--rounding-layers": isinstance(settings.rounding_chosen, tuple),
         "--thresholds channel": settings.channel_thresholds,
         "--levels": settings.levels is not None,
     }

@@ -103,6 +103,7 @@ def convert(
     grouped = tuple(layer.name for layer in float_network.layers if layer.groups > 1)
     if settings.for_hardware:
         float_network = hardware_form(float_network)
+    _check_names(float_network, settings)
     settings, calibration = _coded(float_network, calibration, settings, progress)
     images, labels = calibration.images, calibration.labels
     coded = settings.coding.frames(images).astype(np.float32)
@@ -119,6 +120,7 @@ def convert(
         float_network = with_scales(float_network, scales)
         neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
     ends = [layer.end for layer in neuron_layers]
+    rounded = [layer.name for layer in neuron_layers if settings.rounds(layer.name)]
 
     def named(thresholds: Sequence[float]) -> dict[str, float]:
         return {layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)}
@@ -131,7 +133,7 @@ def convert(
 
     def measure_corrected(thresholds: Sequence[float]) -> Measured:
         network = corrected(
-            float_network, plain(thresholds), named(thresholds), images[:_CORRECTED], rounding=settings.rounds
+            float_network, plain(thresholds), named(thresholds), images[:_CORRECTED], rounding=rounded
         )
         return _measure(network, images, labels)
 
@@ -171,12 +173,23 @@ def convert(
         accuracy_snn=final.accuracy,
         accumulations_per_frame=final.accumulations,
         frames=len(images),
-        steps=explain(float_network, network, theta_of, *explained, uncorrected=before, rounding=settings.rounds),
+        steps=explain(float_network, network, theta_of, *explained, uncorrected=before, rounding=rounded),
         groups_expanded=grouped if settings.for_hardware else (),
         bias_corrected=bias_corrected,
         notes=calibration.notes,
         warnings=_warnings(float_network, calibration, settings, network, final.accuracy),
     )
+
+
+def _check_names(float_network: FloatNetwork, settings: Settings) -> None:
+    """Refuse a layer that is to round and that there is not."""
+    if isinstance(settings.rounding, tuple):
+        names = [layer.name for layer in float_network.layers if layer.kind != "maxpool"]
+        for name in settings.rounding:
+            if name not in names:
+                raise ConversionError(
+                    f"{float_network.path}: layers that round must be of {', '.join(names)}, not {printable(name)!r}"
+                )
 
 
 def _coded(
@@ -229,10 +242,12 @@ def _warnings(
 
 def _named_choices(settings: Settings) -> list[str]:
     """What of the settings is not usual, in words."""
+    named = settings.rounding_chosen if isinstance(settings.rounding_chosen, tuple) else ()
     choices = {
         f"levels {settings.levels}": settings.levels is not None,
         "firing deferred": settings.firing == "deferred",
-        "rounding": settings.rounds,
+        "rounding": settings.rounding_chosen is True,
+        f"rounding of {', '.join(named)}": bool(named),
         f"bursts of {settings.burst or 'any number'}": settings.burst != 1,
         "thresholds by channel": settings.channel_thresholds,
     }

@@ -6,6 +6,7 @@ a bias can hold it: empirical bias correction (Nagel et al., "Data-Free Quantiza
 Correction", ICCV 2019, section 4.2), here with the spiking network's own counts.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +29,7 @@ def corrected(
     thresholds: dict[str, float],
     images: npt.NDArray[np.uint8],
     *,
-    rounding: bool = False,
+    rounding: Collection[str] = (),
 ) -> Network:
     """``network`` with biases under which the mean weighted sum of each channel is the float network's, layer after layer.
 
@@ -42,8 +43,8 @@ def corrected(
         ``theta_l`` of each neuron layer, in the float network's units.
     images : npt.NDArray[np.uint8]
         Calibration frames.
-    rounding : bool
-        Whether the network's biases are half a threshold higher, and are to stay so.
+    rounding : collection of str
+        The layers whose biases are half a threshold higher, and are to stay so.
     """
     by_name = {layer.name: layer for layer in floats.layers}
     coding = InputCoding.of(network)
@@ -62,7 +63,7 @@ def corrected(
         # The layers before have their new biases by now.
         counts = _counts(replace(network, layers=tuple(layers)), layer.source, images)
         found = weighted_sums(layer, layer.weights, counts, shape, output) + layer.bias
-        if rounding:
+        if layer.name in rounding:
             found -= layer.theta / 2
         missing = wanted * (layer.theta / thresholds[layer.name]) - found
         mean = missing.reshape(-1, output.channels).mean(axis=0)

@@ -7,7 +7,7 @@ the conversion loses in all.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,7 +72,7 @@ def explain(
     labels: npt.NDArray[np.int64],
     *,
     uncorrected: Network | None = None,
-    rounding: bool = False,
+    rounding: Collection[str] = (),
     done: Callable[[int], None] = lambda frames: None,
 ) -> tuple[Step, ...]:
     """The ladder from ``floats`` to ``network`` on some frames.
@@ -89,8 +89,8 @@ def explain(
         npt.NDArray[np.uint8], npt.NDArray[np.int64] uint8 frames ``(frames, height, width, channels)`` and their classes.
     uncorrected : Network | None
         The same without `model.conversion.correction`, where ``network`` has it: a step of its own then.
-    rounding : bool
-        Whether biases of ``network`` are half a threshold higher, which is a matter of counts and not of activations.
+    rounding : collection of str
+        The layers whose biases are half a threshold higher, which is a matter of counts and not of activations.
     done : Callable[[int], None]
         Called with the number of frames finished.
     """
@@ -130,7 +130,7 @@ def _ladder(
     uncorrected: Network,
     thresholds: dict[str, float],
     images: npt.NDArray[np.uint8],
-    rounding: bool,
+    rounding: Collection[str],
 ) -> list[tuple[tuple[str, str], npt.NDArray[np.number]]]:
     """Of each step the scores of all frames."""
     coding = InputCoding.of(network)
@@ -163,7 +163,7 @@ def _ladder(
             if whole:
                 values[layer.name] = rounded(layer, found, deferred=of.deferred)
             else:
-                values[layer.name] = _activated(layer, found - 0.5 if integers and rounding else found)
+                values[layer.name] = _activated(layer, found - 0.5 if integers and layer.name in rounding else found)
         return values
 
     def last(values: dict[str, Values]) -> Values:

@@ -54,9 +54,9 @@ class Settings:
         Whether frames start from the state at rest, where that is not just the biases; None: except in the paper's mode.
     burst : int
         Spikes that an update may fire, 0 for any number.
-    rounding : bool or None
-        Whether biases are half a threshold higher, so that counts round activations to the nearest in place of down; None where
-        it makes a count the nearest, which is in deferred firing.
+    rounding : bool, tuple of str or None
+        Whether biases are half a threshold higher, so that counts round activations to the nearest, not down: of all layers,
+        or of those named. None where it makes a count the nearest, which is in deferred firing.
     channel_thresholds : bool
         Whether each channel has a threshold of its own, folded into weights (`model.conversion.channels`).
     """
@@ -72,7 +72,7 @@ class Settings:
     firing: str = "immediate"
     rest: bool | None = None
     burst: int = 1
-    rounding: bool | None = None
+    rounding: bool | tuple[str, ...] | None = None
     channel_thresholds: bool = False
 
     @property
@@ -81,9 +81,14 @@ class Settings:
         return self.threshold is None if self.rest is None else self.rest
 
     @property
-    def rounds(self) -> bool:
-        """Whether biases are half a threshold higher."""
+    def rounding_chosen(self) -> bool | tuple[str, ...]:
+        """Of which layers biases are half a threshold higher: of all, of none, or of those named."""
         return self.firing == "deferred" if self.rounding is None else self.rounding
+
+    def rounds(self, layer: str) -> bool:
+        """Whether the biases of a layer are half a threshold higher."""
+        chosen = self.rounding_chosen
+        return chosen if isinstance(chosen, bool) else layer in chosen
 
     @property
     def coding(self) -> InputCoding:
@@ -151,7 +156,7 @@ def _neurons(
     while True:
         weights = np.rint(scaled * (1 << f)).astype(np.int64)
         sums = counts.of_windows(layer.averaged).sums(weights, layer.groups)
-        bias = (layer.bias / theta + (0.5 if settings.rounds else 0)) * (1 << f)
+        bias = (layer.bias / theta + (0.5 if settings.rounds(layer.name) else 0)) * (1 << f)
         if layer.relu:
             # A channel that all its weights together cannot lift is as dead with a bias from which they just cannot.
             bias = np.maximum(bias, -sums.greatest)

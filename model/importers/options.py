@@ -10,7 +10,7 @@ from model.importers.layouts import LAYOUTS
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.support.cli import Number
 
-__all__ = ["file_options"]
+__all__ = ["LayerNames", "file_options"]
 
 
 class _Numbers(click.ParamType):
@@ -23,6 +23,20 @@ class _Numbers(click.ParamType):
             return value
         number = Number()
         return tuple(number.convert(part.strip(), param, ctx) for part in str(value).split(","))
+
+
+class LayerNames(click.ParamType):
+    """Names of layers with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        found = tuple(part.strip() for part in str(value).split(","))
+        if not all(found) or len(set(found)) < len(found):
+            self.fail(f"{value!r} must be different names with commas between them.", param, ctx)
+        return found
 
 
 def file_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -100,7 +100,7 @@ def _wrong_attribute(node: onnx.NodeProto, schema: OpSchema, opset: int) -> str 
         if attribute.name in given:
             return f"attribute {name!r} must be given once"
         given.add(attribute.name)
-        wanted = int(known.type.value)
+        wanted = int(known.type.value)  # type: ignore[attr-defined]
         if attribute.type != wanted or attribute.ref_attr_name:
             wants = AttributeProto.AttributeType.Name(wanted).lower()
             return f"attribute {name!r} must be of type {wants}, not {_attribute_type(attribute)}"

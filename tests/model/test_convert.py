@@ -440,7 +440,40 @@ def test_rounding_is_half_a_threshold_in_the_bias(tmp_path):
     for a, b in zip(down.layers, nearest.layers, strict=True):
         if isinstance(a, Neurons):
             assert (b.bias - a.bias == a.theta // 2).all()
-    assert Settings().rounds is False and Settings(firing="deferred").rounds is True
+    assert Settings().rounding_chosen is False and Settings(firing="deferred").rounding_chosen is True
+
+
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+def test_layers_that_round_may_be_named(tmp_path, firing):
+    """Half a threshold in the biases of one layer, and of no other; the search and the steps of accuracy know it."""
+    floats = import_onnx(small(tmp_path))
+    down, some = (
+        quantize(floats, [0.3, 0.2], Settings(firing=firing, rounding=rounding), name="n") for rounding in (False, ("conv_1",))
+    )
+    a, b = down.layers[0], some.layers[0]
+    assert (b.bias - a.bias == a.theta // 2).all()
+    assert (down.layers[-1].bias == some.layers[-1].bias).all() and (down.layers[-1].weights == some.layers[-1].weights).all()
+    found, network = converted(tmp_path, "--firing", firing, "--rounding-layers", "conv_1", "--levels", "2")
+    assert found.exit_code == 0 and ", rounding of conv_1 on " in network.origin
+    # Its float biases are a small part of a threshold.
+    first, last = network.layers[0], network.layers[-1]
+    assert (np.abs(first.bias - first.theta / 2) < first.theta / 4).all() and not (last.bias > last.theta / 4).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rounding-layers", "conv_1,pool"], "layers that round must be of conv_1, {last}, not 'pool'"),
+        (["--rounding-layers", "conv_1", "--no-rounding"], "--no-rounding must not be given with --rounding-layers"),
+        (["--rounding-layers", "conv_1", "--paper"], "--rounding-layers must not be given with --paper"),
+        (["--rounding-layers", "a,,b"], "Invalid value for '--rounding-layers': 'a,,b' must be different names with commas"),
+    ],
+)
+def test_names_of_layers_that_round(tmp_path, options, message):
+    last = import_onnx(small(tmp_path)).layers[-1].name
+    found, network = converted(tmp_path, *options)
+    assert (found.exit_code, network) == (2, None)
+    assert message.format(last=last) in found.stderr
 
 
 def test_rest_only_where_it_is_not_the_biases():
