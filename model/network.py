@@ -9,7 +9,7 @@ shape ``1 x 1 x channels``.
 """
 
 import hashlib
-import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -166,7 +166,7 @@ class Layer:
         check(isinstance(self.source, str), f"layer {self.name!r}: source must be a name, not {self.source!r}")
         events = self.mean_events
         check(
-            isinstance(events, (int, float)) and not isinstance(events, bool) and math.isfinite(events) and events >= 0,
+            isinstance(events, (int, float)) and not isinstance(events, bool) and 0 <= events <= sys.float_info.max,
             f"layer {self.name!r}: mean_events must be a finite number of at least 0, not {events!r}",
         )
 

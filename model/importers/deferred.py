@@ -91,6 +91,7 @@ def normalize(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
 
 def average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """Averages over windows, or over all positions."""
+    no_padding(graph, data)
     shape = image_shape(graph, node, data)
     window, stride, padding, given = pool_window(graph, node, data, ("count_include_pad",))
     output = output_shape(graph, node, shape, window, stride, padding, shape.channels)

@@ -309,10 +309,19 @@ def _cannot_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
     if not all(map(is_uniform, data.affine)):
         return different_values(graph, data.scaled_by[-1], node)
     return graph.error(
-        data.scaled_by[-1],
+        _scaling(graph, data),
         f"scale must not be negative in front of {label(node)}, not {data.affine[0].min():.4g}: a maximum would become a minimum",
         "put it after the MaxPool, or in front of the ReLU",
     )
+
+
+def _scaling(graph: OnnxGraph, data: Data) -> onnx.NodeProto:
+    """The last node that waits and scales, not only shifts."""
+
+    def scales(node: onnx.NodeProto) -> bool:
+        return node.op_type not in ("Add", "Sub") or (node.op_type == "Sub" and node.input[0] in graph.constants)
+
+    return next((node for node in reversed(data.scaled_by) if scales(node)), data.scaled_by[-1])
 
 
 def clip(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
@@ -390,7 +399,7 @@ def _cannot_relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
     if not all(map(is_uniform, data.affine)):
         return different_values(graph, data.scaled_by[-1], node)
     return graph.error(
-        data.scaled_by[-1],
+        _scaling(graph, data),
         f"scale must not be negative between a MaxPool and {label(node)}, not {data.affine[0].min():.4g}",
         "put it in front of the MaxPool",
     )
@@ -465,7 +474,8 @@ def strides_and_padding(
         raise graph.error(node, f"auto_pad must be NOTSET, SAME_UPPER, SAME_LOWER or VALID, not {auto!r}")
     whole = [pad + more for pad, more in zip(pads, around, strict=True)]
     if min(pads) < 0 or any(pad >= size for pad, size in zip(whole, (*kernel, *kernel), strict=True)):
-        raise graph.error(node, f"pads must be at least 0 and less than the window {kernel[0]}x{kernel[1]}, not {whole}")
+        what = "pads" if data.padded_by is None else f"pads, with those of {label(data.padded_by)},"
+        raise graph.error(node, f"{what} must be at least 0 and less than the window {kernel[0]}x{kernel[1]}, not {whole}")
     return stride, Padding(*pads)
 
 
