@@ -117,7 +117,8 @@ def average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
 
 def reduce_mean(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """Averages over height, width or both."""
-    keep = graph.attributes(node, ("axes", "keepdims", "noop_with_empty_axes")).get("keepdims", 1)
+    graph.attributes(node, ("axes", "keepdims", "noop_with_empty_axes"))
+    keep = flag(graph, node, "keepdims", usual=1)
     axes = graph.integers(node, "axes", 1)
     if not axes:
         raise graph.error(node, "axes must be given: height and width")

@@ -226,7 +226,7 @@ class OnnxGraph:
         if len(node.input) <= index or not node.input[index]:
             return None
         array = self._constant(node, index)
-        if array.dtype.kind not in "iu" or array.ndim > 1:
+        if array.dtype not in (np.int32, np.int64) or array.ndim > 1:
             name = printable(node.input[index])
             raise self.error(node, f"input {name!r} must be a vector of integers, not {array.dtype} of {array.shape}")
         return [int(n) for n in array.reshape(-1)]

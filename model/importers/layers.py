@@ -134,10 +134,10 @@ def linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     shape = data.shape
     if node.op_type == "Gemm":
         attributes = graph.attributes(node, ("alpha", "beta", "transA", "transB"))
-        if attributes.get("transA", 0):
+        if flag(graph, node, "transA"):
             raise graph.error(node, "transA must be 0, not 1")
         weights = graph.constant(node, 1).astype(np.float64) * attributes.get("alpha", 1.0)
-        weights = weights if attributes.get("transB", 0) else weights.T
+        weights = weights if flag(graph, node, "transB") else weights.T
     else:
         if node.input[0] in graph.constants:
             raise graph.error(node, "the constant must be the second input")
@@ -425,9 +425,9 @@ def _scaled(graph: OnnxGraph, tensor: str, shape: Shape, scale: Floats, offset: 
     return graph.add_node("Add", product, offset.astype(np.float32).reshape(-1, 1, 1))
 
 
-def flag(graph: OnnxGraph, node: onnx.NodeProto, name: str) -> int:
-    """An attribute that is 0 or 1; 0 where it is left out."""
-    found = next((int(a.i) for a in node.attribute if a.name == name), 0)
+def flag(graph: OnnxGraph, node: onnx.NodeProto, name: str, usual: int = 0) -> int:
+    """An attribute that is 0 or 1; what is usual where it is left out."""
+    found = next((int(a.i) for a in node.attribute if a.name == name), usual)
     if found not in (0, 1):
         raise graph.error(node, f"{name} must be 0 or 1, not {found}")
     return found

@@ -46,6 +46,12 @@ def empty_constant():
     return graph.add("Add", "none", data="t1")
 
 
+def narrow(graph, values, kind):
+    """A graph with another constant, of a type of its own."""
+    graph.constants.append(numpy_helper.from_array(values.astype(kind), f"k{len(graph.constants)}"))
+    return graph
+
+
 def of_undefined_type(model):
     model.graph.node[0].attribute.append(onnx.AttributeProto(name="group", type=onnx.AttributeProto.UNDEFINED))
 
@@ -152,6 +158,18 @@ NODES = {
     "axes of a pad that are none": (
         lambda: Graph(21).add("Pad", np.array([1, 1]), np.array(0.0), np.array([7]), name="p").conv(3, 2, 3),
         "node 'p' (Pad): axes must be different ones within -4..3, not [7]",
+    ),
+    "a shape of small integers": (
+        lambda: narrow(relu_conv(Graph()), np.array([0, -1]), np.int8).add("Reshape", "k2", name="r"),
+        "node 'r' (Reshape): input 'k2' must be a vector of integers, not int8 of (2,)",
+    ),
+    "a switch at 2": (
+        lambda: Graph().add("Flatten").add("Gemm", np.ones((3, 128)), transB=2, name="fc"),
+        "node 'fc' (Gemm): transB must be 0 or 1, not 2",
+    ),
+    "dimensions kept by a number": (
+        lambda: relu_conv(Graph(13)).add("ReduceMean", axes=[2, 3], keepdims=-1, name="mean"),
+        "node 'mean' (ReduceMean): keepdims must be 0 or 1, not -1",
     ),
     "a clip at two numbers": (
         lambda: Graph().conv(3, 2, 3).add("Clip", min=np.zeros(2), max=6.0, name="clip"),
