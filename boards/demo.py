@@ -21,7 +21,7 @@ from boards.wire import BAUD
 from model.machine.named_plans import load_plan
 from model.machine.plan import Plan
 from model.network import Network
-from model.support.cli import Number, command
+from model.support.cli import FilePath, FolderPath, Number, command, doing, make_console
 from model.support.errors import Exit, fail
 
 __all__ = ["main"]
@@ -66,12 +66,12 @@ def _draw(demo: Demo, console: Console, digit: dict[str, Any], found: dict[str, 
     shades = " .:-=+*#%@"
     frame = np.array(digit["pixels"]).reshape(tuple(demo.network.input_shape)).mean(axis=2)
     for line in frame[::2] if frame.shape[0] > 14 else frame:
-        console.print("".join(shades[int(p) * (len(shades) - 1) // 255] for p in line), markup=False, highlight=False)
+        console.print("".join(shades[int(p) * (len(shades) - 1) // 255] for p in line), highlight=False)
     least, most = min(found["counts"]), max(found["counts"])
     for number, count in enumerate(found["counts"]):
         bar = "#" * round((count - least) / max(1, most - least) * 40)
         mark = "  <- answer" if number == found["answer"] else ""
-        console.print(f"{number}: {count:5d} {bar}{mark}", markup=False, highlight=False)
+        console.print(f"{number}: {count:5d} {bar}{mark}", highlight=False)
     said = "" if digit["label"] is None else f"a {digit['label']}; "
     console.print(
         f"{said}{found['cycles']:,} cycles, {found['microseconds']:.1f} microseconds; {found['spikes']:,} "
@@ -118,8 +118,8 @@ def _on_virtual_board(
     net, plan_name = chosen_for(kind, wanted.net, wanted.plan)
     network = Network.load(net)
     plan = load_plan(network, plan_name)
-    with console.status("virtual board") as status:
-        board = stack.enter_context(VirtualBoard.of(kind, network, plan, flash=True, tell=status.update))
+    with doing(console, "virtual board") as say:
+        board = stack.enter_context(VirtualBoard.of(kind, network, plan, flash=True, tell=say))
     device = stack.enter_context(Device.open(board.url, timeout=60, clock=board.seconds))
     device.require(network, plan)
     return network, plan, device, f"virtual {kind.title} (Verilator)"
@@ -131,7 +131,7 @@ def _on_virtual_board(
 )
 @click.option("--port", metavar="PORT", help="Serial port of a board, or its URL.")
 @click.option("--board", metavar="BOARD", help=f"Board to simulate; {_BOARD} by default.")
-@click.argument("net", required=False, type=click.Path(path_type=Path))
+@click.argument("net", required=False, type=FilePath())
 @click.option("--plan", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second of the port.")
 @click.option(
@@ -142,13 +142,13 @@ def _on_virtual_board(
 @click.option("--json", "as_json", is_flag=True, help="With --terminal: a line of JSON for each frame.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page.")
 @click.option("--dataset", metavar="DATA", help="Frames to offer: mnist, digits5k or an .npz file; digits by default.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 def main(
     clock_mhz: float | None, http_port: int, terminal: bool, as_json: bool, no_browser: bool, **wanted: Any
 ) -> None:
     """See the help text above."""
     # What goes on must not be among the JSON.
-    console = Console(stderr=as_json)
+    console = make_console(stderr=as_json)
     if as_json and not terminal:
         fail(Exit.BAD_INPUT, "--json must be given with --terminal")
     with contextlib.ExitStack() as stack:
@@ -159,13 +159,13 @@ def main(
             network, plan, device, where = _on_virtual_board(asked, stack, console)
         images, labels, name = frames_for(network, asked.dataset, asked.data_dir, None)
         if not device.loaded(network, plan):
-            with console.status("loading weights"):
+            with doing(console, "loading weights"):
                 device.load(network, plan)
         clock_hz = clock_mhz * 1e6 if clock_mhz else device.identity.clock_hz
         frames = Frames(images[:DIGITS], None if labels is None else labels[:DIGITS], name)
         demo = Demo(network, plan, device, clock_hz, where, frames)
         if terminal:
-            console.print(f"{name}; return: the next one; a number: that one; q: the end", markup=False, highlight=False)
+            console.print(f"{name}; return: the next one; a number: that one; q: the end", highlight=False)
             with contextlib.suppress(EOFError, KeyboardInterrupt):
                 _terminal(demo, console, input, as_json=as_json)
             return
@@ -180,7 +180,7 @@ def _serve(demo: Demo, http_port: int, console: Console, *, browser: bool) -> No
         fail(Exit.BAD_INPUT, f"--http {http_port}: {error.strerror}; 0 takes a port that is free")
     with server:
         url = f"http://localhost:{server.server_address[1]}/"
-        console.print(f"{demo.network.name} on {demo.where}: {url} (Ctrl-C ends)", markup=False)
+        console.print(f"{demo.network.name} on {demo.where}: {url} (Ctrl-C ends)")
         if browser:
             webbrowser.open(url)
         with contextlib.suppress(KeyboardInterrupt):

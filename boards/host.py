@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
@@ -18,7 +17,7 @@ from boards.frames import frames_for, labelled_frames
 from boards.wire import BAUD, printable
 from model.encode import encode
 from model.network import Network
-from model.support.cli import Number, group
+from model.support.cli import FilePath, FolderPath, Number, OutFolder, group, make_console, progress_bar
 from model.support.datasets import DataError
 from model.support.errors import BadInputError, Exit, fail
 
@@ -45,13 +44,13 @@ _connection = _options(
     ),
 )
 _network = _options(
-    click.argument("net", required=False, type=click.Path(path_type=Path)),
+    click.argument("net", required=False, type=FilePath()),
     click.option(
         "--plan",
         help="Plan on the device (name or .json), where its weights have to be loaded; the named one that it is by default.",
     ),
 )
-_data_dir = click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+_data_dir = click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 
 
@@ -132,8 +131,8 @@ def _make_ready(device: Device, network: Network, plan_name: str | None, *, anew
     plan = device.identity.plan(network, plan_name)
     if not anew and device.loaded(network, plan):
         return
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    console = make_console(stderr=True)
+    with progress_bar(console) as bar:
         task = bar.add_task("weights", total=device.identity.weight_words)
         device.load(network, plan, done=lambda words: bar.update(task, completed=words))
 
@@ -212,8 +211,8 @@ def states(
         from boards.self_test import golden_states, layer_states
 
         events = encode(network, images[frame])
-        console = Console(stderr=True)
-        with Progress(console=console, disable=not console.is_terminal) as bar:
+        console = make_console(stderr=True)
+        with progress_bar(console) as bar:
             found, _ = layer_states(device, network, name, events, bar.track(places, description=name))
     expected = golden_states(network, name, events)
     rows = [
@@ -227,7 +226,7 @@ def states(
         shown = Table("y", "x", "c", "potential", "count", title=f"{name}, frame {frame} of {data_name}")
         for row in rows:
             shown.add_row(*(str(value) for value in row.values()))
-        Console().print(shown)
+        make_console().print(shown)
     wrong = [n for n, (state, wanted) in enumerate(zip(found, expected, strict=True)) if state != wanted]
     if wrong:
         first = wrong[0]
@@ -243,7 +242,7 @@ def states(
 @_dataset("mnist")
 @_data_dir
 @click.option("--frames", type=click.IntRange(1), help="Only this many frames, the first ones.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for results; build/NAME by default.")
+@click.option("--out", type=OutFolder(), help="Folder for results; build/NAME by default.")
 @click.option("--restart", is_flag=True, help="Forget what an earlier run found.")
 @_json
 def evaluate(
@@ -304,9 +303,7 @@ def evaluate(
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+    return progress_bar(make_console(stderr=True), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 if __name__ == "__main__":

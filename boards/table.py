@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from boards.build_table import BuildRow, table
-from model.support.cli import command
+from model.support.cli import FolderPath, command
 from model.support.errors import BadInputError
+from model.support.files import checked_json, opened
 
 __all__ = ["main"]
 
 
 @command(help="One table of what builds found, from the folders that they wrote to.")
-@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=FolderPath())
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON on standard output.")
 def main(folders: tuple[Path, ...], as_json: bool) -> None:
     """See the help text above."""
@@ -24,7 +25,8 @@ def main(folders: tuple[Path, ...], as_json: bool) -> None:
 
 def _row(path: Path) -> BuildRow:
     try:
-        return BuildRow.of(json.loads(path.read_text()))
+        with opened(path) as file:
+            return BuildRow.of(checked_json(file.read()))
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from boards.bundled import chosen_for
 from boards.definitions import Board, board_named
@@ -17,7 +16,7 @@ from model.machine.folded_layout import Folded
 from model.machine.named_plans import load_plan
 from model.machine.plan import Plan
 from model.network import Network
-from model.support.cli import command
+from model.support.cli import FilePath, command, doing, make_console
 from model.support.errors import Exit, fail
 
 __all__ = ["main"]
@@ -27,7 +26,7 @@ __all__ = ["main"]
     "bundled one for the board by default."
 )
 @click.option("--board", default="ulx3s-85f", show_default=True, metavar="BOARD", help="Board to simulate.")
-@click.argument("net", required=False, type=click.Path(path_type=Path))
+@click.argument("net", required=False, type=FilePath())
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
 @click.option("--flash/--no-flash", help="Whether its flash holds the weights, as hw.build --program-flash writes them.")
@@ -37,7 +36,7 @@ def main(
     board: str, net: Path | None, plan_name: str | None, states: bool | None, flash: bool, port: int, as_json: bool
 ) -> None:
     """See the help text above."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     device = board_named(board)
     net, plan_name = chosen_for(device, net, plan_name)
     network = Network.load(net)
@@ -48,8 +47,8 @@ def main(
         fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
     if flash and not device.reads_flash(network, plan):
         fail(Exit.BAD_INPUT, f"--flash must not be given: no weights of plan {plan.name} on {device.title} are in a flash")
-    with console.status("virtual board") as status:
-        machine = VirtualBoard.of(device, network, plan, flash=flash, port=port, tell=status.update)
+    with doing(console, "virtual board") as say:
+        machine = VirtualBoard.of(device, network, plan, flash=flash, port=port, tell=say)
     with machine, contextlib.suppress(KeyboardInterrupt):
         if as_json:
             said = {"board": device.name, "network": network.name, "plan": plan.name, "url": machine.url, "port": machine.port}

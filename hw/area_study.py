@@ -6,25 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from boards.area_fit import CACHE, DESIGNS, Design, design_of, fitted, measure
 from hw.flow.area import AREA
-from model.support.cli import command
+from model.support.cli import OutFile, command, make_console, progress_bar
 from model.support.files import write_file
 
 
 @command(help="Place designs of many networks and plans, and fit the area model to them; writes hw/flow/area.json.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Designs at once.")
 @click.option("--only", type=click.IntRange(1), help="Only this many designs, the first ones.")
-@click.option("--out", default=AREA, show_default=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--out", default=AREA, show_default=True, type=OutFile(".json"), help="File to write.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written, as JSON on standard output.")
 def main(jobs: int, only: int | None, out: Path, as_json: bool) -> None:
     """See the help text above."""
-    console = Console(stderr=True)
-    with ThreadPoolExecutor(jobs) as pool, Progress(console=console) as bar:
+    console = make_console(stderr=True)
+    with ThreadPoolExecutor(jobs) as pool, progress_bar(console) as bar:
         CACHE.mkdir(parents=True, exist_ok=True)
         designs = DESIGNS[:only]
         task = bar.add_task("designs", total=len(designs))
@@ -49,7 +47,7 @@ def main(jobs: int, only: int | None, out: Path, as_json: bool) -> None:
         numbers = (found["lanes"], found["luts"], told["luts"], found["flip_flops"], told["flip_flops"])
         rest = (f"{told['lut_rams']}/{found['lut_rams']}", f"{found['ram_blocks']}", f"{told['ram_blocks']}")
         table.add_row(design_of(found).name, *(f"{number:,}" for number in numbers), *rest, f"{found['fmax_mhz']}")
-    Console().print(table)
+    make_console().print(table)
     print(f"median error: {result['median_error']}; memories exact: {result['memories_exact']}")
 
 

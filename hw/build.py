@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from boards.bitstream import Options, build
@@ -15,7 +14,7 @@ from boards.top import BAUD
 from hw.flow.tools import find_tool
 from model.importers.normalization import Normalization
 from model.importers.options import file_options
-from model.support.cli import Number, command
+from model.support.cli import FilePath, FolderPath, Number, OutFolder, command, make_console
 from model.support.errors import Exit, fail
 
 
@@ -23,7 +22,7 @@ from model.support.errors import Exit, fail
     help="Build a verified bitstream: golden run, RTL, co-simulation, synthesis, place and route. NET is a network (.npz), or an "
     ".onnx file to convert first; the bundled one that suits the board by default."
 )
-@click.argument("net", required=False, type=click.Path(path_type=Path))
+@click.argument("net", required=False, type=FilePath())
 @click.option("--board", default="ulx3s-85f", show_default=True, help="Board; see --list-boards.")
 @click.option(
     "--plan", help="minimal, default, fast, folded, or a .json file; the board's own for its bundled network, else default."
@@ -43,8 +42,8 @@ from model.support.errors import Exit, fail
     "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Place with this many seeds, and take the fastest."
 )
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for results; build/NAME by default.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--out", type=OutFolder(), help="Folder for results; build/NAME by default.")
 @click.option("--list-boards", is_flag=True, help="List the boards and stop.")
 @click.option(
     "--verilog-only", is_flag=True, help="Write plain Verilog (machine.v, and system.v with the UART, without a flash) and stop."
@@ -90,7 +89,7 @@ def main(
     if list_boards:
         _list_boards(as_json)
         return
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     options = Options(
         net=net,
         board=board,
@@ -146,7 +145,7 @@ def _list_boards(as_json: bool) -> None:
     for board in BOARDS.values():
         row = (board.name, board.title, board.of_family.TITLE, board.part, f"{board.luts:,}", board.memories)
         table.add_row(*row, f"{board.frequency_mhz:g}")
-    Console().print(table)
+    make_console().print(table)
 
 
 if __name__ == "__main__":

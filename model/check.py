@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from model.importers.float_network import FloatNetwork
 from model.importers.normalization import Normalization
 from model.importers.onnx import Examination, NodeReport, examine
 from model.importers.options import file_options
-from model.support.cli import FilePath, command
+from model.support.cli import FilePath, command, make_console
 from model.support.errors import Exit, fail, one_line
 
 __all__: list[str] = []
@@ -46,7 +45,7 @@ def main(
         result = {"file": str(onnx_file), "converts": problem is None, "error": problem, "for_hardware": for_hardware}
         print(json.dumps({**result, "totals": totals, "nodes": [_as_json(report) for report in found.reports]}, indent=2))
     else:
-        console = Console()
+        console = make_console()
         console.print(_table(one_line(str(onnx_file)), found.reports))
         if totals is not None:
             console.print(
@@ -90,14 +89,13 @@ def _totals(network: FloatNetwork) -> dict[str, Any]:
 
 
 def _table(title: str, reports: list[NodeReport]) -> Table:
-    table = Table(title=escape(title))
+    table = Table(title=title)
     remedies = any(report.remedy for report in reports)
     for column in ("node", "operator", "status", "what becomes of it, or why not", *(["what to do"] if remedies else [])):
         table.add_column(column, overflow="fold")
     for report in reports:
-        status = f"[{_STYLES[report.status]}]{report.status}[/]"
-        cells = [report.what, *([report.remedy] if remedies else [])]
-        table.add_row(escape(report.name), escape(report.operator), status, *map(escape, cells))
+        status = Text(report.status, style=_STYLES[report.status])
+        table.add_row(report.name, report.operator, status, report.what, *([report.remedy] if remedies else []))
     return table
 
 

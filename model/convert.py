@@ -15,15 +15,15 @@ from model.importers.normalization import Normalization
 from model.importers.options import LayerNames, file_options
 from model.network import FIRINGS, Neurons
 from model.reports.conversion import conversion_json, conversion_summary
-from model.support.cli import FilePath, Number, command, tell
+from model.support.cli import FilePath, FolderPath, Number, OutFile, command, doing, make_console, tell
 from model.support.errors import Exit, fail
-from model.support.files import check_apart
+from model.support.files import check_apart, not_written
 
 
 @command(help="Convert a trained network (ONNX) to a spiking network of integers.")
 @click.argument("onnx_file", type=FilePath())
 @click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), help="The network file to write (.npz)."
+    "-o", "--out", required=True, type=OutFile(".npz"), help="The network file to write (.npz)."
 )
 @click.option(
     "--calibrate",
@@ -32,7 +32,7 @@ from model.support.files import check_apart
     metavar="DATA",
     help="Data that thresholds and widths are chosen on: mnist, digits5k or an .npz file with images and labels.",
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--frames", default=2000, show_default=True, type=click.IntRange(1), help="Frames to calibrate on.")
 @click.option("--weight-bits", default=8, show_default=True, type=click.IntRange(2, 16), help="Width of a weight.")
 @click.option(
@@ -140,7 +140,7 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     settings = Settings(
         weight_bits=weight_bits,
         accuracy_budget=accuracy_budget,
@@ -156,10 +156,10 @@ def main(
         rounding=rounding if rounding_layers is None else rounding_layers,
         channel_thresholds=thresholds == "channel",
     )
-    with console.status("reading") as status:
+    with doing(console, "reading") as say:
 
         def progress(text: str) -> None:
-            status.update(text)
+            say(text)
             if not console.is_terminal:
                 print(text, file=sys.stderr)
 
@@ -171,8 +171,6 @@ def main(
             fail(Exit.BAD_INPUT, f"--{'' if rounding else 'no-'}rounding must not be given with --rounding-layers")
         if input_step is not None and input_levels == 1:
             fail(Exit.BAD_INPUT, "--input-step must not be given without --input-levels")
-        if out.suffix != ".npz":
-            fail(Exit.BAD_INPUT, f"--out must end in .npz, not {str(out)!r}")
         check_apart("--out", out, {"the ONNX file": onnx_file, "the calibration file": Path(calibrate)})
         found = convert_file(
             onnx_file,
@@ -189,7 +187,7 @@ def main(
         try:
             found.network.save(out)
         except OSError as error:
-            fail(Exit.BAD_INPUT, f"{out}: cannot be written: {error.strerror}")
+            not_written(out, error)
     tell(found.notes)
     if as_json:
         print(json.dumps({"output": str(out), **conversion_json(found)}, indent=2))

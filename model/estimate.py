@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from boards.definitions import Board, board_named
@@ -18,10 +16,10 @@ from model.machine.estimate import CALIBRATED, Estimate, considered, estimate, m
 from model.machine.named_plans import FOLDED, load_plan
 from model.network import Network
 from model.reports.estimate_page import considered_table, cores_table, estimate_page, summary
-from model.support.cli import FilePath, Number, command, tell
+from model.support.cli import FilePath, FolderPath, Number, OutFile, OutFolder, command, doing, make_console, progress_bar, tell
 from model.support.datasets import load
 from model.support.errors import BadInputError, DoesNotFitError
-from model.support.files import check_apart, write_all
+from model.support.files import check_apart, not_written, write_all
 from model.support.frames import suited
 from model.support.results import to_json
 
@@ -51,10 +49,10 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
     "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; the board's, or 60, or 24 for a folded machine."
 )
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--frames", default=1000, show_default=True, type=click.IntRange(1), help="Frames to run, the first test frames.")
-@click.option("--save-plan", type=click.Path(path_type=Path), help="Write the plan to this .json file, for --plan elsewhere.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for estimate.json and estimate.html; build/NAME by default.")
+@click.option("--save-plan", type=OutFile(".json"), help="Write the plan to this .json file, for --plan elsewhere.")
+@click.option("--out", type=OutFolder(), help="Folder for estimate.json and estimate.html; build/NAME by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     net: Path,
@@ -72,10 +70,8 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     if save_plan is not None:
-        if save_plan.suffix != ".json":
-            raise BadInputError(f"--save-plan must end in .json, not {str(save_plan)!r}")
         check_apart("--save-plan", save_plan, {"the network": net, "the dataset": Path(dataset)})
     network = Network.load(net)
     folder = out or Path("build") / network.name
@@ -109,14 +105,14 @@ def main(
     if wanted:
         # Planned on frames that are not those it is measured on.
         calibration = suited(network, load(dataset, "train", data_dir).first(5 * CALIBRATED)).images
-        with console.status("planning") as status:
+        with doing(console, "planning") as say:
             cycles = (clock_mhz or _CLOCK_MHZ) * 1e6 / target_fps if target_fps is not None else None
-            choice = planned(network, calibration, cycles=cycles, short_of=short_of, tell=status.update)
+            choice = planned(network, calibration, cycles=cycles, short_of=short_of, tell=say)
             plan = choice.plan
     else:
         plan = load_plan(network, plan_name or "default")
     clock_mhz = clock_mhz or (_FOLDED_CLOCK_MHZ if plan.folded else _CLOCK_MHZ)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task(f"{network.name}, plan {plan.name}", total=len(data))
         found, shown = estimate(network, plan, data, clock_mhz=clock_mhz, done=lambda more: bar.advance(task, more))
     if plan.folded:
@@ -132,7 +128,7 @@ def main(
         try:
             plan.save(save_plan)
         except OSError as error:
-            raise BadInputError(f"{save_plan}: cannot be written: {error.strerror}") from None
+            not_written(save_plan, error)
     if as_json:
         print(to_json(found), end="")
     else:
@@ -154,14 +150,14 @@ def _print(found: Estimate, folder: Path) -> None:
             plans.add_column(title, justify="right")
         for row in considered_plans.rows:
             plans.add_row(*row)
-        Console().print(plans)
+        make_console().print(plans)
     cores = cores_table(found)
     printed = Table(title=f"{found.network}, plan {found.plan}")
     for title in cores.titles[:-2]:
         printed.add_column(title, justify="left" if title == "core" else "right")
     for row in cores.rows:
         printed.add_row(*row[:-2])
-    Console().print(printed)
+    make_console().print(printed)
     for name, text in summary(found):
         print(f"{name}: {text}")
     print(f"timeline: {folder / 'estimate.html'}")

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import get_args
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from model.importers.normalization import Normalization
@@ -14,7 +12,7 @@ from model.importers.options import file_options
 from model.network import Network
 from model.reports.evaluation_page import evaluation_page
 from model.studies.evaluation import Evaluation, evaluate
-from model.support.cli import FilePath, command, tell
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar, tell
 from model.support.datasets import Split, load
 from model.support.files import write_all
 from model.support.results import plain, to_json
@@ -23,15 +21,15 @@ from model.support.results import plain, to_json
 @command(help="Accuracy, spikes and operations of a network on a data set.")
 @click.argument("net", type=FilePath())
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
 @click.option("--frames", type=click.IntRange(1), help="Only this many frames, the first ones; all by default.")
-@click.option("--onnx", type=click.Path(path_type=Path), help="The float network; the .onnx beside NET where there is one.")
+@click.option("--onnx", type=FilePath(), help="The float network; the .onnx beside NET where there is one.")
 @file_options
 @click.option(
     "--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames of which every spike is looked at."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for evaluate.json and evaluate.html; build/NAME by default.")
+@click.option("--out", type=OutFolder(), help="Folder for evaluate.json and evaluate.html; build/NAME by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     net: Path,
@@ -48,14 +46,14 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     network = Network.load(net)
     if onnx is not None:
         # What is wrong with it is said before data are looked for, which may mean a download.
         import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output, normalization=normalization)
     data = load(dataset, split, data_dir).limited(frames)
     beside = net.with_suffix(".onnx")
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with progress_bar(console) as bar:
         floats = onnx or (beside if beside.exists() else None)
         found = evaluate(
             network, data, onnx=floats, layout=layout, output=output, normalization=normalization, detail=detail, bar=bar
@@ -86,7 +84,7 @@ def _print(found: Evaluation) -> None:
             f"{layer.accumulations_per_frame:,.0f}",
             f"{layer.saturated_events:,d}",
         )
-    Console().print(table)
+    make_console().print(table)
     for key, value in plain(found).items():
         if isinstance(value, (int, float)) or (key in ("network_hash", "float_network") and value is not None):
             print(f"{key}: {value}")

@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import get_args
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from model.network import Network
 from model.reports.robustness_page import figure_files, label_of, level_of, robustness_page
 from model.studies.robustness import study
 from model.studies.robustness_results import Robustness
-from model.support.cli import command, tell
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar, tell
 from model.support.datasets import Split, load
 from model.support.files import write_all
 from model.support.frames import suited
@@ -20,16 +18,16 @@ from model.support.results import to_json
 
 
 @command(help="What the answer is worth when events come in another order, get lost or multiply, and weight bits flip.")
-@click.argument("net", type=click.Path(path_type=Path))
+@click.argument("net", type=FilePath())
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
 @click.option("--frames", default=2000, show_default=True, type=click.IntRange(1), help="Frames, the first ones.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Seed of everything random.")
 @click.option("--trials", default=3, show_default=True, type=click.IntRange(1), help="Runs of each random disturbance.")
 @click.option("--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames of the quantized network too.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for robustness.json and .html; build/NAME by default.")
-@click.option("--docs", type=click.Path(path_type=Path), help="Folder for the figures as robustness-*.svg; none by default.")
+@click.option("--out", type=OutFolder(), help="Folder for robustness.json and .html; build/NAME by default.")
+@click.option("--docs", type=OutFolder(), help="Folder for the figures as robustness-*.svg; none by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     net: Path,
@@ -45,7 +43,7 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     network = Network.load(net)
     data = load(dataset, split, data_dir)
     data = suited(network, data)
@@ -55,7 +53,7 @@ def main(
     # A study takes minutes: what cannot be written is better known before.
     for each in (folder, *((docs,) if docs else ())):
         write_all(each, {})
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with progress_bar(console) as bar:
         found = study(network, data, seed=seed, trials=trials, detail=detail, bar=bar)
     write_all(folder, {"robustness.json": to_json(found), "robustness.html": robustness_page(found)})
     if docs:
@@ -69,10 +67,7 @@ def main(
 
 def _print(found: Robustness) -> None:
     """The tables of the study, for a terminal."""
-    console = Console()
-    if not console.is_terminal:
-        # A file has room for all columns.
-        console = Console(width=140)
+    console = make_console(width_in_file=140)
     columns = ("accuracy", "least", "greatest", "potential", "changed", "per neuron", "adds", "saturated")
     for name, rows in found.tables.items():
         shown = Table(title=f"{name}, {found.frames:,} frames of {found.dataset}", title_justify="left")

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from model.reports.html import svg
 from model.reports.tradeoff_plot import tradeoff_plot
 from model.studies.tradeoff import Point, Tradeoff, study
-from model.support.cli import command
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar
 from model.support.datasets import DATASETS, load
 from model.support.files import write_all
 from model.support.results import plain, to_json
@@ -33,15 +31,15 @@ def _numbers(kind: type) -> Any:
 
 
 @command()
-@click.option("--start", type=click.Path(path_type=Path), default=ZOO / "mnist-sparse.onnx", help="A network of --sparse.")
+@click.option("--start", type=FilePath(), default=ZOO / "mnist-sparse.onnx", help="A network of --sparse.")
 @click.option("--prices", default="0.3,1.3,4,12,40", show_default=True, callback=_numbers(float), help="Prices of an event.")
 @click.option("--bits", default="8,6,5,4", show_default=True, callback=_numbers(int), help="Widths of the weights.")
 @click.option("--price", default=SparseSettings.event_price, show_default=True, help="Price of an event for --bits.")
 @click.option("--epochs", default=1, show_default=True, type=click.IntRange(1), help="Passes over the frames, a point.")
 @click.option("--dataset", "name", type=click.Choice(DATASETS), default="mnist", show_default=True, help="Training frames.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("build/tradeoff"), show_default=True, help="Folder.")
-@click.option("--docs", type=click.Path(path_type=Path), help="Folder for a copy of the plot, tradeoff.svg.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--out", type=OutFolder(), default=Path("build/tradeoff"), show_default=True, help="Folder.")
+@click.option("--docs", type=OutFolder(), help="Folder for a copy of the plot, tradeoff.svg.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     start: Path,
@@ -59,7 +57,7 @@ def main(
 
     About two minutes per point on one processor core; points are kept, and made once.
     """
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     common = SparseSettings(epochs=epochs, event_price=price, moments=6, learning_rate=5e-4, keep_thresholds=True)
     at_prices = [replace(common, event_price=value) for value in prices]
     at_bits = [replace(common, weight_bits=value) for value in bits]
@@ -67,7 +65,7 @@ def main(
     keep_memory()
     dataset = load(name, "train", data_dir)
     load_network(start)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("points", total=len(prices) + len(bits))
 
         def tell(point: Point) -> None:
@@ -98,7 +96,7 @@ def _print(found: Tradeoff) -> None:
             f"{point.measured.spikes_per_neuron:.4f}",
             f"{point.measured.accumulations_per_frame:,}",
         )
-    Console().print(table)
+    make_console().print(table)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from model.support.cli import command
+from model.support.cli import FilePath, FolderPath, OutFolder, command
 from model.support.datasets import DATASETS, Dataset, load
 from model.support.errors import BadInputError, Exit, fail
 from model.support.files import write_file
@@ -53,14 +53,14 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
 @command()
 @click.option("--dataset", "dataset_name", type=click.Choice(DATASETS), default="mnist", show_default=True,
               help="Data to train and test on; digits5k needs no download.")
-@click.option("--data-dir", type=click.Path(path_type=Path),
+@click.option("--data-dir", type=FolderPath(),
               help="First folder to look for the MNIST files in.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
+@click.option("--out", type=OutFolder(), required=True,
               help=f"Folder for {NAME}.onnx and {NAME}.train.json; with --sparse for {_SPARSE}.onnx, .npz and .train.json.")
 @click.option("--sparse", is_flag=True, help="Fine-tune for few events, instead of training from the beginning.")
-@click.option("--start", type=click.Path(path_type=Path),
+@click.option("--start", type=FilePath(),
               help="With --sparse: the network to start from; the bundled one by default.")
-@click.option("--teacher", type=click.Path(path_type=Path),
+@click.option("--teacher", type=FilePath(),
               help="With --sparse: the float network whose answers are learned; the bundled one by default.")
 @click.option("--seed", type=int, help="Seed of everything random; 1 by default.")
 @click.option("--epochs", type=int, help="Passes over the training frames; 60 by default, 16 with --sparse.")

@@ -5,23 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from model.support.cli import command
+from model.support.cli import OutFolder, command, make_console, progress_bar
 from model.support.files import write_file
 from sim.scaling_study import FRAMES, STUDIES, areas_of_designs, exponent, measured, plots, speeds_of_models
 
 
 @command(help="Measure how cycles, area and the models' own speed scale; writes scaling.json and scaling.svg.")
-@click.option("--out", default="build/scaling", show_default=True, type=click.Path(path_type=Path), help="Folder for results.")
-@click.option("--docs", type=click.Path(path_type=Path, exists=True), help="Folder for a copy of the picture.")
+@click.option("--out", default="build/scaling", show_default=True, type=OutFolder(), help="Folder for results.")
+@click.option("--docs", type=OutFolder(), help="Folder for a copy of the picture.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
 def main(out: Path, docs: Path | None, as_json: bool) -> None:
     """See the help text above."""
     found: dict[str, Any] = {"frames": FRAMES, "studies": {}}
-    with Progress(console=Console(stderr=True)) as bar:
+    with progress_bar(make_console(stderr=True)) as bar:
         task = bar.add_task("scaling", total=len(STUDIES) + 2)
         for study in STUDIES:
             bar.update(task, description=study.name)
@@ -54,7 +52,7 @@ def main(out: Path, docs: Path | None, as_json: bool) -> None:
         for row in of["points"]:
             keys = ("quantity", "lanes", "cycles_per_frame", "busiest_part_cycles", "latency_cycles")
             table.add_row(*(f"{row[key]:,.0f}" for key in keys))
-        Console().print(table)
+        make_console().print(table)
 
 
 if __name__ == "__main__":

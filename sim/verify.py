@@ -7,13 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from hw.flow.families.registry import FAMILIES, family_named
 from model.machine.named_plans import load_plan
 from model.network import Network
-from model.support.cli import Number, command
+from model.support.cli import FilePath, FolderPath, Number, OutFolder, command, make_console, progress_bar
 from model.support.errors import Exit, fail
 from model.support.frames import real_frames
 from sim.cosimulation import LEVELS, verify
@@ -51,7 +50,7 @@ only simulates.
 
 
 @command(help=HELP)
-@click.argument("net", type=click.Path(path_type=Path))
+@click.argument("net", type=FilePath())
 @click.option(
     "--frames", default=4, show_default=True, type=click.IntRange(1), help="Frames to simulate, back to back."
 )
@@ -70,7 +69,7 @@ only simulates.
     help="Device family that a netlist is synthesized for.",
 )
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--seed", default=1, show_default=True, help="Seed of idle source and stalled sinks.")
 @click.option(
     "--idle",
@@ -88,7 +87,7 @@ only simulates.
 )
 @click.option("--watch", is_flag=True, help="Watch every link through the host port, and compare that too.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for records, logs, waveforms; build/NAME/verify by default."
+    "--out", type=OutFolder(), help="Folder for records, logs, waveforms; build/NAME/verify by default."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
@@ -108,7 +107,7 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     results = []
     network = Network.load(net)
     plan = load_plan(network, plan_name)
@@ -121,7 +120,7 @@ def main(
                 f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}, level {level}",
                 file=sys.stderr,
             )
-        with Progress(console=console, disable=not console.is_terminal) as bar:
+        with progress_bar(console) as bar:
             label = f"{name}, plan {plan.name}" + ("" if level == "rtl" else f", {level}")
             teller = _Teller(bar, bar.add_task(label, total=frames), label)
             result = verify(

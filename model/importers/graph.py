@@ -19,6 +19,7 @@ from model.importers.limits import MOST_TOTAL, MOST_VALUES
 from model.importers.schema import misuse
 from model.importers.structure import label, node_name, operator_name, opset_of, printable, read_structure
 from model.network import INPUT, Shape
+from model.support.files import opened
 from model.support.names import layer_name
 
 __all__ = ["NodeReport", "OnnxGraph", "damage_in_one_line", "first_line", "load", "permutation", "text"]
@@ -72,6 +73,7 @@ def damage_in_one_line(path: Path) -> Iterator[None]:
 def load(path: Path) -> onnx.ModelProto:
     """Read a file; `ConversionError` says why it cannot be."""
     try:
+        opened(path).close()
         model = onnx.load(str(path))
     except OSError as error:
         raise ConversionError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None

@@ -26,7 +26,7 @@ def check_machine_can(network: Network, architecture: str | None = None) -> None
     refused = {name: what for name in asked if (what := next(_not_built(network, name), None))}
     if len(refused) == len(asked):
         name, what = next(iter(refused.items()))
-        raise PlanError(f"network {network.name!r}: no {_told(network, name, what)} is built for {what} yet")
+        raise PlanError(f"network {network.name!r}: no {_told(network, name, what)} is built for {what}")
 
 
 def _told(network: Network, architecture: str, what: str) -> str:
@@ -38,8 +38,8 @@ def _told(network: Network, architecture: str, what: str) -> str:
 
 def _not_built(network: Network, architecture: str) -> Iterator[str]:
     if network.deferred and network.flush_events:
-        yield f"a flush after every {network.flush_events} input events"
+        yield f"flushes within a frame yet: it has one after every {network.flush_events} input events"
     for layer in network.layers:
         # A flush fires as many spikes as there are, whatever a burst is, and ends where the activation does.
         if isinstance(layer, Neurons) and layer.burst != 1 and not network.deferred:
-            yield f"burst {layer.burst} of layer {layer.name!r}, only for 1"
+            yield f"bursts yet: layer {layer.name!r} has burst {layer.burst}"

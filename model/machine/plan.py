@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model.support.errors import BadInputError
-from model.support.files import checked_json, write_file
+from model.support.files import checked_json, opened, write_file
 from model.support.names import LAYER_NAME, SAFE_NAME, is_layer_name, is_safe_name, shortened
 
 __all__ = [
@@ -189,7 +189,7 @@ class Plan:
     def load(cls, path: Path | str) -> "Plan":
         """Read the file form; `PlanError` names the file and the field."""
         try:
-            with Path(path).open("rb") as file:
+            with opened(path) as file:
                 text = file.read(_MOST_BYTES + 1)
             if len(text) > _MOST_BYTES:
                 raise PlanError(f"{path}: must be a Tally plan file, of at most {_MOST_BYTES} bytes")

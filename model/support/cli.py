@@ -1,16 +1,43 @@
-"""What all command lines share."""
+"""What all command lines share: commands, types of options, standard streams, and what is shown on a terminal."""
 
 import math
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from model.support.errors import one_line, one_line_errors
+from model.support.errors import BadInputError, StoppedError, one_line, one_line_errors
+from model.support.files import check_writable_file, check_writable_folder
+from model.support.streams import standard_streams
 
-__all__ = ["Command", "FilePath", "Group", "Number", "command", "group", "tell"]
+__all__ = [
+    "Command",
+    "FilePath",
+    "FolderPath",
+    "Group",
+    "Number",
+    "OutFile",
+    "OutFolder",
+    "command",
+    "doing",
+    "group",
+    "make_console",
+    "progress_bar",
+    "tell",
+]
+
+_MOST = 1e30
+"""No number of a command is larger: what is computed with it stays far within the range of floats."""
+
+_LEAST_WIDTH = 60
+"""Characters of a line at the least: in fewer a table has no room for what it says."""
 
 
 class Number(click.FloatRange):
@@ -22,37 +49,123 @@ class Number(click.FloatRange):
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
+        if abs(number) > _MOST:
+            self.fail(f"{value!r} is not within -{_MOST:g}..{_MOST:g}.", param, ctx)
         return number
 
 
-class FilePath(click.Path):
-    """The path of a file: the type of arguments that name one. An empty text, which pathlib takes for this folder, is none."""
+class _NamedPath(click.Path):
+    """A path. An empty text, which pathlib takes for this folder, is none."""
+
+    _WHAT = "file"
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        option = _option(param)
         if value == "":
-            self.fail("must name a file, not be empty.", param, ctx)
-        return super().convert(value, param, ctx)
+            raise BadInputError(f"{option} must name a {self._WHAT}, not be empty")
+        path = Path(value)
+        self._check(option, path)
+        return path
+
+    def _check(self, option: str, path: Path) -> None:
+        """Raise `BadInputError` where the path is no good."""
 
 
-class Command(click.Command):
-    """A command whose `model.support.errors.TallyError` ends it in one line, with the error's exit code."""
+class FilePath(_NamedPath):
+    """The type of arguments that name a file to read; what is wrong with it shows when it is read."""
+
+
+class FolderPath(_NamedPath):
+    """The type of arguments that name a folder to read."""
+
+    _WHAT = "folder"
+
+
+class OutFile(_NamedPath):
+    """The type of options that name a file to write: whether it can be shows at once, not after the work.
+
+    Parameters
+    ----------
+    ending : str
+        What its name ends in, such as ``.npz``.
+    """
+
+    def __init__(self, ending: str) -> None:
+        super().__init__()
+        self._ending = ending
+
+    def _check(self, option: str, path: Path) -> None:
+        if path.name == self._ending:
+            raise BadInputError(f"{option} must have a name before {self._ending}, not be {str(path)!r}")
+        if path.suffix != self._ending:
+            raise BadInputError(f"{option} must end in {self._ending}, not {str(path)!r}")
+        check_writable_file(option, path)
+
+
+class OutFolder(_NamedPath):
+    """The type of options that name a folder to write to: whether that can be shows at once, not after the work."""
+
+    _WHAT = "folder"
+
+    def _check(self, option: str, path: Path) -> None:
+        check_writable_folder(option, path)
+
+
+def _option(param: click.Parameter | None) -> str:
+    """How a parameter is called on the command line."""
+    if isinstance(param, click.Option):
+        return max(param.opts, key=len)
+    return param.human_readable_name if param is not None else "path"
+
+
+class _Guarded(click.Command):
+    """What commands and groups share: how they end."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        with _terminable(), standard_streams(), one_line_errors():
+            try:
+                return super().main(*args, **options)
+            finally:
+                # Whatever reads standard output may be full: that shows only here.
+                sys.stdout.flush()
 
     def invoke(self, ctx: click.Context) -> Any:
+        # Before click, which would take Ctrl-C for a failure.
         with one_line_errors():
-            result = super().invoke(ctx)
-            # Whatever reads standard output may be full: that shows only here.
-            sys.stdout.flush()
-            return result
+            return super().invoke(ctx)
 
 
-class Group(click.Group):
+class Command(_Guarded):
+    """A command whose `model.support.errors.TallyError` ends it in one line, with the error's exit code."""
+
+
+class Group(_Guarded, click.Group):
     """A group of such commands."""
 
     command_class = Command
     group_class = type
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """A context in which a signal that asks to end is an exception, so that files and processes are cleaned up."""
+
+    def stop(number: int, frame: object) -> None:
+        raise StoppedError
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:
+        # Only the main thread may.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def command(help: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Command]:
@@ -79,3 +192,46 @@ def tell(notes: Iterable[str] = (), warnings: Iterable[str] = ()) -> None:
         print(f"note: {one_line(note)}", file=sys.stderr)
     for warning in warnings:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
+
+
+def make_console(*, stderr: bool = False, width_in_file: int | None = None) -> Console:
+    """Where tables and lines are shown. Text, in tables too, is shown as it is: brackets in a name mean nothing.
+
+    Parameters
+    ----------
+    stderr : bool
+        Whether on standard error rather than standard output.
+    width_in_file : int or None
+        Characters of a line where there is no terminal; None for what the environment says, or 80.
+    """
+    console = Console(stderr=stderr, markup=False, emoji=False)
+    if width_in_file is not None and not console.is_terminal:
+        console.width = width_in_file
+    console.width = max(console.width, _LEAST_WIDTH)
+    return console
+
+
+@contextmanager
+def doing(console: Console, text: str) -> Iterator[Callable[[str], None]]:
+    """What is being done, on a terminal; gives what to call with what is done next."""
+    with console.status(Text(text)) as shown:
+        yield lambda text: shown.update(Text(text))
+
+
+def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
+    """A progress bar on a terminal, and nothing elsewhere.
+
+    Parameters
+    ----------
+    console : Console
+        Where.
+    *columns : ProgressColumn
+        What stands after the bar: by default percents and the time that is left.
+    """
+    return Progress(
+        TextColumn("{task.description}", style="progress.description", markup=False),
+        BarColumn(),
+        *(columns or (TaskProgressColumn(), TimeRemainingColumn())),
+        console=console,
+        disable=not console.is_terminal,
+    )

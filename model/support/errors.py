@@ -5,7 +5,7 @@ Any other exception is a fault of Tally's own; it is not caught, and the shell s
 """
 
 import enum
-import errno
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,9 @@ __all__ = [
     "Exit",
     "MismatchError",
     "NetworkError",
+    "OutputClosedError",
+    "OutputError",
+    "StoppedError",
     "TallyError",
     "TimingError",
     "ToolError",
@@ -46,6 +49,14 @@ class Exit(enum.IntEnum):
     """A tool ran and failed."""
     NO_DEVICE = 8
     """No board answers, or one with another network, or what answers makes no sense."""
+    NOT_WRITTEN = 9
+    """What was found could not be written: standard output, or the disk, is full."""
+    INTERRUPTED = 128 + signal.SIGINT
+    """Ctrl-C."""
+    OUTPUT_CLOSED = 128 + signal.SIGPIPE
+    """Whoever read standard output has closed it, as ``head`` does."""
+    TERMINATED = 128 + signal.SIGTERM
+    """Another process ended it."""
 
 
 class TallyError(Exception):
@@ -113,6 +124,22 @@ class DeviceError(TallyError):
     exit_code = Exit.NO_DEVICE
 
 
+class OutputError(TallyError):
+    """What was found could not be written: standard output, or the disk, is full."""
+
+    exit_code = Exit.NOT_WRITTEN
+
+
+class OutputClosedError(OutputError):
+    """Whoever read standard output has closed it."""
+
+    exit_code = Exit.OUTPUT_CLOSED
+
+
+class StoppedError(KeyboardInterrupt):
+    """Another process asks this one to end, which cleans up as after Ctrl-C."""
+
+
 def one_line(text: str) -> str:
     """A text as one line that a terminal shows as it is: what is not printable, escape codes too, is a space."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
@@ -126,12 +153,17 @@ def fail(code: Exit, message: str) -> NoReturn:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a `TallyError` into one line on standard error and its exit code; and what the system refuses of a file likewise."""
+    """Turn a `TallyError`, what the system refuses of a file, and Ctrl-C into one line on standard error and an exit code."""
     try:
         yield
+    except OutputClosedError as error:
+        # Whoever closed it knows.
+        raise SystemExit(int(error.exit_code)) from None
     except TallyError as error:
         fail(error.exit_code, str(error))
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise
-        fail(Exit.BAD_INPUT, f"{error.filename or 'standard output'}: {error.strerror or error}")
+        fail(Exit.BAD_INPUT, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except StoppedError:
+        fail(Exit.TERMINATED, "terminated")
+    except KeyboardInterrupt:
+        fail(Exit.INTERRUPTED, "interrupted")

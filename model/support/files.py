@@ -1,16 +1,118 @@
 """Writing files whole or not at all, and reading JSON that says one thing only."""
 
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NoReturn
 
-from model.support.errors import BadInputError
+from model.support.errors import BadInputError, OutputError
 
-__all__ = ["check_apart", "checked_json", "replacing", "write_all", "write_file"]
+__all__ = [
+    "check_apart",
+    "check_writable_file",
+    "check_writable_folder",
+    "checked_json",
+    "not_written",
+    "opened",
+    "replacing",
+    "write_all",
+    "write_file",
+]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room for a file."""
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def opened(path: Path | str) -> IO[bytes]:
+    """A file to read, and only that: a device or a pipe may never end, and opening one may wait forever.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or is no file; ``strerror`` says which.
+    """
+    # A pipe without a writer opens at once so.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind == stat.S_IFDIR:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if kind != stat.S_IFREG:
+            raise OSError(errno.EINVAL, f"must be a file, not {_KINDS.get(kind, 'anything else')}", str(path))
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def check_writable_folder(option: str, folder: Path) -> None:
+    """Raise `BadInputError` where results cannot be written to a folder, before the work that finds them.
+
+    Parameters
+    ----------
+    option : str
+        The option that names the folder, for the message.
+    folder : Path
+        The folder. Where it is not there yet it is not made: only a folder on the way to it is tried.
+    """
+    try:
+        there = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+        if not there.is_dir():
+            at = "" if there == folder else f": {str(there)!r} is none"
+            raise BadInputError(f"{option} must be a folder, not {str(folder)!r}{at}")
+        _try(there)
+    except OSError as error:
+        raise BadInputError(f"{option} must be a folder that can be written to, not {str(folder)!r}: {error.strerror}") from None
+
+
+def check_writable_file(option: str, path: Path) -> None:
+    """Raise `BadInputError` where a file cannot be written, before the work that finds what is in it.
+
+    Parameters
+    ----------
+    option : str
+        The option that names the file, for the message.
+    path : Path
+        The file; what is there already is left as it is.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            what = _KINDS.get(stat.S_IFMT(path.stat().st_mode), "anything else")
+            raise BadInputError(f"{option} must be a file, not {what}, {str(path)!r}")
+        there = next(each for each in path.absolute().parents if os.path.lexists(each))
+        if not there.is_dir():
+            raise BadInputError(f"{option} must be in a folder, not {str(path)!r}: {str(there)!r} is none")
+        _try(there)
+    except OSError as error:
+        raise BadInputError(f"{option} must be a file that can be written, not {str(path)!r}: {error.strerror}") from None
+
+
+def _try(folder: Path) -> None:
+    """Write a file and remove it."""
+    part = folder / f".{secrets.token_hex(8)}.part"
+    try:
+        part.touch(exist_ok=False)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def not_written(path: Path | str, error: OSError) -> NoReturn:
+    """Raise what says in one line that a file or folder could not be written, and why."""
+    raise (OutputError if error.errno in _FULL else BadInputError)(f"{path}: cannot be written: {error.strerror}") from None
 
 
 @contextmanager
@@ -31,10 +133,16 @@ def replacing(path: Path) -> Iterator[Path]:
         The file to write, in the same folder; it is not there yet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
+    # A letter of the name may be four bytes of the 255 that a name may have.
+    part = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}.part")
     try:
         yield part
         part.replace(path)
+    except OSError as error:
+        if error.filename is None or str(error.filename) == str(part):
+            # The system does not say which file a disk had no room for, and nobody knows the part's name.
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -47,10 +155,10 @@ def write_file(path: Path | str, content: bytes | str) -> None:
     path : Path or str
         The file; folders on the way are made.
     content : bytes or str
-        What it holds; text is UTF-8, its lines as they are.
+        What it holds; text is UTF-8, its lines as they are. Half a letter, as of a file's name that is not UTF-8, is replaced.
     """
     with replacing(Path(path)) as part:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        part.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
 
 
 def write_all(folder: Path, files: Mapping[str, bytes | str]) -> None:
@@ -65,15 +173,17 @@ def write_all(folder: Path, files: Mapping[str, bytes | str]) -> None:
 
     Raises
     ------
-    BadInputError
-        It cannot be written; the message names the folder.
+    BadInputError, OutputError
+        It cannot be written, or the disk is full; the message names the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not files:
+            _try(folder)
         for name, content in files.items():
             write_file(folder / name, content)
     except OSError as error:
-        raise BadInputError(f"{folder}: cannot be written: {error.strerror}") from None
+        not_written(folder, error)
 
 
 def check_apart(option: str, out: Path, others: Mapping[str, Path | None]) -> None:

@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from model.support.files import opened
 from model.support.names import printable
 
 __all__ = ["ArchiveError", "read_npz"]
@@ -55,7 +56,7 @@ def read_npz(path: Path, *, most_bytes: int) -> dict[str, npt.NDArray[np.number]
     OSError
         The file cannot be read.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         _check_directory(file)
         try:
             return _arrays(file, most_bytes)

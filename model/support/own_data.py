@@ -4,7 +4,7 @@ What a file means is read where it can only mean one thing (floats from 0 to 1, 
 mean several is refused in one line.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +36,16 @@ def load_npz(path: Path, split: str) -> Dataset:
     if not path.is_file():
         raise DataError(f"{path}: dataset must be an existing .npz file")
     try:
-        archive = np.load(path, allow_pickle=False)
-        if isinstance(archive, np.ndarray):
+        with path.open("rb") as file:
+            start = file.read(6)
+        if start == b"\x93NUMPY":
             raise DataError(f"{path}: dataset must be an archive of arrays, not one array")
-        with archive:
+        # Of what is neither, numpy would say that it is an archive of objects.
+        if not start.startswith(b"PK"):
+            raise DataError(f"{path}: dataset must be an .npz file, as numpy.savez writes it, not one that begins with {start!r}")
+        with np.load(path, allow_pickle=False) as archive:
             names, name_notes = _names(path, archive.files, split)
-            images, labels = (archive[name] for name in names)
+            images, labels = (_array(path, archive, name) for name in names)
     except DataError:
         raise
     except Exception as error:
@@ -53,14 +57,24 @@ def load_npz(path: Path, split: str) -> Dataset:
     return Dataset(str(path), images, labels, tuple(f"{path}: {note}" for note in notes))
 
 
+def _array(path: Path, archive: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    try:
+        return archive[name]
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise DataError(f"{path}: array {name!r} must be numbers, not Python objects") from None
+        raise
+
+
 def _of_split(split: str) -> list[tuple[str, str]]:
     """The names that arrays of a split have."""
     return [(images.format(split), labels.format(split)) for images, labels in _OF_ONE_SPLIT]
 
 
-def _names(path: Path, files: Iterable[str], split: str) -> tuple[tuple[str, str], list[str]]:
+def _names(path: Path, files: Sequence[str], split: str) -> tuple[tuple[str, str], list[str]]:
     """Names of the arrays with the frames and their labels, and what is to be said of the choice."""
-    known = {name.lower(): name for name in files}
+    # The name itself, in small letters, comes last here and counts.
+    known = {name.lower(): name for name in sorted(files)}
     # Names that say the split come before those that say none, and those before the other split's.
     own, plain, other = (
         [(known[images], known[labels]) for images, labels in pairs if images in known and labels in known]
@@ -68,6 +82,8 @@ def _names(path: Path, files: Iterable[str], split: str) -> tuple[tuple[str, str
     )
     if found := [*own, *plain] or other:
         names, *rest = found
+        for name in names:
+            _check_one_is_meant(path, name, files)
         # A pair for each split is as it should be; any other pair leaves open what was meant.
         rest += other if names in plain else []
         note = f"arrays are {names[0]} and {names[1]}"
@@ -77,6 +93,13 @@ def _names(path: Path, files: Iterable[str], split: str) -> tuple[tuple[str, str
     raise DataError(
         f"{path}: arrays must be 'images' and 'labels', 'x' and 'y', or 'x_train' and 'y_train', not {sorted(known.values())}"
     )
+
+
+def _check_one_is_meant(path: Path, name: str, files: Iterable[str]) -> None:
+    """Refuse a name that another differs from in capital letters only; the one in small letters is the name itself."""
+    alike = sorted(other for other in files if other.lower() == name.lower())
+    if len(alike) > 1 and name != name.lower():
+        raise DataError(f"{path}: array {name.lower()!r} must be there once, not as {' and '.join(map(repr, alike))}")
 
 
 def _frames(path: Path, images: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class Steps:
         self._console, self._pause = console, pause_seconds
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -66,7 +66,7 @@ class Steps:
         def tell(text: str) -> None:
             if text.strip():
                 doing[0] = text.strip()[:_LINE]
-                self._bar.update(task, description=f"{label}: {doing[0]}".replace("[", r"\["))
+                self._bar.update(task, description=f"{label}: {doing[0]}")
 
         ended = threading.Event()
         ticker = threading.Thread(target=self._tick, args=(label, doing, started, ended), daemon=True)

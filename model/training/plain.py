@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from model.support.cli import FolderPath, OutFolder
 from model.support.datasets import DATASETS, DataError, Dataset, load
 from model.support.files import write_file
 from model.training.common import INPUT_SHAPE, augment, import_torch
@@ -157,10 +158,10 @@ def training_options(name: str) -> Callable[[Callable[..., None]], Callable[...,
         click.option(
             "--dataset", "dataset_name", type=click.Choice(DATASETS), default="mnist", help="Data to train and test on."
         ),
-        click.option("--data-dir", type=click.Path(path_type=Path), help="First folder to look for the MNIST files in."),
+        click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in."),
         click.option(
             "--out",
-            type=click.Path(path_type=Path, file_okay=False),
+            type=OutFolder(),
             required=True,
             help=f"Folder for {name}.onnx and {name}.train.json.",
         ),

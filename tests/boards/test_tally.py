@@ -52,7 +52,8 @@ def test_help_lists_all_and_loads_none():
     assert done.stderr == "[]\n"
     listed = done.stdout.split("Commands:\n")[1]
     assert all(f"  {name} " in listed for name in COMMANDS)
-    codes = "Exit codes: 2 bad input, 3 does not fit, 4 timing, 5 mismatch, 6 tool missing, 7 tool failed, 8 no device."
+    codes = "Exit codes: 2 bad input, 3 does not fit, 4 timing, 5 mismatch, 6 tool missing, 7 tool failed, 8 no device, "
+    codes += "9 not written, 130 interrupted, 141 output closed, 143 terminated."
     assert " ".join(done.stdout.split()).endswith(codes)
 
 
@@ -131,8 +132,11 @@ def test_what_the_system_refuses_of_a_file_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     command = [sys.executable, "-m", "boards.tally", "build", "--verilog-only", "model/zoo/mnist-small.npz"]
     done = subprocess.run([*command, "--out", tmp_path / "file"], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"error: {tmp_path / 'file'}: File exists")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        f"error: --out must be a folder, not {str(tmp_path / 'file')!r}",
+    )
     with Path("/dev/full").open("w") as full:
         check = [sys.executable, "-m", "boards.tally", "check", "model/zoo/mnist-small.onnx"]
         done = subprocess.run(check, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (2, "error: standard output: No space left on device\n")
+    assert (done.returncode, done.stderr) == (9, "error: standard output: No space left on device\n")

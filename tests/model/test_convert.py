@@ -529,4 +529,4 @@ def test_levels_are_taken_as_given(tmp_path):
 def test_for_hardware_refuses_what_is_not_built(tmp_path):
     found, network = converted(tmp_path, "--for-hardware", "--burst", "4")
     assert (found.exit_code, network) == (2, None)
-    assert found.stderr.endswith("error: network 'net': no machine is built for burst 4 of layer 'conv_1', only for 1 yet\n")
+    assert found.stderr.endswith("error: network 'net': no machine is built for bursts yet: layer 'conv_1' has burst 4\n")

@@ -25,8 +25,8 @@ def with_first(**changes):
 
 
 REFUSED = [
-    (replace(NETWORK, firing="deferred", flush_events=9), "a flush after every 9 input events"),
-    (with_first(burst=0), "burst 0 of layer 'conv1', only for 1"),
+    (replace(NETWORK, firing="deferred", flush_events=9), "flushes within a frame yet: it has one after every 9 input events"),
+    (with_first(burst=0), "bursts yet: layer 'conv1' has burst 0"),
 ]
 
 
@@ -46,7 +46,7 @@ REFUSED = [
 def test_refused_by_name(network, what, make):
     with pytest.raises(PlanError) as caught:
         make(network)
-    assert str(caught.value) == f"network {network.name!r}: no machine is built for {what} yet"
+    assert str(caught.value) == f"network {network.name!r}: no machine is built for {what}"
 
 
 DEFERRED = replace(with_first(burst=0, count_max=3), firing="deferred")

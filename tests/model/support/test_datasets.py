@@ -334,11 +334,15 @@ def test_npz_errors(tmp_path, arrays, expected):
 def test_npz_unreadable(tmp_path):
     path = tmp_path / "own.npz"
     assert message(load, str(path), "test") == f"{path}: dataset must be an existing .npz file"
+    path.write_text("some text")
+    assert message(load, str(path), "test") == (
+        f"{path}: dataset must be an .npz file, as numpy.savez writes it, not one that begins with b'some t'"
+    )
     path.write_bytes(b"PK\x03\x04 and no more")
     assert message(load, str(path), "test") == f"{path}: dataset must be a readable .npz file: File is not a zip file"
     np.savez(path, images=np.array([None]), labels=np.zeros(1, int))
     assert message(load, str(path), "test") == (
-        f"{path}: dataset must be a readable .npz file: Object arrays cannot be loaded when allow_pickle=False"
+        f"{path}: array 'images' must be numbers, not Python objects"
     )
     single = io.BytesIO()
     np.save(single, np.zeros(3))

@@ -1,12 +1,13 @@
 """Files that are written whole or not at all, and JSON that says one thing."""
 
+import errno
 import os
 import re
 
 import pytest
 
-from model.support.errors import BadInputError
-from model.support.files import checked_json, replacing, write_all, write_file
+from model.support.errors import BadInputError, OutputError
+from model.support.files import checked_json, not_written, opened, replacing, write_all, write_file
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -67,6 +68,34 @@ def test_where_it_cannot_be_written(tmp_path):
         write_file(tmp_path / "file" / "below", "")
     with pytest.raises(BadInputError, match=f"^{re.escape(f'{tmp_path}/file: cannot be written: File exists')}$"):
         write_all(tmp_path / "file", {"a": ""})
+
+
+def test_the_longest_name_and_half_a_letter(tmp_path):
+    path = tmp_path / ("\U0001f600" * 62 + ".npz")
+    write_file(path, "half: \udcff")
+    assert path.read_text() == "half: ?"
+
+
+def test_no_room_names_the_file(tmp_path):
+    path = tmp_path / "net.npz"
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.ENOSPC))) as caught, replacing(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(path)
+    with pytest.raises(OutputError, match=f"^{re.escape(f'{path}: cannot be written: No space left on device')}$"):
+        not_written(path, caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_files_are_read(tmp_path):
+    (tmp_path / "file").write_text("text")
+    with opened(tmp_path / "file") as file:
+        assert file.read() == b"text"
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in ((tmp_path / "pipe", "must be a file, not a pipe"), ("/dev/zero", "must be a file, not a device"),
+                      (tmp_path, "Is a directory"), (tmp_path / "none", "No such file or directory")):
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - compared below
+            opened(path)
+        assert (caught.value.filename, caught.value.strerror) == (str(path) if why[0] != "N" else path, why)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,18 @@ def test_names(tmp_path):
     assert (vectors.images.shape, told) == ((6, 1, 1, 20), [])
 
 
+def test_the_exact_name_comes_before_others_that_are_alike(tmp_path):
+    for order in (("labels", "LABELS", "Labels"), ("LABELS", "Labels", "labels")):
+        arrays = {name: LABELS if name == "labels" else 1 - LABELS % 2 for name in order}
+        found, notes = read(tmp_path, images=IMAGES, **arrays)
+        assert (found.labels.tolist(), notes) == (LABELS.tolist(), [])
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, images=IMAGES, LABELS=LABELS, Labels=LABELS)
+    assert str(caught.value) == f"{tmp_path / 'own.npz'}: array 'labels' must be there once, not as 'LABELS' and 'Labels'"
+    found, _ = read(tmp_path, images=IMAGES, labels=LABELS, Other=LABELS, OTHER=LABELS)
+    assert found.labels.tolist() == LABELS.tolist()
+
+
 @pytest.mark.parametrize(
     ("names", "split", "taken", "notes"),
     [
