@@ -2,6 +2,24 @@
 
 To be read beside `model.neuron.update_residual`. `reaches` and `fires` are its comparisons, for this lane and for that of the
 folded machine; `Lane` is its additions. ``tests/hw/test_neuron.py`` proves the lane against Algorithm 1 as printed.
+
+The model adds, compares, and takes the spike off the residual, all in one update. Gates leave the last to the neuron's next
+update, which does it first: in the order of the model's lines,
+
+====================================  ===============================================================
+`model.neuron.update_residual`        here
+====================================  ===============================================================
+``R`` and ``Q`` before                the state less its last spike: what `Lane` settles first
+``R``, clipped                        ``summed`` of the state after
+``up``, ``down``                      ``up``, ``down``: `reaches`, in `Comparison`
+``Q == most``, ``Q == least``         ``at_most``, ``at_least`` of `fires`
+``Q < layer.count_max``               the same, in `Comparison`
+``fired``                             ``plus`` less ``minus`` of `Comparison`
+``held``                              ``held`` of `Comparison`, which looks at the state after
+``R != summed``                       ``overflow`` of `Lane`
+``saturated``                         ``overflow`` or ``held``, put together by whoever counts events
+``R - fired * theta``, ``Q + fired``  settled in the next update
+====================================  ===============================================================
 """
 
 from typing import NamedTuple
@@ -92,26 +110,26 @@ class Firing(NamedTuple):
     minus: Value
     """1 for a spike of -1."""
     held: Value
-    """1 where there would be one, were the count not at its end."""
+    """1 where there would be one, were the count not at its end: ``held`` of the model."""
 
 
-def fires(up: Value, down: Value, *, most: Value, least: Value, signed_count: Value | bool) -> Firing:
+def fires(up: Value, down: Value, *, at_most: Value, at_least: Value, signed_count: Value | bool) -> Firing:
     """Whether a neuron fires: where it reaches the threshold, unless its count is at its end.
 
     Parameters
     ----------
     up, down : Value
         As `reaches` gives them: ``R >= theta``, ``R <= -theta``.
-    most, least : Value
-        Whether ``Q`` is the most, the least that there is. With ReLU the least is 0: not to be there is ``Q >= 1``.
+    at_most, at_least : Value
+        ``Q == most``, ``Q == least``, of the count's limits. With ReLU the least is 0: not to be there is ``Q >= 1``.
     signed_count : Value or bool
         Whether the layer's counts have a sign. With ReLU a neuron whose count is 0 has nothing to fire, and is not held.
     """
     if isinstance(signed_count, bool):
-        held_at_least = down & least if signed_count else Const(0)
+        held_at_least = down & at_least if signed_count else Const(0)
     else:
-        held_at_least = down & least & signed_count
-    return Firing(plus=up & ~most, minus=down & ~least, held=(up & most) | held_at_least)
+        held_at_least = down & at_least & signed_count
+    return Firing(plus=up & ~at_most, minus=down & ~at_least, held=(up & at_most) | held_at_least)
 
 
 class Comparison(wiring.Component):
@@ -166,8 +184,8 @@ class Comparison(wiring.Component):
         firing = fires(
             up,
             down,
-            most=count.all() if layer.relu else ~count[-1] & count[:-1].all(),
-            least=~count.any() if layer.relu else count[-1] & ~count[:-1].any(),
+            at_most=count.all() if layer.relu else ~count[-1] & count[:-1].all(),
+            at_least=~count.any() if layer.relu else count[-1] & ~count[:-1].any(),
             signed_count=not layer.relu,
         )
         if layer.count_max is not None:

@@ -1,5 +1,7 @@
 """The sigma-delta neuron: Algorithm 1 of the paper as printed, and beside it the residual form that hardware builds.
 
+`hw.neuron` builds the residual form; its docstring says which of its signals is which line here.
+
 Each updates neurons once, element by element. They are the same neuron, with ``R = V - Q * theta``; `update` is the one that
 defines. `update_burst` is Algorithm 1 for layers whose updates may fire several spikes. In a network that fires deferred an event
 does `accumulate`, and comparing is left to a `flush`. Each has its residual form.

@@ -204,8 +204,8 @@ class Update(wiring.Component):
         firing = fires(
             at_theta,
             at_minus_theta,
-            most=count.as_unsigned() == facts.most,
-            least=count.as_unsigned() == facts.least,
+            at_most=count.as_unsigned() == facts.most,
+            at_least=count.as_unsigned() == facts.least,
             signed_count=facts.signed_count,
         )
         held = firing.held

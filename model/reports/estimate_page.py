@@ -11,7 +11,7 @@ from model.machine.cycles import ACTIVITIES, Cycles
 from model.machine.energy import Energy
 from model.machine.estimate import Considered, Estimate
 from model.machine.folded_layout import SINGLE_WORDS
-from model.reports.html import PLOTS, Table, page, picture
+from model.reports.html import PLOTS, Table, lay_out, page, picture
 
 __all__ = ["considered_table", "cores_table", "estimate_page", "summary", "timeline"]
 
@@ -44,7 +44,7 @@ def timeline(cycles: Cycles) -> Figure:
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
         figure.legend(loc="upper center", ncols=len(ACTIVITIES), fontsize=9, frameon=False)
-        figure.tight_layout(rect=(0, 0, 1, 0.94))
+        lay_out(figure, rect=(0, 0, 1, 0.94))
     return figure
 
 

@@ -6,7 +6,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from model.reports.html import BLUE, GREEN, ORANGE, PLOTS, Picture, Table, page, picture
+from model.reports.html import BLUE, GREEN, ORANGE, PLOTS, Picture, Table, lay_out, page, picture
 from model.studies.evaluation import Evaluation
 from model.studies.instruments import Course, WorstNeuron
 
@@ -134,7 +134,7 @@ def _layers_plot(found: Evaluation) -> Picture:
         axes.margins(x=0.18)
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-    figure.tight_layout()
+    lay_out(figure)
     return picture(figure, "spikes and accumulations of each layer")
 
 
@@ -152,7 +152,7 @@ def _course_plot(course: Course) -> Picture:
         axes.set_xlabel(title, fontsize=10)
         _mark(axes, values, accuracy)
     by_time.set_ylabel("accuracy, %")
-    figure.tight_layout()
+    lay_out(figure)
     return picture(figure, "accuracy of the answer so far against time, spikes and accumulations")
 
 

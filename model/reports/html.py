@@ -10,7 +10,8 @@ import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "COLORS", "GREEN", "GREY", "ORANGE", "PLOTS", "PURPLE", "RED", "Picture", "Table", "page", "picture", "svg"]
+__all__ = ["BLUE", "COLORS", "GREEN", "GREY", "ORANGE", "PLOTS", "PURPLE", "RED", "Picture", "Table"]
+__all__ += ["lay_out", "page", "picture", "short_name", "svg"]
 
 BLUE, ORANGE, GREEN, PURPLE, GREY, RED = COLORS = ("#2463a8", "#c8641b", "#2a8550", "#7a4fa3", "#68727d", "#b3273d")
 """Of what is drawn, told apart in black and white too by their markers."""
@@ -26,6 +27,9 @@ PLOTS: Any = {
     "svg.hashsalt": "tally",
 }
 """Of every plot, for `matplotlib.rc_context`."""
+
+_NAME = 20
+"""Characters of a name in a plot."""
 
 _TEMPLATES = Environment(
     loader=PackageLoader("model.reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -80,6 +84,24 @@ def page(template: str, *, title: str, **values: object) -> str:
         What the template shows.
     """
     return _TEMPLATES.get_template(template).render(title=title, **values)
+
+
+def short_name(name: str) -> str:
+    """A name that a plot has room for: of a long one both ends."""
+    return name if len(name) <= _NAME else f"{name[: _NAME // 2 - 1]}\u2026{name[-(_NAME // 2) :]}"
+
+
+def lay_out(figure: Figure, **options: Any) -> None:
+    """Give each part of a figure its room, with names at its axes that are no longer than there is."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            labels = [label.get_text() for label in axis.get_ticklabels()]
+            short = [short_name(label) for label in labels]
+            if short != labels:
+                axis.set_ticks(axis.get_ticklocs(), short)
+                if axis is axes.xaxis:
+                    axes.tick_params(axis="x", rotation=45)
+    figure.tight_layout(**options)
 
 
 def svg(figure: Figure, **options: Any) -> bytes:

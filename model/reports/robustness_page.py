@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from model.reports.html import BLUE, COLORS, GREEN, GREY, ORANGE, PLOTS, RED, Table, page, picture, svg
+from model.reports.html import BLUE, COLORS, GREEN, GREY, ORANGE, PLOTS, RED, Table, lay_out, page, picture, short_name, svg
 from model.studies.robustness_results import PartingRow, Robustness, Row
 
 __all__ = ["FIGURES", "figure_files", "label_of", "level_of", "robustness_page"]
@@ -119,7 +119,7 @@ def _parting(orders: dict[str, tuple[PartingRow, ...]]) -> Table:
               "answer")  # fmt: skip
     cells = [
         (
-            _unbroken(order, row.layer),
+            _unbroken(order, short_name(row.layer)),
             *(f"{each:.5f}" for each in (row.difference_mean_absolute, row.hysteresis, row.backlog, row.inherited)),
             *("" if each is None else f"{each:.3f}" for each in (row.gain, row.correlation)),
             f"{row.spikes_per_frame:,.0f}",
@@ -174,7 +174,7 @@ def _order_figure(found: Robustness) -> Figure:
     by_window.set_xlabel("window, events")
     by_window.set_title("late by chance: accuracy, %", loc="left", fontsize=11)
     figure.legend(*by_order.get_legend_handles_labels(), loc="lower center", ncols=2, frameon=False, bbox_to_anchor=(0.3, -0.06))
-    figure.tight_layout()
+    lay_out(figure)
     return figure
 
 
@@ -190,12 +190,12 @@ def _events_figure(found: Robustness) -> Figure:
     panels[0].set_title("input events", loc="left", fontsize=11)
     panels[0].set_xlabel("share of events, %")
     for axes, kind in zip(panels[1:], kinds, strict=True):
-        rows = [replace(row, name=row.link) for row in links if row.change == kind and row.link is not None]
+        rows = [replace(row, name=short_name(row.link)) for row in links if row.change == kind and row.link is not None]
         _lines(axes, rows, found.frames)
         axes.set_title(f"{kind} after", loc="left", fontsize=11)
         axes.set_xlabel("share of events, %")
     _wrong_axis(panels[0], found)
-    figure.tight_layout()
+    lay_out(figure)
     return figure
 
 
@@ -216,7 +216,7 @@ def _weights_figure(found: Robustness) -> Figure:
     by_bit.set_title(f"all layers, one bit, {tables['weights by bit'][0].level:g}", loc="left", fontsize=11)
     by_bit.set_xlabel("bit (0 the lowest)")
     _wrong_axis(by_set, found)
-    figure.tight_layout()
+    lay_out(figure)
     return figure
 
 
@@ -243,7 +243,7 @@ def _parting_figure(found: Robustness) -> Figure:
         axes.set_title(title, loc="left", fontsize=10)
     panels[2].axhline(1, color=GREY, linestyle=":", linewidth=1)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.tight_layout()
+    lay_out(figure)
     figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=6, frameon=False, fontsize=9)
     return figure
 
@@ -267,14 +267,14 @@ def _thresholds_figure(found: Robustness) -> Figure:
     for axes, title in (
         (by_answer, "accuracy, %"),
         (by_work, "thousand accumulations\na frame"),
-        (by_part, f"own error of {found.parting.orders['raster'][0].layer},\nthresholds a neuron"),
+        (by_part, f"own error of {short_name(found.parting.orders['raster'][0].layer)},\nthresholds a neuron"),
     ):
         axes.set_xticks(range(len(levels)), [f"1/{level}" if level > 1 else "1" for level in levels])
         axes.set_xlabel("threshold, of the network's own")
         axes.set_title(title, loc="left", fontsize=10)
     by_part.plot([], [], color=GREY, linestyle="-", label="hysteresis")
     by_part.plot([], [], color=GREY, linestyle="--", label="backlog")
-    figure.tight_layout()
+    lay_out(figure)
     handles = [*by_work.get_legend_handles_labels()[0], *by_part.get_legend_handles_labels()[0]]
     labels = [*by_work.get_legend_handles_labels()[1], *by_part.get_legend_handles_labels()[1]]
     figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=5, frameon=False, fontsize=9)

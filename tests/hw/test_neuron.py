@@ -237,7 +237,7 @@ def test_a_lane_with_weights_wider_than_its_potential_is_algorithm_1(activation,
     ("where", "right", "wrong"),
     [
         (hw.neuron, "negative & ~(upper_all & lower_any)", "negative & ~upper_all"),
-        (hw.neuron, "plus=up & ~most", "plus=up"),
+        (hw.neuron, "plus=up & ~at_most", "plus=up"),
         (hw.neuron, "held = top.any() & ~top.all()", "held = top.any()"),
         # Edits of the golden model, the last one of both forms alike: that they are one neuron holds all the same.
         (model.neuron, "up, down = diff >= theta, diff <= -theta", "up, down = diff > theta, diff <= -theta"),
