@@ -56,6 +56,7 @@ def standard_streams() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.stderr.flush()
         sys.stdin, sys.stdout, sys.stderr = before
 
 
@@ -83,7 +84,7 @@ def _robust(stream: TextIO | None, original: TextIO | None, descriptor: int) -> 
             encoding=stream.encoding,
             errors="replace",
             newline=None,
-            line_buffering=stream.line_buffering,
+            line_buffering=descriptor == 2 or stream.line_buffering,
             write_through=stream.write_through,
         )
     if isinstance(stream, io.TextIOWrapper):

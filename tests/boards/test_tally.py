@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from boards.tally import COMMANDS, main
 from model.support.cli import Command, Group
-from model.support.errors import Exit, TallyError
+from model.support.errors import Exit, OutputClosedError, StoppedError, TallyError
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,7 +78,7 @@ def test_every_error_of_every_command_is_one_line_with_its_exit_code(name, monke
     commands = leaves(main.get_command(click.Context(main), name))
     codes = {Exit(kind.exit_code) for kind in errors()}
     assert commands
-    assert codes == set(Exit) - {Exit.OK}
+    assert codes == set(Exit) - {Exit.OK, Exit.INTERRUPTED, Exit.TERMINATED}
     for command in commands:
         monkeypatch.setattr(command, "params", [])
         for kind in errors():
@@ -88,7 +88,15 @@ def test_every_error_of_every_command_is_one_line_with_its_exit_code(name, monke
 
             monkeypatch.setattr(command, "callback", fails)
             done = CliRunner().invoke(command)
-            assert (done.exit_code, done.stdout, done.stderr) == (kind.exit_code, "", "error: it is not [31mwell\n")
+            told = "" if kind is OutputClosedError else "error: it is not [31mwell\n"
+            assert (done.exit_code, done.stdout, done.stderr) == (kind.exit_code, "", told)
+        for stop, code, told in (
+            (KeyboardInterrupt, Exit.INTERRUPTED, "interrupted"),
+            (StoppedError, Exit.TERMINATED, "terminated"),
+        ):
+            monkeypatch.setattr(command, "callback", lambda stop=stop: exec("raise stop", {"stop": stop}))
+            done = CliRunner().invoke(command)
+            assert (done.exit_code, done.stdout, done.stderr) == (code, "", f"error: {told}\n")
 
         def breaks():
             raise ValueError("a fault")
@@ -106,6 +114,7 @@ def test_each_kind_of_error_has_one_exit_code():
         "ToolMissingError": 6,
         "ToolError": 7,
         "DeviceError": 8,
+        "OutputError": 9,
     }
 
 

@@ -104,7 +104,7 @@ def test_sums_and_files_that_cannot_be_read(tmp_path):
 def test_an_empty_path_is_told_as_such(tmp_path):
     code, out, error = run("")
     assert (code, out) == (2, "")
-    assert error == "error: ONNX_FILE must name a file, not be empty\n"
+    assert error == "error: ONNX_FILE must name a file, not be empty"
 
 
 def test_escape_codes_do_not_reach_the_terminal(tmp_path):

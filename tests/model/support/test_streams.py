@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 COMMAND = """
 import sys, time
 import click
-from model.support.cli import command, make_console, tell
+from model.support.cli import command, doing, make_console, tell
 from model.support.errors import Exit, fail
 
 @command(help="A command.")
@@ -29,7 +29,8 @@ def main(lines, wait, code):
         sys.stdout.flush()
     time.sleep(wait)
     if code:
-        fail(Exit(code), "no")
+        with doing(make_console(stderr=True), "working"):
+            fail(Exit(code), "no")
 
 main()
 """
