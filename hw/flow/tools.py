@@ -120,7 +120,12 @@ def _started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         _running.add(process)
     try:
         with process:
-            yield process
+            try:
+                yield process
+            except BaseException:
+                # Ctrl-C, or a signal that ends this process: the tool would go on by itself.
+                process.terminate()
+                raise
     finally:
         with _starting:
             _running.discard(process)

@@ -105,7 +105,13 @@ def side_by_side(
     """
     with ThreadPoolExecutor(at_once or len(works)) as pool:
         futures = [pool.submit(work) for work in works]
-        done, left = wait(futures, return_when=FIRST_EXCEPTION)
+        try:
+            done, left = wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            # Ctrl-C: the pool would wait for all of them.
+            with stop():
+                pool.shutdown(cancel_futures=True)
+            raise
         failed = next((future for future in futures if future in done and future.exception()), None)
         if failed is None:
             return [future.result() for future in futures]

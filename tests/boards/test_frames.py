@@ -120,4 +120,4 @@ def test_a_journal_that_is_none(host, data, tmp_path):
     (tmp_path / "file").write_text("")
     found = host("evaluate", "--dataset", data, "--out", tmp_path / "file")
     assert found.exit_code == 2
-    assert found.stderr == f"error: {tmp_path / 'file'}: must be a folder that can be written to: File exists\n"
+    assert found.stderr == f"error: --out must be a folder, not {str(tmp_path / 'file')!r}\n"

@@ -164,7 +164,7 @@ def test_page_loads_nothing_and_shows_the_figures(found, folder):
         ),
         (["--dataset", "missing.npz"], "missing.npz: dataset must be an existing .npz file"),
         (["--dataset", "dogs"], "dataset must be 'mnist', 'digits5k' or the path of an .npz file, not 'dogs'"),
-        (["--dataset", "digits5k", "--out", "file"], "file: cannot be written: File exists"),
+        (["--dataset", "digits5k", "--out", "file"], "--out must be a folder, not 'file'"),
     ],
 )
 def test_bad_input_is_one_line(arguments, line, tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_command_writes_what_it_says(written):
             [str(ZOO), "--dataset", "frames.npz"],
             "frames of frames.npz must have the network's input shape (28, 28, 1), not (5, 4, 1)",
         ),
-        ([str(ZOO), "--dataset", "digits5k", "--out", "frames.npz"], "frames.npz: cannot be written: File exists"),
+        ([str(ZOO), "--dataset", "digits5k", "--out", "frames.npz"], "--out must be a folder, not 'frames.npz'"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, line, tmp_path, monkeypatch):
