@@ -20,6 +20,7 @@ from model.network import Network
 from model.support.cli import FilePath, FolderPath, Number, OutFolder, group, make_console, progress_bar
 from model.support.datasets import DataError
 from model.support.errors import BadInputError, Exit, fail
+from model.support.files import write_file
 
 __all__ = ["main"]
 
@@ -292,7 +293,7 @@ def evaluate(
         "latency_cycles_mean": found.latency_cycles_mean,
         "packets_sent_again": device.resent,
     }
-    (folder / "device.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_file(folder / "device.json", json.dumps(result, indent=2) + "\n")
     _show(result, as_json)
     if found.mismatches:
         first = found.mismatches[0]

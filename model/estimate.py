@@ -19,7 +19,7 @@ from model.reports.estimate_page import considered_table, cores_table, estimate_
 from model.support.cli import FilePath, FolderPath, Number, OutFile, OutFolder, command, doing, make_console, progress_bar, tell
 from model.support.datasets import load
 from model.support.errors import BadInputError, DoesNotFitError
-from model.support.files import check_apart, not_written, write_all
+from model.support.files import check_apart, check_writable_folder, not_written, write_all
 from model.support.frames import suited
 from model.support.results import to_json
 
@@ -75,6 +75,7 @@ def main(
         check_apart("--save-plan", save_plan, {"the network": net, "the dataset": Path(dataset)})
     network = Network.load(net)
     folder = out or Path("build") / network.name
+    check_writable_folder("--out", folder)
     if save_plan is not None:
         check_apart("--save-plan", save_plan, {"the report": folder / "estimate.json"})
     wanted = any(option is not None for option in (target_fps, max_lanes, max_lut))

@@ -14,7 +14,7 @@ from model.reports.evaluation_page import evaluation_page
 from model.studies.evaluation import Evaluation, evaluate
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar, tell
 from model.support.datasets import Split, load
-from model.support.files import write_all
+from model.support.files import check_writable_folder, write_all
 from model.support.results import plain, to_json
 
 
@@ -48,6 +48,8 @@ def main(
     """See the help text above."""
     console = make_console(stderr=True)
     network = Network.load(net)
+    folder = out or Path("build") / network.name
+    check_writable_folder("--out", folder)
     if onnx is not None:
         # What is wrong with it is said before data are looked for, which may mean a download.
         import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output, normalization=normalization)
@@ -59,7 +61,6 @@ def main(
             network, data, onnx=floats, layout=layout, output=output, normalization=normalization, detail=detail, bar=bar
         )
     tell(found.notes, found.warnings)
-    folder = out or Path("build") / network.name
     write_all(folder, {"evaluate.json": to_json(found), "evaluate.html": evaluation_page(found)})
     if as_json:
         print(to_json(found), end="")

@@ -14,6 +14,7 @@ from model.machine.named_plans import load_plan
 from model.network import Network
 from model.support.cli import FilePath, FolderPath, Number, OutFolder, command, make_console, progress_bar
 from model.support.errors import Exit, fail
+from model.support.files import check_writable_folder, write_file
 from model.support.frames import real_frames
 from sim.cosimulation import LEVELS, verify
 from sim.simulators import SIMULATORS
@@ -110,11 +111,13 @@ def main(
     console = make_console(stderr=True)
     results = []
     network = Network.load(net)
+    out = out or Path("build") / network.name / "verify"
+    check_writable_folder("--out", out)
     plan = load_plan(network, plan_name)
     images, labels, data_name = real_frames(network, dataset, data_dir, frames)
     suffix = "" if level == "rtl" else f"-{level}"
     for name in SIMULATORS if simulator == "both" else (simulator,):
-        folder = (out or Path("build") / network.name / "verify") / f"{plan.name}-{name}{suffix}"
+        folder = out / f"{plan.name}-{name}{suffix}"
         if not console.is_terminal:
             print(
                 f"{name}: building and simulating {frames} frames of {data_name}, plan {plan.name}, level {level}",
@@ -140,7 +143,7 @@ def main(
             )
         results.append(result)
         right = sum(int(a) == int(b) for a, b in zip(result.answers, labels, strict=False))
-        (folder / "verify.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+        write_file(folder / "verify.json", json.dumps(asdict(result), indent=2) + "\n")
         if not as_json:
             print(
                 f"{label} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "

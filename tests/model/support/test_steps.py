@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
+import model.support.steps
 from model.support.steps import Steps, side_by_side
 
 
@@ -85,3 +86,20 @@ def test_no_more_at_once_than_asked():
 
 def unused():
     raise AssertionError("nothing failed")
+
+
+def test_ctrl_c_stops_all(monkeypatch):
+    stopped = threading.Event()
+
+    @contextmanager
+    def stop():
+        stopped.set()
+        yield
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model.support.steps, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(lambda: stopped.wait(60), lambda: stopped.wait(60), stop=stop)
+    assert stopped.is_set()
