@@ -99,6 +99,7 @@ def read_structure(path: Path, model: onnx.ModelProto, output: str | None = None
         One line that says what is wrong: an output that there is not, a tensor that is given twice or by nobody, nodes in a
         circle, an operator set that is too old or too new, too many nodes.
     """
+    _check_names(path, model)
     _check_versions(path, model)
     wanted = _choose_output(path, model, output)
     producers = _producers(path, model)
@@ -118,6 +119,19 @@ def read_structure(path: Path, model: onnx.ModelProto, output: str | None = None
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(repr(printable(name)) for name in names)
+
+
+def _check_names(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse names that are no text, which protobuf gives as bytes."""
+    graph = model.graph
+    names = [part.name for part in (*graph.node, *graph.initializer, *graph.input, *graph.output)]
+    for node in graph.node:
+        names += [node.op_type, node.domain, *node.input, *node.output, *(attribute.name for attribute in node.attribute)]
+    names += [opset.domain for opset in model.opset_import]
+    names += [tensor.values.name for tensor in graph.sparse_initializer]
+    for name in names:
+        if isinstance(name, bytes):
+            raise ConversionError(f"{path}: names must be text in UTF-8, not {name[:_LONGEST_NAME]!r}")
 
 
 def _check_versions(path: Path, model: onnx.ModelProto) -> None:

@@ -263,6 +263,12 @@ def test_files(what):
     assert refusal(changed(change)) == message
 
 
+def test_names_are_text():
+    """Protobuf writes no others, and reads them."""
+    content = Graph().conv(3, 2, 3, name="convolution").model().SerializeToString().replace(b"convolution", b"convoluti\xff\xfe")
+    assert refusal(onnx.load_from_string(content)) == "names must be text in UTF-8, not b'convoluti\\xff\\xfe'"
+
+
 def with_number(value):
     """Weights in float64, one of which is ``value``."""
     graph = Graph().conv(3, 2, 3, name="c")
