@@ -3,6 +3,7 @@
 import math
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from model.support.errors import BadInputError, StoppedError, one_line, one_line_errors
 from model.support.files import check_writable_file, check_writable_folder
+from model.support.processes import Started, started, terminate
 from model.support.streams import standard_streams
 
 __all__ = [
@@ -151,21 +153,28 @@ class Group(_Guarded, click.Group):
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """A context in which a signal that asks to end is an exception, so that files and processes are cleaned up."""
+    """A context in which signals that ask to end are exceptions, so that files are cleaned up, and no process is left.
+
+    Tools start further processes, which go on where only the tool is ended.
+    """
+    left: list[Started] = []
 
     def stop(number: int, frame: object) -> None:
-        raise StoppedError
+        left.extend(started())
+        raise KeyboardInterrupt if number == signal.SIGINT else StoppedError
 
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:
-        # Only the main thread may.
-        yield
-        return
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        # Who starts a command in the background may have it ignore Ctrl-C.
+        known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [number for number, handler in known.items() if handler not in (signal.SIG_IGN, None)]
+        before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        terminate(left)
 
 
 def command(help: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Command]:
