@@ -1,12 +1,6 @@
 """The neuron lane: Algorithm 1 of the paper in residual form, as gates.
 
 To be read beside `model.neuron.update_residual`. `reaches` and `fires` are its comparisons, for this lane and for that of the
-folded machine; `Lane` is its additions. ``tests/hw/test_neuron.py`` proves the lane against Algorithm 1 as printed.
-
-The model adds, compares, and takes the spike off the residual, all in one update. Gates leave the last to the neuron's next
-update, which does it first: in the order of the model's lines,
-
-====================================  ===============================================================
 `model.neuron.update_residual`        here
 ====================================  ===============================================================
 ``R`` and ``Q`` before                the state less its last spike: what `Lane` settles first
@@ -20,6 +14,16 @@ update, which does it first: in the order of the model's lines,
 ``saturated``                         ``overflow`` or ``held``, put together by whoever counts events
 ``R - fired * theta``, ``Q + fired``  settled in the next update
 ====================================  ===============================================================
+=======
+folded machine; `Lane` is its additions. `BurstComparison` and `BurstLane` are those of layers whose updates fire several spikes
+(`model.neuron.update_burst_residual`). ``tests/hw/test_neuron.py`` proves the lanes against Algorithm 1 as printed.
+
+The model adds, compares, and takes the spike off the residual, all in one update. Gates leave the last to the neuron's next
+update, which does it first: in the order of the model's lines,
+
+====================================  ========================================================
+
+`BurstLane` and `BurstComparison` stand for `Lane` and `Comparison` in the same table, with ``change`` for ``plus`` less ``minus``.
 """
 
 from typing import NamedTuple
@@ -31,6 +35,8 @@ from amaranth.lib.wiring import In, Out
 from model.network import Neurons
 
 __all__ = [
+    "BurstComparison",
+    "BurstLane",
     "Comparison",
     "DeferredLane",
     "DeferredState",
@@ -43,6 +49,7 @@ __all__ = [
     "reaches",
     "saturate",
     "spikes_of",
+    "within_limits",
 ]
 
 
@@ -281,6 +288,140 @@ class Lane(wiring.Component):
         return m
 
 
+class BurstComparison(wiring.Component):
+    """How many spikes of which sign an update fires: Algorithm 1 with bursts, in one comparison.
+
+    To be read beside `model.neuron.update_burst_residual`.
+
+    Operation
+    ---------
+    As many as there are whole thresholds in ``R``, which are its upper bits; at most ``burst`` of them, and no more than take
+    ``Q`` to its end, or that of the activation.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    layer : Neurons
+        Gives threshold, activation, burst and widths.
+
+    Members
+    -------
+    state : In, NeuronState
+        After an update.
+    change : Out
+        The spikes that the update fires, times their sign.
+    count : Out
+        ``Q`` after them.
+    held : Out
+        1 where there would be more, but the count is at its end.
+    """
+
+    def __init__(self, *, layer: Neurons) -> None:
+        self._layer = layer
+        state = NeuronState(layer)
+        super().__init__(
+            {
+                "state": In(state),
+                "change": Out(signed(layer.count_bits + 1)),
+                "count": Out(state["count"].shape),
+                "held": Out(1),
+            }
+        )
+
+    @property
+    def layer(self) -> Neurons:
+        """The layer whose neuron this is."""
+        return self._layer
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer, f, burst = self._layer, self._layer.threshold_log2, self._layer.burst
+        summed, count, updated = self.state.summed, self.state.count, self.state.updated
+        sign, lower, upper = summed[-1], summed[:f], summed[f:].as_signed()
+        thresholds, limited = (Signal(signed(len(upper)), name=name) for name in ("thresholds", "limited"))
+        wanted = Signal(signed(max(len(upper), layer.count_bits + 1) + 1))
+        # Towards zero: of a residual below 0, the upper bits are one less where any lower bit is 1.
+        m.d.comb += [
+            thresholds.eq(upper + (sign & lower.any())),
+            limited.eq(thresholds),
+            wanted.eq(count + Mux(updated, limited, 0)),
+        ]
+        if 0 < burst < 1 << len(upper) - 1:
+            with m.If(~sign & (thresholds > burst)):
+                m.d.comb += limited.eq(burst)
+            with m.If(sign & (thresholds < -burst)):
+                m.d.comb += limited.eq(-burst)
+        within, held = within_limits(layer, wanted)
+        m.d.comb += [self.count.eq(within), self.held.eq(held), self.change.eq(self.count - count)]
+        return m
+
+
+class BurstLane(wiring.Component):
+    """One neuron update of a layer with bursts: a `Lane` that settles all spikes of the update before at once.
+
+    A burst of ``n`` spikes does ``R <- R - n * theta`` and ``Q <- Q + n``: as in `Lane`, only the bits from ``theta`` on change.
+
+    Timing
+    ------
+    Combinational.
+
+    Parameters
+    ----------
+    layer : Neurons
+        Gives threshold, activation, burst and widths.
+
+    Members
+    -------
+    state, drive, negative, update, overflow
+        As of `Lane`.
+    """
+
+    def __init__(self, *, layer: Neurons) -> None:
+        self._layer = layer
+        state = NeuronState(layer)
+        super().__init__(
+            {
+                "state": In(state),
+                "drive": In(signed(layer.weight_bits)),
+                "negative": In(1),
+                "update": Out(state),
+                "overflow": Out(1),
+            }
+        )
+
+    @property
+    def layer(self) -> Neurons:
+        """The layer whose neuron this is."""
+        return self._layer
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layer, f = self._layer, self._layer.threshold_log2
+        m.submodules.before = before = BurstComparison(layer=layer)
+        m.d.comb += before.state.eq(self.state)
+
+        # As in `Lane`, 1 + negative in the place below the binary point carries in.
+        width = max(layer.potential_bits, layer.weight_bits) + 1
+        added = Signal(signed(width))
+        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
+        m.d.comb += added.eq(both[1:].as_signed())
+
+        # Residual and sum are within the width, and so is the sum of what is left of the residual.
+        settled, upper = Signal(signed(width)), Signal(signed(width - f))
+        m.d.comb += [upper.eq(added[f:].as_signed() - before.change), settled.eq(Cat(added[:f], upper))]
+        residual, overflow = saturate(settled, layer.potential_bits)
+        m.d.comb += [
+            self.update.summed.eq(residual),
+            self.update.count.eq(before.count),
+            self.update.updated.eq(1),
+            self.overflow.eq(overflow),
+        ]
+        return m
+
+
 class DeferredState(data.StructLayout):
     """Stored state of one neuron of ``layer`` in a network that fires deferred.
 
@@ -379,23 +520,26 @@ class Flush(wiring.Component):
         m = Module()
         layer, bits = self._layer, self._layer.count_bits
         summed, count = self.state.summed, self.state.count
-        _, most = layer.count_limits
         wanted = Signal(signed(max(layer.potential_bits + 1 - layer.threshold_log2, bits + 1) + 1))
         m.d.comb += wanted.eq(summed[layer.threshold_log2 :].as_signed() + count)
         # One bit is more than is stored.
         outside = summed[-1] ^ summed[-2]
-        if layer.relu:
-            below = wanted[-1]
-            above = ~below & (wanted[bits:-1].any() if most == (1 << bits) - 1 else wanted > most)
-            m.d.comb += [
-                self.count.eq(Mux(below, 0, Mux(above, most, wanted[:bits]))),
-                # An activation that has an end does not go beyond it.
-                self.held.eq(outside | above if layer.count_max is None else outside),
-            ]
-        else:
-            within, held = saturate(wanted, bits)
-            m.d.comb += [self.count.eq(within), self.held.eq(outside | held)]
+        within, held = within_limits(layer, wanted)
+        m.d.comb += [self.count.eq(within), self.held.eq(outside | held)]
         return m
+
+
+def within_limits(layer: Neurons, wanted: Value) -> tuple[Value, Value]:
+    """The count nearest to ``wanted`` (signed, wider than a count) that a neuron can have; and whether it is held from the other.
+
+    With ReLU it is not held from a count below 0, nor from one beyond the end of its activation.
+    """
+    bits, (_, most) = layer.count_bits, layer.count_limits
+    if not layer.relu:
+        return saturate(wanted, bits)
+    below = wanted[-1]
+    above = ~below & (wanted[bits:-1].any() if most == (1 << bits) - 1 else wanted > most)
+    return Mux(below, 0, Mux(above, most, wanted[:bits])), above if layer.count_max is None else Const(0)
 
 
 class Spikes(NamedTuple):

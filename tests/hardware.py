@@ -1,5 +1,6 @@
 """What the component tests share: random layers and networks, and streams with idle sources and stalled sinks."""
 
+import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -262,6 +263,14 @@ def mixed(
     return Network(
         name=f"mixed{seed}", input_shape=shape, layers=tuple(layers), firing=firing, rest=rest, flush_events=flush_events
     )
+
+
+def bursting(network: Network, bursts: Sequence[int], threshold_log2: int) -> Network:
+    """The network with bursts of its layers of neurons, one after the other, and so low thresholds that there are any."""
+    layers, of = [], itertools.cycle(bursts)
+    for layer in network.layers:
+        layers.append(replace(layer, burst=next(of), threshold_log2=threshold_log2) if isinstance(layer, Neurons) else layer)
+    return replace(network, name=f"{network.name}_burst", layers=tuple(layers))
 
 
 def restless(seed: int, **changes: Any) -> Network:

@@ -1,4 +1,4 @@
-"""Max-pooling on spike counts, on groups: exact for every order of spikes, with additions of one only."""
+"""Max-pooling on spike counts, on groups: exact for every order of spikes, with additions of one only where spikes come singly."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from model.machine.plan import CorePlan
 from model.network import MaxPool, Shape
 from model.rest import State
 
-__all__ = ["DeferredPoolLane", "DeferredPoolState", "MaxPoolGroups", "PoolLane", "PoolState"]
+__all__ = ["BurstPoolLane", "DeferredPoolLane", "DeferredPoolState", "MaxPoolGroups", "PoolLane", "PoolState"]
 
 
 class PoolState(data.StructLayout):
@@ -118,7 +118,7 @@ class PoolLane(wiring.Component):
 
 
 class DeferredPoolState(data.StructLayout):
-    """Stored state of one window of one channel in a network that fires deferred.
+    """Stored state of one window of one channel where several spikes of a member come at once.
 
     Parameters
     ----------
@@ -170,32 +170,76 @@ class DeferredPoolLane(wiring.Component):
     def __init__(self, *, members: int, count_bits: int) -> None:
         self._members = members
         self._count_bits = count_bits
-        state = DeferredPoolState(members, count_bits)
-        super().__init__(
-            {
-                "state": In(state),
-                "member": In(members),
-                "spikes": In(signed(count_bits + 1)),
-                "present": In(members),
-                "update": Out(state),
-                "greatest": Out(signed(count_bits + 1)),
-            }
-        )
+        super().__init__(_counting(members, count_bits))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        least = Const(-(1 << self._count_bits), signed(self._count_bits + 1))
-        standing: list[Value] = []
-        for n in range(self._members):
-            change = self.state.change[n]
-            m.d.comb += self.update.change[n].eq(change + (self.spikes & self.member[n].replicate(len(self.spikes))))
-            standing.append(Mux(self.present[n], change, least))
-        # A tree: the greater of two, until one is left.
-        while len(standing) > 1:
-            greater = [Mux(one > other, one, other) for one, other in zip(standing[::2], standing[1::2], strict=False)]
-            standing = greater + standing[2 * len(greater) :]
-        m.d.comb += self.greatest.eq(standing[0])
+        for n, fires in enumerate(self.member):
+            m.d.comb += self.update.change[n].eq(self.state.change[n] + (self.spikes & fires.replicate(len(self.spikes))))
+        m.d.comb += self.greatest.eq(_greatest(self.state, self.present, self._count_bits))
         return m
+
+
+class BurstPoolLane(wiring.Component):
+    """The counts in one window, for one channel, and how far the maximum moves with each update.
+
+    The spikes of a burst are of one sign: what the maximum does with them one after the other it does with all of them at once,
+    as so many spikes of that sign.
+
+    Timing
+    ------
+    Combinational; the loop from a state to the next one is an addition.
+
+    Parameters
+    ----------
+    members, count_bits : int
+        As of `DeferredPoolLane`.
+
+    Members
+    -------
+    state, member, spikes, present, update, greatest
+        As of `DeferredPoolLane`.
+    follows : Out
+        How far the maximum is from where it was at the start of the frame, after the update.
+    """
+
+    def __init__(self, *, members: int, count_bits: int) -> None:
+        self._members = members
+        self._count_bits = count_bits
+        super().__init__({**_counting(members, count_bits), "follows": Out(signed(count_bits + 1))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for n, fires in enumerate(self.member):
+            m.d.comb += self.update.change[n].eq(self.state.change[n] + (self.spikes & fires.replicate(len(self.spikes))))
+        m.d.comb += [
+            self.greatest.eq(_greatest(self.state, self.present, self._count_bits)),
+            self.follows.eq(_greatest(self.update, self.present, self._count_bits)),
+        ]
+        return m
+
+
+def _counting(members: int, count_bits: int) -> "dict[str, In | Out]":
+    """What lanes that keep counts share."""
+    state = DeferredPoolState(members, count_bits)
+    return {
+        "state": In(state),
+        "member": In(members),
+        "spikes": In(signed(count_bits + 1)),
+        "present": In(members),
+        "update": Out(state),
+        "greatest": Out(signed(count_bits + 1)),
+    }
+
+
+def _greatest(state: data.View, present: Value, count_bits: int) -> Value:
+    """The greatest of the members that are present, by a tree: the greater of two, until one is left."""
+    least = Const(-(1 << count_bits), signed(count_bits + 1))
+    standing: list[Value] = [Mux(present[n], state.change[n], least) for n in range(len(present))]
+    while len(standing) > 1:
+        greater = [Mux(one > other, one, other) for one, other in zip(standing[::2], standing[1::2], strict=False)]
+        standing = greater + standing[2 * len(greater) :]
+    return standing[0]
 
 
 class _Window(NamedTuple):
@@ -242,7 +286,10 @@ class MaxPoolGroups(wiring.Component):
     window's distances of all channels of the group are one word of a `StateBank`; what moves leaves as a group at the
     window's position.
 
-    In a network that fires deferred a word holds the members' counts, and nothing leaves before ``END``. That is a flush first:
+    After a layer with bursts a word holds the members' counts, and what leaves is how far its maximum has moved
+    (`BurstPoolLane`).
+
+    In a network that fires deferred a word holds the members' counts as well, and nothing leaves before ``END``. That is a flush first:
     a sweep over all windows in ascending ``(y, x, c)``, each of which tells how far its maximum has moved (`DeferredPoolLane`).
 
     Timing
@@ -335,9 +382,14 @@ class MaxPoolGroups(wiring.Component):
         return SpikeGroup(self._output, self._core, self._more_bits)
 
     @property
+    def _counted(self) -> bool:
+        """Whether several spikes of a member may come at once, so that counts are kept in place of distances."""
+        return self._deferred or self._source_more_bits > 0
+
+    @property
     def _word(self) -> data.ArrayLayout:
-        """A word of state: a window's distances (deferred: counts), of each channel of a group."""
-        state = DeferredPoolState if self._deferred else PoolState
+        """A word of state: a window's distances (or counts), of each channel of a group."""
+        state = DeferredPoolState if self._counted else PoolState
         return data.ArrayLayout(state(self._members, self._count_bits), self._channels)
 
     def _state_bank(self) -> StateBank:
@@ -359,7 +411,7 @@ class MaxPoolGroups(wiring.Component):
 
     def _state_of(self, distances: list[int]) -> dict[str, object]:
         """A window's state, of how far its members are from the maximum."""
-        if self._deferred:
+        if self._counted:
             return {"change": [-distance for distance in distances]}
         return {"distance": distances, "apart": sum((distance != 0) << n for n, distance in enumerate(distances))}
 
@@ -391,7 +443,7 @@ class MaxPoolGroups(wiring.Component):
 
         tags, outside = self._look_up(m, take, is_end, sweep)
         self._access(m, tags, reset, state)
-        up, down, more = self._count(m, tags, state) if sweep else (*self._move(m, tags, state), [])
+        up, down, more = self._count(m, tags, state) if self._counted else (*self._move(m, tags, state), [])
         looked_at = tags.fired.group | tags.fired.flush if sweep else tags.fired.group
 
         pooled = Signal(pooled_layout)
@@ -560,16 +612,25 @@ class MaxPoolGroups(wiring.Component):
         return up, down
 
     def _count(self, m: Module, tags: _Tags, state: StateBank) -> tuple[Signal, Signal, list[Value]]:
-        """Deferred: spikes are counted, and at a flush maxima move up and down, by how many beyond one: a lane per channel."""
+        """Spikes are counted, and maxima move up and down, by how many beyond one: a lane per channel.
+
+        Deferred, they do at a flush, by how far they are from where they were at the start of the frame.
+        """
         members, bits = self._members, self._count_bits
         loading, updating = tags.loading, tags.updating
         up, down = (Signal(self._channels, name=name) for name in ("up", "down"))
         more: list[Value] = []
         for channel in range(self._channels):
-            m.submodules[f"lane_{channel}"] = lane = DeferredPoolLane(members=members, count_bits=bits)
+            lane = (DeferredPoolLane if self._deferred else BurstPoolLane)(members=members, count_bits=bits)
+            m.submodules[f"lane_{channel}"] = lane
             follow = loading.more[channel] if self._source_more_bits else Const(0)
             change = Signal(signed(bits + 1), name=f"change_{channel}", reset_less=True)
             spikes = spikes_of(change, self._more_bits)
+            if isinstance(lane, BurstPoolLane):
+                # A window's maximum moves within its counts.
+                moved, moves = (lane.follows - lane.greatest)[: bits + 1].as_signed(), updating.group
+            else:
+                moved, moves = lane.greatest, updating.flush
             m.d.sync += [
                 lane.member.eq(loading.member),
                 # A number below 0 is the complement of one less.
@@ -577,7 +638,7 @@ class MaxPoolGroups(wiring.Component):
                     Mux(loading.plus[channel], follow + 1, 0)
                     | Mux(loading.minus[channel], (~Cat(follow, Const(0, 1))).as_signed(), 0)
                 ),
-                change.eq(lane.greatest & updating.flush.replicate(bits + 1)),
+                change.eq(moved & moves.replicate(bits + 1)),
             ]
             m.d.comb += [
                 lane.state.eq(state.word[channel]),
@@ -588,6 +649,7 @@ class MaxPoolGroups(wiring.Component):
             ]
             more.append(spikes.more)
         return up, down, more
+
 
 def _distances(layer: MaxPool, shape: Shape, start: State | None) -> Ints:
     """How far from its maximum the members of each window are at the start of a frame, ``(height, width, channels, members)``."""

@@ -12,7 +12,18 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind
-from hw.neuron import Comparison, DeferredLane, DeferredState, Flush, Lane, NeuronState, spikes_of
+from hw.neuron import (
+    BurstComparison,
+    BurstLane,
+    Comparison,
+    DeferredLane,
+    DeferredState,
+    Flush,
+    Lane,
+    NeuronState,
+    Spikes,
+    spikes_of,
+)
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed, rom_kind, style
 from hw.parts.tables import lookup, times
 from hw.pipeline.fan_out import Axis, FanOut
@@ -131,6 +142,8 @@ class ProjectionCore(wiring.Component):
     columns, then blocks of channels. A step updates ``rows * columns * channels`` neurons at once, each position from
     a bank of its own (`StateBank`). What fires in a step leaves as one `StepGroup`; a step without spikes leaves
     nothing. An ``END`` follows the last spike of its frame and starts the next generation of state.
+
+    An update of a layer with bursts fires several spikes at once (`BurstLane`, `BurstComparison`); the group says how many.
 
     In a network that fires deferred events only add (`DeferredLane`). An ``END`` is a flush first: a sweep over all positions in
     ascending ``(y, x)``, in which the words are read and fire (`Flush`); they need not be written, as the frame is over.
@@ -572,8 +585,12 @@ class ProjectionCore(wiring.Component):
         plus, minus, saturated = (
             Signal(core.channels, name=f"{name}_{index}", reset_less=True) for name in ("plus", "minus", "saturated")
         )
+        bursts = layer.burst != 1
+        more = [
+            Signal(self._more_bits, name=f"more_{index}_{channel}", reset_less=True) for channel in range(core.channels) if bursts
+        ]
         for channel in range(core.channels):
-            m.submodules[f"lane_{index}_{channel}"] = lane = Lane(layer=layer)
+            m.submodules[f"lane_{index}_{channel}"] = lane = (BurstLane if bursts else Lane)(layer=layer)
             m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[-1].replicate(layer.weight_bits))
             m.d.comb += [
                 lane.state.eq(state.word[channel]),
@@ -581,15 +598,21 @@ class ProjectionCore(wiring.Component):
                 lane.negative.eq(sign),
                 state.update[channel].eq(lane.update),
             ]
-            m.submodules[f"comparison_{index}_{channel}"] = comparison = Comparison(layer=layer)
+            comparison = (BurstComparison if bursts else Comparison)(layer=layer)
+            m.submodules[f"comparison_{index}_{channel}"] = comparison
             m.d.comb += comparison.state.eq(after[channel])
+            if isinstance(comparison, BurstComparison):
+                fired = spikes_of(comparison.change, self._more_bits)
+                m.d.sync += more[channel].eq(fired.more & en.replicate(self._more_bits))
+            else:
+                fired = Spikes(comparison.plus, comparison.minus, Const(0))
             m.d.sync += [
                 overflow[channel].eq(lane.overflow),
-                plus[channel].eq(comparison.plus & en),
-                minus[channel].eq(comparison.minus & en),
+                plus[channel].eq(fired.plus & en),
+                minus[channel].eq(fired.minus & en),
                 saturated[channel].eq((comparison.held | overflow[channel]) & en),
             ]
-        return _Bank(plus, minus, saturated, state.word, [])
+        return _Bank(plus, minus, saturated, state.word, more)
 
     def _deferred_lanes(
         self, m: Module, index: int, state: StateBank, drives: data.View, negative: Value, weights: WeightMemory, flushed: Value

@@ -114,7 +114,8 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             rows, columns = (reached(network, first, axis)[1] for axis in (0, 1))
             blocks = -(-first.channels // core.channels)
             updates = float((rows[in_y] * columns[in_x]).sum()) / frames * blocks * core.channels
-            fired = len(streams[first.name].address) / frames
+            # All that an update fires changes its neuron at once.
+            fired = _firings(streams[first.name]) / frames
             word = first.potential_bits + first.count_bits + 1
             weights = first.weights.size * first.weight_bits
             depth = state_words(first, network, core)
@@ -140,12 +141,10 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             members = last.window[0] * last.window[1]
             bits = count_bits(network, last.name)
             shape = network.shape_of(last.name)
-            touched = len(spikes.address) / frames
             visited = shape.size if network.deferred else 0
-            if network.deferred and isinstance(first, Neurons):
-                # All that a neuron fires at a flush comes at once.
-                frame = np.repeat(np.arange(frames), np.diff(spikes.starts))
-                touched = len(np.unique(np.stack([frame, spikes.address]), axis=1).T) / frames
+            # What a neuron of the same core fires in an update, or at a flush, comes at once.
+            fused = isinstance(first, Neurons)
+            touched = (_firings(spikes) if fused else len(spikes.address)) / frames
             compared = touched + visited * (members - 1)
             additions += compared
             additions_pj += compared * add_pj(bits)
@@ -165,3 +164,10 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             )
         )
     return tuple(found)
+
+
+def _firings(spikes: Stream) -> int:
+    """How often a neuron of a layer fires, however many spikes each time: these follow each other, and have one cause."""
+    frame = np.repeat(np.arange(len(spikes.starts) - 1), np.diff(spikes.starts))
+    follows = [np.diff(of) == 0 for of in (frame, spikes.cause, spikes.address)]
+    return len(spikes.address) - int(np.logical_and.reduce(follows).sum())

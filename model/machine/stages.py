@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from model.machine.plan import CorePlan, Plan
 from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons
+from model.rest import first_states
 
 __all__ = [
     "INPUT_COUNT_BITS",
@@ -13,6 +16,7 @@ __all__ = [
     "fan_outs",
     "kept_pixel_bits",
     "more_bits",
+    "most_spikes",
     "ports",
     "refused_by_hardware",
     "stages",
@@ -102,18 +106,33 @@ def kept_pixel_bits(network: Network) -> int:
 
 
 def more_bits(network: Network, name: str) -> int:
-    """Width of how many spikes layer ``name`` fires of one neuron at once, beyond the first; 0 where it fires one at most.
-
-    At a flush a count goes to wherever its limits, and the residual, let it.
-    """
-    if not network.deferred:
-        return 0
+    """Width of how many spikes layer ``name`` fires of one neuron at once, beyond the first; 0 where it fires one at most."""
     layer = network.layer(name)
     if isinstance(layer, Neurons):
-        least, most = layer.count_limits
-        return (min(most - least, 1 << layer.potential_bits - layer.threshold_log2) - 1).bit_length()
-    # The count of a window moves as far as those of its source do; it may start at any of them.
-    return count_bits(network, name)
+        return (most_spikes(network, layer) - 1).bit_length()
+    if network.deferred:
+        # The count of a window moves as far as those of its source do; it may start at any of them.
+        return count_bits(network, name)
+    # A window's maximum moves no further than the count of a member: several spikes come at once of a layer in the same core.
+    fused = any(stage.name == name and len(stage.layers) > 1 for stage in stages(network))
+    return more_bits(network, layer.source) if fused else 0
+
+
+def most_spikes(network: Network, layer: Neurons) -> int:
+    """The most spikes that a neuron of ``layer`` fires at once, from what it starts with and whatever events come."""
+    least, most = layer.count_limits
+    if network.deferred:
+        # At a flush a count goes to wherever its limits, and the residual, let it.
+        return min(most - least, 1 << layer.potential_bits - layer.threshold_log2)
+    burst = layer.burst or most - least
+    # Where no burst ends too early, an update leaves less than a threshold in the residual, or nothing to fire that way; and a
+    # frame may start with more.
+    start = first_states(network)[layer.name]
+    residual = start.potential - start.count * layer.theta
+    fires = np.where(residual < 0, start.count > least, start.count < most)
+    before = max(layer.theta - 1, int(np.abs(residual[fires]).max(initial=0)))
+    after = min(before + int(np.abs(layer.weights).max()), 1 << layer.potential_bits - 1)
+    return min(burst, most - least, max(1, after >> layer.threshold_log2))
 
 
 def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.network import Neurons
-from model.neuron import update_residual
+from model.neuron import update_burst_residual
 
 __all__ = ["StoredWidths", "folded_state_bits", "settled"]
 
@@ -55,7 +55,7 @@ def folded_state_bits(layers: Sequence[Neurons], *, deferred: bool) -> int:
 
 
 def settled(layer: Neurons, summed: int, count: int, *, updated: bool) -> tuple[int, int]:
-    """Membrane potential and spike count of a neuron that is stored as its last update left it, before that update's spike.
+    """Membrane potential and spike count of a neuron that is stored as its last update left it, before that update's spikes.
 
     The pipeline's lane stores ``R`` before it subtracts ``theta``, and the next update does both (`hw.neuron.Lane`).
 
@@ -66,7 +66,7 @@ def settled(layer: Neurons, summed: int, count: int, *, updated: bool) -> tuple[
     summed : int
         ``R`` after the last weight was added.
     count : int
-        ``Q`` before the spike of that update.
+        ``Q`` before the spikes of that update.
     updated : bool
         Whether there was an update in this frame: a bias alone fires nothing.
 
@@ -77,5 +77,5 @@ def settled(layer: Neurons, summed: int, count: int, *, updated: bool) -> tuple[
     """
     R, Q = np.array(summed), np.array(count)
     if updated:
-        R, Q, _, _ = update_residual(layer, R, Q, np.array(0))
+        R, Q, _, _ = update_burst_residual(layer, R, Q, np.array(0))
     return int(R + Q * layer.theta), int(Q)

@@ -526,7 +526,7 @@ def test_levels_are_taken_as_given(tmp_path):
     assert (refused.exit_code, network) == (2, None)
 
 
-def test_for_hardware_refuses_what_is_not_built(tmp_path):
+def test_bursts_are_built(tmp_path):
     found, network = converted(tmp_path, "--for-hardware", "--burst", "4")
-    assert (found.exit_code, network) == (2, None)
-    assert found.stderr.endswith("error: network 'net': no machine is built for bursts yet: layer 'conv_1' has burst 4\n")
+    assert found.exit_code == 0
+    assert [layer.burst for layer in network.layers if isinstance(layer, Neurons)] == [4, 4]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hw.pipeline.groups import EventGrouper
-from hw.pipeline.pool import DeferredPoolLane, MaxPoolGroups, PoolLane
+from hw.pipeline.pool import BurstPoolLane, DeferredPoolLane, MaxPoolGroups, PoolLane
 from hw.pipeline.serializer import Serializer
 from model.events import input_flushes
 from model.golden import run_layer
@@ -53,26 +53,42 @@ def plan(channels):
     return CorePlan(layer="p", channels=channels, group_fifo=8, generation_bits=2)
 
 
-def group_tokens(shape, core, frames):
-    """Spikes as groups, sometimes several channels of a position at once."""
+def group_tokens(shape, core, frames, bursts=False):
+    """Spikes as groups, sometimes several channels of a position at once; with ``bursts`` several spikes of a channel."""
     tokens, chance = [], random.Random(1)
     for events in frames:
-        for event in events:
+        for spikes, event in runs(events) if bursts else ((1, event) for event in events):
             y, x, c = shape.coordinates(event["address"])
             firsts = core.firsts(shape.channels)
             part = max(n for n, first in enumerate(firsts) if first <= c)
             bit = c - firsts[part]
             group = {"kind": 0, "y": y, "x": x, "part": part, "plus": 0, "minus": 0}
             group["plus" if event["sign"] > 0 else "minus"] = 1 << bit
+            if bursts:
+                group["more"] = [(spikes - 1) * (n == bit) for n in range(core.group_channels)]
             last = tokens[-1] if tokens else END
             same = all(last.get(k) == group[k] for k in ("kind", "y", "x", "part"))
             if same and (last["plus"] | last["minus"]) < 1 << bit and chance.random() < 0.8:
                 last["plus"] |= group["plus"]
                 last["minus"] |= group["minus"]
+                if bursts:
+                    last["more"][bit] = spikes - 1
             else:
                 tokens.append(group)
         tokens.append({**END, "y": 0, "x": 0, "part": 0, "plus": 0, "minus": 0})
     return tokens
+
+
+def runs(events):
+    """Spikes of one neuron and one sign that follow each other, as how many and the first of them; of more than 8 it is two."""
+    found = []
+    for event in events:
+        same = found and all(found[-1][1][name] == event[name] for name in ("address", "sign"))
+        if same and found[-1][0] < 8:
+            found[-1][0] += 1
+        else:
+            found.append([1, event])
+    return found
 
 
 @pytest.mark.parametrize(
@@ -124,6 +140,64 @@ def test_equal_to_the_golden_model(window, stride, padding, channels, idle, stal
 
     simulate(pool, source(pool.groups, group_tokens(shape, core, kept), idle=idle), take)
     assert frames_of_groups(layer.output_shape(shape), core, found) == [pairs(spikes) for spikes in expected]
+
+
+@pytest.mark.parametrize(
+    ("window", "padding", "channels"), [((2, 2), Padding(), 4), ((3, 3), Padding(1, 1, 1, 1), 3), ((1, 2), Padding(), 1)]
+)
+@pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.3, 0.4)])
+def test_bursts_are_pooled_as_their_spikes_one_after_the_other(window, padding, channels, idle, stall):
+    shape = Shape(7, 6, 4)
+    layer = MaxPool(name="p", source="input", window=window, stride=window, padding=padding)
+    chance, frames = random.Random(3), []
+    for events in random_frames(shape, 3, frames=12, events=40, near=True):
+        counts, spikes = np.zeros(shape.size, int), []
+        for event in events:
+            # Of either sign, and never below 0; a frame may come without any.
+            most = 8 if chance.random() < 0.6 else -int(min(8, counts[event["address"]]))
+            burst = chance.randint(*sorted((most // abs(most), most))) if most else 0
+            counts[event["address"]] += burst
+            spikes += [(event["address"], 1 if burst > 0 else -1, 0, 0)] * abs(burst)
+        frames.append(np.array(spikes, dtype=events.dtype))
+    expected = [run_layer(layer, shape, events).spikes for events in frames]
+    core = plan(channels)
+    pool = MaxPoolGroups(layer=layer, shape=shape, core=core, count_bits=8, source_more_bits=3, more_bits=3)
+    found = []
+
+    async def take(ctx):
+        chance, ends = random.Random(2), 0
+        while ends < len(frames):
+            ctx.set(pool.pooled.ready, chance.random() >= stall)
+            _, _, valid, ready, payload = await ctx.tick().sample(pool.pooled.valid, pool.pooled.ready, pool.pooled.payload)
+            if valid and ready:
+                found.append(payload)
+                ends += payload.kind.value
+
+    simulate(pool, source(pool.groups, group_tokens(shape, core, frames, bursts=True), idle=idle), take)
+    assert frames_of_groups(layer.output_shape(shape), core, found) == [pairs(spikes) for spikes in expected]
+    more = [(int(of), sign) for group in found for of, sign in zip(group.more, f"{group.minus:0{channels}b}"[::-1], strict=True)]
+    assert {(0, "0"), (7, "0"), (2, "1")} <= set(more)
+
+
+def test_burst_lane_tells_how_the_maximum_moves():
+    lane = BurstPoolLane(members=3, count_bits=2)
+
+    async def testbench(ctx):
+        for changes in itertools.product(range(-3, 3), repeat=3):
+            for present, member, spikes in itertools.product((7, 3, 5, 6), range(3), (-2, -1, 1, 2)):
+                if not -4 <= changes[member] + spikes < 4:
+                    continue
+                ctx.set(lane.state, {"change": list(changes)})
+                ctx.set(lane.present, present)
+                ctx.set(lane.member, 1 << member)
+                ctx.set(lane.spikes, spikes)
+                after = [change + spikes * (n == member) for n, change in enumerate(changes)]
+                assert [int(change) for change in ctx.get(lane.update).change] == after
+                before = max(change for n, change in enumerate(changes) if present >> n & 1)
+                assert ctx.get(lane.greatest) == before
+                assert ctx.get(lane.follows) == max(change for n, change in enumerate(after) if present >> n & 1)
+
+    simulate(lane, testbench)
 
 
 def test_deferred_lane_counts_and_finds_the_greatest_of_all_small_windows():

@@ -26,7 +26,6 @@ def with_first(**changes):
 
 REFUSED = [
     (replace(NETWORK, firing="deferred", flush_events=9), "flushes within a frame yet: it has one after every 9 input events"),
-    (with_first(burst=0), "bursts yet: layer 'conv1' has burst 0"),
 ]
 
 
@@ -49,13 +48,30 @@ def test_refused_by_name(network, what, make):
     assert str(caught.value) == f"network {network.name!r}: no machine is built for {what}"
 
 
+BURSTING = with_first(burst=4)
+
 DEFERRED = replace(with_first(burst=0, count_max=3), firing="deferred")
 
 
-def test_a_flush_takes_bursts_and_ends_of_activations_along():
-    plan = load_plan(DEFERRED, "minimal")
-    assert simulate(DEFERRED, plan, FRAMES).frames == 1
-    Encoder(network=DEFERRED), ScanEncoder(network=DEFERRED), machine_of(DEFERRED, plan)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda network: load_plan(network, FOLDED),
+        lambda network: simulate(network, replace(PLAN, architecture="folded"), FRAMES),
+        lambda network: machine_of(network, replace(PLAN, architecture="folded")),
+    ],
+)
+def test_refused_of_a_folded_machine(make):
+    with pytest.raises(PlanError) as caught:
+        make(BURSTING)
+    assert str(caught.value) == f"network {NETWORK.name!r}: no folded machine is built for bursts yet: layer 'conv1' has burst 4"
+
+
+@pytest.mark.parametrize("network", [DEFERRED, BURSTING])
+def test_a_pipeline_takes_bursts_and_ends_of_activations_along(network):
+    plan = load_plan(network, "minimal")
+    assert simulate(network, plan, FRAMES).frames == 1
+    Encoder(network=network), ScanEncoder(network=network), machine_of(network, plan)
 
 
 @pytest.mark.parametrize("plan", ["minimal", FOLDED])

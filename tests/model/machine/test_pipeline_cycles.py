@@ -13,10 +13,10 @@ from model.machine.named_plans import named_plan
 from model.machine.plan import CorePlan, Plan
 from model.machine.simulate import simulate
 from model.machine.stages import refused_by_hardware
-from model.network import MaxPool, Network
+from model.network import MaxPool, Network, Neurons, Padding, Shape
 from model.studies.random_network import drawn
 from sim.cosimulation import verify
-from tests.hardware import random_convolution, random_frames, random_linear, random_network
+from tests.hardware import bursting, random_convolution, random_frames, random_linear, random_network, restless
 
 
 def random_plan(network, seed):
@@ -50,6 +50,16 @@ def pooled_input(seed):
     size = network.shape_of("last").size
     out = random_linear(seed, inputs=size, outputs=3, name="out", source="last", activation="identity")
     return Network(name=f"pooled{seed}", input_shape=shape, layers=(first, middle, last, out))
+
+
+def coloured(seed):
+    """A small network of three colours, with strides and a padded max-pool."""
+    shape, padding = Shape(8, 7, 3), Padding(1, 1, 1, 1)
+    first = random_convolution(seed, inputs=3, kernel=(3, 3), stride=(2, 1), padding=padding, channels=4, count_bits=5)
+    pool = MaxPool(name="pool", source="conv", window=(2, 2), stride=(2, 2), padding=Padding(1, 0, 0, 1))
+    size = pool.output_shape(first.output_shape(shape)).size
+    out = random_linear(seed, inputs=size, outputs=3, name="out", source="pool", activation="identity")
+    return Network(name=f"coloured{seed}", input_shape=shape, layers=(first, pool, out))
 
 
 CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 3 else []) for seed in range(1, 17)]
@@ -87,6 +97,43 @@ def test_every_cycle_of_a_flush_is_the_hardwares(seed, tmp_path):
         )
         assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
         assert result.cycles_compared > len(frames) * 20
+
+
+BURSTS = ((4, 1, 0, 2), (0, 0, 0, 0), (2, 4, 1, 0))
+"""Of the layers of neurons, one after the other; 0 is as many as it takes."""
+
+BURST_CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in (4, 5) else []) for seed in range(1, 13)]
+
+
+@pytest.mark.parametrize("seed", BURST_CASES)
+def test_every_cycle_of_a_burst_is_the_hardwares(seed, tmp_path):
+    """Frames start at rest, or, with bursts to fire from the start, not; generations wrap."""
+    network = (pooled_input, random_network, restless)[seed % 4 % 3](seed)
+    network = bursting(network, BURSTS[seed % 3], 3 + seed % 2)
+    plan = random_plan(network, seed)
+    frames = random_frames(network.input_shape, seed, frames=5, events=25, near=seed % 2 == 0)
+    traces = [run(network, events) for events in frames]
+    for layer in network.layers:
+        if isinstance(layer, Neurons) and layer.burst != 1:
+            assert any((np.diff(trace.layers[layer.name].spikes["address"]) == 0).any() for trace in traces)
+    for idle, stall in ((0, 0), (0.1, 0.7)):
+        result = verify(
+            network, plan, frames, out_dir=tmp_path, seed=seed, idle=idle, stall=stall, watch=plan.watch and stall > 0
+        )
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.answers == [trace.answer for trace in traces]
+        assert result.cycles_compared > len(frames) * 20
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("firing_at_rest", [False, True])
+def test_bursts_on_pixels_of_several_colours_and_levels(firing_at_rest, tmp_path):
+    network = bursting(coloured(3), (4, 0), 4)
+    network = replace(network, rest=firing_at_rest, input_levels=3, input_step=60)
+    images = np.random.default_rng(3).integers(0, 256, (4, *network.input_shape), dtype=np.uint8)
+    for plan in ("minimal", "fast"):
+        result = verify(network, named_plan(network, plan), images, out_dir=tmp_path, idle=0.1, stall=0.3)
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
 
 
 @pytest.mark.parametrize("stall", [0, 0.9])

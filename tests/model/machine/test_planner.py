@@ -18,7 +18,7 @@ from model.machine.stages import core_plan, stages
 from model.network import MaxPool, Network, Neurons, Padding
 from model.support.datasets import Dataset
 from model.support.errors import DoesNotFitError
-from tests.hardware import random_convolution, random_linear, random_network
+from tests.hardware import bursting, random_convolution, random_linear, random_network
 
 RNG = np.random.default_rng(7)
 
@@ -58,11 +58,12 @@ def test_walkers_take_the_cycles_foreseen(seed, firing):
             assert round(walker_cycles(network, demand, core) * len(images), 6) == use.working
 
 
-@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+@pytest.mark.parametrize("firing", ["immediate", "deferred", "bursts"])
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_parts_take_the_cycles_of_their_schedule(seed, firing):
-    """The planner counts in a demand what the schedule, which is of one plan, has one by one."""
-    network = replace(random_network(seed), firing=firing)
+    """The planner counts in a demand what the schedule, which is of one plan, has one by one; of a burst each spike."""
+    network = random_network(seed)
+    network = bursting(network, (0, 3), 4) if firing == "bursts" else replace(network, firing=firing)
     images = frames(network, 6)
     demand, streams = Demand.of(network, images), run_streams(network, images)
     alone = 0

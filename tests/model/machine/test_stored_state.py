@@ -44,3 +44,17 @@ def test_widths_have_room_for_each_layer():
 def test_a_stored_state_is_settled_as_the_next_update_would(activation, summed, count, updated, expected):
     """A spike changes the count and not the potential; without an update there is none."""
     assert settled(layer(activation), summed, count, updated=updated) == expected
+
+
+@pytest.mark.parametrize(
+    ("burst", "summed", "count", "expected"),
+    [
+        (0, 32 * 5 + 3, 2, (163 + 2 * 32, 7)),
+        (3, 32 * 5 + 3, 2, (163 + 2 * 32, 5)),
+        (0, -32 * 5, 2, (-160 + 2 * 32, 0)),
+        (0, 32 * 5, 253, (160 + 253 * 32, 255)),
+    ],
+)
+def test_a_burst_is_settled_whole(burst, summed, count, expected):
+    assert settled(layer("relu", burst=burst), summed, count, updated=True) == expected
+    assert settled(layer("relu", burst=burst), summed, count, updated=False) == (expected[0], count)
