@@ -1,6 +1,13 @@
 """The neuron lane: Algorithm 1 of the paper in residual form, as gates.
 
 To be read beside `model.neuron.update_residual`. `reaches` and `fires` are its comparisons, for this lane and for that of the
+folded machine; `Lane` is its additions. `BurstComparison` and `BurstLane` are those of layers whose updates fire several spikes
+(`model.neuron.update_burst_residual`). ``tests/hw/test_neuron.py`` proves the lanes against Algorithm 1 as printed.
+
+The model adds, compares, and takes the spike off the residual, all in one update. Gates leave the last to the neuron's next
+update, which does it first: in the order of the model's lines,
+
+====================================  ===============================================================
 `model.neuron.update_residual`        here
 ====================================  ===============================================================
 ``R`` and ``Q`` before                the state less its last spike: what `Lane` settles first
@@ -14,16 +21,8 @@ To be read beside `model.neuron.update_residual`. `reaches` and `fires` are its 
 ``saturated``                         ``overflow`` or ``held``, put together by whoever counts events
 ``R - fired * theta``, ``Q + fired``  settled in the next update
 ====================================  ===============================================================
-=======
-folded machine; `Lane` is its additions. `BurstComparison` and `BurstLane` are those of layers whose updates fire several spikes
-(`model.neuron.update_burst_residual`). ``tests/hw/test_neuron.py`` proves the lanes against Algorithm 1 as printed.
 
-The model adds, compares, and takes the spike off the residual, all in one update. Gates leave the last to the neuron's next
-update, which does it first: in the order of the model's lines,
-
-====================================  ========================================================
-
-`BurstLane` and `BurstComparison` stand for `Lane` and `Comparison` in the same table, with ``change`` for ``plus`` less ``minus``.
+With bursts the same table holds: `BurstLane` for `Lane`, `BurstComparison` for `Comparison`, and its ``change`` for ``fired``.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Max-pooling on spike counts, on groups: exact for every order of spikes, with additions of one only where spikes come singly."""
+"""Max-pooling on spike counts, on groups: exact for every order of spikes, by additions of one where they come singly."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -289,8 +289,9 @@ class MaxPoolGroups(wiring.Component):
     After a layer with bursts a word holds the members' counts, and what leaves is how far its maximum has moved
     (`BurstPoolLane`).
 
-    In a network that fires deferred a word holds the members' counts as well, and nothing leaves before ``END``. That is a flush first:
-    a sweep over all windows in ascending ``(y, x, c)``, each of which tells how far its maximum has moved (`DeferredPoolLane`).
+    In a network that fires deferred a word holds the members' counts as well, and nothing leaves before ``END``. That is a flush
+    first: a sweep over all windows in ascending ``(y, x, c)``, each of which tells how far its maximum has moved
+    (`DeferredPoolLane`).
 
     Timing
     ------

@@ -256,7 +256,7 @@ def test_a_fault_has_a_counterexample(where, right, wrong, tmp_path):
 
 
 def shared(m: Module) -> Callable[..., Signal]:
-    """``Mux``, each in a signal of its own: of an expression that stands in others several times there would be as many copies."""
+    """``Mux``, each in a signal of its own: an expression that stands in others twice would be built twice."""
 
     def where(condition, a, b):
         selected = Mux(condition, a, b)
@@ -345,7 +345,7 @@ def test_a_lane_with_bursts_is_algorithm_1_with_bursts(options, tmp_path):
     ("where", "right", "wrong"),
     [
         (hw.neuron, "thresholds.eq(upper + (sign & lower.any()))", "thresholds.eq(upper + lower.any())"),
-        (hw.neuron, "sign & (thresholds < -burst)", "sign & (thresholds < 1 - burst)"),
+        (hw.neuron, "limited.eq(-burst)", "limited.eq(1 - burst)"),
         (hw.neuron, "Mux(updated, limited, 0)", "limited"),
         (hw.neuron, "added[f:].as_signed() - before.change", "added[f:].as_signed() - before.change[:2].as_signed()"),
         (hw.neuron, "Mux(below, 0,", "Mux(below, 1,"),

@@ -16,6 +16,7 @@ from model.machine.stages import refused_by_hardware
 from model.network import MaxPool, Network, Neurons, Padding, Shape
 from model.studies.random_network import drawn
 from sim.cosimulation import verify
+from sim.simulators import SIMULATORS
 from tests.hardware import bursting, random_convolution, random_frames, random_linear, random_network, restless
 
 
@@ -102,7 +103,7 @@ def test_every_cycle_of_a_flush_is_the_hardwares(seed, tmp_path):
 BURSTS = ((4, 1, 0, 2), (0, 0, 0, 0), (2, 4, 1, 0))
 """Of the layers of neurons, one after the other; 0 is as many as it takes."""
 
-BURST_CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in (4, 5) else []) for seed in range(1, 13)]
+BURST_CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in (3, 5) else []) for seed in range(1, 13)]
 
 
 @pytest.mark.parametrize("seed", BURST_CASES)
@@ -118,7 +119,15 @@ def test_every_cycle_of_a_burst_is_the_hardwares(seed, tmp_path):
             assert any((np.diff(trace.layers[layer.name].spikes["address"]) == 0).any() for trace in traces)
     for idle, stall in ((0, 0), (0.1, 0.7)):
         result = verify(
-            network, plan, frames, out_dir=tmp_path, seed=seed, idle=idle, stall=stall, watch=plan.watch and stall > 0
+            network,
+            plan,
+            frames,
+            simulator=SIMULATORS[seed % 2],
+            out_dir=tmp_path,
+            seed=seed,
+            idle=idle,
+            stall=stall,
+            watch=plan.watch and stall > 0,
         )
         assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
         assert result.answers == [trace.answer for trace in traces]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.machine.stages import more_bits, most_spikes
-from model.network import Linear, MaxPool, Network
+from model.network import Linear, MaxPool, Network, Shape
 from model.neuron import update_burst_residual
 from tests.hardware import bursting, random_convolution, random_linear, random_network
 
@@ -62,7 +62,7 @@ def test_algorithm_1_as_printed_takes_no_bits():
     network = random_network(1)
     assert {more_bits(network, layer.name) for layer in network.layers} == {0}
     hidden = random_convolution(1, inputs=1, kernel=(1, 1), channels=1, burst=0, weight_bits=8)
-    size = hidden.output_shape((3, 3, 1)).size
+    size = hidden.output_shape(Shape(3, 3, 1)).size
     out = random_linear(1, inputs=size, outputs=2, source="conv", activation="identity")
     narrow = Network(name="n", input_shape=(3, 3, 1), layers=(hidden, out))
     # Weights and biases of less than a threshold: no burst, though one may be.
