@@ -228,9 +228,9 @@ class OnnxGraph:
         if len(node.input) <= index or not node.input[index]:
             return None
         array = self._constant(node, index)
-        if array.dtype not in (np.int32, np.int64) or array.ndim > 1:
+        if array.dtype not in ((np.int64, np.int32) if node.op_type == "Pad" and index == 3 else (np.int64,)) or array.ndim > 1:
             name = printable(node.input[index])
-            raise self.error(node, f"input {name!r} must be a vector of integers, not {array.dtype} of {array.shape}")
+            raise self.error(node, f"input {name!r} must be a vector of int64, not {array.dtype} of {array.shape}")
         return [int(n) for n in array.reshape(-1)]
 
     def target(self, node: onnx.NodeProto) -> list[int]:

@@ -149,7 +149,7 @@ NODES = {
     ),
     "a shape of fractions": (
         lambda: relu_conv(Graph()).add("Reshape", np.array([0.0, -1.0]), name="r"),
-        "node 'r' (Reshape): input 'k2' must be a vector of integers, not float32 of (2,)",
+        "node 'r' (Reshape): input 'k2' must be a vector of int64, not float32 of (2,)",
     ),
     "a shape of two unknowns": (
         lambda: relu_conv(Graph()).add("Reshape", np.array([0, -1, -1]), name="r"),
@@ -161,7 +161,7 @@ NODES = {
     ),
     "a shape of small integers": (
         lambda: narrow(relu_conv(Graph()), np.array([0, -1]), np.int8).add("Reshape", "k2", name="r"),
-        "node 'r' (Reshape): input 'k2' must be a vector of integers, not int8 of (2,)",
+        "node 'r' (Reshape): input 'k2' must be a vector of int64, not int8 of (2,)",
     ),
     "a switch at 2": (
         lambda: Graph().add("Flatten").add("Gemm", np.ones((3, 128)), transB=2, name="fc"),
