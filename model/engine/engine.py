@@ -305,10 +305,10 @@ def _run_pool(layer: MaxPool, shape: Shape, events: Stream, start: Start, keep_s
     tables, flushes = tables_of(layer, shape), events.flushes
     taken, first = (events.address, events.sign, events.origin, events.starts), (start.residual, start.count, start.below)
     if flushes is None:
-        found, starts, *more = pool(taken, first, tables.source, tables.output, keep_states, tables.axes)
+        found, starts, *more = pool(taken, first, tables.output, keep_states, tables.axes)
         return found, starts, None, *more
     among = (flushes.after, flushes.origin, flushes.starts)
-    return pool_deferred(taken, among, first, tables.source, tables.output, keep_states, tables.axes)  # type: ignore[no-any-return]
+    return pool_deferred(taken, among, first, tables.output, keep_states, tables.axes)  # type: ignore[no-any-return]
 
 
 def _run_neurons(layer: Neurons, shape: Shape, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:

@@ -126,10 +126,9 @@ def integrate(events, first_state, weights, row_size, burst, limits, keep_states
     frames, neurons, theta = len(starts) - 1, len(first_count), 1 << f
     # A neuron whose count is not above this never fires -1, nor is it held from doing so.
     silent = 0 if relu else fewest - 1
-    residual, count = np.empty_like(first_residual), np.empty(neurons, np.int32)
     # A neuron below its own limit fires -1 or saturates; one above the common limit fires +1 or is held from it.
-    kind = residual.dtype.type
-    below, above = np.empty_like(first_residual), kind(theta - 1)
+    kind = first_residual.dtype.type
+    above = kind(theta - 1)
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
     spikes, found = np.empty((4, 1024), np.int32), 0
@@ -139,15 +138,14 @@ def integrate(events, first_state, weights, row_size, burst, limits, keep_states
     most_seen = least_seen = greatest_seen = np.int64(0)
     taps, inputs, longest = weights.shape[1:]
     # Of a run, who may fire or saturate: a sign bit per neuron, several in a word.
-    words_per_block = LANES * residual.itemsize // 8
-    flags = np.zeros(longest, residual.dtype)
+    words_per_block = LANES * first_residual.itemsize // 8
+    flags = np.zeros(longest, first_residual.dtype)
     words = flags.view(np.uint64)
-    signs = np.uint64(0x8000800080008000 if residual.itemsize == 2 else 0x8000000080000000)
+    signs = np.uint64(0x8000800080008000 if first_residual.itemsize == 2 else 0x8000000080000000)
     flat = weights.reshape(-1)
     for frame in range(frames):
-        residual[:] = first_residual
-        count[:] = first_count
-        below[:] = first_below
+        # Copies, which are one move of memory each; an assignment to a slice would be compiled to a loop.
+        residual, count, below = first_residual.copy(), first_count.copy(), first_below.copy()
         for index in range(starts[frame], starts[frame + 1]):
             y, x = places[address[index], 0], places[address[index], 1]
             c, reached = places[address[index], 2], places[address[index], 3]
@@ -230,8 +228,7 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
     f, relu, lowest, highest, fewest, most, stops = limits
     places, row_ranges, row_taps, runs = axes
     frames, neurons = len(starts) - 1, len(first_count)
-    residual, count = np.empty_like(first_residual), np.empty(neurons, np.int32)
-    kind = residual.dtype.type
+    kind = first_residual.dtype.type
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
     spikes, found = np.empty((4, 1024), np.int32), 0
@@ -243,8 +240,7 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
     # A bit more than is stored.
     half = np.int64(2) * highest + 2
     for frame in range(frames):
-        residual[:] = first_residual
-        count[:] = first_count
+        residual, count = first_residual.copy(), first_count.copy()
         first = starts[frame]
         for number in range(flush_starts[frame], flush_starts[frame + 1]):
             for index in range(first, flush_after[number]):
@@ -286,19 +282,17 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
 
 
 @njit(cache=True, nogil=True)
-def pool(events, first_state, source, output, keep_states, axes):  # type: ignore[no-untyped-def]
+def pool(events, first_state, output, keep_states, axes):  # type: ignore[no-untyped-def]
     address, sign, origin, starts = events
     first_counts, first_maxima, _ = first_state
     row_ranges, column_ranges, row_inputs, column_inputs, places = axes
     frames = len(starts) - 1
-    counts, maxima = np.empty(source, np.int32), np.empty(output, np.int32)
-    kept = np.empty((frames if keep_states else 0, maxima.size), np.int32)
+    kept = np.empty((frames if keep_states else 0, first_maxima.size), np.int32)
     spikes, found = np.empty((4, 1024), np.int32), 0
     ends = np.zeros(frames + 1, np.int64)
     most_seen = np.int64(0)
     for frame in range(frames):
-        counts[:] = first_counts
-        maxima[:] = first_maxima
+        counts, maxima = first_counts.copy(), first_maxima.copy()
         for index in range(starts[frame], starts[frame + 1]):
             y, x, c = places[address[index], 0], places[address[index], 1], places[address[index], 2]
             counts[y, x, c] += sign[index]
@@ -329,21 +323,19 @@ def pool(events, first_state, source, output, keep_states, axes):  # type: ignor
 
 
 @njit(cache=True, nogil=True)
-def pool_deferred(events, flushes, first_state, source, output, keep_states, axes):  # type: ignore[no-untyped-def]
+def pool_deferred(events, flushes, first_state, output, keep_states, axes):  # type: ignore[no-untyped-def]
     """A max-pool in a network that fires deferred; flushes as in `defer`."""
     address, sign, _, starts = events
     flush_after, flush_origin, flush_starts = flushes
     first_counts, first_maxima, _ = first_state
     _, _, row_inputs, column_inputs, places = axes
     frames = len(starts) - 1
-    counts, maxima = np.empty(source, np.int32), np.empty(output, np.int32)
-    kept = np.empty((frames if keep_states else 0, maxima.size), np.int32)
+    kept = np.empty((frames if keep_states else 0, first_maxima.size), np.int32)
     spikes, found = np.empty((4, 1024), np.int32), 0
     ends, passed = np.zeros(frames + 1, np.int64), np.zeros(len(flush_after), np.int64)
     most_seen = np.int64(0)
     for frame in range(frames):
-        counts[:] = first_counts
-        maxima[:] = first_maxima
+        counts, maxima = first_counts.copy(), first_maxima.copy()
         first = starts[frame]
         for number in range(flush_starts[frame], flush_starts[frame + 1]):
             for index in range(first, flush_after[number]):
