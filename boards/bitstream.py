@@ -394,7 +394,7 @@ def _prove(job: _Job, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int6
             )
 
         key = _key("verify", network.content_hash, plan, sources, frames_hash)
-        verified = VerifyResult(**_kept_result(key, lambda: asdict(simulate())))
+        verified = VerifyResult.of(_kept_result(key, lambda: asdict(simulate())))
         if verified.mismatches:
             raise VerificationError(f"{verified.mismatches} mismatches against the golden model; {verified.report}")
         if verified.cycle_mismatches:

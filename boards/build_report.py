@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,6 +17,7 @@ from model.machine.plan import Plan
 from model.network import Network, Neurons
 from model.reports.conversion import conversion_json
 from sim.cosimulation import VerifyResult
+from sim.coverage import Coverage
 
 __all__ = ["build_report", "markdown"]
 
@@ -93,6 +95,7 @@ def build_report(
         "events_compared": verified.events_compared,
         "mismatches": verified.mismatches,
         "cycle_mismatches": verified.cycle_mismatches,
+        "coverage": asdict(verified.coverage),
         "spikes_per_neuron": round(spikes / network.neurons / len(traces), 4),
         "accumulations_per_frame": round(sum(la.operations for t in traces for la in t.layers.values()) / len(traces)),
         "cycles_per_frame_mean": verified.cycles_per_frame_mean,
@@ -163,6 +166,7 @@ def markdown(report: dict[str, Any]) -> str:
         ("plan", f"{report['plan']}, {report['lanes']} lanes"),
         ("frames verified", f"{report['frames_verified']} of {_as_text(report['dataset'])}, {report['frames_right']} right"),
         ("spikes compared", f"{report['spikes_compared']:,}, {report['mismatches']} mismatches"),
+        ("among what was compared", Coverage.of(report["coverage"]).summary()),
         ("cycles per frame", f"{report['cycles_per_frame_mean']:,} (latency {report['latency_cycles_mean']:,})"),
         ("clock", f"{report['clock_mhz']:g} MHz (up to {report['fmax_mhz']} MHz after routing){_by_seed(report)}"),
         (

@@ -19,7 +19,7 @@ from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, N
 from model.neuron import accumulate, flush, update, update_burst
 from model.rest import State, first_states
 
-__all__ = ["LayerTrace", "Trace", "answers", "run", "run_layer"]
+__all__ = ["LayerTrace", "Trace", "answers", "fan_out", "run", "run_layer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +159,7 @@ def _integrate(layer: Neurons, shape: Shape, events: Events, start: State) -> La
     spikes, operations, saturated_updates, saturated_events = [], 0, 0, 0
     for index, event in enumerate(events):
         y, x, c = shape.coordinates(event["address"])
-        for rows, columns, channels, W in _fan_out(layer, weights, shape, output, y, x, c):
+        for rows, columns, channels, W in fan_out(layer, weights, shape, output, y, x, c):
             window = np.s_[rows, columns, channels]
             V[window], Q[window], fired, saturated = algorithm(layer, V[window], Q[window], event["sign"] * W)
             operations += fired.size
@@ -194,7 +194,7 @@ def _defer(layer: Neurons, shape: Shape, events: Events, start: State, flushes: 
     for after, origin in flushes:
         for event in events[first:after]:
             y, x, c = shape.coordinates(event["address"])
-            for rows, columns, channels, W in _fan_out(layer, weights, shape, output, y, x, c):
+            for rows, columns, channels, W in fan_out(layer, weights, shape, output, y, x, c):
                 window = np.s_[rows, columns, channels]
                 V[window] = accumulate(layer, V[window], Q[window], event["sign"] * W)
                 operations += W.size
@@ -223,7 +223,7 @@ def _changes(changes: Ints, cause: int, origin: int) -> list[tuple[int, int, int
     return [spike for address in np.flatnonzero(flat) for spike in _several(int(address), int(flat[address]), cause, origin)]
 
 
-def _fan_out(
+def fan_out(
     layer: Neurons, weights: npt.NDArray[np.int64], shape: Shape, output: Shape, y: int, x: int, c: int
 ) -> Iterator[tuple[slice, slice, slice, npt.NDArray[np.int64]]]:
     """The window of neurons that an event at ``(y, x, c)`` reaches, with their weights ``(y, x, c)``; at most one.

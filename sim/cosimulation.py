@@ -8,9 +8,10 @@ simulated again with waveforms.
 import threading
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ from model.machine.plan import Plan, PlanError
 from model.machine.simulate import simulate as cycles
 from model.network import Network, Neurons
 from model.support.errors import MismatchError
+from sim.coverage import Coverage, coverage
 from sim.netlist import cell_models, machine_netlist
 from sim.recorder import RESULT, WATCHED, records, wrapper
 from sim.scoreboard import Divergence, compare, compare_cycles, decode
@@ -87,6 +89,8 @@ class VerifyResult:
         Waveform file of the divergence.
     answers : list[int]
         The machine's answers.
+    coverage : Coverage
+        Which of the rare things happened.
     """
 
     network: str
@@ -102,10 +106,16 @@ class VerifyResult:
     cycle_mismatches: int
     cycles_per_frame_mean: float
     latency_cycles_mean: float
+    coverage: Coverage
     cycles_per_frame: list[int] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     report: str | None = None
     waveform: str | None = None
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "VerifyResult":
+        """What ``asdict`` made of one."""
+        return cls(**{**fields, "coverage": Coverage.of(fields["coverage"])})
 
 
 def verify(
@@ -207,7 +217,7 @@ def verify(
     _, waveform = bench.run(traced, divergence.frame + 1 if divergence else len(frames), out_dir / "waves")
     report = f"{result.report}\n  waveform        {waveform}" + ("" if own else "\n  (Verilog handed in)")
     (out_dir / "divergence.txt").write_text(report + "\n")
-    return VerifyResult(**{**asdict(result), "report": report, "waveform": str(waveform) if waveform else None})
+    return replace(result, report=report, waveform=str(waveform) if waveform else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,6 +411,7 @@ def _score(
         cycle_mismatches=cycle_mismatches,
         cycles_per_frame_mean=round(float(np.mean(spans)), 1) if spans else 0.0,
         latency_cycles_mean=round(float(np.mean(latencies)), 1) if latencies else 0.0,
+        coverage=coverage(network, machine.plan, frames, cycles),
         cycles_per_frame=spans,
         answers=answers,
         report=report,

@@ -149,7 +149,8 @@ def main(
                 f"{label} ({plan.lanes} lanes): {result.frames} frames of {data_name} ({right} right), "
                 f"{result.spikes_compared:,} spikes and {result.events_compared:,} events compared, "
                 f"{result.mismatches} mismatches; {result.cycles_compared:,} cycles compared, "
-                f"{result.cycle_mismatches} mismatches; {result.cycles_per_frame_mean:,.1f} cycles per frame"
+                f"{result.cycle_mismatches} mismatches; {result.cycles_per_frame_mean:,.1f} cycles per frame\n"
+                f"{label}: {result.coverage.summary()}"
             )
     if as_json:
         told = [asdict(result) for result in results]
