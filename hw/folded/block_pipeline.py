@@ -1,6 +1,6 @@
 """The pipeline through memories and lanes: a block of neurons is read, updated and written."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -96,6 +96,8 @@ class BlockPipeline(wiring.Component):
         1 while blocks are on their way that are not written yet
     writing : Out, 1 bit
         1 while one is at its last stage
+    more : Out, array of unsigned
+        of each lane how many spikes follow its first; where neurons fire several at once
     """
 
     def __init__(self, *, folded: Folded) -> None:
@@ -124,6 +126,7 @@ class BlockPipeline(wiring.Component):
                 "highest": Out(counts),
                 "busy": Out(1),
                 "writing": Out(1),
+                **({"more": Out(data.ArrayLayout(unsigned(folded.more_bits), lanes))} if folded.more_bits else {}),
             }
         )
 
@@ -135,7 +138,7 @@ class BlockPipeline(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         folded, memory, request = self._folded, self.memory, self.request
-        m.submodules.lanes = lanes = LaneArray(layers=folded.layers, lanes=folded.lanes)
+        m.submodules.lanes = lanes = LaneArray(layers=folded.layers, lanes=folded.lanes, more_bits=folded.more_bits)
         m.submodules.initial = initial = InitialStates(folded=folded)
 
         # The stages, and where the block of each lies.
@@ -195,4 +198,9 @@ class BlockPipeline(wiring.Component):
                 self.fired_step.eq(done.step),
                 *(self.highest[lane].eq(lanes.count[lane] + lanes.plus[lane]) for lane in range(folded.lanes)),
             ]
+            if folded.more_bits:
+                m.d.sync += [self.more.eq(lanes.more)]
+                for lane in range(folded.lanes):
+                    with m.If(lanes.plus[lane]):
+                        m.d.sync += self.highest[lane].eq(lanes.after[lane].count)
         return m

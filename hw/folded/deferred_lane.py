@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.folded.lane import Facts
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
 
@@ -40,7 +41,7 @@ class IntegratedState(data.StructLayout):
         )
 
 
-class DeferredFacts(data.StructLayout):
+class DeferredFacts(Facts):
     """What a lane has to know of the layer in use.
 
     Parameters

@@ -8,12 +8,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.folded.deferred_lane import DeferredFacts
 from hw.neuron import fires, reaches
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
 
-__all__ = ["LayerFacts", "LayerSelect", "Settle", "SettledState", "Update"]
+__all__ = ["Facts", "LayerFacts", "LayerSelect", "Settle", "SettledState", "Update", "saturate_from"]
 
 
 class SettledState(data.StructLayout):
@@ -42,7 +41,17 @@ class SettledState(data.StructLayout):
         )
 
 
-class LayerFacts(data.StructLayout):
+class Facts(data.StructLayout):
+    """What a lane of some kind has to know of the layer in use, one of ``layers``."""
+
+    layers: tuple[Neurons, ...]
+
+    def of(self, layer: Neurons) -> dict[str, int]:
+        """The facts of one of the layers."""
+        raise NotImplementedError
+
+
+class LayerFacts(Facts):
     """What a lane has to know of the layer in use.
 
     Parameters
@@ -111,18 +120,18 @@ class LayerSelect(wiring.Component):
 
     Parameters
     ----------
-    facts : LayerFacts or DeferredFacts
+    facts : Facts
         those of the layers of which one is in use at a time
 
     Members
     -------
     layer : In, range(layers)
         number of the layer in use
-    facts : Out, LayerFacts or DeferredFacts
+    facts : Out, Facts
         what is true of it
     """
 
-    def __init__(self, facts: LayerFacts | DeferredFacts) -> None:
+    def __init__(self, facts: Facts) -> None:
         super().__init__({"layer": In(range(max(2, len(facts.layers)))), "facts": Out(facts)})
 
     def elaborate(self, platform: object) -> Module:
@@ -191,7 +200,7 @@ class Update(wiring.Component):
         both = Cat(Const(1, 1), summed).as_signed() + Cat(self.negative, self.drive).as_signed()
         added = Signal(signed(facts.shape().sum_width))
         m.d.comb += added.eq(both[1:].as_signed())
-        residual, overflow = _saturate(added, facts.from_sign)
+        residual, overflow = saturate_from(added, facts.from_sign)
         # What is held at an end is beyond theta before as after, as theta is within the ends: no need to wait for that.
         sign, rest, upper = added[-1], added[:-1], facts.from_threshold
         at_theta, at_minus_theta = reaches(
@@ -221,7 +230,7 @@ class Update(wiring.Component):
         return m
 
 
-def _saturate(value: Value, from_sign: Value) -> tuple[Value, Value]:
+def saturate_from(value: Value, from_sign: Value) -> tuple[Value, Value]:
     """``value`` held within the width whose sign and further bits ``from_sign`` marks; and whether it was."""
     held = (value & from_sign).any() & ~(value | ~from_sign).all()
     limit = ~(from_sign ^ value[-1].replicate(len(from_sign)))

@@ -1,9 +1,10 @@
 """The lanes of a folded machine: as many neurons as it updates at once, of any one layer at a time."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.folded.burst_lane import Burst, BurstFacts, SaturatingAdd
 from hw.folded.lane import LayerFacts, LayerSelect, Settle, SettledState, Update
 from model.machine.folded_layout import WEIGHT_SLOT, FoldedLayer
 
@@ -28,6 +29,9 @@ class LaneArray(wiring.Component):
         the layers
     lanes : int
         neurons updated at once
+    more_bits : int
+        width of how many spikes a neuron fires at once beyond its first; 0 where it fires one at most. Otherwise a lane is
+        `hw.folded.burst_lane.SaturatingAdd`, a register and `Burst`.
 
     Members
     -------
@@ -45,11 +49,14 @@ class LaneArray(wiring.Component):
         of each lane the count before it
     plus, minus, saturated : Out, a bit per lane
         as of `Update`
+    more : Out, array of unsigned
+        of each lane how many spikes follow its first; where ``more_bits``
     """
 
-    def __init__(self, *, layers: tuple[FoldedLayer, ...], lanes: int) -> None:
+    def __init__(self, *, layers: tuple[FoldedLayer, ...], lanes: int, more_bits: int = 0) -> None:
         self._neurons = tuple(layer.layer for layer in layers)
         self._lanes = lanes
+        self._more_bits = more_bits
         state = SettledState(*self._neurons)
         super().__init__(
             {
@@ -62,6 +69,7 @@ class LaneArray(wiring.Component):
                 "plus": Out(lanes),
                 "minus": Out(lanes),
                 "saturated": Out(lanes),
+                **({"more": Out(data.ArrayLayout(unsigned(more_bits), lanes))} if more_bits else {}),
             }
         )
 
@@ -72,6 +80,9 @@ class LaneArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        if self._more_bits:
+            self._with_bursts(m)
+            return m
         m.submodules.select = select = LayerSelect(LayerFacts(*self._neurons))
         m.d.comb += select.layer.eq(self.layer)
         for lane in range(self._lanes):
@@ -97,3 +108,26 @@ class LaneArray(wiring.Component):
                 self.saturated[lane].eq(update.saturated),
             ]
         return m
+
+    def _with_bursts(self, m: Module) -> None:
+        m.submodules.select = select = LayerSelect(BurstFacts(*self._neurons))
+        m.d.comb += select.layer.eq(self.layer)
+        for lane in range(self._lanes):
+            m.submodules[f"add_{lane}"] = add = SaturatingAdd(*self._neurons)
+            m.submodules[f"burst_{lane}"] = burst = Burst(*self._neurons, more_bits=self._more_bits)
+            updated, overflow = Signal(self.word.shape().elem_shape, name=f"updated_{lane}"), Signal(name=f"overflow_{lane}")
+            m.d.sync += [updated.summed.eq(add.summed), updated.count.eq(self.word[lane].count), overflow.eq(add.overflow)]
+            m.d.comb += [
+                add.facts.eq(select.facts),
+                add.state.eq(self.word[lane]),
+                add.drive.eq(self.drive[lane]),
+                add.negative.eq(self.negative),
+                burst.facts.eq(select.facts),
+                burst.state.eq(updated),
+                self.after[lane].eq(burst.update),
+                self.count[lane].eq(updated.count),
+                self.plus[lane].eq(burst.plus),
+                self.minus[lane].eq(burst.minus),
+                self.more[lane].eq(burst.more),
+                self.saturated[lane].eq(overflow | burst.held),
+            ]

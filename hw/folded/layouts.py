@@ -39,15 +39,19 @@ class QueuedEvent(data.StructLayout):
     ----------
     shape : Shape
         shape of the layer that fired
+    more_bits : int
+        width of how many spikes of a neuron follow the first; 0 where one comes at most
 
     Members
     -------
     negative, y, x, c : as of `Event`
+    more : unsigned
+        how many equal ones follow, where ``more_bits``
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, more_bits: int = 0) -> None:
         event = AddressEvent(shape)
-        super().__init__({name: event[name].width for name in _MEMBERS})
+        super().__init__({name: event[name].width for name in _MEMBERS} | ({"more": more_bits} if more_bits else {}))
 
 
 class Spike(data.StructLayout):

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In
 from hw.aer import AddressEvent, Kind, SpikeGroup
 from hw.folded.answer import Answer
 from hw.folded.block_pipeline import BlockPipeline
+from hw.folded.burst_block import BurstBlock
 from hw.folded.fired_block import FiredBlock
 from hw.folded.layouts import Event
 from hw.folded.memories import Memories
@@ -143,7 +144,7 @@ class FoldedMachine(wiring.Component):
             memories=Memories(folded=folded),
             pipeline=BlockPipeline(folded=folded),
             window=PoolWindow(folded=folded),
-            fired=FiredBlock(folded=folded),
+            fired=(BurstBlock if folded.more_bits else FiredBlock)(folded=folded),
             queues=Queues(folded=folded),
             answer=Answer(network=network, folded=folded),
             watch=Watch(network=network, folded=folded) if self._plan.watch else None,
@@ -214,6 +215,13 @@ class FoldedMachine(wiring.Component):
             queues.spike.eq(fired.spike),
             queues.push.eq(state.emits),
         ]
+        if isinstance(fired, BurstBlock):
+            # All spikes of a neuron wait in one word.
+            m.d.comb += [
+                fired.more.eq(pipeline.more),
+                queues.following.eq(fired.following),
+                queues.push.eq(state.emits & fired.last_of_neuron),
+            ]
         if parts.watch:
             m.d.comb += [
                 parts.watch.layer.eq(state.layer),
@@ -242,12 +250,15 @@ class FoldedMachine(wiring.Component):
                 with m.If(state.saturated & (state.layer == number) & ~count.all()):
                     m.d.sync += count.eq(count + 1)
             with m.If(queues.waiting):
-                m.d.comb += queues.pop.eq(1)
+                if not self._folded.more_bits:
+                    m.d.comb += queues.pop.eq(1)
                 m.d.sync += state.layer.eq(queues.deepest)
                 m.next = "FETCH"
             with m.Else():
                 self._take_from_host(m, parts, state)
         with m.State("FETCH"):
+            if self._folded.more_bits:
+                m.d.comb += queues.pop.eq(1)
             m.d.sync += state.event.eq(queues.event)
             m.next = "LOOK"
         if parts.watch:
@@ -414,6 +425,8 @@ class FoldedMachine(wiring.Component):
             "plus": fired.left_plus,
             "minus": fired.left_minus,
         }
+        if isinstance(fired, BurstBlock):
+            block["more"], survivors["more"] = pipeline.more, fired.left_more
         members = ("negative", "y", "x", "c")
         spike = {name: fired.spike[name] for name in members}
         groups: dict[str, tuple[Value, dict[str, Value]]] = {}
@@ -432,7 +445,13 @@ class FoldedMachine(wiring.Component):
             with m.If(state.ends):
                 m.d.comb += payload.kind.eq(Kind.END)
             with m.Else():
-                m.d.comb += [payload[name].eq(value) for name, value in values.items()]
+                m.d.comb += [payload[name].eq(value) for name, value in values.items() if name != "more"]
+                if trace.form == "groups" and trace.layout.more_bits:
+                    plus_or_minus = values["plus"] | values["minus"]
+                    m.d.comb += [
+                        into.eq(Mux(plus_or_minus[lane], more, 0))
+                        for lane, (into, more) in enumerate(zip(payload.more, values["more"], strict=False))
+                    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -443,7 +462,7 @@ class _Parts:
     memories: Memories
     pipeline: BlockPipeline
     window: PoolWindow
-    fired: FiredBlock
+    fired: FiredBlock | BurstBlock
     queues: Queues
     answer: Answer
     watch: Watch | None

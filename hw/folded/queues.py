@@ -1,6 +1,6 @@
 """The queues: the events that wait for each layer, all in one memory."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -44,6 +44,9 @@ class Queues(wiring.Component):
         that layer takes its first event
     event : Out, Event
         the event that was popped, where ``layer`` is the one that took it
+    following : In, unsigned
+        how many equal spikes are pushed with this one, in one word; where neurons fire several at once. Then an event is popped
+        in the cycle in which it is valid, one after ``waiting``.
     """
 
     def __init__(self, *, folded: Folded) -> None:
@@ -58,6 +61,7 @@ class Queues(wiring.Component):
                 "deepest": Out(number),
                 "pop": In(1),
                 "event": Out(Event(folded)),
+                **({"following": In(folded.more_bits)} if folded.more_bits else {}),
             }
         )
 
@@ -83,22 +87,37 @@ class Queues(wiring.Component):
         m.d.comb += self.waiting.eq(filled.any())
         for number, la in enumerate(layers[1:], start=1):
             head, tail = (Signal(range(la.queue_depth + 1), name=f"{name}_{number}") for name in ("head", "tail"))
+            layout = QueuedEvent(la.source, self._folded.more_bits)
             with m.If(filled[number] & ~filled[number + 1 :].any()):
                 m.d.comb += [self.deepest.eq(number), read.addr.eq(la.queue_base + head)]
-                with m.If(self.pop):
+                with m.If(self._leaves(m, number, read.data, layout)):
                     m.d.sync += head.eq(head + 1)
                     with m.If(head + 1 == tail):
                         m.d.sync += [head.eq(0), tail.eq(0), filled[number].eq(0)]
-            layout = QueuedEvent(la.source)
             with m.If(self.layer == number):
                 taken = data.View(layout, read.data[: layout.size])
-                m.d.comb += [self.event[name].eq(taken[name]) for name in layout.members]
+                m.d.comb += [self.event[name].eq(taken[name]) for name in layout.members if name != "more"]
             with m.If(self.layer == number - 1):
                 m.d.comb += [
                     write.en.eq(self.push),
                     write.addr.eq(la.queue_base + tail),
-                    write.data.eq(Cat(self.spike[name][: layout[name].width] for name in layout.members)),
+                    write.data.eq(
+                        Cat(
+                            self.following if name == "more" else self.spike[name][: layout[name].width]
+                            for name in layout.members
+                        )
+                    ),
                 ]
                 with m.If(self.push):
                     m.d.sync += [tail.eq(tail + 1), filled[number].eq(1)]
         return m
+
+    def _leaves(self, m: Module, number: int, word: Value, layout: QueuedEvent) -> Value:
+        """Whether the first word leaves its queue: when the last of the equal events in it is popped."""
+        if not self._folded.more_bits:
+            return self.pop
+        before, last = Signal(self._folded.more_bits, name=f"before_{number}"), Signal(name=f"last_{number}")
+        m.d.comb += last.eq(before == data.View(layout, word[: layout.size]).more)
+        with m.If(self.pop):
+            m.d.sync += before.eq(Mux(last, 0, before + 1))
+        return self.pop & last

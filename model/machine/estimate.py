@@ -306,7 +306,7 @@ def planned(
     DoesNotFitError
         What is as fast does not fit, or nothing does.
     """
-    check_machine_can(network, "pipeline")
+    check_machine_can(network)
     demand = Demand.of(network, images)
     plans = ladder(network, demand)
     some = images[:CALIBRATED]

@@ -257,6 +257,7 @@ class Folded:
             raise TooManyWordsError(
                 f"{where}: words in the memory with one port must be at most {SINGLE_WORDS}, not {single_state + single_weight}"
             )
+        more = max(more_bits(network, layer.name) for layer in network.layers)
         return cls(
             lanes=lanes,
             single_lanes=single_lanes,
@@ -269,9 +270,9 @@ class Folded:
             frame_bytes=network.input_shape.size,
             pixel_bits=kept_pixel_bits(network),
             deferred=network.deferred,
-            more_bits=max(more_bits(network, layer.name) for layer in network.layers),
+            more_bits=more,
             queue_depth=sum(la.queue_depth for la in layers),
-            queue_width=max((1 + sum(_bits(n) for n in la.source) for la in layers[1:]), default=0),
+            queue_width=max((1 + sum(_bits(n) for n in la.source) + more for la in layers[1:]), default=0),
             single_state_words=single_state,
             single_weight_words=single_weight,
         )

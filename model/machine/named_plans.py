@@ -69,7 +69,7 @@ def named_plan(network: Network, name: str) -> Plan:
     after the other, by each layer's events seen in calibration. ``fast``: every core takes one event per cycle. ``folded``: one
     core for all layers, as `model.machine.folded_plan.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
     """
-    check_machine_can(network, "folded" if name == FOLDED else "pipeline")
+    check_machine_can(network)
     if name == FOLDED:
         return folded_plan(network)
     names = [layer.name for layer in network.layers if isinstance(layer, Neurons)]

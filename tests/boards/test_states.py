@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 
 from boards.demo_server import Demo
-from boards.device import State
+from boards.device import Device, State
 from boards.frames import Frames
-from boards.self_test import golden_states
+from boards.self_test import golden_states, layer_states, self_test
+from boards.virtual_board import VirtualBoard
 from model.encode import encode
 from model.golden import run
+from model.machine.folded_plan import folded_plan
 from model.network import Neurons
 from model.rest import first_states
 from tests.hardware import random_network
+from tests.hw.folded.chains import deferred_chain
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, *random_network(2).input_shape), dtype=np.uint8)
 
@@ -53,3 +56,19 @@ def test_states_before_a_deferred_network_flushes():
     wide = replace(network, layers=(replace(network.layers[0], potential_bits=20), *network.layers[1:]))
     before = golden_states(wide, "conv1", events)
     assert [state.potential for state in before] == run(wide, events).layers["conv1"].potential.reshape(-1).tolist()
+
+
+def test_a_folded_machine_that_fires_deferred():
+    """The self-test, and the states of all neurons before the frame's end, on a virtual board."""
+    network = deferred_chain(3)
+    plan = folded_plan(network)
+    images = np.random.default_rng(1).integers(0, 256, (3, *network.input_shape), dtype=np.uint8)
+    with VirtualBoard(network, plan) as board, Device.open(board.url, clock=board.seconds) as device:
+        device.load(network, plan)
+        checks = self_test(device, network, images)
+        assert all(check.passed for check in checks) and len(checks) == 5
+        for name in ("conv1", "fc1"):
+            events = encode(network, images[0])
+            found, answer = layer_states(device, network, name, events, np.ndindex(*network.shape_of(name)))
+            assert found == golden_states(network, name, events)
+            assert answer.counts == tuple(run(network, events).counts.tolist())

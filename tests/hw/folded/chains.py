@@ -78,6 +78,19 @@ def resting_chain(seed):
     return replace(chain, name=f"resting{seed}", layers=tuple(layers), rest=True)
 
 
+def bursting_chain(seed):
+    """As `ending_chain`, with layers whose updates fire several spikes, of weights above their thresholds."""
+    chain, bursts = ending_chain(seed), ((0, 2, 4), (4, 1, 0), (2, 0, 3))[seed % 3]
+    layers, number = [], 0
+    for layer in chain.layers:
+        if isinstance(layer, Neurons):
+            lower = max(0, layer.threshold_log2 - 2)
+            layer = replace(layer, burst=bursts[number % 3], threshold_log2=lower)
+            number += 1
+        layers.append(layer)
+    return replace(chain, name=f"bursting{seed}", layers=tuple(layers))
+
+
 def deferred_chain(seed):
     """As `ending_chain`, but neurons fire deferred; one in four starts from its biases."""
     return replace(ending_chain(seed), name=f"deferred{seed}", firing="deferred", rest=seed % 4 != 0)

@@ -12,8 +12,9 @@ from model.machine.estimate import planned
 from model.machine.named_plans import FOLDED, load_plan
 from model.machine.plan import PlanError
 from model.machine.simulate import simulate
-from model.network import Network
+from model.network import Network, Neurons
 from tests.hardware import random_linear, random_network
+from tests.hw.folded.chains import random_chain
 
 NETWORK = random_network(1)
 PLAN = load_plan(NETWORK, "minimal")
@@ -53,25 +54,21 @@ BURSTING = with_first(burst=4)
 DEFERRED = replace(with_first(burst=0, count_max=3), firing="deferred")
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda network: load_plan(network, FOLDED),
-        lambda network: simulate(network, replace(PLAN, architecture="folded"), FRAMES),
-        lambda network: machine_of(network, replace(PLAN, architecture="folded")),
-    ],
-)
-def test_refused_of_a_folded_machine(make):
-    with pytest.raises(PlanError) as caught:
-        make(BURSTING)
-    assert str(caught.value) == f"network {NETWORK.name!r}: no folded machine is built for bursts yet: layer 'conv1' has burst 4"
-
-
 @pytest.mark.parametrize("network", [DEFERRED, BURSTING])
 def test_a_pipeline_takes_bursts_and_ends_of_activations_along(network):
     plan = load_plan(network, "minimal")
     assert simulate(network, plan, FRAMES).frames == 1
     Encoder(network=network), ScanEncoder(network=network), machine_of(network, plan)
+
+
+@pytest.mark.parametrize("options", [{"burst": 4}, {"firing": "deferred"}])
+def test_a_folded_machine_takes_both_along(options):
+    chain = random_chain(1)
+    layers = tuple(replace(la, burst=options.get("burst", 1)) if isinstance(la, Neurons) else la for la in chain.layers)
+    network = replace(chain, layers=layers, firing=options.get("firing", "immediate"))
+    plan = load_plan(network, FOLDED)
+    assert simulate(network, plan, np.zeros((1, *network.input_shape), np.uint8)).frames == 1
+    machine_of(network, plan)
 
 
 @pytest.mark.parametrize("plan", ["minimal", FOLDED])
