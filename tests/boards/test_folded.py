@@ -68,29 +68,29 @@ def test_identity(device):
 
 
 def test_membrane_potentials(device):
-    """Of every neuron, with nothing in, in the middle of a frame, and after its end."""
+    """Of every neuron in the middle of a frame; of some with nothing in, at its end, and after it."""
     device.load(NETWORK, PLAN)
     events = encode(NETWORK, IMAGES[0])
     neurons = [layer.name for layer in NETWORK.layers if isinstance(layer, Neurons)]
     assert [la.state_single for la in FOLDED.layers].count(True) == 1 and len({la.lanes for la in FOLDED.layers}) == 2
 
-    def compare(sent):
+    def compare(sent, step=1):
         trace = run(NETWORK, sent)
         for layer in neurons:
             of = trace.layers[layer]
-            for place in np.ndindex(of.potential.shape):
+            for place in list(np.ndindex(of.potential.shape))[::step]:
                 wanted = State(int(of.potential[place]), int(of.count[place]))
                 assert device.state(NETWORK, layer, *place) == wanted, (layer, place)
 
-    compare(events[:0])
+    compare(events[:0], step=7)
     half = len(events) // 2
     device.begin_frame(NETWORK, events["address"][:half].tolist())
     compare(events[:half])
     device.begin_frame(NETWORK, events["address"][half:].tolist())
-    compare(events)
+    compare(events, step=11)
     answer = device.end_frame(NETWORK)
     assert (answer.answer, answer.counts) == expected(IMAGES[0])
-    compare(events[:0])
+    compare(events[:0], step=7)
     with pytest.raises(DeviceError, match="there is no such neuron"):
         device._exchange.ask(Command.STATE, pack_event(NETWORK, Event()))
 

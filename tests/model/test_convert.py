@@ -259,10 +259,8 @@ def test_for_hardware(tmp_path):
 
 def test_command(tmp_path):
     def run(*args):
-        done = subprocess.run(
-            [sys.executable, "-m", "model.convert", *map(str, args)], capture_output=True, text=True, check=False
-        )
-        return done.returncode, done.stderr.strip().splitlines()[-1]
+        done = CliRunner().invoke(main, [*map(str, args)])
+        return done.exit_code, done.stderr.strip().splitlines()[-1]
 
     broken, out = tmp_path / "broken.onnx", tmp_path / "net.npz"
     broken.write_bytes(b"not onnx at all")
@@ -332,9 +330,9 @@ def test_data_are_said_or_refused(tmp_path):
     np.savez(tmp_path / "from_1.npz", images=images, labels=labels + 1)
 
     def run(data):
-        command = [sys.executable, "-m", "model.convert", small(tmp_path), "-o", tmp_path / "net.npz", "--calibrate", data]
-        done = subprocess.run([*command, "--accuracy-budget", "1"], capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr.strip().splitlines()
+        command = [small(tmp_path), "-o", tmp_path / "net.npz", "--calibrate", data, "--accuracy-budget", "1"]
+        done = CliRunner().invoke(main, [*map(str, command)])
+        return done.exit_code, done.stderr.strip().splitlines()
 
     for name, message in (
         (

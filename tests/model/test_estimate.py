@@ -1,19 +1,19 @@
 """The command that estimates a plan, or chooses one."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
+from click.testing import CliRunner
 
+from model.estimate import main
 from model.machine.named_plans import named_plan
 from tests.model.machine.test_planner import data, small
 
 
 def command(*args):
-    done = subprocess.run([sys.executable, "-m", "model.estimate", *map(str, args)], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, (done.stderr.strip().splitlines() or [""])[-1]
+    done = CliRunner().invoke(main, [*map(str, args)])
+    return done.exit_code, done.stdout, (done.stderr.strip().splitlines() or [""])[-1]
 
 
 def test_command(tmp_path):

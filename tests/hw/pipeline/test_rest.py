@@ -19,7 +19,10 @@ from sim.cosimulation import verify
 from tests.hardware import random_frames, random_network, restless, simulate
 
 
-@pytest.mark.parametrize(("plan", "firing"), [("minimal", "immediate"), ("fast", "immediate"), ("fast", "deferred")])
+@pytest.mark.parametrize(
+    ("plan", "firing"),
+    [("fast", "immediate"), ("fast", "deferred"), pytest.param("minimal", "immediate", marks=pytest.mark.full)],
+)
 def test_every_spike_and_cycle(plan, firing, tmp_path):
     network = replace(restless(21), firing=firing)
     states = states_at_rest(network)
