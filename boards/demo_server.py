@@ -5,6 +5,7 @@ held equal, and *watch* compares it spike by spike.
 """
 
 import contextlib
+import functools
 import io
 import json
 import re
@@ -24,7 +25,8 @@ from boards.device import Device
 from boards.frames import Frames
 from boards.watched import WatchedSpike
 from model.encode import encode
-from model.golden import Trace, answers
+from model.events import input_flushes
+from model.golden import Trace, answers, fan_out
 from model.machine.plan import Plan
 from model.machine.stages import ports
 from model.network import INPUT, Network, Neurons
@@ -89,7 +91,13 @@ class Demo:
             "classes": network.outputs,
             "digits": len(self.frames.images),
             "layers": [
-                {"name": layer.name, "kind": layer.KIND, "shape": list(shape), "neurons": isinstance(layer, Neurons)}
+                {
+                    "name": layer.name,
+                    "kind": layer.KIND,
+                    "shape": list(shape),
+                    "neurons": isinstance(layer, Neurons),
+                    "first_counts": first_states(network)[layer.name].count.reshape(-1).tolist(),
+                }
                 for layer, _, shape in network.walk()
             ],
         }
@@ -153,17 +161,23 @@ class Demo:
         }
 
     def _over_time(self, trace: Trace) -> dict[str, Any]:
-        """Counts and potentials of the classes after each input event, and from when on the answer stays."""
+        """Counts and potentials of the classes after each input event, and from when on the answer stays.
+
+        Where the network fires deferred, there is an answer after each flush only.
+        """
         events, spikes = len(trace.events), trace.layers[self.network.output.name].spikes
         counts = np.zeros((events + 1, self.network.outputs), dtype=np.int64)
         np.add.at(counts, (spikes["origin"] + 1, spikes["address"]), spikes["sign"])
         counts = first_states(self.network)[self.network.output.name].count.reshape(-1) + counts.cumsum(axis=0)
-        answer = answers(counts)
+        at = np.arange(events + 1)
+        if self.network.deferred:
+            at = np.array([flush.after for flush in input_flushes(trace.events, self.network.flush_events)])
+        answer = answers(counts[at])
         other = np.flatnonzero(answer != answer[-1])
         return {
             "counts_over_time": counts.tolist(),
             "potentials_over_time": self._potentials(trace).tolist(),
-            "early": int(other[-1]) + 1 if len(other) else 0,
+            "early": int(at[other[-1] + 1 if len(other) else 0]),
         }
 
     def _potentials(self, trace: Trace) -> npt.NDArray[np.int64]:
@@ -171,11 +185,22 @@ class Demo:
         layer = self.network.output
         assert isinstance(layer, Neurons)
         taken = trace.layers[layer.name].events
-        weights = layer.weights.reshape(layer.channels, -1).astype(np.int64)
-        steps = np.zeros((len(trace.events) + 1, layer.channels), dtype=np.int64)
-        np.add.at(steps, taken["origin"] + 1, weights[:, taken["address"]].T * taken["sign"][:, None])
+        steps = np.zeros((len(trace.events) + 1, self.network.outputs), dtype=np.int64)
+        np.add.at(steps, taken["origin"] + 1, self._output_weights[taken["address"]] * taken["sign"][:, None])
         steps[0] += first_states(self.network)[layer.name].potential.reshape(-1)
         return np.asarray(steps.cumsum(axis=0) * 100 // layer.theta)
+
+    @functools.cached_property
+    def _output_weights(self) -> npt.NDArray[np.int64]:
+        """What an event at each address of the output layer's source adds to each output."""
+        layer = self.network.output
+        assert isinstance(layer, Neurons)
+        source, output = self.network.shape_of(layer.source), self.network.shapes[-1]
+        found, weights = np.zeros((source.size, *output), np.int64), layer.weights.astype(np.int64)
+        for address in range(source.size):
+            for rows, columns, channels, W in fan_out(layer, weights, source, output, *source.coordinates(address)):
+                found[address, rows, columns, channels] = W
+        return found.reshape(source.size, -1)
 
     def _differs(self, trace: Trace, passed: list[WatchedSpike]) -> str:
         """The first spike that the board fired otherwise than the golden model; empty where there is none."""

@@ -18,7 +18,7 @@ def evaluation_page(found: Evaluation) -> str:
     with mpl.rc_context(PLOTS):
         plots = {
             "layers_plot": _layers_plot(found),
-            "course_plot": _course_plot(found.course),
+            "course_plot": _course_plot(found.course, _time(found)),
             "confusion_plot": _confusion_plot(found.confusion),
         }
     return page(
@@ -35,9 +35,10 @@ def evaluation_page(found: Evaluation) -> str:
 
 
 def _accuracies(found: Evaluation) -> Table:
+    coded = "1-bit input" if found.input_levels == 1 else f"input of {found.input_levels} levels"
     stages = (
         ("float network, grey input", found.accuracy_ann),
-        ("float network, 1-bit input", found.accuracy_ann_1bit),
+        (f"float network, {coded}", found.accuracy_ann_1bit),
         ("quantized network, no events", found.accuracy_qann),
         ("spiking network, by spike count", found.accuracy_snn),
         ("spiking network, by membrane potential", found.accuracy_snn_potential),
@@ -138,13 +139,19 @@ def _layers_plot(found: Evaluation) -> Picture:
     return picture(figure, "spikes and accumulations of each layer")
 
 
-def _course_plot(course: Course) -> Picture:
+def _time(found: Evaluation) -> str:
+    """What the axis of time says."""
+    what = "time (0: white pixels, 1: black)" if found.input_levels == 1 else "time (1 less the way past a limit)"
+    return what if found.firing == "immediate" else f"{what}; 1: the last flush"
+
+
+def _course_plot(course: Course, time: str) -> Picture:
     figure = Figure(figsize=(9, 3.1))
     by_time, by_spikes, by_work = figure.subplots(1, 3, sharey=True)
     events = course.by_events
     work = [value / 1000 for value in events.accumulations_per_frame]
     for axes, values, accuracy, title, color in (
-        (by_time, course.time, course.accuracy, "time (0: white pixels, 1: black)", BLUE),
+        (by_time, course.time, course.accuracy, time, BLUE),
         (by_spikes, events.spikes_per_frame, events.accuracy, "spikes so far", ORANGE),
         (by_work, work, events.accuracy, "thousand accumulations so far", GREEN),
     ):

@@ -71,6 +71,10 @@ class Evaluation:
     accuracy_ann, accuracy_ann_1bit : float or None
         Of the float network on grey frames and on coded ones (of one bit per pixel, or of the network's levels); None where
         there is no float network.
+    input_levels : int
+        Spikes that a pixel fires at most.
+    firing : str
+        The network's, one of `model.network.FIRINGS`.
     frames : int
         Frames.
     notes : tuple of str
@@ -103,6 +107,8 @@ class Evaluation:
     float_network: str | None = None
     accuracy_ann: float | None = None
     accuracy_ann_1bit: float | None = None
+    input_levels: int
+    firing: str
     frames: int
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -214,6 +220,8 @@ def evaluate(
         dataset=data.name,
         float_network=str(onnx) if onnx is not None else None,
         **accuracies,
+        input_levels=network.input_levels,
+        firing=network.firing,
         frames=len(data),
         notes=data.notes,
         warnings=(*doubts, *warn_of_chance("the spiking network", by_count, data.labels)),

@@ -1,6 +1,6 @@
 """What conversion costs, and where: counts against the quantized and the float network's, and the answer as it grows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from model.conversion.coding import InputCoding
 from model.conversion.quantized import counts_of_layers
 from model.encode import encode, spike_times
 from model.engine.engine import run_fast
-from model.events import Events
+from model.events import Events, Flush, input_flushes
 from model.golden import answers
 from model.importers.onnx import FloatNetwork
 from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
@@ -107,7 +107,10 @@ class ShareCourse:
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """The answer so far against time: lists of means over ``frames``, one value a time; and against input events."""
+    """The answer so far against time: lists of means over ``frames``, one value a time; and against input events.
+
+    In a network that fires deferred there is an answer after a flush only; the last one comes at the end of time.
+    """
 
     frames: int
     time: list[float]
@@ -156,12 +159,14 @@ def instruments(
         trace = run_fast(network, encode(network, image))
         streams = {INPUT: trace.events, **{name: layer.spikes for name, layer in trace.layers.items()}}
         times = spike_times(network, image)
+        flushes = input_flushes(trace.events, network.flush_events) if network.deferred else ()
         for course, position in ((by_time, times), (by_events, np.arange(1, len(times) + 1) / max(1, len(times)))):
-            course.begin(position)
+            course.begin(position, flushes)
             for name, layer in trace.layers.items():
                 if name in spiking:
+                    course.add_spikes(layer.spikes)
                     source = streams[layer.layer.source]
-                    course.add(layer.spikes, source, fan_out[name][source["address"]])
+                    course.add_operations(source, fan_out[name][source["address"]], of_input=layer.layer.source == INPUT)
             course.answer(streams[network.output.name], int(label), at_first)
         for name, found in spiking.items():
             found.append(trace.layers[name].count)
@@ -192,24 +197,40 @@ class _CourseSums:
     def __init__(self, grid: Floats, outputs: int) -> None:
         self._grid, self._outputs = grid, outputs
         self._right, self._fired, self._operations = np.zeros((3, len(grid)))
-        self._steps = np.zeros(0, np.int64)
+        self._steps = self._caused = np.zeros(0, np.int64)
+        self._first = 0
 
-    def begin(self, position: Floats) -> None:
-        """Start a frame whose input events happen at these positions."""
-        # The first point by which each input event, and all that it causes, has happened.
-        # What a flush fires before any of them, whose origin is -1, happens at the start.
-        self._steps = np.append(np.searchsorted(self._grid, position - 1e-9), 0)
+    def begin(self, position: Floats, flushes: Sequence[Flush]) -> None:
+        """Start a frame whose input events happen at these positions, with these flushes where the network fires deferred."""
+        # The first point by which each input event has happened, and all that it causes.
+        self._steps = self._caused = np.append(np.searchsorted(self._grid, position - 1e-9), 0)
+        self._first = 0
+        if flushes:
+            # The last one comes when the frame is complete, however early its last event. What it fires has the origin of
+            # that event, or -1 in a frame without any; a flush at that event itself leaves nothing for it.
+            end = len(self._grid) - 1
+            self._caused = self._steps.copy()
+            self._caused[-1] = end
+            if flushes[-1].after not in [flush.after for flush in flushes[:-1]]:
+                self._caused[flushes[-1].origin] = end
+            # There is no answer before the first.
+            self._first = int(self._caused[flushes[0].origin])
 
-    def add(self, spikes: Events, source: Events, operations: Ints) -> None:
-        """Count a layer's spikes, and the accumulations that each event of its source costs."""
-        self._fired += np.bincount(self._steps[spikes["origin"]], minlength=len(self._grid))
-        self._operations += np.bincount(self._steps[source["origin"]], operations, minlength=len(self._grid))
+    def add_spikes(self, spikes: Events) -> None:
+        """Count a layer's spikes."""
+        self._fired += np.bincount(self._caused[spikes["origin"]], minlength=len(self._grid))
+
+    def add_operations(self, source: Events, operations: Ints, *, of_input: bool) -> None:
+        """Count the accumulations that each event of a layer's source costs."""
+        steps = self._steps if of_input else self._caused
+        self._operations += np.bincount(steps[source["origin"]], operations, minlength=len(self._grid))
 
     def answer(self, spikes: Events, label: int, first: Ints) -> None:
         """End the frame with the output's spikes, whose counts start with ``first``."""
         counts = np.zeros((len(self._grid), self._outputs))
-        np.add.at(counts, (self._steps[spikes["origin"]], spikes["address"]), spikes["sign"])
-        self._right += answers(first + counts.cumsum(axis=0)) == label
+        np.add.at(counts, (self._caused[spikes["origin"]], spikes["address"]), spikes["sign"])
+        right = answers(first + counts.cumsum(axis=0)) == label
+        self._right[self._first :] += right[self._first :]
 
     def means(self, frames: int) -> dict[str, list[float]]:
         """Accuracy, spikes and accumulations so far, means of the frames."""

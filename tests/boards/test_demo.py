@@ -25,9 +25,11 @@ from hw.link.protocol import Command, packet
 from model.encode import encode
 from model.golden import run
 from model.machine.named_plans import named_plan
+from model.network import Network, Padding
+from model.rest import first_states
 from tests.boards.fake_device import FakeDevice
 from tests.boards.fake_device import served as fake
-from tests.hardware import random_network
+from tests.hardware import mixed, random_convolution, random_linear, random_network
 
 NETWORK = random_network(2)
 PLAN = named_plan(NETWORK, "minimal")
@@ -111,6 +113,35 @@ def test_a_bad_frame_gets_one_line(url, body, message):
     assert status == 400
     assert found["error"].startswith(message)
     assert ask(url + "/nothing")[0] == 404
+
+
+@pytest.mark.parametrize(("firing", "every"), [("immediate", 0), ("deferred", 0), ("deferred", 9)])
+def test_answers_so_far(firing, every):
+    """Of a network whose frames start from counts of rest, and of one whose output takes averaged windows."""
+    for network in (mixed(3, firing=firing, rest=True, flush_events=every, wide=True), averaging(firing, every)):
+        demo = Demo(network, named_plan(random_network(2), "minimal"), None, 60e6, "none", Frames(IMAGES, None, "frames"))
+        image = np.random.default_rng(4).integers(0, 256, network.input_shape, dtype=np.uint8)
+        events = encode(network, image)
+        found = demo._over_time(run(network, events))
+        last, early = run(network, events).answer, found["early"]
+        # The first after which the answer is the last one, and that before it, which has another or none yet.
+        for number in {0, len(events) // 3, len(events) * 3 // 4, max(early - 1, 0), early, len(events)}:
+            come = number if firing == "immediate" or number == len(events) else number // every * every if every else 0
+            if firing == "deferred" and come == 0:
+                assert number < early
+                continue
+            trace = run(network, events[:come])
+            assert found["counts_over_time"][number] == trace.counts.tolist()
+            assert found["potentials_over_time"][number] == (trace.potentials * 100 // network.output.theta).tolist()
+            assert number < early or trace.answer == last
+            assert number != early - 1 or trace.answer != last
+        assert demo.about()["layers"][0]["first_counts"] == first_states(network)["conv1"].count.reshape(-1).tolist()
+
+
+def averaging(firing, every):
+    conv = random_convolution(5, inputs=1, channels=3, kernel=(3, 3), stride=(1, 1), padding=Padding(), name="conv1")
+    last = random_linear(6, inputs=3 * 2, outputs=4, name="fc", source="conv1", averaged=(4, 2), activation="identity")
+    return Network(name="averaging", input_shape=(6, 6, 1), layers=(conv, last), firing=firing, flush_events=every)
 
 
 def honest(network, images, labels=None, *, lie=lambda sequence, command, payload: None, timeout=60.0, seconds=60.0):

@@ -1,6 +1,7 @@
 """The evaluation of the bundled network, and the page that shows it."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from click.testing import CliRunner
 from model.engine.engine import run_frames
 from model.evaluate import main
 from model.network import Network
+from model.reports.evaluation_page import evaluation_page
+from model.studies.evaluation import evaluate
+from model.support.dataset import Dataset
 from model.support.datasets import load
+from tests.hardware import random_network
 
 ZOO = Path(__file__).parents[2] / "model" / "zoo" / "mnist-paper.npz"
 FRAMES = 60
@@ -113,3 +118,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, line, tmp_path, mon
     assert result.exit_code == 2
     assert result.stderr.strip() == f"error: {line}"
     assert not Path("out").exists()
+
+
+def test_the_page_of_several_levels_and_of_flushes():
+    network = replace(random_network(1), input_threshold=40, input_step=60, input_levels=3, firing="deferred")
+    images = np.random.default_rng(0).integers(0, 256, (6, *network.input_shape), dtype=np.uint8)
+    found = evaluate(network, Dataset("frames", images, np.arange(6) % network.classes), detail=3)
+    assert (found.input_levels, found.firing) == (3, "deferred")
+    # There is no answer before the only flush.
+    assert set(found.course.accuracy[:-1]) == {0.0}
+    page = evaluation_page(found)
+    assert "Pixels furthest past their limit fire first;\nneurons fire at a flush" in page.replace("\n\n", "\n")
+    assert "Pixels furthest past" not in evaluation_page(replace(found, input_levels=1))

@@ -1,5 +1,7 @@
 """The instruments against what the traces say, counted another way."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,9 +17,12 @@ def test_confusion():
     assert confusion(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), 3) == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_course_and_agreement(seed):
-    network = random_network(seed)
+LEVELS = {"input_threshold": 40, "input_step": 60, "input_levels": 3}
+
+
+@pytest.mark.parametrize(("seed", "coding"), [(1, {}), (2, LEVELS)])
+def test_course_and_agreement(seed, coding):
+    network = replace(random_network(seed), **coding)
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (6, *network.input_shape), dtype=np.uint8)
     labels = rng.integers(0, network.classes, 6)
@@ -71,3 +76,32 @@ def test_the_course_starts_at_rest_and_ends_as_the_frame_does(firing, rest):
     assert (len(traces[2].layers["conv1"].spikes) > 0) == (firing == "deferred" and not rest)
     if firing == "deferred":
         assert all(row.counts_equal == 1 for row in agreement)
+
+
+@pytest.mark.parametrize("coding", [{}, LEVELS])
+@pytest.mark.parametrize("every", [0, 7])
+def test_deferred_there_is_an_answer_after_a_flush_only(every, coding):
+    network = replace(mixed(1, firing="deferred", rest=True, flush_events=every, wide=True), **coding)
+    images = np.random.default_rng(1).integers(0, 256, (3, *network.input_shape), dtype=np.uint8)
+    images[2] = 0
+    frames = [encode(network, image) for image in images]
+    labels = np.array([run(network, events).answer for events in frames])
+    _, course = instruments(network, images, labels)
+    assert course.accuracy[-1] == course.by_events.accuracy[-1] == 1
+    assert (max(course.accuracy[:-1]) > 0) == (every > 0)
+    for at, time in list(enumerate(course.time))[8:-1:15]:
+        right = spikes = operations = 0
+        for image, events, label in zip(images, frames, labels, strict=True):
+            come = int((spike_times(network, image) <= time + 1e-9).sum())
+            flushed = come // every * every if every else 0
+            trace = run(network, events[:flushed])
+            if flushed:
+                right += trace.answer == label
+                spikes += sum(len(t.spikes) for t in trace.layers.values() if isinstance(t.layer, Neurons))
+                operations += sum(t.operations for t in trace.layers.values())
+            # The first layer adds up what has come since.
+            operations += run(network, events[:come]).layers["conv1"].operations
+            operations -= trace.layers["conv1"].operations if flushed else 0
+        assert course.accuracy[at] == round(right / 3, 4)
+        assert course.spikes_per_frame[at] == round(spikes / 3, 1)
+        assert course.accumulations_per_frame[at] == round(operations / 3)
