@@ -17,7 +17,7 @@ from hw.link.flash import flash_image
 from model.machine.named_plans import named_plan
 from model.network import Network
 from model.support.errors import DoesNotFitError, TimingError
-from tests.hardware import random_network
+from tests.hardware import random_linear, random_network
 from tests.onnx_graphs import Graph
 
 
@@ -73,7 +73,9 @@ def test_a_conversion_says_what_it_lost(tmp_path):
 
 
 def test_what_the_host_can_do_besides_is_asked_for(tmp_path):
-    options = replace(small_options(tmp_path, random_network(1)), verilog_only=True)
+    layer = random_linear(1, inputs=6, outputs=3, activation="identity")
+    network = Network(name="one", input_shape=(2, 3, 1), layers=(layer,))
+    options = replace(small_options(tmp_path, network), verilog_only=True)
 
     def ports(**asked):
         machine, _ = build(replace(options, **asked), Console(quiet=True))["verilog"]

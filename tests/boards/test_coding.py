@@ -21,14 +21,14 @@ from model.machine.named_plans import FOLDED, named_plan
 from model.network import INPUT, Network, Padding, Shape
 from tests.hardware import random_convolution, random_linear
 
-SHAPE = Shape(6, 5, 3)
+SHAPE = Shape(4, 3, 3)
 
 
 def colour_network(**coding):
     """Two layers behind frames of three channels."""
     layers = (
         random_convolution(1, inputs=3, channels=4, kernel=(3, 3), stride=(1, 1), padding=Padding(1, 1, 1, 1), name="conv"),
-        random_linear(2, inputs=4 * 6 * 5, outputs=4, name="fc", source="conv", activation="identity"),
+        random_linear(2, inputs=4 * SHAPE.height * SHAPE.width, outputs=4, name="fc", source="conv", activation="identity"),
     )
     return Network(name="colour", input_shape=SHAPE, layers=layers, **coding)
 

@@ -120,7 +120,7 @@ def test_states_where_neurons_fire_deferred():
     """In the middle of a frame the first layer has added up what has come, and nothing has fired."""
     network = replace(NETWORK, firing="deferred")
     first, *others = (layer for layer in network.layers if isinstance(layer, Neurons))
-    plan = replace(named_plan(network, "fast"), states=True)
+    plan = replace(named_plan(network, "minimal"), states=True)
     events = encode(network, IMAGES[0])
     with VirtualBoard(network, plan) as board, Device.open(board.url, clock=board.seconds) as device:
         device.begin_frame(network, events["address"].tolist())

@@ -90,6 +90,8 @@ def test_a_signal_is_one_line(number, told):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        # Tests that run in the background ignore Ctrl-C, and what they start inherits it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         assert process.stdout is not None and process.stderr is not None
