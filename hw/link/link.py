@@ -293,8 +293,8 @@ class Link(wiring.Component):
                 with m.Else():
                     m.d.comb += receiver.packet.ready.eq(1)
                     m.next = "WAIT"
-            with m.State("RESTART"), m.If(receiver.silence == self._settle):
-                m.d.comb += self.restart.eq(1)
+            with m.State("RESTART"):
+                m.d.comb += [work.restarting.eq(1), self.restart.eq(receiver.silence == self._settle)]
 
     def _refuse(self, m: Module, command: Value, work: Work) -> None:
         """Where a packet that is all right cannot be carried out now."""
@@ -405,7 +405,7 @@ class Link(wiring.Component):
         choice, replies = sender.choice.payload, Signal()
         m.d.comb += [
             replies.eq(sender.choice.ready & work.replying),
-            sender.choice.valid.eq(1),
+            sender.choice.valid.eq(~work.restarting),
             choice.sequence.eq(sequence),
             work.told.eq(sender.done & (sender.head == Command.STATE.value)),
             self.result.ready.eq(sender.done & (sender.head == Command.FRAME.value)),

@@ -32,6 +32,8 @@ class Work:
         command byte of the answer; 1 until it is sent
     asking, told
         whether a neuron's state is asked for; 1 in the cycle in which its last byte leaves
+    restarting
+        1 from a reset's answer on: what waits to be sent is lost with everything else, and not begun
     stop
         1 where reading a flash ends
     """
@@ -47,7 +49,9 @@ class Work:
             Signal(name=name) for name in ("begins", "placed", "entering", "encoding", "in_frame")
         )
         self.reply = Signal(8)
-        self.replying, self.asking, self.told, self.stop = (Signal(name=name) for name in ("replying", "asking", "told", "stop"))
+        self.replying, self.asking, self.told, self.restarting, self.stop = (
+            Signal(name=name) for name in ("replying", "asking", "told", "restarting", "stop")
+        )
 
     def answer(self, reply: Value | int) -> None:
         """In a state: answer, and go on from there."""

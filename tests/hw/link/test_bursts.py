@@ -160,6 +160,33 @@ def test_after_thousands_of_bursts_frames_are_answered(name):
     assert seen >= ERRORS, ERRORS - seen
 
 
+def test_a_reset_cuts_no_packet():
+    """It comes while events that are watched still wait to be sent: after its own answer nothing is begun."""
+    network, plan = MACHINES["pipeline"]
+    image = Bursts(network, plan, random.Random(1)).images[0]
+    asked = [packet(1, Command.WATCH, bytes([0xFF] * mask_bytes(network))), packet(2, Command.FRAME, image.tobytes())]
+
+    def started(wire: SimulatedWire) -> None:
+        for one in asked:
+            wire.send(one)
+
+    with SimulatedWire(network, plan) as wire:
+        started(wire)
+        whole, silence = wire.quiet(), 3 * TIMEOUT
+        last = wire.cycles - silence
+    cut = 0
+    for before in range(2, 14, 2):
+        with SimulatedWire(network, plan) as wire:
+            started(wire)
+            wire.run(last - before * 10 * DIVISOR * (HEADER_BYTES + 2))
+            wire.send(packet(3, Command.RESET))
+            found = wire.quiet()
+            if (3, Command.RESET, b"") in found:
+                assert found[-1] == (3, Command.RESET, b"")
+                cut += len(found) <= len(whole)
+    assert cut > 2
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_packet_that_comes_while_one_is_carried_out_is_answered_or_not_heard_at_all(name):
     """A second packet begins anywhere in the time that the first one takes, and another one after a silence."""
