@@ -127,7 +127,7 @@ def test_a_planted_fault_is_reported(simulator, fault, tmp_path, monkeypatch):
 def test_a_cycle_too_many_is_reported(tmp_path):
     """The hardware of a plan whose FIFO is smaller fires the same spikes, in other cycles."""
     network = random_network(1)
-    plan = named_plan(network, "fast")
+    plan = named_plan(network, "minimal")
     smaller = replace(plan, cores=(replace(plan.cores[0], group_fifo=8), *plan.cores[1:]))
     frames = random_frames(network.input_shape, 1, frames=6)
     wrong = machine_verilog(network, smaller, tmp_path)
