@@ -44,6 +44,7 @@ __all__ = [
     "Lane",
     "NeuronState",
     "Spikes",
+    "driven",
     "fires",
     "reaches",
     "saturate",
@@ -87,9 +88,7 @@ def saturate(value: Value, width: int) -> tuple[Value, Value]:
     return Mux(held, limit, value[:width]).as_signed(), held
 
 
-def reaches(
-    *, positive: Value, negative: Value, upper_any: Value, upper_all: Value, lower_any: Value
-) -> tuple[Value, Value]:
+def reaches(*, positive: Value, negative: Value, upper_any: Value, upper_all: Value, lower_any: Value) -> tuple[Value, Value]:
     """Both comparisons with the threshold: ``R >= theta``, and ``R <= -theta``.
 
     ``theta`` is a power of two, and one bit of ``R`` is its place. From there on, the sign left out, are the *upper* bits; those
@@ -207,6 +206,14 @@ class Comparison(wiring.Component):
         return m
 
 
+def driven(residual: Value, drive: Value, negative: Value) -> Value:
+    """``R + s * W`` of every lane, with room for the sum; ``drive`` is ``W`` for a positive event, ``~W`` for a negative one.
+
+    One adder for add and subtract: 1 + negative in the place below the binary point carries in.
+    """
+    return (Cat(Const(1, 1), residual).as_signed() + Cat(negative, drive).as_signed())[1:].as_signed()
+
+
 class Lane(wiring.Component):
     """One neuron update: Algorithm 1, in residual form.
 
@@ -267,11 +274,9 @@ class Lane(wiring.Component):
         m.d.comb += before.state.eq(self.state)
         plus, minus = before.plus, before.minus
 
-        # One adder for add and subtract: 1 + negative in the place below the binary point carries in.
         width = max(layer.potential_bits, layer.weight_bits) + 1
         added = Signal(signed(width))
-        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
-        m.d.comb += added.eq(both[1:].as_signed())
+        m.d.comb += added.eq(driven(self.state.summed, self.drive, self.negative))
 
         # The spike before: theta less or more. Adding 1 has all bits 0 but the lowest, subtracting 1 has them all 1.
         settled = Signal(signed(width))
@@ -402,11 +407,9 @@ class BurstLane(wiring.Component):
         m.submodules.before = before = BurstComparison(layer=layer)
         m.d.comb += before.state.eq(self.state)
 
-        # As in `Lane`, 1 + negative in the place below the binary point carries in.
         width = max(layer.potential_bits, layer.weight_bits) + 1
         added = Signal(signed(width))
-        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
-        m.d.comb += added.eq(both[1:].as_signed())
+        m.d.comb += added.eq(driven(self.state.summed, self.drive, self.negative))
 
         # Residual and sum are within the width, and so is the sum of what is left of the residual.
         settled, upper = Signal(signed(width)), Signal(signed(width - f))
@@ -469,15 +472,14 @@ class DeferredLane(wiring.Component):
 
     def __init__(self, *, layer: Neurons) -> None:
         state = DeferredState(layer)
-        super().__init__(
-            {"state": In(state), "drive": In(signed(layer.weight_bits)), "negative": In(1), "update": Out(state)}
-        )
+        super().__init__({"state": In(state), "drive": In(signed(layer.weight_bits)), "negative": In(1), "update": Out(state)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # As in `Lane`, 1 + negative in the place below the binary point carries in.
-        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
-        m.d.comb += [self.update.summed.eq(both[1:].as_signed()), self.update.count.eq(self.state.count)]
+        m.d.comb += [
+            self.update.summed.eq(driven(self.state.summed, self.drive, self.negative)),
+            self.update.count.eq(self.state.count),
+        ]
         return m
 
 

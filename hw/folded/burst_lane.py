@@ -3,13 +3,13 @@
 Compare `model.neuron.update_burst_residual`. The first half adds, the second one says how many spikes and settles all of them.
 """
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.folded.deferred_lane import DeferredFacts, TakeCount
 from hw.folded.lane import Facts, LayerFacts, SettledState, saturate_from
-from hw.neuron import spikes_of
+from hw.neuron import driven, spikes_of
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
 
@@ -113,11 +113,13 @@ class SaturatingAdd(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # One adder for add and subtract: 1 + negative in the place below the binary point carries in.
-        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
         added = Signal(signed(self.facts.shape().sum_width))
         residual, overflow = saturate_from(added, self.facts.from_sign)
-        m.d.comb += [added.eq(both[1:].as_signed()), self.summed.eq(residual), self.overflow.eq(overflow)]
+        m.d.comb += [
+            added.eq(driven(self.state.summed, self.drive, self.negative)),
+            self.summed.eq(residual),
+            self.overflow.eq(overflow),
+        ]
         return m
 
 

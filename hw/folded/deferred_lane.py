@@ -4,11 +4,12 @@ What `hw.neuron.DeferredLane` and `hw.neuron.Flush` do for one layer is done her
 `model.neuron.accumulate_residual` and `model.neuron.flush_residual`.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Const, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.folded.lane import Facts
+from hw.neuron import driven
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
 
@@ -88,6 +89,13 @@ def _form(layer: Neurons) -> tuple[int, int]:
     return layer.threshold_log2, layer.potential_bits
 
 
+def _wanted(*layers: Neurons) -> Shape:
+    """Of a count before it is held within its limits."""
+    widths = StoredWidths.of(layers)
+    spikes = max(widths.potential_bits + 1 - layer.threshold_log2 for layer in layers)
+    return signed(max(spikes, widths.count_bits + 1) + 1)
+
+
 class Accumulate(wiring.Component):
     """What an event does to a neuron: it adds.
 
@@ -123,9 +131,7 @@ class Accumulate(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # One adder for add and subtract: 1 + negative in the place below the binary point carries in.
-        both = Cat(Const(1, 1), self.state.summed).as_signed() + Cat(self.negative, self.drive).as_signed()
-        m.d.comb += self.summed.eq(both[1:].as_signed())
+        m.d.comb += self.summed.eq(driven(self.state.summed, self.drive, self.negative))
         return m
 
 
@@ -153,13 +159,11 @@ class WantedCount(wiring.Component):
     """
 
     def __init__(self, *layers: Neurons) -> None:
-        state, widths = IntegratedState(*layers), StoredWidths.of(layers)
-        spikes = max(widths.potential_bits + 1 - layer.threshold_log2 for layer in layers)
         super().__init__(
             {
                 "facts": In(DeferredFacts(*layers)),
-                "state": In(state),
-                "wanted": Out(signed(max(spikes, widths.count_bits + 1) + 1)),
+                "state": In(IntegratedState(*layers)),
+                "wanted": Out(_wanted(*layers)),
                 "outside": Out(1),
             }
         )
@@ -205,11 +209,10 @@ class TakeCount(wiring.Component):
     """
 
     def __init__(self, *layers: Neurons) -> None:
-        wanted = WantedCount(*layers).signature.members["wanted"].shape
         super().__init__(
             {
                 "facts": In(DeferredFacts(*layers)),
-                "wanted": In(wanted),
+                "wanted": In(_wanted(*layers)),
                 "outside": In(1),
                 "count": Out(IntegratedState(*layers)["count"].shape),
                 "held": Out(1),

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigne
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.neuron import fires, reaches
+from hw.neuron import driven, fires, reaches
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
 
@@ -196,10 +196,8 @@ class Update(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         facts, summed, count = self.facts, self.state.summed, self.state.count
-        # One adder for add and subtract: 1 + negative in the place below the binary point carries in.
-        both = Cat(Const(1, 1), summed).as_signed() + Cat(self.negative, self.drive).as_signed()
         added = Signal(signed(facts.shape().sum_width))
-        m.d.comb += added.eq(both[1:].as_signed())
+        m.d.comb += added.eq(driven(summed, self.drive, self.negative))
         residual, overflow = saturate_from(added, facts.from_sign)
         # What is held at an end is beyond theta before as after, as theta is within the ends: no need to wait for that.
         sign, rest, upper = added[-1], added[:-1], facts.from_threshold
