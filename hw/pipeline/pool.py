@@ -362,7 +362,7 @@ class MaxPoolGroups(wiring.Component):
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
         """Its words of distances with their tags, those that differ at the start of a frame, and the FIFO of groups."""
-        width, depth = self._pooled_layout.stored_bits, self._core.group_fifo
+        width, depth = self._pooled_layout.stored_bits, self._core.pool_depth
         fifo = BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED)
         initial = self._initial_words().memories("initial", self._word.size)
         return (*placed("state", self._state_bank().memories), *initial, fifo)
@@ -423,11 +423,11 @@ class MaxPoolGroups(wiring.Component):
 
         m.submodules.reset = reset = FrameReset(depth=state.depth, generation_bits=self._core.generation_bits)
         m.submodules.state = state
-        m.submodules.fifo = fifo = SyncFIFO(width=pooled_layout.size, depth=self._core.group_fifo)
+        m.submodules.fifo = fifo = SyncFIFO(width=pooled_layout.size, depth=self._core.pool_depth)
 
         # Take a group while there is room for all that is in flight.
         group = self.groups.payload
-        credits = Signal(range(self._core.group_fifo + 1), init=self._core.group_fifo)
+        credits = Signal(range(self._core.pool_depth + 1), init=self._core.pool_depth)
         take, is_end = Signal(), Signal()
         m.d.comb += [
             self.groups.ready.eq((credits != 0) & ~reset.sweeping),
@@ -535,7 +535,8 @@ class MaxPoolGroups(wiring.Component):
                         for k in range(self._layer.window[axis])
                     ]
                     for name, axis, count, coordinate in (
-                        ("row", 0, self._output.height, sweep.y), ("column", 1, self._output.width, sweep.x)
+                        ("row", 0, self._output.height, sweep.y),
+                        ("column", 1, self._output.width, sweep.x),
                     )
                     for has in [self._present(axis)]
                 )

@@ -82,7 +82,7 @@ class CorePlanned:
         Neurons updated at once: lanes are the product.
     walker_cycles : float
         Cycles for a mean frame, were nothing to wait for.
-    group_fifo_depth, event_fifo_depth : int
+    group_fifo_depth, pool_fifo_depth, event_fifo_depth : int
         Depths of its FIFOs.
     """
 
@@ -92,6 +92,7 @@ class CorePlanned:
     lanes: int
     walker_cycles: float
     group_fifo_depth: int
+    pool_fifo_depth: int
     event_fifo_depth: int
 
 
@@ -396,9 +397,7 @@ def _bounds(network: Network, plan: Plan, demand: Demand) -> list[tuple[str, Bou
     return found
 
 
-def _core(
-    network: Network, plan: Plan, demand: Demand, use: Use, stage: Stage, *, events_in_per_frame: float
-) -> CoreEstimate:
+def _core(network: Network, plan: Plan, demand: Demand, use: Use, stage: Stage, *, events_in_per_frame: float) -> CoreEstimate:
     layer, total = stage.layers[0], sum(getattr(use, name) for name in ACTIVITIES)
     core_planned = None
     if isinstance(layer, Neurons):
@@ -410,6 +409,7 @@ def _core(
             lanes=core.lanes,
             walker_cycles=round(walker_cycles(network, demand, core), 1),
             group_fifo_depth=core.group_fifo,
+            pool_fifo_depth=core.pool_depth,
             event_fifo_depth=core.event_fifo,
         )
     return CoreEstimate(
@@ -479,9 +479,7 @@ def _mean(cycles: Ints) -> float | None:
     return round(float(found.mean()), 1) if len(found) else None
 
 
-def _answers(
-    spikes: Stream, cycles: Ints, started: Ints, labels: npt.NDArray[Any], rest: Ints
-) -> tuple[Ints, Ints]:
+def _answers(spikes: Stream, cycles: Ints, started: Ints, labels: npt.NDArray[Any], rest: Ints) -> tuple[Ints, Ints]:
     """Of each frame, cycles from its first token to its first output spike, and to the spike from which on the answer so far
     stays right; -1 where there is none. ``cycles`` has one more per frame, for its end; ``rest`` is what counts begin at."""
     first, right = np.full(len(labels), -1), np.full(len(labels), -1)

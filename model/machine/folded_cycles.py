@@ -121,9 +121,7 @@ def simulate_folded(
     return found_cycles(network, len(images), found, busy=layers["busy"], queued=queued, activity=hardware.activity)
 
 
-def _reset(
-    network: Network, folded: Folded, *, idle: int, stall: int, seed: int, watch: int, activity: int
-) -> _Hardware:
+def _reset(network: Network, folded: Folded, *, idle: int, stall: int, seed: int, watch: int, activity: int) -> _Hardware:
     """The registers after reset."""
     machine, layers = reset_machine(folded, idle=idle, stall=stall, seed=seed, watch=watch), np.zeros(len(folded.layers), _LAYER)
     links = ports(network)

@@ -249,9 +249,7 @@ class Folded:
         # Weights lie after the states.
         slots = _slots(lanes)
         single_state = sum(la.state_words for la in layers if la.state_single)
-        layers = [
-            replace(la, weight_base=la.weight_base + single_state * slots) if la.weight_single else la for la in layers
-        ]
+        layers = [replace(la, weight_base=la.weight_base + single_state * slots) if la.weight_single else la for la in layers]
         single_weight = sum(-(-la.weight_words // slots) for la in layers if la.weight_single)
         if single_state + single_weight > SINGLE_WORDS:
             raise TooManyWordsError(

@@ -77,9 +77,7 @@ def _candidates(network: Network, neurons: list[Neurons], lanes: int, watch: boo
         cores = tuple(
             CorePlan(
                 layer=layer.name,
-                channels=min(
-                    _lanes_of(layer, lanes, state, deferred=network.deferred), network.shape_of(layer.name).channels
-                ),
+                channels=min(_lanes_of(layer, lanes, state, deferred=network.deferred), network.shape_of(layer.name).channels),
                 state_memory=state,
                 weight_memory=weight,
             )

@@ -1,15 +1,25 @@
 """Plans by name, and how their parallelism is chosen."""
 
 import math
+from dataclasses import replace
 
 from model.machine.capability import check_machine_can
 from model.machine.checks import check_plan
 from model.machine.folded_plan import folded_plan
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stages import fan_outs, widest_step
+from model.machine.stages import fan_outs, pooled_at_flushes, widest_step
 from model.network import Network, Neurons
 
-__all__ = ["DEFAULT_LANES", "FOLDED", "NAMED_PLANS", "choices", "load_plan", "named_plan", "steps_per_event"]
+__all__ = [
+    "DEFAULT_LANES",
+    "DEFERRED_POOL_FIFO",
+    "FOLDED",
+    "NAMED_PLANS",
+    "choices",
+    "load_plan",
+    "named_plan",
+    "steps_per_event",
+]
 
 NAMED_PLANS = ("minimal", "default", "fast")
 """Plans of a pipeline that every network has."""
@@ -19,6 +29,9 @@ FOLDED = "folded"
 
 DEFAULT_LANES = 150
 """Lanes that the ``default`` plan may spend."""
+
+DEFERRED_POOL_FIFO = 64
+"""Depth of the FIFO after a max-pool of a deferred network: what it sends at a flush waits there while the next frame comes."""
 
 
 def steps_per_event(network: Network, core: CorePlan) -> float:
@@ -66,8 +79,9 @@ def named_plan(network: Network, name: str) -> Plan:
     """A plan by name.
 
     ``minimal``: one lane per core, and states that the host can read. ``default``: 150 lanes, given to the slowest core one
-    after the other, by each layer's events seen in calibration. ``fast``: every core takes one event per cycle. ``folded``: one
-    core for all layers, as `model.machine.folded_plan.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
+    after the other, by each layer's events seen in calibration. ``fast``: every core takes one event per cycle. In these two,
+    FIFOs after the max-pools of a deferred network hold `DEFERRED_POOL_FIFO` groups. ``folded``: one core for all layers, as
+    `model.machine.folded_plan.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
     """
     check_machine_can(network)
     if name == FOLDED:
@@ -81,6 +95,9 @@ def named_plan(network: Network, name: str) -> Plan:
         cores = [choices(network, layer)[-1] for layer in names]
     else:
         raise PlanError(f"plan must be a file or one of {', '.join((*NAMED_PLANS, FOLDED))}, not {name!r}")
+    if name != "minimal":
+        pooled = pooled_at_flushes(network)
+        cores = [replace(core, pool_fifo=DEFERRED_POOL_FIFO) if core.layer in pooled else core for core in cores]
     plan = Plan(name=name, cores=tuple(cores), states=name == "minimal")
     check_plan(network, plan)
     return plan

@@ -101,5 +101,5 @@ def reset_core(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     core["depth"] = core["sweep"] = state_words(first, network, planned)
     core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
     core["flush"], core["pool_flushes"] = flush_steps(network, first, planned), network.deferred
-    core["credits"] = core["pool_credits"] = planned.group_fifo
+    core["credits"], core["pool_credits"] = planned.group_fifo, planned.pool_depth
     core["generation"] = core["pool_generation"] = 1

@@ -33,6 +33,9 @@ ARCHITECTURES = ("pipeline", "folded")
 STATE_MEMORIES = ("auto", "block", "distributed", "single_port")
 WEIGHT_MEMORIES = ("auto", "block", "single_port")
 
+_BOUNDS = {"group_fifo": (8, 1024), "pool_fifo": (8, 1024), "event_fifo": (2, 65536), "generation_bits": (1, 16)}
+"""What a core's numbers have to be within, where that is not 1..65536."""
+
 MOST_GROUPED = 16
 """Channels that a spike group has at the most: finding one among more takes longer than all else that happens in a cycle."""
 
@@ -58,6 +61,9 @@ class CorePlan:
         Window columns and rows updated at once; more than one only as nesting allows.
     group_fifo : int
         Depth of the FIFO of spike groups after the lanes, in groups (one per cycle with a spike); not of a folded machine.
+    pool_fifo : int
+        Depth of the FIFO of groups after a max-pool that follows; 0 is `group_fifo`. Deferred, the deeper it is, the sooner a
+        max-pool that has flushed takes the next frame.
     event_fifo : int
         Depth of the FIFO of events at the core's output, in events; not of a folded machine.
     generation_bits : int
@@ -75,6 +81,7 @@ class CorePlan:
     columns: int = 1
     rows: int = 1
     group_fifo: int = 16
+    pool_fifo: int = 0
     event_fifo: int = 16
     generation_bits: int = 4
     state_memory: str = "auto"
@@ -88,9 +95,9 @@ class CorePlan:
                 value = getattr(self, item.name)
                 if isinstance(value, bool) or not isinstance(value, int):
                     raise TypeError(f"core {self.layer!r}: {item.name} must be an integer, not {value!r}")
-                low, high = {"group_fifo": (8, 1024), "event_fifo": (2, 65536), "generation_bits": (1, 16)}.get(
-                    item.name, (1, 65536)
-                )
+                if item.name == "pool_fifo" and value == 0:
+                    continue
+                low, high = _BOUNDS.get(item.name, (1, 65536))
                 if not low <= value <= high:
                     raise PlanError(f"core {self.layer!r}: {item.name} must be within {low}..{high}, not {value}")
         for name, known in (("state_memory", STATE_MEMORIES), ("weight_memory", WEIGHT_MEMORIES)):
@@ -101,6 +108,11 @@ class CorePlan:
     def lanes(self) -> int:
         """Neurons updated at once."""
         return self.channels * self.columns * self.rows
+
+    @property
+    def pool_depth(self) -> int:
+        """Depth of the FIFO of groups after a max-pool."""
+        return self.pool_fifo or self.group_fifo
 
     @property
     def chunks(self) -> int:
@@ -178,6 +190,8 @@ class Plan:
     def content_hash(self) -> str:
         """SHA-256 of all but the name, in hexadecimal; equal for plans that are equal but for their names."""
         content = {name: value for name, value in asdict(self).items() if name != "name"}
+        # A plan that says nothing of it is the plan that it was before it could.
+        content["cores"] = [{k: v for k, v in core.items() if (k, v) != ("pool_fifo", 0)} for core in content["cores"]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
@@ -225,5 +239,3 @@ def _check_fields(what: str, data: Any, cls: type) -> None:
     required = {"plan": {"name", "cores"}, "core": {"layer"}}[what]
     if missing := required - set(data):
         raise PlanError(f"{what} must have the fields {sorted(missing)}")
-
-

@@ -20,7 +20,7 @@ from model.machine.named_plans import choices
 from model.machine.plan import CorePlan, Plan
 from model.machine.schedule import flush_steps, reached
 from model.machine.simulate import simulate
-from model.machine.stages import Stage, stages
+from model.machine.stages import Stage, pooled_at_flushes, stages
 from model.network import MaxPool, Network, Neurons
 from model.support.errors import DoesNotFitError
 
@@ -29,8 +29,8 @@ __all__ = ["Bound", "Demand", "Shortage", "bound", "fastest", "ladder", "size_fi
 _GAIN = 0.005
 """Share of the cycles that a larger FIFO, or more lanes than the bound asks for, have to save."""
 
-_MOST_GROUPS, _MOST_EVENTS = 32, 128
-"""Depths beyond which FIFOs are not grown: of groups, which are wide, and of events."""
+_MOST = {"event_fifo": 128, "pool_fifo": 128, "group_fifo": 32}
+"""Depths beyond which FIFOs are not grown: those of groups after the lanes are wide."""
 
 Shortage = Callable[[Plan], list[str]]
 """Says what a plan needs more of than there is, and by how much; nothing where it fits."""
@@ -231,13 +231,14 @@ def size_fifos(
     """Double FIFOs, one after the other, while that saves cycles on ``images`` and is short of nothing; gives the plan and
     its cycles."""
     found = simulate(network, plan, images)
+    pooled = pooled_at_flushes(network)
     grown = True
     while grown:
         grown = False
         for number, core in enumerate(plan.cores):
-            for field, most in (("event_fifo", _MOST_EVENTS), ("group_fifo", _MOST_GROUPS)):
-                depth = 2 * getattr(core, field)
-                if depth > most:
+            for field, most in _MOST.items():
+                depth = 2 * getattr(core, "pool_depth" if field == "pool_fifo" else field)
+                if depth > most or (field == "pool_fifo" and core.layer not in pooled):
                     continue
                 wider = replace(core, **{field: depth})
                 tried = replace(plan, cores=(*plan.cores[:number], wider, *plan.cores[number + 1 :]))

@@ -17,6 +17,7 @@ __all__ = [
     "kept_pixel_bits",
     "more_bits",
     "most_spikes",
+    "pooled_at_flushes",
     "ports",
     "refused_by_hardware",
     "stages",
@@ -64,6 +65,12 @@ def stages(network: Network) -> tuple[Stage, ...]:
         else:
             found.append(Stage((layer,)))
     return tuple(found)
+
+
+def pooled_at_flushes(network: Network) -> frozenset[str]:
+    """The layers of neurons whose core has a max-pool that fires at flushes."""
+    cores = stages(network) if network.deferred else ()
+    return frozenset(core.layers[0].name for core in cores if len(core.layers) > 1)
 
 
 def core_plan(network: Network, plan: Plan, stage: Stage) -> CorePlan:

@@ -112,7 +112,8 @@ def cores_table(found: Estimate) -> Table:
     rows = []
     for core in found.cores:
         plan = core.planned
-        groups, events = (plan.group_fifo_depth, plan.event_fifo_depth) if plan is not None else ("-", "-")
+        depths = (plan.group_fifo_depth, plan.pool_fifo_depth, plan.event_fifo_depth) if plan is not None else ("-", "-", "-")
+        most = (core.group_fifo_most, core.pool_fifo_most, core.event_fifo_most)
         rows.append(
             (
                 " + ".join(core.layers),
@@ -120,7 +121,7 @@ def cores_table(found: Estimate) -> Table:
                 f"{core.events_in_per_frame:,.0f}",
                 f"{plan.walker_cycles:,.0f}" if plan is not None else "",
                 *(f"{share:.0%}" for share in (core.working_share, core.starved_share, core.blocked_share, core.sweeping_share)),
-                f"{core.group_fifo_most}/{groups} {core.pool_fifo_most}/{groups} {core.event_fifo_most}/{events}",
+                " ".join(f"{held}/{depth}" for held, depth in zip(most, depths, strict=True)),
             )
         )
     return Table(titles, rows)

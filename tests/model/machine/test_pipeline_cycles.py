@@ -38,6 +38,7 @@ def random_plan(network, seed):
                 generation_bits=chance.choice([1, 2, 4]),
             )
         )
+    cores = [replace(core, pool_fifo=chance.choice([0, 8, 11, 64])) for core in cores]
     return Plan(name=f"random{seed}", cores=tuple(cores), inject=chance.random() < 0.7, watch=chance.random() < 0.7)
 
 

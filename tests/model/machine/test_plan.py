@@ -74,9 +74,23 @@ def test_nesting(change, message):
         check_plan(NETWORK, replace(plan, cores=cores))
 
 
+def test_fifos_after_max_pools_of_deferred_networks():
+    deferred = replace(NETWORK, firing="deferred")
+    assert {core.pool_depth for core in named_plan(NETWORK, "fast").cores} == {16}
+    for name in ("default", "fast"):
+        depths = {core.layer: (core.pool_fifo, core.pool_depth) for core in named_plan(deferred, name).cores}
+        others = dict.fromkeys(("side", "conv2", "fc1", "fc2"), (0, 16))
+        assert depths == {"conv1": (64, 64), **others}
+    plan = named_plan(NETWORK, "fast")
+    deeper = replace(plan, cores=tuple(replace(core, pool_fifo=16) for core in plan.cores))
+    assert plan.content_hash != deeper.content_hash
+
+
 def test_values_and_overlapping_pools():
     with pytest.raises(PlanError, match=r"^core 'x': group_fifo must be within 8..1024, not 4$"):
         CorePlan(layer="x", group_fifo=4)
+    with pytest.raises(PlanError, match=r"^core 'x': pool_fifo must be within 8..1024, not 7$"):
+        CorePlan(layer="x", pool_fifo=7)
     with pytest.raises(PlanError, match=r"^architecture must be one of pipeline, folded, not 'other'$"):
         Plan(name="x", cores=(), architecture="other")
     layers = [replace(la, stride=(1, 1)) if isinstance(la, MaxPool) and la.name == "pool2" else la for la in NETWORK.layers]

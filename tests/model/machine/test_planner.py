@@ -16,6 +16,7 @@ from model.machine.schedule import schedule
 from model.machine.simulate import simulate
 from model.machine.stages import core_plan, stages
 from model.network import MaxPool, Network, Neurons, Padding
+from model.studies.random_network import drawn
 from model.support.datasets import Dataset
 from model.support.errors import DoesNotFitError
 from tests.hardware import bursting, random_convolution, random_linear, random_network
@@ -25,9 +26,7 @@ RNG = np.random.default_rng(7)
 
 def small(seed=1):
     """A convolution with a max-pool, and a linear layer: few enough plans to try them all."""
-    conv = random_convolution(
-        seed, inputs=1, name="conv", kernel=(3, 3), stride=(1, 1), channels=4, padding=Padding(1, 1, 1, 1)
-    )
+    conv = random_convolution(seed, inputs=1, name="conv", kernel=(3, 3), stride=(1, 1), channels=4, padding=Padding(1, 1, 1, 1))
     pool = MaxPool(name="pool", source="conv", window=(2, 2), stride=(2, 2))
     out = random_linear(seed, inputs=4 * 4 * 4, outputs=10, name="out", source="pool", activation="identity")
     return Network(name="small", input_shape=(8, 8, 1), layers=(conv, pool, out))
@@ -140,6 +139,22 @@ def test_fifos_grow_where_it_helps():
     assert found.cycles_per_frame < before
     assert simulate(network, sized, images).cycles_per_frame == found.cycles_per_frame
     assert any(core.event_fifo > 2 or core.group_fifo > 8 for core in sized.cores)
+
+
+def test_fifos_after_max_pools_grow_where_they_fire_at_flushes():
+    network = drawn("16x16x1: 8C3 P2 8C3 P2 10F", (8, 14, 8))
+    first, *others = network.layers
+    # About as many events leave the first core as enter it.
+    network = replace(network, firing="deferred", layers=(replace(first, threshold_log2=6), *others))
+    images = frames(network, 6)
+    shallow = named_plan(network, "fast")
+    shallow = replace(shallow, cores=tuple(replace(core, pool_fifo=0) for core in shallow.cores))
+    before = simulate(network, shallow, images).cycles_per_frame
+    sized, found = size_fifos(network, shallow, images)
+    assert found.cycles_per_frame < before
+    assert sized.cores[0].pool_fifo > 16 and sized.cores[-1].pool_fifo == 0
+    immediate, _ = size_fifos(replace(network, firing="immediate"), shallow, images)
+    assert not any(core.pool_fifo for core in immediate.cores)
 
 
 def test_what_cannot_be_had():
