@@ -41,6 +41,7 @@ from sim.recorder import RESULT, WATCHED, records, wrapper
 from sim.scoreboard import Divergence, compare, compare_cycles, decode
 from sim.scoreboard import field as payload_field
 from sim.simulators import Simulation, build, check_simulator
+from sim.watchdog import PATIENCE_CYCLES, Watchdog
 
 __all__ = ["CACHE", "LEVELS", "VerifyResult", "verify"]
 
@@ -195,26 +196,19 @@ def verify(
         seed=seed,
         watch=_watch_mask(machine) if watch else 0,
         progress=progress,
+        line=lambda text: tell(f"simulating with {simulator}{text}"),
     )
+    tell("running the cycle model")
+    expected = bench.expected()
+    watchdog = _watchdog(expected)
     tell(f"compiling for {simulator}")
     simulation = build(simulator, top="tb", sources=sources, cache=cache)
-    tell(f"simulating with {simulator}")
-    record, _ = bench.run(simulation, len(frames), out_dir)
-    expected = cycles(
-        network,
-        plan,
-        [frame.events for frame in frames],
-        idle=bench.idle,
-        stall=bench.stall,
-        seed=seed,
-        watch=bench.watch,
-        record=True,
-    )
+    record, _ = bench.run(simulation, len(frames), out_dir, watchdog)
     result, divergence = _score(machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, watch)
     if not result.mismatches and not result.cycle_mismatches:
         return result
     traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
-    _, waveform = bench.run(traced, divergence.frame + 1 if divergence else len(frames), out_dir / "waves")
+    _, waveform = bench.run(traced, divergence.frame + 1 if divergence else len(frames), out_dir / "waves", watchdog)
     report = f"{result.report}\n  waveform        {waveform}" + ("" if own else "\n  (Verilog handed in)")
     (out_dir / "divergence.txt").write_text(report + "\n")
     return replace(result, report=report, waveform=str(waveform) if waveform else None)
@@ -240,6 +234,8 @@ class _Bench:
         Mask of the watched ports.
     progress : Callable[[int], None] or None
         Called with the number of frames answered so far.
+    line : Callable[[str], None]
+        Called at the beginning, and with the cycle that is simulated.
     """
 
     machine: AnyMachine
@@ -250,8 +246,22 @@ class _Bench:
     seed: int
     watch: int
     progress: Callable[[int], None] | None
+    line: Callable[[str], None]
 
-    def run(self, simulation: Simulation, count: int, folder: Path) -> tuple[Path, Path | None]:
+    def expected(self) -> Cycles:
+        """What the cycle model says of all frames."""
+        return cycles(
+            self.machine.network,
+            self.machine.plan,
+            [frame.events for frame in self.frames],
+            idle=self.idle,
+            stall=self.stall,
+            seed=self.seed,
+            watch=self.watch,
+            record=True,
+        )
+
+    def run(self, simulation: Simulation, count: int, folder: Path, watchdog: Watchdog) -> tuple[Path, Path | None]:
         """Simulate the first ``count`` frames; gives the record, and the waveform file if there is one."""
         folder.mkdir(parents=True, exist_ok=True)
         tokens, record, weights = folder / "tokens.txt", folder / "record.txt", folder / "weights.txt"
@@ -259,8 +269,9 @@ class _Bench:
         weights.write_text("".join(f"{word:x}\n" for word in _loaded_weights(self.machine)))
         told = folder / "progress.txt"
         told.unlink(missing_ok=True)
+        self.line("")
         stop = threading.Event()
-        teller = threading.Thread(target=_tell, args=(told, self.progress, stop), daemon=True)
+        teller = threading.Thread(target=self._tell, args=(told, watchdog.cycles, stop), daemon=True)
         teller.start()
         try:
             waves = simulation.run(
@@ -279,12 +290,30 @@ class _Bench:
                     "TALLY_FRAMES": str(count),
                     "TALLY_PROGRESS": str(told.resolve()),
                     "TALLY_SLICE_CYCLES": str(self.slice_cycles),
+                    "TALLY_PAUSE_CYCLES": str(watchdog.pause),
+                    "TALLY_ALL_CYCLES": str(watchdog.cycles),
+                    "TALLY_PATIENCE_CYCLES": str(watchdog.patience),
                 },
             )
         finally:
             stop.set()
             teller.join()
         return record, waves
+
+    def _tell(self, path: Path, cycles: int, stop: threading.Event) -> None:
+        """Tell how many of the ``cycles`` are simulated, by the file at ``path``, until ``stop``."""
+        while not stop.wait(0.2):
+            if path.exists() and (text := path.read_text()):
+                answered, cycle = map(int, text.split()[:2])
+                if self.progress:
+                    self.progress(answered)
+                self.line(f", cycle {min(cycle, cycles):,} of {cycles:,}")
+
+
+def _watchdog(expected: Cycles) -> Watchdog:
+    """When a machine hangs that should do as the cycle model."""
+    every = np.sort(np.concatenate([[0], *expected.passed.values(), expected.watched, expected.answered]))
+    return Watchdog(pause=int(np.diff(every).max()), cycles=int(expected.answered[-1]), patience=PATIENCE_CYCLES)
 
 
 def _loaded_weights(machine: AnyMachine) -> list[int]:
@@ -341,12 +370,6 @@ def _tokens(machine: AnyMachine, events: Events) -> str:
     return "".join(lines) + f"{end.as_value().value:x}\n"
 
 
-def _tell(path: Path, progress: Callable[[int], None] | None, stop: threading.Event) -> None:
-    while progress and not stop.wait(0.2):
-        if path.exists() and (text := path.read_text()):
-            progress(int(text.split()[0]))
-
-
 def _score(
     machine: AnyMachine,
     frames: Sequence[Trace],
@@ -377,7 +400,7 @@ def _score(
             first = first or again.first
 
     answers, latencies, wrong = _answers(machine, frames, [payload for _, payload in by_name[RESULT]])
-    wrong += _saturations(network, frames, int(progress.read_text().split()[1]))
+    wrong += _saturations(network, frames, int(progress.read_text().split()[2]))
     mismatches += sum(count for count, _ in wrong)
     notes += [note for _, note in wrong]
     of_cycles = {**cycles.passed, RESULT: cycles.answered, **({WATCHED: cycles.watched} if watch else {})}

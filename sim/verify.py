@@ -39,7 +39,7 @@ class _Teller:
 
     def frames(self, done: int) -> None:
         """How many frames are answered."""
-        self._bar.update(self._task, completed=done, description=self._label)
+        self._bar.update(self._task, completed=done)
 
 
 HELP = """Compare the hardware with the golden model, spike for spike, and with the cycle model, cycle for cycle.

@@ -10,17 +10,21 @@ from sim.simulators import SimulationError, build
 STANDS_STILL = """
 module tb(input clk, input rst);
   wire [31:0] answered = 2;
-  reg [31:0] moved = 0;
+  reg [31:0] cycle = 0, moved = 0;
   wire [15:0] saturations = 0;
+  always @(posedge clk) if (!rst) cycle <= cycle + 1;
   always @(posedge clk) if (!rst && moved < 1000) moved <= moved + 1;
 endmodule
 """
 """Answers two frames and takes a thousand tokens; then nothing moves."""
 
+GOES_ON = STANDS_STILL.replace("moved < 1000", "1")
+"""Answers two frames, and has tokens to pass without end."""
+
 STOPS = """
 module tb(input clk, input rst);
   wire [31:0] answered = 2;
-  reg [31:0] moved = 0;
+  reg [31:0] cycle = 0, moved = 0;
   wire [15:0] saturations = 0;
   always @(posedge clk) begin
     moved <= moved + 1;
@@ -35,19 +39,28 @@ def run(verilog, frames, folder):
     if not shutil.which("iverilog"):
         pytest.skip("iverilog is not installed; get it with: apt-get install iverilog")
     simulation = build("icarus", top="tb", sources={"tb.v": verilog}, cache=folder / "cache")
-    environment = {"TALLY_FRAMES": str(frames), "TALLY_PROGRESS": str(folder / "progress.txt"), "TALLY_SLICE_CYCLES": "1000"}
+    cycles = {"SLICE": 1000, "PAUSE": 40, "ALL": 30_000, "PATIENCE": 50_000}
+    environment = {f"TALLY_{name}_CYCLES": str(count) for name, count in cycles.items()}
+    environment |= {"TALLY_FRAMES": str(frames), "TALLY_PROGRESS": str(folder / "progress.txt")}
     simulation.run("sim.bench", folder / "run", [], environment)
 
 
-def test_a_machine_that_stands_still_is_a_mismatch(tmp_path):
-    run(STANDS_STILL, 2, tmp_path)
-    assert (tmp_path / "progress.txt").read_text() == "2 0"
+@pytest.mark.parametrize(
+    ("machine", "how"),
+    [
+        (STANDS_STILL, ", no token has passed anywhere for 51000 cycles"),
+        (GOES_ON, " after 110000 cycles, where the cycle model says 30000 for all"),
+    ],
+)
+def test_a_machine_that_hangs_is_a_mismatch(machine, how, tmp_path):
+    run(machine, 2, tmp_path)
+    assert (tmp_path / "progress.txt").read_text() == "2 1000 0"
     with pytest.raises(MismatchError) as raised:
-        run(STANDS_STILL, 3, tmp_path)
+        run(machine, 3, tmp_path)
     assert raised.value.exit_code == Exit.MISMATCH == 5
     assert str(raised.value) == (
         f"icarus: 1 tests ran, 1 failed (1); see {tmp_path / 'run' / 'simulation.log'}: "
-        "AssertionError: hangs: 2 of 3 frames answered, nothing moved for 100000 cycles"
+        f"AssertionError: hangs: 2 of 3 frames answered{how}"
     )
 
 
