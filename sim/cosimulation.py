@@ -200,7 +200,7 @@ def verify(
     )
     tell("running the cycle model")
     expected = bench.expected()
-    watchdog = _watchdog(expected)
+    watchdog = _watchdog(machine, expected)
     tell(f"compiling for {simulator}")
     simulation = build(simulator, top="tb", sources=sources, cache=cache)
     record, _ = bench.run(simulation, len(frames), out_dir, watchdog)
@@ -310,10 +310,12 @@ class _Bench:
                 self.line(f", cycle {min(cycle, cycles):,} of {cycles:,}")
 
 
-def _watchdog(expected: Cycles) -> Watchdog:
-    """When a machine hangs that should do as the cycle model."""
+def _watchdog(machine: AnyMachine, expected: Cycles) -> Watchdog:
+    """When the machine hangs, which should do as the cycle model; first it reads what was loaded, to check it."""
     every = np.sort(np.concatenate([[0], *expected.passed.values(), expected.watched, expected.answered]))
-    return Watchdog(pause=int(np.diff(every).max()), cycles=int(expected.answered[-1]), patience=PATIENCE_CYCLES)
+    checked = machine.folded.single_words if isinstance(machine, FoldedMachine) else 0
+    pause = max(int(np.diff(every).max()), checked)
+    return Watchdog(pause=pause, cycles=int(expected.answered[-1]), patience=PATIENCE_CYCLES)
 
 
 def _loaded_weights(machine: AnyMachine) -> list[int]:

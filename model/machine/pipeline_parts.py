@@ -10,6 +10,7 @@ from model.machine.cycles import ACTIVITIES
 from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
 from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, draw, write
 from model.machine.schedule import END, FLUSHED, OUTSIDE
+from model.network import MOST_UNITS
 from model.support.compiled import njit
 
 __all__ = ["HANG", "run"]
@@ -24,8 +25,8 @@ _PIPE_MASK = (1 << 2 * PIPELINE) - 1
 _POOL_PIPE_MASK = (1 << 2 * POOL_PIPELINE) - 1
 """A pipeline is two bits a stage: 0 nothing, 1 a step that fires nothing, 2 one that does."""
 
-HANG = 1_000_000
-"""Cycles without a transfer on any link after which it is said to hang: more than any sweep takes."""
+HANG = 2 * MOST_UNITS
+"""Cycles without a transfer on any link after which it is said to hang: more than any event or sweep takes, in any layer."""
 
 _STARVED, _WORKING, _BLOCKED, _SWEEPING = range(len(ACTIVITIES))
 

@@ -104,19 +104,20 @@ def test_every_cycle_of_a_flush_is_the_hardwares(seed, tmp_path):
 BURSTS = ((4, 1, 0, 2), (0, 0, 0, 0), (2, 4, 1, 0))
 """Of the layers of neurons, one after the other; 0 is as many as it takes."""
 
-# Those of 9 and 10 fire millions of spikes at the output: longer than a machine may seem to stand still.
-BURST_CASES = [
-    pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in (3, 5) else []) for seed in (*range(1, 9), 11, 12)
-]
+LOUD = (9, 10)
+"""Whose outputs would fire up to a million spikes a frame, which takes minutes: fewer events here, and higher thresholds."""
+
+BURST_CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in (3, 5) else []) for seed in range(1, 13)]
 
 
 @pytest.mark.parametrize("seed", BURST_CASES)
 def test_every_cycle_of_a_burst_is_the_hardwares(seed, tmp_path):
     """Frames start at rest, or, with bursts to fire from the start, not; generations wrap."""
     network = (pooled_input, random_network, restless)[seed % 4 % 3](seed)
-    network = bursting(network, BURSTS[seed % 3], 3 + seed % 2)
+    network = bursting(network, BURSTS[seed % 3], 5 if seed in LOUD else 3 + seed % 2)
     plan = random_plan(network, seed)
-    frames = random_frames(network.input_shape, seed, frames=5, events=25, near=seed % 2 == 0)
+    events = 8 if seed in LOUD else 25
+    frames = random_frames(network.input_shape, seed, frames=5, events=events, near=seed % 2 == 0)
     traces = [run(network, events) for events in frames]
     for layer in network.layers:
         if isinstance(layer, Neurons) and layer.burst != 1:
