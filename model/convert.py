@@ -34,10 +34,14 @@ from model.support.files import check_apart, not_written
 )
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--frames", default=2000, show_default=True, type=click.IntRange(1), help="Frames to calibrate on.")
-@click.option("--weight-bits", default=8, show_default=True, type=click.IntRange(2, 16), help="Width of a weight.")
+@click.option(
+    "--weight-bits",
+    type=click.IntRange(2, 16),
+    help="Width of a weight; 8 by default, and more where a network that fires deferred needs them for its accuracy.",
+)
 @click.option(
     "--accuracy-budget",
-    default=0.001,
+    default=0.005,
     show_default=True,
     type=Number(0, 1),
     help="Accuracy on the calibration data that may go for fewer operations.",
@@ -57,10 +61,9 @@ from model.support.files import check_apart, not_written
 )
 @click.option(
     "--input-levels",
-    default=1,
-    show_default=True,
     type=click.IntRange(1, 255),
-    help="Spikes that a pixel fires at most; 1 is one bit per pixel.",
+    help="Spikes that a pixel fires at most; 1, which is one bit per pixel, by default, and more where a network that fires "
+    "deferred needs them for its accuracy.",
 )
 @click.option(
     "--input-threshold",
@@ -118,12 +121,12 @@ def main(
     calibrate: str,
     data_dir: Path | None,
     frames: int,
-    weight_bits: int,
+    weight_bits: int | None,
     accuracy_budget: float,
     levels: float | None,
     paper: bool,
     threshold: float | None,
-    input_levels: int,
+    input_levels: int | None,
     input_threshold: int | None,
     input_step: int | None,
     for_hardware: bool,
@@ -169,7 +172,7 @@ def main(
             fail(Exit.BAD_INPUT, f"{given} must not be given with --paper")
         if rounding is not None and rounding_layers is not None:
             fail(Exit.BAD_INPUT, f"--{'' if rounding else 'no-'}rounding must not be given with --rounding-layers")
-        if input_step is not None and input_levels == 1:
+        if input_step is not None and input_levels in (None, 1):
             fail(Exit.BAD_INPUT, "--input-step must not be given without --input-levels")
         check_apart("--out", out, {"the ONNX file": onnx_file, "the calibration file": Path(calibrate)})
         found = convert_file(
@@ -200,7 +203,7 @@ def main(
 def _not_the_papers(settings: Settings) -> str | None:
     """The first option that is chosen otherwise than the paper has it."""
     chosen = {
-        f"--input-levels {settings.input_levels}": settings.input_levels != 1,
+        f"--input-levels {settings.input_levels}": settings.input_levels not in (None, 1),
         "--firing deferred": settings.firing != "immediate",
         "--rest": settings.rests,
         f"--burst {settings.burst}": settings.burst != 1,
@@ -227,6 +230,8 @@ def _print(console: Console, found: Conversion, accuracy_budget: float | None) -
             )
         table.add_row(layer.name, layer.KIND, str(shape), *widths, f"{layer.mean_events:.0f}")
     console.print(table)
+    if found.tried:
+        console.print(_tried(found))
     ladder = Table(title=f"where the accuracy went, on {min(found.frames, EXPLAINED)} of these frames")
     for column in ("step", "layer", "accuracy", "lost"):
         ladder.add_column(column)
@@ -240,6 +245,22 @@ def _print(console: Console, found: Conversion, accuracy_budget: float | None) -
         console.print("biases make up for what rounding takes off on average (docs/conversion.md): without, more was lost")
     if found.groups_expanded:
         console.print(f"groups written as ordinary convolutions, for hardware: {', '.join(found.groups_expanded)}")
+
+
+def _tried(found: Conversion) -> Table:
+    """What the search measured, in order."""
+    table = Table(title="what was tried, and what came of it on the calibration frames")
+    for column in ("levels", "weight bits", "biases", "accuracy", "accumulations"):
+        table.add_column(column)
+    for tried in found.tried:
+        table.add_row(
+            ", ".join(f"{levels:g}" for levels in tried.levels),
+            str(tried.weight_bits),
+            "corrected" if tried.bias_corrected else "",
+            f"{tried.accuracy:.2%}",
+            f"{tried.accumulations:,.0f}",
+        )
+    return table
 
 
 if __name__ == "__main__":

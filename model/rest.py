@@ -10,7 +10,7 @@ windows. The counts of the input are 0. All of it follows from the network and i
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,12 @@ __all__ = [
     "weighted_sums",
 ]
 
-T = TypeVar("T", np.int64, np.float64)
+T = TypeVar("T", np.int16, np.int32, np.int64, np.float64)
 
 _LEAST = -(2**53)
+
+_WINDOWS_AT_ONCE = 1 << 23
+"""Values of windows that are written out at once for a product of matrices."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ def pooled(layer: MaxPool, values: npt.NDArray[T]) -> npt.NDArray[T]:
     """Maxima of the windows of values ``(frames, height, width, channels)``."""
     output = layer.output_shape(Shape(*values.shape[1:]))
     # What stands in the padding takes no part: nothing is as small.
-    return functools.reduce(np.maximum, (there for _, there in _taps(layer, values, _LEAST, layer.window, output)))
+    least = _LEAST if values.dtype.kind == "f" else int(np.iinfo(values.dtype.name).min)
+    return functools.reduce(np.maximum, (there for _, there in _taps(layer, values, least, layer.window, output)))
 
 
 def rounded(layer: Neurons, potential: Floats, *, deferred: bool) -> Floats:
@@ -168,7 +172,9 @@ def rounded(layer: Neurons, potential: Floats, *, deferred: bool) -> Floats:
     return np.clip(np.floor(activation) if deferred else np.trunc(activation), *layer.count_limits)
 
 
-def weighted_sums(layer: Neurons, weights: npt.NDArray[np.number], values: Floats, shape: Shape, output: Shape) -> Floats:
+def weighted_sums(
+    layer: Neurons, weights: npt.NDArray[np.number], values: npt.NDArray[Any], shape: Shape, output: Shape
+) -> Floats:
     """``W x``, with ``weights`` in the place of the layer's own.
 
     Parameters
@@ -178,7 +184,7 @@ def weighted_sums(layer: Neurons, weights: npt.NDArray[np.number], values: Float
     weights : npt.NDArray[np.number]
         Of the shape of the layer's.
     values : Floats
-        ``(frames, *shape)``.
+        ``(frames, *shape)``, in the precision in which to add.
     shape, output : Shape
         Of the layer's input and output.
 
@@ -186,28 +192,39 @@ def weighted_sums(layer: Neurons, weights: npt.NDArray[np.number], values: Float
     -------
     ``(frames, *output)``
     """
-    floats: Floats = weights.astype(np.float64)
+    kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
+    values, floats = values.astype(kind, copy=False), weights.astype(kind)
     if layer.averaged != (1, 1):
         values = _summed(values, layer.averaged, layer.taken(shape))
     if isinstance(layer, Linear):
         return (values.reshape(len(values), -1) @ floats.T).reshape(len(values), *output)
     if not isinstance(layer, Convolution):
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
-    sums = np.zeros((len(values), *output))
-    parts = zip(np.split(values, layer.groups, axis=3), np.split(floats, layer.groups), strict=True)
-    each = layer.channels // layer.groups
-    for group, (part, taken) in enumerate(parts):
-        # A tap at a time: the product of a matrix with what all windows have there.
-        for tap, there in _taps(layer, part, 0.0, layer.kernel, output):
-            sums[..., group * each : (group + 1) * each] += np.tensordot(there, taken[:, :, *tap], axes=(3, 1))
-    return sums
+    # One product of matrices, or one for each group, for as many frames as the windows' values fit into memory.
+    step = max(1, _WINDOWS_AT_ONCE // (output.height * output.width * floats[0].size * layer.groups))
+    parts = [_convolved(layer, floats, values[at : at + step], output) for at in range(0, len(values), step)]
+    return np.concatenate(parts) if len(parts) != 1 else parts[0]
+
+
+def _convolved(layer: Convolution, weights: Floats, values: Floats, output: Shape) -> Floats:
+    top, left, bottom, right = layer.padding
+    padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    seen = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(1, 2))[:, :: layer.stride[0], :: layer.stride[1]]
+    frames, groups = len(values), layer.groups
+    # (group, frame, y, x, tap y, tap x, channel of the group)
+    grouped = seen.reshape(frames, output.height, output.width, groups, -1, *layer.kernel).transpose(3, 0, 1, 2, 5, 6, 4)
+    matrices = weights.reshape(groups, layer.channels // groups, *weights.shape[1:]).transpose(0, 3, 4, 2, 1)
+    size = weights[0].size
+    sums = grouped.reshape(groups, -1, size) @ matrices.reshape(groups, size, -1)
+    return sums.reshape(groups, frames, output.height, output.width, -1).transpose(1, 2, 3, 0, 4).reshape(frames, *output)
 
 
 def _summed(values: Floats, window: tuple[int, int], taken: Shape) -> Floats:
     """Sums over windows side by side in values ``(frames, height, width, channels)``, positions after the last left out."""
-    whole = values[:, : taken.height * window[0], : taken.width * window[1]]
-    sums: Floats = whole.reshape(len(values), taken.height, window[0], taken.width, window[1], -1).sum(axis=(2, 4))
-    return sums
+    rows, columns = window
+    whole = values[:, : taken.height * rows, : taken.width * columns]
+    by_row: Floats = whole.reshape(len(values), taken.height, rows, taken.width * columns, -1).sum(axis=2)
+    return functools.reduce(np.add, (by_row[:, :, column::columns] for column in range(columns)))
 
 
 def _taps(

@@ -1,20 +1,25 @@
 """Conversion: thresholds and widths chosen on calibration data, and what the network lost on the way."""
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from model.arrays import Floats
 from model.conversion.chance import other_scale, warn_of_chance
 from model.conversion.channels import channel_scales, with_scales
-from model.conversion.coding import choose_coding
-from model.conversion.correction import corrected
+from model.conversion.coding import InputCoding, choose_coding
+from model.conversion.correction import corrected, mean_sums
 from model.conversion.explain import Step, explain
+from model.conversion.fewest import Fewest, Search, Tried
 from model.conversion.quantize import Settings, fit_widths, quantize
+from model.conversion.quantized_frames import QuantizedFrames, run_images
 from model.conversion.search import OUTPUT_LEVELS, Measured, choose, thresholds_of
-from model.engine.engine import run_frames
+from model.engine.engine import FrameSummaries, run_frames
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.importers.hardware_form import hardware_form
@@ -35,7 +40,19 @@ _CORRECTED = 200
 """Calibration frames on which biases are corrected."""
 
 _WORTH_CORRECTING = 0.002
-"""Accuracy that corrected biases must bring."""
+"""Accuracy that corrected biases, or wider weights, must bring."""
+
+_WORTH_OTHERS = 0.8
+"""Part of the accumulations that is left where corrected biases are worth it for these."""
+
+_WEIGHT_BITS = (8, 12, 16)
+"""Widths of weights that are tried, each where the accuracy is out of reach with that before it."""
+
+_INPUT_LEVELS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Levels of the input that are tried, likewise."""
+
+_SIMULATED = 20
+"""Calibration frames on which the network is simulated in the end, where the search did without."""
 
 _LARGE = 99.0
 """Percentile of the positive activations that counts as a large one."""
@@ -68,6 +85,12 @@ class Conversion:
         What speaks against the result.
     bias_corrected : bool
         Whether biases make up for rounding (`model.conversion.correction`), as without it the accuracy was out of reach.
+    macs_per_frame : int
+        Multiplications of the float network.
+    levels : dict[str, float]
+        Thresholds that a large activation of each neuron layer is worth; empty where they were not chosen so.
+    tried : tuple[Tried, ...]
+        What a search on the quantized network measured, in order.
     """
 
     network: Network
@@ -82,6 +105,9 @@ class Conversion:
     bias_corrected: bool = False
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    macs_per_frame: int = 0
+    levels: dict[str, float] = field(default_factory=dict)
+    tried: tuple[Tried, ...] = ()
 
 
 def convert(
@@ -100,85 +126,230 @@ def convert(
     ConversionError : the network does not suit
     DataError : the frames do not suit the network
     """
+    macs = float_network.macs
     grouped = tuple(layer.name for layer in float_network.layers if layer.groups > 1)
     if settings.for_hardware:
         float_network = hardware_form(float_network)
     _check_names(float_network, settings)
     settings, calibration = _coded(float_network, calibration, settings, progress)
     images, labels = calibration.images, calibration.labels
-    coded = settings.coding.frames(images).astype(np.float32)
-    neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
     grey = _accuracy(float_network.scores(images.astype(np.float32) / 255), labels)
-    one_bit = _accuracy(float_network.scores(coded), labels)
-    activations = float_network.run(coded, [layer.tensor for layer in neuron_layers])
-    large = [_large(layer, values) for layer, values in zip(neuron_layers, activations, strict=True)]
-    if settings.channel_thresholds:
-        scales = [
-            channel_scales(layer, values, most)
-            for layer, values, most in zip(neuron_layers[:-1], activations, large, strict=False)
-        ]
-        float_network = with_scales(float_network, scales)
-        neuron_layers = [layer for layer in float_network.layers if layer.kind != "maxpool"]
-    ends = [layer.end for layer in neuron_layers]
-    rounded = [layer.name for layer in neuron_layers if settings.rounds(layer.name)]
-
-    def named(thresholds: Sequence[float]) -> dict[str, float]:
-        return {layer.name: theta for layer, theta in zip(neuron_layers, thresholds, strict=True)}
-
-    def plain(thresholds: Sequence[float]) -> Network:
-        return quantize(float_network, thresholds, settings, name=name, origin=origin)
-
-    def measure(thresholds: Sequence[float]) -> Measured:
-        return _measure(plain(thresholds), images, labels)
-
-    def measure_corrected(thresholds: Sequence[float]) -> Measured:
-        network = corrected(
-            float_network, plain(thresholds), named(thresholds), images[:_CORRECTED], rounding=rounded
-        )
-        return _measure(network, images, labels)
-
-    bias_corrected = False
-
-    if settings.threshold is not None:
-        thresholds = [settings.threshold] * len(large)
-        best = measure(thresholds)
-    elif settings.levels is not None:
-        levels = [settings.levels] * (len(large) - 1)
-        thresholds = thresholds_of([*levels, OUTPUT_LEVELS], large, _steepest(neuron_layers, settings), ends)
-        best = measure(thresholds)
+    coded = _accuracy(float_network.scores(settings.coding.frames(images).astype(np.float32)), labels)
+    job = _job(float_network, settings, images, labels, name=name, origin=origin, progress=progress)
+    if settings.searches_exactly:
+        # Where input levels were chosen to keep up with the float network, the whole conversion is to.
+        near = coded >= grey - settings.accuracy_budget
+        chosen = _search_exactly(job, (max(grey, coded) if near else coded) - settings.accuracy_budget)
     else:
-        steepest = _steepest(neuron_layers, settings)
-        wanted = one_bit - settings.accuracy_budget
-        thresholds, best = choose(large, steepest, ends, wanted, measure, progress)
-        if best.accuracy < wanted:
-            progress("the same with corrected biases")
-            again = choose(large, steepest, ends, wanted, measure_corrected, progress)
-            # A frame or two more are no reason to depart from the trained biases.
-            if again[1].accuracy > best.accuracy + _WORTH_CORRECTING:
-                (thresholds, best), bias_corrected = again, True
-    network = fit_widths(best.network, images)
+        chosen = _choose(job, coded - settings.accuracy_budget)
+    job, theta_of = chosen.job, chosen.job.named(chosen.thresholds)
+    network = fit_widths(chosen.measured.network, images)
     if settings.for_hardware:
         check_machine_can(network)
-    final = _measure(network, images, labels)
-    if final.accuracy != best.accuracy:
+    final = job.measure(network)
+    if final.accuracy != chosen.measured.accuracy:
         raise ConversionError(f"{float_network.path}: widths must not change the answers; report this network")
+    _check_engine(network, images)
     progress("where the accuracy went")
-    theta_of, explained = named(thresholds), (images[:EXPLAINED], labels[:EXPLAINED])
-    before = plain(thresholds) if bias_corrected else None
+    explained = (images[:EXPLAINED], labels[:EXPLAINED])
+    before = job.network(chosen.thresholds) if chosen.corrected else None
     return Conversion(
         network=network,
         thresholds=theta_of,
         accuracy_float=grey,
-        accuracy_float_1bit=one_bit,
+        accuracy_float_1bit=coded,
         accuracy_snn=final.accuracy,
         accumulations_per_frame=final.accumulations,
         frames=len(images),
-        steps=explain(float_network, network, theta_of, *explained, uncorrected=before, rounding=rounded),
+        steps=explain(job.floats, network, theta_of, *explained, uncorrected=before, rounding=job.rounding),
         groups_expanded=grouped if settings.for_hardware else (),
-        bias_corrected=bias_corrected,
+        bias_corrected=chosen.corrected,
         notes=calibration.notes,
-        warnings=_warnings(float_network, calibration, settings, network, final.accuracy),
+        warnings=_warnings(job.floats, calibration, settings, network, final.accuracy),
+        macs_per_frame=macs,
+        levels=dict(zip(theta_of, chosen.levels, strict=False)),
+        tried=chosen.tried,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A float network that is to be converted, and what has been found out about it.
+
+    Parameters
+    ----------
+    floats : FloatNetwork
+        The network, with the scales of its channels folded in.
+    settings : Settings
+        The coding of the input is chosen.
+    large : list of float
+        A large activation of each layer of neurons.
+    means : callable
+        What biases are corrected to (`model.conversion.correction.mean_sums`).
+    run : callable
+        Runs the calibration frames.
+    """
+
+    floats: FloatNetwork
+    settings: Settings
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    name: str
+    origin: str
+    large: list[float]
+    means: Callable[[], dict[str, Floats]]
+    run: Callable[[Network], FrameSummaries]
+    progress: Callable[[str], None]
+
+    @property
+    def layers(self) -> list[FloatLayer]:
+        """Those of neurons."""
+        return [layer for layer in self.floats.layers if layer.kind != "maxpool"]
+
+    @property
+    def ends(self) -> list[float | None]:
+        """Where their activations end."""
+        return [layer.end for layer in self.layers]
+
+    @property
+    def steepest(self) -> list[float]:
+        """The least that a layer's threshold can be for each unit of the one before (`model.conversion.search.thresholds_of`)."""
+        largest = [float(np.abs(layer.weights).max()) for layer in self.layers if layer.weights is not None]
+        return [weight / ((1 << self.settings.bits - 1) - 1) for weight in largest]
+
+    @property
+    def rounding(self) -> list[str]:
+        """The layers that round."""
+        return [layer.name for layer in self.layers if self.settings.rounds(layer.name)]
+
+    def named(self, thresholds: Sequence[float]) -> dict[str, float]:
+        """Thresholds by layer."""
+        return {layer.name: theta for layer, theta in zip(self.layers, thresholds, strict=True)}
+
+    def network(self, thresholds: Sequence[float]) -> Network:
+        """The integer network."""
+        return quantize(self.floats, thresholds, self.settings, name=self.name, origin=self.origin)
+
+    def corrected(self, thresholds: Sequence[float]) -> Network:
+        """The same with corrected biases."""
+        named, images = self.named(thresholds), self.images[:_CORRECTED]
+        return corrected(self.means(), self.network(thresholds), named, images, rounding=self.rounding)
+
+    def measurer(self, correcting: bool) -> Callable[[Sequence[float]], Measured]:
+        """What networks of some thresholds do, with corrected biases or without."""
+        made = self.corrected if correcting else self.network
+        return lambda thresholds: self.measure(made(thresholds))
+
+    def measure(self, network: Network) -> Measured:
+        """What a network does on the calibration frames."""
+        found = self.run(network)
+        return Measured(
+            accuracy=_accuracy(found.counts, self.labels),
+            accuracy_potential=_accuracy(found.potentials, self.labels),
+            accumulations=float(found.operations.sum(axis=1).mean()),
+            network=network,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """What was settled on; ``levels`` is empty where they say nothing."""
+
+    job: _Job
+    thresholds: Sequence[float]
+    measured: Measured
+    levels: Sequence[float] = ()
+    tried: tuple[Tried, ...] = ()
+    corrected: bool = False
+
+
+def _job(
+    floats: FloatNetwork, settings: Settings, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], **more: Any
+) -> _Job:
+    """Large activations, and channels scaled by theirs."""
+    layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
+    activations = floats.run(settings.coding.frames(images).astype(np.float32), [layer.tensor for layer in layers])
+    large = [_large(layer, values) for layer, values in zip(layers, activations, strict=True)]
+    if settings.channel_thresholds:
+        hidden = zip(layers[:-1], activations, large, strict=False)
+        floats = with_scales(floats, [channel_scales(layer, values, most) for layer, values, most in hidden])
+
+    def simulate(network: Network) -> FrameSummaries:
+        return run_frames(network, images)
+
+    run = QuantizedFrames(images).run if settings.firing == "deferred" else simulate
+    means = functools.cache(lambda: mean_sums(floats, settings.coding, images[:_CORRECTED]))
+    return _Job(floats=floats, settings=settings, images=images, labels=labels, large=large, means=means, run=run, **more)
+
+
+def _choose(job: _Job, wanted: float) -> _Chosen:
+    """Thresholds as they are given, or by a search that simulates."""
+    settings, large = job.settings, job.large
+    measure = job.measurer(False)
+    if settings.threshold is not None:
+        thresholds = [settings.threshold] * len(large)
+        return _Chosen(job=job, thresholds=thresholds, measured=measure(thresholds))
+    if settings.levels is not None:
+        levels = [settings.levels] * (len(large) - 1) + [OUTPUT_LEVELS]
+        thresholds = thresholds_of(levels, large, job.steepest, job.ends)
+        return _Chosen(job=job, thresholds=thresholds, measured=measure(thresholds), levels=levels)
+    scale = (large, job.steepest, job.ends)
+    thresholds, best = choose(*scale, wanted, measure, job.progress)
+    if best.accuracy < wanted:
+        job.progress("the same with corrected biases")
+        again = choose(*scale, wanted, job.measurer(True), job.progress)
+        # A frame or two more are no reason to depart from the trained biases.
+        if again[1].accuracy > best.accuracy + _WORTH_CORRECTING:
+            return _Chosen(job=job, thresholds=again[0], measured=again[1], corrected=True)
+    return _Chosen(job=job, thresholds=thresholds, measured=best)
+
+
+def _search_exactly(job: _Job, wanted: float) -> _Chosen:
+    """Thresholds, by a search on the quantized network; corrected biases, and wider weights, where they are worth it."""
+    given = job.settings.weight_bits
+    tried: list[Tried] = []
+    best: tuple[Search, Fewest, _Job, bool] | None = None
+    for bits in _WEIGHT_BITS if given is None else (given,):
+        attempt = replace(job, settings=replace(job.settings, weight_bits=bits))
+        for correcting in (False, True):
+            if best is not None:
+                job.progress(f"the same with weights of {bits} bits{' and corrected biases' if correcting else ''}")
+            scale, measure = (job.large, attempt.steepest, job.ends), attempt.measurer(correcting)
+            search = Search(*scale, measure, job.progress, weight_bits=bits, bias_corrected=correcting)
+            found = search.enough(wanted)
+            tried += search.tried
+            if best is None or _worth_more(found.measured, best[1].measured, wanted):
+                best = search, found, attempt, correcting
+        assert best is not None
+        if best[1].measured.accuracy >= wanted:
+            break
+    assert best is not None
+    search, found, job, correcting = best
+    before = len(search.tried)
+    found = search.lowered(found, wanted)
+    return _Chosen(
+        job=job,
+        thresholds=found.thresholds,
+        measured=found.measured,
+        levels=found.levels,
+        tried=(*tried, *search.tried[before:]),
+        corrected=correcting,
+    )
+
+
+def _worth_more(found: Measured, best: Measured, wanted: float) -> bool:
+    """Whether something is worth departing from 8 bits or from the trained biases: a frame or two, or a spike or two, are not."""
+    if best.accuracy < wanted:
+        return found.accuracy > best.accuracy + _WORTH_CORRECTING
+    return found.accuracy >= wanted and found.accumulations < best.accumulations * _WORTH_OTHERS
+
+
+def _check_engine(network: Network, images: npt.NDArray[np.uint8]) -> None:
+    """Hold the engine, which simulates events, against the quantized network where that was measured in its place."""
+    few = images[:_SIMULATED]
+    engine, quantized = run_frames(network, few), run_images(network, few)
+    if (engine.counts != quantized.counts).any() or (engine.operations != quantized.operations).any():
+        raise ConversionError(f"{network.name}: spikes must be the quantized network's; report this network")
 
 
 def _check_names(float_network: FloatNetwork, settings: Settings) -> None:
@@ -196,23 +367,45 @@ def _coded(
     float_network: FloatNetwork, data: Dataset, settings: Settings, progress: Callable[[str], None]
 ) -> tuple[Settings, Dataset]:
     """The settings with limits of the input that are chosen, and the frames as the network takes them."""
-    levels, first, step = settings.input_levels, settings.input_threshold, settings.input_step
     shape, classes = float_network.input_shape, max(2, float_network.outputs)
     some = data.first(EXPLAINED).fitted(shape, classes=classes, threshold=0)
-    coding = choose_coding(
-        levels,
-        first,
-        step,
-        images=some.images,
-        accuracy=lambda frames: _accuracy(float_network.scores(frames.astype(np.float32)), some.labels),
-        budget=settings.accuracy_budget,
-    )
-    if levels > 1:
-        progress(f"input: {levels} levels, above {coding.first} and for each {coding.step} more")
+
+    def accuracy(frames: npt.NDArray[np.floating]) -> float:
+        return _accuracy(float_network.scores(frames.astype(np.float32)), some.labels)
+
+    def coding_of(levels: int) -> InputCoding:
+        given, budget = (settings.input_threshold, settings.input_step), settings.accuracy_budget
+        return choose_coding(levels, *given, images=some.images, accuracy=accuracy, budget=budget)
+
+    coding = coding_of(settings.input_levels or 1)
+    if settings.searches_exactly and settings.input_levels is None and settings.input_threshold is None:
+        coding = _enough_levels(float_network, data.fitted(shape, classes=classes, threshold=0), settings, coding_of)
+    if coding.levels > 1:
+        progress(f"input: {coding.levels} levels, above {coding.first} and for each {coding.step} more")
     settings = replace(
-        settings, input_threshold=coding.first, input_step=coding.step if levels > 1 else None
+        settings,
+        input_levels=coding.levels,
+        input_threshold=coding.first,
+        input_step=coding.step if coding.levels > 1 else None,
     )
     return settings, data.fitted(shape, classes=classes, threshold=coding.first)
+
+
+def _enough_levels(
+    float_network: FloatNetwork, data: Dataset, settings: Settings, coding_of: Callable[[int], InputCoding]
+) -> InputCoding:
+    """The fewest levels with which the input takes no more than half of the budget; else those with which it takes least."""
+    wanted = _accuracy(float_network.scores(data.images.astype(np.float32) / 255), data.labels) - settings.accuracy_budget / 2
+    best: tuple[float, InputCoding] | None = None
+    for levels in _INPUT_LEVELS:
+        coding = coding_of(levels)
+        found = _accuracy(float_network.scores(coding.frames(data.images).astype(np.float32)), data.labels)
+        if best is None or found > best[0]:
+            best = found, coding
+        if found >= wanted:
+            break
+    assert best is not None
+    return best[1]
 
 
 def _warnings(
@@ -233,7 +426,7 @@ def _warnings(
             f"the float network is right on {(float_answers == some.labels).mean():.1%} of {len(some):,} frames with pixels of "
             f"0..1, and on {share:.1%} with pixels of {scale}: it was probably trained on those; {remedy}",
         )
-    spiking = answers(run_frames(network, some.images).counts)
+    spiking = answers(run_images(network, some.images).counts)
     return tuple(
         warn_of_chance("the float network", float_answers, some.labels)
         or warn_of_chance("the spiking network", spiking, some.labels)
@@ -254,12 +447,6 @@ def _named_choices(settings: Settings) -> list[str]:
     return [words for words, chosen in choices.items() if chosen]
 
 
-def _steepest(layers: Sequence[FloatLayer], settings: Settings) -> list[float]:
-    """The least that a layer's threshold can be for each unit of the one before (`model.conversion.search.thresholds_of`)."""
-    largest = [float(np.abs(layer.weights).max()) for layer in layers if layer.weights is not None]
-    return [weight / ((1 << settings.weight_bits - 1) - 1) for weight in largest]
-
-
 def _accuracy(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -> float:
     return float((answers(scores) == labels).mean())
 
@@ -273,16 +460,6 @@ def _large(layer: FloatLayer, values: npt.NDArray[np.floating]) -> float:
         # Nothing fires: the layer's scale is that of what stays below zero.
         return float(np.abs(values).max()) or 1.0
     return float(np.percentile(found, _LARGE))
-
-
-def _measure(network: Network, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Measured:
-    found = run_frames(network, images)
-    return Measured(
-        accuracy=_accuracy(found.counts, labels),
-        accuracy_potential=_accuracy(found.potentials, labels),
-        accumulations=float(found.operations.sum(axis=1).mean()),
-        network=network,
-    )
 
 
 def convert_file(

@@ -12,19 +12,62 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from model.arrays import Floats, Ints
 from model.conversion.bounds import Bounds
 from model.conversion.coding import InputCoding
+from model.conversion.quantized_frames import weighted_counts
 from model.encode import encode, input_counts
 from model.engine.engine import run_fast
-from model.importers.float_network import FloatNetwork
-from model.network import INPUT, Convolution, MaxPool, Network, Neurons
-from model.rest import pooled, weighted_sums
+from model.importers.float_network import FloatLayer, FloatNetwork, pool_of
+from model.network import INPUT, Convolution, Linear, MaxPool, Network, Neurons
+from model.rest import pooled, rounded, weighted_sums
 
-__all__ = ["corrected"]
+__all__ = ["corrected", "mean_sums"]
+
+
+def mean_sums(floats: FloatNetwork, coding: InputCoding, images: npt.NDArray[np.uint8]) -> dict[str, Floats]:
+    """What goes into the activations of the float network on average, by layer of neurons, ``(channels,)``.
+
+    Parameters
+    ----------
+    floats : FloatNetwork
+        The float network.
+    coding : InputCoding
+        That of the frames.
+    images : npt.NDArray[np.uint8]
+        Calibration frames.
+    """
+    found, values = {}, coding.frames(images)
+    for layer, shape, output in floats.walk():
+        if layer.kind == "maxpool":
+            values = pooled(pool_of(layer), values)
+            continue
+        assert layer.weights is not None and layer.bias is not None
+        sums = weighted_sums(_whole(layer), layer.weights, values, shape, output) + layer.bias
+        found[layer.name] = sums.reshape(-1, output.channels).mean(axis=0)
+        values = layer.activated(sums)
+    return found
+
+
+def _whole(layer: FloatLayer) -> Neurons:
+    """A layer of neurons of the same geometry, whatever its weights."""
+    assert layer.weights is not None
+    common = {
+        "name": layer.name,
+        "source": INPUT,
+        "weights": np.zeros(layer.weights.shape, np.int32),
+        "bias": np.zeros(len(layer.weights), np.int32),
+        "threshold_log2": 0,
+        "averaged": layer.averaged,
+    }
+    if layer.kind == "linear":
+        return Linear(**common)  # type: ignore[arg-type]
+    window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
+    return Convolution(**window, **common)  # type: ignore[arg-type]
 
 
 def corrected(
-    floats: FloatNetwork,
+    wanted: dict[str, Floats],
     network: Network,
     thresholds: dict[str, float],
     images: npt.NDArray[np.uint8],
@@ -35,8 +78,8 @@ def corrected(
 
     Parameters
     ----------
-    floats : FloatNetwork
-        The float network, layer for layer that of ``network``.
+    wanted : dict[str, Floats]
+        The float network's (`mean_sums`), layer for layer that of ``network``, on the same frames.
     network : Network
         What it was converted to.
     thresholds : dict[str, float]
@@ -46,41 +89,34 @@ def corrected(
     rounding : collection of str
         The layers whose biases are half a threshold higher, and are to stay so.
     """
-    by_name = {layer.name: layer for layer in floats.layers}
-    coding = InputCoding.of(network)
-    activations, layers = {INPUT: coding.frames(images)}, list(network.layers)
-    bounds = {INPUT: Bounds.of_input(network.input_shape.channels, coding.levels)}
+    layers = list(network.layers)
+    bounds = {INPUT: Bounds.of_input(network.input_shape.channels, network.input_levels)}
+    counts = {INPUT: input_counts(network, images)}
     for index, (layer, shape, output) in enumerate(network.walk()):
-        taken = activations[layer.source]
-        if isinstance(layer, MaxPool):
-            activations[layer.name], bounds[layer.name] = pooled(layer, taken), bounds[layer.source]
-            continue
-        assert isinstance(layer, Neurons)
-        float_layer = by_name[layer.name]
-        assert float_layer.weights is not None and float_layer.bias is not None
-        wanted = weighted_sums(layer, float_layer.weights, taken, shape, output) + float_layer.bias
-        activations[layer.name] = float_layer.activated(wanted)
-        # The layers before have their new biases by now.
-        counts = _counts(replace(network, layers=tuple(layers)), layer.source, images)
-        found = weighted_sums(layer, layer.weights, counts, shape, output) + layer.bias
-        if layer.name in rounding:
-            found -= layer.theta / 2
-        missing = wanted * (layer.theta / thresholds[layer.name]) - found
-        mean = missing.reshape(-1, output.channels).mean(axis=0)
-        bias = layer.bias + np.rint(mean)
-        taken_bounds = bounds[layer.source].of_windows(layer.averaged)
-        sums = taken_bounds.sums(layer.weights, layer.groups if isinstance(layer, Convolution) else 1)
-        if layer.relu:
-            # As in quantization: dead is dead.
-            bias = np.maximum(bias, -sums.greatest)
-        whole = bias.astype(layer.bias.dtype)
-        layers[index] = replace(layer, bias=whole)
-        bounds[layer.name] = sums.counts(whole, layer.theta, relu=layer.relu, deferred=network.deferred)
+        if isinstance(layer, Neurons):
+            found = weighted_counts(layer, counts[layer.source], shape, output).astype(np.float64)
+            mean = (found + layer.bias).reshape(-1, output.channels).mean(axis=0)
+            mean -= layer.theta / 2 if layer.name in rounding else 0
+            bias = layer.bias + np.rint(wanted[layer.name] * (layer.theta / thresholds[layer.name]) - mean)
+            taken_bounds = bounds[layer.source].of_windows(layer.averaged)
+            sums = taken_bounds.sums(layer.weights, layer.groups if isinstance(layer, Convolution) else 1)
+            if layer.relu:
+                # As in quantization: dead is dead.
+                bias = np.maximum(bias, -sums.greatest)
+            whole = bias.astype(layer.bias.dtype)
+            layers[index] = replace(layer, bias=whole)
+            bounds[layer.name] = sums.counts(whole, layer.theta, relu=layer.relu, deferred=network.deferred)
+            if network.deferred:
+                counts[layer.name] = rounded(layer, (found + whole) / layer.theta, deferred=True).astype(np.int64)
+            elif layer is not network.output:
+                # The layers up to this one have their new biases by now.
+                counts[layer.name] = _simulated(replace(network, layers=tuple(layers)), layer.name, images)
+        else:
+            assert isinstance(layer, MaxPool)
+            bounds[layer.name], counts[layer.name] = bounds[layer.source], pooled(layer, counts[layer.source])
     return replace(network, layers=tuple(layers))
 
 
-def _counts(network: Network, name: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    if name == INPUT:
-        return input_counts(network, images).astype(np.float64)
+def _simulated(network: Network, name: str, images: npt.NDArray[np.uint8]) -> Ints:
     traces = [run_fast(network, encode(network, image)) for image in images]
-    return np.stack([trace.layers[name].count for trace in traces]).astype(np.float64)
+    return np.stack([trace.layers[name].count for trace in traces])

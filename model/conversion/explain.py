@@ -1,9 +1,9 @@
 """Where a conversion loses accuracy, and why: from the float network to the spiking one a step at a time.
 
 Each step changes one thing in one layer and leaves all earlier steps in place: first the weights become integers, layer
-by layer, then the activations are rounded to whole thresholds, then events take the place of rounding, and last the
-widths are those of the network's file. The accuracies form a ladder: what is lost from step to step adds up to what
-the conversion loses in all.
+by layer, then the activations are rounded to whole thresholds, then events take the place of rounding (which changes nothing
+where neurons fire deferred, and is no step there), and last the widths are those of the network's file. The accuracies form a
+ladder: what is lost from step to step adds up to what the conversion loses in all.
 """
 
 import itertools
@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.conversion.coding import InputCoding
+from model.conversion.quantized_frames import run_images
 from model.encode import encode
-from model.engine.engine import run_fast, run_frames
+from model.engine.engine import run_fast
 from model.golden import answers
 from model.importers.float_network import FloatLayer, FloatNetwork
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
@@ -183,13 +184,14 @@ def _ladder(
     if uncorrected is not network:
         after = run({INPUT: frames}, 0, wide, integers=True, whole=True)
         scores.append((("corrected biases", ""), last(after)))
-    traces = [run_fast(wide, encode(wide, image)) for image in images]
-    values = {INPUT: frames}
-    for index, layer in enumerate(wide.layers):
-        values[layer.name] = np.stack([trace.layers[layer.name].count for trace in traces]).astype(np.float64)
-        if index in neurons:
-            scores.append((("order of events", layer.name), last(run(values, index + 1, wide, integers=True, whole=True))))
-    scores.append((("saturation", ""), run_frames(network, images).counts))
+    if not network.deferred:
+        traces = [run_fast(wide, encode(wide, image)) for image in images]
+        values = {INPUT: frames}
+        for index, layer in enumerate(wide.layers):
+            values[layer.name] = np.stack([trace.layers[layer.name].count for trace in traces]).astype(np.float64)
+            if index in neurons:
+                scores.append((("order of events", layer.name), last(run(values, index + 1, wide, integers=True, whole=True))))
+    scores.append((("saturation", ""), run_images(network, images).counts))
     return scores
 
 

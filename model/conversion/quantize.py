@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from model.conversion.bounds import Bounds
 from model.conversion.coding import InputCoding
-from model.engine.engine import run_frames
+from model.conversion.quantized_frames import run_images
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons
 from model.rest import states_at_rest
@@ -23,6 +23,7 @@ __all__ = ["Settings", "count_at_end", "fit_widths", "quantize"]
 
 _MOST_POTENTIAL_BITS = 24
 _MOST_COUNT_BITS = 16
+_WEIGHT_BITS = 8
 _HEADROOM = 2
 """Widths hold this many times the extremes seen in calibration."""
 
@@ -33,16 +34,17 @@ class Settings:
 
     Parameters
     ----------
-    weight_bits : int
-        Width of a weight.
+    weight_bits : int or None
+        Width of a weight; None: 8, and more where `searches_exactly` holds and the accuracy needs them.
     accuracy_budget : float
         Accuracy on the calibration data that may be lost against the float network on the same coded input, for fewer operations.
     threshold : float | None
         The paper's mode: this one threshold for all layers, weights as they are; None chooses thresholds.
     levels : float | None
         Thresholds that a large activation of a hidden layer is worth, the same in all of them; None searches.
-    input_levels : int
-        Spikes that a pixel fires at most.
+    input_levels : int or None
+        Spikes that a pixel fires at most; None: 1, and more where `searches_exactly` holds, no ``input_threshold`` is given and
+        the accuracy needs them.
     input_threshold, input_step : int or None
         Pixels fire when greater than the threshold, and once more for each step above it. `convert` chooses what is None
         (`model.conversion.coding.choose_coding`); 51, the paper's, with one level.
@@ -61,11 +63,11 @@ class Settings:
         Whether each channel has a threshold of its own, folded into weights (`model.conversion.channels`).
     """
 
-    weight_bits: int = 8
-    accuracy_budget: float = 0.001
+    weight_bits: int | None = None
+    accuracy_budget: float = 0.005
     threshold: float | None = None
     levels: float | None = None
-    input_levels: int = 1
+    input_levels: int | None = None
     input_threshold: int | None = None
     input_step: int | None = None
     for_hardware: bool = False
@@ -74,6 +76,16 @@ class Settings:
     burst: int = 1
     rounding: bool | tuple[str, ...] | None = None
     channel_thresholds: bool = False
+
+    @property
+    def searches_exactly(self) -> bool:
+        """Whether the network is the quantized one, in which a search for the fewest accumulations is exact and fast."""
+        return self.firing == "deferred" and self.threshold is None and self.levels is None
+
+    @property
+    def bits(self) -> int:
+        """Width of a weight."""
+        return _WEIGHT_BITS if self.weight_bits is None else self.weight_bits
 
     @property
     def rests(self) -> bool:
@@ -93,8 +105,9 @@ class Settings:
     @property
     def coding(self) -> InputCoding:
         """The coding of the input; where its limits are not given, evenly over full scale."""
-        if self.input_levels == 1:
+        if self.input_levels in (None, 1):
             return InputCoding(InputCoding.first if self.input_threshold is None else self.input_threshold)
+        assert self.input_levels is not None
         step = 255 // self.input_levels if self.input_step is None else self.input_step
         return InputCoding(step // 2 if self.input_threshold is None else self.input_threshold, step, self.input_levels)
 
@@ -143,7 +156,7 @@ def _neurons(
     """The layer in integers, and the bounds of its counts, from those of its source."""
     assert layer.weights is not None and layer.bias is not None
     scaled = layer.weights * (before / theta)
-    most = (1 << settings.weight_bits - 1) - 1
+    most = (1 << settings.bits - 1) - 1
     # Weights that are all 0 fit whatever the fraction.
     greatest = np.abs(scaled).max()
     bits_left = np.log2(most / greatest) if greatest else np.inf
@@ -176,7 +189,7 @@ def _neurons(
         "bias": whole,
         "threshold_log2": f,
         "activation": "relu" if layer.relu else "identity",
-        "weight_bits": settings.weight_bits,
+        "weight_bits": settings.bits,
         "potential_bits": _MOST_POTENTIAL_BITS,
         "count_bits": _MOST_COUNT_BITS,
         "averaged": layer.averaged,
@@ -200,7 +213,7 @@ def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
 
     A network that rests at its biases and counts of 0 is not made to start from its state at rest: it does anyway.
     """
-    found = run_frames(network, images)
+    found = run_images(network, images)
     spikes = found.spikes.mean(axis=0)
     events = {INPUT: float(found.input_events.mean())}
     layers: list[Layer] = []

@@ -20,15 +20,28 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
         "accuracy_ann_1bit": conversion.accuracy_float_1bit,
         "accuracy_snn": conversion.accuracy_snn,
         "accumulations_per_frame": conversion.accumulations_per_frame,
+        "macs_per_frame": conversion.macs_per_frame,
         "input_levels": conversion.network.input_levels,
         "input_threshold": conversion.network.input_threshold,
         "input_step": conversion.network.input_step,
         "thresholds": conversion.thresholds,
+        "levels": conversion.levels,
+        "weight_bits": {la.name: la.weight_bits for la in conversion.network.layers if isinstance(la, Neurons)},
         "groups_expanded": list(conversion.groups_expanded),
         "bias_corrected": conversion.bias_corrected,
         "firing": conversion.network.firing,
         "rest": conversion.network.rest,
         "bursts": {la.name: la.burst for la in conversion.network.layers if isinstance(la, Neurons)},
+        "tried": [
+            {
+                "levels": list(tried.levels),
+                "weight_bits": tried.weight_bits,
+                "bias_corrected": tried.bias_corrected,
+                "accuracy": tried.accuracy,
+                "accumulations_per_frame": tried.accumulations,
+            }
+            for tried in conversion.tried
+        ],
         "notes": list(conversion.notes),
         "warnings": list(conversion.warnings),
         "steps": [asdict(step) for step in conversion.steps],
@@ -44,7 +57,8 @@ def conversion_summary(conversion: Conversion) -> str:
     return (
         f"accuracy on {conversion.frames} calibration frames: float {conversion.accuracy_float:.4f}, float on {coded} "
         f"{conversion.accuracy_float_1bit:.4f}, spiking {conversion.accuracy_snn:.4f}; "
-        f"{conversion.accumulations_per_frame:,.0f} accumulations per frame"
+        f"{conversion.accumulations_per_frame:,.0f} accumulations per frame, for {conversion.macs_per_frame:,} MACs of the float "
+        "network"
     )
 
 

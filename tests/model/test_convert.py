@@ -421,8 +421,8 @@ def test_firing_rest_burst_and_rounding_are_options(tmp_path):
     assert network.deferred
     assert ", firing deferred, rounding, thresholds by channel on " in network.origin
     assert report["firing"] == "deferred" and report["rest"] == network.rest
-    # With deferred firing nothing is lost to the order of events.
-    assert {step["lost"] for step in report["steps"] if step["cause"] == "order of events"} == {0.0}
+    # With deferred firing nothing can be lost to the order of events.
+    assert "order of events" not in {step["cause"] for step in report["steps"]}
     assert report["accuracy_snn"] >= report["accuracy_ann_1bit"] - 0.05
     _, plain = converted(tmp_path, "--burst", "0", "--no-rest")
     assert [layer.burst for layer in plain.layers if isinstance(layer, Neurons)] == [0, 0]

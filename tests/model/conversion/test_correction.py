@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from model.conversion.coding import InputCoding
 from model.conversion.convert import convert
-from model.conversion.correction import corrected
+from model.conversion.correction import corrected, mean_sums
 from model.conversion.explain import verdict
 from model.conversion.quantize import Settings, quantize
 from model.encode import encode
@@ -55,7 +56,7 @@ def test_means_are_the_float_networks(averaged):
     layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
     thresholds = {layer.name: theta for layer, theta in zip(layers, (0.3, 0.3, 0.05), strict=True)}
     plain = quantize(floats, list(thresholds.values()), Settings(), name="net")
-    found = corrected(floats, plain, thresholds, data.images)
+    found = corrected(mean_sums(floats, InputCoding.of(plain), data.images), plain, thresholds, data.images)
     assert any((a.bias != b.bias).any() for a, b in zip(plain.layers, found.layers, strict=True))
     for mean, wanted in means(floats, found, thresholds, data.images):
         # A bias is whole.
