@@ -112,7 +112,7 @@ def layer_states(
 
 def golden_states(network: Network, layer: str, events: Events) -> list[State]:
     """The states of all neurons of a layer, in ascending ``(y, x, c)``, after these input events and before the frame ends."""
-    if network.deferred and not network.flush_events:
+    if network.deferred:
         trace = _before_the_flush(network, layer, events)
     else:
         of = run_fast(network, events).layers[layer]
@@ -121,8 +121,15 @@ def golden_states(network: Network, layer: str, events: Events) -> list[State]:
 
 
 def _before_the_flush(network: Network, name: str, events: Events) -> FirstState:
-    """The states of a layer of a network that fires deferred: nothing has fired, and only the input's events were added."""
+    """The states of a layer of a network that fires deferred, before the flush at the end of the frame.
+
+    Since the flush before, or since the start, nothing has fired, and only the input's events were added.
+    """
     first = first_states(network)[name]
+    if network.flush_events and (flushed := len(events) // network.flush_events * network.flush_events):
+        # To flush again at once, as at the end of a frame, changes nothing.
+        of, events = run_fast(network, events[:flushed]).layers[name], events[flushed:]
+        first = FirstState(of.potential, of.count)
     layer, shape, output = next(walked for walked in network.walk() if walked[0].name == name)
     assert isinstance(layer, Neurons)
     if layer.source != INPUT:

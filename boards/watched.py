@@ -76,7 +76,9 @@ class Watched:
                 f"not of port {event.port}"
             )
         if event.end:
-            self._open.remove(event.port)
+            # With a sign it is a flush within the frame, where there are any.
+            if not (event.negative and self._network.flush_events):
+                self._open.remove(event.port)
             return
         link, shape = self._links[event.port]
         place = (event.y, event.x, event.c)

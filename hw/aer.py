@@ -4,7 +4,7 @@ An address travels as its coordinates ``(y, x, c)`` rather than as the flat numb
 divides; the flat address ``(y * width + x) * channels + c`` exists in files, reports and host software only.
 """
 
-from amaranth.hdl import unsigned
+from amaranth.hdl import Value, unsigned
 from amaranth.lib import data, enum
 from amaranth.utils import bits_for
 
@@ -12,7 +12,7 @@ from hw.parts.memory import stored_bits
 from model.machine.plan import CorePlan
 from model.network import Network, Shape
 
-__all__ = ["AddressEvent", "HostEvent", "Kind", "SpikeGroup"]
+__all__ = ["AddressEvent", "HostEvent", "Kind", "SpikeGroup", "ends_frame"]
 
 
 class Kind(enum.Enum, shape=unsigned(1)):  # type: ignore[call-arg]
@@ -35,9 +35,9 @@ class AddressEvent(data.StructLayout):
     Members
     -------
     kind : `Kind`
-        The other members are 0 where it is ``END``.
+        The other members are 0 where it is ``END``, but for ``negative``.
     negative
-        1 where the spike's sign is -1.
+        1 where the spike's sign is -1. Of an ``END``, 1 where it is a flush within the frame, which goes on after it.
     y, x, c
         Coordinates of the neuron.
     """
@@ -86,6 +86,8 @@ class SpikeGroup(data.StructLayout):
         How many channels a group has.
     more_bits : int
         Width of the spikes of a channel beyond its first; 0 where no neuron fires more than one at once.
+    flushes : bool
+        Whether there are flushes within a frame.
 
     Attributes
     ----------
@@ -107,11 +109,14 @@ class SpikeGroup(data.StructLayout):
     more
         Of each channel that fires, how many spikes follow its first one, all of the same sign; 0 of the others. Where there is
         any room for it.
+    flush
+        1 where an ``END`` is a flush within the frame, which goes on after it; where there are any.
     """
 
-    def __init__(self, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
+    def __init__(self, shape: Shape, core: CorePlan, more_bits: int = 0, *, flushes: bool = False) -> None:
         self.neurons = shape
         self.more_bits = more_bits
+        self.flushes = flushes
         self.channels = core.group_channels
         self.firsts = core.firsts(shape.channels)
         super().__init__(
@@ -123,6 +128,7 @@ class SpikeGroup(data.StructLayout):
                 "plus": unsigned(self.channels),
                 "minus": unsigned(self.channels),
                 **({"more": data.ArrayLayout(unsigned(more_bits), self.channels)} if more_bits else {}),
+                **({"flush": 1} if flushes else {}),
             }
         )
 
@@ -130,6 +136,12 @@ class SpikeGroup(data.StructLayout):
     def stored_bits(self) -> int:
         """Bits of it that a memory keeps."""
         return stored_bits(self, {"y": self.neurons.height, "x": self.neurons.width, "part": len(self.firsts)})
+
+
+def ends_frame(network: Network, event: data.View) -> Value:
+    """Whether ``event`` (`AddressEvent`, `HostEvent`) ends its frame: not where it is a flush within it."""
+    is_end = event.kind == Kind.END
+    return is_end & ~event.negative if network.flush_events else is_end
 
 
 def _coordinates(height: int, width: int, channels: int) -> dict[str, object]:

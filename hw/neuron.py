@@ -496,6 +496,8 @@ class Flush(wiring.Component):
     ----------
     layer : Neurons
         Gives threshold, activation and widths.
+    goes_on : bool
+        Whether a frame may go on after it, for which the neuron has to be written.
 
     Members
     -------
@@ -505,12 +507,16 @@ class Flush(wiring.Component):
         ``Q`` after.
     held : Out
         1 where the sum did not fit into ``potential_bits``, or the count was held at its end.
+    update : Out, DeferredState
+        After; where ``goes_on``.
     """
 
-    def __init__(self, *, layer: Neurons) -> None:
+    def __init__(self, *, layer: Neurons, goes_on: bool = False) -> None:
         self._layer = layer
+        self._goes_on = goes_on
         state = DeferredState(layer)
-        super().__init__({"state": In(state), "count": Out(state["count"].shape), "held": Out(1)})
+        members: dict[str, In | Out] = {"state": In(state), "count": Out(state["count"].shape), "held": Out(1)}
+        super().__init__(members | ({"update": Out(state)} if goes_on else {}))
 
     @property
     def layer(self) -> Neurons:
@@ -527,6 +533,11 @@ class Flush(wiring.Component):
         outside = summed[-1] ^ summed[-2]
         within, held = within_limits(layer, wanted)
         m.d.comb += [self.count.eq(within), self.held.eq(outside | held)]
+        if self._goes_on:
+            # What the count does not take is left of the thresholds; it moves towards 0, so that it fits.
+            f = layer.threshold_log2
+            left = (wanted - self.count)[: len(summed) - f]
+            m.d.comb += [self.update.summed.eq(Cat(summed[:f], left)), self.update.count.eq(self.count)]
         return m
 
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from amaranth.lib import data
 
 from hw.interface import Trace as TracePoint
-from model.events import Events
+from model.events import input_flushes
 from model.golden import LayerTrace, Trace, run_layer
 from model.network import INPUT, Network, Neurons
 from model.rest import first_states
 
-__all__ = ["Divergence", "Score", "Spike", "Token", "compare", "compare_cycles", "decode", "field"]
+__all__ = ["FLUSHED", "Divergence", "Score", "Spike", "Token", "compare", "compare_cycles", "decode", "field"]
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,13 @@ class Spike:
     sign: int
 
 
+FLUSHED = Spike(-1, 0)
+"""Stands for a flush within a frame among what is recorded or expected."""
+
+
 @dataclass(frozen=True)
 class Token:
-    """A token as recorded: a spike, or the end of a frame (None), and its cycle."""
+    """A token as recorded: a spike, `FLUSHED`, or the end of a frame (None), and its cycle."""
 
     spike: Spike | None
     cycle: int
@@ -39,11 +44,11 @@ class Divergence:
     Parameters
     ----------
     trace, frame, index : TracePoint, int
-        Where: the trace, the frame, and the index of the spike in the frame's stream.
+        Where: the trace, the frame, and the index in the frame's stream, flushes included.
     cycle : int | None
         When, in cycles since reset; None where the recording ended too early.
     expected, found : Spike | None
-        None is the end of the frame.
+        None is the end of the frame, `FLUSHED` a flush within it.
     """
 
     trace: TracePoint
@@ -61,6 +66,8 @@ class Divergence:
         def told(spike: Spike | None) -> str:
             if spike is None:
                 return "end of frame"
+            if spike is FLUSHED:
+                return "flush within the frame"
             if not 0 <= spike.address < shape.size:
                 return f"{'+1' if spike.sign > 0 else '-1'} at address {spike.address}, outside {shape}"
             return f"{'+1' if spike.sign > 0 else '-1'} from neuron (y, x, c) = {shape.coordinates(spike.address)}"
@@ -74,15 +81,13 @@ class Divergence:
             f"  found           {'nothing more' if self.cycle is None else told(self.found)}",
         ]
         if layer != INPUT:
-            lines += self._state(network, trace.layers[layer])
+            lines += self._flushed(network, trace) if network.deferred else self._state(network, trace.layers[layer])
         lines += [f"  seed            {seed}", f"  plan            {plan}", f"  simulator       {simulator}"]
         return "\n".join(lines)
 
     def _state(self, network: Network, trace: LayerTrace) -> list[str]:
         """``V`` and ``Q`` of the neuron as the golden model has them after the causing event."""
         spikes = trace.spikes
-        if network.deferred:
-            return self._flushed(network, trace)
         if not len(trace.events):
             return ["  caused by       no input event: the layer's input is empty"]
         at = min(self.index, len(spikes) - 1)
@@ -107,16 +112,26 @@ class Divergence:
         )
         return lines
 
-    def _flushed(self, network: Network, trace: LayerTrace) -> list[str]:
-        """``V`` and ``Q`` of the neuron as the golden model has them after the flush at the end of the frame."""
-        output, spike = network.shape_of(trace.layer.name), self.expected or self.found
+    def _flushed(self, network: Network, frame: Trace) -> list[str]:
+        """``V`` and ``Q`` of the neuron as the golden model has them after the flush that it fires at, or does not."""
+        trace = frame.layers[self.trace.layer]
+        layer, source = trace.layer, trace.layer.source
+        output, spike = network.shape_of(layer.name), self.expected or self.found
+        flushes = input_flushes(frame.events, network.flush_events) if source == INPUT else frame.layers[source].flushes
+        # Which of them that is: as many are before this place in the stream.
+        number = sum(flush.after + before < self.index for before, flush in enumerate(trace.flushes[:-1]))
+        taken = flushes[number].after
         lines = []
         if spike is not None and 0 <= spike.address < output.size:
+            start = first_states(network)[layer.name]
+            state = run_layer(
+                layer, network.shape_of(source), trace.events[:taken], start=start, flushes=flushes[: number + 1]
+            )
             neuron = output.coordinates(spike.address)
-            potential = f"V = {trace.potential[neuron]}, " if isinstance(trace.layer, Neurons) else ""
-            lines.append(f"  state           {potential}Q = {trace.count[neuron]} after the flush, of neuron {neuron}")
-        events = len(trace.events)
-        lines.append(f"  caused by       the flush at the end of the frame, after {events} input events of the layer")
+            potential = f"V = {state.potential[neuron]}, " if isinstance(layer, Neurons) else ""
+            lines.append(f"  state           {potential}Q = {state.count[neuron]} after the flush, of neuron {neuron}")
+        which = "the flush at the end of the frame" if number == len(flushes) - 1 else f"flush {number} within the frame"
+        lines.append(f"  caused by       {which}, after {taken} input events of the layer")
         return lines
 
 
@@ -154,7 +169,9 @@ def decode(network: Network, trace: TracePoint, records: Iterable[tuple[int, int
     tokens = []
     for cycle, payload in records:
         if field(layout, payload, "kind"):
-            tokens.append(Token(None, cycle))
+            within = trace.form == "events" and field(layout, payload, "negative")
+            within = within or (trace.form == "groups" and layout.flushes and field(layout, payload, "flush"))
+            tokens.append(Token(FLUSHED if within else None, cycle))
             continue
         y, x = field(layout, payload, "y"), field(layout, payload, "x")
         if trace.form == "events":
@@ -181,11 +198,9 @@ def compare(
     for trace in traces:
         expected: list[tuple[Spike | None, int, int]] = []
         for number, frame in enumerate(golden):
-            stream = _stream(frame, trace.layer)
-            expected += [(Spike(int(e["address"]), int(e["sign"])), number, index) for index, e in enumerate(stream)]
-            expected.append((None, number, len(stream)))
+            expected += [(spike, number, index) for index, spike in enumerate(_stream(network, frame, trace.layer))]
         tokens = found.get(trace.name, ())
-        compared = sum(spike is not None for spike, _, _ in expected)
+        compared = sum(spike is not None and spike is not FLUSHED for spike, _, _ in expected)
         if trace.form == "groups":
             spikes += compared
         else:
@@ -238,5 +253,15 @@ def _earlier(one: Divergence, other: Divergence) -> bool:
     return (never if one.cycle is None else one.cycle) < (never if other.cycle is None else other.cycle)
 
 
-def _stream(frame: Trace, layer: str) -> Events:
-    return frame.events if layer == INPUT else frame.layers[layer].spikes
+def _stream(network: Network, frame: Trace, layer: str) -> list[Spike | None]:
+    """What passes in a frame: spikes, flushes, and its end."""
+    if layer == INPUT:
+        events, flushes = frame.events, input_flushes(frame.events, network.flush_events) if network.deferred else ()
+    else:
+        events, flushes = frame.layers[layer].spikes, frame.layers[layer].flushes
+    found: list[Spike | None] = []
+    # The last flush is the end.
+    for first, after in pairwise([0, *(flush.after for flush in flushes[:-1]), len(events)]):
+        found += [Spike(int(e["address"]), int(e["sign"])) for e in events[first:after]]
+        found.append(FLUSHED)
+    return [*found[:-1], None]

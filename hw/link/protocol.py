@@ -156,7 +156,7 @@ class Event:
     end : bool
         Whether it is the end of a frame; the other fields are 0 then.
     negative : bool
-        Whether the spike's sign is -1.
+        Whether the spike's sign is -1; of an end that was watched, whether it is a flush within the frame.
     y, x, c : int
         The neuron.
     """

@@ -60,11 +60,12 @@ class LayerCore(wiring.Component):
     def __init__(self, *, network: Network, stage: Stage, plan: Plan) -> None:
         self._network = network
         self._stage = stage
-        first = stage.layers[0]
+        first, flushes = stage.layers[0], network.flush_events > 0
         self._core = core_plan(network, plan, stage)
+        self._flushes = flushes
         self.groups = {
             layer.name: stream.Signature(
-                SpikeGroup(network.shape_of(layer.name), self._core, more_bits(network, layer.name))
+                SpikeGroup(network.shape_of(layer.name), self._core, more_bits(network, layer.name), flushes=flushes)
             ).create(path=("groups", layer.name))
             for layer in stage.layers
         }
@@ -109,6 +110,7 @@ class LayerCore(wiring.Component):
             states=self._states,
             deferred=network.deferred,
             more_bits=more_bits(network, first.name),
+            flushes=self._flushes,
             start=first_states(network)[first.name],
         )
 
@@ -125,6 +127,7 @@ class LayerCore(wiring.Component):
             # What comes over a link is one spike after the other.
             source_more_bits=more_bits(network, last.source) if len(self._stage.layers) > 1 else 0,
             more_bits=more_bits(network, last.name),
+            flushes=self._flushes,
             start=first_states(network)[last.name],
         )
 
@@ -140,7 +143,10 @@ class LayerCore(wiring.Component):
         if projection:
             m.submodules.projection = projection
             m.submodules.selector = selector = GroupSelector(
-                shape=network.shape_of(first.name), core=core, more_bits=more_bits(network, first.name)
+                shape=network.shape_of(first.name),
+                core=core,
+                more_bits=more_bits(network, first.name),
+                flushes=self._flushes,
             )
             wiring.connect(m, taken.given, projection.events)
             wiring.connect(m, projection.groups, selector.steps)
@@ -153,7 +159,7 @@ class LayerCore(wiring.Component):
             before = selector.groups
             _tap(m, before, self.groups[first.name])
         else:
-            m.submodules.grouper = grouper = EventGrouper(shape=source, core=core)
+            m.submodules.grouper = grouper = EventGrouper(shape=source, core=core, flushes=self._flushes)
             wiring.connect(m, taken.given, grouper.events)
             before = grouper.groups
         if projection or not pool:
@@ -170,7 +176,7 @@ class LayerCore(wiring.Component):
             seen.append(before.valid)
             _tap(m, before, self.groups[last.name])
         m.submodules.serializer = serializer = Serializer(
-            shape=network.shape_of(last.name), core=core, more_bits=more_bits(network, last.name)
+            shape=network.shape_of(last.name), core=core, more_bits=more_bits(network, last.name), flushes=self._flushes
         )
         m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
         m.submodules.output = output = StreamBuffer(payload=serializer.events.payload.shape())

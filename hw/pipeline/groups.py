@@ -37,7 +37,7 @@ class GroupSelector(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Its parallelism.
-    more_bits : int
+    more_bits, flushes : int, bool
         As of `SpikeGroup`.
 
     Members
@@ -46,14 +46,15 @@ class GroupSelector(wiring.Component):
     groups : Out, stream of SpikeGroup
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
+    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False) -> None:
         self._shape = shape
         self._core = core
         self._more_bits = more_bits
+        self._flushes = flushes
         super().__init__(
             {
-                "steps": In(stream.Signature(StepGroup(shape, core, more_bits))),
-                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits))),
+                "steps": In(stream.Signature(StepGroup(shape, core, more_bits, flushes=flushes))),
+                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes))),
             }
         )
 
@@ -66,7 +67,7 @@ class GroupSelector(wiring.Component):
         m = Module()
         core = self._core
         rows, columns, chunks = core.rows, core.columns, core.chunks
-        layout = StepGroup(self._shape, self._core, self._more_bits)
+        layout = StepGroup(self._shape, self._core, self._more_bits, flushes=self._flushes)
         steps, group = self.steps.payload, self.groups.payload
         # Of each group of a step, in order, where it is.
         places = [(dy, dx, chunk) for dy in range(rows) for dx in range(columns) for chunk in range(chunks)]
@@ -95,7 +96,8 @@ class GroupSelector(wiring.Component):
 
         # The group that was selected, by its bank.
         turning, bank = Signal(layout, reset_less=True), Signal(len(places), reset_less=True)
-        place_layout = data.StructLayout({name: group.shape()[name].shape for name in ("kind", "y", "x", "part")})
+        placed = ("kind", "y", "x", "part", *(("flush",) if self._flushes else ()))
+        place_layout = data.StructLayout({name: group.shape()[name].shape for name in placed})
         place = Signal(place_layout, reset_less=True)
         with m.If(turns_on):
             m.d.sync += [
@@ -106,13 +108,14 @@ class GroupSelector(wiring.Component):
                 place.y.eq(step.y + encoded(selected, [dy for dy, _, _ in places])),
                 place.x.eq(step.x + encoded(selected, [dx for _, dx, _ in places])),
                 place.part.eq(times(step.block, chunks) + encoded(selected, [chunk for _, _, chunk in places])),
+                *([place.flush.eq(step.flush)] if self._flushes else []),
             ]
 
         # The group that leaves.
         with m.If(moves):
             m.d.sync += [
                 self.groups.valid.eq(turns),
-                *(group[name].eq(place[name]) for name in ("kind", "y", "x", "part")),
+                *(group[name].eq(place[name]) for name in placed),
                 group.plus.eq(chosen(bank, turning.plus)),
                 group.minus.eq(chosen(bank, turning.minus)),
                 *([group.more.as_value().eq(chosen(bank, turning.more))] if self._more_bits else []),
@@ -133,7 +136,7 @@ class EventGrouper(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Channels of a group.
-    more_bits : int
+    more_bits, flushes : int, bool
         As of `SpikeGroup`; an event is one spike.
 
     Members
@@ -142,13 +145,14 @@ class EventGrouper(wiring.Component):
     groups : Out, stream of SpikeGroup
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
+    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False) -> None:
         self._shape = shape
         self._core = core
+        self._flushes = flushes
         super().__init__(
             {
                 "events": In(stream.Signature(AddressEvent(shape))),
-                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits))),
+                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes))),
             }
         )
 
@@ -166,6 +170,8 @@ class EventGrouper(wiring.Component):
             group.y.eq(event.y),
             group.x.eq(event.x),
         ]
+        if self._flushes:
+            m.d.comb += group.flush.eq((event.kind == Kind.END) & event.negative)
         with m.If(event.kind == Kind.SPIKE):
             m.d.comb += [
                 group.part.eq(part),

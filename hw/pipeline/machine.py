@@ -8,6 +8,7 @@ from hw.interface import Trace, known_place, machine_members
 from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import BuiltMemory, placed
 from hw.pipeline.core import LayerCore
+from hw.pipeline.flush_inserter import FlushInserter
 from hw.pipeline.readout import Readout
 from hw.pipeline.router import Router
 from hw.pipeline.state_probe import QUIET_CYCLES
@@ -25,7 +26,8 @@ class Machine(wiring.Component):
     Operation
     ---------
     Frames of events in, an answer a frame out. Frames may follow each other without a gap, and several are under way
-    at once. The cores are linked by the `Router`.
+    at once. The cores are linked by the `Router`. Where the network asks for flushes within a frame, they are put among the
+    input's events at the door (`FlushInserter`).
 
     Timing
     ------
@@ -90,7 +92,12 @@ class Machine(wiring.Component):
         m.submodules.readout = readout = Readout(network=self._network, clips=self._plan.inject)
         m.submodules.door = door = StreamBuffer(payload=HostEvent(self._network))
         wiring.connect(m, wiring.flipped(self.host), door.taken)
-        wiring.connect(m, door.given, router.host)
+        if self._network.flush_events:
+            m.submodules.flushes = flushes = FlushInserter(network=self._network)
+            wiring.connect(m, door.given, flushes.host)
+            wiring.connect(m, flushes.flushed, router.host)
+        else:
+            wiring.connect(m, door.given, router.host)
         wiring.connect(m, router.spikes, readout.spikes)
         wiring.connect(m, readout.result, wiring.flipped(self.result))
         m.d.comb += [readout.started.eq(router.started), router.room.eq(readout.room)]
@@ -108,7 +115,8 @@ class Machine(wiring.Component):
                 with m.If(core.saturated & ~count.all()):
                     m.d.sync += count.eq(count + 1)
         if self._plan.states:
-            self._read_states(m, door.given.valid | self.host.valid)
+            entering = router.host if self._network.flush_events else door.given
+            self._read_states(m, entering.valid | self.host.valid)
         for trace in self.traces:
             strobe = Signal(name=f"trace_{trace.name}_strobe")
             payload = Signal(trace.layout, name=f"trace_{trace.name}_payload")

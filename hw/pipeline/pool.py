@@ -150,6 +150,8 @@ class DeferredPoolLane(wiring.Component):
         Positions in a window.
     count_bits : int
         Width of a count.
+    goes_on : bool
+        Whether a frame may go on after a flush, for which counts have to be written.
 
     Members
     -------
@@ -161,22 +163,31 @@ class DeferredPoolLane(wiring.Component):
         Its spikes times their sign.
     present : In
         Which members the window has (fewer at a padded border).
+    flush : In
+        1 at a flush, after which counts are told from where the maximum then is; where ``goes_on``.
     update : Out, DeferredPoolState
         After.
     greatest : Out
-        How far the maximum is from where it was at the start of the frame, before the update.
+        How far the maximum is from where it was at the start of the frame, or at the flush before, before the update.
     """
 
-    def __init__(self, *, members: int, count_bits: int) -> None:
+    def __init__(self, *, members: int, count_bits: int, goes_on: bool = False) -> None:
         self._members = members
         self._count_bits = count_bits
-        super().__init__(_counting(members, count_bits))
+        self._goes_on = goes_on
+        super().__init__(_counting(members, count_bits) | ({"flush": In(1)} if goes_on else {}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for n, fires in enumerate(self.member):
             m.d.comb += self.update.change[n].eq(self.state.change[n] + (self.spikes & fires.replicate(len(self.spikes))))
         m.d.comb += self.greatest.eq(_greatest(self.state, self.present, self._count_bits))
+        if self._goes_on:
+            with m.If(self.flush):
+                m.d.comb += [
+                    after.eq(before - self.greatest)
+                    for before, after in zip(self.state.change, self.update.change, strict=True)
+                ]
         return m
 
 
@@ -291,7 +302,8 @@ class MaxPoolGroups(wiring.Component):
 
     In a network that fires deferred a word holds the members' counts as well, and nothing leaves before ``END``. That is a flush
     first: a sweep over all windows in ascending ``(y, x, c)``, each of which tells how far its maximum has moved
-    (`DeferredPoolLane`).
+    (`DeferredPoolLane`). An ``END`` that is a flush within the frame sweeps as well; words are written then, and the generation
+    stays.
 
     Timing
     ------
@@ -312,6 +324,8 @@ class MaxPoolGroups(wiring.Component):
         Whether the network fires deferred.
     source_more_bits, more_bits : int
         As of `SpikeGroup`, of what comes and of what leaves.
+    flushes : bool
+        As of `SpikeGroup`.
     start : State | None
         The counts of a frame's start; all alike where not given.
 
@@ -333,6 +347,7 @@ class MaxPoolGroups(wiring.Component):
         deferred: bool = False,
         source_more_bits: int = 0,
         more_bits: int = 0,
+        flushes: bool = False,
         start: State | None = None,
     ) -> None:
         if layer.overlapping:
@@ -346,10 +361,11 @@ class MaxPoolGroups(wiring.Component):
         self._deferred = deferred
         self._source_more_bits = source_more_bits
         self._more_bits = more_bits
+        self._flushes = flushes
         self._initial = _distances(layer, shape, start)
         super().__init__(
             {
-                "groups": In(stream.Signature(SpikeGroup(shape, core, source_more_bits))),
+                "groups": In(stream.Signature(SpikeGroup(shape, core, source_more_bits, flushes=flushes))),
                 "pooled": Out(stream.Signature(self._pooled_layout)),
             }
         )
@@ -380,7 +396,7 @@ class MaxPoolGroups(wiring.Component):
     @property
     def _pooled_layout(self) -> SpikeGroup:
         """What leaves."""
-        return SpikeGroup(self._output, self._core, self._more_bits)
+        return SpikeGroup(self._output, self._core, self._more_bits, flushes=self._flushes)
 
     @property
     def _counted(self) -> bool:
@@ -433,7 +449,7 @@ class MaxPoolGroups(wiring.Component):
             self.groups.ready.eq((credits != 0) & ~reset.sweeping),
             take.eq(self.groups.valid & self.groups.ready),
             is_end.eq(group.kind == Kind.END),
-            reset.next_frame.eq(take & is_end),
+            reset.next_frame.eq(take & is_end & ~group.flush if self._flushes else take & is_end),
         ]
 
         claim, sweep = take, None
@@ -456,6 +472,7 @@ class MaxPoolGroups(wiring.Component):
             pooled.plus.eq(up),
             pooled.minus.eq(down),
             *(pooled.more[channel].eq(spikes) for channel, spikes in enumerate(more) if self._more_bits),
+            *([pooled.flush.eq(tags.fired.end & tags.fired.goes_on)] if self._flushes else []),
             fifo.w_en.eq(tags.fired.end | (looked_at & moves)),
             fifo.w_data.eq(pooled),
             self.pooled.valid.eq(fifo.r_rdy),
@@ -507,6 +524,7 @@ class MaxPoolGroups(wiring.Component):
                 "plus": self._channels,
                 "minus": self._channels,
                 **({"flush": 1} if sweep else {}),
+                **({"goes_on": 1} if self._flushes else {}),
                 **({"more": data.ArrayLayout(unsigned(more_bits), self._channels)} if more_bits else {}),
             }
         )
@@ -526,6 +544,8 @@ class MaxPoolGroups(wiring.Component):
         ]
         if more_bits:
             m.d.sync += looked.more.eq(group.more)
+        if self._flushes:
+            m.d.sync += looked.goes_on.eq(group.flush)
         if sweep:
             m.d.sync += looked.flush.eq(sweep.now)
             with m.If(sweep.now):
@@ -583,7 +603,7 @@ class MaxPoolGroups(wiring.Component):
             clear_addr.eq(reset.addr),
             generations[0].eq(reset.generation),
             generations[1].eq(generations[0]),
-            state.access.en.eq(looked.group),
+            state.access.en.eq(looked.group | looked.flush if self._flushes else looked.group),
             state.access.clear.eq(clear),
             state.access.addr.eq(Mux(clear, clear_addr, row_base + column_base + looked.part)),
         ]
@@ -616,14 +636,18 @@ class MaxPoolGroups(wiring.Component):
     def _count(self, m: Module, tags: _Tags, state: StateBank) -> tuple[Signal, Signal, list[Value]]:
         """Spikes are counted, and maxima move up and down, by how many beyond one: a lane per channel.
 
-        Deferred, they do at a flush, by how far they are from where they were at the start of the frame.
+        Deferred, they do at a flush, by how far they are from where they were at the start of the frame, or the flush before.
         """
         members, bits = self._members, self._count_bits
         loading, updating = tags.loading, tags.updating
         up, down = (Signal(self._channels, name=name) for name in ("up", "down"))
         more: list[Value] = []
         for channel in range(self._channels):
-            lane = (DeferredPoolLane if self._deferred else BurstPoolLane)(members=members, count_bits=bits)
+            lane: DeferredPoolLane | BurstPoolLane
+            if self._deferred:
+                lane = DeferredPoolLane(members=members, count_bits=bits, goes_on=self._flushes)
+            else:
+                lane = BurstPoolLane(members=members, count_bits=bits)
             m.submodules[f"lane_{channel}"] = lane
             follow = loading.more[channel] if self._source_more_bits else Const(0)
             change = Signal(signed(bits + 1), name=f"change_{channel}", reset_less=True)
@@ -633,6 +657,8 @@ class MaxPoolGroups(wiring.Component):
                 moved, moves = (lane.follows - lane.greatest)[: bits + 1].as_signed(), updating.group
             else:
                 moved, moves = lane.greatest, updating.flush
+                if self._flushes:
+                    m.d.comb += lane.flush.eq(updating.flush)
             m.d.sync += [
                 lane.member.eq(loading.member),
                 # A number below 0 is the complement of one less.

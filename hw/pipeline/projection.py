@@ -146,7 +146,8 @@ class ProjectionCore(wiring.Component):
     An update of a layer with bursts fires several spikes at once (`BurstLane`, `BurstComparison`); the group says how many.
 
     In a network that fires deferred events only add (`DeferredLane`). An ``END`` is a flush first: a sweep over all positions in
-    ascending ``(y, x)``, in which the words are read and fire (`Flush`); they need not be written, as the frame is over.
+    ascending ``(y, x)``, in which the words are read and fire (`Flush`); they need not be written, as the frame is over. A flush
+    within the frame is an ``END`` that sweeps as well; words are written then, and the generation stays.
 
     Timing
     ------
@@ -174,7 +175,7 @@ class ProjectionCore(wiring.Component):
         Whether states can be read from outside.
     deferred : bool
         Whether the network fires deferred.
-    more_bits : int
+    more_bits, flushes : int, bool
         As of `StepGroup`.
     start : State, optional
         What the layer starts a frame with (`model.rest.first_states`); the bias and counts of 0 where it is not given.
@@ -203,11 +204,13 @@ class ProjectionCore(wiring.Component):
         states: bool = False,
         deferred: bool = False,
         more_bits: int = 0,
+        flushes: bool = False,
         start: State | None = None,
     ) -> None:
         self._layer = layer
         self._deferred = deferred
         self._more_bits = more_bits
+        self._flushes = flushes
         self._source = source
         self._core = core
         self._output = layer.output_shape(source)
@@ -264,7 +267,7 @@ class ProjectionCore(wiring.Component):
     @property
     def _step_layout(self) -> StepGroup:
         """What a step fires."""
-        return StepGroup(self._output, self._core, self._more_bits)
+        return StepGroup(self._output, self._core, self._more_bits, flushes=self._flushes)
 
     def _state_bank(self) -> StateBank:
         return StateBank(
@@ -351,7 +354,7 @@ class ProjectionCore(wiring.Component):
                 (issue & (ends | (walked & last_column & last_row)))
                 | (held & ~reset.sweeping & ~is_end & ~reaches)
             ),
-            reset.next_frame.eq(issue & ends),
+            reset.next_frame.eq(issue & ends & ~event.negative if self._flushes else issue & ends),
             self.events.ready.eq(~held | done),
         ]
         with m.If(issue & ~is_end):
@@ -423,6 +426,7 @@ class ProjectionCore(wiring.Component):
                 "x": step_layout["x"].shape,
                 "block": step_layout["block"].shape,
                 **({"flush": 1} if self._deferred else {}),
+                **({"goes_on": 1} if self._flushes else {}),
             }
         )
         tags = {name: Signal(tag, name=name) for name in STEP_CYCLES}
@@ -446,6 +450,7 @@ class ProjectionCore(wiring.Component):
             issued.end.eq(walk.issue & walk.is_end),
             issued.first.eq(walk.first),
             issued.block.eq(walk.block),
+            *([issued.goes_on.eq(walk.event.negative)] if self._flushes else []),
         ]
         rows = _look_up(m, "row", fan_out.rows, walked.y, walked_row)
         columns = _look_up(m, "column", fan_out.columns, walked.x, walked_column)
@@ -563,8 +568,12 @@ class ProjectionCore(wiring.Component):
             weights.addr.eq(weight_addr),
         ]
         takes_part = looked.step & rows.valid[row] & columns.valid[column]
+        if self._deferred:
+            takes_part = takes_part & ~looked.flush
+        if self._flushes:
+            takes_part = takes_part | addresses.flushed[index]
         m.d.sync += [
-            state.access.en.eq(takes_part & ~looked.flush if self._deferred else takes_part),
+            state.access.en.eq(takes_part),
             state.access.clear.eq(clear),
             state.access.addr.eq(
                 Mux(addresses.elsewhere, addresses.other_addr, rows.words[row] + columns.words[column] + looked.block)
@@ -624,7 +633,7 @@ class ProjectionCore(wiring.Component):
         layer, channels = self._layer, range(self._core.channels)
         visited = Signal(name=f"visited_{index}")
         m.d.sync += visited.eq(flushed)
-        en = _delays(m, f"en_{index}", visited, 7, reset_less=False)[-1]
+        *_, at_hand, en = _delays(m, f"en_{index}", visited, 7, reset_less=False)
         sign = Signal(name=f"sign_{index}", reset_less=True)
         m.d.sync += sign.eq(negative)
         plus, minus, saturated, held = (
@@ -634,7 +643,7 @@ class ProjectionCore(wiring.Component):
         more = [Signal(self._more_bits, name=f"more_{index}_{channel}", reset_less=True) for channel in channels]
         for channel in channels:
             m.submodules[f"lane_{index}_{channel}"] = lane = DeferredLane(layer=layer)
-            m.submodules[f"flush_{index}_{channel}"] = flush = Flush(layer=layer)
+            m.submodules[f"flush_{index}_{channel}"] = flush = Flush(layer=layer, goes_on=self._flushes)
             before, after = (
                 Signal(flush.count.shape(), name=f"{name}_{index}_{channel}", reset_less=True) for name in ("before", "after")
             )
@@ -644,7 +653,7 @@ class ProjectionCore(wiring.Component):
                 lane.state.eq(state.word[channel]),
                 lane.drive.eq(drives[channel]),
                 lane.negative.eq(sign),
-                state.update[channel].eq(lane.update),
+                state.update[channel].eq(Mux(at_hand, flush.update, lane.update) if self._flushes else lane.update),
                 flush.state.eq(state.word[channel]),
                 change.eq(after - before),
             ]
@@ -685,6 +694,7 @@ class ProjectionCore(wiring.Component):
             *(group.plus[index].eq(mask) for index, mask in enumerate(plus)),
             *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
             *(group.more[index].eq(spikes) for index, spikes in enumerate(more)),
+            *([group.flush.eq(fired.end & fired.goes_on)] if self._flushes else []),
             *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(len(plus))),
             pushed.as_value().eq(Cat(ordered if name == "fired" else group[name] for name, _ in step_layout)),
             pushes.eq(tags.masked.end | (tags.masked.step & group.fired.any())),

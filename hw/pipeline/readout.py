@@ -22,7 +22,7 @@ class Readout(wiring.Component):
     Operation
     ---------
     Counts begin a frame at those of the state at rest. At ``END`` they are set aside and compared one output a cycle, while those
-    of the next frame are counted.
+    of the next frame are counted. Flushes within a frame pass without effect.
 
     Timing
     ------
@@ -96,8 +96,12 @@ class Readout(wiring.Component):
             self.spikes.ready.eq(take),
             address.eq(times(event.y, shape.width * shape.channels) + times(event.x, shape.channels) + event.c),
         ]
+        arrives = self.spikes.valid
+        if self._network.flush_events:
+            # A flush within the frame is not held.
+            arrives = arrives & ((self.spikes.payload.kind == Kind.SPIKE) | ~self.spikes.payload.negative)
         with m.If(take):
-            m.d.sync += [held.eq(self.spikes.valid), event.eq(self.spikes.payload)]
+            m.d.sync += [held.eq(arrives), event.eq(self.spikes.payload)]
         for number in range(outputs):
             count = counting[number]
             with m.If(held & ~is_end & (address == number)):

@@ -6,7 +6,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from hw.aer import AddressEvent, HostEvent, Kind
+from hw.aer import AddressEvent, HostEvent, Kind, ends_frame
 from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import DISTRIBUTED, BuiltMemory
 from model.machine.limits import FRAMES_TO_LEAF, WATCHED_FIFO
@@ -166,7 +166,7 @@ class Router(wiring.Component):
         # A frame starts when its first token is offered: some readers may take it, and pass it on to a leaf even, long
         # before the last one has.
         m.d.comb += [
-            is_end.eq(token.kind == Kind.END),
+            is_end.eq(ends_frame(self._network, token)),
             offers.eq(host.valid & may_start),
             passes.eq(host.valid & host.ready),
             starts.eq(offers & ~in_frame),
@@ -193,7 +193,7 @@ class Router(wiring.Component):
             enters, leaves_now = Signal(name=f"enters_{leaf}"), Signal(name=f"leaves_{leaf}")
             m.d.comb += [
                 enters.eq(starts & reached),
-                leaves_now.eq(link[leaf].valid & link[leaf].ready & (link[leaf].payload.kind == Kind.END)),
+                leaves_now.eq(link[leaf].valid & link[leaf].ready & ends_frame(self._network, link[leaf].payload)),
             ]
             m.d.sync += frames.eq(frames + enters - leaves_now)
             busy.append(frames != 0)

@@ -27,7 +27,7 @@ class Serializer(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Channels of a group.
-    more_bits : int
+    more_bits, flushes : int, bool
         As of `SpikeGroup`.
 
     Members
@@ -36,13 +36,14 @@ class Serializer(wiring.Component):
     events : Out, stream of AddressEvent
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
+    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False) -> None:
         self._shape = shape
         self._core = core
         self._more_bits = more_bits
+        self._flushes = flushes
         super().__init__(
             {
-                "groups": In(stream.Signature(SpikeGroup(shape, core, more_bits))),
+                "groups": In(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes))),
                 "events": Out(stream.Signature(AddressEvent(shape))),
             }
         )
@@ -54,7 +55,7 @@ class Serializer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = SpikeGroup(self._shape, self._core, self._more_bits)
+        layout = SpikeGroup(self._shape, self._core, self._more_bits, flushes=self._flushes)
         group, channels = Signal(layout, reset_less=True), layout.channels
         # The channel that leaves, those still to go, and whether there are any: found while the one before leaves.
         selected, rest = (Signal(channels, name=name, reset_less=True) for name in ("selected", "rest"))
@@ -83,6 +84,9 @@ class Serializer(wiring.Component):
                 event.c.eq(base + encoded(selected, list(range(channels)))),
                 event.negative.eq((selected & group.minus).any()),
             ]
+        if self._flushes:
+            with m.Else():
+                m.d.comb += event.negative.eq(group.flush)
         with m.If(take):
             m.d.sync += [held.eq(self.groups.valid), group.eq(self.groups.payload), base.eq(first)]
             m.d.sync += next_of(fires, selected, rest, more)

@@ -21,7 +21,7 @@ class StepGroup(data.StructLayout):
         Shape of the layer that fires.
     core : CorePlan
         Its parallelism.
-    more_bits : int
+    more_bits, flushes : int, bool
         As of `hw.aer.SpikeGroup`.
 
     Members
@@ -40,9 +40,11 @@ class StepGroup(data.StructLayout):
         Of each chunk, bank after bank, one bit per channel.
     more
         Of each chunk, bank after bank, the spikes of each channel beyond its first; where there is any room for it.
+    flush
+        As of `hw.aer.SpikeGroup`.
     """
 
-    def __init__(self, shape: Shape, core: CorePlan, more_bits: int = 0) -> None:
+    def __init__(self, shape: Shape, core: CorePlan, more_bits: int = 0, *, flushes: bool = False) -> None:
         chunks = core.rows * core.columns * core.chunks
         blocks = -(-shape.channels // core.channels)
         self._values = {
@@ -60,6 +62,7 @@ class StepGroup(data.StructLayout):
                 "plus": data.ArrayLayout(unsigned(core.group_channels), chunks),
                 "minus": data.ArrayLayout(unsigned(core.group_channels), chunks),
                 **({"more": data.ArrayLayout(unsigned(core.group_channels * more_bits), chunks)} if more_bits else {}),
+                **({"flush": 1} if flushes else {}),
             }
         )
 

@@ -11,7 +11,7 @@ __all__ = ["check_plan"]
 
 def check_plan(network: Network, plan: Plan) -> None:
     """Raise `PlanError` with one line where ``plan`` does not suit ``network``."""
-    check_machine_can(network)
+    check_machine_can(network, folded=plan.folded)
     wanted = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
     found = [core.layer for core in plan.cores]
     if wanted != found:

@@ -105,6 +105,9 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
         source = streams[stage.source]
         frames = len(source.starts) - 1
         events = len(source.address) / frames
+        flushes = len(source.flushes.after) / frames if source.flushes else 0.0
+        # Where a frame goes on after a flush, what it leaves is written.
+        written = int(network.flush_events > 0)
         additions = state_words_used = weight_words = 0.0
         additions_pj = state_pj = weights_pj = 0.0
         if isinstance(first, Neurons):
@@ -121,11 +124,11 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             depth = state_words(first, network, core)
             if network.deferred:
                 # The weight; and in a flush, for each neuron, the count that it takes, and how far from its own that is.
-                visited = flush_steps(network, first, core) * core.channels * core.columns
+                visited = flushes * flush_steps(network, first, core) * core.channels * core.columns
                 word = first.potential_bits + 1 + first.count_bits
                 additions += updates + 2 * visited
                 additions_pj += updates * add_pj(first.potential_bits + 1) + 2 * visited * add_pj(first.count_bits)
-                accesses = 2 * updates + visited
+                accesses = 2 * updates + (1 + written) * visited
             else:
                 # The weight, the comparison with the threshold; the threshold and the count where it fired.
                 additions += 2 * updates + 2 * fired
@@ -141,15 +144,17 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             members = last.window[0] * last.window[1]
             bits = count_bits(network, last.name)
             shape = network.shape_of(last.name)
-            visited = shape.size if network.deferred else 0
+            visited = flushes * shape.size
             # What a neuron of the same core fires in an update, or at a flush, comes at once.
             fused = isinstance(first, Neurons)
             touched = (_firings(spikes) if fused else len(spikes.address)) / frames
-            compared = touched + visited * (members - 1)
+            # After it, counts are told from the new maximum.
+            compared = touched + visited * (members - 1 + written * members)
             additions += compared
             additions_pj += compared * add_pj(bits)
-            state_words_used += 2 * touched + visited
-            state_pj += (2 * touched + visited) * memory_pj(members * bits, shape.size * members * bits)
+            accesses = 2 * touched + (1 + written) * visited
+            state_words_used += accesses
+            state_pj += accesses * memory_pj(members * bits, shape.size * members * bits)
         found.append(
             Energy(
                 core=stage.name,

@@ -38,7 +38,7 @@ def folded_plan(network: Network, *, lanes: int = 8, blocks: int = UP5K_BLOCKS, 
     DoesNotFitError
         Its memories fit in no way.
     """
-    check_machine_can(network)
+    check_machine_can(network, folded=True)
     neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
     widest = max(layer.channels for layer in neurons)
     best: tuple[tuple[float, int], Plan] | None = None

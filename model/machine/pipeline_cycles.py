@@ -87,7 +87,7 @@ class _Machine:
     tokens_fed : list of int
         Input tokens of each core so far.
     input_frames : Ints
-        Events of each frame that has not begun.
+        Events of each frame that has not begun, flushes within it included.
     logs : list of list of Ints
         Of each batch when what passed, by trace.
     """
@@ -124,6 +124,7 @@ class _Machine:
         machine = np.zeros(1, MACHINE)
         reset_host(machine, idle=idle, stall=stall, seed=seed)
         machine["inject"], machine["outputs"], machine["room"] = plan.inject, network.outputs, 1
+        machine["flush_events"] = network.flush_events
         machine["output_link"] = names.index(network.output.name)
         return cls(
             plan=plan,
@@ -147,7 +148,7 @@ class _Machine:
         for number, (found, core) in enumerate(zip(schedules, self.hardware.cores, strict=True)):
             more = {name: getattr(found, name) for name in LISTS if name != "frame_events"}
             more["fired_token"] = more["fired_token"] + self.tokens_fed[number]
-            more["frame_events"] = np.diff(leaving[number].starts)
+            more["frame_events"] = _frame_tokens(leaving[number])
             self.tokens_fed[number] += len(found.steps)
             for name, at in LISTS.items():
                 # The token in the walker's hand has been counted already.
@@ -155,7 +156,7 @@ class _Machine:
                 self.lists[number][name] = np.concatenate([self.lists[number][name][read:], more[name]])
                 self.forgotten[number][name] += read
         events = np.diff(inputs.starts)
-        self.input_frames = np.concatenate([self.input_frames, events])
+        self.input_frames = np.concatenate([self.input_frames, _frame_tokens(inputs)])
         self.hardware.machine["tokens_left"] += int(events.sum()) + len(events)
         self.hardware.machine["frames_left"] += len(events)
 
@@ -192,3 +193,9 @@ class _Machine:
             ),
             activity=hardware.activity[:, : int(hardware.machine["cycle"][0])],
         )
+
+
+def _frame_tokens(stream: Stream) -> Ints:
+    """Of each frame, the tokens of the stream before its end."""
+    events = np.diff(stream.starts)
+    return events + np.diff(stream.flushes.starts) - 1 if stream.flushes else events

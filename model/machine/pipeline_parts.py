@@ -9,7 +9,7 @@ import numpy as np
 from model.machine.cycles import ACTIVITIES
 from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
 from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, draw, write
-from model.machine.schedule import END, FLUSHED, OUTSIDE
+from model.machine.schedule import END, FLUSH, FLUSHED, OUTSIDE
 from model.network import MOST_UNITS
 from model.support.compiled import njit
 
@@ -70,7 +70,7 @@ def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def
     able = pool and core.pool_credits != 0 and core.pool_sweep == 0
     group = (core.selected if neurons else core.buffer) != 0
     present = core.between != 0 if neurons else group
-    # Before it takes the end of a frame, a pool that fires deferred visits its windows.
+    # Before it takes the end of a frame, or a flush within one, a pool that fires deferred visits its windows.
     flushing = pool and core.pool_flushes and present and lists[core.groups_from + core.at_group] <= FLUSHED
     pool_ready = able and not flushing
     ready = core.between_second == 0 if neurons or not pool else pool_ready
@@ -135,15 +135,15 @@ def _select(core, lists, taker_ready):  # type: ignore[no-untyped-def]
 def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
     """Walker: a step a cycle while there are credits. Returns whether it takes an event, and what it does."""
     steps = lists[core.steps_from + core.at_token - 1] if core.held else 0
-    is_end = core.held and steps == END and core.step == core.flush
+    ends = core.held and steps in (END, FLUSH) and core.step == core.flush
     able = core.held and core.sweep == 0
     issue = able and core.credits != 0 and steps != 0
-    done = (issue and (is_end or core.step + 1 == steps)) or (able and steps == 0)
+    done = (issue and (ends or core.step + 1 == steps)) or (able and steps == 0)
     doing = _SWEEPING if core.sweep else _STARVED if not core.held else _WORKING if issue or done else _BLOCKED
     code = 0
     core.sweep -= core.sweep > 0
     if issue:
-        # An end of frame fires, so there always is one more that does.
+        # An end of frame fires (as does a flush within one), so there always is one more that does.
         fires = (
             lists[core.fired_token_from + core.at_fired] == core.at_token - 1
             and lists[core.fired_step_from + core.at_fired] == core.step
@@ -151,7 +151,7 @@ def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
         core.at_fired += fires
         code = 2 if fires else 1
         core.step = 0 if done else core.step + 1
-        if is_end:
+        if ends and steps == END:
             core.generation += 1
             if core.generation > core.generations:
                 core.generation, core.sweep = 1, core.depth
@@ -217,7 +217,7 @@ def _route(machine, cores, links, readers, taken, lists, input_frames):  # type:
     machine.nearly_full = fullest >= FRAMES_TO_LEAF - 1
     for number in range(len(links) - 1, -1, -1):
         link = links[number]
-        link.valid = cores[number - 1].output if number else machine.door and may_start
+        link.valid = cores[number - 1].output if number else machine.flush_due or (machine.door and may_start)
         link.passes = link.copied = 0
         if not link.valid:
             continue
@@ -346,6 +346,22 @@ def _drive(machine, passes):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _enters(machine, link):  # type: ignore[no-untyped-def]
+    """Flushes among the input's events. Returns whether a token leaves the register stage at the door."""
+    if not link.passes:
+        return False
+    if machine.flush_due:
+        machine.flush_due = 0
+        return False
+    # The link has counted the token already: below 0, it was the frame's end.
+    if machine.flush_events:
+        machine.flush_count = 0 if link.left < 0 else machine.flush_count + 1
+        if machine.flush_count == machine.flush_events:
+            machine.flush_count, machine.flush_due = 0, 1
+    return True
+
+
+@njit(cache=True, nogil=True)
 def _busy(machine, links):  # type: ignore[no-untyped-def]
     """Whether anything is on its way."""
     busy = machine.frames_left != 0 or machine.watches != 0
@@ -385,7 +401,7 @@ def run(hardware, lists, input_frames, final, record):  # type: ignore[no-untype
                 write(machine, log, groups)
             if record and pooled:
                 write(machine, log, groups + 1)
-        _drive(machine, links[0].passes)
+        _drive(machine, _enters(machine, links[0]))
         machine.cycle += 1
         machine.quiet = 0 if moved or answers else machine.quiet + 1
         if machine.quiet > HANG:

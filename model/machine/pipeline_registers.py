@@ -24,7 +24,8 @@ LISTS = {
     "tokens": "at_leaving",
     "frame_events": "at_frame",
 }
-"""The lists of a schedule, each with how far it is read; the last one is of events per frame that leave the core."""
+"""The lists of a schedule, each with how far it is read; the last one is of events per frame that leave the core,
+flushes within it included."""
 
 CORE = record(
     # What it is.
@@ -46,16 +47,16 @@ LINK = record(
     *("readers", "leaf"),
     # Whether it has a token, whether that passes, whether a copy of it is made.
     *("valid", "passes", "copied"),
-    # Events left of its frame, or -1 before it; frames on their way to it, where it is a leaf; copies for the host.
+    # Tokens left before its frame's end, or -1 before it; frames on their way to it, where it is a leaf; copies for the host.
     *("left", "frames", "copy", "copy_second"),
 )
 
 MACHINE = record(
     *HOST,
     # What is around the cores.
-    *("inject", "outputs", "output_link"),
+    *("inject", "outputs", "output_link", "flush_events"),
     *("host_valid", "door", "door_second"),
-    *("in_frame", "began", "starts", "room", "nearly_full"),
+    *("in_frame", "began", "starts", "room", "nearly_full", "flush_count", "flush_due"),
     *("read_gets", "read_held", "read_is_end", "comparing", "compared", "result_valid", "watches"),
     # Tokens that the source has, frames to be answered, input frames begun, cycles without a transfer.
     *("tokens_left", "frames_left", "inputs_read", "quiet"),

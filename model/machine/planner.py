@@ -21,7 +21,7 @@ from model.machine.plan import CorePlan, Plan
 from model.machine.schedule import flush_steps, reached
 from model.machine.simulate import simulate
 from model.machine.stages import Stage, pooled_at_flushes, stages
-from model.network import MaxPool, Network, Neurons
+from model.network import INPUT, MaxPool, Network, Neurons
 from model.support.errors import DoesNotFitError
 
 __all__ = ["Bound", "Demand", "Shortage", "bound", "fastest", "ladder", "size_fifos", "walker_cycles"]
@@ -88,12 +88,15 @@ class Demand:
         Of each neuron layer, what fires in it.
     sent : dict of str to float
         Of the input and each layer, mean events per frame.
+    ends : float
+        Mean ends per frame: its own, and flushes within it.
     """
 
     frames: int
     events: dict[str, npt.NDArray[np.float64]]
     fired: dict[str, Fired]
     sent: dict[str, float]
+    ends: float
 
     @classmethod
     def of(cls, network: Network, images: npt.NDArray[np.uint8]) -> "Demand":
@@ -109,12 +112,13 @@ class Demand:
                 events[layer.name] = counts.reshape(height, width) / len(images)
                 fired[layer.name] = Fired.of(streams[layer.name], network.shape_of(layer.name).channels)
         sent = {name: len(stream.address) / len(images) for name, stream in streams.items()}
-        return cls(len(images), events, fired, sent)
+        flushes = streams[INPUT].flushes
+        return cls(len(images), events, fired, sent, len(flushes.after) / len(images) if flushes else 1.0)
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Cycles that the parts of a core take for a mean frame, its ``END`` included, if nothing holds them up.
+    """Cycles that the parts of a core take for a mean frame, its ``END`` and flushes included, if nothing holds them up.
 
     Parameters
     ----------
@@ -144,11 +148,11 @@ class Bound:
 
 def bound(network: Network, demand: Demand, stage: Stage, core: CorePlan | None) -> Bound:
     """What bounds the core of ``stage``, planned as ``core``; None for a max-pool alone."""
-    serializer, last = demand.sent[stage.name] + 1, stage.layers[-1]
-    ends = 1
+    serializer, last = demand.sent[stage.name] + demand.ends, stage.layers[-1]
+    ends = demand.ends
     if isinstance(last, MaxPool):
         alone = CorePlan(layer=last.name, channels=network.shape_of(last.source).channels)
-        ends += flush_steps(network, last, core or alone)
+        ends *= 1 + flush_steps(network, last, core or alone)
     if core is None:
         return Bound(walker=0.0, groups=demand.sent[stage.source] + ends, serializer=serializer)
     groups = demand.fired[core.layer].groups(core) + ends
@@ -156,7 +160,7 @@ def bound(network: Network, demand: Demand, stage: Stage, core: CorePlan | None)
 
 
 def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
-    """Cycles that a core's walker takes for a mean frame, its ``END`` (and flush) included, if nothing holds it up.
+    """Cycles that a core's walker takes for a mean frame, its ``END`` (and flushes) included, if nothing holds it up.
 
     A memory with one port is read and written by turns.
     """
@@ -165,7 +169,8 @@ def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
     blocks = -(-network.shape_of(core.layer).channels // core.channels)
     steps = np.outer(-(-rows // core.rows), -(-columns // core.columns)) * blocks
     cycles = 2 if core.state_memory == "single_port" else 1
-    return float((demand.events[core.layer] * np.maximum(1, steps * cycles)).sum()) + flush_steps(network, layer, core) + 1
+    flushed = demand.ends * (flush_steps(network, layer, core) + 1)
+    return float((demand.events[core.layer] * np.maximum(1, steps * cycles)).sum()) + flushed
 
 
 def ladder(network: Network, demand: Demand, *, name: str = "planned") -> list[tuple[float, Plan]]:

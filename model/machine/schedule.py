@@ -16,7 +16,7 @@ from model.machine.plan import CorePlan, Plan
 from model.machine.stages import Stage, core_plan
 from model.network import Layer, MaxPool, Network, Neurons
 
-__all__ = ["END", "FLUSHED", "OUTSIDE", "Schedule", "flush_steps", "reached", "schedule", "state_words"]
+__all__ = ["END", "FLUSH", "FLUSHED", "OUTSIDE", "Schedule", "flush_steps", "reached", "schedule", "state_words"]
 
 END = -1
 """Marks an end of frame, among steps and among groups."""
@@ -24,7 +24,10 @@ END = -1
 OUTSIDE = -2
 """Marks a group at a position that no window of the max-pool has."""
 
-FLUSHED = -3
+FLUSH = -3
+"""Marks a flush within a frame, among steps and among groups."""
+
+FLUSHED = -4
 """Marks a step of a max-pool's flush: less the spikes that leave for it."""
 
 
@@ -35,14 +38,15 @@ class Schedule:
     Parameters
     ----------
     steps : Ints
-        Of each input token, the steps of its walk; `END` for an end of frame (whose steps are `flush_steps`, and one).
+        Of each input token, the steps of its walk; `END` for an end of frame, `FLUSH` for a flush within one (whose steps are
+        `flush_steps`, and one).
     fired_token, fired_step : Ints
-        Of each step that fires (and of each `END`), its input token and its number in the walk.
+        Of each step that fires (and of each `END` and `FLUSH`), its input token and its number in the walk.
     fired_groups : Ints
-        Of each of these, the groups of spikes that it makes; 1 for `END`.
+        Of each of these, the groups of spikes that it makes; 1 for `END` and `FLUSH`.
     groups : Ints
-        Of each of those groups, in order, the spikes that leave the core for it; `END`, or `OUTSIDE`. Where a max-pool fires
-        deferred, before each `END` the steps of its flush: `FLUSHED` less the spikes that leave for each.
+        Of each of those groups, in order, the spikes that leave the core for it; `END`, `FLUSH`, or `OUTSIDE`. Where a max-pool
+        fires deferred, before each `END` and `FLUSH` the steps of its flush: `FLUSHED` less the spikes that leave for each.
 
     A max-pool alone has no steps: each event is a group.
     """
@@ -55,10 +59,10 @@ class Schedule:
 
     @property
     def tokens(self) -> Ints:
-        """Of each group that leaves the core, its events; 1 for an end of frame."""
+        """Of each group that leaves the core, its events; 1 for an end of frame and for a flush within one."""
         events = np.where(self.groups <= FLUSHED, FLUSHED - self.groups, self.groups)
-        leaving = events[(events > 0) | (events == END)]
-        return np.where(leaving == END, 1, leaving)
+        leaving = events[(events > 0) | (events == END) | (events == FLUSH)]
+        return np.where(leaving < 0, 1, leaving)
 
 
 def state_words(layer: Layer, network: Network, core: CorePlan) -> int:
@@ -71,7 +75,7 @@ def state_words(layer: Layer, network: Network, core: CorePlan) -> int:
 
 
 def flush_steps(network: Network, layer: Layer, core: CorePlan) -> int:
-    """Steps of a flush, which the end of a frame is: none in a network that fires at once."""
+    """Steps of a flush, as the end of a frame is one: none in a network that fires at once."""
     if not network.deferred:
         return 0
     height, width, channels = network.shape_of(layer.name)
@@ -92,7 +96,6 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     """
     first, last = stage.layers[0], stage.layers[-1]
     source = streams[stage.source]
-    frames = len(source.starts) - 1
     if isinstance(first, Neurons):
         core = plan.core(first.name)
         rows, columns = (reached(network, first, axis) for axis in (0, 1))
@@ -100,32 +103,33 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         in_y, in_x = np.divmod(source.address // channels, width)
         blocks = -(-network.shape_of(first.name).channels // core.channels)
         column_steps = -(-columns[1] // core.columns)
-        steps = _with_ends(-(-rows[1] // core.rows)[in_y] * column_steps[in_x] * blocks, source.starts, END)
+        steps = _with_ends(-(-rows[1] // core.rows)[in_y] * column_steps[in_x] * blocks, source, _marks(source))
         spikes = streams[first.name]
-        frame = np.repeat(np.arange(frames), np.diff(spikes.starts))
         height_width = network.shape_of(first.name)
         place, c = np.divmod(spikes.address, height_width.channels)
         y, x = np.divmod(place, height_width.width)
+        # Of each spike, how many ends (deferred: flushes, which all layers have alike) came before it.
+        ends = np.repeat(np.arange(len(_ends(spikes))), np.diff(_ends(spikes), prepend=0))
         if network.deferred:
-            # All of it at the end of the frame, position after position.
-            event = source.starts[frame + 1]
+            # All of it at a flush, position after position.
+            event = _ends(source)[ends]
             step = y * -(-height_width.width // core.columns) + x // core.columns
         else:
-            event = source.starts[frame] + spikes.cause
+            event = source.starts[ends] + spikes.cause
             step = (y - rows[0][in_y[event]]) // core.rows * column_steps[in_x[event]]
             step += (x - columns[0][in_x[event]]) // core.columns
         step = step * blocks + c // core.channels
-        token = _with_ends(event + frame, spikes.starts, source.starts[1:] + np.arange(frames))
-        step = _with_ends(step, spikes.starts, flush_steps(network, first, core))
+        token = _with_ends(event + ends, spikes, _ends(source) + np.arange(len(_ends(source))))
+        step = _with_ends(step, spikes, flush_steps(network, first, core))
         block, c = np.divmod(c, core.channels)
         group = (place * blocks + block) * core.chunks + c // core.group_channels
-        group = _with_ends(group, spikes.starts, END)
+        group = _with_ends(group, spikes, END)
     else:
         spikes = source
         place = source.address // network.shape_of(stage.source).channels
-        steps = token = np.arange(len(source.address) + frames)
+        steps = token = np.arange(len(source.address) + len(_ends(source)))
         step = np.zeros_like(token)
-        group = _with_ends(place, source.starts, END)
+        group = _with_ends(place, source, END)
     leaves = np.ones(len(spikes.address), np.int64)
     if isinstance(last, MaxPool):
         pooled = streams[last.name]
@@ -137,7 +141,7 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         windows = [reached(network, last, axis)[1] > 0 for axis in (0, 1)]
         y, x = np.divmod(place, network.shape_of(last.source).width)
         leaves[~(windows[0][y] & windows[1][x])] = OUTSIDE
-    leaves = _with_ends(leaves, spikes.starts, END)
+    leaves = _with_ends(leaves, spikes, _marks(spikes))
 
     # A step's spikes follow each other, and within it those of a group.
     new_step = np.ones(len(token), bool)
@@ -157,23 +161,37 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
 
 
 def _with_flushes(network: Network, pool: MaxPool, core: CorePlan, pooled: Stream, groups: Ints) -> Ints:
-    """``groups`` with the steps of the pool's flush before each end of a frame."""
-    shape, frames = network.shape_of(pool.name), len(pooled.starts) - 1
+    """``groups`` with the steps of the pool's flush before each end of a frame, and each flush within one."""
+    shape, flushes = network.shape_of(pool.name), len(_ends(pooled))
     firsts, steps = core.firsts(shape.channels), flush_steps(network, pool, core)
     place, c = np.divmod(pooled.address, shape.channels)
     step = place * len(firsts) + np.searchsorted(firsts, c, side="right") - 1
-    frame = np.repeat(np.arange(frames), np.diff(pooled.starts))
-    leaving = np.bincount(frame * steps + step, minlength=frames * steps)
-    return np.insert(groups, np.repeat(np.flatnonzero(groups == END), steps), FLUSHED - leaving)
+    flush = np.repeat(np.arange(flushes), np.diff(_ends(pooled), prepend=0))
+    leaving = np.bincount(flush * steps + step, minlength=flushes * steps)
+    return np.insert(groups, np.repeat(np.flatnonzero(np.isin(groups, (END, FLUSH))), steps), FLUSHED - leaving)
 
 
-def _with_ends(values: npt.NDArray[Any], starts: Ints, end: Any) -> Ints:
-    """``values`` with one more after each frame."""
-    frames = len(starts) - 1
-    found = np.empty(len(values) + frames, np.int64)
-    frame = np.arange(frames)
-    found[np.arange(len(values)) + np.repeat(frame, np.diff(starts))] = values
-    found[starts[1:] + frame] = end
+def _ends(stream: Stream) -> Ints:
+    """Of each frame's end, and of each flush within one, the events of the stream before it."""
+    return stream.flushes.after if stream.flushes else stream.starts[1:]
+
+
+def _marks(stream: Stream) -> Ints | int:
+    """`END` or `FLUSH`, of each of `_ends`."""
+    if not stream.flushes:
+        return END
+    marks = np.full(len(stream.flushes.after), FLUSH, np.int64)
+    marks[stream.flushes.starts[1:] - 1] = END
+    return marks
+
+
+def _with_ends(values: npt.NDArray[Any], stream: Stream, end: Any) -> Ints:
+    """``values``, one of each event of the stream, with one more at each of its `_ends`."""
+    ends = _ends(stream)
+    number = np.arange(len(ends))
+    found = np.empty(len(values) + len(ends), np.int64)
+    found[np.arange(len(values)) + np.repeat(number, np.diff(ends, prepend=0))] = values
+    found[ends + number] = end
     return found
 
 

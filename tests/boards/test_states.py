@@ -13,6 +13,7 @@ from boards.virtual_board import VirtualBoard
 from model.encode import encode
 from model.golden import run
 from model.machine.folded_plan import folded_plan
+from model.machine.named_plans import named_plan
 from model.network import Neurons
 from model.rest import first_states
 from tests.hardware import random_network
@@ -56,6 +57,30 @@ def test_states_before_a_deferred_network_flushes():
     wide = replace(network, layers=(replace(network.layers[0], potential_bits=20), *network.layers[1:]))
     before = golden_states(wide, "conv1", events)
     assert [state.potential for state in before] == run(wide, events).layers["conv1"].potential.reshape(-1).tolist()
+
+
+def test_flushes_within_a_frame_on_a_board():
+    """The self-test, the states of neurons after the last flush and some events more, and what passes on links."""
+    network = replace(random_network(2), firing="deferred", rest=True, flush_events=5)
+    plan = named_plan(network, "minimal")
+    events = encode(network, IMAGES[0])
+    trace = run(network, events)
+    assert len(events) % 5 and len(trace.layers["conv1"].flushes) > 3
+    with VirtualBoard(network, plan) as board, Device.open(board.url, clock=board.seconds) as device:
+        checks = self_test(device, network, IMAGES)
+        assert all(check.passed for check in checks) and len(checks) == 5
+        for name in ("conv1", "fc1", "fc2"):
+            places = list(np.ndindex(*network.shape_of(name)))[::7]
+            found, answer = layer_states(device, network, name, events, places)
+            assert found == golden_states(network, name, events)[::7]
+            assert answer.counts == tuple(trace.counts.tolist())
+        answer, passed = device.observe(IMAGES[0], network, ["pool1", "fc2"])
+        assert (answer.answer, answer.counts) == (trace.answer, tuple(trace.counts.tolist()))
+        for name in ("pool1", "fc2"):
+            shape, spikes = network.shape_of(name), trace.layers[name].spikes
+            found = [(shape.address(spike.y, spike.x, spike.c), spike.sign) for spike in passed if spike.link == name]
+            assert found == list(zip(spikes["address"].tolist(), spikes["sign"].tolist(), strict=True))
+            assert len(found) > 5
 
 
 def test_a_folded_machine_that_fires_deferred():

@@ -372,7 +372,7 @@ class DeferredProof(wiring.Component):
         `hw.neuron` and `model.neuron`, or what an edit makes of them.
     """
 
-    ASSERTS = 9
+    ASSERTS = 11
 
     def __init__(self, layer: Linear, *, lanes: ModuleType = hw.neuron, golden: ModuleType = model.neuron) -> None:
         self._layer = layer
@@ -386,7 +386,7 @@ class DeferredProof(wiring.Component):
         m = Module()
         layer, R, Q = self._layer, self.state.summed, self.state.count
         m.submodules.lane = lane = self._lanes.DeferredLane(layer=layer)
-        m.submodules.flush = flush = self._lanes.Flush(layer=layer)
+        m.submodules.flush = flush = self._lanes.Flush(layer=layer, goes_on=True)
         m.d.comb += [
             lane.state.eq(self.state),
             lane.drive.eq(Mux(self.negative, ~self.weight, self.weight)),
@@ -398,7 +398,7 @@ class DeferredProof(wiring.Component):
         m.d.comb += change.eq(flush.count - Q)
         network = Network(name="n", input_shape=(1, 1, 1), layers=(layer,), firing="deferred")
         plus, minus, more = self._lanes.spikes_of(change, more_bits(network, layer.name))
-        _, count, fired, saturated = self._golden.flush_residual(layer, R, Q, where=Mux)
+        residual, count, fired, saturated = self._golden.flush_residual(layer, R, Q, where=Mux)
         _, other_count, other_fired, other_saturated = self._golden.flush(layer, R + Q * layer.theta, Q, where=Mux)
         least, most = layer.count_limits
         # A count is within its limits: that it stays so is what a flush sees to.
@@ -407,6 +407,8 @@ class DeferredProof(wiring.Component):
             Assert(lane.update.summed == self._golden.accumulate_residual(layer, R, drive)),
             Assert(lane.update.count == Q),
             Assert(flush.count == count),
+            Assert(flush.update.summed == residual),
+            Assert(flush.update.count == count),
             Assert(flush.held == saturated),
             Assert(flush.count == other_count),
             Assert((fired == other_fired) & (saturated == other_saturated)),
@@ -443,6 +445,7 @@ def test_a_deferred_lane_and_its_flush_are_the_models(options, tmp_path):
         (hw.neuron, "Mux(below, 0,", "Mux(below, 1,"),
         (hw.neuron, "above if layer.count_max is None else Const(0)", "above"),
         (hw.neuron, "replicate(len(change))) - plus", "replicate(len(change)))"),
+        (hw.neuron, "left = (wanted - self.count)", "left = (wanted - wanted)"),
         (model.neuron, "half = 1 << layer.potential_bits\n", "half = 1 << layer.potential_bits - 1\n"),
         (model.neuron, "wanted = R >> f", "wanted = (R - 1) >> f"),
     ],

@@ -1,13 +1,14 @@
 """The scoreboard sees every kind of difference, and names the place."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from hw.pipeline.machine import Machine
 from model.golden import run
 from model.machine.named_plans import named_plan
-from sim.scoreboard import Spike, Token, compare
+from sim.scoreboard import FLUSHED, Spike, Token, compare, decode
 from tests.hardware import random_frames, random_network
 
 NETWORK = random_network(1)
@@ -100,6 +101,58 @@ def test_a_difference_at_a_flush_is_reported_with_what_the_neuron_has_then():
         f"  state           V = {layer.potential[neuron]}, Q = {layer.count[neuron]} after the flush, of neuron {neuron}\n"
         f"  caused by       the flush at the end of the frame, after {len(frame.events)} input events of the layer\n"
     ) in report
+
+
+@pytest.fixture(scope="module")
+def flushed():
+    """A network with flushes within a frame, a frame, and what a machine without faults would record of conv1."""
+    network = replace(NETWORK, firing="deferred", flush_events=9)
+    frame = run(network, random_frames(NETWORK.input_shape, 7)[0])
+    layer, spikes = frame.layers["conv1"], []
+    for (first, _), (after, _) in pairwise([(0, 0), *layer.flushes]):
+        spikes += [Spike(int(e["address"]), int(e["sign"])) for e in layer.spikes[first:after]] + [FLUSHED]
+    return network, frame, [*spikes[:-1], None]
+
+
+@pytest.mark.parametrize("form", ["groups", "events"])
+def test_flushes_are_told_from_ends(form):
+    network = replace(NETWORK, firing="deferred", flush_events=9)
+    traces = Machine(network=network, plan=named_plan(network, "default")).traces
+    trace = next(trace for trace in traces if trace.form == form)
+    within, end = ({"flush": 1}, {"flush": 0}) if form == "groups" else ({"negative": 1}, {"negative": 0})
+    records = [(n, trace.layout.const({"kind": 1, **which}).as_value().value) for n, which in enumerate((within, end))]
+    assert decode(network, trace, records) == [Token(FLUSHED, 0), Token(None, 1)]
+
+
+def test_a_flush_that_is_missing_is_a_difference(flushed):
+    network, frame, stream = flushed
+    traces = [trace for trace in TRACES if trace.name == "groups_conv1"]
+    tokens = [Token(spike, n) for n, spike in enumerate(stream)]
+    score = compare(network, [frame], traces, {"groups_conv1": tokens})
+    assert (score.mismatches, score.spikes_compared) == (0, len(frame.layers["conv1"].spikes))
+    at = stream.index(FLUSHED)
+    score = compare(network, [frame], traces, {"groups_conv1": tokens[:at] + tokens[at + 1 :]})
+    assert score.mismatches and (score.first.index, score.first.expected) == (at, FLUSHED)
+    report = score.first.report(network, frame, seed=1, plan="default", simulator="verilator")
+    assert "  expected        flush within the frame\n" in report
+    assert "  caused by       flush 0 within the frame, after 9 input events of the layer\n" in report
+
+
+def test_a_difference_at_a_flush_within_a_frame_has_the_state_of_that_flush(flushed):
+    network, frame, stream = flushed
+    traces = [trace for trace in TRACES if trace.name == "groups_conv1"]
+    # The last spike of the second flush, of an address that fires again later.
+    at = next(n for n in range(len(stream)) if stream[: n + 1].count(FLUSHED) == 2) - 1
+    tokens = [Token(spike, n) for n, spike in enumerate(stream)]
+    tokens[at] = Token(Spike(stream[at].address, -stream[at].sign), at)
+    score = compare(network, [frame], traces, {"groups_conv1": tokens})
+    neuron = network.shape_of("conv1").coordinates(stream[at].address)
+    # A frame of the events up to there ends with the same state.
+    then = run(network, frame.events[:18]).layers["conv1"]
+    assert (
+        f"  state           V = {then.potential[neuron]}, Q = {then.count[neuron]} after the flush, of neuron {neuron}\n"
+        "  caused by       flush 1 within the frame, after 18 input events of the layer\n"
+    ) in score.first.report(network, frame, seed=1, plan="default", simulator="verilator")
 
 
 def test_the_earliest_difference_comes_first():

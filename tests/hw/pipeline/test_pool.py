@@ -219,6 +219,25 @@ def test_deferred_lane_counts_and_finds_the_greatest_of_all_small_windows():
     simulate(lane, testbench)
 
 
+def test_a_flush_within_a_frame_tells_counts_from_the_new_maximum():
+    lane = DeferredPoolLane(members=3, count_bits=2, goes_on=True)
+
+    async def testbench(ctx):
+        for changes in itertools.product(range(-4, 4), repeat=3):
+            for present in (7, 3, 5, 2):
+                greatest = max(change for n, change in enumerate(changes) if present >> n & 1)
+                ctx.set(lane.state, {"change": list(changes)})
+                ctx.set(lane.present, present)
+                ctx.set(lane.flush, 1)
+                found = [int(change) for change in ctx.get(lane.update).change]
+                kept = [n for n in range(3) if present >> n & 1 and changes[n] - greatest >= -4]
+                assert [found[n] for n in kept] == [changes[n] - greatest for n in kept]
+                ctx.set(lane.flush, 0)
+                assert [int(change) for change in ctx.get(lane.update).change] == list(changes)
+
+    simulate(lane, testbench)
+
+
 def test_overlap_is_refused():
     layer = MaxPool(name="p", source="input", window=(2, 2), stride=(1, 2))
     with pytest.raises(ValueError, match=r"^layer 'p': windows must not overlap: window \(2, 2\), stride \(1, 2\)$"):

@@ -1,5 +1,7 @@
 """The readout's counters at their ends; the rest of it is tested with the machine."""
 
+from dataclasses import replace
+
 import pytest
 
 from hw.pipeline.readout import Readout
@@ -9,12 +11,13 @@ NETWORK = random_network(2)
 MOST = (1 << NETWORK.output.count_bits) - 1
 
 
-def answers(frames, *, clips):
-    """Counts of output 1 and what the result says, for frames of so many spikes there, negative or not."""
-    readout, results = Readout(network=NETWORK, clips=clips), []
+def answers(frames, *, clips, network=NETWORK, flushes=0):
+    """Counts of output 1 and what the result says, for frames of so many spikes there, negative or not, and so many flushes."""
+    readout, results = Readout(network=network, clips=clips), []
     tokens = []
     for count in frames:
         tokens += [{"kind": 0, "negative": int(count < 0), "y": 0, "x": 0, "c": 1}] * abs(count)
+        tokens += [{"kind": 1, "negative": 1, "y": 0, "x": 0, "c": 0}] * flushes
         tokens.append({"kind": 1, "negative": 0, "y": 0, "x": 0, "c": 0})
 
     async def start(ctx):
@@ -33,6 +36,13 @@ def test_counts_stop_at_their_ends_and_the_result_says_so():
     assert answers(frames, clips=True) == [
         (MOST, 0), (MOST, 1), (3, 0), (-MOST - 1, 0), (-MOST - 1, 1), (-3, 0), (MOST, 1),
     ]
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_flushes_within_a_frame_pass_without_effect(clips):
+    network = replace(NETWORK, firing="deferred", flush_events=5)
+    found = answers([3, -2, 0], clips=clips, network=network, flushes=3)
+    assert found == ([(3, 0), (-2, 0), (0, 0)] if clips else [3, -2, 0])
 
 
 def test_a_count_that_stopped_comes_back():

@@ -101,6 +101,38 @@ def test_every_cycle_of_a_flush_is_the_hardwares(seed, tmp_path):
         assert result.cycles_compared > len(frames) * 20
 
 
+FLUSHES = [
+    pytest.param(seed, every, id=f"{seed}-{every}", marks=[pytest.mark.full] if (seed, every) not in ((4, 3), (5, 7)) else [])
+    for seed in range(1, 9)
+    for every in (1, 3, 7, 1000)
+]
+
+
+@pytest.mark.parametrize(("seed", "every"), FLUSHES)
+def test_every_cycle_of_flushes_within_a_frame_is_the_hardwares(seed, every, tmp_path):
+    """Frames at rest and not, of border classes, with counts that go down again; generations wrap; a flush that never comes."""
+    network = (pooled_input, restless, random_network, restless)[seed % 4](seed)
+    network = replace(network, firing="deferred", flush_events=every)
+    plan = random_plan(network, seed)
+    frames = random_frames(network.input_shape, seed, frames=5, near=seed % 2 == 0)
+    traces = [run(network, events) for events in frames]
+    flushes = [len(trace.layers[network.output.name].flushes) for trace in traces]
+    assert flushes == [len(events) // every + 1 for events in frames]
+    if every < 40:
+        # What was sent at one flush is taken back at another.
+        pools = [layer.name for layer in network.layers if isinstance(layer, MaxPool)]
+        assert any((trace.layers[pool].spikes["sign"] < 0).any() for trace in traces for pool in pools)
+    for idle, stall in ((0, 0), (0.2, 0.6)):
+        result = verify(
+            network, plan, frames, out_dir=tmp_path, simulator="icarus", seed=seed, idle=idle, stall=stall,
+            watch=plan.watch and stall > 0,
+        )  # fmt: skip
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.answers == [trace.answer for trace in traces]
+        # Each flush passes every link, and every core's groups.
+        assert result.cycles_compared > sum(flushes) * (len(network.layers) + 1)
+
+
 BURSTS = ((4, 1, 0, 2), (0, 0, 0, 0), (2, 4, 1, 0))
 """Of the layers of neurons, one after the other; 0 is as many as it takes."""
 
@@ -161,10 +193,13 @@ def test_empty_frames_queue_at_the_door(stall, tmp_path):
 
 
 @pytest.mark.parametrize("busy", [{}, {"idle": 9000}, {"stall": 9000, "watch": 255}, {"idle": 9000, "stall": 20000, "watch": 5}])
-@pytest.mark.parametrize(("name", "firing"), [("default", "immediate"), ("default", "deferred"), ("folded", "immediate")])
-def test_batches_make_no_difference(name, firing, busy):
+@pytest.mark.parametrize(
+    ("name", "firing", "every"),
+    [("default", "immediate", 0), ("default", "deferred", 0), ("default", "deferred", 4), ("folded", "immediate", 0)],
+)
+def test_batches_make_no_difference(name, firing, every, busy):
     network = random_network(2) if name == "default" else drawn("6x6x1: 3C3 P2 4F 3F", threshold_log2=6)
-    network = replace(network, firing=firing)
+    network = replace(network, firing=firing, flush_events=every)
     plan = named_plan(network, name)
     frames = random_frames(network.input_shape, 3, frames=9)
     options = {"record": True, "activity": 50, **busy}

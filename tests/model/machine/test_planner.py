@@ -42,10 +42,10 @@ def data(network, count):
     return Dataset("noise", frames(network, count), np.random.default_rng(1).integers(0, network.classes, count))
 
 
-@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+@pytest.mark.parametrize(("firing", "every"), [("immediate", 0), ("deferred", 0), ("deferred", 5)])
 @pytest.mark.parametrize("seed", range(1, 5))
-def test_walkers_take_the_cycles_foreseen(seed, firing):
-    network = replace(random_network(seed), firing=firing)
+def test_walkers_take_the_cycles_foreseen(seed, firing, every):
+    network = replace(random_network(seed), firing=firing, flush_events=every)
     images = frames(network, 12)
     demand = Demand.of(network, images)
     assert demand.frames == 12
@@ -57,12 +57,17 @@ def test_walkers_take_the_cycles_foreseen(seed, firing):
             assert round(walker_cycles(network, demand, core) * len(images), 6) == use.working
 
 
-@pytest.mark.parametrize("firing", ["immediate", "deferred", "bursts"])
+@pytest.mark.parametrize("firing", ["immediate", "deferred", "bursts", "flushes"])
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_parts_take_the_cycles_of_their_schedule(seed, firing):
     """The planner counts in a demand what the schedule, which is of one plan, has one by one; of a burst each spike."""
     network = random_network(seed)
-    network = bursting(network, (0, 3), 4) if firing == "bursts" else replace(network, firing=firing)
+    if firing == "bursts":
+        network = bursting(network, (0, 3), 4)
+    elif firing == "flushes":
+        network = replace(network, firing="deferred", flush_events=5)
+    else:
+        network = replace(network, firing=firing)
     images = frames(network, 6)
     demand, streams = Demand.of(network, images), run_streams(network, images)
     alone = 0
@@ -80,7 +85,7 @@ def test_parts_take_the_cycles_of_their_schedule(seed, firing):
             else:
                 # A pool takes each of them, and the steps of its flush.
                 assert round(found.groups * len(images), 6) == len(wanted.groups)
-                assert firing == "deferred" or len(wanted.groups) == wanted.fired_groups.sum()
+                assert network.deferred or len(wanted.groups) == wanted.fired_groups.sum()
             assert getattr(found, found.part) == found.cycles <= cycles
     assert alone == 3 * sum(isinstance(stage.layers[0], MaxPool) for stage in stages(network))
 
