@@ -45,6 +45,7 @@ __all__ = [
     "NeuronState",
     "Spikes",
     "driven",
+    "even_half",
     "fires",
     "reaches",
     "saturate",
@@ -528,7 +529,10 @@ class Flush(wiring.Component):
         layer, bits = self._layer, self._layer.count_bits
         summed, count = self.state.summed, self.state.count
         wanted = Signal(signed(max(layer.potential_bits + 1 - layer.threshold_log2, bits + 1) + 1))
-        m.d.comb += wanted.eq(summed[layer.threshold_log2 :].as_signed() + count)
+        whole = summed[layer.threshold_log2 :].as_signed() + count
+        if layer.halves_to_even:
+            whole = even_half(whole, summed[: layer.threshold_log2].any())
+        m.d.comb += wanted.eq(whole)
         # One bit is more than is stored.
         outside = summed[-1] ^ summed[-2]
         within, held = within_limits(layer, wanted)
@@ -539,6 +543,11 @@ class Flush(wiring.Component):
             left = (wanted - self.count)[: len(summed) - f]
             m.d.comb += [self.update.summed.eq(Cat(summed[:f], left)), self.update.count.eq(self.count)]
         return m
+
+
+def even_half(whole: Value, rest: Value) -> Value:
+    """Whole thresholds (signed), or, where no ``rest`` is left beyond them, the even one of them and one less."""
+    return Cat(whole[0] & rest, whole[1:]).as_signed()
 
 
 def within_limits(layer: Neurons, wanted: Value) -> tuple[Value, Value]:

@@ -216,6 +216,10 @@ class Neurons(Layer):
     count_max : int or None
         Count at which the activation ends (ReLU6, Clip), with ``"relu"``: a neuron there fires no further, and is not held from
         it. None where it has no end.
+    halves_to_even : bool
+        Whether a neuron whose potential at a flush is a whole number of thresholds takes the even one of that number and the one
+        below it. With half a threshold in the bias that rounds what is half way between two counts to the even one. Only in a
+        network that fires deferred.
     averaged : tuple[int, int]
         Windows ``(height, width)`` side by side in the source, each of which this layer takes as one position: an event at
         ``(y, x, c)`` as one at ``(y // height, x // width, c)``, and none of those after the last whole window. With the division
@@ -232,6 +236,7 @@ class Neurons(Layer):
     burst: int = 1
     averaged: tuple[int, int] = (1, 1)
     count_max: int | None = None
+    halves_to_even: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -246,6 +251,12 @@ class Neurons(Layer):
         _check_int(self.name, "burst", self.burst, 0, (1 << 16) - 1)
         for name in ("weight_bits", "potential_bits", "count_bits", "threshold_log2", "burst"):
             object.__setattr__(self, name, int(getattr(self, name)))
+        even = self.halves_to_even
+        check(isinstance(even, bool), f"layer {self.name!r}: halves_to_even must be true or false, not {even!r}")
+        check(
+            not even or self.threshold_log2,
+            f"layer {self.name!r}: halves_to_even must be false where threshold_log2 is 0, as there are no halves",
+        )
         if self.count_max is not None:
             check(self.relu, f"layer {self.name!r}: count_max must be None unless activation is 'relu', not {self.count_max!r}")
             _check_int(self.name, "count_max", self.count_max, 1, (1 << self.count_bits) - 1)
@@ -524,6 +535,10 @@ class Network:
             check(
                 layer.source in known,
                 f"layer {layer.name!r}: source must be an earlier layer or {INPUT!r}, not {layer.source!r}",
+            )
+            check(
+                self.deferred or not (isinstance(layer, Neurons) and layer.halves_to_even),
+                f"layer {layer.name!r}: halves_to_even must be false in a network that fires {self.firing}",
             )
             known[layer.name] = layer.output_shape(known[layer.source])
             units = _checked_size(layer.name, known[layer.name], units)

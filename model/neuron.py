@@ -141,6 +141,8 @@ def flush(
 ) -> tuple[Ints, Ints, Ints, Bools]:
     """A flush: the count becomes the whole thresholds in the activation, rounded down, within its limits.
 
+    Where the layer rounds halves to even, a whole number of thresholds that is odd is taken for one less.
+
     Returns
     -------
     V, Q : Ints
@@ -155,6 +157,8 @@ def flush(
     residual = V - Q * theta
     activated = _activation(layer, V, where)
     wanted = activated >> f
+    if layer.halves_to_even:
+        wanted = where((activated == V) & _is_odd_whole(layer, V, wanted), wanted - 1, wanted)
     count = _clipped(wanted, *layer.count_limits, where)
     outside = (residual < lowest) | (residual > highest)
     return V, count, count - Q, outside | (count != wanted)
@@ -167,6 +171,8 @@ def flush_residual(
     theta, f, (least, most) = layer.theta, layer.threshold_log2, layer.count_limits
     lowest, highest = layer.residual_limits
     wanted = R >> f
+    if layer.halves_to_even:
+        wanted = where(_is_odd_whole(layer, R, wanted + Q), wanted - 1, wanted)
     wanted = _within_activation(layer, wanted, Q, where)
     fired = _clipped(wanted, least - Q, most - Q, where)
     outside = (R < lowest) | (R > highest)
@@ -194,6 +200,11 @@ def _within_activation(layer: Neurons, spikes: Any, Q: Ints, where: Callable[...
 def _thresholds_in(diff: Ints, f: int, where: Callable[..., Any]) -> Any:
     """Whole thresholds in a difference, rounded towards zero."""
     return where(diff < 0, -(-diff >> f), diff >> f)
+
+
+def _is_odd_whole(layer: Neurons, potential: Ints, count: Any) -> Any:
+    """Whether a potential, or a residual, is whole thresholds, with an odd ``count`` of them in the potential."""
+    return (potential % layer.theta == 0) & (count % 2 == 1)
 
 
 def _limited(layer: Neurons, spikes: Any, where: Callable[..., Any]) -> Any:

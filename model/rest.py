@@ -169,7 +169,10 @@ def pooled(layer: MaxPool, values: npt.NDArray[T]) -> npt.NDArray[T]:
 def rounded(layer: Neurons, potential: Floats, *, deferred: bool) -> Floats:
     """Activations, given in thresholds, rounded towards zero (deferred: down) to whole ones within the limits of the count."""
     activation = np.maximum(potential, 0) if layer.relu else potential
-    return np.clip(np.floor(activation) if deferred else np.trunc(activation), *layer.count_limits)
+    whole = np.floor(potential) if deferred else np.trunc(activation)
+    if layer.halves_to_even:
+        whole -= (whole == potential) & (whole % 2 == 1)
+    return np.clip(whole, *layer.count_limits)
 
 
 def weighted_sums(

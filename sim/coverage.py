@@ -236,6 +236,7 @@ def _held(frame: Trace, layer: Neurons, shape: Shape) -> tuple[int, int]:
             residuals += int(((R < lowest) | (R > highest)).sum())
             R, Q, _, _ = flush_residual(layer, R, Q)
             # Whole thresholds are left where the count is at its end; beyond the activation's own end they are no loss.
-            counts += int(((R >= layer.theta) & (layer.count_max is None) | (R < 0) & (not layer.relu)).sum())
+            above = R >= layer.theta + layer.halves_to_even
+            counts += int((above & (layer.count_max is None) | (R < 0) & (not layer.relu)).sum())
         first = end
     return residuals, counts

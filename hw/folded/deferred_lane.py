@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.folded.lane import Facts
-from hw.neuron import driven
+from hw.neuron import driven, even_half
 from model.machine.stored_state import StoredWidths
 from model.network import Neurons
 
@@ -65,13 +65,17 @@ class DeferredFacts(Facts):
         whether its counts have a sign
     ends : 1 bit
         whether its activation ends at ``most``, where its count is not held then
+    even : 1 bit
+        whether it rounds halves to even; only where one of the layers does
     """
 
     def __init__(self, *layers: Neurons) -> None:
         self.layers = layers
         self.forms = sorted({_form(layer) for layer in layers})
         count = signed(StoredWidths.of(layers).count_bits + 1)
-        super().__init__({"form": len(self.forms), "most": count, "least": count, "signed_count": 1, "ends": 1})
+        self.any_even = any(layer.halves_to_even for layer in layers)
+        even = {"even": 1} if self.any_even else {}
+        super().__init__({"form": len(self.forms), "most": count, "least": count, "signed_count": 1, "ends": 1, **even})
 
     def of(self, layer: Neurons) -> dict[str, int]:
         """The facts of one of the layers."""
@@ -82,6 +86,7 @@ class DeferredFacts(Facts):
             "least": least,
             "signed_count": int(not layer.relu),
             "ends": int(layer.count_max is not None),
+            **({"even": int(layer.halves_to_even)} if self.any_even else {}),
         }
 
 
@@ -173,6 +178,7 @@ class WantedCount(wiring.Component):
         facts, summed = self.facts, self.state.summed
         forms = facts.shape().forms
         spikes = Signal(signed(max(guard + 1 - threshold for threshold, guard in forms)))
+        rest = Signal(name="rest") if facts.shape().any_even else None
         for number, (threshold, guard) in enumerate(forms):
             with m.If(facts.form[number] if len(forms) > 1 else Const(1)):
                 # One bit is more than fits.
@@ -180,7 +186,12 @@ class WantedCount(wiring.Component):
                     spikes.eq(summed[threshold : guard + 1].as_signed()),
                     self.outside.eq(summed[guard] ^ summed[guard - 1]),
                 ]
-        m.d.comb += self.wanted.eq(spikes + self.state.count)
+                if rest is not None:
+                    m.d.comb += rest.eq(summed[:threshold].any())
+        whole = spikes + self.state.count
+        if rest is not None:
+            whole = even_half(whole, rest | ~facts.even)
+        m.d.comb += self.wanted.eq(whole)
         return m
 
 

@@ -323,4 +323,5 @@ def _run_neurons(layer: Neurons, shape: Shape, events: Stream, start: Start, kee
         found, starts, *more = integrate(taken, first, *weights, burst, limits, keep_states, tables.axes)
         return found, starts, None, *more
     among = (flushes.after, flushes.origin, flushes.starts)
-    return defer(taken, among, first, *weights, limits, keep_states, tables.axes)  # type: ignore[no-any-return]
+    limited = (*limits, layer.halves_to_even)
+    return defer(taken, among, first, *weights, limited, keep_states, tables.axes)  # type: ignore[no-any-return]

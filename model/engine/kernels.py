@@ -225,7 +225,7 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
     address, sign, _, starts = events
     flush_after, flush_origin, flush_starts = flushes
     first_residual, first_count, _ = first_state
-    f, relu, lowest, highest, fewest, most, stops = limits
+    f, relu, lowest, highest, fewest, most, stops, even = limits
     places, row_ranges, row_taps, runs = axes
     frames, neurons = len(starts) - 1, len(first_count)
     kind = first_residual.dtype.type
@@ -261,6 +261,8 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
                 total = ((np.int64(residual[n]) + half) & (2 * half - 1)) - half
                 least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
                 wanted = total >> f
+                if even and wanted << f == total and (wanted + count[n]) & 1:
+                    wanted -= 1
                 if relu:
                     wanted = max(wanted, -count[n])
                 if stops:

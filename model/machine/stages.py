@@ -130,7 +130,7 @@ def most_spikes(network: Network, layer: Neurons) -> int:
     least, most = layer.count_limits
     if network.deferred:
         # At a flush a count goes to wherever its limits, and the residual, let it.
-        return min(most - least, 1 << layer.potential_bits - layer.threshold_log2)
+        return min(most - least, (1 << layer.potential_bits - layer.threshold_log2) + layer.halves_to_even)
     burst = layer.burst or most - least
     # Where no burst ends too early, an update leaves less than a threshold in the residual, or nothing to fire that way; and a
     # frame may start with more.

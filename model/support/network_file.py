@@ -37,6 +37,7 @@ _ADDED_IN_2 = {
     "burst": 1,
     "averaged": (1, 1),
     "count_max": None,
+    "halves_to_even": False,
     "firing": "immediate",
     "rest": False,
     "flush_events": 0,

@@ -431,6 +431,8 @@ def deferred_counterexample(folder: Path, layer: Linear, **modules: ModuleType) 
         {"activation": "relu", "threshold_log2": 5, "count_max": 6},
         {"activation": "relu", "threshold_log2": 6, "weight_bits": 10, "potential_bits": 8, "count_bits": 4},
         {"activation": "identity", "threshold_log2": 0, "weight_bits": 4, "potential_bits": 7, "count_bits": 3},
+        {"activation": "identity", "threshold_log2": 5, "halves_to_even": True},
+        {"activation": "relu", "threshold_log2": 5, "count_max": 7, "halves_to_even": True},
     ],
 )
 def test_a_deferred_lane_and_its_flush_are_the_models(options, tmp_path):

@@ -4,6 +4,7 @@ import io
 import itertools
 import tokenize
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -160,6 +161,27 @@ def test_both_forms_with_bursts_are_one_neuron(activation, threshold_log2):
         assert burst_counterexample(model.neuron, neurons(activation, threshold_log2=threshold_log2, burst=burst)) is None
 
 
+def halves_counterexample(forms: ModuleType, layer: Linear) -> z3.ModelRef | None:
+    """As `deferred_counterexample`, of a flush that rounds halves to even, with what it is said of the nearest even count."""
+    R, Q, _ = state()
+    (lowest, highest), (least, most), theta = layer.residual_limits, layer.count_limits, layer.theta
+    V, count, fired, _ = printed = forms.flush(layer, R + Q * theta, Q, where=z3.If)
+    claims = same(printed, forms.flush_residual(layer, R, Q, where=z3.If), theta)
+    # Half a threshold is in the potential: it lies within half a threshold of its count, on either side if that is even.
+    off = V - count * theta
+    nearest = z3.Or(z3.And(0 < off, off < theta), z3.And(0 <= off, off <= theta, count % 2 == 0))
+    low, high = z3.And(count == least, off <= 0), z3.And(count == layer.count_limits[1], off >= theta)
+    claims += [z3.Or(nearest, low, high), fired == count - Q]
+    return refuted(claims, 2 * lowest <= R, R <= 2 * highest + 1, least <= Q, Q <= most)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("threshold_log2", [n for n in THRESHOLDS if n])
+def test_halves_go_to_the_even_count(activation, threshold_log2):
+    layer = neurons(activation, threshold_log2=threshold_log2, halves_to_even=True)
+    assert halves_counterexample(model.neuron, layer) is None
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("threshold_log2", THRESHOLDS)
 def test_both_forms_of_deferred_firing_are_one_neuron(activation, threshold_log2):
@@ -177,6 +199,7 @@ def is_refuted(text: str) -> bool:
     some = (3, 13)
     return (
         any(deferred_counterexample(forms, layer) is not None for layer in layers(some))
+        or any(halves_counterexample(forms, replace(layer, halves_to_even=True)) is not None for layer in layers(some))
         or any(burst_counterexample(forms, layer) is not None for layer in layers(some, (2, 0)))
         or any(counterexample(forms, layer) is not None for layer in layers(THRESHOLDS))
     )
@@ -205,8 +228,10 @@ HARMLESS = {
     "return where(value < low, low, where(value >= high, high, value))",
     "return where(diff <= 0, -(-diff >> f), diff >> f)",
     "return (R - half) % (2 * half) - half",
+    "wanted = where(_is_odd_whole(layer, R, wanted - Q), wanted - 1, wanted)",
 }
-"""Where both sides of a comparison are equal, these select one or the other; the last moves a residual by a whole turn."""
+"""Where both sides of a comparison are equal, these select one or the other; the last but one moves a residual by a whole turn,
+and the last leaves odd what is odd."""
 
 
 def test_each_fault_in_the_source_is_seen():

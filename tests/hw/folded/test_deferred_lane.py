@@ -87,6 +87,7 @@ def test_every_state_of_narrow_neurons(activation):
         layer(activation, threshold_log2=0, potential_bits=4, **options),
         layer(activation, threshold_log2=2, potential_bits=5, **ends, **options),
         layer("relu", threshold_log2=1, potential_bits=4, **options),
+        layer(activation, threshold_log2=2, potential_bits=5, **ends, **options, halves_to_even=True),
     )
     for number, neuron in enumerate(neurons):
         (lowest, highest), (least, most) = neuron.residual_limits, neuron.count_limits
