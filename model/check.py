@@ -8,6 +8,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from model.conversion.from_quantized import quantized_lines
 from model.importers.float_network import FloatNetwork
 from model.importers.normalization import Normalization
 from model.importers.onnx import Examination, NodeReport, examine
@@ -53,6 +54,8 @@ def main(
                 f"{totals['neurons']:,} neurons, {totals['weights']:,} weights, "
                 f"{totals['macs_per_frame']:,} MACs per frame as a float network"
             )
+        if found.network is not None and found.network.quantized:
+            console.print("\n".join(quantized_lines(found.network)))
     if problem is not None:
         fail(Exit.BAD_INPUT, problem)
 

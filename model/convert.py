@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -185,6 +186,7 @@ def main(
             layout=layout,
             output=output,
             normalization=normalization,
+            given=_given(),
             progress=progress,
         )
         try:
@@ -195,9 +197,21 @@ def main(
     if as_json:
         print(json.dumps({"output": str(out), **conversion_json(found)}, indent=2))
     else:
-        _print(console, found, None if paper or levels is not None else accuracy_budget)
+        searched = not (paper or levels is not None or found.quantized)
+        _print(console, found, accuracy_budget if searched else None)
         console.print(f"{conversion_summary(found)}; written to {out}")
     tell(warnings=found.warnings)
+
+
+def _given() -> list[str]:
+    """The options that were given, with their values where those are words."""
+    context = click.get_current_context()
+    found = []
+    for name, value in context.params.items():
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            option = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+            found.append(f"{option} {value}" if isinstance(value, str) else option)
+    return found
 
 
 def _not_the_papers(settings: Settings) -> str | None:

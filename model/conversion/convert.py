@@ -1,7 +1,7 @@
 """Conversion: thresholds and widths chosen on calibration data, and what the network lost on the way."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from model.conversion.coding import InputCoding, choose_coding
 from model.conversion.correction import corrected, mean_sums
 from model.conversion.explain import Step, explain
 from model.conversion.fewest import Fewest, Search, Tried
+from model.conversion.from_quantized import Exactness, check_options, from_quantized
 from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.quantized_frames import QuantizedFrames, run_images
 from model.conversion.search import OUTPUT_LEVELS, Measured, choose, thresholds_of
@@ -83,6 +84,8 @@ class Conversion:
         How the calibration frames were read, where that was not as they come.
     warnings : tuple[str, ...]
         What speaks against the result.
+    quantized : tuple[Exactness, ...]
+        Of a quantized file, how near the counts of each layer are to its levels; empty of any other.
     bias_corrected : bool
         Whether biases make up for rounding (`model.conversion.correction`), as without it the accuracy was out of reach.
     macs_per_frame : int
@@ -108,6 +111,7 @@ class Conversion:
     macs_per_frame: int = 0
     levels: dict[str, float] = field(default_factory=dict)
     tried: tuple[Tried, ...] = ()
+    quantized: tuple[Exactness, ...] = ()
 
 
 def convert(
@@ -126,6 +130,8 @@ def convert(
     ConversionError : the network does not suit
     DataError : the frames do not suit the network
     """
+    if float_network.quantized:
+        return _from_quantized(float_network, calibration, settings, name=name, origin=origin)
     macs = float_network.macs
     grouped = tuple(layer.name for layer in float_network.layers if layer.groups > 1)
     if settings.for_hardware:
@@ -169,6 +175,44 @@ def convert(
         macs_per_frame=macs,
         levels=dict(zip(theta_of, chosen.levels, strict=False)),
         tried=chosen.tried,
+    )
+
+
+def _from_quantized(
+    floats: FloatNetwork, calibration: Dataset, settings: Settings, *, name: str, origin: str
+) -> Conversion:
+    """Of a quantized network: its levels are counts, and nothing is chosen."""
+    data = calibration.fitted(floats.input_shape, classes=max(2, floats.outputs), threshold=0)
+    found = from_quantized(floats, data.images, settings, name=name, origin=origin)
+    network = found.network
+    if settings.for_hardware:
+        check_machine_can(network)
+    file = _accuracy(floats.scores(data.images.astype(np.float32) / 255), data.labels)
+    spiking = run_images(network, data.images)
+    accuracy = _accuracy(spiking.counts, data.labels)
+    coded = replace(
+        settings,
+        input_levels=network.input_levels,
+        input_threshold=network.input_threshold,
+        input_step=network.input_step,
+    )
+    return Conversion(
+        network=network,
+        thresholds=found.thresholds,
+        accuracy_float=file,
+        accuracy_float_1bit=file,
+        accuracy_snn=accuracy,
+        accumulations_per_frame=float(spiking.operations.sum(axis=1).mean()),
+        frames=len(data),
+        macs_per_frame=floats.macs,
+        steps=(
+            Step("quantized file", "", file, 0.0),
+            Step("last place", "", accuracy, round(file - accuracy, 6)),
+        ),
+        groups_expanded=tuple(la.name for la in floats.layers if la.groups > 1) if settings.for_hardware else (),
+        notes=(*data.notes, *found.notes),
+        warnings=_warnings(floats, data, coded, network, accuracy),
+        quantized=found.layers,
     )
 
 
@@ -473,11 +517,13 @@ def convert_file(
     layout: str | None = None,
     output: str | None = None,
     normalization: Normalization = AS_THEY_ARE,
+    given: Collection[str] = (),
     progress: Callable[[str], None] = lambda text: None,
 ) -> Conversion:
     """Convert an ONNX file with the training split of data set ``calibrate`` (a name or an ``.npz`` file).
 
-    ``layout``, ``output`` and ``normalization`` say what the file does not (`model.importers.onnx.examine`).
+    ``layout``, ``output`` and ``normalization`` say what the file does not (`model.importers.onnx.examine`). ``given`` are the
+    options of the command line that were given, of which a quantized file suits only some.
     """
     settings = settings or Settings()
     name = name if name is not None else safe_name(Path(path).stem)
@@ -487,6 +533,8 @@ def convert_file(
     float_network = import_onnx(
         path, layout=layout, input_shape=data.images.shape[1:], output=output, normalization=normalization
     )
+    if float_network.quantized:
+        check_options(float_network.path, given)
     classes, calibrated = np.unique(data.labels), np.unique(data.labels[:limit])
     if 2 * len(calibrated) <= len(classes):
         raise DataError(
@@ -495,6 +543,9 @@ def convert_file(
         )
     data = replace(data, images=data.images[:limit], labels=data.labels[:limit])
     label = "all thresholds " + f"{settings.threshold:g}" if settings.threshold is not None else "thresholds chosen"
-    label = ", ".join(filter(None, (str(normalization), label, *_named_choices(settings))))
+    choices = [label, *_named_choices(settings)]
+    if float_network.quantized:
+        choices = ["quantized file", "firing deferred"]
+    label = ", ".join(filter(None, (str(normalization), *choices)))
     origin = printable(f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}")
     return convert(float_network, data, settings, name=name, origin=origin, progress=progress)

@@ -36,6 +36,7 @@ REMEDIES = {
     "threshold": "the threshold is too coarse: use a smaller --accuracy-budget, or fine-tune with counts in the loss",
     "order of events": "neurons end a spike off what rounding gives, as they follow events with hysteresis and fire once an "
     "update at most: use a smaller --accuracy-budget (finer thresholds), or fine-tune with events in the loss",
+    "last place": "scales that are not a power of two do not fit the bits that there are: quantize with scales that are",
     "saturation": "counts or potentials reach the end of their widths: calibrate on frames that reach these extremes too",
 }
 """What can be done about each cause of a `Step`."""

@@ -210,13 +210,16 @@ def _flushed(
     if read_out:
         potentials = (total.astype(np.int64) + first * layer.theta).reshape(len(total), -1)
     held: Bools = (total < lowest) | (total > highest) if outside else np.zeros((len(total), 1, 1, 1), np.bool_)
-    fired = np.floor(np.multiply(total, 1 / layer.theta, out=total), out=total)
-    counted = first.astype(fired.dtype)
+    counted = first.astype(total.dtype)
+    thresholds = np.multiply(total, 1 / layer.theta, out=total)
+    odd = (thresholds + counted) % 2 == 1 if layer.halves_to_even else np.zeros((), np.bool_)
+    fired = np.floor(thresholds, out=total)
+    fired -= odd
     if layer.relu:
         np.maximum(fired, -counted, out=fired)
     if layer.count_max is not None:
         np.minimum(fired, most - counted, out=fired)
-    elif high >> f > most - int(first.max()) or (not layer.relu and low >> f < fewest - int(first.min())):
+    elif high >> f > most - int(first.max()) or (not layer.relu and (low >> f) - 1 < fewest - int(first.min())):
         within = np.clip(fired, fewest - counted, most - counted)
         held, fired = held | (fired != within), within
     sent = np.abs(fired).sum(axis=3, dtype=np.float64)

@@ -15,12 +15,17 @@ from onnx.reference import ReferenceEvaluator
 
 from model.importers.float_network import ConversionError
 from model.importers.limits import MOST_CONSTANTS
+from model.importers.operators import is_supported
+from model.importers.quantizer import computed
 from model.importers.schema import wrong_tensor
 from model.importers.structure import printable
 
-__all__ = ["COMPUTED", "Array", "constants_of", "drops"]
+__all__ = ["COMPUTED", "QUANTIZERS", "Array", "constants_of", "drops"]
 
 Array = npt.NDArray[np.generic]
+
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant")
+"""Operators that quantize and dequantize."""
 
 _NARROW = ("float16", "bfloat16")
 
@@ -65,6 +70,8 @@ def _plain(array: Array) -> Array:
 
 def _computed(node: onnx.NodeProto, opsets: Sequence[onnx.OperatorSetIdProto], known: dict[str, Array]) -> dict[str, Array]:
     """The outputs of a node; none where it cannot be run: that matters only where they are used, and is told there."""
+    if node.op_type in QUANTIZERS:
+        return _quantized(node, known)
     fed = {name: known[name] for name in node.input if name}
     graph = helper.make_graph(
         [node],
@@ -79,6 +86,15 @@ def _computed(node: onnx.NodeProto, opsets: Sequence[onnx.OperatorSetIdProto], k
         return dict(zip(node.output, arrays, strict=True))
     except Exception:  # the reference raises whatever its numpy code raises
         return {}
+
+
+def _quantized(node: onnx.NodeProto, known: dict[str, Array]) -> dict[str, Array]:
+    try:
+        with np.errstate(all="ignore"):
+            found = computed(node, [known[name] if name else None for name in node.input])
+    except (ValueError, IndexError, TypeError):  # shapes that do not meet
+        found = None
+    return {} if found is None else {node.output[0]: found}
 
 
 _Sizes = Callable[[onnx.NodeProto, Sequence[Array]], int]
@@ -155,6 +171,8 @@ def drops(node: onnx.NodeProto, constants: Mapping[str, Array]) -> bool:
 
 def _size(node: onnx.NodeProto, inputs: Sequence[Array | None]) -> int | None:
     """At most so many elements; None where the node is not computed ahead."""
+    if node.op_type in QUANTIZERS and is_supported(node.op_type, node.domain) and inputs and inputs[0] is not None:
+        return inputs[0].size
     if node.op_type not in _SIZES or node.domain not in ("", "ai.onnx"):
         return None
     if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):

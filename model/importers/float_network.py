@@ -12,6 +12,7 @@ import onnxruntime
 from onnx import helper
 
 from model.arrays import Floats
+from model.importers.quantizer import Quantizer
 from model.network import MaxPool, Padding, Shape
 from model.support.errors import BadInputError
 
@@ -62,6 +63,8 @@ class FloatLayer:
         Whether a ReLU follows.
     end : float or None
         Where the activation after the ReLU ends, as that of a ReLU6 at 6; None where it has no end.
+    quantizer : Quantizer or None
+        What rounds the activation, in a quantized file.
     tensor : str
         Name of a tensor of the model with the layer's output, channel-major, before or after its ReLU.
     """
@@ -78,6 +81,7 @@ class FloatLayer:
     averaged: tuple[int, int] = (1, 1)
     relu: bool = False
     end: float | None = None
+    quantizer: Quantizer | None = None
 
     def activated(self, values: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
         """What its activation gives."""
@@ -137,6 +141,11 @@ class FloatNetwork:
             shape = output
 
     @property
+    def quantized(self) -> bool:
+        """Whether the file rounds activations."""
+        return any(layer.quantizer is not None for layer in self.layers)
+
+    @property
     def outputs(self) -> int:
         """Number of outputs."""
         (*_, (_, _, shape)) = self.walk()
@@ -178,7 +187,8 @@ class FloatNetwork:
         frames = images if self.channels_last else images.transpose(0, 3, 1, 2)
         largest = max([self.input_shape.size, *(output.size for _, _, output in self.walk())])
         at_once = min(_MOST_AT_ONCE, max(1, _VALUES_AT_ONCE // largest))
-        return run_model(self.path, model, frames.reshape(len(frames), *dims[1:]), wanted, at_once)
+        frames = frames.reshape(len(frames), *dims[1:])
+        return run_model(self.path, model, frames, wanted, at_once, optimized=not self.quantized)
 
     def scores(self, images: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """What answers (`model.golden.answers`), ``(frames, outputs)``.
@@ -197,7 +207,13 @@ def is_float32(values: npt.NDArray[np.floating]) -> bool:
 
 
 def run_model(
-    path: Path, model: onnx.ModelProto, frames: npt.NDArray[np.floating], tensors: Sequence[str], at_once: int = _MOST_AT_ONCE
+    path: Path,
+    model: onnx.ModelProto,
+    frames: npt.NDArray[np.floating],
+    tensors: Sequence[str],
+    at_once: int = _MOST_AT_ONCE,
+    *,
+    optimized: bool = True,
 ) -> list[npt.NDArray[np.float32]]:
     """Run an ONNX model of one input, any number of frames, in float32.
 
@@ -213,6 +229,8 @@ def run_model(
         The outputs to return.
     at_once : int
         Frames in one run.
+    optimized : bool
+        Whether the runtime may change the graph. Of a quantized one it makes what rounds as the processor's instructions do.
 
     Raises
     ------
@@ -221,6 +239,8 @@ def run_model(
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     parts: list[list[npt.NDArray[np.float32]]] = []
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

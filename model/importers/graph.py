@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper, shape_inference
 
 from model.arrays import Floats
-from model.importers.constants import Array, constants_of
+from model.importers.constants import QUANTIZERS, Array, constants_of
 from model.importers.float_network import ConversionError, is_float32
 from model.importers.limits import MOST_TOTAL, MOST_VALUES
 from model.importers.schema import misuse
@@ -156,7 +156,7 @@ class OnnxGraph:
             users = self._users.get(value, [])
             if len(users) != 1:
                 return None
-            if users[0].op_type not in ("Identity", "Cast", "Dropout", "Add", "Sub", "Mul", "Div"):
+            if users[0].op_type not in ("Identity", "Cast", "Dropout", "Add", "Sub", "Mul", "Div", "Clip", *QUANTIZERS):
                 return users[0]
             value = users[0].output[0]
 

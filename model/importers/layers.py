@@ -23,6 +23,7 @@ __all__ = [
     "add_padding",
     "append",
     "both_axes",
+    "channel_major",
     "clip",
     "convolution",
     "different_values",
@@ -36,6 +37,9 @@ __all__ = [
     "relu",
 ]
 
+
+_ON_GRID = 1e-4
+"""Part of a step that rounding of numbers may be off by."""
 
 _ENDLESS = 1e30
 """An upper end from which on a Clip has none; below its negative it has no lower one."""
@@ -225,7 +229,7 @@ def different_values(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodeP
 
 def fold_back(graph: OnnxGraph, data: Data) -> Data | None:
     """What waits folded into the last layer with weights; None where that is not exact."""
-    if data.last is None or data.layers[data.last].relu:
+    if data.last is None or data.layers[data.last].relu or data.layers[data.last].quantizer is not None:
         return None
     layer = data.layers[data.last]
     pooled = data.last != len(data.layers) - 1
@@ -236,7 +240,7 @@ def fold_back(graph: OnnxGraph, data: Data) -> Data | None:
         found = None if pooled else average_after(layer, data.before, *data.average)
     if found is None:
         return None
-    tensor = layer.tensor if pooled else _channel_major(graph, data)
+    tensor = layer.tensor if pooled else channel_major(graph, data)
     if data.affine is not None:
         scale, offset = data.affine
         if not is_uniform(scale) or (pooled and (scale.min() < 0 or not is_uniform(offset))):
@@ -357,9 +361,12 @@ def _ending(graph: OnnxGraph, node: onnx.NodeProto, data: Data, end: float) -> D
     layer = found.layers[found.last]
     if known:
         graph.report(node, "folded", f"end of the activation of layer {layer.name!r}")
+    if layer.quantizer is not None and abs(end / layer.quantizer.scale - round(end / layer.quantizer.scale)) > _ON_GRID:
+        step = layer.quantizer.scale
+        raise graph.error(node, f"must end at a level of the quantizer before it, in steps of {step:g}, not at {end:g}")
     layer = replace(layer, end=end if layer.end is None else min(end, layer.end))
     if found.last == len(found.layers) - 1 and not any(found.padding):
-        layer = replace(layer, tensor=_channel_major(graph, replace(found, value=node.output[0])))
+        layer = replace(layer, tensor=channel_major(graph, replace(found, value=node.output[0])))
     return replace(found, layers=(*found.layers[: found.last], layer, *found.layers[found.last + 1 :]))
 
 
@@ -382,7 +389,7 @@ def relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     assert data.last is not None
     layer = data.layers[data.last]
     if data.last == len(data.layers) - 1 and not any(data.padding):
-        layer = replace(layer, tensor=_channel_major(graph, replace(data, value=node.output[0])))
+        layer = replace(layer, tensor=channel_major(graph, replace(data, value=node.output[0])))
     graph.report(node, "folded", f"activation of layer {layer.name!r}")
     layers = (*data.layers[: data.last], replace(layer, relu=True), *data.layers[data.last + 1 :])
     return replace(data, layers=layers)
@@ -405,7 +412,7 @@ def _cannot_relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
     )
 
 
-def _channel_major(graph: OnnxGraph, data: Data) -> str:
+def channel_major(graph: OnnxGraph, data: Data) -> str:
     """The tensor itself, or a new one with its values in the order channels, height, width."""
     order = "".join(data.axes[1:])
     if order == "".join(letter for letter in "chw" if letter in order):

@@ -19,6 +19,7 @@ from model.importers.hardware_form import hardware_form
 from model.importers.layouts import LAYOUTS, Start, starts, where
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.operators import SUPPORTED
+from model.importers.quantized_nodes import check_levels
 from model.importers.walk import Walk
 
 __all__ = [
@@ -175,6 +176,7 @@ def _examine(
     if error is None:
         assert chosen.network is not None
         try:
+            check_levels(chosen.network)
             check_agreement(chosen.network)
         except ConversionError as found:
             error = found

@@ -2,7 +2,7 @@
 
 import onnx
 
-__all__ = ["PASSING", "SUPPORTED", "refusal"]
+__all__ = ["PASSING", "SUPPORTED", "is_supported", "refusal"]
 
 SUPPORTED = {
     "Conv": "convolution",
@@ -32,8 +32,33 @@ SUPPORTED = {
     "Softmax": "nothing: does not change the arg-max",
     "LogSoftmax": "nothing: does not change the arg-max",
     "Sigmoid": "nothing: does not change the arg-max",
+    "QuantizeLinear": "levels of the layer before it",
+    "DequantizeLinear": "nothing: a count stands for its level",
+    "Quant": "levels of the layer before it",
+    "IntQuant": "levels of the layer before it",
+    "QLinearConv": "convolution with levels",
+    "QLinearMatMul": "linear layer with levels",
+    "QGemm": "linear layer with levels",
+    "QLinearAveragePool": "convolution with levels that averages",
+    "QLinearGlobalAveragePool": "convolution with levels that averages",
 }
 """What becomes of each operator."""
+
+_ONNX = ("", "ai.onnx")
+_MICROSOFT = ("com.microsoft",)
+_QONNX = ("qonnx.custom_op.general", "onnx.brevitas")
+_DOMAINS = {
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), (*_ONNX, *_MICROSOFT)),
+    **dict.fromkeys(("Quant", "IntQuant"), _QONNX),
+    **dict.fromkeys(("QGemm", "QLinearAveragePool", "QLinearGlobalAveragePool"), _MICROSOFT),
+}
+"""Whose each operator is that is not ONNX's own."""
+
+
+def is_supported(operator: str, domain: str) -> bool:
+    """Whether it is an operator of `SUPPORTED`, of the domain that it has there."""
+    return operator in SUPPORTED and domain in _DOMAINS.get(operator, _ONNX)
+
 
 PASSING = (
     *("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
@@ -42,21 +67,8 @@ PASSING = (
 """What may stand after a final Softmax or Sigmoid."""
 
 _QUANTIZED = (
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearAdd",
-    "QLinearMul",
-    "QLinearAveragePool",
-    "QLinearGlobalAveragePool",
-    "QLinearSigmoid",
-    "QLinearLeakyRelu",
-    "QLinearConcat",
-    "QGemm",
+    *("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),
+    *("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearConcat", "QLinearSoftmax"),
 )
 _QUANTIZED_DOMAINS = ("qonnx.", "finn.", "onnx.brevitas")
 
@@ -109,7 +121,10 @@ def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
     own = domain in ("", "ai.onnx")
     full = operator if own else f"{domain}.{operator}"
     if operator in _QUANTIZED or domain.startswith(_QUANTIZED_DOMAINS):
-        return f"quantized files are not read (operator {full})", "export the float network: conversion quantizes by itself"
+        return (
+            f"operator {full} is not one of a quantized file that is read",
+            "quantize with QuantizeLinear and DequantizeLinear (static, a chain), or export the float network",
+        )
     if not operator:
         return "must have an operator", "give its op_type one of ONNX's"
     if not own:

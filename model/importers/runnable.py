@@ -12,9 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model.importers.constants import Array
 from model.importers.graph import OnnxGraph
+from model.importers.quantized_nodes import expanded
 from model.importers.tensors import Data
 
 __all__ = ["runnable"]
+
+_MICROSOFT = "com.microsoft"
 
 _MONOTONIC = ("Softmax", "LogSoftmax", "Sigmoid")
 
@@ -34,7 +37,13 @@ def runnable(graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto
     reached = {graph.input.name, *(node.output[0] for node, _ in steps)}
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {}
+    further: list[onnx.TensorProto] = []
     for node, dims in steps:
+        if node.op_type in ("Quant", "IntQuant"):
+            plain, of_plain = expanded(graph, node)
+            nodes += plain
+            further += of_plain
+            continue
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         del copy.output[1:]
@@ -58,9 +67,16 @@ def runnable(graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto
         "run",
         [helper.make_tensor_value_info(graph.input.name, TensorProto.FLOAT, ["frames", *start.dims[1:]])],
         [helper.make_empty_tensor_value_info(graph.output)],
-        [*(numpy_helper.from_array(_float32(array), name) for name, array in constants.items()), *graph.extra.initializer],
+        [
+            *(numpy_helper.from_array(_float32(array), name) for name, array in constants.items()),
+            *further,
+            *graph.extra.initializer,
+        ],
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=8)
+    opsets = [helper.make_opsetid("", graph.opset)]
+    if any(node.domain == _MICROSOFT for node in nodes):
+        opsets.append(helper.make_opsetid(_MICROSOFT, 1))
+    return helper.make_model(made, opset_imports=opsets, ir_version=8)
 
 
 def _float32(array: Array) -> Array:

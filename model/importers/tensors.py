@@ -23,6 +23,7 @@ from model.network import Padding, Shape
 
 __all__ = [
     "Data",
+    "Levels",
     "along",
     "axes_after_frames",
     "axes_like",
@@ -42,6 +43,22 @@ __all__ = [
     "transpose",
     "unsqueeze",
 ]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Integers that stand for ``scale * (level - zero)``.
+
+    Parameters
+    ----------
+    scale : float
+        What one stands for.
+    zero : int
+        The zero point.
+    """
+
+    scale: float
+    zero: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +91,8 @@ class Data:
         The Softmax or Sigmoid after which this is.
     integers : bool
         Whether it is of an integer type: not to be computed with before it is cast.
+    levels : Levels | None
+        What these integers stand for, where a quantizer made them.
     """
 
     value: str
@@ -89,6 +108,7 @@ class Data:
     padded_by: onnx.NodeProto | None = None
     final: onnx.NodeProto | None = None
     integers: bool = False
+    levels: Levels | None = None
 
     @property
     def inside(self) -> Shape:
@@ -283,6 +303,8 @@ def nothing(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         if to not in FLOATS:
             raise graph.error(node, f"to must be a float type, not {type_name(to)}")
     cast = data.integers and node.op_type == "Cast"
+    if cast and data.levels is not None:
+        raise graph.error(node, "must not be between a quantizer and its DequantizeLinear", "leave it out")
     graph.report(node, "folded", "nothing, from integers" if cast else SUPPORTED[node.op_type])
     if cast:
         return replace(data, integers=False)

@@ -12,10 +12,11 @@ from model.importers.deferred import arithmetic, average_pool, normalize, pad, r
 from model.importers.endings import in_file_order, own_layer
 from model.importers.float_network import ConversionError, FloatNetwork
 from model.importers.graph import NodeReport, OnnxGraph, first_line
-from model.importers.layers import clip, convolution, fold_back, linear, max_pool, relu
+from model.importers.layers import convolution, fold_back, linear, max_pool, relu
 from model.importers.layouts import Start
 from model.importers.limits import MOST_MACS, MOST_VALUES
-from model.importers.operators import PASSING, SUPPORTED, refusal
+from model.importers.operators import PASSING, SUPPORTED, is_supported, refusal
+from model.importers.quantized_nodes import OF_LEVELS, QUANTIZED
 from model.importers.runnable import runnable
 from model.importers.schema import misuse, output_name
 from model.importers.structure import label, node_name, operator_name, printable
@@ -145,7 +146,7 @@ class Walk:
             return
         elif node.output[0] not in self.graph.constants:
             why = refusal(node.op_type, node.domain, self.graph.opset)
-            if node.op_type in (*SUPPORTED, *COMPUTED) and node.domain in ("", "ai.onnx"):
+            if is_supported(node.op_type, node.domain) or (node.op_type in COMPUTED and node.domain in ("", "ai.onnx")):
                 why = "constant inputs must fit, and give no more than can be computed ahead", "compute it before the export"
             if drops(node, self.graph.constants):
                 why = "training_mode must be false", "export the network in evaluation mode"
@@ -173,7 +174,7 @@ class Walk:
         self.graph.report(node, "supported", f"{what}; not checked, its input is not known")
 
     def _check_operator(self, node: onnx.NodeProto, arriving: Sequence[str]) -> None:
-        if node.op_type not in SUPPORTED or node.domain not in ("", "ai.onnx"):
+        if not is_supported(node.op_type, node.domain):
             raise self.graph.error(node, *refusal(node.op_type, node.domain, self.graph.opset))
         if wrong := misuse(node, self.graph.opset):
             raise self.graph.error(node, wrong)
@@ -188,7 +189,7 @@ class Walk:
         if data.final is not None and node.op_type not in PASSING:
             remedy = "train with ReLU" if data.final.op_type == "Sigmoid" else "train without it"
             raise self.graph.error(data.final, "is supported at the network's end only", remedy)
-        if data.integers and node.op_type not in _OF_INTEGERS:
+        if data.integers and node.op_type not in (OF_LEVELS if data.levels is not None else _OF_INTEGERS):
             raise self.graph.error(node, "must be after a Cast to a float type, as the input is of integers")
         found = _HANDLERS[node.op_type](self.graph, node, data)
         self.graph.check_size(node, found.shape)
@@ -247,7 +248,6 @@ _HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), arithmetic),
     "BatchNormalization": normalize,
     "Relu": relu,
-    "Clip": clip,
     **dict.fromkeys(("MaxPool", "GlobalMaxPool"), max_pool),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool"), average_pool),
     "ReduceMean": reduce_mean,
@@ -260,5 +260,6 @@ _HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     **dict.fromkeys(("Dropout", "Identity", "Cast"), nothing),
     **dict.fromkeys(("Softmax", "LogSoftmax"), softmax),
     "Sigmoid": sigmoid,
+    **QUANTIZED,
 }
 """What reads each operator of `SUPPORTED`."""

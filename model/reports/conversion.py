@@ -44,6 +44,7 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
         ],
         "notes": list(conversion.notes),
         "warnings": list(conversion.warnings),
+        "quantized": [asdict(layer) for layer in conversion.quantized],
         "steps": [asdict(step) for step in conversion.steps],
         "verdict": verdict(conversion.steps),
         "summary": conversion_summary(conversion),
@@ -53,6 +54,11 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
 def conversion_summary(conversion: Conversion) -> str:
     """The accuracies in one line."""
     levels = conversion.network.input_levels
+    if conversion.quantized:
+        return (
+            f"accuracy on {conversion.frames} calibration frames: quantized file {conversion.accuracy_float:.4f}, spiking "
+            f"{conversion.accuracy_snn:.4f}; {conversion.accumulations_per_frame:,.0f} accumulations per frame"
+        )
     coded = "1-bit input" if levels == 1 else f"input of {levels} levels"
     return (
         f"accuracy on {conversion.frames} calibration frames: float {conversion.accuracy_float:.4f}, float on {coded} "

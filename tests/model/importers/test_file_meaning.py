@@ -336,29 +336,27 @@ def test_nodes_need_not_be_in_order():
 
 
 @pytest.mark.parametrize("opset", [10, 13, 19, 21])
-def test_quantized_weights_are_refused_by_every_opset(opset):
+def test_quantized_weights_are_read_in_every_opset(opset):
     g = Graph(opset, shape=("frames", 1, 8, 8)).add("Flatten", name="flat")
-    g.constants.append(numpy_helper.from_array(RNG.integers(-9, 9, (64, 3)).astype(np.int8), "q"))
+    integers = RNG.integers(-9, 9, (64, 3)).astype(np.int8)
+    g.constants.append(numpy_helper.from_array(integers, "q"))
     g.constants.append(numpy_helper.from_array(np.int8(0), "zero"))
     data = g.last
     g.add("DequantizeLinear", np.array(0.1), "zero", data="q", name="dq")
     weights = g.last
     g.add("MatMul", weights, data=data, name="fc")
-    refused(
-        "net.onnx: node 'dq' (DequantizeLinear): quantized files are not read (operator DequantizeLinear); export the float "
-        "network: conversion quantizes by itself",
-        g,
-    )
+    (layer,) = import_model(g.model(), "net.onnx").layers
+    assert (layer.weights == integers.T * np.float64(np.float32(0.1))).all() and layer.quantizer is None
 
 
 @pytest.mark.parametrize(
     ("operator", "domain", "message"),
     [
         (
-            "Quant",
+            "BipolarQuant",
             "qonnx.custom_op.general",
-            "quantized files are not read (operator qonnx.custom_op.general.Quant); export the float network: conversion "
-            "quantizes by itself",
+            "operator qonnx.custom_op.general.BipolarQuant is not one of a quantized file that is read; quantize with "
+            "QuantizeLinear and DequantizeLinear (static, a chain), or export the float network",
         ),
         (
             "Relu",

@@ -148,9 +148,9 @@ REFUSED = {
         "node 's' (Softmax): is supported at the network's end only; train without it",
     ),
     "quantized convolution": (
-        lambda g: g.add("QuantizeLinear", np.array(0.1), name="q").conv(2, 2, 3),
-        "node 'q' (QuantizeLinear): quantized files are not read (operator QuantizeLinear); export the float network: conversion "
-        "quantizes by itself",
+        lambda g: g.add("DynamicQuantizeLinear", name="q").conv(2, 2, 3),
+        "node 'q' (DynamicQuantizeLinear): operator DynamicQuantizeLinear is not one of a quantized file that is read; quantize "
+        "with QuantizeLinear and DequantizeLinear (static, a chain), or export the float network",
     ),
     "recurrence": (
         lambda g: g.add("LSTM", name="l"),

@@ -1,0 +1,209 @@
+"""A quantized network and the spiking one that is made of it: the same integers as ONNX Runtime's, on every frame."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from model.conversion.from_quantized import FromQuantized, check_options, from_quantized, quantized_lines
+from model.conversion.quantize import Settings
+from model.encode import encode
+from model.engine.engine import run_frames
+from model.golden import answers, run
+from model.importers.float_network import ConversionError
+from model.importers.onnx import import_model
+from model.network import Neurons
+from tests.quantized_graphs import FORMS, SHAPE, Quantized, usual
+
+FRAMES = np.random.default_rng(3).integers(0, 256, (24, *SHAPE), dtype=np.uint8)
+FRAMES[0], FRAMES[1] = 0, 255
+
+
+def convert(net: Quantized, **settings: object) -> FromQuantized:
+    return from_quantized(import_model(net.model(), "net.onnx"), FRAMES, Settings(**settings), name="net")
+
+
+def scores(net: Quantized) -> np.ndarray:
+    """What ONNX Runtime gives; of QONNX's form, which it does not run, what the model that stands for it does."""
+    images = FRAMES.astype(np.float32) / np.float32(255)
+    if net.form == "qonnx":
+        return import_model(net.model(), "net.onnx").scores(images)
+    options = onnxruntime.SessionOptions()
+    if net.opset < 11:
+        # Its optimizer puts a Round into such a file, which the opset does not have.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(net.model().SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"image": images.transpose(0, 3, 1, 2)})[0].reshape(len(FRAMES), -1)
+
+
+def same(net: Quantized) -> FromQuantized:
+    """The spiking network's counts are ONNX Runtime's levels, in the output and, without events, in every layer."""
+    found = convert(net)
+    assert all(layer.exact and layer.worst == layer.differing == layer.largest == 0 for layer in found.layers)
+    assert found.network.deferred and found.differing == 0
+    counts = run_frames(found.network, FRAMES).counts
+    expected = scores(net)
+    output = found.network.output
+    assert isinstance(output, Neurons)
+    if net.step_of_output is not None:
+        levels = np.rint(expected / net.step_of_output).astype(int)
+        lowest = (-128 if net.signed else 0) - net.zero
+        assert (counts + (lowest if output.relu else 0) == levels).all()
+    assert (answers(counts) == answers(expected)).all()
+    assert len(np.unique(expected)) > 5
+    return found
+
+
+def test_the_golden_model_counts_the_levels():
+    net = usual()
+    network = convert(net).network
+    counts = np.stack([run(network, encode(network, frame)).counts for frame in FRAMES[2:4]])
+    assert (counts == np.rint(scores(net)[2:4] / net.step_of_output)).all()
+
+
+def supports(form: str, opset: int, per_channel: bool) -> bool:
+    """Whether the form can be said in an opset."""
+    if form == "qonnx":
+        return opset >= 11
+    return opset >= (13 if per_channel and form != "operators" else 12 if form == "qcdq" else 10)
+
+
+CASES = [
+    (form, opset, per_channel)
+    for form in FORMS
+    for opset in (10, 11, 12, 13, 17, 19, 21, 23)
+    for per_channel in (False, True)
+    if supports(form, opset, per_channel)
+]
+
+
+@pytest.mark.parametrize(("form", "opset", "per_channel"), CASES)
+def test_every_form_in_every_opset(form, opset, per_channel):
+    found = same(usual(form, opset, per_channel=per_channel))
+    assert {layer.counts for layer in found.layers[:-1]} == {len(FRAMES) * n for n in (256, 54, 6)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("signed", "zero"), [(True, 0), (True, -128), (False, 4), (False, 200)])
+def test_signed_levels_and_zero_points(form, signed, zero):
+    """Levels below 0, and padding with the zero point, which is no count of 0."""
+    net = Quantized(form, signed=signed, zero=zero).round(2.0**-4)
+    net.conv(4, 3, 2.0**-3, pads=[1, 1, 0, 1], relu=False).pool().linear(3 * 4 * 4, 4, 2.0**-3)
+    same(net)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_halves_go_to_the_even_level(seed):
+    """An average of two by two is half way between two levels every fourth time."""
+    net = Quantized(seed=seed).round(2.0**-4).pool("AveragePool").linear(4 * 4 * 2, 3)
+    found = same(net)
+    assert found.network.layers[0].halves_to_even and found.network.layers[0].threshold_log2 == 2
+    (images,) = import_model(net.model(), "net.onnx").run(FRAMES.astype(np.float32) / 255, ["t1"])
+    images = images.reshape(len(FRAMES), 2, 4, 2, 4, 2)
+    halves = images.sum(axis=(3, 5)) / 2.0**-4 % 4 == 2
+    assert halves.sum() > 100
+
+
+def test_an_input_with_levels_that_no_coding_has():
+    """256 levels over pixels of 255: pixel 128 is level 129. A layer of its own takes each pixel to its level, all of them."""
+    net = Quantized().round(2.0**-8).linear(128, 4, 2.0**-1)
+    net.last = "image"
+    net = Quantized(seed=1).round(2.0**-8).conv(3, 3, 2.0**-4).linear(108, 4)
+    found = same(net)
+    first = found.network.layers[0]
+    assert (found.network.input_levels, first.name, first.KIND) == (255, "QuantizeLinear_0", "convolution")
+    pixels = np.arange(256)
+    counts = np.clip((pixels * int(first.weights[0, 0, 0, 0]) + int(first.bias[0])) >> first.threshold_log2, 0, 255)
+    assert (counts == np.clip(np.rint(pixels.astype(np.float32) / np.float32(255) * 256), 0, 255)).all()
+
+
+def test_an_input_without_levels_has_every_pixel_value():
+    net = Quantized()
+    net.step = 1 / 255
+    found = convert(net.conv(3, 3, 2.0**-4).linear(108, 4))
+    assert (found.network.input_levels, found.network.input_threshold, found.network.input_step) == (255, 0, 1)
+    assert not found.layers[0].exact and found.layers[0].worst == 1 and found.differing == 0
+    assert found.layers[0].largest <= 1 and found.layers[0].differing < found.layers[0].counts / 100
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_scales_that_are_no_powers_of_two_are_off_by_a_last_place_at_most(form):
+    net = Quantized(form, seed=2).round(0.07).conv(4, 3, 0.11, step=0.013, pads=[1] * 4).pool().linear(64, 5, 0.3, step=0.019)
+    found = convert(net)
+    assert [(layer.exact, layer.worst) for layer in found.layers] == [(True, 0), (False, 1), (False, 1)]
+    assert found.differing == 0
+    assert all(layer.largest <= 1 and layer.differing < layer.counts / 50 for layer in found.layers)
+    assert found.notes[2] == (
+        f"scales of {found.layers[1].name} are not a power of two: weights of {found.layers[1].weight_bits} bits with their "
+        "ratio folded in, a count can be off by 1 next to the middle between two levels"
+    )
+
+
+def test_weights_are_the_files_bit_for_bit():
+    net = Quantized("operators", per := 13).round(2.0**-4).conv(4, 3, 2.0**-4).linear(144, 3, 2.0**-2)
+    assert per == 13
+    integers = [onnx.numpy_helper.to_array(t) for t in net.constants if t.data_type == onnx.TensorProto.INT8 and t.dims]
+    found = same(net).network.layers
+    assert (found[0].weights == integers[0]).all() and found[0].threshold_log2 == 4
+    by_address = integers[1].T.reshape(3, 4, 6, 6).transpose(0, 2, 3, 1).reshape(3, -1)
+    assert (found[1].weights == by_address).all() and found[1].threshold_log2 == 6
+
+
+@pytest.mark.parametrize("gemm", [True, False])
+@pytest.mark.parametrize("form", FORMS)
+def test_linear_layers(form, gemm):
+    net = Quantized(form).round(2.0**-4, bits=4)
+    same(net.linear(128, 12, 2.0**-3, relu=form != "operators", gemm=gemm).linear(12, 4, 2.0**-4, gemm=gemm))
+
+
+def test_one_output_answers_by_its_sign():
+    net = Quantized(seed=4).round(2.0**-4, bits=4).conv(3, 3, 2.0**-4).linear(108, 1)
+    found = same(net)
+    assert (found.network.outputs, found.network.output.activation) == (1, "identity")
+
+
+def test_a_group_for_hardware_is_written_out():
+    net = Quantized().round(2.0**-8).conv(4, 3, 2.0**-4, group=2).pool("AveragePool", 3).linear(16, 4)
+    plain, hardware = convert(net), convert(net, for_hardware=True)
+    assert [getattr(layer, "groups", 1) for layer in plain.network.layers] == [2, 2, 4, 1]
+    assert [getattr(layer, "groups", 1) for layer in hardware.network.layers] == [1, 1, 1, 1]
+    assert plain.differing == hardware.differing == 0
+    assert [layer.differing for layer in hardware.layers] == [0, 0, 0, 0]
+
+
+def test_levels_of_the_input_can_be_chosen():
+    found = convert(usual(), input_levels=3)
+    assert (found.network.input_levels, found.network.input_step) == (3, 85)
+    assert found.notes[0] == "the file is quantized: deferred firing, its own levels, input of 3 levels"
+
+
+def test_what_is_said_of_a_file_and_of_what_became_of_it():
+    net = usual()
+    assert quantized_lines(import_model(net.model(), "net.onnx")) == [
+        "the file is quantized: it is converted with deferred firing and its own levels, and with an input of 16 levels",
+        "bit for bit: Conv_3, Conv_9, QuantizeLinear_14, Gemm_18",
+    ]
+    assert same(net).notes == (
+        "the file is quantized: deferred firing, its own levels, input of 16 levels",
+        "weights of Conv_3, Conv_9, QuantizeLinear_14, Gemm_18 are the file's bit for bit",
+        "on 24 frames 0 of 7,704 counts differ from ONNX Runtime's levels, and 0 answers",
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--levels", "--levels must not be given with a quantized file: its activations have levels of their own"),
+        (
+            "--firing immediate",
+            "--firing immediate must not be given with a quantized file: its layers round whole sums, which is what deferred "
+            "firing does",
+        ),
+        ("--no-rounding", "--no-rounding must not be given with a quantized file: it says itself how it rounds"),
+    ],
+)
+def test_options_that_do_not_go_with_a_quantized_file(option, message):
+    check_options("net.onnx", ["--out net.npz", "--firing deferred"])
+    with pytest.raises(ConversionError) as caught:
+        check_options("net.onnx", ["--out net.npz", option])
+    assert str(caught.value) == f"net.onnx: {message}"
