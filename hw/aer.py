@@ -99,7 +99,7 @@ class SpikeGroup(data.StructLayout):
     Members
     -------
     kind : `Kind`
-        The other members are 0 where it is ``END``.
+        The other members are 0 where it is ``END``, but for ``flush``.
     y, x
         Position.
     part

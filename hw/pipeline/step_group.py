@@ -27,7 +27,7 @@ class StepGroup(data.StructLayout):
     Members
     -------
     kind : `Kind`
-        The other members are 0 where it is ``END``.
+        The other members are 0 where it is ``END``, but for ``flush``.
     y, x
         First position of the step.
     block
