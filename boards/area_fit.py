@@ -1,8 +1,8 @@
 """Place designs of many networks and plans, and fit what LUTs and flip-flops go with.
 
-Each design is a whole machine with its host link, synthesized, placed and routed for the largest ECP5. Its cells are counted core
-by core; the costs are the nonnegative ones that give the least squared relative error over all cores. The errors written down are
-of totals after placement, and each is of a design that was left out of the fit that predicted it.
+Each design is a whole machine with its host link, synthesized for the largest ECP5 and, but for some, placed and routed. Its
+cells are counted core by core; the costs are the nonnegative ones that give the least squared relative error over all cores. The
+errors written down are of totals after placement, and each is of a design that was left out of the fit that predicted it.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from hw.flow.tools import tool_version
 from hw.flow.verilog import to_rtlil
 from model.machine.named_plans import choices, named_plan
 from model.machine.plan import Plan
-from model.network import Network
+from model.network import Network, Neurons
 from model.studies.random_network import drawn
 from model.support.cache import kept, source_hash
 from sim.cosimulation import CACHE
@@ -35,6 +35,9 @@ __all__ = ["CACHE", "DESIGNS", "Design", "design_of", "fit", "fitted", "measure"
 
 ZOO = Path(__file__).parent.parent / "model" / "zoo"
 BOARD, CLOCK_MHZ = "ulx3s-85f", 60.0
+
+PLACED = 1.083
+"""LUTs after placement, LUT RAMs left out, for one after synthesis: the median of the designs that are placed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,21 +52,41 @@ class Design:
         Of weights, potentials and counts of such a network.
     speed : float | str
         Share of the parallelism that each layer can have: 0 is one lane, 1 an event per cycle; or the name of a plan.
+    firing : str
+        ``"immediate"`` or ``"deferred"``.
+    burst : int
+        Of all layers; where it is not 1, thresholds are so low that an update fires several spikes.
+    rest : bool
+        Whether frames start from the state at rest; if so, thresholds are so low that its counts are not 0.
+    placed : bool
+        Whether it is placed and routed; if not, it is synthesized, and its LUTs are those times `PLACED`.
     """
 
     network: str
     bits: tuple[int, int, int] = (8, 14, 8)
     speed: float | str = 0.0
+    firing: str = "immediate"
+    burst: int = 1
+    rest: bool = False
+    placed: bool = True
 
     @property
     def name(self) -> str:
         """For tables."""
-        return f"{self.network}, {'/'.join(map(str, self.bits))} bits, {self.speed}"
+        fires = "" if self.firing == "immediate" else f", {self.firing}"
+        bursts = "" if self.burst == 1 else f", burst {self.burst}"
+        return f"{self.network}, {'/'.join(map(str, self.bits))} bits, {self.speed}{fires}{bursts}{', rest' if self.rest else ''}"
 
     def build(self) -> tuple[Network, Plan]:
         """The network, its weights drawn at random where it is none of the bundled, and the plan."""
         path = ZOO / f"{self.network}.npz"
-        network = Network.load(path) if path.exists() else drawn(self.network, self.bits)
+        if path.exists():
+            network = Network.load(path)
+        else:
+            low = self.rest or self.burst != 1
+            network = drawn(self.network, self.bits, threshold_log2=self.bits[0] - 3 if low else None)
+        layers = tuple(replace(layer, burst=self.burst) if isinstance(layer, Neurons) else layer for layer in network.layers)
+        network = replace(network, layers=layers, firing=self.firing, rest=self.rest)
         if isinstance(self.speed, str):
             return network, named_plan(network, self.speed)
         minimal = named_plan(network, "minimal")
@@ -88,43 +111,54 @@ DESIGNS = (
     Design(network="20x20x1: 6C5 P2 12C3 P2 24F 10F", bits=(8, 15, 8), speed=0.55),
     Design(network="32x32x1: 8C3 P2 8C3 P2 8C3 10F", bits=(7, 13, 6), speed=0.3),
     Design(network="24x24x3: 8C3p P3 16F 3F", bits=(8, 18, 9), speed=0.45),
+    Design(network="14x14x2: 8C3 P2 8C3p 10F", bits=(8, 13, 5), speed=0.4, firing="deferred", rest=True, placed=False),
+    Design(network="1x1x64: 48F 10F", bits=(8, 16, 8), speed=0.5, firing="deferred", placed=False),
+    Design(network="8x8x1: 4C3 P2 10F", bits=(4, 10, 4), speed=1.0, firing="deferred", placed=False),
+    Design(network="14x14x2: 8C3 P2 8C3p 10F", bits=(8, 13, 5), speed=0.4, burst=4, placed=False),
+    Design(network="8x8x1: 4C3 P2 10F", bits=(4, 10, 4), burst=4, placed=False),
 )
-"""The designs that are placed."""
+"""The designs that are measured."""
 
 
 def measure(design: Design) -> dict[str, Any]:
-    """Synthesize, place and route one design; what it took."""
+    """Synthesize one design, place and route it where it is one of those; what it took."""
     network, plan = design.build()
     board = board_named(BOARD)
     text = to_rtlil(BoardTop(board=board, network=network, plan=plan, frequency_hz=CLOCK_MHZ * 1e6), "top")
     passes = source_hash(Path(hw.__path__[0]) / "flow")
     tools = [tool_version(name) for name in ("yosys", "nextpnr-ecp5")]
-    stem = CACHE / f"area-{hashlib.sha256(repr((text, passes, tools, BOARD)).encode()).hexdigest()[:16]}"
+    stem = CACHE / f"area-{hashlib.sha256(repr((text, passes, tools, BOARD, design.placed)).encode()).hexdigest()[:16]}"
 
     def make(part: Path) -> None:
         source, netlist = stem.with_suffix(".il"), stem.with_suffix(".netlist")
         source.write_text(text)
         synthesized = synthesize(source, top="top", netlist=netlist, log=stem.with_suffix(".synthesis"))
-        placed = place_and_route(
-            netlist,
-            family=board.of_family,
-            part=board.target,
-            constraints=board.constraints(),
-            frequency_mhz=CLOCK_MHZ,
-            seed=1,
-            routed=stem.with_suffix(".config"),
-            log=stem.with_suffix(".routing"),
-            cells=synthesized,
-        )
+        cores = _by_core(netlist)
+        if design.placed:
+            placed = place_and_route(
+                netlist,
+                family=board.of_family,
+                part=board.target,
+                constraints=board.constraints(),
+                frequency_mhz=CLOCK_MHZ,
+                seed=1,
+                routed=stem.with_suffix(".config"),
+                log=stem.with_suffix(".routing"),
+                cells=synthesized,
+            )
+            luts, flip_flops, fmax_mhz = placed.slices_lut, placed.slices_ff, placed.fmax_mhz
+        else:
+            luts, flip_flops = (sum(cells[kind] for cells in cores.values()) for kind in ("luts", "flip_flops"))
+            luts, fmax_mhz = round(PLACED * luts) + LUT_RAM_CELLS * synthesized.lut_ram, None
         part.write_text(
             json.dumps(
                 {
-                    "luts": placed.slices_lut,
-                    "flip_flops": placed.slices_ff,
+                    "luts": luts,
+                    "flip_flops": flip_flops,
                     "lut_rams": synthesized.lut_ram,
-                    "ram_blocks": placed.ram_blocks,
-                    "fmax_mhz": placed.fmax_mhz,
-                    "cores": {name: dict(cells) for name, cells in _by_core(netlist).items()},
+                    "ram_blocks": synthesized.ram_blocks,
+                    "fmax_mhz": fmax_mhz,
+                    "cores": {name: dict(cells) for name, cells in cores.items()},
                 }
             )
         )
@@ -205,7 +239,7 @@ def fitted(measured: list[dict[str, Any]]) -> dict[str, Any]:
     errors = {
         kind: [abs(found["predicted"][kind] / found[kind] - 1) for found in measured] for kind in ("luts", "flip_flops")
     }
-    speeds = [found["fmax_mhz"] for found in measured]
+    speeds = [found["fmax_mhz"] for found in measured if design_of(found).placed]
     return {
         "board": BOARD,
         "tools": [tool_version("yosys"), tool_version("nextpnr-ecp5")],

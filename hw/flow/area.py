@@ -27,7 +27,7 @@ from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.machine import Machine
 from hw.pipeline.state import words_kind
 from model.machine.plan import Plan
-from model.machine.stages import core_plan, count_bits, stages
+from model.machine.stages import core_plan, count_bits, more_bits, stages
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["AREA", "Area", "estimate_area", "features", "memories"]
@@ -88,9 +88,10 @@ def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
         if isinstance(first, Neurons):
             fan_out, banks = FanOut.of(first, network.shape_of(first.source), core), core.rows * core.columns
             lanes = core.lanes
+            fires = _firing(network, first)
             amounts["lanes"] = lanes
-            amounts["potential_bits"] = lanes * first.potential_bits
-            amounts["count_bits"] = lanes * first.count_bits
+            amounts[f"{fires}potential_bits"] = lanes * first.potential_bits
+            amounts[f"{fires}count_bits"] = lanes * first.count_bits
             amounts["weight_bits"] = lanes * first.weight_bits
             amounts["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))
             amounts["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
@@ -108,10 +109,14 @@ def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
                 amounts["turned_bits"] = banks * (core.rows + core.columns)
         if isinstance(last, MaxPool):
             members = last.window[0] * last.window[1]
-            amounts["pool_members"] = channels * members
-            amounts["pool_bits"] = channels * members * count_bits(network, last.name)
+            # Counts are kept where several spikes come at once, and distances where they come singly.
+            several = isinstance(first, Neurons) and more_bits(network, first.name) > 0
+            kept = "deferred_" if network.deferred else "burst_" if several else ""
+            amounts[f"{kept}pool_members"] = channels * members
+            amounts[f"{kept}pool_bits"] = channels * members * count_bits(network, last.name)
             amounts["pool_partial_bits"] = channels * members if any(last.padding) else 0
         amounts["block_channels"] = channels
+        amounts["more_bits"] = channels * sum(more_bits(network, layer.name) for layer in stage.layers)
         amounts["event_bits"] = AddressEvent(network.shape_of(last.name)).size
         _count_memories(amounts, built[f"core_{stage.name}"])
         per_core[stage.name] = amounts
@@ -125,10 +130,17 @@ def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
     return per_core
 
 
+def _firing(network: Network, layer: Neurons) -> str:
+    """What the names of costs begin with that go with how the lanes of a layer fire."""
+    if network.deferred:
+        return "deferred_"
+    return "" if layer.burst == 1 else "burst_"
+
+
 def _count_memories(amounts: Counter[str], built: list[BuiltMemory]) -> None:
     for memory in built:
         amounts["lut_rams"] += memory.lut_rams
-        amounts["table_luts"] += memory.table_luts
+        amounts["initial_luts" if ".initial" in memory.name else "table_luts"] += memory.table_luts
         # What is read a cycle late has registers, unless a block has them inside.
         if memory.name.endswith(("words", "tags", "kept", "places", "order")) and memory.kind == DISTRIBUTED:
             amounts["lut_ram_registers"] += memory.width

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 from click.testing import CliRunner
 
+from hw.flow.area import memories
 from model.estimate import main
 from model.machine.named_plans import named_plan
+from tests.hardware import bursting
 from tests.model.machine.test_planner import data, small
 
 
@@ -81,6 +83,25 @@ def test_command_plans_for_luts_and_boards(tmp_path):
     assert code == 3
     assert json.loads(out)["short_of"]
     assert line.startswith("error: does not fit ulx3s-25f: short of ")
+
+
+def test_area_is_that_of_how_neurons_fire(tmp_path):
+    """Of a plan's lanes and pools: deferred firing carries more spikes at once, and so does a layer with bursts."""
+    networks = {"immediate": small(), "deferred": replace(small(), firing="deferred"), "bursts": bursting(small(), (4,), 5)}
+    given, areas = data(small(), 20), {}
+    np.savez(tmp_path / "data.npz", images=given.images, labels=given.labels)
+    for name, network in networks.items():
+        network.save(tmp_path / f"{name}.npz")
+        common = ("--dataset", tmp_path / "data.npz", "--out", tmp_path / "out", "--board", "ulx3s-85f", "--plan", "default")
+        code, out, _ = command(tmp_path / f"{name}.npz", *common, "--json")
+        assert code == 0
+        areas[name] = json.loads(out)["area"]
+        built = memories(network, named_plan(network, "default"))
+        assert areas[name]["lut_rams"] == sum(memory.lut_rams for memory in built)
+        assert areas[name]["ram_blocks"] == sum(memory.blocks for memory in built)
+    for kind in ("luts", "flip_flops"):
+        assert areas["immediate"][kind] < areas["bursts"][kind]
+        assert areas["immediate"][kind] < areas["deferred"][kind]
 
 
 def test_boards_that_no_area_model_knows_take_their_own_plan(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -27,7 +28,7 @@ from sim.cosimulation import CACHE, verify
 from sim.netlist import BLOCK_RAM, cell_models, machine_netlist, netlist_verilog
 from sim.simulators import SimulationError
 from sim.verify import main
-from tests.hardware import random_convolution, random_frames, random_linear
+from tests.hardware import bursting, random_convolution, random_frames, random_linear
 from tests.sim.test_gowin_bsram import CASES
 
 
@@ -128,6 +129,53 @@ def gowin_blocks(netlist):
     """Kinds and widths of a netlist's block RAMs."""
     found = re.findall(r"^  (\w+) #\(\.BIT_WIDTH(?:_0)?\(32'b([01]+)\), (?:\.BIT_WIDTH_1\(32'b([01]+)\))?", netlist, re.MULTILINE)
     return {(kind, int(width, 2), int(other or width, 2)) for kind, width, other in found}
+
+
+@cache
+def restful():
+    """A network that fires deferred, whose max-pool is padded, and whose frames start by border class."""
+    same = {"kernel": (3, 3), "stride": (1, 1), "padding": Padding(1, 1, 1, 1), "channels": 2}
+    layers = (
+        replace(random_convolution(5, inputs=1, name="conv1", threshold_log2=5, **same), bias=np.array([50, 80])),
+        random_convolution(6, inputs=2, name="conv2", source="conv1", **same),
+        MaxPool(name="pool", source="conv2", window=(2, 2), stride=(2, 2), padding=Padding(1, 0, 0, 1)),
+        random_linear(7, inputs=18, outputs=5, name="fc", source="pool", activation="identity"),
+    )
+    return Network(name="restful", input_shape=Shape(5, 5, 1), layers=layers, firing="deferred", rest=True)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("machine", ["ecp5, pipeline", "ice40, folded"])
+@pytest.mark.parametrize("fires", ["deferred", "deferred, from rest", "bursts"])
+def test_a_netlist_of_other_firing_fires_the_same_spikes_in_the_same_cycles(fires, machine, tmp_path):
+    need_icarus()
+    network = {
+        "deferred": replace(small()[0], firing="deferred"),
+        "deferred, from rest": restful(),
+        "bursts": bursting(small()[0], (4, 0), 5),
+    }[fires]
+    family, plan = {"ecp5, pipeline": (ECP5, "minimal"), "ice40, folded": (ICE40, "folded")}[machine]
+    frames = random_frames(network.input_shape, 1, frames=2, events=25)
+    result = verify(
+        network, named_plan(network, plan), frames, level="netlist", family=family, simulator="icarus", out_dir=tmp_path,
+        idle=0.3, stall=0.3,
+    )
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert min(result.spikes_compared, result.cycles_compared) > 400
+    layers = result.coverage.layers
+    # Several spikes at once, of all neurons and windows that fire so.
+    assert all(layer.burst_updates for layer in layers if network.deferred or layer.layer != "pool")
+    if network.rest:
+        assert layers[1].border_classes == layers[1].border_classes_used == 9
+        assert all(layer.rest_neurons for layer in layers)
+    if family is ECP5:
+        built = Machine(network=network, plan=named_plan(network, plan))
+        cells = machine_netlist(built, cache=CACHE, log=tmp_path / "synthesis.log").cells
+        assert cells["TRELLIS_DPR16X4"] == sum(memory.lut_rams for memory in built.memories)
+        assert cells["DP16KD"] == sum(memory.blocks for memory in built.memories)
+        if network.rest:
+            initial = {memory.name for memory in built.memories if "initial" in memory.name}
+            assert initial == {"core_pool.projection.initial_0", "core_pool.pool.initial"}
 
 
 @pytest.mark.full

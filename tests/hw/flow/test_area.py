@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from boards.area_fit import DESIGNS, Design, _rows, fit, measure
-from hw.flow.area import AREA, estimate_area, features, memories
+from boards.area_fit import DESIGNS, PLACED, _rows, design_of, fit, measure
+from hw.flow.area import AREA, LUT_RAM_CELLS, estimate_area, features, memories
 from hw.flow.verilog import to_rtlil
 from hw.link.system import System
 from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, ram_kind, rom_kind
@@ -35,9 +35,12 @@ def test_blocks_of_every_shape():
 
 
 def test_the_study_holds_twelve_designs_or_more_and_every_one_of_the_list():
-    designs = [Design(**{**found["design"], "bits": tuple(found["design"]["bits"])}) for found in STUDY["designs"]]
+    designs = [design_of(found) for found in STUDY["designs"]]
     assert designs == list(DESIGNS)
     assert len(designs) >= 12
+    assert {(design.firing, design.burst > 1) for design in designs} == {
+        ("immediate", False), ("deferred", False), ("immediate", True)
+    }  # fmt: skip
 
 
 _MODULE_OR_MEMORY = re.compile(
@@ -81,10 +84,10 @@ def test_a_system_has_the_memories_that_its_parts_tell(seed, name, firing):
 
 
 def test_blocks_are_exact_and_lut_rams_but_for_one_design():
-    """Yosys keeps constant bits of a FIFO there."""
+    """Of machines that fire deferred or in bursts too. Yosys keeps constant bits of a FIFO in that one."""
     off = {}
     for number, found in enumerate(STUDY["designs"]):
-        network, plan = Design(**{**found["design"], "bits": tuple(found["design"]["bits"])}).build()
+        network, plan = design_of(found).build()
         built = memories(network, plan)
         blocks = sum(memory.blocks for memory in built) - found["ram_blocks"]
         lut_rams = sum(memory.lut_rams for memory in built) - found["lut_rams"]
@@ -106,6 +109,16 @@ def test_luts_and_flip_flops_are_predicted_within_fifteen_percent():
             errors.append(abs(told / found[kind] - 1))
         assert float(np.median(errors)) <= 0.15
         assert STUDY["median_error"][kind] == pytest.approx(float(np.median(errors)), abs=1e-4)
+
+
+def test_designs_that_are_not_placed_have_the_luts_that_placement_would_give_them():
+    ratios = []
+    for found in STUDY["designs"]:
+        if design_of(found).placed:
+            cells = sum(core["luts"] for core in found["cores"].values())
+            ratios.append((found["luts"] - LUT_RAM_CELLS * found["lut_rams"]) / cells)
+    assert PLACED == pytest.approx(float(np.median(ratios)), abs=5e-4)
+    assert max(abs(ratio / PLACED - 1) for ratio in ratios) < 0.02
 
 
 def test_more_lanes_take_more():
