@@ -86,22 +86,22 @@ def test_command_plans_for_luts_and_boards(tmp_path):
 
 
 def test_area_is_that_of_how_neurons_fire(tmp_path):
-    """Of a plan's lanes and pools: deferred firing carries more spikes at once, and so does a layer with bursts."""
+    """A layer with bursts has more gates in a lane; one that fires deferred has fewer, and FIFOs of wider words."""
     networks = {"immediate": small(), "deferred": replace(small(), firing="deferred"), "bursts": bursting(small(), (4,), 5)}
     given, areas = data(small(), 20), {}
     np.savez(tmp_path / "data.npz", images=given.images, labels=given.labels)
     for name, network in networks.items():
         network.save(tmp_path / f"{name}.npz")
-        common = ("--dataset", tmp_path / "data.npz", "--out", tmp_path / "out", "--board", "ulx3s-85f", "--plan", "default")
+        common = ("--dataset", tmp_path / "data.npz", "--out", tmp_path / "out", "--board", "ulx3s-85f", "--plan", "minimal")
         code, out, _ = command(tmp_path / f"{name}.npz", *common, "--json")
         assert code == 0
         areas[name] = json.loads(out)["area"]
-        built = memories(network, named_plan(network, "default"))
+        built = memories(network, named_plan(network, "minimal"))
         assert areas[name]["lut_rams"] == sum(memory.lut_rams for memory in built)
         assert areas[name]["ram_blocks"] == sum(memory.blocks for memory in built)
-    for kind in ("luts", "flip_flops"):
-        assert areas["immediate"][kind] < areas["bursts"][kind]
-        assert areas["immediate"][kind] < areas["deferred"][kind]
+    assert all(areas["immediate"][kind] < areas["bursts"][kind] for kind in ("luts", "flip_flops", "lut_rams"))
+    assert areas["immediate"]["lut_rams"] < areas["deferred"]["lut_rams"]
+    assert areas["immediate"]["luts"] != areas["deferred"]["luts"]
 
 
 def test_boards_that_no_area_model_knows_take_their_own_plan(tmp_path):
