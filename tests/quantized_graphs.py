@@ -29,6 +29,7 @@ class Quantized:
         self.nodes, self.constants, self.shape = [], [], shape
         self.last, self.step = "image", None
         self.step_of_output = None
+        self.fraction = 0.0
 
     def constant(self, value, dtype=np.float32):
         name = f"k{len(self.constants)}"
@@ -90,6 +91,8 @@ class Quantized:
         integers = self.rng.integers(-60, 61, outputs)
         if self.form == "operators":
             return self.constant(integers, np.int32)
+        # Of a bias that is not quantized only some numbers are whole.
+        integers = integers + self.fraction * (np.arange(outputs) % 4)
         return self.constant(integers * step)
 
     def conv(self, outputs, kernel, out_step, *, step=2.0**-4, relu=True, **attributes):

@@ -252,6 +252,10 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
         rest=settings.rests,
     )
     network = _with_output(floats, network, scaled.get(before), images)
+    output = network.output
+    if rest.layers[-1].quantizer is None and isinstance(output, Neurons) and not exactness[-1].exact:
+        # Its counts are not levels, and coarser than the units that its worst is in.
+        exactness[-1] = replace(exactness[-1], worst=(exactness[-1].worst >> output.threshold_log2) + 1)
     worst = {one.name: one.worst for one in exactness}
     compared, differing = _compared(floats, rest, network, images, {} if _is_chosen(settings) else worst)
     return FromQuantized(
@@ -447,25 +451,50 @@ def _integers(
     """The layer in integers, and the bounds of its counts, from those of its source."""
     frame = _frame(scaled, source)
     windows = counts.of_windows(scaled.layer.averaged)
-    where = f"{floats.path}: layer {scaled.layer.name!r}"
     if scaled.table is not None and (found := _of_table(scaled, frame)) is not None:
         return _sized(found, windows, exact=True, worst=0)
     f = _exact_fraction(scaled.weights)
     exact = f is not None
-    if f is None or _needed(_fixed(scaled, frame, windows, f), windows) > _MOST_POTENTIAL_BITS:
+    if f is None or _needed(_fixed(floats.path, scaled, frame, windows, f), windows) > _MOST_POTENTIAL_BITS:
         room = (1 << _MOST_POTENTIAL_BITS - 1) / (_HEADROOM * max(scaled.greatest, _span(frame)) + 1)
         widest = ((1 << _MOST_WEIGHT_BITS - 1) - 1) / max(np.abs(scaled.weights).max(), 1e-30)
         most = int(np.floor(np.log2(min(room, widest))))
         if f is None or f > most:
             exact = False
             f = min(most, _MOST_POTENTIAL_BITS - 4)
+        if f < 0 and scaled.layer.quantizer is None:
+            # What tells the greatest output needs no unit of its own.
+            scaled, f = replace(scaled, weights=scaled.weights * 2.0**f, bias=scaled.bias * 2.0**f), 0
         if f < 0:
-            raise ConversionError(f"{where}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} times as large")
-    made = _fixed(scaled, frame, windows, f)
+            raise ConversionError(
+                f"{floats.path}: layer {scaled.layer.name!r}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} "
+                "times as large"
+            )
+    made = _fixed(floats.path, scaled, frame, windows, f)
     # Where nothing is exact, what is half way is not either.
-    if exact and scaled.half and made.threshold_log2 and scaled.base % 2 == 0:
-        made = replace(made, halves_to_even=True)
+    if exact and scaled.half and scaled.base % 2 == 0:
+        made = _with_halves(floats.path, scaled, made, windows, f)
     return _sized(made, windows, exact=exact, worst=0 if exact else _worst(scaled, made, windows))
+
+
+def _with_halves(path: Path, scaled: _Scaled, made: Neurons, windows: Bounds, f: int) -> Neurons:
+    """The layer, exact with ``f`` fractional bits, so that what is half way between two levels goes to the even one."""
+    halves = ~_is_fraction(scaled, f)
+    if not halves.any():
+        return made
+    if f == 0 or not halves.all():
+        # Neurons whose biases are no whole units have no sum half way: with a bit more, theirs are odd, never whole thresholds.
+        f += 1
+    if np.abs(scaled.weights).max() * (1 << f) >= 1 << _MOST_WEIGHT_BITS - 1:
+        return made
+    found = _fixed(path, scaled, made, windows, f)
+    return replace(found, bias=found.bias | ~halves, halves_to_even=True)
+
+
+def _is_fraction(scaled: _Scaled, f: int) -> npt.NDArray[np.bool_]:
+    """Of which neurons the bias is not whole with ``f`` fractional bits, rounding included."""
+    bias = (scaled.bias + scaled.half) * float(1 << f)
+    return np.abs(bias - np.rint(bias)) > _NEARLY
 
 
 def _sized(made: Neurons, windows: Bounds, *, exact: bool, worst: int) -> tuple[Neurons, Bounds, Exactness]:
@@ -522,18 +551,18 @@ def _exact_fraction(weights: Floats) -> int | None:
     return None
 
 
-def _fixed(scaled: _Scaled, frame: Neurons, windows: Bounds, f: int) -> Neurons:
+def _fixed(path: Path, scaled: _Scaled, frame: Neurons, windows: Bounds, f: int) -> Neurons:
     """The layer with ``f`` fractional bits, its widths at the most."""
     weights = np.rint(scaled.weights * float(1 << f)).astype(np.int64)
     bias = np.floor((scaled.bias + scaled.half) * float(1 << f) + _NEARLY)
     if frame.count_max is not None:
         # A bias from which no sum gets anywhere, or to where all sums get, need not be larger still.
         sums = windows.sums(weights, scaled.layer.groups)
-        bias = np.clip(bias, -sums.greatest, (frame.count_max << f) - sums.least)
+        bias = np.clip(bias, -sums.greatest, (frame.count_max << f) + 1 - sums.least)
     bits = max(2, int(max(weights.max(), -1 - weights.min())).bit_length() + 1)
     limit = 1 << _MOST_POTENTIAL_BITS - 1
     if np.abs(bias).max() >= limit:
-        raise ConversionError(f"layer {scaled.layer.name!r}: biases must be less than {limit >> f} thresholds")
+        raise ConversionError(f"{path}: layer {scaled.layer.name!r}: biases must be less than {limit >> f} thresholds")
     whole = weights.astype(np.int32)
     return replace(frame, weights=whole, bias=bias.astype(np.int32), threshold_log2=f, weight_bits=bits)
 
