@@ -23,8 +23,8 @@ class Quantized:
         One of `FORMS`: quantizers and dequantizers, the same with a Clip between them, operators on integers, or QONNX's.
     """
 
-    def __init__(self, form="qdq", opset=13, seed=0, signed=False, zero=0, shape=SHAPE):
-        self.form, self.opset, self.signed, self.zero = form, opset, signed, zero
+    def __init__(self, form="qdq", opset=13, seed=0, signed=False, zero=0, bits=8, shape=SHAPE):
+        self.form, self.opset, self.signed, self.zero, self.bits = form, opset if bits == 8 else 21, signed, zero, bits
         self.rng = np.random.default_rng(seed)
         self.nodes, self.constants, self.shape = [], [], shape
         self.last, self.step = "image", None
@@ -44,7 +44,7 @@ class Quantized:
 
     @property
     def dtype(self):
-        return np.int8 if self.signed else np.uint8
+        return np.dtype(f"{'' if self.signed else 'u'}int{self.bits}")
 
     @property
     def levels(self):

@@ -156,6 +156,8 @@ class _Scaled:
     """The level that a count of 0 is."""
     greatest: float = 0.0
     """Of the potential on calibration frames, sign aside."""
+    means: Floats | None = None
+    """Of the counts of its source on them, ``(height, width, channels)``."""
     table: Ints | None = None
     """Of each pixel value and channel the count, of a layer that only rounds the input."""
 
@@ -224,7 +226,7 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
     if is_first:
         first = scaled[rest.layers[0].name]
         scaled[first.layer.name] = replace(first, table=_levels_of_pixels(floats, rest.layers[0]) - first.base)
-    potentials = _extremes(rest, scaled, coding, images)
+    scaled = _with_frames(rest, scaled, coding, images)
     layers: list[Layer] = []
     exactness: list[Exactness] = []
     bounds = Bounds.of_input(rest.input_shape.channels, coding.levels)
@@ -235,8 +237,7 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
                 MaxPool(name=layer.name, source=before, window=layer.window, stride=layer.stride, padding=layer.padding)
             )
         else:
-            one = replace(scaled[layer.name], greatest=potentials[layer.name])
-            made, bounds, found = _integers(rest, one, before, bounds, settings)
+            made, bounds, found = _integers(rest, scaled[layer.name], before, bounds)
             layers.append(made)
             exactness.append(found)
         before = layer.name
@@ -424,9 +425,12 @@ def _frame(scaled: _Scaled, source: str) -> Neurons:
     return Convolution(weights=weights, **window, **common)  # type: ignore[arg-type]
 
 
-def _extremes(floats: FloatNetwork, scaled: dict[str, _Scaled], coding: InputCoding, images: Images) -> dict[str, float]:
-    """Of each layer the greatest potential, sign aside, in thresholds."""
-    found: dict[str, float] = {}
+def _with_frames(
+    floats: FloatNetwork, scaled: dict[str, _Scaled], coding: InputCoding, images: Images
+) -> dict[str, _Scaled]:
+    """The layers with what calibration frames say of them."""
+    greatest: dict[str, float] = dict.fromkeys(scaled, 0.0)
+    sums: dict[str, Floats | float] = dict.fromkeys(scaled, 0.0)
     for at in range(0, len(images), _BATCH):
         counts = coding.counts(images[at : at + _BATCH])
         for layer, shape, output in floats.walk():
@@ -436,9 +440,13 @@ def _extremes(floats: FloatNetwork, scaled: dict[str, _Scaled], coding: InputCod
             one = scaled[layer.name]
             frame = _frame(one, INPUT)
             potential = weighted_sums(frame, one.weights, counts.astype(np.float64), shape, output) + one.bias
-            found[layer.name] = max(found.get(layer.name, 0.0), float(np.abs(potential).max()))
+            greatest[layer.name] = max(greatest[layer.name], float(np.abs(potential).max()))
+            sums[layer.name] = sums[layer.name] + counts.sum(axis=0)
             counts = np.clip(np.floor(potential + one.half), *frame.count_limits).astype(np.int64)
-    return found
+    return {
+        name: replace(one, greatest=greatest[name], means=np.asarray(sums[name], np.float64) / len(images))
+        for name, one in scaled.items()
+    }
 
 
 def _pool(layer: FloatLayer) -> MaxPool:
@@ -446,7 +454,7 @@ def _pool(layer: FloatLayer) -> MaxPool:
 
 
 def _integers(
-    floats: FloatNetwork, scaled: _Scaled, source: str, counts: Bounds, settings: Settings
+    floats: FloatNetwork, scaled: _Scaled, source: str, counts: Bounds
 ) -> tuple[Neurons, Bounds, Exactness]:
     """The layer in integers, and the bounds of its counts, from those of its source."""
     frame = _frame(scaled, source)
@@ -470,11 +478,22 @@ def _integers(
                 f"{floats.path}: layer {scaled.layer.name!r}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} "
                 "times as large"
             )
+    if not exact:
+        scaled = _made_up(scaled, frame, f)
     made = _fixed(floats.path, scaled, frame, windows, f)
     # Where nothing is exact, what is half way is not either.
     if exact and scaled.half and scaled.base % 2 == 0:
         made = _with_halves(floats.path, scaled, made, windows, f)
     return _sized(made, windows, exact=exact, worst=0 if exact else _worst(scaled, made, windows))
+
+
+def _made_up(scaled: _Scaled, frame: Neurons, f: int) -> _Scaled:
+    """The layer with biases that make up for what rounded weights lose on average."""
+    assert scaled.means is not None
+    shape = Shape(*scaled.means.shape)
+    lost = scaled.weights - np.rint(scaled.weights * float(1 << f)) / (1 << f)
+    sums = weighted_sums(frame, lost, scaled.means[np.newaxis], shape, scaled.layer.output_shape(shape))[0]
+    return replace(scaled, bias=scaled.bias + (sums if scaled.bias.ndim == 3 else sums.mean(axis=(0, 1))))
 
 
 def _with_halves(path: Path, scaled: _Scaled, made: Neurons, windows: Bounds, f: int) -> Neurons:
@@ -654,6 +673,12 @@ def _check_layers(
         counts = counts_of_layer(layer, shape, output, counts, deferred=True)
         if layer.name in theirs:
             off = int(np.abs(counts - theirs[layer.name]).max())
+            if worst[layer.name] and off > 1:
+                raise ConversionError(
+                    f"{floats.path}: layer {layer.name!r}: counts must be within one of ONNX Runtime's levels, not {off} off: "
+                    "with scales that are not a power of two, so many levels do not fit potentials of 24 bits; quantize "
+                    "activations to 8 bits"
+                )
             if off > worst[layer.name] + 1:
                 raise ConversionError(
                     f"{floats.path}: layer {layer.name!r}: counts must be ONNX Runtime's levels, not {off} off; report this file"

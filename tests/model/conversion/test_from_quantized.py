@@ -148,6 +148,16 @@ def test_scales_that_are_no_powers_of_two_are_off_by_a_last_place_at_most(form):
     )
 
 
+def test_more_levels_than_fit_are_refused():
+    net = Quantized(bits=16, seed=2).round(0.0003).conv(4, 3, 0.0007, step=0.013).linear(144, 5)
+    message = (
+        r"^net.onnx: layer 'Conv_3': counts must be within one of ONNX Runtime's levels, not \d+ off: with scales that are not a "
+        r"power of two, so many levels do not fit potentials of 24 bits; quantize activations to 8 bits$"
+    )
+    with pytest.raises(ConversionError, match=message):
+        convert(net)
+
+
 def test_weights_are_the_files_bit_for_bit():
     net = Quantized("operators", per := 13).round(2.0**-4).conv(4, 3, 2.0**-4).linear(144, 3, 2.0**-2)
     assert per == 13
