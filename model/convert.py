@@ -15,7 +15,7 @@ from model.conversion.quantize import Settings
 from model.importers.normalization import Normalization
 from model.importers.options import LayerNames, file_options
 from model.network import FIRINGS, Neurons
-from model.reports.conversion import conversion_json, conversion_summary
+from model.reports.conversion import advice_lines, conversion_json, conversion_summary
 from model.support.cli import FilePath, FolderPath, Number, OutFile, command, doing, make_console, tell
 from model.support.errors import Exit, fail
 from model.support.files import check_apart, not_written
@@ -84,9 +84,8 @@ from model.support.files import check_apart, not_written
 @click.option(
     "--firing",
     type=click.Choice(FIRINGS),
-    default="immediate",
-    show_default=True,
-    help="When neurons compare: at every update, or deferred to a flush at the end of the frame.",
+    help="When neurons compare: at every update, or deferred to a flush at the end of the frame. Deferred by default, immediate "
+    "with --paper.",
 )
 @click.option(
     "--rest/--no-rest",
@@ -94,7 +93,9 @@ from model.support.files import check_apart, not_written
     help="Whether frames start from the state at rest rather than from biases; by default they do without --paper.",
 )
 @click.option(
-    "--burst", default=1, show_default=True, type=click.IntRange(0, 65535), help="Spikes that an update may fire; 0 for any."
+    "--burst",
+    type=click.IntRange(0, 65535),
+    help="With --firing immediate: spikes that an update may fire, 0 for any; 1 by default.",
 )
 @click.option(
     "--rounding/--no-rounding",
@@ -131,9 +132,9 @@ def main(
     input_threshold: int | None,
     input_step: int | None,
     for_hardware: bool,
-    firing: str,
+    firing: str | None,
     rest: bool | None,
-    burst: int,
+    burst: int | None,
     rounding: bool | None,
     rounding_layers: tuple[str, ...] | None,
     thresholds: str,
@@ -156,7 +157,7 @@ def main(
         for_hardware=for_hardware,
         firing=firing,
         rest=rest,
-        burst=burst,
+        burst=1 if burst is None else burst,
         rounding=rounding if rounding_layers is None else rounding_layers,
         channel_thresholds=thresholds == "channel",
     )
@@ -171,6 +172,8 @@ def main(
             fail(Exit.BAD_INPUT, "--threshold must not be given without --paper")
         if paper and (given := _not_the_papers(settings)):
             fail(Exit.BAD_INPUT, f"{given} must not be given with --paper")
+        if burst is not None and firing != "immediate" and not paper:
+            fail(Exit.BAD_INPUT, "--burst must not be given without --firing immediate")
         if rounding is not None and rounding_layers is not None:
             fail(Exit.BAD_INPUT, f"--{'' if rounding else 'no-'}rounding must not be given with --rounding-layers")
         if input_step is not None and input_levels in (None, 1):
@@ -197,8 +200,7 @@ def main(
     if as_json:
         print(json.dumps({"output": str(out), **conversion_json(found)}, indent=2))
     else:
-        searched = not (paper or levels is not None or found.quantized)
-        _print(console, found, accuracy_budget if searched else None)
+        _print(console, found, accuracy_budget)
         console.print(f"{conversion_summary(found)}; written to {out}")
     tell(warnings=found.warnings)
 
@@ -218,7 +220,7 @@ def _not_the_papers(settings: Settings) -> str | None:
     """The first option that is chosen otherwise than the paper has it."""
     chosen = {
         f"--input-levels {settings.input_levels}": settings.input_levels not in (None, 1),
-        "--firing deferred": settings.firing != "immediate",
+        "--firing deferred": settings.firing == "deferred",
         "--rest": settings.rests,
         f"--burst {settings.burst}": settings.burst != 1,
         "--rounding": settings.rounding_chosen is True,
@@ -229,7 +231,7 @@ def _not_the_papers(settings: Settings) -> str | None:
     return next((option for option, given in chosen.items() if given), None)
 
 
-def _print(console: Console, found: Conversion, accuracy_budget: float | None) -> None:
+def _print(console: Console, found: Conversion, accuracy_budget: float) -> None:
     """The tables of the layers and of the steps of accuracy, and what there is to say about them."""
     table = Table(title=f"{found.network.name}: {found.network.origin}")
     for column in ("layer", "kind", "output", "theta", "f", "weight/potential/count bits", "events in"):
@@ -252,8 +254,9 @@ def _print(console: Console, found: Conversion, accuracy_budget: float | None) -
     for step in found.steps:
         ladder.add_row(step.cause, step.layer, f"{step.accuracy:.2%}", f"{step.lost:+.2%}" if step.lost else "")
     console.print(ladder)
-    console.print(verdict(found.steps))
-    if accuracy_budget is not None and found.accuracy_snn < found.accuracy_float_1bit - accuracy_budget:
+    for line in (verdict(found.steps), *advice_lines(found)):
+        console.print(line)
+    if found.accuracy_wanted is not None and found.accuracy_snn < found.accuracy_wanted:
         console.print(f"the accuracy budget of {accuracy_budget:.2%} could not be met on the calibration frames")
     if found.bias_corrected:
         console.print("biases make up for what rounding takes off on average (docs/conversion.md): without, more was lost")

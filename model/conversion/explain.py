@@ -22,24 +22,23 @@ from model.importers.float_network import FloatLayer, FloatNetwork
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
 from model.rest import pooled, rounded, weighted_sums
 
-__all__ = ["REMEDIES", "Step", "explain", "verdict"]
+__all__ = ["CAUSES", "Step", "explain", "verdict"]
 
 _BATCH = 50
 """Frames at once: what the memory in use grows with."""
 
-REMEDIES = {
-    "1-bit input": "the input has one bit per pixel: train on such frames too, or give it --input-levels",
-    "input levels": "the input has too few levels: train on such frames too, or give it more --input-levels",
-    "weight bits": "integer weights are too coarse: use more --weight-bits, or train with more weight decay, as one scale a "
-    "layer has to cover its outliers",
-    "corrected biases": "biases that make up for rounding on average hurt these frames: calibrate on more like them",
-    "threshold": "the threshold is too coarse: use a smaller --accuracy-budget, or fine-tune with counts in the loss",
+CAUSES = {
+    "1-bit input": "the input has one bit per pixel",
+    "input levels": "the input has few levels",
+    "weight bits": "integer weights are coarse, as one scale a layer has to cover its outliers",
+    "corrected biases": "biases make up for rounding on average, not on these frames",
+    "threshold": "counts are whole thresholds",
     "order of events": "neurons end a spike off what rounding gives, as they follow events with hysteresis and fire once an "
-    "update at most: use a smaller --accuracy-budget (finer thresholds), or fine-tune with events in the loss",
+    "update at most",
     "last place": "scales that are not a power of two do not fit the bits that there are: quantize with scales that are",
-    "saturation": "counts or potentials reach the end of their widths: calibrate on frames that reach these extremes too",
+    "saturation": "counts or potentials reach the end of their widths, which calibration frames did not",
 }
-"""What can be done about each cause of a `Step`."""
+"""What a `Step` changes, by its cause."""
 
 Values = npt.NDArray[np.float64]
 
@@ -51,7 +50,7 @@ class Step:
     Parameters
     ----------
     cause : str
-        One of `REMEDIES`.
+        One of `CAUSES`.
     layer : str
         The layer that it was taken in; empty where it is the whole network.
     accuracy : float
@@ -123,7 +122,7 @@ def verdict(steps: tuple[Step, ...], *, least: float = 0.001) -> str:
     if worst.lost < least:
         return f"no step loses {least:.1%} or more"
     where = f" in {worst.layer}" if worst.layer else ""
-    return f"most is lost to the {worst.cause}{where} ({worst.lost:.2%}): {REMEDIES[worst.cause]}"
+    return f"most is lost to the {worst.cause}{where} ({worst.lost:.2%}): {CAUSES[worst.cause]}"
 
 
 def _ladder(

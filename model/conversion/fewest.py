@@ -165,11 +165,12 @@ def _enough(search: Search, hidden: int, wanted: float) -> tuple[list[float], Me
 def _with_more_of_the_output(search: Search, levels: list[float], wanted: float) -> Measured:
     """What levels give, with those of the output, the last, doubled where counts say less than potentials do."""
     best = search.measured(levels)
-    while best.accuracy < min(wanted, best.accuracy_potential) and 2 * levels[-1] <= _MOST_OUTPUT_LEVELS:
-        found = search.measured([*levels[:-1], 2 * levels[-1]])
-        if found.accuracy <= best.accuracy:
-            break
-        best, levels[-1] = found, 2 * levels[-1]
+    output = levels[-1]
+    while best.accuracy < min(wanted, best.accuracy_potential) and 2 * output <= _MOST_OUTPUT_LEVELS:
+        output *= 2
+        found = search.measured([*levels[:-1], output])
+        if found.accuracy > best.accuracy:
+            best, levels[-1] = found, output
     return best
 
 

@@ -50,12 +50,12 @@ class Settings:
         (`model.conversion.coding.choose_coding`); 51, the paper's, with one level.
     for_hardware : bool
         Refuse what hardware does not build, and write grouped convolutions as ordinary ones.
-    firing : str
-        ``"immediate"`` or ``"deferred"`` (`model.network.Network`).
+    firing : str or None
+        ``"immediate"`` or ``"deferred"`` (`model.network.Network`); None: deferred, except in the paper's mode.
     rest : bool or None
         Whether frames start from the state at rest, where that is not just the biases; None: except in the paper's mode.
     burst : int
-        Spikes that an update may fire, 0 for any number.
+        Spikes that an update may fire, 0 for any number; without meaning where neurons fire deferred.
     rounding : bool, tuple of str or None
         Whether biases are half a threshold higher, so that counts round activations to the nearest, not down: of all layers,
         or of those named. None where it makes a count the nearest, which is in deferred firing.
@@ -71,16 +71,21 @@ class Settings:
     input_threshold: int | None = None
     input_step: int | None = None
     for_hardware: bool = False
-    firing: str = "immediate"
+    firing: str | None = None
     rest: bool | None = None
     burst: int = 1
     rounding: bool | tuple[str, ...] | None = None
     channel_thresholds: bool = False
 
     @property
+    def deferred(self) -> bool:
+        """Whether neurons fire only when a frame ends."""
+        return self.threshold is None if self.firing is None else self.firing == "deferred"
+
+    @property
     def searches_exactly(self) -> bool:
         """Whether the network is the quantized one, in which a search for the fewest accumulations is exact and fast."""
-        return self.firing == "deferred" and self.threshold is None and self.levels is None
+        return self.deferred and self.threshold is None and self.levels is None
 
     @property
     def bits(self) -> int:
@@ -95,7 +100,7 @@ class Settings:
     @property
     def rounding_chosen(self) -> bool | tuple[str, ...]:
         """Of which layers biases are half a threshold higher: of all, of none, or of those named."""
-        return self.firing == "deferred" if self.rounding is None else self.rounding
+        return self.deferred if self.rounding is None else self.rounding
 
     def rounds(self, layer: str) -> bool:
         """Whether the biases of a layer are half a threshold higher."""
@@ -145,7 +150,7 @@ def quantize(
         origin=origin,
         input_levels=coding.levels,
         input_step=coding.step,
-        firing=settings.firing,
+        firing="deferred" if settings.deferred else "immediate",
         rest=settings.rests,
     )
 
@@ -196,7 +201,7 @@ def _neurons(
         "burst": settings.burst,
         "count_max": None if layer.end is None else count_at_end(layer.end, theta),
     }
-    bounds = sums.counts(whole, 1 << f, relu=layer.relu, deferred=settings.firing == "deferred")
+    bounds = sums.counts(whole, 1 << f, relu=layer.relu, deferred=settings.deferred)
     if layer.kind == "linear":
         return Linear(weights=weights, **common), bounds  # type: ignore[arg-type]
     window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}

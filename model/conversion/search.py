@@ -64,7 +64,8 @@ def thresholds_of(
     """
     found, before = [], 1.0
     for activation, slope, end, wanted in zip(large, steepest, ends, levels, strict=True):
-        before = max(activation / wanted, slope * before * (1 + 1e-12))
+        theta = activation / wanted if end is None else min(activation / wanted, end)
+        before = max(theta, slope * before * (1 + 1e-12))
         if end is not None and end > before:
             before = end / int(end / before)
         found.append(before)

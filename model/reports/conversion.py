@@ -7,7 +7,7 @@ from model.conversion.convert import Conversion
 from model.conversion.explain import verdict
 from model.network import Neurons
 
-__all__ = ["conversion_json", "conversion_lines", "conversion_summary"]
+__all__ = ["advice_lines", "conversion_json", "conversion_lines", "conversion_summary"]
 
 
 def conversion_json(conversion: Conversion) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
         "quantized": [asdict(layer) for layer in conversion.quantized],
         "steps": [asdict(step) for step in conversion.steps],
         "verdict": verdict(conversion.steps),
+        "advice": [asdict(advice) for advice in conversion.advice],
         "summary": conversion_summary(conversion),
     }
 
@@ -74,4 +75,9 @@ def conversion_lines(conversion: Conversion) -> list[str]:
         f"{step.cause:<16} {step.layer:<16} {step.accuracy:>8.2%}" + (f"  lost {step.lost:+.2%}" if step.lost else "")
         for step in conversion.steps
     ]
-    return [conversion_summary(conversion), *steps, verdict(conversion.steps)]
+    return [conversion_summary(conversion), *steps, verdict(conversion.steps), *advice_lines(conversion)]
+
+
+def advice_lines(conversion: Conversion) -> list[str]:
+    """What would give more accuracy, a line each."""
+    return [f"what helps, measured on the same frames: {advice}" for advice in conversion.advice]

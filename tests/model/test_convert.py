@@ -103,7 +103,7 @@ def test_convolution_geometry_is_onnx(tmp_path, conv):
     ]
     path = save(tmp_path / "c.onnx", nodes, {"w": RNG.integers(-3, 4, (3, 2, 3, 3)).astype(float)})
     float_network = import_onnx(path)
-    network = quantize(float_network, [64.0], Settings(weight_bits=16), name="c")
+    network = quantize(float_network, [64.0], Settings(weight_bits=16, rounding=False), name="c")
     layer = network.layers[0]
     assert isinstance(layer, Convolution)
     images = (RNG.random((3, 8, 8, 2)) > 0.6).astype(np.uint8) * 255
@@ -424,10 +424,55 @@ def test_firing_rest_burst_and_rounding_are_options(tmp_path):
     # With deferred firing nothing can be lost to the order of events.
     assert "order of events" not in {step["cause"] for step in report["steps"]}
     assert report["accuracy_snn"] >= report["accuracy_ann_1bit"] - 0.05
-    _, plain = converted(tmp_path, "--burst", "0", "--no-rest")
+    _, plain = converted(tmp_path, "--firing", "immediate", "--burst", "0", "--no-rest")
     assert [layer.burst for layer in plain.layers if isinstance(layer, Neurons)] == [0, 0]
     assert (plain.firing, plain.rest) == ("immediate", False)
     assert ", bursts of any number on " in plain.origin
+
+
+def test_without_options_it_is_the_fewest_accumulations_within_the_budget(tmp_path):
+    """Deferred, with rounding; all that was tried is told and kept, and the network is the best of it."""
+    found, network = converted(tmp_path)
+    report = json.loads(found.stdout)
+    assert network.deferred and report["firing"] == "deferred"
+    assert ", firing deferred, rounding on 80 frames" in network.origin
+    assert report["accuracy_snn"] >= max(report["accuracy_ann"], report["accuracy_ann_1bit"]) - 0.005
+    assert list(report["levels"]) == [layer.name for layer in network.layers if isinstance(layer, Neurons)]
+    assert report["macs_per_frame"] == import_onnx(tmp_path / "net.onnx").macs
+    told = [line for line in found.stderr.splitlines() if line.startswith("levels ")]
+    assert len(told) == len(report["tried"]) > 3
+    for line, tried in zip(told, report["tried"], strict=True):
+        levels = ", ".join(f"{n:g}" for n in tried["levels"])
+        assert line == (
+            f"levels {levels}: accuracy {tried['accuracy']:.4f}, {tried['accumulations_per_frame']:,.0f} accumulations per frame"
+        )
+    best = [tried for tried in report["tried"] if tried["levels"] == list(report["levels"].values())]
+    assert (best[0]["accuracy"], best[0]["accumulations_per_frame"]) == (
+        report["accuracy_snn"], report["accumulations_per_frame"]
+    )
+    # The figures are the engine's.
+    data = np.load(tmp_path / "data.npz")
+    frames = run_frames(network, data["images"])
+    assert frames.operations.sum(axis=1).mean() == report["accumulations_per_frame"]
+    assert (frames.counts.argmax(axis=1) == data["labels"]).mean() == report["accuracy_snn"]
+    out = CliRunner().invoke(
+        main, [str(tmp_path / "net.onnx"), "-o", str(tmp_path / "out.npz"), "--calibrate", str(tmp_path / "data.npz")]
+    )
+    assert "what was tried" in out.stderr and Network.load(tmp_path / "out.npz") == network
+
+
+def test_weights_are_as_wide_as_the_accuracy_needs():
+    """One output weighs a small weight against a large one, which 8 bits cannot."""
+    graph = Graph(shape=("frames", 1, 1, 3)).add("Flatten")
+    graph.add("Gemm", np.array([[1.0, 0.0, 0.002], [1.0, 0.003, 0.0]]), np.zeros(2), transB=1)
+    floats = import_model(graph.model(), "net.onnx")
+    images = np.full((40, 1, 3, 1), 255, np.uint8)
+    images[::2, 0, 1] = 0
+    data = Dataset("own", images, floats.scores(images.astype(np.float32) / 255).argmax(axis=1))
+    found = convert(floats, data, Settings(), name="net")
+    assert found.accuracy_snn == 1.0 and found.network.layers[0].weight_bits == 12
+    assert [tried.weight_bits for tried in found.tried] == sorted(tried.weight_bits for tried in found.tried)
+    assert convert(floats, data, Settings(weight_bits=8), name="net").network.layers[0].weight_bits == 8
 
 
 def test_rounding_is_half_a_threshold_in_the_bias(tmp_path):
@@ -438,7 +483,8 @@ def test_rounding_is_half_a_threshold_in_the_bias(tmp_path):
     for a, b in zip(down.layers, nearest.layers, strict=True):
         if isinstance(a, Neurons):
             assert (b.bias - a.bias == a.theta // 2).all()
-    assert Settings().rounding_chosen is False and Settings(firing="deferred").rounding_chosen is True
+    assert Settings(firing="immediate").rounding_chosen is Settings(threshold=1.0).rounding_chosen is False
+    assert Settings().rounding_chosen is Settings(firing="deferred").rounding_chosen is True
 
 
 @pytest.mark.parametrize("firing", ["immediate", "deferred"])
@@ -525,6 +571,8 @@ def test_levels_are_taken_as_given(tmp_path):
 
 
 def test_bursts_are_built(tmp_path):
-    found, network = converted(tmp_path, "--for-hardware", "--burst", "4")
+    found, network = converted(tmp_path, "--for-hardware", "--firing", "immediate", "--burst", "4")
     assert found.exit_code == 0
     assert [layer.burst for layer in network.layers if isinstance(layer, Neurons)] == [4, 4]
+    found, _ = converted(tmp_path, "--burst", "4")
+    assert (found.exit_code, found.stderr) == (2, "error: --burst must not be given without --firing immediate\n")

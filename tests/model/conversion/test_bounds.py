@@ -74,7 +74,7 @@ def test_a_dead_channel_takes_no_precision():
 
 def test_a_channel_that_can_fire_keeps_its_bias():
     floats = dead(-0.5)
-    conv = quantize(floats, [0.3, 0.1], Settings(), name="net").layer("conv")
+    conv = quantize(floats, [0.3, 0.1], Settings(firing="immediate"), name="net").layer("conv")
     assert isinstance(conv, Convolution)
     assert conv.bias[1] == np.rint(-0.5 / 0.3 * conv.theta) > -np.maximum(conv.weights[1], 0).sum()
 

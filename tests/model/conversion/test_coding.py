@@ -72,7 +72,7 @@ def test_potentials_are_those_of_the_coded_frames():
     graph = Graph(shape=("frames", 3, 8, 8))
     graph.conv(6, 3, 3, strides=[2, 2], pads=[1] * 4).add("Transpose", perm=[0, 2, 3, 1])
     floats = import_model(graph.model(), "net")
-    settings = Settings(weight_bits=16, input_levels=4, input_threshold=30, input_step=51)
+    settings = Settings(weight_bits=16, input_levels=4, input_threshold=30, input_step=51, rounding=False)
     network = quantize(floats, [64.0], settings, name="c")
     assert (network.input_levels, network.input_threshold, network.input_step) == (4, 30, 51)
     images = frames(5)

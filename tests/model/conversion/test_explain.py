@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model.conversion.convert import convert
-from model.conversion.explain import REMEDIES, Step, explain, verdict
+from model.conversion.explain import CAUSES, Step, explain, verdict
 from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized import quantized_counts
 from model.engine.engine import run_frames
@@ -28,7 +28,7 @@ def ladder():
     images = rng.integers(0, 256, (FRAMES, *floats.input_shape), dtype=np.uint8)
     labels = floats.run(images.astype(np.float32) / 255)[0].argmax(axis=1)
     data = Dataset("own", images, labels)
-    found = convert(floats, data, Settings(weight_bits=4, accuracy_budget=0.1), name="net")
+    found = convert(floats, data, Settings(weight_bits=4, accuracy_budget=0.1, firing="immediate"), name="net")
     return floats, data, found
 
 
@@ -43,7 +43,7 @@ def test_rungs_are_the_stages(ladder):
     expected = [("1-bit input", ""), *((cause, name) for cause in causes for name in neurons), ("saturation", "")]
     assert [(step.cause, step.layer) for step in found.steps] == expected
     assert not found.bias_corrected
-    assert set(REMEDIES) == {step.cause for step in found.steps} | {"corrected biases", "input levels"}
+    assert set(CAUSES) == {step.cause for step in found.steps} | {"corrected biases", "input levels", "last place"}
     at = {(step.cause, step.layer): step.accuracy for step in found.steps}
     one_bit = (data.images > found.network.input_threshold).astype(np.float32)
     assert at["1-bit input", ""] == accuracy(floats.run(one_bit)[0], data.labels)
@@ -60,7 +60,7 @@ def test_losses_add_up(ladder):
 def test_fine_weights_and_thresholds_lose_nothing_before_events(ladder):
     floats, data, found = ladder
     thresholds = {name: theta / 500 for name, theta in found.thresholds.items()}
-    settings = Settings(weight_bits=16)
+    settings = Settings(weight_bits=16, firing="immediate")
     network = quantize(floats, list(thresholds.values()), settings, name="fine")
     steps = explain(floats, network, thresholds, data.images, data.labels)
     assert all(step.lost == 0 for step in steps if step.cause in ("weight bits", "threshold"))
@@ -80,11 +80,11 @@ def test_saturation_is_named(ladder):
     assert verdict(steps[-1:]).startswith("most is lost to the saturation (")
 
 
-def test_verdict_names_layer_and_remedy():
+def test_verdict_names_layer_and_cause():
     steps = (
         Step("weight bits", "conv1", 0.97, 0.01),
         Step("threshold", "conv2", 0.93, 0.04),
         Step("saturation", "", 0.95, -0.02),
     )
-    assert verdict(steps) == f"most is lost to the threshold in conv2 (4.00%): {REMEDIES['threshold']}"
+    assert verdict(steps) == f"most is lost to the threshold in conv2 (4.00%): {CAUSES['threshold']}"
     assert verdict(steps, least=0.05) == "no step loses 5.0% or more"

@@ -56,6 +56,7 @@ def test_counts_that_say_less_than_potentials_get_more_levels_of_the_output(pote
     assert found.enough(0.95).levels[-1] == output
     found, _ = search(lambda a, b, out: 0.9, lambda a, b, out: a + b, potential=1.0)
     assert found.enough(0.95).levels[-1] == 100
+    assert max(tried.levels[-1] for tried in found.tried) == 1600
 
 
 def test_fewer_where_that_saves_most():

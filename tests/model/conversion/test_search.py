@@ -17,3 +17,5 @@ def test_the_largest_weight_has_to_fit():
 def test_an_end_is_whole_thresholds():
     """2.4 thresholds of 2.5 up to 6: two of 3."""
     assert thresholds_of([2, 2], [5.0, 8.0], [0.0, 0.0], [6.0, None]) == [3.0, 4.0]
+    # Not even one: no threshold is beyond the end.
+    assert thresholds_of([0.5, 2], [5.0, 8.0], [0.0, 0.0], [6.0, None]) == [6.0, 4.0]

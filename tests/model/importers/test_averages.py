@@ -68,7 +68,7 @@ def test_spikes_of_averages(construct):
     largest = max(layer.weights.size for layer in floats.layers)
     assert any(layer.averaged != (1, 1) for layer in floats.layers) and largest <= 5 * 72
     thetas = [0.02] * len(floats.layers)
-    network = quantize(floats, thetas, Settings(weight_bits=16), name="net")
+    network = quantize(floats, thetas, Settings(weight_bits=16, firing="immediate"), name="net")
     images = (CHANCE.random((6, 10, 10, 2)) > 0.5).astype(np.uint8) * np.uint8(255)
     (counts,) = counts_of_layers(network, images)
     for image, count in zip(images, counts[network.output.name], strict=True):
@@ -131,7 +131,7 @@ def test_older_networks_have_averages_in_the_weights():
     assert [layer.weights.shape for layer in (last, spread.layers[-1])] == [(5, 24), (5, 192)]
     images = CHANCE.random((4, 10, 10, 2))
     assert np.allclose(run_layers(floats, images)[-1][1], run_layers(spread, images)[-1][1])
-    network = convert(spread, labelled(), Settings(accuracy_budget=1.0, rest=False), name="net").network
+    network = convert(spread, labelled(), Settings(accuracy_budget=1.0, rest=False, firing="immediate"), name="net").network
     assert network.version == 1 and network.layers[-1].averaged == (1, 1)
     check_structure(network, floats)
     assert another_origin(network, floats) is None

@@ -75,7 +75,8 @@ def test_spikes(firing):
 
 
     floats = import_model(graph().model(), "net")
-    network = replace(quantize(floats, [END / 5, END / 4, 0.01], Settings(weight_bits=16), name="net"), firing=firing, rest=True)
+    network = quantize(floats, [END / 5, END / 4, 0.01], Settings(weight_bits=16, rounding=False), name="net")
+    network = replace(network, firing=firing, rest=True)
     ends = [layer.count_max for layer in (network.layers[0], *network.layers[2:])]
     assert ends == [5, 4, None]
     images = frames(4)

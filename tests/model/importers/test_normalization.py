@@ -68,7 +68,7 @@ def test_options_are_what_a_file_may_say(construct):
 def test_the_spiking_network_has_the_offset(levels):
     """Golden model, engine and quantized network, against the float network on coded frames."""
     floats = import_model(network(coloured()).model(), "net", normalization=Normalization(mean=MEAN, std=STD))
-    found = quantize(floats, [0.05, 0.05, 0.02], Settings(weight_bits=16, input_levels=levels), name="net")
+    found = quantize(floats, [0.05, 0.05, 0.02], Settings(weight_bits=16, input_levels=levels, firing="immediate"), name="net")
     assert found.layers[0].bias.shape == (8, 8, 4) and found.version == 2
     images = CHANCE.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     for image in images[:2]:
@@ -148,7 +148,7 @@ def test_commands(tmp_path):
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["accuracy_ann"] == 1.0
     assert Network.load(net).layers[0].bias.shape == (8, 8, 4)
-    assert Network.load(net).origin.startswith("net.onnx, mean 0.4 0.2 0.7, std 0.25, thresholds chosen on 40 frames of ")
+    assert Network.load(net).origin.startswith("net.onnx, mean 0.4 0.2 0.7, std 0.25, thresholds chosen, firing deferred, ")
     command = [str(net), "--dataset", str(data), "--out", str(tmp_path), "--json"]
     assert json.loads(CliRunner().invoke(evaluate, [*command, *given]).stdout)["accuracy_ann"] == 1.0
     # Without the options it is another network.

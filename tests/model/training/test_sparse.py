@@ -105,7 +105,8 @@ def test_forward_pass_is_the_converted_network(tuned, tmp_path, digits):
     """Every count of every frame, by the integers of the conversion."""
     settings, network, _ = tuned
     paper_network.export_onnx(network, tmp_path / "net.onnx")
-    integers = quantize(import_onnx(tmp_path / "net.onnx"), [1.0] * 4, Settings(weight_bits=settings.weight_bits), name="net")
+    chosen = Settings(weight_bits=settings.weight_bits, threshold=1.0)
+    integers = quantize(import_onnx(tmp_path / "net.onnx"), [1.0] * 4, chosen, name="net")
     quantized = sparse._Quantized(network, settings.weight_bits)
     whole = torch.from_numpy((digits.images > 51).transpose(0, 3, 1, 2).astype(np.float32))
     with torch.no_grad():
@@ -118,7 +119,7 @@ def test_fewer_events_and_still_right(tuned, start, tmp_path, digits):
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     paper_network.export_onnx(network, tmp_path / "net.onnx")
     test = load("digits5k", "test")
-    integers = quantize(import_onnx(tmp_path / "net.onnx"), [1.0] * 4, Settings(weight_bits=8), name="net")
+    integers = quantize(import_onnx(tmp_path / "net.onnx"), [1.0] * 4, Settings(weight_bits=8, threshold=1.0), name="net")
     found = sparse.measure(integers, test.images, test.labels)
     before = sparse.measure(Network.load(ZOO / "mnist-paper.npz"), test.images, test.labels)
     assert found["spikes_per_neuron"] < before["spikes_per_neuron"]
