@@ -22,7 +22,7 @@ from model.importers.layers import append, channel_major, clip, convolution, fol
 from model.importers.operators import SUPPORTED
 from model.importers.quantizer import ROUNDINGS, Quantizer, limits_of, limits_of_bits, type_limits
 from model.importers.structure import printable, type_name
-from model.importers.tensors import Data, Levels, no_padding
+from model.importers.tensors import Data, Levels, no_padding, nothing
 
 __all__ = ["OF_LEVELS", "QUANTIZED", "check_levels", "expanded"]
 
@@ -96,6 +96,23 @@ def clip_levels(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     _check_range(graph, node, quantizer)
     graph.report(node, "folded", f"levels of layer {layer.name!r}: {quantizer.low + zero} to {quantizer.high + zero}")
     return replace(data, layers=_with(data, replace(layer, quantizer=quantizer)))
+
+
+def cast_levels(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A Cast of levels to a type that holds them all; any other is one between float types."""
+    if data.levels is None:
+        return nothing(graph, node, data)
+    assert data.last is not None
+    quantizer, zero = data.layers[data.last].quantizer, data.levels.zero
+    assert quantizer is not None
+    name = type_name(int(graph.attributes(node, ("to", "saturate")).get("to", 0)))
+    limits = type_limits(name)
+    if limits is None or not limits[0] <= quantizer.low + zero <= quantizer.high + zero <= limits[1]:
+        raise graph.error(
+            node, f"to must be a type of integers that holds levels {quantizer.low + zero} to {quantizer.high + zero}, not {name}"
+        )
+    graph.report(node, "folded", "nothing: the same levels")
+    return data
 
 
 def _integer(graph: OnnxGraph, node: onnx.NodeProto, index: int) -> int | None:
@@ -381,6 +398,7 @@ OF_LEVELS = (
 
 QUANTIZED: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     "Clip": clip_levels,
+    "Cast": cast_levels,
     "QuantizeLinear": quantize_linear,
     "DequantizeLinear": dequantize_linear,
     **dict.fromkeys(("Quant", "IntQuant"), quant),

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model.importers.constants import Array
 from model.importers.graph import OnnxGraph
 from model.importers.quantized_nodes import expanded
+from model.importers.structure import FLOATS
 from model.importers.tensors import Data
 
 __all__ = ["runnable"]
@@ -50,7 +51,7 @@ def runnable(graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto
         if node.op_type in _MONOTONIC:
             copy.op_type = "Identity"
             del copy.attribute[:]
-        elif node.op_type == "Cast":
+        elif node.op_type == "Cast" and helper.get_attribute_value(node.attribute[0]) in FLOATS:
             del copy.attribute[:]
             copy.attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
         elif node.op_type == "Reshape":

@@ -303,8 +303,6 @@ def nothing(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         if to not in FLOATS:
             raise graph.error(node, f"to must be a float type, not {type_name(to)}")
     cast = data.integers and node.op_type == "Cast"
-    if cast and data.levels is not None:
-        raise graph.error(node, "must not be between a quantizer and its DequantizeLinear", "leave it out")
     graph.report(node, "folded", "nothing, from integers" if cast else SUPPORTED[node.op_type])
     if cast:
         return replace(data, integers=False)

@@ -257,7 +257,7 @@ _HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     "Squeeze": squeeze,
     "Unsqueeze": unsqueeze,
     "Transpose": transpose,
-    **dict.fromkeys(("Dropout", "Identity", "Cast"), nothing),
+    **dict.fromkeys(("Dropout", "Identity"), nothing),
     **dict.fromkeys(("Softmax", "LogSoftmax"), softmax),
     "Sigmoid": sigmoid,
     **QUANTIZED,

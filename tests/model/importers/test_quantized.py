@@ -57,6 +57,17 @@ def test_a_clip_of_levels_narrows_them():
     assert network.layers[0].quantizer == Quantizer(scale=2.0**-3, low=0, high=7)
 
 
+def test_a_cast_of_levels_to_their_type_is_nothing():
+    """As PyTorch writes it."""
+    net = Quantized()
+    net.step = 2.0**-4
+    levels = net.levels
+    net.last = net.add("Cast", net.add("QuantizeLinear", net.last, *levels), to=TensorProto.UINT8)
+    net.last = net.add("DequantizeLinear", net.last, *levels)
+    network = import_model(net.linear(128, 2).model(), "net.onnx")
+    assert network.layers[0].quantizer == Quantizer(scale=2.0**-4, low=0, high=255)
+
+
 @pytest.mark.parametrize(("narrow", "low"), [(0, -8), (1, -7)])
 def test_bits_of_qonnx(narrow, low):
     net = Quantized("qonnx", signed=True).round(2.0**-3, bits=4, narrow=narrow, rounding_mode="FLOOR").linear(128, 2)
@@ -101,6 +112,10 @@ REFUSED = {
         "node 'DequantizeLinear_1' (DequantizeLinear): scale and zero point must be those of the quantizer before it, 0.0625 and "
         "0, not 0.3 and 0",
     ),
+    "a Cast of levels to fewer": (
+        lambda: _between("Cast", to=TensorProto.INT8),
+        "node 'Cast_1' (Cast): to must be a type of integers that holds levels 0 to 255, not int8",
+    ),
     "a ReLU of levels": (
         lambda: _between("Relu"),
         "node 'Relu_1' (Relu): must be after a Cast to a float type, as the input is of integers",
@@ -112,12 +127,12 @@ REFUSED = {
 }
 
 
-def _between(operator, *inputs):
+def _between(operator, *inputs, **attributes):
     net = Quantized()
     net.step = 2.0**-4
     net.last = net.add("QuantizeLinear", net.last, *net.levels)
     given = [net.constant(*i) if isinstance(i, tuple) else net.constant(i) for i in inputs]
-    net.last = net.add(operator, net.last, *given)
+    net.last = net.add(operator, net.last, *given, **attributes)
     return net.linear(128, 2)
 
 
