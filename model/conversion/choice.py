@@ -40,7 +40,7 @@ _WORTH_OTHERS = 0.8
 _WEIGHT_BITS = (8, 12, 16)
 """Widths of weights that are tried, each where the accuracy is out of reach with that before it."""
 
-_INPUT_LEVELS = (1, 2, 4, 8, 16, 32, 64, 128)
+_INPUT_LEVELS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128)
 """Levels of the input that are tried, likewise."""
 
 _LARGE = 99.0
@@ -223,11 +223,11 @@ def _choose(job: Job, wanted: float) -> Settled:
         levels = [settings.levels] * (len(large) - 1) + [OUTPUT_LEVELS]
         thresholds = thresholds_of(levels, large, job.steepest, job.ends)
         return Settled(job=job, thresholds=thresholds, measured=measure(thresholds), levels=levels)
-    scale = (large, job.steepest, job.ends)
-    thresholds, best = choose(*scale, wanted, measure, job.progress)
+    scale, bursts = (large, job.steepest, job.ends), settings.burst != 1
+    thresholds, best = choose(*scale, wanted, measure, job.progress, bursts=bursts)
     if best.accuracy < wanted:
         job.progress("the same with corrected biases")
-        again = choose(*scale, wanted, job.measurer(True), job.progress)
+        again = choose(*scale, wanted, job.measurer(True), job.progress, bursts=bursts)
         # A frame or two more are no reason to depart from the trained biases.
         if again[1].accuracy > best.accuracy + _WORTH_CORRECTING:
             return Settled(job=job, thresholds=again[0], measured=again[1], wanted=wanted, corrected=True)

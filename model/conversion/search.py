@@ -8,8 +8,14 @@ from model.network import Network
 
 __all__ = ["OUTPUT_LEVELS", "Measured", "choose", "thresholds_of"]
 
-_MOST_LEVELS = 10.0
-"""How many thresholds a large activation of a hidden layer holds at most."""
+_MANY_LEVELS = 10.0
+"""How many thresholds a large activation of a hidden layer holds at first; at most, where an update fires once at most."""
+
+_MOST_LEVELS = float((1 << 16) - 1)
+"""A count has 16 bits at most."""
+
+_WORTH_DOUBLING = 0.0005
+"""Accuracy that twice as many levels must bring."""
 
 _LEVEL_STEP = 0.75
 """Step of the search to fewer levels."""
@@ -79,13 +85,16 @@ def choose(
     wanted: float,
     measure: Callable[[Sequence[float]], Measured],
     progress: Callable[[str], None],
+    *,
+    bursts: bool = False,
 ) -> tuple[list[float], Measured]:
     """Fewest operations with at least the accuracy ``wanted``, or, out of its reach, that of the most thresholds.
 
     From many thresholds to a large activation in every layer, again and again the step to fewer that saves the most
-    operations for the accuracy it costs, while that stays high enough. (Still more thresholds do not help: a neuron fires
-    once an update at most, and lags an activation that is worth many.) So does the output layer where few events
-    reach it: its counts then say less than its potentials, and it gets fewer thresholds to a large activation.
+    operations for the accuracy it costs, while that stays high enough. (Still more thresholds do not help where a neuron fires
+    once an update at most: it lags an activation that is worth many. With ``bursts`` they are doubled for as long as the accuracy
+    needs them and rises.) So does the output layer where few events reach it: its counts then say less than its potentials, and
+    it gets fewer thresholds to a large activation.
 
     ``large``, ``steepest`` and ``ends`` are as in `thresholds_of`.
     """
@@ -117,8 +126,14 @@ def choose(
         output = kept
         return best
 
-    levels = [_MOST_LEVELS] * (len(large) - 1)
+    levels = [_MANY_LEVELS] * (len(large) - 1)
     best = with_output(levels, measured(levels))
+    while bursts and levels and best.accuracy < wanted and levels[0] < _MOST_LEVELS:
+        doubled = [min(2 * each, _MOST_LEVELS) for each in levels]
+        found = measured(doubled)
+        if found.accuracy < best.accuracy + _WORTH_DOUBLING:
+            break
+        levels, best = doubled, found
     floor = min(wanted, best.accuracy)
     while True:
         steps = []

@@ -1,6 +1,8 @@
 """Which thresholds a number of levels stands for."""
 
-from model.conversion.search import thresholds_of
+import pytest
+
+from model.conversion.search import Measured, choose, thresholds_of
 
 
 def test_a_large_activation_is_worth_so_many_thresholds():
@@ -19,3 +21,19 @@ def test_an_end_is_whole_thresholds():
     assert thresholds_of([2, 2], [5.0, 8.0], [0.0, 0.0], [6.0, None]) == [3.0, 4.0]
     # Not even one: no threshold is beyond the end.
     assert thresholds_of([0.5, 2], [5.0, 8.0], [0.0, 0.0], [6.0, None]) == [6.0, 4.0]
+
+
+@pytest.mark.parametrize(("bursts", "most"), [(False, 10), (True, 80)])
+def test_only_where_bursts_keep_up_are_there_more_than_ten_levels(bursts, most):
+    """The accuracy is there at 40 levels; 80 are more than are kept, as no more accuracy comes of them."""
+    seen = []
+
+    def measure(thresholds):
+        levels = 8.0 / thresholds[0]
+        seen.append(levels)
+        accuracy = min(levels, 40) / 50
+        return Measured(accuracy, accuracy, 100 * levels, None)
+
+    thresholds, found = choose([8.0, 20.0], [0.0] * 2, [None] * 2, 0.9, measure, lambda text: None, bursts=bursts)
+    assert max(seen) == most
+    assert 8.0 / thresholds[0] == (40 if bursts else 10) and found.accumulations == 100 * (40 if bursts else 10)
