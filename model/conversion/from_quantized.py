@@ -22,6 +22,7 @@ from model.conversion.coding import InputCoding
 from model.conversion.quantize import Settings
 from model.conversion.quantized import counts_of_layers
 from model.conversion.quantized_frames import run_images
+from model.conversion.rounded_weights import moments_of, rounded_together
 from model.encode import counts_of_pixels
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
@@ -36,7 +37,7 @@ _MOST_WEIGHT_BITS = 16
 _MOST_POTENTIAL_BITS = 24
 _MOST_COUNT_BITS = 16
 
-_HEADROOM = 2
+_HEADROOM = 1.5
 """Where a proven bound does not fit, potentials hold this many times the extremes of the calibration frames."""
 
 _WHOLE = 1e-9
@@ -46,6 +47,9 @@ _NEARLY = 1e-6
 """Part of a unit of the potential that a bias in float64 may be off by."""
 
 _BATCH = 20
+
+_MOMENT_FRAMES = 200
+"""Calibration frames on which it is found which weights are best rounded together."""
 
 _FULL = 255
 
@@ -158,6 +162,8 @@ class _Scaled:
     """Of the potential on calibration frames, sign aside."""
     means: Floats | None = None
     """Of the counts of its source on them, ``(height, width, channels)``."""
+    moments: Floats | None = None
+    """Mean products of the counts that its weights take, two and two, on some of them."""
     table: Ints | None = None
     """Of each pixel value and channel the count, of a layer that only rounds the input."""
 
@@ -431,6 +437,7 @@ def _with_frames(
     """The layers with what calibration frames say of them."""
     greatest: dict[str, float] = dict.fromkeys(scaled, 0.0)
     sums: dict[str, Floats | float] = dict.fromkeys(scaled, 0.0)
+    moments: dict[str, Floats | None] = dict.fromkeys(scaled)
     for at in range(0, len(images), _BATCH):
         counts = coding.counts(images[at : at + _BATCH])
         for layer, shape, output in floats.walk():
@@ -442,9 +449,14 @@ def _with_frames(
             potential = weighted_sums(frame, one.weights, counts.astype(np.float64), shape, output) + one.bias
             greatest[layer.name] = max(greatest[layer.name], float(np.abs(potential).max()))
             sums[layer.name] = sums[layer.name] + counts.sum(axis=0)
+            if at < _MOMENT_FRAMES and (found := moments_of(frame, counts.astype(np.float64), shape)) is not None:
+                before = moments[layer.name]
+                moments[layer.name] = found if before is None else before + found
             counts = np.clip(np.floor(potential + one.half), *frame.count_limits).astype(np.int64)
     return {
-        name: replace(one, greatest=greatest[name], means=np.asarray(sums[name], np.float64) / len(images))
+        name: replace(
+            one, greatest=greatest[name], means=np.asarray(sums[name], np.float64) / len(images), moments=moments[name]
+        )
         for name, one in scaled.items()
     }
 
@@ -478,22 +490,26 @@ def _integers(
                 f"{floats.path}: layer {scaled.layer.name!r}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} "
                 "times as large"
             )
+    given = scaled
     if not exact:
         scaled = _made_up(scaled, frame, f)
     made = _fixed(floats.path, scaled, frame, windows, f)
     # Where nothing is exact, what is half way is not either.
     if exact and scaled.half and scaled.base % 2 == 0:
         made = _with_halves(floats.path, scaled, made, windows, f)
-    return _sized(made, windows, exact=exact, worst=0 if exact else _worst(scaled, made, windows))
+    return _sized(made, windows, exact=exact, worst=0 if exact else _worst(given, made, windows))
 
 
 def _made_up(scaled: _Scaled, frame: Neurons, f: int) -> _Scaled:
-    """The layer with biases that make up for what rounded weights lose on average."""
+    """The layer with rounded weights, and biases that make up for what these lose on average."""
     assert scaled.means is not None
     shape = Shape(*scaled.means.shape)
-    lost = scaled.weights - np.rint(scaled.weights * float(1 << f)) / (1 << f)
-    sums = weighted_sums(frame, lost, scaled.means[np.newaxis], shape, scaled.layer.output_shape(shape))[0]
-    return replace(scaled, bias=scaled.bias + (sums if scaled.bias.ndim == 3 else sums.mean(axis=(0, 1))))
+    flat = (scaled.weights * float(1 << f)).reshape(len(scaled.weights), -1)
+    whole = np.rint(flat) if scaled.moments is None else rounded_together(flat, scaled.moments)
+    weights = whole.reshape(scaled.weights.shape) / (1 << f)
+    lost = weighted_sums(frame, scaled.weights - weights, scaled.means[np.newaxis], shape, scaled.layer.output_shape(shape))[0]
+    bias = scaled.bias + (lost if scaled.bias.ndim == 3 else lost.mean(axis=(0, 1)))
+    return replace(scaled, weights=weights, bias=bias)
 
 
 def _with_halves(path: Path, scaled: _Scaled, made: Neurons, windows: Bounds, f: int) -> Neurons:
@@ -610,7 +626,7 @@ def _with_output(floats: FloatNetwork, network: Network, last: _Scaled | None, i
     found = run_images(network, images)
     right = answers(found.potentials)
     greatest = int(np.abs(found.potentials).max())
-    least = max(0, (_HEADROOM * greatest).bit_length() - (_MOST_COUNT_BITS - 1))
+    least = max(0, (2 * greatest).bit_length() - (_MOST_COUNT_BITS - 1))
     coarse = least
     while (
         coarse < output.potential_bits - 2
@@ -620,7 +636,7 @@ def _with_output(floats: FloatNetwork, network: Network, last: _Scaled | None, i
         coarse += 1
     f = max(least, coarse - _OUTPUT_MARGIN)
     bias = output.bias + ((1 << f) - 1 if network.outputs == 1 else 0)
-    counted = (_HEADROOM * (greatest >> f) + 1).bit_length() + 1
+    counted = (2 * (greatest >> f) + 1).bit_length() + 1
     made = replace(output, bias=bias, threshold_log2=f, count_bits=min(max(counted, 2), _MOST_COUNT_BITS))
     return replace(network, layers=(*network.layers[:-1], made))
 

@@ -1,0 +1,68 @@
+"""Weights rounded to integers so that their sums, not they, are nearest to what they were.
+
+Counts that go together let one weight make up for another. So weights are rounded one after the other, and what each loses is
+taken off those still to come, by how their counts go together on calibration frames (the method of Hassibi and Stork's optimal
+brain surgeon, as Frantar et al., "GPTQ", 2022, use it).
+"""
+
+import numpy as np
+
+from model.arrays import Floats
+from model.network import Convolution, Linear, Neurons, Shape
+
+__all__ = ["moments_of", "rounded_together"]
+
+_MOST_INPUTS = 2048
+"""Weights of an output that are rounded together."""
+
+_DAMPING = 0.01
+"""Part of the mean square of a count that is added to all, so that counts which are always 0 have no say."""
+
+
+def moments_of(layer: Neurons, counts: Floats, shape: Shape) -> Floats | None:
+    """Sums over frames and positions of the products of the counts that the weights of an output take, two and two.
+
+    Parameters
+    ----------
+    layer : Neurons
+        Gives the geometry.
+    counts : Floats
+        Of its source, ``(frames, *shape)``.
+    shape : Shape
+        Of its source.
+
+    Returns
+    -------
+    Floats or None
+        ``(weights, weights)``; None of a layer with groups or averages, or with too many.
+    """
+    if layer.averaged != (1, 1) or layer.weights[0].size > _MOST_INPUTS:
+        return None
+    if isinstance(layer, Linear):
+        taken = counts.reshape(len(counts), -1)
+        return taken.T @ taken
+    if not isinstance(layer, Convolution) or layer.groups > 1:
+        return None
+    top, left, bottom, right = layer.padding
+    padded = np.pad(counts, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(1, 2))
+    windows = windows[:, :: layer.stride[0], :: layer.stride[1]]
+    taken = windows.reshape(-1, layer.weights[0].size)
+    return taken.T @ taken
+
+
+def rounded_together(weights: Floats, moments: Floats) -> Floats:
+    """Weights ``(outputs, inputs)`` as integers, each next to what it was, whose sums differ little for counts of ``moments``."""
+    damped = moments + np.eye(len(moments)) * max(_DAMPING * np.trace(moments) / len(moments), 1e-9)
+    order = np.argsort(-np.diag(damped), kind="stable")
+    factor = np.linalg.cholesky(np.linalg.inv(damped[np.ix_(order, order)])).T
+    left, given = weights[:, order].copy(), weights[:, order]
+    whole = np.empty_like(left)
+    for index in range(len(order)):
+        lowest = np.floor(given[:, index])
+        whole[:, index] = np.clip(np.rint(left[:, index]), lowest, lowest + (given[:, index] > lowest))
+        lost = (left[:, index] - whole[:, index]) / factor[index, index]
+        left[:, index:] -= lost[:, np.newaxis] * factor[index, index:]
+    found = np.empty_like(whole)
+    found[:, order] = whole
+    return found
