@@ -28,6 +28,9 @@ __all__ = ["EXPLAINED", "Job", "Settled", "accuracy_of", "settle"]
 EXPLAINED = 500
 """Calibration frames on which it is found where the accuracy went."""
 
+_OF_THE_INPUT = 0.75
+"""Part of the accuracy budget that levels of the input may take where they are chosen."""
+
 _CORRECTED = 200
 """Calibration frames on which biases are corrected."""
 
@@ -187,7 +190,7 @@ def settle(
     grey = accuracy_of(float_network.scores(images.astype(np.float32) / 255), labels)
     coded = accuracy_of(float_network.scores(settings.coding.frames(images).astype(np.float32)), labels)
     # Where input levels are chosen, they are to keep up with the float network, and so is the whole.
-    keeps_up = settings.searches_exactly and coded >= grey - settings.accuracy_budget / 2
+    keeps_up = settings.searches_exactly and coded >= grey - settings.accuracy_budget * _OF_THE_INPUT
     wanted = (max(grey, coded) if keeps_up else coded) - settings.accuracy_budget
     job = _job(float_network, settings, calibration, name=name, origin=origin, progress=progress)
     search = _search_exactly if settings.searches_exactly else _choose
@@ -317,8 +320,9 @@ def _coded(
 def _enough_levels(
     float_network: FloatNetwork, data: Dataset, settings: Settings, coding_of: Callable[[int], InputCoding]
 ) -> InputCoding:
-    """The fewest levels with which the input takes no more than half of the budget; else those with which it takes least."""
-    wanted = accuracy_of(float_network.scores(data.images.astype(np.float32) / 255), data.labels) - settings.accuracy_budget / 2
+    """The fewest levels with which the input takes no more than its part of the budget; else those with which it takes least."""
+    grey = accuracy_of(float_network.scores(data.images.astype(np.float32) / 255), data.labels)
+    wanted = grey - settings.accuracy_budget * _OF_THE_INPUT
     best: tuple[float, InputCoding] | None = None
     for levels in _INPUT_LEVELS:
         coding = coding_of(levels)

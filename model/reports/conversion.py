@@ -19,6 +19,7 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
         "accuracy_ann": conversion.accuracy_float,
         "accuracy_ann_1bit": conversion.accuracy_float_1bit,
         "accuracy_snn": conversion.accuracy_snn,
+        "accuracy_wanted": conversion.accuracy_wanted,
         "accumulations_per_frame": conversion.accumulations_per_frame,
         "macs_per_frame": conversion.macs_per_frame,
         "input_levels": conversion.network.input_levels,
