@@ -177,7 +177,7 @@ def main(
         if rounding is not None and rounding_layers is not None:
             fail(Exit.BAD_INPUT, f"--{'' if rounding else 'no-'}rounding must not be given with --rounding-layers")
         if input_step is not None and input_levels in (None, 1):
-            fail(Exit.BAD_INPUT, "--input-step must not be given without --input-levels")
+            fail(Exit.BAD_INPUT, "--input-step must not be given without --input-levels of 2 or more")
         check_apart("--out", out, {"the ONNX file": onnx_file, "the calibration file": Path(calibrate)})
         found = convert_file(
             onnx_file,

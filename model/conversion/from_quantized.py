@@ -31,7 +31,7 @@ from model.importers.hardware_form import hardware_form
 from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
 from model.rest import counts_of_layer, pooled, weighted_sums
 
-__all__ = ["Exactness", "FromQuantized", "check_options", "from_quantized", "quantized_lines"]
+__all__ = ["Exactness", "FromQuantized", "check_options", "from_quantized", "layers_as_built", "quantized_lines"]
 
 _MOST_WEIGHT_BITS = 16
 _MOST_POTENTIAL_BITS = 24
@@ -272,6 +272,13 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
         frames=len(images),
         differing=differing,
     )
+
+
+def layers_as_built(floats: FloatNetwork, network: Network) -> FloatNetwork:
+    """The file with the layers that ``network`` has: without one that only rounds the input, where its coding does that."""
+    if len(floats.layers) == len(network.layers) + 1 and _is_own(floats.layers[0]):
+        return replace(floats, layers=floats.layers[1:])
+    return floats
 
 
 def _with_comparison(layer: Exactness, found: Ints | None) -> Exactness:

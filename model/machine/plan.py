@@ -99,7 +99,8 @@ class CorePlan:
                     continue
                 low, high = _BOUNDS.get(item.name, (1, 65536))
                 if not low <= value <= high:
-                    raise PlanError(f"core {self.layer!r}: {item.name} must be within {low}..{high}, not {value}")
+                    zero = "0 or " if item.name == "pool_fifo" else ""
+                    raise PlanError(f"core {self.layer!r}: {item.name} must be {zero}within {low}..{high}, not {value}")
         for name, known in (("state_memory", STATE_MEMORIES), ("weight_memory", WEIGHT_MEMORIES)):
             if getattr(self, name) not in known:
                 raise PlanError(f"core {self.layer!r}: {name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")

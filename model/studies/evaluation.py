@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from model.conversion.chance import warn_of_chance
 from model.conversion.coding import InputCoding
+from model.conversion.from_quantized import layers_as_built
 from model.conversion.quantized import quantized_counts
 from model.engine.engine import FrameSummaries, run_frames
 from model.golden import answers
@@ -188,6 +189,7 @@ def evaluate(
         floats = import_onnx(
             onnx, layout=layout, input_shape=network.input_shape, output=output, normalization=normalization
         )
+        floats = layers_as_built(floats, network)
         check_structure(network, floats)
         if (other := another_origin(network, floats)) is not None:
             doubts.append(

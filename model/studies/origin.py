@@ -90,8 +90,9 @@ def _same_structure(layer: Layer, own: FloatLayer) -> bool:
     assert isinstance(layer, Neurons) and own.weights is not None
     if isinstance(layer, Convolution) and (layer.stride, layer.padding, layer.groups) != (own.stride, own.padding, own.groups):
         return False
-    ends = (layer.count_max is None) == (own.end is None)
-    return ends and (layer.weights.shape, layer.averaged, layer.relu) == (own.weights.shape, own.averaged, own.relu)
+    # Levels of a quantized file have ends of their own, and those from 0 up do what a ReLU does.
+    ends = own.quantizer is not None or ((layer.count_max is None, layer.relu) == (own.end is None, own.relu))
+    return ends and (layer.weights.shape, layer.averaged) == (own.weights.shape, own.averaged)
 
 
 def _by_channels(layer: Neurons, weights: npt.NDArray[np.number], shape: Shape) -> Floats:

@@ -118,7 +118,7 @@ def test_command(tmp_path):
     assert (network.input_levels, network.input_threshold, network.input_step) == (3, 20, 70)
     assert "float on input of 3 levels " in done.stdout
     done = CliRunner().invoke(main, [*given, "--input-step", "70"])
-    assert (done.exit_code, done.stderr) == (2, "error: --input-step must not be given without --input-levels\n")
+    assert (done.exit_code, done.stderr) == (2, "error: --input-step must not be given without --input-levels of 2 or more\n")
     done = CliRunner().invoke(main, [*given, "--input-levels", "3", "--for-hardware"])
     assert done.exit_code == 0, done.stderr
     assert Network.load(tmp_path / "net.npz").input_levels == 3

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from model.conversion.from_quantized import FromQuantized, check_options, from_quantized, quantized_lines
+from model.conversion.from_quantized import FromQuantized, check_options, from_quantized, layers_as_built, quantized_lines
 from model.conversion.quantize import Settings
 from model.encode import encode
 from model.engine.engine import run_frames
@@ -13,6 +13,7 @@ from model.golden import answers, run
 from model.importers.float_network import ConversionError
 from model.importers.onnx import import_model
 from model.network import Neurons
+from model.studies.origin import another_origin, check_structure
 from tests.quantized_graphs import FORMS, SHAPE, Quantized, usual
 
 FRAMES = np.random.default_rng(3).integers(0, 256, (24, *SHAPE), dtype=np.uint8)
@@ -115,8 +116,6 @@ def test_biases_that_are_not_quantized(fraction):
 
 def test_an_input_with_levels_that_no_coding_has():
     """256 levels over pixels of 255: pixel 128 is level 129. A layer of its own takes each pixel to its level, all of them."""
-    net = Quantized().round(2.0**-8).linear(128, 4, 2.0**-1)
-    net.last = "image"
     net = Quantized(seed=1).round(2.0**-8).conv(3, 3, 2.0**-4).linear(108, 4)
     found = same(net)
     first = found.network.layers[0]
@@ -131,8 +130,23 @@ def test_an_input_without_levels_has_every_pixel_value():
     net.step = 1 / 255
     found = convert(net.conv(3, 3, 2.0**-4).linear(108, 4))
     assert (found.network.input_levels, found.network.input_threshold, found.network.input_step) == (255, 0, 1)
-    assert not found.layers[0].exact and found.layers[0].worst == 1 and found.differing == 0
+    assert not found.layers[0].exact and found.layers[0].worst == 1
     assert found.layers[0].largest <= 1 and found.layers[0].differing < found.layers[0].counts / 100
+
+
+LAYERED = Quantized(seed=1).round(2.0**-8).conv(3, 3, 2.0**-4).linear(108, 4)
+
+
+@pytest.mark.parametrize("net", [usual(), LAYERED], ids=["coder", "layer"])
+def test_the_file_is_the_networks_origin(net):
+    """Whether the input's coding takes pixels to levels, or a layer does."""
+    network, floats = convert(net).network, import_model(net.model(), "net.onnx")
+    floats = layers_as_built(floats, network)
+    check_structure(network, floats)
+    assert another_origin(network, floats) is None
+    other = import_model(Quantized(seed=1).round(2.0**-8).conv(5, 3, 2.0**-4).linear(180, 4).model(), "other.onnx")
+    with pytest.raises(ConversionError, match=r"^other.onnx: .*: it is not what network 'net' was converted from$"):
+        check_structure(network, layers_as_built(other, network))
 
 
 @pytest.mark.parametrize("form", FORMS)

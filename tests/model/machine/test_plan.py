@@ -89,7 +89,7 @@ def test_fifos_after_max_pools_of_deferred_networks():
 def test_values_and_overlapping_pools():
     with pytest.raises(PlanError, match=r"^core 'x': group_fifo must be within 8..1024, not 4$"):
         CorePlan(layer="x", group_fifo=4)
-    with pytest.raises(PlanError, match=r"^core 'x': pool_fifo must be within 8..1024, not 7$"):
+    with pytest.raises(PlanError, match=r"^core 'x': pool_fifo must be 0 or within 8..1024, not 7$"):
         CorePlan(layer="x", pool_fifo=7)
     with pytest.raises(PlanError, match=r"^architecture must be one of pipeline, folded, not 'other'$"):
         Plan(name="x", cores=(), architecture="other")
