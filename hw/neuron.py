@@ -529,10 +529,10 @@ class Flush(wiring.Component):
         layer, bits = self._layer, self._layer.count_bits
         summed, count = self.state.summed, self.state.count
         wanted = Signal(signed(max(layer.potential_bits + 1 - layer.threshold_log2, bits + 1) + 1))
-        whole = summed[layer.threshold_log2 :].as_signed() + count
-        if layer.halves_to_even:
-            whole = even_half(whole, summed[: layer.threshold_log2].any())
-        m.d.comb += wanted.eq(whole)
+        whole_thresholds = summed[layer.threshold_log2 :].as_signed() + count
+        m.d.comb += wanted.eq(
+            even_half(whole_thresholds, summed[: layer.threshold_log2].any()) if layer.halves_to_even else whole_thresholds
+        )
         # One bit is more than is stored.
         outside = summed[-1] ^ summed[-2]
         within, held = within_limits(layer, wanted)
@@ -540,7 +540,9 @@ class Flush(wiring.Component):
         if self._goes_on:
             # What the count does not take is left of the thresholds; it moves towards 0, so that it fits.
             f = layer.threshold_log2
-            left = (wanted - self.count)[: len(summed) - f]
+            # Half a threshold that was rounded down is left, too.
+            reached = whole_thresholds if layer.halves_to_even else wanted
+            left = (reached - self.count)[: len(summed) - f]
             m.d.comb += [self.update.summed.eq(Cat(summed[:f], left)), self.update.count.eq(self.count)]
         return m
 

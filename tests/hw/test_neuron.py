@@ -447,7 +447,7 @@ def test_a_deferred_lane_and_its_flush_are_the_models(options, tmp_path):
         (hw.neuron, "Mux(below, 0,", "Mux(below, 1,"),
         (hw.neuron, "above if layer.count_max is None else Const(0)", "above"),
         (hw.neuron, "replicate(len(change))) - plus", "replicate(len(change)))"),
-        (hw.neuron, "left = (wanted - self.count)", "left = (wanted - wanted)"),
+        (hw.neuron, "left = (reached - self.count)", "left = (reached - reached)"),
         (model.neuron, "half = 1 << layer.potential_bits\n", "half = 1 << layer.potential_bits - 1\n"),
         (model.neuron, "wanted = R >> f", "wanted = (R - 1) >> f"),
     ],
