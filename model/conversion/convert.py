@@ -10,6 +10,7 @@ import numpy.typing as npt
 from model.conversion.advice import Advice, advise
 from model.conversion.chance import other_scale, warn_of_chance
 from model.conversion.choice import EXPLAINED, accuracy_of, settle
+from model.conversion.coding import InputCoding
 from model.conversion.explain import Step, explain
 from model.conversion.fewest import Tried
 from model.conversion.from_quantized import Exactness, check_options, from_quantized
@@ -160,6 +161,12 @@ def _from_quantized(
     file = accuracy_of(floats.scores(data.images.astype(np.float32) / 255), data.labels)
     spiking = run_images(network, data.images)
     accuracy = accuracy_of(spiking.counts, data.labels)
+    steps, before = [Step("quantized file", "", file, 0.0)], file
+    if settings.input_levels is not None or settings.input_threshold is not None:
+        coding = InputCoding.of(network)
+        before = accuracy_of(floats.scores(coding.frames(data.images).astype(np.float32)), data.labels)
+        steps.append(Step("1-bit input" if coding.levels == 1 else "input levels", "", before, round(file - before, 6)))
+    steps.append(Step("last place", "", accuracy, round(before - accuracy, 6)))
     coded = replace(
         settings,
         input_levels=network.input_levels,
@@ -170,15 +177,12 @@ def _from_quantized(
         network=network,
         thresholds=found.thresholds,
         accuracy_float=file,
-        accuracy_float_1bit=file,
+        accuracy_float_1bit=before,
         accuracy_snn=accuracy,
         accumulations_per_frame=float(spiking.operations.sum(axis=1).mean()),
         frames=len(data),
         macs_per_frame=floats.macs,
-        steps=(
-            Step("quantized file", "", file, 0.0),
-            Step("last place", "", accuracy, round(file - accuracy, 6)),
-        ),
+        steps=tuple(steps),
         groups_expanded=tuple(la.name for la in floats.layers if la.groups > 1) if settings.for_hardware else (),
         notes=(*data.notes, *found.notes),
         warnings=_warnings(floats, data, coded, network, accuracy),

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from model.conversion.convert import convert as conversion
 from model.conversion.from_quantized import FromQuantized, check_options, from_quantized, layers_as_built, quantized_lines
 from model.conversion.quantize import Settings
 from model.encode import encode
@@ -14,6 +15,7 @@ from model.importers.float_network import ConversionError
 from model.importers.onnx import import_model
 from model.network import Neurons
 from model.studies.origin import another_origin, check_structure
+from model.support.dataset import Dataset
 from tests.quantized_graphs import FORMS, SHAPE, Quantized, usual
 
 FRAMES = np.random.default_rng(3).integers(0, 256, (24, *SHAPE), dtype=np.uint8)
@@ -240,3 +242,15 @@ def test_options_that_do_not_go_with_a_quantized_file(option, message):
     with pytest.raises(ConversionError) as caught:
         check_options("net.onnx", ["--out net.npz", option])
     assert str(caught.value) == f"net.onnx: {message}"
+
+
+def test_what_an_option_of_the_input_costs_is_the_inputs():
+    """One bit a pixel in place of the file's levels: its loss is said to be the input's, not that of scales."""
+    net = LAYERED
+    data = Dataset("noise", FRAMES, answers(scores(net)))
+    found = conversion(import_model(net.model(), "net.onnx"), data, Settings(input_levels=1), name="net")
+    causes = [step.cause for step in found.steps]
+    assert causes == ["quantized file", "1-bit input", "last place"]
+    assert found.steps[1].lost > 0.4 and found.steps[2].lost == 0
+    whole = conversion(import_model(net.model(), "net.onnx"), data, Settings(), name="net")
+    assert [(step.cause, step.lost) for step in whole.steps] == [("quantized file", 0.0), ("last place", 0.0)]
