@@ -133,6 +133,26 @@ def test_every_cycle_of_flushes_within_a_frame_is_the_hardwares(seed, every, tmp
         assert result.cycles_compared > sum(flushes) * (len(network.layers) + 1)
 
 
+def test_halves_go_to_the_even_count_at_each_flush_within_a_frame(tmp_path):
+    """A neuron that counts one less, as it is half way, has that half and a threshold left at the next flush."""
+    network = random_network(2)
+    layers = [
+        replace(layer, threshold_log2=2, halves_to_even=True) if isinstance(layer, Neurons) else layer for layer in network.layers
+    ]
+    network = replace(network, firing="deferred", flush_events=4, layers=tuple(layers))
+    frames = random_frames(network.input_shape, 2, frames=4, near=True)
+    traces = [run(network, events) for events in frames]
+    down = replace(network, layers=tuple(replace(la, halves_to_even=False) if isinstance(la, Neurons) else la for la in layers))
+    assert any(
+        not np.array_equal(trace.layers[name].spikes, run(down, events).layers[name].spikes)
+        for trace, events in zip(traces, frames, strict=True)
+        for name in trace.layers
+    )
+    result = verify(network, random_plan(network, 2), frames, out_dir=tmp_path, simulator="icarus", seed=2, stall=0.3)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.answers == [trace.answer for trace in traces]
+
+
 BURSTS = ((4, 1, 0, 2), (0, 0, 0, 0), (2, 4, 1, 0))
 """Of the layers of neurons, one after the other; 0 is as many as it takes."""
 
