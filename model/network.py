@@ -27,8 +27,11 @@ from model.support.network_file import check, read_network, to_bytes, version_of
 __all__ = [
     "FIRINGS",
     "INPUT",
+    "MOST_COUNT_BITS",
     "MOST_LAYERS",
+    "MOST_POTENTIAL_BITS",
     "MOST_UNITS",
+    "MOST_WEIGHT_BITS",
     "MOST_WINDOW",
     "Convolution",
     "Layer",
@@ -52,6 +55,9 @@ INPUT = "input"
 
 MOST_LAYERS = 1000
 """Layers that a network may have."""
+
+MOST_WEIGHT_BITS, MOST_POTENTIAL_BITS, MOST_COUNT_BITS = 16, 24, 16
+"""The widest that the format has."""
 
 MOST_UNITS = 1 << 24
 """Addresses of the input and of all layers that a network may have together."""
@@ -244,9 +250,9 @@ class Neurons(Layer):
             self.activation in ("relu", "identity"),
             f"layer {self.name!r}: activation must be 'relu' or 'identity', not {self.activation!r}",
         )
-        _check_int(self.name, "weight_bits", self.weight_bits, 1, 16)
-        _check_int(self.name, "potential_bits", self.potential_bits, 2, 24)
-        _check_int(self.name, "count_bits", self.count_bits, 1 if self.relu else 2, 16)
+        _check_int(self.name, "weight_bits", self.weight_bits, 1, MOST_WEIGHT_BITS)
+        _check_int(self.name, "potential_bits", self.potential_bits, 2, MOST_POTENTIAL_BITS)
+        _check_int(self.name, "count_bits", self.count_bits, 1 if self.relu else 2, MOST_COUNT_BITS)
         _check_int(self.name, "threshold_log2", self.threshold_log2, 0, self.potential_bits - 2)
         _check_int(self.name, "burst", self.burst, 0, (1 << 16) - 1)
         for name in ("weight_bits", "potential_bits", "count_bits", "threshold_log2", "burst"):

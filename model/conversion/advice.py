@@ -11,6 +11,7 @@ from model.conversion.choice import Settled, settle
 from model.conversion.explain import Step
 from model.conversion.quantize import Settings
 from model.importers.float_network import ConversionError, FloatNetwork
+from model.network import MOST_WEIGHT_BITS
 from model.support.datasets import Dataset
 
 __all__ = ["Advice", "advise"]
@@ -20,7 +21,6 @@ _WORTH_SAYING = 0.002
 
 _MORE_WEIGHT_BITS = 4
 _MORE_INPUT_LEVELS = 4
-_MOST_WEIGHT_BITS = 16
 _MOST_INPUT_LEVELS = 255
 
 
@@ -98,8 +98,8 @@ def _candidates(settings: Settings, settled: Settled, steps: tuple[Step, ...]) -
     if settings.deferred and settings.rounding not in (None, True):
         yield f"--rounding{' without --rounding-layers' if settings.rounding else ''}", replace(settings, rounding=True)
     bits = settled.job.settings.bits
-    if _in_seconds(settings) and _lost(steps, "weight bits") >= _WORTH_SAYING and bits < _MOST_WEIGHT_BITS:
-        more = min(bits + _MORE_WEIGHT_BITS, _MOST_WEIGHT_BITS)
+    if _in_seconds(settings) and _lost(steps, "weight bits") >= _WORTH_SAYING and bits < MOST_WEIGHT_BITS:
+        more = min(bits + _MORE_WEIGHT_BITS, MOST_WEIGHT_BITS)
         yield f"--weight-bits {more}", replace(settings, weight_bits=more)
 
 

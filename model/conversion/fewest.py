@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from model.conversion.search import OUTPUT_LEVELS, Measured, thresholds_of
 from model.importers.float_network import ConversionError
+from model.network import MOST_COUNT_BITS
 
 __all__ = ["Fewest", "Search", "Tried"]
 
 _FIRST_LEVELS = 1.0
 
-_MOST_LEVELS = float((1 << 16) - 1)
-"""A count has 16 bits at most."""
+_MOST_LEVELS = float((1 << MOST_COUNT_BITS) - 1)
+"""What a count can hold."""
 
 _FUTILE = 3
 """Doublings without a better accuracy after which no more are tried."""

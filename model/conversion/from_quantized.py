@@ -28,14 +28,22 @@ from model.golden import answers
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.importers.folding import scale_inputs
 from model.importers.hardware_form import hardware_form
-from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
+from model.network import (
+    INPUT,
+    MOST_COUNT_BITS,
+    MOST_POTENTIAL_BITS,
+    MOST_WEIGHT_BITS,
+    Convolution,
+    Layer,
+    Linear,
+    MaxPool,
+    Network,
+    Neurons,
+    Shape,
+)
 from model.rest import counts_of_layer, pooled, weighted_sums
 
 __all__ = ["Exactness", "FromQuantized", "check_options", "from_quantized", "layers_as_built", "quantized_lines"]
-
-_MOST_WEIGHT_BITS = 16
-_MOST_POTENTIAL_BITS = 24
-_MOST_COUNT_BITS = 16
 
 _HEADROOM = 1.5
 """Where a proven bound does not fit, potentials hold this many times the extremes of the calibration frames."""
@@ -387,7 +395,7 @@ def _scaled_layers(floats: FloatNetwork, source: _Source) -> dict[str, _Scaled]:
         bits = (high - low).bit_length()
         signed_bits = bits if high > low and (low, high) == (-(1 << bits - 1), (1 << bits - 1) - 1) else 0
         if layer is floats.layers[-1] and floats.outputs == 1:
-            signed_bits = _MOST_COUNT_BITS
+            signed_bits = MOST_COUNT_BITS
         base = 0 if signed_bits else low
         if high == low:
             raise ConversionError(f"{floats.path}: layer {layer.name!r}: must have more than one level, not only {low}")
@@ -403,12 +411,12 @@ def _scaled_layers(floats: FloatNetwork, source: _Source) -> dict[str, _Scaled]:
 def _without_levels(layer: FloatLayer, weights: Floats, bias: Floats, outputs: int) -> _Scaled:
     """The output without levels, in the step between its weights, so that they are integers where the file's are."""
     largest = np.abs(weights).max()
-    unit = largest / ((1 << _MOST_WEIGHT_BITS - 1) - 1) if largest else 1.0
+    unit = largest / ((1 << MOST_WEIGHT_BITS - 1) - 1) if largest else 1.0
     for parts in range(1, _GRID):
         if _whole(weights * (parts / largest) if largest else weights):
             unit = largest / parts if largest else 1.0
             break
-    return _Scaled(layer, weights / unit, bias / unit, 0.0, (0, 0), _MOST_COUNT_BITS)
+    return _Scaled(layer, weights / unit, bias / unit, 0.0, (0, 0), MOST_COUNT_BITS)
 
 
 def _whole(values: Floats) -> bool:
@@ -425,8 +433,8 @@ def _frame(scaled: _Scaled, source: str) -> Neurons:
         "bias": np.zeros(scaled.bias.shape, np.int64),
         "threshold_log2": 0,
         "activation": "identity" if signed else "relu",
-        "weight_bits": _MOST_WEIGHT_BITS,
-        "potential_bits": _MOST_POTENTIAL_BITS,
+        "weight_bits": MOST_WEIGHT_BITS,
+        "potential_bits": MOST_POTENTIAL_BITS,
         "count_bits": scaled.signed_bits or scaled.limits[1].bit_length(),
         "count_max": None if signed else scaled.limits[1],
         "averaged": layer.averaged,
@@ -482,13 +490,13 @@ def _integers(
         return _sized(found, windows, exact=True, worst=0)
     f = _exact_fraction(scaled.weights)
     exact = f is not None
-    if f is None or _needed(_fixed(floats.path, scaled, frame, windows, f), windows) > _MOST_POTENTIAL_BITS:
-        room = (1 << _MOST_POTENTIAL_BITS - 1) / (_HEADROOM * max(scaled.greatest, _span(frame)) + 1)
-        widest = ((1 << _MOST_WEIGHT_BITS - 1) - 1) / max(np.abs(scaled.weights).max(), 1e-30)
+    if f is None or _needed(_fixed(floats.path, scaled, frame, windows, f), windows) > MOST_POTENTIAL_BITS:
+        room = (1 << MOST_POTENTIAL_BITS - 1) / (_HEADROOM * max(scaled.greatest, _span(frame)) + 1)
+        widest = ((1 << MOST_WEIGHT_BITS - 1) - 1) / max(np.abs(scaled.weights).max(), 1e-30)
         most = int(np.floor(np.log2(min(room, widest))))
         if f is None or f > most:
             exact = False
-            f = min(most, _MOST_POTENTIAL_BITS - 4)
+            f = min(most, MOST_POTENTIAL_BITS - 4)
         if f < 0 and scaled.layer.quantizer is None:
             # What tells the greatest output needs no unit of its own.
             scaled, f = replace(scaled, weights=scaled.weights * 2.0**f, bias=scaled.bias * 2.0**f), 0
@@ -527,7 +535,7 @@ def _with_halves(path: Path, scaled: _Scaled, made: Neurons, windows: Bounds, f:
     if f == 0 or not halves.all():
         # Neurons whose biases are no whole units have no sum half way: with a bit more, theirs are odd, never whole thresholds.
         f += 1
-    if np.abs(scaled.weights).max() * (1 << f) >= 1 << _MOST_WEIGHT_BITS - 1:
+    if np.abs(scaled.weights).max() * (1 << f) >= 1 << MOST_WEIGHT_BITS - 1:
         return made
     found = _fixed(path, scaled, made, windows, f)
     return replace(found, bias=found.bias | ~halves, halves_to_even=True)
@@ -541,7 +549,7 @@ def _is_fraction(scaled: _Scaled, f: int) -> npt.NDArray[np.bool_]:
 
 def _sized(made: Neurons, windows: Bounds, *, exact: bool, worst: int) -> tuple[Neurons, Bounds, Exactness]:
     """The layer with a potential as wide as it needs, and the bounds of its counts."""
-    made = replace(made, potential_bits=max(min(_needed(made, windows), _MOST_POTENTIAL_BITS), made.threshold_log2 + 2))
+    made = replace(made, potential_bits=max(min(_needed(made, windows), MOST_POTENTIAL_BITS), made.threshold_log2 + 2))
     weights = made.weights.astype(np.int64)
     bounds = windows.sums(weights, made.groups if isinstance(made, Convolution) else 1).counts(
         made.bias, made.theta, relu=made.relu, deferred=True
@@ -554,17 +562,17 @@ def _sized(made: Neurons, windows: Bounds, *, exact: bool, worst: int) -> tuple[
 def _of_table(scaled: _Scaled, frame: Neurons) -> Neurons | None:
     """A layer that takes each pixel by itself and gives the counts of its table, all of them; None where there is none."""
     assert scaled.table is not None
-    pixels, (low, high), limit = np.arange(_FULL + 1), scaled.limits, 1 << _MOST_POTENTIAL_BITS - 2
+    pixels, (low, high), limit = np.arange(_FULL + 1), scaled.limits, 1 << MOST_POTENTIAL_BITS - 2
     # Each output takes one channel; of the others it has zeros where groups are written out.
     slopes = scaled.weights.reshape(len(scaled.weights), -1).sum(axis=1)
-    for f in range(_MOST_WEIGHT_BITS):
+    for f in range(MOST_WEIGHT_BITS):
         weights, biases = [], []
         for slope, counts in zip(slopes, scaled.table.T, strict=True):
             for weight in np.rint(slope * (1 << f)) + np.array([0, 1, -1, 2, -2]):
                 # Between which biases the sums of all pixels give their counts, of which the last ones reach on without end.
                 least = ((counts << f) - weight * pixels)[counts > low].max(initial=-np.inf)
                 most = (((counts + 1) << f) - 1 - weight * pixels)[counts < high].min(initial=np.inf)
-                if -limit < least <= most < limit and abs(weight) < 1 << _MOST_WEIGHT_BITS - 1:
+                if -limit < least <= most < limit and abs(weight) < 1 << MOST_WEIGHT_BITS - 1:
                     weights.append(int(weight))
                     biases.append(int(np.floor((least + most) / 2)))
                     break
@@ -579,14 +587,14 @@ def _of_table(scaled: _Scaled, frame: Neurons) -> Neurons | None:
 def _span(frame: Neurons) -> int:
     """The greatest count, sign aside."""
     low, high = frame.count_limits
-    return max(-low, high) if frame.count_max is not None or frame.count_bits < _MOST_COUNT_BITS else 0
+    return max(-low, high) if frame.count_max is not None or frame.count_bits < MOST_COUNT_BITS else 0
 
 
 def _exact_fraction(weights: Floats) -> int | None:
     """The least ``f`` at which all weights times ``2**f`` are integers that fit; None where there is none."""
-    for f in range(_MOST_POTENTIAL_BITS - 2):
+    for f in range(MOST_POTENTIAL_BITS - 2):
         found = weights * float(1 << f)
-        if np.abs(found).max() >= 1 << _MOST_WEIGHT_BITS - 1:
+        if np.abs(found).max() >= 1 << MOST_WEIGHT_BITS - 1:
             return None
         if _whole(found):
             return f
@@ -602,7 +610,7 @@ def _fixed(path: Path, scaled: _Scaled, frame: Neurons, windows: Bounds, f: int)
         sums = windows.sums(weights, scaled.layer.groups)
         bias = np.clip(bias, -sums.greatest, (frame.count_max << f) + 1 - sums.least)
     bits = max(2, int(max(weights.max(), -1 - weights.min())).bit_length() + 1)
-    limit = 1 << _MOST_POTENTIAL_BITS - 1
+    limit = 1 << MOST_POTENTIAL_BITS - 1
     if np.abs(bias).max() >= limit:
         raise ConversionError(f"{path}: layer {scaled.layer.name!r}: biases must be less than {limit >> f} thresholds")
     whole = weights.astype(np.int32)
@@ -633,7 +641,7 @@ def _with_output(floats: FloatNetwork, network: Network, last: _Scaled | None, i
     found = run_images(network, images)
     right = answers(found.potentials)
     greatest = int(np.abs(found.potentials).max())
-    least = max(0, (2 * greatest).bit_length() - (_MOST_COUNT_BITS - 1))
+    least = max(0, (2 * greatest).bit_length() - (MOST_COUNT_BITS - 1))
     coarse = least
     while (
         coarse < output.potential_bits - 2
@@ -644,7 +652,7 @@ def _with_output(floats: FloatNetwork, network: Network, last: _Scaled | None, i
     f = max(least, coarse - _OUTPUT_MARGIN)
     bias = output.bias + ((1 << f) - 1 if network.outputs == 1 else 0)
     counted = (2 * (greatest >> f) + 1).bit_length() + 1
-    made = replace(output, bias=bias, threshold_log2=f, count_bits=min(max(counted, 2), _MOST_COUNT_BITS))
+    made = replace(output, bias=bias, threshold_log2=f, count_bits=min(max(counted, 2), MOST_COUNT_BITS))
     return replace(network, layers=(*network.layers[:-1], made))
 
 

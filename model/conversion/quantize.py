@@ -16,13 +16,11 @@ from model.conversion.bounds import Bounds
 from model.conversion.coding import InputCoding
 from model.conversion.quantized_frames import run_images
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
-from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons
+from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convolution, Layer, Linear, MaxPool, Network, Neurons
 from model.rest import states_at_rest
 
 __all__ = ["Settings", "count_at_end", "fit_widths", "quantize"]
 
-_MOST_POTENTIAL_BITS = 24
-_MOST_COUNT_BITS = 16
 _WEIGHT_BITS = 8
 _HEADROOM = 2
 """Widths hold this many times the extremes seen in calibration."""
@@ -165,7 +163,7 @@ def _neurons(
     # Weights that are all 0 fit whatever the fraction.
     greatest = np.abs(scaled).max()
     bits_left = np.log2(most / greatest) if greatest else np.inf
-    f = int(np.clip(np.floor(bits_left), 0, _MOST_POTENTIAL_BITS - 4))
+    f = int(np.clip(np.floor(bits_left), 0, MOST_POTENTIAL_BITS - 4))
     if bits_left < 0:
         raise ConversionError(
             f"{path}: layer {layer.name!r}: largest weight must be at most {most} thresholds, not "
@@ -179,12 +177,12 @@ def _neurons(
             # A channel that all its weights together cannot lift is as dead with a bias from which they just cannot.
             bias = np.maximum(bias, -sums.greatest)
         largest = np.abs(bias).max()
-        if f == 0 or largest <= (1 << _MOST_POTENTIAL_BITS - 2) - 1:
+        if f == 0 or largest <= (1 << MOST_POTENTIAL_BITS - 2) - 1:
             break
         f -= 1
-    if largest >= 1 << _MOST_POTENTIAL_BITS - 1:
+    if largest >= 1 << MOST_POTENTIAL_BITS - 1:
         raise ConversionError(
-            f"{path}: layer {layer.name!r}: largest bias must be less than {1 << _MOST_POTENTIAL_BITS - 1} thresholds, not "
+            f"{path}: layer {layer.name!r}: largest bias must be less than {1 << MOST_POTENTIAL_BITS - 1} thresholds, not "
             f"{largest:.4g}; use a larger threshold"
         )
     whole = np.rint(bias).astype(np.int64)
@@ -195,8 +193,8 @@ def _neurons(
         "threshold_log2": f,
         "activation": "relu" if layer.relu else "identity",
         "weight_bits": settings.bits,
-        "potential_bits": _MOST_POTENTIAL_BITS,
-        "count_bits": _MOST_COUNT_BITS,
+        "potential_bits": MOST_POTENTIAL_BITS,
+        "count_bits": MOST_COUNT_BITS,
         "averaged": layer.averaged,
         "burst": settings.burst,
         "count_max": None if layer.end is None else count_at_end(layer.end, theta),
@@ -210,7 +208,7 @@ def _neurons(
 
 def count_at_end(end: float, theta: float) -> int:
     """The count at which an activation ends; thresholds are best chosen so that it is ``end`` exactly."""
-    return max(1, min(round(end / theta), (1 << _MOST_COUNT_BITS) - 1))
+    return max(1, min(round(end / theta), (1 << MOST_COUNT_BITS) - 1))
 
 
 def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
@@ -235,8 +233,8 @@ def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
                 counted = layer.count_max.bit_length()
             layer = replace(
                 layer,
-                potential_bits=min(potential, _MOST_POTENTIAL_BITS),
-                count_bits=min(max(counted, 2), _MOST_COUNT_BITS),
+                potential_bits=min(potential, MOST_POTENTIAL_BITS),
+                count_bits=min(max(counted, 2), MOST_COUNT_BITS),
             )
         layers.append(layer)
     fitted = replace(network, layers=tuple(layers))
