@@ -11,9 +11,10 @@ from model.conversion.advice import Advice, advise
 from model.conversion.chance import other_scale, warn_of_chance
 from model.conversion.choice import EXPLAINED, accuracy_of, settle
 from model.conversion.coding import InputCoding
+from model.conversion.exactness import Exactness
 from model.conversion.explain import Step, explain
 from model.conversion.fewest import Tried
-from model.conversion.from_quantized import Exactness, check_options, from_quantized
+from model.conversion.from_quantized import check_options, from_quantized
 from model.conversion.quantize import Settings, fit_widths
 from model.conversion.quantized_frames import run_images
 from model.engine.engine import run_frames

@@ -1,0 +1,134 @@
+"""Counts compared with the levels that ONNX Runtime gives for a quantized file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model.arrays import Floats, Images, Ints
+from model.conversion.levels import FULL, level_limits, levels_of
+from model.conversion.quantized import counts_of_layers
+from model.golden import answers
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
+from model.network import INPUT, Network, Neurons, Shape
+from model.rest import counts_of_layer
+
+__all__ = ["Exactness", "compared", "with_comparison"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exactness:
+    """How near the counts of a layer are to the levels of the file.
+
+    Parameters
+    ----------
+    name : str
+        The layer.
+    exact : bool
+        Whether weights are the file's bit for bit, and the threshold the ratio of its scales.
+    weight_bits : int
+        Width of a weight.
+    worst : int
+        How far a count can be from its level, whatever the frame, given the same levels before it.
+    counts : int
+        Counts compared with ONNX Runtime on calibration frames.
+    differing, largest : int
+        How many differ, and by how much at most.
+    """
+
+    name: str
+    exact: bool
+    weight_bits: int
+    worst: int
+    counts: int = 0
+    differing: int = 0
+    largest: int = 0
+
+
+def compared(
+    floats: FloatNetwork, rest: FloatNetwork, network: Network, images: Images, worst: dict[str, int]
+) -> tuple[dict[str, Ints], int]:
+    """Of each layer with levels how its counts differ from what ONNX Runtime gives, and in how many frames the answer does.
+
+    Given ONNX Runtime's levels before it, no layer may be further off than its ``worst``, and one more where a sum is half way.
+    """
+    found: dict[str, Ints] = {}
+    different = 0
+    bases = {layer.name: _base(network, layer) for layer in rest.layers if layer.quantizer is not None}
+    for batch, counts in _batches(network, images):
+        theirs = _their_levels(floats, rest, batch)
+        if worst:
+            _check_layers(floats, network, counts[INPUT], {name: levels - bases[name] for name, levels in theirs.items()}, worst)
+        for name, levels in theirs.items():
+            off = np.abs(counts[name] + bases[name] - levels)
+            counted, differing, largest = found.get(name, np.zeros(3, np.int64))
+            found[name] = np.array([counted + off.size, differing + np.count_nonzero(off), max(largest, off.max())])
+        scores = floats.scores(batch.astype(np.float32) / FULL)
+        ours = counts[network.output.name].reshape(len(batch), -1)
+        different += int((answers(ours) != answers(scores)).sum())
+    return found, different
+
+
+def with_comparison(layer: Exactness, found: Ints | None) -> Exactness:
+    """The layer with what `compared` found of it; None where it has no levels."""
+    if found is None:
+        return layer
+    counts, differing, largest = map(int, found)
+    return replace(layer, counts=counts, differing=differing, largest=largest)
+
+
+def _check_layers(
+    floats: FloatNetwork, network: Network, counts: Ints, theirs: dict[str, Ints], worst: dict[str, int]
+) -> None:
+    """Refuse a layer that does not give ONNX Runtime's counts for ONNX Runtime's counts of the layer before it."""
+    for layer, shape, output in network.walk():
+        counts = counts_of_layer(layer, shape, output, counts, deferred=True)
+        if layer.name in theirs:
+            off = int(np.abs(counts - theirs[layer.name]).max())
+            if worst[layer.name] and off > 1:
+                raise ConversionError(
+                    f"{floats.path}: layer {layer.name!r}: counts must be within one of ONNX Runtime's levels, not {off} off: "
+                    "with scales that are not a power of two, so many levels do not fit potentials of 24 bits; quantize "
+                    "activations to 8 bits"
+                )
+            if off > worst[layer.name] + 1:
+                raise ConversionError(
+                    f"{floats.path}: layer {layer.name!r}: counts must be ONNX Runtime's levels, not {off} off; report this file"
+                )
+            counts = theirs[layer.name]
+
+
+def _batches(network: Network, images: Images) -> Iterator[tuple[Images, dict[str, Ints]]]:
+    """Batches of frames with the counts of all layers."""
+    at = 0
+    for counts in counts_of_layers(network, images):
+        size = len(counts[INPUT])
+        yield images[at : at + size], counts
+        at += size
+
+
+def _base(network: Network, layer: FloatLayer) -> int:
+    """The level that a count of 0 is."""
+    made = network.layer(layer.name)
+    assert isinstance(made, Neurons)
+    return level_limits(layer)[0] if made.relu else 0
+
+
+def _their_levels(floats: FloatNetwork, rest: FloatNetwork, images: Images) -> dict[str, Ints]:
+    """The levels of each layer as ONNX Runtime gives them, ``(frames, height, width, channels)``."""
+    named = [(layer, output) for layer, _, output in rest.walk() if layer.quantizer is not None]
+    if not named:
+        return {}
+    tensors = floats.run(images.astype(np.float32) / FULL, [layer.tensor for layer, _ in named])
+    return {
+        layer.name: _by_address(levels_of(layer, values), output).astype(np.int64)
+        for (layer, output), values in zip(named, tensors, strict=True)
+    }
+
+
+def _by_address(values: Floats, shape: Shape) -> Floats:
+    """Values that go along channels, height, width."""
+    found: Floats = values.reshape(len(values), shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1)
+    return found
