@@ -268,11 +268,12 @@ def reshape(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """Axes joined or taken apart again; the target may be computed from the batch size."""
     if len(node.input) < 2:
         raise graph.error(node, "shape must be an input; export with opset 5 or newer")
-    if graph.attributes(node, ("allowzero",)).get("allowzero", 0):
-        raise graph.error(node, "allowzero must be 0, not 1")
     batch = graph.input.type.tensor_type.shape.dim[0]
     frames = batch.dim_value if batch.HasField("dim_value") else None
     target = graph.target(node)
+    # PyTorch's exporter always sets it; without a 0 in the target it means nothing.
+    if graph.attributes(node, ("allowzero",)).get("allowzero", 0) and 0 in target:
+        raise graph.error(node, f"allowzero must be 0, not 1, where the target has a 0: {tuple(target)}")
     if target and target[0] not in (0, -1, frames):
         raise graph.error(node, f"frames must be 0 or -1 in the target, not {target[0]}; use Flatten")
     dims = [data.dims[n] if d == 0 and n < len(data.dims) else d for n, d in enumerate(target)][1:]

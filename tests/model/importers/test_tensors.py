@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from model.importers.float_network import ConversionError
 from model.importers.onnx import import_model, report_nodes
 from tests.onnx_graphs import OPSETS, Graph, head, kinds, relu_conv, run_layers, same
 
@@ -51,6 +52,17 @@ AXES = {
 @pytest.mark.parametrize("construct", AXES)
 def test_axes(construct, opset):
     same(AXES[construct](Graph(opset)))
+
+
+def test_a_reshape_that_allows_zeros():
+    """PyTorch's exporter sets ``allowzero`` whatever the target; it says something of a 0 in there only."""
+    same(relu_conv(Graph(17)).add("Reshape", np.array([-1, 108]), allowzero=1).linear(108, 3))
+    graph = relu_conv(Graph(17)).add("Reshape", np.array([0, 108]), allowzero=1, name="r").linear(108, 3)
+    with pytest.raises(ConversionError) as raised:
+        import_model(graph.model(), "network")
+    assert raised.value.args == (
+        "network: node 'r' (Reshape): allowzero must be 0, not 1, where the target has a 0: (0, 108)",
+    )
 
 
 @pytest.mark.parametrize("opset", OPSETS)
