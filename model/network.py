@@ -571,10 +571,8 @@ class Network:
         check(isinstance(firing, str) and firing in FIRINGS, f"firing must be 'immediate' or 'deferred', not {firing!r}")
         check(isinstance(self.rest, bool), f"rest must be true or false, not {self.rest!r}")
         most = MOST_UNITS if self.deferred else 0
-        check(
-            _is_int(events) and 0 <= events <= most,
-            f"flush_events must be within 0..{most} in a network that fires {firing}, not {events!r}",
-        )
+        wanted = f"within 0..{most} in a network that fires deferred" if most else "0 in a network that fires immediate"
+        check(_is_int(events) and 0 <= events <= most, f"flush_events must be {wanted}, not {events!r}")
         object.__setattr__(self, "flush_events", int(events))
 
     @property

@@ -3,7 +3,7 @@
 from model.machine.capability import check_machine_can
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
-from model.machine.stages import widest_step
+from model.machine.stages import stages, widest_step
 from model.network import Network, Neurons
 
 __all__ = ["check_plan"]
@@ -16,6 +16,7 @@ def check_plan(network: Network, plan: Plan) -> None:
     found = [core.layer for core in plan.cores]
     if wanted != found:
         raise PlanError(f"plan {plan.name!r}: cores must be {', '.join(wanted)}, not {', '.join(found)}")
+    pooled = {stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1 and not plan.folded}
     for core in plan.cores:
         channels, columns, rows = widest_step(network, core.layer)
         where = f"plan {plan.name!r}: core {core.layer!r}"
@@ -27,6 +28,8 @@ def check_plan(network: Network, plan: Plan) -> None:
             raise PlanError(f"{where}: columns must be 1 unless channels is {channels}, not {core.columns}")
         if core.rows > 1 and core.columns != columns:
             raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
+        if core.pool_fifo and core.layer not in pooled:
+            raise PlanError(f"{where}: pool_fifo must be 0 in a core without a max-pool of its own, not {core.pool_fifo}")
         if not plan.folded and "single_port" in (core.state_memory, core.weight_memory):
             raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")
     if plan.folded:

@@ -62,8 +62,8 @@ class CorePlan:
     group_fifo : int
         Depth of the FIFO of spike groups after the lanes, in groups (one per cycle with a spike); not of a folded machine.
     pool_fifo : int
-        Depth of the FIFO of groups after a max-pool that follows; 0 is `group_fifo`. Deferred, the deeper it is, the sooner a
-        max-pool that has flushed takes the next frame.
+        Depth of the FIFO of groups after a max-pool that follows; 0 is `group_fifo`, and what a core without a max-pool has.
+        Deferred, the deeper it is, the sooner a max-pool that has flushed takes the next frame.
     event_fifo : int
         Depth of the FIFO of events at the core's output, in events; not of a folded machine.
     generation_bits : int

@@ -12,7 +12,7 @@ from model.machine.cycles import ACTIVITIES
 from model.machine.named_plans import named_plan
 from model.machine.plan import CorePlan, Plan
 from model.machine.simulate import simulate
-from model.machine.stages import refused_by_hardware
+from model.machine.stages import refused_by_hardware, stages
 from model.network import MaxPool, Network, Neurons, Padding, Shape
 from model.studies.random_network import drawn
 from sim.cosimulation import verify
@@ -38,7 +38,8 @@ def random_plan(network, seed):
                 generation_bits=chance.choice([1, 2, 4]),
             )
         )
-    cores = [replace(core, pool_fifo=chance.choice([0, 8, 11, 64])) for core in cores]
+    pooled = [stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1]
+    cores = [replace(core, pool_fifo=chance.choice([0, 8, 11, 64])) if core.layer in pooled else core for core in cores]
     return Plan(name=f"random{seed}", cores=tuple(cores), inject=chance.random() < 0.7, watch=chance.random() < 0.7)
 
 

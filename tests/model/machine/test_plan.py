@@ -12,6 +12,7 @@ from model.machine.named_plans import DEFAULT_LANES, NAMED_PLANS, load_plan, nam
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.stages import refused_by_hardware, stages
 from model.network import MaxPool, Network, Shape
+from model.studies.random_network import drawn
 from model.support.names import LAYER_NAME, SAFE_NAME
 from tests.hardware import random_convolution, random_network
 from tests.mutations import loaded, mutated_bytes, mutated_tree
@@ -84,6 +85,17 @@ def test_fifos_after_max_pools_of_deferred_networks():
     plan = named_plan(NETWORK, "fast")
     deeper = replace(plan, cores=tuple(replace(core, pool_fifo=16) for core in plan.cores))
     assert plan.content_hash != deeper.content_hash
+
+
+@pytest.mark.parametrize(("name", "layer"), [("fast", "side"), ("fast", "fc2"), ("folded", "c0")])
+def test_a_core_without_a_max_pool_has_no_fifo_after_it(name, layer):
+    """Nor has any of a folded machine."""
+    network = NETWORK if name == "fast" else drawn("6x6x1: 3C3 P2 4F 3F")
+    plan = named_plan(network, name)
+    cores = tuple(replace(core, pool_fifo=32) if core.layer == layer else core for core in plan.cores)
+    message = f"plan '{name}': core '{layer}': pool_fifo must be 0 in a core without a max-pool of its own, not 32"
+    with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
+        check_plan(network, replace(plan, cores=cores))
 
 
 def test_values_and_overlapping_pools():

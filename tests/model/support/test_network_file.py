@@ -333,7 +333,7 @@ def test_firing_rest_and_burst(tmp_path):
         ({"rest": 1}, "rest must be true or false, not 1"),
         ({"flush_events": -1}, f"flush_events must be within 0..{MOST_UNITS} in a network that fires deferred, not -1"),
         ({"flush_events": True}, f"flush_events must be within 0..{MOST_UNITS} in a network that fires deferred, not True"),
-        ({"firing": "immediate"}, "flush_events must be within 0..0 in a network that fires immediate, not 7"),
+        ({"firing": "immediate"}, "flush_events must be 0 in a network that fires immediate, not 7"),
     ],
 )
 def test_fields_of_firing(tmp_path, change, message):
