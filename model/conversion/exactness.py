@@ -32,6 +32,9 @@ class Exactness:
         Width of a weight.
     worst : int
         How far a count can be from its level, whatever the frame, given the same levels before it.
+    overflow : int
+        Bits more than a potential has that the greatest sum, whatever the frame, would need. One more is the guard bit, which
+        tells that a sum did not fit; beyond it sums wrap unseen.
     counts : int
         Counts compared with ONNX Runtime on calibration frames.
     differing, largest : int
@@ -42,6 +45,7 @@ class Exactness:
     exact: bool
     weight_bits: int
     worst: int
+    overflow: int = 0
     counts: int = 0
     differing: int = 0
     largest: int = 0

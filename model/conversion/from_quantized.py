@@ -32,6 +32,9 @@ from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convoluti
 
 __all__ = ["FromQuantized", "check_options", "from_quantized", "layers_as_built", "quantized_lines"]
 
+_MOST_FOR_GUARD = 3
+"""Bits of weights that are given up so that no sum, whatever the frame, can wrap unseen."""
+
 _OUTPUT_MARGIN = 2
 """Bits that counts of an output without levels have beyond those at which all calibration frames are answered as in the file."""
 
@@ -76,6 +79,12 @@ class FromQuantized:
             f"scales of {layer.name} are not a power of two: weights of {layer.weight_bits} bits with their ratio folded in, a "
             f"count can be off by {layer.worst} next to the middle between two levels"
             for layer in scaled
+        ]
+        lines += [
+            f"sums of {layer.name} can be up to {1 << layer.overflow} times what potentials of {MOST_POTENTIAL_BITS} bits hold, "
+            "and wrap unseen from twice that on: on frames unlike those of calibration"
+            for layer in self.layers
+            if layer.overflow > 1
         ]
         off = f", by {largest} at most" if differing else ""
         lines.append(
@@ -209,7 +218,7 @@ def _integers(
         most = finest_fraction(scaled, frame)
         if f is None or f > most:
             exact = False
-            f = min(most, MOST_POTENTIAL_BITS - 4)
+            f = _with_guard(floats.path, scaled, frame, windows, min(most, MOST_POTENTIAL_BITS - 4))
         if f < 0 and scaled.layer.quantizer is None:
             # What tells the greatest output needs no unit of its own.
             scaled, f = replace(scaled, weights=scaled.weights * 2.0**f, bias=scaled.bias * 2.0**f), 0
@@ -228,16 +237,32 @@ def _integers(
     return _sized(made, windows, exact=exact, worst=0 if exact else worst_error(given, made, windows))
 
 
+def _with_guard(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int) -> int:
+    """The most fractional bits, up to ``finest``, at which no sum passes the guard bit; ``finest`` where that costs too many."""
+    for f in range(finest, max(finest - _MOST_FOR_GUARD, 0) - 1, -1):
+        if needed_bits(fixed(path, scaled, frame, windows, f), windows) <= MOST_POTENTIAL_BITS + 1:
+            return f
+    return finest
+
+
 def _sized(made: Neurons, windows: Bounds, *, exact: bool, worst: int) -> tuple[Neurons, Bounds, Exactness]:
     """The layer with a potential as wide as it needs, and the bounds of its counts."""
-    made = replace(made, potential_bits=max(min(needed_bits(made, windows), MOST_POTENTIAL_BITS), made.threshold_log2 + 2))
+    needed = needed_bits(made, windows)
+    made = replace(made, potential_bits=max(min(needed, MOST_POTENTIAL_BITS), made.threshold_log2 + 2))
     weights = made.weights.astype(np.int64)
     bounds = windows.sums(weights, made.groups if isinstance(made, Convolution) else 1).counts(
         made.bias, made.theta, relu=made.relu, deferred=True
     )
     low, high = made.count_limits
     bounds = Bounds(np.clip(bounds.least, low, high), np.clip(bounds.greatest, low, high))
-    return made, bounds, Exactness(name=made.name, exact=exact, weight_bits=made.weight_bits, worst=worst)
+    near = Exactness(
+        name=made.name,
+        exact=exact,
+        weight_bits=made.weight_bits,
+        worst=worst,
+        overflow=max(0, needed - MOST_POTENTIAL_BITS),
+    )
+    return made, bounds, near
 
 
 def _with_output(floats: FloatNetwork, network: Network, last: Scaled | None, images: Images) -> Network:

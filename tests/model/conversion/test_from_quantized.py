@@ -254,3 +254,38 @@ def test_what_an_option_of_the_input_costs_is_the_inputs():
     assert found.steps[1].lost > 0.4 and found.steps[2].lost == 0
     whole = conversion(import_model(net.model(), "net.onnx"), data, Settings(), name="net")
     assert [(step.cause, step.lost) for step in whole.steps] == [("quantized file", 0.0), ("last place", 0.0)]
+
+
+DIM = np.random.default_rng(0).integers(0, 6, (20, *SHAPE), dtype=np.uint8)
+
+
+def calibrated_on_dim_frames(out_step: float) -> FromQuantized:
+    """A linear layer on 8 bits, whose sums on other frames are some hundred times as large."""
+    net = Quantized(seed=2).round(1 / 255).linear(128, 4, out_step, step=0.013)
+    return from_quantized(import_model(net.model(), "net.onnx"), DIM, Settings(), name="net")
+
+
+@pytest.mark.parametrize(("out_step", "overflow"), [(0.02, 0), (0.005, 1), (0.001, 1)])
+def test_sums_that_calibration_did_not_foresee_do_not_wrap_unseen(out_step, overflow):
+    """Frames that are bright where weights are positive: each sum is the greatest that there is."""
+    found = calibrated_on_dim_frames(out_step)
+    output = found.network.output
+    bright = np.where(output.weights > 0, 255, 0).reshape(4, *SHAPE).astype(np.uint8)
+    result = run_frames(found.network, bright)
+    greatest = (np.maximum(output.weights.astype(int), 0) * 255).sum(axis=1) + output.bias
+    assert (np.diag(result.potentials) == greatest).all()
+    fits = greatest - output.count_limits[0] * output.theta < 1 << output.potential_bits - 1
+    assert (result.saturated_events[:, 0] == ~fits).all()
+    assert fits.all() == (overflow == 0)
+    assert found.layers[-1].overflow == overflow and not any("wrap" in note for note in found.notes)
+
+
+def test_sums_that_may_wrap_unseen_are_said():
+    """Where weights are the file's bit for bit, they are not made coarser for sums that no calibration frame has."""
+    net = Quantized(bits=16, seed=2).round(1 / 255).linear(128, 4, 2.0**-14 / 255, step=2.0**-6)
+    found = from_quantized(import_model(net.model(), "net.onnx"), DIM, Settings(), name="net")
+    assert (found.layers[-1].exact, found.layers[-1].overflow) == (True, 2)
+    assert found.notes[2] == (
+        "sums of Gemm_4 can be up to 4 times what potentials of 24 bits hold, and wrap unseen from twice that on: on frames "
+        "unlike those of calibration"
+    )
