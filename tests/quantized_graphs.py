@@ -95,9 +95,9 @@ class Quantized:
         integers = integers + self.fraction * (np.arange(outputs) % 4)
         return self.constant(integers * step)
 
-    def conv(self, outputs, kernel, out_step, *, step=2.0**-4, relu=True, **attributes):
+    def conv(self, outputs, kernel, out_step, *, step=2.0**-4, relu=True, bits=8, most=8, **attributes):
         group = attributes.get("group", 1)
-        weights, steps = self.weights((outputs, self.shape[2] // group, kernel, kernel), step, 0)
+        weights, steps = self.weights((outputs, self.shape[2] // group, kernel, kernel), step, 0, most)
         bias = self.bias(outputs, self.step * steps)
         attributes = {"kernel_shape": [kernel] * 2, **attributes}
         self.shape = (*self.shape[:2], outputs)
@@ -107,7 +107,7 @@ class Quantized:
             self.last = self.add("QLinearConv", self.last, *before, *weights, *self.levels, bias, **attributes)
             return self
         self.last = self.add("Conv", self.last, *weights, bias, **attributes)
-        return self.activate(relu).round(out_step)
+        return self.activate(relu).round(out_step, bits)
 
     def activate(self, relu):
         if relu:

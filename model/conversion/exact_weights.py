@@ -15,7 +15,7 @@ from model.conversion.levels import FULL, Scaled, is_whole
 from model.importers.float_network import ConversionError
 from model.network import MOST_COUNT_BITS, MOST_POTENTIAL_BITS, MOST_WEIGHT_BITS, Convolution, Linear, Neurons
 
-__all__ = ["exact_fraction", "fixed", "frame_of", "greatest_count", "needed_bits", "of_table", "with_halves"]
+__all__ = ["bit_for_bit", "exact_fraction", "fixed", "frame_of", "greatest_count", "needed_bits", "of_table"]
 
 _NEARLY = 1e-6
 """Part of a unit of the potential that a bias in float64 may be off by."""
@@ -86,18 +86,24 @@ def needed_bits(layer: Neurons, windows: Bounds) -> int:
     return max(-(min(least, 0) - high * layer.theta), max(greatest, 0) - low * layer.theta).bit_length() + 1
 
 
-def with_halves(path: Path, scaled: Scaled, made: Neurons, windows: Bounds, f: int) -> Neurons:
-    """The layer, exact with ``f`` fractional bits, so that what is half way between two levels goes to the even one."""
+def bit_for_bit(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, f: int) -> tuple[Neurons, bool]:
+    """The layer with the file's weights, exact with ``f`` fractional bits, and whether every sum gives the file's level.
+
+    What is half way between two levels goes to the even one, where the format has that: an even count is to be an even level.
+    """
+    made = fixed(path, scaled, frame, windows, f)
     halves = ~_is_fraction(scaled, f)
-    if not halves.any():
-        return made
+    if not halves.any() or not scaled.half:
+        return made, True
+    if scaled.base % 2:
+        return made, False
     if f == 0 or not halves.all():
         # Neurons whose biases are no whole units have no sum half way: with a bit more, theirs are odd, never whole thresholds.
         f += 1
     if np.abs(scaled.weights).max() * (1 << f) >= 1 << MOST_WEIGHT_BITS - 1:
-        return made
+        return made, False
     found = fixed(path, scaled, made, windows, f)
-    return replace(found, bias=found.bias | ~halves, halves_to_even=True)
+    return replace(found, bias=found.bias | ~halves, halves_to_even=True), True
 
 
 def _is_fraction(scaled: Scaled, f: int) -> npt.NDArray[np.bool_]:

@@ -27,7 +27,9 @@ class Exactness:
     name : str
         The layer.
     exact : bool
-        Whether weights are the file's bit for bit, and the threshold the ratio of its scales.
+        Whether every count is the file's level, whatever the frame, given the same levels before it.
+    bit_for_bit : bool
+        Whether weights are the file's, and the threshold the ratio of its scales.
     weight_bits : int
         Width of a weight.
     worst : int
@@ -39,16 +41,38 @@ class Exactness:
         Counts compared with ONNX Runtime on calibration frames.
     differing, largest : int
         How many differ, and by how much at most.
+    disagreeing : int
+        How many differ where ONNX Runtime's own levels are taken for the counts before them.
     """
 
     name: str
     exact: bool
+    bit_for_bit: bool
     weight_bits: int
     worst: int
     overflow: int = 0
     counts: int = 0
     differing: int = 0
     largest: int = 0
+    disagreeing: int = 0
+
+    @property
+    def inexact(self) -> str:
+        """Why it is not exact, in a line."""
+        if not self.worst:
+            return (
+                f"{self.name} is not exact: {self.disagreeing:,} of its counts on calibration frames are one off what ONNX "
+                "Runtime gives for the same levels before them, as sums of float32 round"
+            )
+        if self.bit_for_bit:
+            return (
+                f"weights of {self.name} are the file's bit for bit, and a sum half way between two levels goes up, not to the "
+                "even one: a count can be off by 1 there"
+            )
+        return (
+            f"scales of {self.name} are not a power of two: weights of {self.weight_bits} bits with their ratio folded in, a "
+            f"count can be off by {self.worst} next to the middle between two levels"
+        )
 
 
 def compared(
@@ -56,19 +80,21 @@ def compared(
 ) -> tuple[dict[str, Ints], int]:
     """Of each layer with levels how its counts differ from what ONNX Runtime gives, and in how many frames the answer does.
 
-    Given ONNX Runtime's levels before it, no layer may be further off than its ``worst``, and one more where a sum is half way.
+    Of each the counts, how many differ, by how much at most, and how many do so given ONNX Runtime's levels before it: of these
+    none may be further off than the layer's ``worst``, and one more where float32 rounds its sums.
     """
     found: dict[str, Ints] = {}
     different = 0
     bases = {layer.name: _base(network, layer) for layer in rest.layers if layer.quantizer is not None}
     for batch, counts in _batches(network, images):
         theirs = _their_levels(floats, rest, batch)
-        if worst:
-            _check_layers(floats, network, counts[INPUT], {name: levels - bases[name] for name, levels in theirs.items()}, worst)
+        given = {name: levels - bases[name] for name, levels in theirs.items()}
+        disagreeing = _disagreeing(floats, network, counts[INPUT], given, worst) if worst else {}
         for name, levels in theirs.items():
             off = np.abs(counts[name] + bases[name] - levels)
-            counted, differing, largest = found.get(name, np.zeros(3, np.int64))
-            found[name] = np.array([counted + off.size, differing + np.count_nonzero(off), max(largest, off.max())])
+            counted, differing, largest, before = found.get(name, np.zeros(4, np.int64))
+            sums = counted + off.size, differing + np.count_nonzero(off), before + disagreeing.get(name, 0)
+            found[name] = np.array([*sums[:2], max(largest, off.max()), sums[2]])
         scores = floats.scores(batch.astype(np.float32) / FULL)
         ours = counts[network.output.name].reshape(len(batch), -1)
         different += int((answers(ours) != answers(scores)).sum())
@@ -79,18 +105,34 @@ def with_comparison(layer: Exactness, found: Ints | None) -> Exactness:
     """The layer with what `compared` found of it; None where it has no levels."""
     if found is None:
         return layer
-    counts, differing, largest = map(int, found)
-    return replace(layer, counts=counts, differing=differing, largest=largest)
+    counts, differing, largest, disagreeing = map(int, found)
+    return replace(
+        layer,
+        exact=layer.exact and not disagreeing,
+        counts=counts,
+        differing=differing,
+        largest=largest,
+        disagreeing=disagreeing,
+    )
 
 
-def _check_layers(
+def _disagreeing(
     floats: FloatNetwork, network: Network, counts: Ints, theirs: dict[str, Ints], worst: dict[str, int]
-) -> None:
-    """Refuse a layer that does not give ONNX Runtime's counts for ONNX Runtime's counts of the layer before it."""
+) -> dict[str, int]:
+    """Of each layer how many counts are not ONNX Runtime's for ONNX Runtime's counts of the layer before it.
+
+    Raises
+    ------
+    ConversionError
+        A layer is further off than it may be.
+    """
+    found: dict[str, int] = {}
     for layer, shape, output in network.walk():
         counts = counts_of_layer(layer, shape, output, counts, deferred=True)
         if layer.name in theirs:
-            off = int(np.abs(counts - theirs[layer.name]).max())
+            differences = np.abs(counts - theirs[layer.name])
+            found[layer.name] = int(np.count_nonzero(differences))
+            off = int(differences.max())
             if worst[layer.name] and off > 1:
                 raise ConversionError(
                     f"{floats.path}: layer {layer.name!r}: counts must be within one of ONNX Runtime's levels, not {off} off: "
@@ -102,6 +144,7 @@ def _check_layers(
                     f"{floats.path}: layer {layer.name!r}: counts must be ONNX Runtime's levels, not {off} off; report this file"
                 )
             counts = theirs[layer.name]
+    return found
 
 
 def _batches(network: Network, images: Images) -> Iterator[tuple[Images, dict[str, Ints]]]:

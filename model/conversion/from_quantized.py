@@ -19,9 +19,10 @@ import numpy as np
 
 from model.arrays import Images, Ints
 from model.conversion.bounds import Bounds
-from model.conversion.exact_weights import exact_fraction, fixed, frame_of, needed_bits, of_table, with_halves
+from model.conversion.exact_weights import bit_for_bit, exact_fraction, fixed, frame_of, needed_bits, of_table
 from model.conversion.exactness import Exactness, compared, with_comparison
 from model.conversion.levels import Scaled, input_and_rest, is_chosen, is_own, levels_of_pixels, scaled_layers, step_of
+from model.conversion.multiples import of_multiples
 from model.conversion.quantize import Settings
 from model.conversion.quantized_frames import run_images
 from model.conversion.ratio_weights import finest_fraction, made_up, with_frames, worst_error
@@ -34,6 +35,9 @@ __all__ = ["FromQuantized", "check_options", "from_quantized", "layers_as_built"
 
 _MOST_FOR_GUARD = 3
 """Bits of weights that are given up so that no sum, whatever the frame, can wrap unseen."""
+
+_MOST_FOR_GUARD_OF_OUTPUT = 7
+"""The same of an output without levels, which only has to tell the greatest."""
 
 _OUTPUT_MARGIN = 2
 """Bits that counts of an output without levels have beyond those at which all calibration frames are answered as in the file."""
@@ -65,21 +69,17 @@ class FromQuantized:
     def notes(self) -> tuple[str, ...]:
         """What there is to say about it, in lines."""
         network = self.network
-        exact = [layer.name for layer in self.layers if layer.exact]
-        scaled = [layer for layer in self.layers if not layer.exact]
         counts, differing = (sum(getattr(layer, name) for layer in self.layers) for name in ("counts", "differing"))
         largest = max(layer.largest for layer in self.layers)
         lines = [
             f"the file is quantized: deferred firing, its own levels, input of {network.input_levels} "
             f"level{'s' if network.input_levels > 1 else ''}"
         ]
-        if exact:
-            lines.append(f"weights of {', '.join(exact)} are the file's bit for bit")
-        lines += [
-            f"scales of {layer.name} are not a power of two: weights of {layer.weight_bits} bits with their ratio folded in, a "
-            f"count can be off by {layer.worst} next to the middle between two levels"
-            for layer in scaled
-        ]
+        if names := [layer.name for layer in self.layers if layer.exact and layer.bit_for_bit]:
+            lines.append(f"weights of {', '.join(names)} are the file's bit for bit")
+        if names := [layer.name for layer in self.layers if layer.exact and not layer.bit_for_bit]:
+            lines.append(f"weights of {', '.join(names)} are multiples of the file's, at which every sum gives the file's level")
+        lines += [layer.inexact for layer in self.layers if not layer.exact]
         lines += [
             f"sums of {layer.name} can be up to {1 << layer.overflow} times what potentials of {MOST_POTENTIAL_BITS} bits hold, "
             "and wrap unseen from twice that on: on frames unlike those of calibration"
@@ -125,20 +125,35 @@ def check_options(path: Path, given: Collection[str]) -> None:
             raise ConversionError(f"{path}: {found} must not be given with a quantized file: {_REFUSED[found]}")
 
 
+_BIT_FOR_BIT = "bit for bit"
+_MULTIPLES = "every count the file's level, with weights that are multiples of the file's"
+_RATIO = "within a last place, as scales are not a power of two"
+_KINDS = (_BIT_FOR_BIT, _MULTIPLES, _RATIO)
+"""How near layers are to the file, as `quantized_lines` says it."""
+
+
 def quantized_lines(floats: FloatNetwork) -> list[str]:
     """What becomes of a quantized network, as far as it shows without data: a line each."""
     coding, source, rest = input_and_rest(floats, Settings())
-    exact = {name: exact_fraction(one.weights) is not None for name, one in scaled_layers(rest, source).items()}
+    scaled = _with_table(floats, rest, scaled_layers(rest, source), Settings())
+    kinds: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+    bounds = Bounds.of_input(rest.input_shape.channels, coding.levels)
+    for layer in rest.layers:
+        if layer.name in scaled:
+            one, windows = scaled[layer.name], bounds.of_windows(layer.averaged)
+            frame = frame_of(one, INPUT)
+            low, high = frame.count_limits
+            bounds = Bounds(np.full(len(one.weights), low), np.full(len(one.weights), high))
+            kind = _RATIO
+            if (found := _exactly(floats.path, one, frame, windows, MOST_POTENTIAL_BITS)) is not None:
+                kind = _BIT_FOR_BIT if found[1] else _MULTIPLES
+                bounds = _bounds(found[0], windows)
+            kinds[kind].append(layer.name)
     lines = [
         "the file is quantized: it is converted with deferred firing and its own levels, and with an input of "
         f"{coding.levels} level{'s' if coding.levels > 1 else ''}"
     ]
-    if any(exact.values()):
-        lines.append(f"bit for bit: {', '.join(name for name in exact if exact[name])}")
-    if not all(exact.values()):
-        names = ", ".join(name for name in exact if not exact[name])
-        lines.append(f"within a last place, as scales are not a power of two: {names}")
-    return lines
+    return lines + [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
 
 
 def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, name: str, origin: str = "") -> FromQuantized:
@@ -150,13 +165,9 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
         A layer has no levels, or numbers that do not fit.
     """
     coding, source, rest = input_and_rest(floats, settings)
-    is_first = is_own(rest.layers[0]) and not is_chosen(settings)
-    if settings.for_hardware:
-        rest = hardware_form(rest)
-    scaled = scaled_layers(rest, source)
-    if is_first:
-        first = scaled[rest.layers[0].name]
-        scaled[first.layer.name] = replace(first, table=levels_of_pixels(floats, rest.layers[0]) - first.base)
+    built = hardware_form(rest) if settings.for_hardware else rest
+    scaled = _with_table(floats, rest, scaled_layers(built, source), settings)
+    rest = built
     scaled = with_frames(rest, scaled, coding, images)
     layers: list[Layer] = []
     exactness: list[Exactness] = []
@@ -204,40 +215,68 @@ def layers_as_built(floats: FloatNetwork, network: Network) -> FloatNetwork:
     return floats
 
 
+def _with_table(
+    floats: FloatNetwork, rest: FloatNetwork, scaled: dict[str, Scaled], settings: Settings
+) -> dict[str, Scaled]:
+    """The layers, with the table of the first one where that only rounds the input."""
+    first = rest.layers[0]
+    if not is_own(first) or is_chosen(settings):
+        return scaled
+    one = scaled[first.name]
+    return {**scaled, first.name: replace(one, table=levels_of_pixels(floats, first) - one.base)}
+
+
 def _integers(
     floats: FloatNetwork, scaled: Scaled, source: str, counts: Bounds
 ) -> tuple[Neurons, Bounds, Exactness]:
     """The layer in integers, and the bounds of its counts, from those of its source."""
-    frame = frame_of(scaled, source)
+    path, frame = floats.path, frame_of(scaled, source)
     windows = counts.of_windows(scaled.layer.averaged)
+    finest = finest_fraction(scaled, frame)
+    if (found := _exactly(path, scaled, frame, windows, finest)) is not None:
+        return _sized(found[0], windows, bit_for_bit=found[1])
+    f = _own_fraction(path, scaled, frame, windows, finest)
+    if f is not None:
+        own, _ = bit_for_bit(path, scaled, frame, windows, f)
+        return _sized(own, windows, bit_for_bit=True, worst=1)
+    f = min(finest, MOST_POTENTIAL_BITS - 4)
+    if scaled.layer.quantizer is None:
+        # What tells the greatest output needs no unit of its own.
+        scaled, f = _scaled_with_guard(path, scaled, frame, windows, f), 0
+    elif f >= 0:
+        f = _fraction_with_guard(path, scaled, frame, windows, f)
+    else:
+        raise ConversionError(
+            f"{path}: layer {scaled.layer.name!r}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} times as large"
+        )
+    made = fixed(path, made_up(scaled, frame, f), frame, windows, f)
+    return _sized(made, windows, worst=worst_error(scaled, made, windows))
+
+
+def _exactly(
+    path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int
+) -> tuple[Neurons, bool] | None:
+    """The layer where every sum can give the file's level, and whether with the file's weights bit for bit; None elsewhere."""
     if scaled.table is not None and (found := of_table(scaled, frame)) is not None:
-        return _sized(found, windows, exact=True, worst=0)
+        return found, True
+    f = _own_fraction(path, scaled, frame, windows, finest)
+    if f is not None:
+        own, is_exact = bit_for_bit(path, scaled, frame, windows, f)
+        if is_exact:
+            return own, True
+    found = of_multiples(scaled, frame, windows)
+    return None if found is None else (found, False)
+
+
+def _own_fraction(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int) -> int | None:
+    """The fractional bits with which weights are the file's; None where there are none, or more than ``finest`` and no room."""
     f = exact_fraction(scaled.weights)
-    exact = f is not None
-    if f is None or needed_bits(fixed(floats.path, scaled, frame, windows, f), windows) > MOST_POTENTIAL_BITS:
-        most = finest_fraction(scaled, frame)
-        if f is None or f > most:
-            exact = False
-            f = _with_guard(floats.path, scaled, frame, windows, min(most, MOST_POTENTIAL_BITS - 4))
-        if f < 0 and scaled.layer.quantizer is None:
-            # What tells the greatest output needs no unit of its own.
-            scaled, f = replace(scaled, weights=scaled.weights * 2.0**f, bias=scaled.bias * 2.0**f), 0
-        if f < 0:
-            raise ConversionError(
-                f"{floats.path}: layer {scaled.layer.name!r}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} "
-                "times as large"
-            )
-    given = scaled
-    if not exact:
-        scaled = made_up(scaled, frame, f)
-    made = fixed(floats.path, scaled, frame, windows, f)
-    # Where nothing is exact, what is half way is not either.
-    if exact and scaled.half and scaled.base % 2 == 0:
-        made = with_halves(floats.path, scaled, made, windows, f)
-    return _sized(made, windows, exact=exact, worst=0 if exact else worst_error(given, made, windows))
+    if f is None or f <= finest or needed_bits(fixed(path, scaled, frame, windows, f), windows) <= MOST_POTENTIAL_BITS:
+        return f
+    return None
 
 
-def _with_guard(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int) -> int:
+def _fraction_with_guard(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int) -> int:
     """The most fractional bits, up to ``finest``, at which no sum passes the guard bit; ``finest`` where that costs too many."""
     for f in range(finest, max(finest - _MOST_FOR_GUARD, 0) - 1, -1):
         if needed_bits(fixed(path, scaled, frame, windows, f), windows) <= MOST_POTENTIAL_BITS + 1:
@@ -245,24 +284,38 @@ def _with_guard(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, fin
     return finest
 
 
-def _sized(made: Neurons, windows: Bounds, *, exact: bool, worst: int) -> tuple[Neurons, Bounds, Exactness]:
+def _scaled_with_guard(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int) -> Scaled:
+    """An output without levels in the finest unit, up to ``2**-finest``, in which no sum passes the guard bit."""
+    tried = [
+        replace(scaled, weights=scaled.weights * 2.0**f, bias=scaled.bias * 2.0**f)
+        for f in range(finest, finest - _MOST_FOR_GUARD_OF_OUTPUT - 1, -1)
+    ]
+    fitting = (
+        one for one in tried if needed_bits(fixed(path, one, frame, windows, 0), windows) <= MOST_POTENTIAL_BITS + 1
+    )
+    return next(fitting, tried[0])
+
+
+def _sized(made: Neurons, windows: Bounds, *, bit_for_bit: bool = False, worst: int = 0) -> tuple[Neurons, Bounds, Exactness]:
     """The layer with a potential as wide as it needs, and the bounds of its counts."""
     needed = needed_bits(made, windows)
     made = replace(made, potential_bits=max(min(needed, MOST_POTENTIAL_BITS), made.threshold_log2 + 2))
-    weights = made.weights.astype(np.int64)
-    bounds = windows.sums(weights, made.groups if isinstance(made, Convolution) else 1).counts(
-        made.bias, made.theta, relu=made.relu, deferred=True
-    )
-    low, high = made.count_limits
-    bounds = Bounds(np.clip(bounds.least, low, high), np.clip(bounds.greatest, low, high))
     near = Exactness(
         name=made.name,
-        exact=exact,
+        exact=not worst,
+        bit_for_bit=bit_for_bit,
         weight_bits=made.weight_bits,
         worst=worst,
         overflow=max(0, needed - MOST_POTENTIAL_BITS),
     )
-    return made, bounds, near
+    return made, _bounds(made, windows), near
+
+
+def _bounds(made: Neurons, windows: Bounds) -> Bounds:
+    """Of the counts of the layer, from those that its weights take."""
+    sums = windows.sums(made.weights.astype(np.int64), made.groups if isinstance(made, Convolution) else 1)
+    found, (low, high) = sums.counts(made.bias, made.theta, relu=made.relu, deferred=True), made.count_limits
+    return Bounds(np.clip(found.least, low, high), np.clip(found.greatest, low, high))
 
 
 def _with_output(floats: FloatNetwork, network: Network, last: Scaled | None, images: Images) -> Network:

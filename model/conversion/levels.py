@@ -21,7 +21,7 @@ from model.network import MOST_COUNT_BITS, MOST_WEIGHT_BITS
 
 __all__ = [
     *("FULL", "Scaled", "Source", "input_and_rest", "is_chosen", "is_own", "is_whole", "level_limits", "levels_of"),
-    *("levels_of_pixels", "scaled_layers", "step_of"),
+    *("levels_of_pixels", "scaled_layers", "step_between", "step_of"),
 ]
 
 FULL = 255
@@ -114,12 +114,9 @@ def scaled_layers(floats: FloatNetwork, source: Source) -> dict[str, Scaled]:
 
 def _without_levels(layer: FloatLayer, weights: Floats, bias: Floats, outputs: int) -> Scaled:
     """The output without levels, in the step between its weights, so that they are integers where the file's are."""
-    largest = np.abs(weights).max()
-    unit = largest / ((1 << MOST_WEIGHT_BITS - 1) - 1) if largest else 1.0
-    for parts in range(1, _GRID):
-        if is_whole(weights * (parts / largest) if largest else weights):
-            unit = largest / parts if largest else 1.0
-            break
+    unit = step_between(weights)
+    if unit is None:
+        unit = float(np.abs(weights).max()) / ((1 << MOST_WEIGHT_BITS - 1) - 1)
     return Scaled(layer, weights / unit, bias / unit, 0.0, (0, 0), MOST_COUNT_BITS)
 
 
@@ -187,5 +184,17 @@ def _as_coding(levels: Ints) -> InputCoding | None:
     return None
 
 
+def step_between(weights: Floats) -> float | None:
+    """The largest step of which all weights are whole multiples; None where there is none that quantizing may have given."""
+    values = np.unique(np.abs(weights))
+    largest = float(values[-1])
+    if not largest:
+        return 1.0
+    if len(values) > 4 * _GRID:
+        return None
+    return next((largest / parts for parts in range(1, _GRID) if is_whole(values * (parts / largest))), None)
+
+
 def is_whole(values: Floats) -> bool:
+    """Whether all values are whole numbers, but for rounding of float64."""
     return bool((np.abs(values - np.rint(values)) <= _WHOLE * np.abs(values)).all())

@@ -116,6 +116,32 @@ def test_biases_that_are_not_quantized(fraction):
     assert [layer.halves_to_even for layer in found.network.layers] == [fraction != 0.3, True, True]
 
 
+def test_what_float32_rounds_is_not_said_to_be_exact():
+    """Biases just below half a level: from 64 levels on, ONNX Runtime's sums are half way, and odd ones are rounded up."""
+    net = Quantized(seed=5).round(2.0**-4)
+    net.fraction = 2 - 2.0**-16
+    found = convert(net.conv(8, 3, 2.0**-6).linear(288, 4, 2.0**-2))
+    first = found.layers[0]
+    assert (first.exact, first.bit_for_bit, first.worst, first.largest) == (False, True, 0, 1)
+    assert first.disagreeing == first.differing > 10
+    assert found.notes[1] == (
+        f"{first.name} is not exact: {first.disagreeing} of its counts on calibration frames are one off what ONNX Runtime gives "
+        "for the same levels before them, as sums of float32 round"
+    )
+
+
+def test_halves_above_an_odd_lowest_level_are_said():
+    """An even count is an odd level there, and neurons round to even counts."""
+    net = Quantized(seed=1, zero=3).round(2.0**-4).pool("AveragePool").linear(32, 3)
+    found = convert(net)
+    first = found.layers[0]
+    assert (first.exact, first.bit_for_bit, first.worst, first.largest) == (False, True, 1, 1)
+    assert found.notes[2] == (
+        f"weights of {first.name} are the file's bit for bit, and a sum half way between two levels goes up, not to the even "
+        "one: a count can be off by 1 there"
+    )
+
+
 def test_an_input_with_levels_that_no_coding_has():
     """256 levels over pixels of 255: pixel 128 is level 129. A layer of its own takes each pixel to its level, all of them."""
     net = Quantized(seed=1).round(2.0**-8).conv(3, 3, 2.0**-4).linear(108, 4)
@@ -162,6 +188,26 @@ def test_scales_that_are_no_powers_of_two_are_off_by_a_last_place_at_most(form):
         f"scales of {found.layers[1].name} are not a power of two: weights of {found.layers[1].weight_bits} bits with their "
         "ratio folded in, a count can be off by 1 next to the middle between two levels"
     )
+
+
+@pytest.mark.parametrize("form", ["qcdq", "qonnx"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_few_levels_are_exact_whatever_the_scales(form, per_channel):
+    """Weights are multiples of the file's, another one for each channel, at which every sum gives its level."""
+    net = Quantized(form, seed=10).round(1 / 15, bits=4)
+    steps = 0.11 * 1.07 ** np.arange(6) if per_channel else 0.11
+    net.conv(6, 3, 0.61, step=steps, pads=[1] * 4, bits=3, most=3).pool().conv(4, 3, 0.53, step=0.07, bits=4, most=3)
+    net.pool("AveragePool", out_step=0.3).linear(4, 4, 0.02, step=0.019)
+    found = same(net)
+    assert [layer.bit_for_bit for layer in found.layers] == [False] * 4
+    assert all(layer.weight_bits < 16 for layer in found.layers)
+    names = [layer.name for layer in found.layers]
+    assert found.notes[1] == (
+        f"weights of {', '.join(names)} are multiples of the file's, at which every sum gives the file's level"
+    )
+    assert quantized_lines(import_model(net.model(), "net.onnx"))[1:] == [
+        f"every count the file's level, with weights that are multiples of the file's: {', '.join(names)}"
+    ]
 
 
 def test_more_levels_than_fit_are_refused():
