@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from model.network import Network
 from model.support.datasets import Dataset
 from model.support.names import printable
 
-__all__ = ["EXPLAINED", "Job", "Settled", "accuracy_of", "settle"]
+__all__ = ["EXPLAINED", "Job", "Settled", "accuracy_of", "prepared", "settle"]
 
 EXPLAINED = 500
 """Calibration frames on which it is found where the accuracy went."""
@@ -184,21 +183,35 @@ def settle(
     ConversionError : the network does not suit
     DataError : the frames do not suit the network
     """
-    _check_names(float_network, settings)
-    settings, calibration = _coded(float_network, calibration, settings, progress)
-    images, labels = calibration.images, calibration.labels
+    job = prepared(float_network, calibration, settings, name=name, origin=origin, progress=progress)
+    settings, images, labels = job.settings, job.data.images, job.data.labels
     grey = accuracy_of(float_network.scores(images.astype(np.float32) / 255), labels)
     coded = accuracy_of(float_network.scores(settings.coding.frames(images).astype(np.float32)), labels)
     # Where input levels are chosen, they are to keep up with the float network, and so is the whole.
     keeps_up = settings.searches_exactly and coded >= grey - settings.accuracy_budget * _OF_THE_INPUT
     wanted = (max(grey, coded) if keeps_up else coded) - settings.accuracy_budget
-    job = _job(float_network, settings, calibration, name=name, origin=origin, progress=progress)
     search = _search_exactly if settings.searches_exactly else _choose
     return replace(search(job, wanted), accuracy_float=grey, accuracy_coded=coded)
 
 
-def _job(floats: FloatNetwork, settings: Settings, data: Dataset, **more: Any) -> Job:
-    """Large activations, and channels scaled by theirs."""
+def prepared(
+    floats: FloatNetwork,
+    calibration: Dataset,
+    settings: Settings,
+    *,
+    name: str = "net",
+    origin: str = "",
+    progress: Callable[[str], None] = lambda text: None,
+) -> Job:
+    """Choose the coding of the input, and measure large activations; channels are scaled by theirs.
+
+    Raises
+    ------
+    ConversionError, DataError
+        As `settle`.
+    """
+    _check_names(floats, settings)
+    settings, data = _coded(floats, calibration, settings, progress)
     images = data.images
     layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
     activations = floats.run(settings.coding.frames(images).astype(np.float32), [layer.tensor for layer in layers])
@@ -212,7 +225,8 @@ def _job(floats: FloatNetwork, settings: Settings, data: Dataset, **more: Any) -
 
     run = QuantizedFrames(images).run if settings.deferred else simulate
     means = functools.cache(lambda: mean_sums(floats, settings.coding, images[:_CORRECTED]))
-    return Job(floats=floats, settings=settings, data=data, large=large, means=means, run=run, **more)
+    told = {"name": name, "origin": origin, "progress": progress}
+    return Job(floats=floats, settings=settings, data=data, large=large, means=means, run=run, **told)  # type: ignore[arg-type]
 
 
 def _choose(job: Job, wanted: float) -> Settled:

@@ -1,0 +1,200 @@
+"""`python -m model.finetune`: fine-tune any network that imports for few events."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import platformdirs
+
+from model.importers.float_network import FloatNetwork
+from model.importers.normalization import Normalization
+from model.importers.onnx import import_onnx
+from model.importers.options import file_options
+from model.network import FIRINGS
+from model.support.cli import FilePath, FolderPath, Number, OutFile, command, tell
+from model.support.datasets import DATASETS, Dataset, load
+from model.support.errors import BadInputError
+from model.support.files import check_apart, check_writable_file, write_all
+from model.support.names import safe_name
+from model.training.common import import_torch, keep_memory
+from model.training.finetune import FineTuned, FinetuneSettings, fine_tune
+
+_USUAL = FinetuneSettings()
+
+
+@command(context_settings={"show_default": True})
+@click.argument("onnx_file", type=FilePath())
+@click.option(
+    "--dataset",
+    "dataset_name",
+    required=True,
+    metavar="DATA",
+    help="Training frames: mnist, digits5k or an .npz file with images and labels. One frame of twelve is held out.",
+)
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option(
+    "--out",
+    required=True,
+    type=OutFile(".onnx"),
+    help="File to write, TUNED.onnx; TUNED.npz, the integer network, and TUNED.finetune.json come beside it.",
+)
+@click.option(
+    "--teacher", type=FilePath(), help="A float network of the same input whose answers are learned; the start by default."
+)
+@click.option(
+    "--event-price",
+    type=Number(0),
+    default=_USUAL.event_price,
+    help="Loss for one spike per neuron, and for as many accumulations as the float network has multiplications, a frame. "
+    "More makes fewer events, and costs accuracy.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=_USUAL.epochs, help="Passes over the training frames.")
+@click.option("--firing", type=click.Choice(FIRINGS), default=_USUAL.firing, help="When neurons compare.")
+@click.option("--weight-bits", type=click.IntRange(2, 16), default=_USUAL.weight_bits, help="Width of a weight.")
+@click.option(
+    "--levels",
+    type=Number(0.5),
+    default=_USUAL.levels,
+    help="Thresholds that a large activation of a hidden layer is worth at the start.",
+)
+@click.option("--output-levels", type=Number(1), default=_USUAL.output_levels, help="The same of the output.")
+@click.option("--input-levels", type=click.IntRange(1, 255), help="Spikes that a pixel fires at most; chosen by default.")
+@click.option("--input-threshold", type=click.IntRange(0, 254), help="Pixel value (of 255) above which a pixel fires.")
+@click.option("--input-step", type=click.IntRange(1, 254), help="How much brighter a pixel is for each further spike.")
+@click.option(
+    "--augment/--no-augment",
+    default=None,
+    help="Rotate, scale, shear and shift frames a little; by default the digits of mnist and digits5k, and no frames of files.",
+)
+@click.option(
+    "--teacher-share",
+    type=Number(0, 1),
+    default=_USUAL.teacher_share,
+    help="Share of the loss that is distance from the teacher's answers.",
+)
+@click.option("--learning-rate", type=Number(0, min_open=True), default=_USUAL.learning_rate,
+              help="Peak learning rate, as a part of the size of a layer's weights.")
+@click.option("--batch-size", type=click.IntRange(1), default=_USUAL.batch_size, help="Frames per step.")
+@click.option("--seed", type=click.IntRange(0), default=_USUAL.seed, help="Seed of everything random.")
+@click.option("--threads", type=click.IntRange(1), default=1, help="Processor threads.")
+@file_options
+@click.option("--json", "as_json", is_flag=True, help="Print TUNED.finetune.json on standard output.")
+def main(
+    onnx_file: Path,
+    dataset_name: str,
+    data_dir: Path | None,
+    out: Path,
+    teacher: Path | None,
+    input_step: int | None,
+    augment: bool | None,
+    threads: int,
+    layout: str | None,
+    output: str | None,
+    normalization: Normalization,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Fine-tune a trained network (ONNX) for few events: what the spiking network counts and fires is in the loss.
+
+    What comes out is a float network with weights in units of thresholds, and the integer network that it is. The same command
+    goes on where it was stopped, after the last whole epoch, and ends with the same result.
+    """
+    integers, record = out.with_suffix(".npz"), out.with_suffix(".finetune.json")
+    check_apart("--out", out, {"the ONNX file": onnx_file, "the teacher's file": teacher})
+    for path in (integers, record):
+        check_writable_file("--out", path)
+    check_apart("--out", integers, {"the data": Path(dataset_name)})
+    if input_step is not None and options["input_levels"] in (None, 1):
+        raise BadInputError("--input-step must not be given without --input-levels of 2 or more")
+    torch = import_torch()
+    torch.set_num_threads(threads)
+    keep_memory()
+    data = load(dataset_name, "train", data_dir)
+    more = {"layout": layout, "output": output, "normalization": normalization}
+    start = import_onnx(onnx_file, input_shape=data.images.shape[1:], **more)  # type: ignore[arg-type]
+    taught = start if teacher is None else _teacher(teacher, start, more)
+    settings = FinetuneSettings(
+        input_step=input_step, augment=dataset_name in DATASETS if augment is None else augment, **options
+    )
+    resume = _resume_file(start, taught, data, settings, threads)
+    found = fine_tune(
+        start,
+        data,
+        settings,
+        teacher=taught,
+        name=safe_name(out.stem),
+        progress=True,
+        report=lambda line: click.echo(line, err=True),
+        resume=resume,
+    )
+    tell(found.notes)
+    given = {"start": str(onnx_file), "teacher": None if teacher is None else str(teacher), "normalization": str(normalization)}
+    model = found.model.SerializeToString(deterministic=True)
+    text = json.dumps(given | _record(found, settings, data, threads, model), indent=2) + "\n"
+    write_all(out.parent, {out.name: model, integers.name: found.network.to_bytes(), record.name: text})
+    resume.unlink(missing_ok=True)
+    held = found.held_out
+    click.echo(
+        text
+        if as_json
+        else f"{integers}: accuracy {held['accuracy_snn']:.2%} by spike count on {found.frames_held_out:,} held-out frames of "
+        f"{data.name} (the start: {held['accuracy_float_start']:.2%}), {held['spikes_per_neuron']} spikes per neuron, "
+        f"{held['accumulations_per_frame']:,} accumulations",
+        nl=not as_json,
+    )
+
+
+def _teacher(path: Path, start: FloatNetwork, more: dict[str, Any]) -> FloatNetwork:
+    """The float network of a file, for the frames and classes of the start."""
+    found = import_onnx(path, input_shape=start.input_shape, **more)
+    wanted = (tuple(start.input_shape), start.outputs)
+    if (tuple(found.input_shape), found.outputs) != wanted:
+        raise BadInputError(
+            f"{path}: teacher must have the start's input shape {wanted[0]} and {wanted[1]} outputs, not "
+            f"{tuple(found.input_shape)} and {found.outputs}"
+        )
+    return found
+
+
+def _resume_file(start: FloatNetwork, teacher: FloatNetwork, data: Dataset, settings: FinetuneSettings, threads: int) -> Path:
+    """Where epochs that are done are kept, by all that they depend on."""
+    found = hashlib.sha256(repr((settings, threads, start.factors, teacher.factors)).encode())
+    for network in (start, teacher):
+        found.update(network.model.SerializeToString(deterministic=True))
+    found.update(data.images.tobytes() + data.labels.tobytes())
+    return Path(platformdirs.user_cache_dir("tally")) / "finetune" / f"{found.hexdigest()}.pt"
+
+
+def _record(found: FineTuned, settings: FinetuneSettings, data: Dataset, threads: int, model: bytes) -> dict[str, Any]:
+    """What TUNED.finetune.json says of the fine-tuning."""
+    network = found.network
+    return {
+        "dataset": data.name,
+        "settings": asdict(settings),
+        "threads": threads,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in ("torch", "onnx", "numpy")},
+        },
+        "input_levels": network.input_levels,
+        "input_threshold": network.input_threshold,
+        "input_step": network.input_step,
+        "frames_train": len(data) - found.frames_held_out,
+        "frames_held_out": found.frames_held_out,
+        "epochs": [asdict(line) for line in found.epochs],
+        "chosen_epoch": found.chosen,
+        "held_out": found.held_out,
+        "onnx_sha256": hashlib.sha256(model).hexdigest(),
+        "network_hash": network.content_hash,
+    }
+
+
+if __name__ == "__main__":
+    main()

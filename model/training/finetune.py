@@ -1,0 +1,156 @@
+"""Fine-tune any network that imports for few events: the spiking network's own counts and events in the loss.
+
+The forward pass is the quantized network (`model.training.quantized_layers`), which in deferred firing is the integer network
+itself. What its spikes cost is in the loss, each at its price; the float network that is the start also teaches (distillation,
+Hinton et al. 2015). What comes out is for the threshold 1.0 in every layer, weights as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from model.conversion.choice import accuracy_of, prepared
+from model.conversion.quantize import fit_widths, quantize
+from model.conversion.quantized_frames import run_images
+from model.conversion.search import thresholds_of
+from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.onnx import import_model
+from model.network import Network, Neurons
+from model.support.datasets import Dataset
+from model.support.names import printable
+from model.training.common import held_out, import_torch
+from model.training.finetune_settings import EpochLine, FinetuneSettings
+
+__all__ = ["EpochLine", "FineTuned", "FinetuneSettings", "fine_tune", "measure"]
+
+_CALIBRATED = 2000
+"""Training frames that the coding of the input and the first thresholds are chosen on."""
+
+_WIDTHS = 3000
+"""Training frames that the widths are chosen on."""
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What came of a fine-tuning.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The float network for the threshold 1.0 in every layer, as a file.
+    floats : FloatNetwork
+        What is read from it.
+    network : Network
+        The integer network.
+    epochs : tuple of EpochLine
+        The start, and every epoch.
+    chosen : int
+        The epoch whose weights these are.
+    held_out : dict
+        What `measure` finds on the held-out frames, and the start's accuracy there, on frames as they are.
+    frames_held_out : int
+        How many those are.
+    notes : tuple of str
+        How the frames were read, where that was not as they come.
+    """
+
+    model: onnx.ModelProto
+    floats: FloatNetwork
+    network: Network
+    epochs: tuple[EpochLine, ...]
+    chosen: int
+    held_out: dict[str, float]
+    frames_held_out: int
+    notes: tuple[str, ...]
+
+
+def fine_tune(
+    start: FloatNetwork,
+    dataset: Dataset,
+    settings: FinetuneSettings,
+    *,
+    teacher: FloatNetwork | None = None,
+    name: str = "tuned",
+    progress: bool = False,
+    report: Callable[[str], None] = lambda line: None,
+    resume: Path | None = None,
+) -> FineTuned:
+    """Fine-tune ``start``; every twelfth frame is held out, and only chooses among epochs.
+
+    Parameters
+    ----------
+    start : FloatNetwork
+        A trained network.
+    dataset : Dataset
+        Training frames.
+    settings : FinetuneSettings
+        How.
+    teacher : FloatNetwork, optional
+        The network whose answers on frames as they are are part of the loss; the start where None.
+    name : str
+        Of the network.
+    progress : bool
+        Show progress on standard error.
+    report : callable
+        Takes a line at the end of each epoch.
+    resume : Path, optional
+        A file that is written after each epoch; where it is there already, of the same start, data and settings, its epochs are
+        not done again. The outcome is the same, bit for bit, on the same versions, processor and number of threads.
+
+    Raises
+    ------
+    ConversionError, DataError
+        The network or the frames do not suit.
+    BadInputError
+        The file to resume from is of another fine-tuning.
+    """
+    import_torch()
+    # PyTorch takes seconds to load, and not everyone has it.
+    from model.training.tuned_onnx import tuned_model
+    from model.training.tuning import Tuning
+
+    if start.quantized:
+        raise ConversionError(f"{start.path}: network to fine-tune must not be a quantized one, which converts as it is")
+    kept = ~held_out(dataset)
+    training, held = (replace(dataset, images=dataset.images[which], labels=dataset.labels[which]) for which in (kept, ~kept))
+    job = prepared(start, training.first(_CALIBRATED), settings.conversion, progress=report)
+    coding, classes = job.settings.coding, max(2, start.outputs)
+    training, held = (data.fitted(start.input_shape, classes=classes, threshold=coding.first) for data in (training, held))
+    levels = [settings.levels] * (len(job.large) - 1) + [settings.output_levels]
+    thresholds = thresholds_of(levels, job.large, job.steepest, job.ends)
+    tuning = Tuning(job.floats, thresholds, coding, settings, teacher or start, progress=progress)
+    chosen = tuning.run(training, held, report, resume)
+    model = tuned_model(start, tuning.averaged.folded(), name)
+    floats = import_model(model, f"{name}.onnx", layout="nchw", input_shape=start.input_shape)
+    origin = f"{start.path.name}, fine-tuned for {settings.epochs} epochs on {len(training):,} frames of {dataset.name}"
+    network = quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=printable(origin))
+    network = fit_widths(network, training.images[:_WIDTHS])
+    float_accuracy = accuracy_of(start.scores(held.images.astype(np.float32) / 255), held.labels)
+    return FineTuned(
+        model=model,
+        floats=floats,
+        network=network,
+        epochs=tuple(tuning.lines),
+        chosen=chosen,
+        held_out={"accuracy_float_start": float_accuracy, **measure(network, held)},
+        frames_held_out=len(held),
+        notes=training.notes,
+    )
+
+
+def measure(network: Network, data: Dataset) -> dict[str, float]:
+    """Accuracy by count and by potential, spikes per neuron, and accumulations and saturated events per frame."""
+    found = run_images(network, data.images)
+    neurons = [index for index, layer in enumerate(network.layers) if isinstance(layer, Neurons)]
+    return {
+        "accuracy_snn": accuracy_of(found.counts, data.labels),
+        "accuracy_snn_potential": accuracy_of(found.potentials, data.labels),
+        "spikes_per_neuron": round(float(found.spikes[:, neurons].sum(axis=1).mean()) / network.neurons, 4),
+        "accumulations_per_frame": round(float(found.operations.sum(axis=1).mean())),
+        "saturated_events": int(found.saturated_events.sum()),
+    }

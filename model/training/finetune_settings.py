@@ -1,0 +1,144 @@
+"""What decides the outcome of a fine-tuning, and what its epochs come to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from model.conversion.coding import InputCoding
+from model.conversion.quantize import Settings
+from model.network import FIRINGS
+from model.support.errors import BadInputError
+from model.training.common import check_whole
+
+__all__ = ["EpochLine", "FinetuneSettings"]
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Everything that decides the outcome of a fine-tuning, beside the start, the data and the versions of the libraries.
+
+    Parameters
+    ----------
+    seed : int
+        Of the order of frames and of augmentation.
+    epochs : int
+        Passes over the training frames.
+    batch_size : int
+        Frames per step.
+    learning_rate : float
+        Peak of the one-cycle schedule of Adam, as a part of the size of a layer's weights.
+    threshold_rate : float
+        The same of the logarithms of thresholds.
+    event_price : float
+        Loss for one spike per neuron, and for as many accumulations as the float network has multiplications, a frame.
+    firing : str
+        ``"deferred"`` or ``"immediate"`` (`model.network.Network`).
+    weight_bits : int
+        Width of the weights, which the forward pass rounds as conversion does.
+    levels, output_levels : float
+        Thresholds that a large activation of a hidden layer, and of the output, is worth at the start.
+    input_levels, input_threshold, input_step : int or None
+        Of the coding of the input, as in `model.conversion.quantize.Settings`; chosen as there where None.
+    teacher_share : float
+        Share of the loss that is distance from the teacher's answers on frames as they are, 0 to 1.
+    average_decay : float
+        Decay per step of the moving average of the weights. The average is what comes out.
+    augment : bool
+        Whether frames are rotated, scaled, sheared and shifted a little, as suits digits.
+    """
+
+    seed: int = 1
+    epochs: int = 12
+    batch_size: int = 128
+    learning_rate: float = 0.01
+    threshold_rate: float = 0.003
+    event_price: float = 1.0
+    firing: str = "deferred"
+    weight_bits: int = 8
+    levels: float = 2.0
+    output_levels: float = 8.0
+    input_levels: int | None = None
+    input_threshold: int | None = None
+    input_step: int | None = None
+    teacher_share: float = 0.5
+    average_decay: float = 0.998
+    augment: bool = False
+
+    def __post_init__(self) -> None:
+        check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "weight_bits": 2})
+        if self.weight_bits > 16:
+            raise BadInputError(f"weight_bits must be within 2..16, not {self.weight_bits!r}")
+        if self.firing not in FIRINGS:
+            raise BadInputError(f"firing must be one of {', '.join(FIRINGS)}, not {self.firing!r}")
+        for name, least, most, what in (
+            ("learning_rate", 0, math.inf, "more than 0"),
+            ("threshold_rate", 0, math.inf, "0 or more"),
+            ("event_price", 0, math.inf, "0 or more"),
+            ("levels", 0.5, math.inf, "0.5 or more"),
+            ("output_levels", 1, math.inf, "1 or more"),
+            ("teacher_share", 0, 1, "from 0 to 1"),
+            ("average_decay", 0, 1, "at least 0 and less than 1"),
+        ):
+            value = getattr(self, name)
+            outside = not least <= value <= most or math.isinf(value)
+            if outside or (name == "learning_rate" and value == 0) or (name == "average_decay" and value == 1):
+                raise BadInputError(f"{name} must be {what}, not {value!r}")
+
+    @property
+    def conversion(self) -> Settings:
+        """How the start is prepared."""
+        return Settings(
+            weight_bits=self.weight_bits,
+            input_levels=self.input_levels,
+            input_threshold=self.input_threshold,
+            input_step=self.input_step,
+            channel_thresholds=True,
+        )
+
+    def at_threshold_one(self, coding: InputCoding) -> Settings:
+        """How the outcome is converted: the threshold 1.0 in every layer, weights as they are."""
+        deferred = self.firing == "deferred"
+        return Settings(
+            weight_bits=self.weight_bits,
+            threshold=1.0,
+            firing=self.firing,
+            rounding=deferred,
+            rest=deferred,
+            input_levels=coding.levels,
+            input_threshold=coding.first,
+            input_step=coding.step if coding.levels > 1 else None,
+        )
+
+
+@dataclass(frozen=True)
+class EpochLine:
+    """What an epoch came to.
+
+    Parameters
+    ----------
+    epoch : int
+        Which, from 1; 0 is the start.
+    loss : float or None
+        Mean of the training frames; None at the start.
+    held_out_loss : float
+        Cross-entropy and price of events on held-out frames, of the averaged weights; the least is chosen.
+    accuracy : float
+        By spike count, on held-out frames, of the averaged weights.
+    spikes_per_neuron, accumulations_per_frame : float
+        Likewise.
+    """
+
+    epoch: int
+    loss: float | None
+    held_out_loss: float
+    accuracy: float
+    spikes_per_neuron: float
+    accumulations_per_frame: float
+
+    def __str__(self) -> str:
+        loss = "" if self.loss is None else f"loss {self.loss:.4f}; "
+        return (
+            f"{loss}held-out frames: accuracy {self.accuracy:.2%} by count, {self.spikes_per_neuron:.4f} spikes "
+            f"per neuron, {self.accumulations_per_frame:,.0f} accumulations"
+        )

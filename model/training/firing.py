@@ -1,0 +1,145 @@
+"""How counts come from potentials in training: by whole thresholds when a frame ends, with gradients past the rounding."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.conversion.coding import InputCoding
+from model.network import Padding
+
+__all__ = ["Deferred", "Fired", "Firing", "Limits"]
+
+_BELOW_ALL = -float("inf")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Least and greatest count that a layer's activation allows."""
+
+    least: float = -float("inf")
+    most: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Fired:
+    """What a layer holds.
+
+    Parameters
+    ----------
+    potential : torch.Tensor
+        In thresholds, with what rounding adds to biases; of the input its counts.
+    counts : torch.Tensor
+        Of the same shape, whole numbers.
+    limits : Limits
+        Of the counts.
+    """
+
+    potential: Tensor
+    counts: Tensor
+    limits: Limits
+
+
+class Firing(Protocol):
+    """When neurons compare, and so what a batch holds beside its frames."""
+
+    rounds: bool
+    """Whether biases are half a threshold higher."""
+
+    def shown(self, pixels: Tensor, coding: InputCoding) -> Fired:
+        """The input's counts, of whole pixels ``(frames, channels, height, width)`` of full scale 255."""
+
+    def fire(self, potential: Tensor, limits: Limits) -> Fired:
+        """Counts of neurons."""
+
+    def pool(self, fired: Fired, window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Fired:
+        """Maxima of windows."""
+
+    def sent(self, fired: Fired, reach: Tensor | None = None) -> Tensor:
+        """How many spikes all units sent in all frames; each as often as the neurons that it ``reach``es by its position."""
+
+    def final(self, fired: Fired) -> Tensor:
+        """Counts at the end of the frame, ``(frames, channels, height, width)``."""
+
+
+class _Floor(torch.autograd.Function):
+    """Whole thresholds, within limits; gradients pass where the count is not held at one."""
+
+    @staticmethod
+    def forward(ctx: Any, potential: Tensor, least: float, most: float) -> Tensor:
+        ctx.save_for_backward(potential)
+        ctx.limits = least, most
+        return torch.floor(potential).clamp_(least, most)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (potential,), (least, most) = ctx.saved_tensors, ctx.limits
+        if least > -float("inf"):
+            gradient = gradient * (potential > least)
+        if most < float("inf"):
+            gradient = gradient * (potential < most + 1)
+        return gradient, None, None
+
+
+class _Sent(torch.autograd.Function):
+    """What counts differ by from those of the last frame, added up, times ``reach`` by position."""
+
+    @staticmethod
+    def forward(ctx: Any, counts: Tensor, reach: Tensor | None) -> Tensor:
+        moved = counts[:-1] - counts[-1:]
+        sizes = moved.abs() if reach is None else moved.abs() * reach
+        ctx.signs = moved.sign_() if reach is None else moved.sign_().mul_(reach)
+        return sizes.sum(dtype=torch.float64).to(counts.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        of_frames = ctx.signs * gradient
+        return torch.cat([of_frames, -of_frames.sum(dim=0, keepdim=True)]), None
+
+
+def _side_by_side(values: Tensor, window: tuple[int, int]) -> list[Tensor]:
+    """Of each tap of windows side by side what it sees, as views."""
+    (rows, columns), (height, width) = window, values.shape[2:]
+    whole = values[:, :, : height // rows * rows, : width // columns * columns]
+    return [whole[:, :, y::rows, x::columns] for y in range(rows) for x in range(columns)]
+
+
+class Deferred:
+    """Neurons compare when the frame ends; the last of a batch is a frame without events, whose counts are those at rest."""
+
+    rounds = True
+
+    def shown(self, pixels: Tensor, coding: InputCoding) -> Fired:
+        counts = torch.ceil((pixels - coding.first) / coding.step).clamp_(0, coding.levels)
+        counts = torch.cat([counts, torch.zeros_like(counts[:1])]).contiguous(memory_format=torch.channels_last)
+        return Fired(counts, counts, Limits())
+
+    def fire(self, potential: Tensor, limits: Limits) -> Fired:
+        return Fired(potential, _Floor.apply(potential, limits.least, limits.most), limits)
+
+    def pool(self, fired: Fired, window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Fired:
+        # The greatest count is that of the greatest potential, which is where the gradient belongs.
+        return self.fire(max_pool(fired.potential, window, stride, padding), fired.limits)
+
+    def sent(self, fired: Fired, reach: Tensor | None = None) -> Tensor:
+        found: Tensor = _Sent.apply(fired.counts, reach)
+        return found
+
+    def final(self, fired: Fired) -> Tensor:
+        return fired.counts[:-1]
+
+
+def max_pool(values: Tensor, window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Tensor:
+    """Maxima of windows of values ``(frames, channels, height, width)``; what stands in the padding takes no part."""
+    if window == stride and not any(padding) and not torch.is_grad_enabled():
+        # PyTorch's own also finds where the maxima are, which takes most of the time.
+        return functools.reduce(torch.maximum, _side_by_side(values, window))
+    if any(padding):
+        sides = (padding.left, padding.right, padding.top, padding.bottom)
+        values = functional.pad(values, sides, value=_BELOW_ALL)
+    return functional.max_pool2d(values, window, stride)

@@ -1,0 +1,238 @@
+"""The loop of a fine-tuning: steps, epochs, and the file from which one that was stopped goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.conversion.coding import InputCoding
+from model.golden import answers
+from model.importers.float_network import FloatNetwork
+from model.support.datasets import Dataset
+from model.support.errors import BadInputError
+from model.support.files import write_file
+from model.training.common import augment, track
+from model.training.finetune_settings import EpochLine, FinetuneSettings
+from model.training.firing import Deferred
+from model.training.quantized_layers import Outcome, QuantizedLayers, float_scores
+
+__all__ = ["Tuning"]
+
+_AT_ONCE = 500
+"""Held-out frames at once."""
+
+_WARM_UP = 0.15
+"""Part of the steps in which the learning rate rises."""
+
+_LEAST_RATE = 1e-3
+"""Part of the learning rate that is left at the end, and there is at first."""
+
+_SOFTENED = 2.0
+"""What scores are divided by where the teacher's are learned."""
+
+
+class Tuning:
+    """A network that is being fine-tuned.
+
+    Parameters
+    ----------
+    floats : FloatNetwork
+        The start.
+    thresholds : sequence of float
+        Of its layers of neurons, at the start.
+    coding : InputCoding
+        Of the input.
+    settings : FinetuneSettings
+        How.
+    teacher : FloatNetwork
+        Whose answers on frames as they are are learned.
+    progress : bool
+        Show progress on standard error.
+    """
+
+    def __init__(
+        self,
+        floats: FloatNetwork,
+        thresholds: Sequence[float],
+        coding: InputCoding,
+        settings: FinetuneSettings,
+        teacher: FloatNetwork,
+        *,
+        progress: bool = False,
+    ) -> None:
+        self._settings, self._teacher, self._progress = settings, teacher, progress
+        self._neurons, self._macs = floats.neurons, floats.macs
+        self._layers, self.averaged = (
+            QuantizedLayers(floats, thresholds, coding, weight_bits=settings.weight_bits, firing=Deferred()) for _ in range(2)
+        )
+        for parameter in self.averaged.parameters():
+            parameter.requires_grad_(False)
+        groups = self._layers.groups(settings.learning_rate, settings.threshold_rate)
+        self._peaks = [group["lr"] for group in groups]
+        self._optimizer = torch.optim.Adam(groups)
+        self._best: list[Tensor] = []
+        self.lines: list[EpochLine] = []
+
+    def run(self, training: Dataset, held: Dataset, report: Callable[[str], None], resume: Path | None) -> int:
+        """Go through all epochs, those that ``resume`` has done apart; ``averaged`` is what comes out.
+
+        Returns
+        -------
+        The epoch that is chosen: of the second half, in which learning rates are low, the one with the least loss on held-out
+        frames.
+        """
+        settings, key = self._settings, self._key(training, held)
+        torch.manual_seed(settings.seed)
+        if resume is not None and resume.exists():
+            self._load(resume, key)
+            report(f"goes on after epoch {self.lines[-1].epoch} of {settings.epochs}")
+        else:
+            self.lines.append(self._held_out(0, None, held))
+            report(f"start: {self.lines[0]}")
+        for epoch in range(len(self.lines), settings.epochs + 1):
+            loss = self._epoch(epoch, training)
+            self.lines.append(self._held_out(epoch, loss, held))
+            if self._chosen() == epoch:
+                self._best = [average.clone() for average in self.averaged.parameters()]
+            report(f"epoch {epoch}/{settings.epochs}: {self.lines[-1]}")
+            if resume is not None:
+                self._save(resume, key)
+        for average, best in zip(self.averaged.parameters(), self._best, strict=True):
+            average.copy_(best)
+        return self._chosen()
+
+    def _chosen(self) -> int:
+        """The epoch that is the best so far."""
+        late = [line for line in self.lines if 2 * line.epoch > self._settings.epochs]
+        return min(late, key=lambda line: line.held_out_loss).epoch if late else 0
+
+    def _epoch(self, epoch: int, training: Dataset) -> float:
+        """One pass over the training frames; the mean loss."""
+        settings, total = self._settings, 0.0
+        batches = torch.randperm(len(training)).split(settings.batch_size)
+        labels = torch.from_numpy(training.labels)
+        parameters, averages = self._layers.parameters(), self.averaged.parameters()
+        for at, batch in enumerate(track(batches, f"epoch {epoch}/{settings.epochs}", self._progress)):
+            step = (epoch - 1) * len(batches) + at
+            rate = _rate(step / (settings.epochs * len(batches)))
+            for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+                group["lr"] = peak * rate
+            loss = self._loss(_pixels(training.images[batch.numpy()], augmented=settings.augment), labels[batch])
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            decay = min(settings.average_decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(averages, [p.detach() for p in parameters], 1 - decay)
+            total += loss.item() * len(batch)
+            if not math.isfinite(total):
+                rates = f"{settings.learning_rate!r} and {settings.threshold_rate!r}"
+                raise BadInputError(f"learning_rate and threshold_rate must be less for the loss to stay finite, not {rates}")
+        return total / len(training)
+
+    def _loss(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        settings = self._settings
+        found = self._layers(pixels)
+        scores = _by_class(found.scores)
+        loss = (1 - settings.teacher_share) * functional.cross_entropy(scores, labels)
+        if settings.teacher_share:
+            with torch.no_grad():
+                taught = _by_class(float_scores(self._teacher, pixels))
+            logs = functional.log_softmax(scores / _SOFTENED, dim=1)
+            distance = functional.kl_div(logs, functional.softmax(taught / _SOFTENED, dim=1), reduction="batchmean")
+            loss = loss + settings.teacher_share * _SOFTENED**2 * distance
+        return loss + settings.event_price * self._events(found.spikes, found.accumulations)
+
+    def _events(self, spikes: Any, accumulations: Any) -> Any:
+        """Spikes per neuron, and accumulations for each multiplication of the float network."""
+        return spikes / self._neurons + accumulations / self._macs
+
+    def _held_out(self, epoch: int, loss: float | None, held: Dataset) -> EpochLine:
+        """What the averaged weights do on held-out frames."""
+        right, sums = 0, np.zeros(3)
+        with torch.no_grad():
+            for at in range(0, len(held), _AT_ONCE):
+                images, labels = held.images[at : at + _AT_ONCE], held.labels[at : at + _AT_ONCE]
+                found: Outcome = self.averaged(_pixels(images))
+                wrong = functional.cross_entropy(_by_class(found.scores), torch.from_numpy(labels))
+                right += int((answers(found.counts.numpy()) == labels).sum())
+                sums += np.array([float(wrong), float(found.spikes), float(found.accumulations)]) * len(labels)
+        wrongness, spikes, accumulations = (sums / len(held)).tolist()
+        return EpochLine(
+            epoch=epoch,
+            loss=loss,
+            held_out_loss=wrongness + self._settings.event_price * self._events(spikes, accumulations),
+            accuracy=right / len(held),
+            spikes_per_neuron=spikes / self._neurons,
+            accumulations_per_frame=accumulations,
+        )
+
+    def _key(self, training: Dataset, held: Dataset) -> str:
+        """What the outcome depends on, in short."""
+        found = hashlib.sha256()
+        for tensor in self._layers.parameters():
+            found.update(tensor.detach().numpy().tobytes())
+        for data in (training, held):
+            found.update(data.images.tobytes() + data.labels.tobytes())
+        found.update(self._teacher.model.SerializeToString(deterministic=True))
+        choices = (asdict(self._settings), self._layers.coding, torch.__version__, torch.get_num_threads())
+        found.update(repr(choices).encode())
+        return found.hexdigest()
+
+    def _save(self, path: Path, key: str) -> None:
+        written = io.BytesIO()
+        state = {
+            "key": key,
+            "parameters": [p.detach() for p in self._layers.parameters()],
+            "averages": self.averaged.parameters(),
+            "best": self._best,
+            "optimizer": self._optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "lines": [asdict(line) for line in self.lines],
+        }
+        torch.save(state, written)
+        write_file(path, written.getvalue())
+
+    def _load(self, path: Path, key: str) -> None:
+        try:
+            state = torch.load(path, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+            raise BadInputError(f"{path}: file to resume from must be one that a fine-tuning wrote") from error
+        if not isinstance(state, dict) or state.get("key") != key:
+            raise BadInputError(f"{path}: file to resume from must be of the same start, data, settings, version and threads")
+        with torch.no_grad():
+            for name, layers in (("parameters", self._layers), ("averages", self.averaged)):
+                for parameter, value in zip(layers.parameters(), state[name], strict=True):
+                    parameter.copy_(value)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best, self.lines = state["best"], [EpochLine(**line) for line in state["lines"]]
+        torch.set_rng_state(state["random"])
+
+
+def _rate(part: float) -> float:
+    """The learning rate after that part of all steps, as a part of its peak: it rises, then falls as half a cosine."""
+    if part < _WARM_UP:
+        return _LEAST_RATE + (1 - _LEAST_RATE) * part / _WARM_UP
+    falling = (part - _WARM_UP) / (1 - _WARM_UP)
+    return _LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * falling)) / 2
+
+
+def _pixels(images: np.ndarray, *, augmented: bool = False) -> Tensor:
+    """Whole pixels of full scale 255, ``(frames, channels, height, width)``."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    return torch.round(augment(pixels / 255) * 255) if augmented else pixels
+
+
+def _by_class(scores: Tensor) -> Tensor:
+    """Scores of each class; a single one speaks for class 1 against 0."""
+    return torch.cat([torch.zeros_like(scores), scores], dim=1) if scores.shape[1] == 1 else scores

@@ -1,0 +1,341 @@
+"""Fine-tuning of any network: its forward pass against the integer network, its files, and that it goes on where it was stopped."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from model import evaluate as evaluate_module
+from model import finetune as finetune_module
+from model.conversion.choice import prepared
+from model.conversion.quantize import quantize
+from model.conversion.quantized import counts_of_layers
+from model.conversion.quantized_frames import run_images
+from model.conversion.search import thresholds_of
+from model.importers.normalization import Normalization
+from model.importers.onnx import import_model, import_onnx
+from model.network import Network, Neurons
+from model.support.datasets import Dataset
+from model.support.errors import BadInputError
+from model.training.finetune import FinetuneSettings, fine_tune
+from tests.onnx_graphs import TWO, Graph
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
+firing = pytest.importorskip("model.training.firing")
+quantized_layers = pytest.importorskip("model.training.quantized_layers")
+tuned_onnx = pytest.importorskip("model.training.tuned_onnx")
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the command has it by default."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+NORMALIZED = Normalization(mean=(0.4,), std=(0.3,))
+
+
+def plain():
+    return Graph().conv(6, 2, 3).add("Relu").add("MaxPool", **TWO).add("Flatten").linear(54, 4)
+
+
+def grouped():
+    g = Graph(shape=("frames", 4, 9, 7)).conv(6, 2, 3, group=2, strides=[2, 1], pads=[1, 0, 2, 1]).add("Relu")
+    g.conv(6, 1, 3, group=6, pads=[1, 1, 1, 1]).norm(6).add("Relu").conv(5, 6, 1).add("Relu")
+    return g.add("Flatten").linear(5 * 5 * 6, 3)
+
+
+def averaged():
+    g = Graph().conv(4, 2, 3, pads=[1, 1, 1, 1]).add("Relu").add("AveragePool", kernel_shape=[3, 3], strides=[3, 3])
+    return g.conv(5, 4, 2).add("Relu").add("GlobalAveragePool").add("Flatten").linear(5, 3)
+
+
+def ended():
+    g = Graph().conv(4, 2, 3).add("Clip", min=np.float32(0), max=np.float32(6))
+    g.add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]).conv(5, 4, 2)
+    return g.add("Clip", min=np.float32(0), max=np.float32(6)).add("Flatten").linear(20, 4)
+
+
+def signals():
+    g = Graph(shape=("frames", 2, 12)).conv(4, 2, (3,), strides=[1]).add("Relu").add("MaxPool", kernel_shape=[2], strides=[2])
+    return g.add("Flatten").linear(20, 3)
+
+
+def single():
+    return Graph(shape=("frames", 7)).linear(7, 5).add("Relu").linear(5, 1)
+
+
+def convolutions_only():
+    return Graph().conv(4, 2, 3).add("Relu").conv(3, 4, 6)
+
+
+NETWORKS = [plain, grouped, averaged, ended, signals, single, convolutions_only]
+
+
+def data_for(floats, frames=60, seed=5):
+    """Random frames, and for labels what the network answers, so that there is something to keep."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (frames, *floats.input_shape)).astype(np.uint8)
+    scores = floats.scores(images.astype(np.float32) / 255)
+    labels = (scores - np.median(scores, axis=0)).argmax(axis=1) if scores.shape[1] > 1 else scores[:, 0] > np.median(scores)
+    return Dataset("random", images, labels.astype(np.int64))
+
+
+def layers_of(floats, data, settings, *, scaled=True):
+    """The layers to train, thresholds of channels moved a little, and the coding of the input."""
+    job = prepared(floats, data, settings.conversion)
+    levels = [settings.levels] * (len(job.large) - 1) + [settings.output_levels]
+    thresholds = thresholds_of(levels, job.large, job.steepest, job.ends)
+    coding = job.settings.coding
+    layers = quantized_layers.QuantizedLayers(
+        job.floats, thresholds, coding, weight_bits=settings.weight_bits, firing=firing.Deferred()
+    )
+    if scaled:
+        torch.manual_seed(7)
+        with torch.no_grad():
+            for parameter in layers.parameters()[2::3]:
+                parameter += 0.3 * torch.randn(parameter.shape)
+    return layers, coding
+
+
+def pixels_of(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float()
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+@pytest.mark.parametrize(("levels", "bits"), [(1, 8), (4, 6)])
+def test_forward_is_the_integer_network(network, levels, bits):
+    """Counts of every layer, spikes and accumulations, through the file that is written."""
+    normalization = NORMALIZED if network is grouped else Normalization()
+    floats = import_model(network().model(), "net.onnx", normalization=normalization)
+    assert network is not grouped or any(la.bias is not None and la.bias.ndim == 3 for la in floats.layers)
+    assert network is not averaged or any(la.averaged != (1, 1) for la in floats.layers)
+    settings, data = FinetuneSettings(input_levels=levels, weight_bits=bits), data_for(floats)
+    layers, coding = layers_of(floats, data, settings)
+    kept = {}
+    with torch.no_grad():
+        outcome = layers(pixels_of(data.images), kept=kept)
+    model = tuned_onnx.tuned_model(floats, layers.folded(), "tuned")
+    tuned = import_model(model, "tuned.onnx", layout="nchw", input_shape=floats.input_shape)
+    found = quantize(tuned, [1.0] * len(layers.parameters()[::3]), settings.at_threshold_one(coding), name="tuned")
+    expected = [np.concatenate(parts) for parts in zip(*(c.values() for c in counts_of_layers(found, data.images)), strict=True)]
+    assert list(kept) == [layer.name for layer in found.layers]
+    for own, layer in zip(kept.values(), expected[1:], strict=True):
+        assert np.array_equal(own.numpy().transpose(0, 2, 3, 1), layer)
+    summaries = run_images(found, data.images)
+    assert np.array_equal(outcome.counts.numpy(), summaries.counts)
+    neurons = [isinstance(layer, Neurons) for layer in found.layers]
+    assert round(float(outcome.spikes) * 60) == summaries.spikes[:, neurons].sum()
+    assert round(float(outcome.accumulations) * 60) == summaries.operations.sum() > 0
+
+
+def test_float_pass_is_the_float_network():
+    for network in NETWORKS:
+        normalization = NORMALIZED if network is grouped else Normalization()
+        floats = import_model(network().model(), "net.onnx", normalization=normalization)
+        images = data_for(floats).images
+        found = quantized_layers.float_scores(floats, pixels_of(images)).numpy()
+        assert np.allclose(found, floats.scores(images.astype(np.float32) / 255), rtol=1e-4, atol=1e-4)
+
+
+def test_forward_is_exact_in_float64_where_float32_is_not():
+    floats = import_model(plain().model(), "net.onnx")
+    settings, data = FinetuneSettings(weight_bits=16, levels=300.0, output_levels=300.0), data_for(floats)
+    layers, coding = layers_of(floats, data, settings)
+    model = tuned_onnx.tuned_model(floats, layers.folded(), "tuned")
+    tuned = import_model(model, "tuned.onnx", layout="nchw", input_shape=floats.input_shape)
+    found = quantize(tuned, [1.0, 1.0], settings.at_threshold_one(coding), name="tuned")
+    with torch.no_grad():
+        own = layers(pixels_of(data.images), exact=True).counts.numpy()
+    assert np.array_equal(own, run_images(found, data.images).counts)
+
+
+def test_gradient_passes_where_the_count_is_not_held():
+    potential = torch.tensor([-0.4, 0.3, 1.7, 3.4, 4.1], requires_grad=True)
+    fired = firing.Deferred().fire(potential, firing.Limits(0.0, 3.0))
+    assert fired.counts.tolist() == [0.0, 0.0, 1.0, 3.0, 3.0]
+    fired.counts.sum().backward()
+    assert potential.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
+
+
+def test_pool_teaches_the_greatest_potential():
+    potential = torch.tensor([[[[1.1, 1.8], [0.9, 1.5]]]], requires_grad=True)
+    start = firing.Deferred()
+    pooled = start.pool(start.fire(potential, firing.Limits(0.0)), (2, 2), (2, 2), (0, 0, 0, 0))
+    pooled.counts.sum().backward()
+    assert pooled.counts.tolist() == [[[[1.0]]]]
+    assert potential.grad.tolist() == [[[[0.0, 1.0], [0.0, 0.0]]]]
+
+
+@pytest.fixture
+def small():
+    floats = import_model(plain().model(), "net.onnx")
+    return floats, data_for(floats, frames=240), FinetuneSettings(epochs=3, batch_size=32, event_price=3.0, input_levels=1)
+
+
+def test_fewer_events_come_of_a_price(small):
+    start, data, settings = small
+    lines = []
+    dear = fine_tune(start, data, settings, report=lines.append)
+    cheap = fine_tune(start, data, dataclasses.replace(settings, event_price=0.0))
+    most = min(cheap.epochs[-1].accumulations_per_frame, dear.epochs[0].accumulations_per_frame)
+    assert dear.epochs[-1].accumulations_per_frame < most
+    assert lines[0] == f"start: {dear.epochs[0]}"
+    assert lines[-1] == f"epoch 3/3: {dear.epochs[3]}"
+    assert dear.chosen in (2, 3)
+    assert dear.frames_held_out == 20
+    line = dear.epochs[dear.chosen]
+    assert dear.held_out["accuracy_snn"] == line.accuracy
+    assert dear.held_out["accumulations_per_frame"] == round(line.accumulations_per_frame)
+    assert dear.held_out["spikes_per_neuron"] == round(line.spikes_per_neuron, 4)
+    assert {layer.threshold_log2 for layer in dear.network.layers if isinstance(layer, Neurons)} != {0}
+    assert dear.network.deferred
+
+
+class Stopped(Exception):
+    """In place of a signal."""
+
+
+def test_goes_on_where_it_was_stopped(small, tmp_path):
+    start, data, settings = small
+    settings = dataclasses.replace(settings, augment=True)
+    whole = fine_tune(start, data, settings)
+    resume = tmp_path / "part.pt"
+
+    def stop(line):
+        if line.startswith("epoch 3/3"):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fine_tune(start, data, settings, report=stop, resume=resume)
+    torch.rand(5)
+    lines = []
+    found = fine_tune(start, data, settings, report=lines.append, resume=resume)
+    assert lines[0] == "goes on after epoch 2 of 3"
+    assert found.epochs == whole.epochs
+    assert found.model.SerializeToString() == whole.model.SerializeToString()
+    assert found.network.to_bytes() == whole.network.to_bytes()
+    with pytest.raises(BadInputError, match=f"^{re.escape(str(resume))}: file to resume from must be of the same start, data, "
+                       "settings, version and threads$"):
+        fine_tune(start, data, dataclasses.replace(settings, seed=2), resume=resume)
+    resume.write_bytes(b"PK no archive")
+    with pytest.raises(BadInputError, match=f"^{re.escape(str(resume))}: file to resume from must be one that a fine-tuning wrote$"):
+        fine_tune(start, data, settings, resume=resume)
+
+
+def test_refuses_a_rate_that_diverges(small):
+    start, data, settings = small
+    message = "learning_rate and threshold_rate must be less for the loss to stay finite, not 0.01 and 1e+30"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        fine_tune(start, data, dataclasses.replace(settings, threshold_rate=1e30))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 0}, "epochs must be 1 or more, not 0"),
+        ({"weight_bits": 17}, "weight_bits must be within 2..16, not 17"),
+        ({"firing": "never"}, "firing must be one of immediate, deferred, not 'never'"),
+        ({"learning_rate": 0.0}, "learning_rate must be more than 0, not 0.0"),
+        ({"event_price": float("nan")}, "event_price must be 0 or more, not nan"),
+        ({"levels": 0.1}, "levels must be 0.5 or more, not 0.1"),
+        ({"teacher_share": 1.5}, "teacher_share must be from 0 to 1, not 1.5"),
+        ({"average_decay": 1.0}, "average_decay must be at least 0 and less than 1, not 1.0"),
+    ],
+)
+def test_settings_refuse(wrong, message):
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+        FinetuneSettings(**wrong)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A network with its normalization in options, and its data, in a folder of their own; the cache too."""
+    monkeypatch.setattr(finetune_module.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    path = plain().save(tmp_path / "net.onnx")
+    floats = import_onnx(path, normalization=NORMALIZED)
+    data = data_for(floats, frames=120)
+    np.savez(tmp_path / "data.npz", images=data.images, labels=data.labels)
+    return tmp_path
+
+
+def run(folder, *more):
+    arguments = [str(folder / "net.onnx"), "--dataset", str(folder / "data.npz"), "--out", str(folder / "tuned.onnx")]
+    return CliRunner().invoke(finetune_module.main, [*arguments, "--mean", "0.4", "--std", "0.3", *more])
+
+
+def test_command_writes_three_files_that_belong_together(files):
+    found = run(files, "--epochs", "2", "--batch-size", "16")
+    assert found.exit_code == 0, found.output
+    network = Network.load(files / "tuned.npz")
+    record = json.loads((files / "tuned.finetune.json").read_text())
+    assert record["network_hash"] == network.content_hash
+    assert record["onnx_sha256"] == hashlib.sha256((files / "tuned.onnx").read_bytes()).hexdigest()
+    assert [line["epoch"] for line in record["epochs"]] == [0, 1, 2]
+    assert (record["frames_train"], record["frames_held_out"]) == (110, 10)
+    assert record["settings"]["augment"] is False
+    assert not list((files / "cache" / "finetune").iterdir())
+    held = record["held_out"]
+    assert (
+        f"tuned.npz: accuracy {held['accuracy_snn']:.2%} by spike count on 10 held-out frames of {files / 'data.npz'} (the start: "
+        f"{held['accuracy_float_start']:.2%}), {held['spikes_per_neuron']} spikes per neuron, "
+        f"{held['accumulations_per_frame']:,} accumulations\n"
+    ) in found.output
+    # The float network beside it is the one that it was converted from.
+    evaluated = CliRunner().invoke(
+        evaluate_module.main, [str(files / "tuned.npz"), "--dataset", str(files / "data.npz"), "--out", str(files / "out"), "--json"]
+    )
+    assert evaluated.exit_code == 0, evaluated.output
+    report = json.loads((files / "out" / "evaluate.json").read_text())
+    assert report["float_network"] == str(files / "tuned.onnx")
+    assert not [warning for warning in report["warnings"] if "converted from" in warning]
+    assert report["accuracy_snn"] == report["accuracy_qann"]
+
+
+def test_command_goes_on(files, monkeypatch):
+    settings = ("--epochs", "2", "--batch-size", "16", "--augment")
+    assert run(files, *settings).exit_code == 0
+    first = {name: (files / name).read_bytes() for name in ("tuned.onnx", "tuned.npz", "tuned.finetune.json")}
+    for name in first:
+        (files / name).unlink()
+    with monkeypatch.context() as patched:
+        def stop(*given):
+            raise KeyboardInterrupt
+        patched.setattr(finetune_module, "write_all", stop)
+        assert run(files, *settings).exit_code == 130
+    assert sorted(path.name for path in files.glob("tuned*")) == []
+    found = run(files, *settings)
+    assert "goes on after epoch 2 of 2\n" in found.output
+    assert {name: (files / name).read_bytes() for name in first} == first
+
+
+def test_command_refuses(files, monkeypatch):
+    def refused(*more):
+        found = run(files, *more)
+        assert not list(files.glob("tuned*"))
+        return found.exit_code, found.output.splitlines()[-1]
+
+    assert refused("--input-step", "3") == (2, "error: --input-step must not be given without --input-levels of 2 or more")
+    plain().save(files / "other.onnx")
+    single().save(files / "single.onnx")
+    assert refused("--teacher", str(files / "single.onnx"))[0] == 2
+    same = CliRunner().invoke(
+        finetune_module.main,
+        [str(files / "net.onnx"), "--dataset", str(files / "data.npz"), "--out", str(files / "net.onnx")],
+    )
+    assert same.exit_code == 2
+    (files / "taken.npz").mkdir()
+    taken = CliRunner().invoke(
+        finetune_module.main,
+        [str(files / "net.onnx"), "--dataset", str(files / "data.npz"), "--out", str(files / "taken.onnx")],
+    )
+    assert (taken.exit_code, taken.output) == (2, f"error: --out must be a file, not a folder, {str(files / 'taken.npz')!r}\n")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert refused() == (6, "error: training must have PyTorch installed: pip install -e .[train]")
