@@ -111,6 +111,7 @@ def fine_tune(
     """
     import_torch()
     # PyTorch takes seconds to load, and not everyone has it.
+    from model.training.quantized_layers import QuantizedLayers
     from model.training.tuned_onnx import tuned_model
     from model.training.tuning import Tuning
 
@@ -123,13 +124,17 @@ def fine_tune(
     training, held = (data.fitted(start.input_shape, classes=classes, threshold=coding.first) for data in (training, held))
     levels = [settings.levels] * (len(job.large) - 1) + [settings.output_levels]
     thresholds = thresholds_of(levels, job.large, job.steepest, job.ends)
-    tuning = Tuning(job.floats, thresholds, coding, settings, teacher or start, progress=progress)
+    origin = f"{start.path.name}, fine-tuned for {settings.epochs} epochs on {len(training):,} frames of {dataset.name}"
+
+    def converted(layers: QuantizedLayers) -> Network:
+        floats = _imported(tuned_model(start, layers.folded(), name), start, name)
+        return quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=printable(origin))
+
+    tuning = Tuning(job.floats, thresholds, coding, settings, teacher or start, converted, progress=progress)
     chosen = tuning.run(training, held, report, resume)
     model = tuned_model(start, tuning.averaged.folded(), name)
-    floats = import_model(model, f"{name}.onnx", layout="nchw", input_shape=start.input_shape)
-    origin = f"{start.path.name}, fine-tuned for {settings.epochs} epochs on {len(training):,} frames of {dataset.name}"
-    network = quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=printable(origin))
-    network = fit_widths(network, training.images[:_WIDTHS])
+    floats = _imported(model, start, name)
+    network = fit_widths(converted(tuning.averaged), training.images[:_WIDTHS])
     float_accuracy = accuracy_of(start.scores(held.images.astype(np.float32) / 255), held.labels)
     return FineTuned(
         model=model,
@@ -141,6 +146,10 @@ def fine_tune(
         frames_held_out=len(held),
         notes=training.notes,
     )
+
+
+def _imported(model: onnx.ModelProto, start: FloatNetwork, name: str) -> FloatNetwork:
+    return import_model(model, f"{name}.onnx", layout="nchw", input_shape=start.input_shape)
 
 
 def measure(network: Network, data: Dataset) -> dict[str, float]:

@@ -34,6 +34,8 @@ class FinetuneSettings:
         Loss for one spike per neuron, and for as many accumulations as the float network has multiplications, a frame.
     firing : str
         ``"deferred"`` or ``"immediate"`` (`model.network.Network`).
+    moments, last_moments : int
+        Immediate: at how many moments of a frame the network is looked at, and in the last quarter of the epochs.
     weight_bits : int
         Width of the weights, which the forward pass rounds as conversion does.
     levels, output_levels : float
@@ -55,6 +57,8 @@ class FinetuneSettings:
     threshold_rate: float = 0.003
     event_price: float = 1.0
     firing: str = "deferred"
+    moments: int = 4
+    last_moments: int = 10
     weight_bits: int = 8
     levels: float = 2.0
     output_levels: float = 8.0
@@ -66,7 +70,7 @@ class FinetuneSettings:
     augment: bool = False
 
     def __post_init__(self) -> None:
-        check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "weight_bits": 2})
+        check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "weight_bits": 2, "moments": 1, "last_moments": 1})
         if self.weight_bits > 16:
             raise BadInputError(f"weight_bits must be within 2..16, not {self.weight_bits!r}")
         if self.firing not in FIRINGS:

@@ -1,8 +1,14 @@
-"""How counts come from potentials in training: by whole thresholds when a frame ends, with gradients past the rounding."""
+"""How counts come from potentials in training, deferred or at every update, with gradients past the rounding.
+
+Deferred, counts are whole thresholds of what a frame comes to. Immediate, a frame is looked at in a few moments, the input so far
+brightest first: from moment to moment each count moves towards its activation by whole thresholds, rounded towards zero. That is
+the sigma-delta neuron of `model.neuron`, its input handed over in a few portions instead of an event at a time.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +19,7 @@ from torch.nn import functional
 from model.conversion.coding import InputCoding
 from model.network import Padding
 
-__all__ = ["Deferred", "Fired", "Firing", "Limits"]
+__all__ = ["Deferred", "Fired", "Firing", "Immediate", "Limits", "max_pool"]
 
 _BELOW_ALL = -float("inf")
 
@@ -132,6 +138,80 @@ class Deferred:
 
     def final(self, fired: Fired) -> Tensor:
         return fired.counts[:-1]
+
+
+class _Follow(torch.autograd.Function):
+    """Counts that follow activations ``(moments, frames, ...)`` by whole thresholds, from moment to moment."""
+
+    @staticmethod
+    def forward(ctx: Any, potential: Tensor, least: float, most: float) -> Tensor:
+        ctx.save_for_backward(potential)
+        ctx.limits = least, most
+        counts, count = torch.empty_like(potential), torch.zeros_like(potential[0])
+        for now, kept in zip(potential.clamp(least, most), counts, strict=True):
+            count = count + torch.trunc(now - count)
+            kept.copy_(count)
+        return counts
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (potential,), (least, most) = ctx.saved_tensors, ctx.limits
+        if least > -float("inf"):
+            gradient = gradient * (potential > least)
+        if most < float("inf"):
+            gradient = gradient * (potential < most)
+        return gradient, None, None
+
+
+class Immediate:
+    """Neurons compare at every update; a batch holds its frames at several moments, one after the other.
+
+    Parameters
+    ----------
+    moments : int
+        How many: random shares of a frame's events, then all of them.
+    """
+
+    rounds = False
+
+    def __init__(self, moments: int) -> None:
+        self.moments = moments
+
+    def shown(self, pixels: Tensor, coding: InputCoding) -> Fired:
+        limits = coding.first + coding.step * torch.arange(coding.levels)
+        # (frames, address of the pixel and level)
+        past = (pixels.permute(0, 2, 3, 1).flatten(1)[:, :, None] - limits).flatten(1)
+        order = torch.argsort(past, dim=1, descending=True, stable=True)
+        rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order).contiguous())
+        share = torch.cat([torch.rand(self.moments - 1).sort().values, torch.ones(1)]).reshape(-1, 1, 1)
+        fires = past > 0
+        there = fires & (rank < torch.ceil(fires.sum(dim=1, keepdim=True) * share))
+        counts = there.unflatten(2, (-1, coding.levels)).sum(dim=3, dtype=pixels.dtype)
+        frames, channels, height, width = pixels.shape
+        counts = counts.reshape(self.moments * frames, height, width, channels).permute(0, 3, 1, 2)
+        return Fired(counts, counts, Limits())
+
+    def fire(self, potential: Tensor, limits: Limits) -> Fired:
+        counts = _Follow.apply(self._by_moment(potential), limits.least, limits.most).flatten(0, 1)
+        return Fired(potential, counts, limits)
+
+    def pool(self, fired: Fired, window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Fired:
+        # Of equal counts the gradient goes to the one with the greatest potential.
+        order = torch.atan(fired.potential.detach()) / math.pi + 0.5
+        counts = max_pool(fired.counts + 0.9 * order, window, stride, padding)
+        potential = max_pool(fired.potential.detach(), window, stride, padding)
+        return Fired(potential, counts + (counts.floor() - counts).detach(), fired.limits)
+
+    def sent(self, fired: Fired, reach: Tensor | None = None) -> Tensor:
+        counts = self._by_moment(fired.counts)
+        moved = torch.diff(counts, dim=0, prepend=torch.zeros_like(counts[:1])).abs()
+        return (moved if reach is None else moved * reach).sum()
+
+    def final(self, fired: Fired) -> Tensor:
+        return self._by_moment(fired.counts)[-1]
+
+    def _by_moment(self, values: Tensor) -> Tensor:
+        return values.unflatten(0, (self.moments, -1))
 
 
 def max_pool(values: Tensor, window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Tensor:

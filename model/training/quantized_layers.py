@@ -133,6 +133,12 @@ class QuantizedLayers:
             ]
         return found
 
+    @property
+    def unit(self) -> Tensor:
+        """What a count of the output stands for in the float network."""
+        output = self._neurons[-1]
+        return torch.exp(output.log_scale) * output.first_theta
+
     def folded(self) -> Iterator[Folded]:
         """Each layer of neurons for the threshold 1, in the precision of a file."""
         before: Tensor | None = None
@@ -147,7 +153,7 @@ class QuantizedLayers:
             yield Folded(layer.layer, weights, (layer.bias / scale).clamp(-limit, limit), layer.limits)
             before = scale
 
-    def _rounded(self) -> Iterator[tuple[_Neurons, Tensor, Tensor]]:
+    def _rounded(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Each layer's weights for counts and its biases, rounded as `model.conversion.quantize` rounds.
 
         What rounding of counts adds to a bias is included.
@@ -158,7 +164,6 @@ class QuantizedLayers:
             step = 2.0 ** -self._fraction(exact)
             biases = folded.bias.detach().double() + half
             yield (
-                layer,
                 _Passing.apply(folded.weights * (layer.unit / layer.area), torch.round(exact / step) * step),
                 _Passing.apply(folded.bias, torch.round(biases / step) * step),
             )
@@ -186,23 +191,22 @@ class QuantizedLayers:
         firing, rounded = self.firing, self._rounded()
         fired = firing.shown(pixels.to(kind), self.coding)
         spikes = accumulations = torch.zeros((), dtype=kind)
-        frames, theta = len(pixels), 1.0
-        scale = torch.zeros(1)
+        frames = len(pixels)
         for layer in self._layers:
             if isinstance(layer, FloatLayer):
                 fired = firing.pool(fired, layer.window, layer.stride, layer.padding)
                 name = layer.name
             else:
                 accumulations = accumulations + firing.sent(fired, layer.reach) / frames
-                _, weights, bias = next(rounded)
+                weights, bias = next(rounded)
                 potential = weighted(layer.layer, fired.counts, weights.to(kind), bias.to(kind))
                 fired = firing.fire(potential, layer.limits)
                 spikes = spikes + firing.sent(fired) / frames
-                name, scale, theta = layer.layer.name, layer.log_scale, layer.first_theta
+                name = layer.layer.name
             if kept is not None:
                 kept[name] = firing.final(fired).detach()
         counts = firing.final(fired).permute(0, 2, 3, 1).flatten(1)
-        return Outcome(counts, counts * (torch.exp(scale) * theta), spikes, accumulations)
+        return Outcome(counts, counts * self.unit, spikes, accumulations)
 
 
 def weighted(layer: FloatLayer, values: Tensor, weights: Tensor, bias: Tensor) -> Tensor:

@@ -16,15 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.conversion.choice import accuracy_of
 from model.conversion.coding import InputCoding
-from model.golden import answers
+from model.engine.engine import run_frames
 from model.importers.float_network import FloatNetwork
+from model.network import Network, Neurons
 from model.support.datasets import Dataset
 from model.support.errors import BadInputError
 from model.support.files import write_file
 from model.training.common import augment, track
 from model.training.finetune_settings import EpochLine, FinetuneSettings
-from model.training.firing import Deferred
+from model.training.firing import Deferred, Firing, Immediate
 from model.training.quantized_layers import Outcome, QuantizedLayers, float_scores
 
 __all__ = ["Tuning"]
@@ -57,6 +59,8 @@ class Tuning:
         How.
     teacher : FloatNetwork
         Whose answers on frames as they are are learned.
+    converted : callable
+        The integer network of layers.
     progress : bool
         Show progress on standard error.
     """
@@ -68,13 +72,15 @@ class Tuning:
         coding: InputCoding,
         settings: FinetuneSettings,
         teacher: FloatNetwork,
+        converted: Callable[[QuantizedLayers], Network],
         *,
         progress: bool = False,
     ) -> None:
-        self._settings, self._teacher, self._progress = settings, teacher, progress
+        self._settings, self._teacher, self._converted, self._progress = settings, teacher, converted, progress
         self._neurons, self._macs = floats.neurons, floats.macs
         self._layers, self.averaged = (
-            QuantizedLayers(floats, thresholds, coding, weight_bits=settings.weight_bits, firing=Deferred()) for _ in range(2)
+            QuantizedLayers(floats, thresholds, coding, weight_bits=settings.weight_bits, firing=_firing(settings, 1))
+            for _ in range(2)
         )
         for parameter in self.averaged.parameters():
             parameter.requires_grad_(False)
@@ -123,6 +129,7 @@ class Tuning:
         batches = torch.randperm(len(training)).split(settings.batch_size)
         labels = torch.from_numpy(training.labels)
         parameters, averages = self._layers.parameters(), self.averaged.parameters()
+        self._layers.firing = _firing(settings, epoch)
         for at, batch in enumerate(track(batches, f"epoch {epoch}/{settings.epochs}", self._progress)):
             step = (epoch - 1) * len(batches) + at
             rate = _rate(step / (settings.epochs * len(batches)))
@@ -159,23 +166,38 @@ class Tuning:
 
     def _held_out(self, epoch: int, loss: float | None, held: Dataset) -> EpochLine:
         """What the averaged weights do on held-out frames."""
-        right, sums = 0, np.zeros(3)
-        with torch.no_grad():
-            for at in range(0, len(held), _AT_ONCE):
-                images, labels = held.images[at : at + _AT_ONCE], held.labels[at : at + _AT_ONCE]
-                found: Outcome = self.averaged(_pixels(images))
-                wrong = functional.cross_entropy(_by_class(found.scores), torch.from_numpy(labels))
-                right += int((answers(found.counts.numpy()) == labels).sum())
-                sums += np.array([float(wrong), float(found.spikes), float(found.accumulations)]) * len(labels)
-        wrongness, spikes, accumulations = (sums / len(held)).tolist()
+        found = self._pass(held) if self._settings.firing == "deferred" else self._simulated(held)
+        labels, spikes, accumulations = torch.from_numpy(held.labels), float(found.spikes), float(found.accumulations)
+        wrong = float(functional.cross_entropy(_by_class(found.scores), labels))
         return EpochLine(
             epoch=epoch,
             loss=loss,
-            held_out_loss=wrongness + self._settings.event_price * self._events(spikes, accumulations),
-            accuracy=right / len(held),
+            held_out_loss=wrong + self._settings.event_price * self._events(spikes, accumulations),
+            accuracy=accuracy_of(found.counts.numpy(), held.labels),
             spikes_per_neuron=spikes / self._neurons,
             accumulations_per_frame=accumulations,
         )
+
+    @torch.no_grad()
+    def _pass(self, held: Dataset) -> Outcome:
+        """The forward pass, which deferred is what the integer network does."""
+        parts = [self.averaged(_pixels(held.images[at : at + _AT_ONCE])) for at in range(0, len(held), _AT_ONCE)]
+        sizes = torch.tensor([len(part.counts) for part in parts], dtype=torch.float64)
+        return Outcome(
+            torch.cat([part.counts for part in parts]),
+            torch.cat([part.scores for part in parts]),
+            *((torch.stack([getattr(part, name) for part in parts]) * sizes).sum() / len(held)
+              for name in ("spikes", "accumulations")),
+        )
+
+    def _simulated(self, held: Dataset) -> Outcome:
+        """What the integer network does an event at a time."""
+        network = self._converted(self.averaged)
+        found = run_frames(network, held.images)
+        neurons = [isinstance(layer, Neurons) for layer in network.layers]
+        spikes, operations = found.spikes[:, neurons].sum(axis=1).mean(), found.operations.sum(axis=1).mean()
+        counts = torch.from_numpy(found.counts)
+        return Outcome(counts, counts * self.averaged.unit, torch.tensor(spikes), torch.tensor(operations))
 
     def _key(self, training: Dataset, held: Dataset) -> str:
         """What the outcome depends on, in short."""
@@ -217,6 +239,13 @@ class Tuning:
         self._optimizer.load_state_dict(state["optimizer"])
         self._best, self.lines = state["best"], [EpochLine(**line) for line in state["lines"]]
         torch.set_rng_state(state["random"])
+
+
+def _firing(settings: FinetuneSettings, epoch: int) -> Firing:
+    """That of an epoch: the last quarter looks at more moments, which is closer to events one at a time, and slower."""
+    if settings.firing == "deferred":
+        return Deferred()
+    return Immediate(settings.last_moments if 4 * epoch > 3 * settings.epochs else settings.moments)
 
 
 def _rate(part: float) -> float:

@@ -1,4 +1,4 @@
-"""Fine-tuning of any network: its forward pass against the integer network, its files, and that it goes on where it was stopped."""
+"""Fine-tuning of any network: its forward pass against the integer network, its files, and that it goes on when stopped."""
 
 import dataclasses
 import hashlib
@@ -13,13 +13,17 @@ from click.testing import CliRunner
 from model import evaluate as evaluate_module
 from model import finetune as finetune_module
 from model.conversion.choice import prepared
+from model.conversion.coding import InputCoding
 from model.conversion.quantize import quantize
 from model.conversion.quantized import counts_of_layers
 from model.conversion.quantized_frames import run_images
 from model.conversion.search import thresholds_of
+from model.encode import encode
+from model.events import make_events
+from model.golden import run_layer
 from model.importers.normalization import Normalization
 from model.importers.onnx import import_model, import_onnx
-from model.network import Network, Neurons
+from model.network import Linear, Network, Neurons, Shape
 from model.support.datasets import Dataset
 from model.support.errors import BadInputError
 from model.training.finetune import FinetuneSettings, fine_tune
@@ -199,7 +203,7 @@ def test_fewer_events_come_of_a_price(small):
     assert dear.network.deferred
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """In place of a signal."""
 
 
@@ -211,9 +215,9 @@ def test_goes_on_where_it_was_stopped(small, tmp_path):
 
     def stop(line):
         if line.startswith("epoch 3/3"):
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         fine_tune(start, data, settings, report=stop, resume=resume)
     torch.rand(5)
     lines = []
@@ -222,11 +226,12 @@ def test_goes_on_where_it_was_stopped(small, tmp_path):
     assert found.epochs == whole.epochs
     assert found.model.SerializeToString() == whole.model.SerializeToString()
     assert found.network.to_bytes() == whole.network.to_bytes()
-    with pytest.raises(BadInputError, match=f"^{re.escape(str(resume))}: file to resume from must be of the same start, data, "
-                       "settings, version and threads$"):
+    message = f"{resume}: file to resume from must be of the same start, data, settings, version and threads"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         fine_tune(start, data, dataclasses.replace(settings, seed=2), resume=resume)
     resume.write_bytes(b"PK no archive")
-    with pytest.raises(BadInputError, match=f"^{re.escape(str(resume))}: file to resume from must be one that a fine-tuning wrote$"):
+    message = f"{resume}: file to resume from must be one that a fine-tuning wrote"
+    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         fine_tune(start, data, settings, resume=resume)
 
 
@@ -284,14 +289,13 @@ def test_command_writes_three_files_that_belong_together(files):
     assert not list((files / "cache" / "finetune").iterdir())
     held = record["held_out"]
     assert (
-        f"tuned.npz: accuracy {held['accuracy_snn']:.2%} by spike count on 10 held-out frames of {files / 'data.npz'} (the start: "
-        f"{held['accuracy_float_start']:.2%}), {held['spikes_per_neuron']} spikes per neuron, "
+        f"tuned.npz: accuracy {held['accuracy_snn']:.2%} by spike count on 10 held-out frames of {files / 'data.npz'} "
+        f"(the start: {held['accuracy_float_start']:.2%}), {held['spikes_per_neuron']} spikes per neuron, "
         f"{held['accumulations_per_frame']:,} accumulations\n"
     ) in found.output
     # The float network beside it is the one that it was converted from.
-    evaluated = CliRunner().invoke(
-        evaluate_module.main, [str(files / "tuned.npz"), "--dataset", str(files / "data.npz"), "--out", str(files / "out"), "--json"]
-    )
+    arguments = [str(files / "tuned.npz"), "--dataset", str(files / "data.npz"), "--out", str(files / "out")]
+    evaluated = CliRunner().invoke(evaluate_module.main, arguments)
     assert evaluated.exit_code == 0, evaluated.output
     report = json.loads((files / "out" / "evaluate.json").read_text())
     assert report["float_network"] == str(files / "tuned.onnx")
@@ -339,3 +343,71 @@ def test_command_refuses(files, monkeypatch):
     assert (taken.exit_code, taken.output) == (2, f"error: --out must be a file, not a folder, {str(files / 'taken.npz')!r}\n")
     monkeypatch.setitem(sys.modules, "torch", None)
     assert refused() == (6, "error: training must have PyTorch installed: pip install -e .[train]")
+
+
+@pytest.mark.parametrize("limits", [(0.0, 2.0), (0.0, np.inf), (-np.inf, np.inf)])
+def test_counts_follow_as_the_golden_neuron_does(limits):
+    """One event a moment, each of less than a threshold, for eight neurons of one input."""
+    rng = np.random.default_rng(3)
+    signs = rng.choice([-1, 1, 1], 200)
+    weights = rng.integers(-60, 61, (8, 1))
+    layer = Linear(
+        name="n",
+        source="input",
+        weights=weights,
+        bias=np.zeros(8, int),
+        threshold_log2=6,
+        potential_bits=20,
+        count_bits=12,
+        activation="identity" if limits[0] < 0 else "relu",
+        count_max=None if np.isinf(limits[1]) else int(limits[1]),
+    )
+    potential = torch.from_numpy(np.cumsum(signs)[:, None, None] * weights[:, 0] / 64).reshape(200, 8, 1, 1)
+    immediate = firing.Immediate(200)
+    fired = immediate.fire(potential, firing.Limits(*limits))
+    trace = run_layer(layer, Shape(1, 1, 1), make_events(np.zeros(200, int), signs))
+    assert immediate.final(fired).flatten().tolist() == trace.count.reshape(-1).tolist()
+    assert immediate.sent(fired).item() == len(trace.spikes) >= 10
+    assert np.isfinite(limits[1]) or (trace.spikes["sign"] < 0).any()
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_moments_are_the_first_events_of_the_encoder(levels):
+    floats = import_model(plain().model(), "net.onnx")
+    data, settings = data_for(floats, frames=5), FinetuneSettings(firing="immediate")
+    coding = InputCoding(60, 1 if levels == 1 else 50, levels)
+    tuned = quantize(floats, [1.0, 1.0], settings.at_threshold_one(coding), name="net")
+    torch.manual_seed(0)
+    shown = firing.Immediate(4).shown(pixels_of(data.images), coding).counts.unflatten(0, (4, 5)).permute(0, 1, 3, 4, 2)
+    for frame, image in enumerate(data.images):
+        events = encode(tuned, image)["address"]
+        for moment in range(4):
+            counts = shown[moment, frame].flatten().numpy()
+            expected = np.bincount(events[: int(counts.sum())], minlength=counts.size)
+            assert np.array_equal(counts, expected)
+        assert counts.sum() == len(events) > 50
+        assert 0 < shown[0, frame].sum() < len(events)
+
+
+def test_immediate_pool_teaches_the_greatest_of_the_most_spikes():
+    immediate = firing.Immediate(1)
+    potential = torch.tensor([[[[1.1, 1.8], [0.9, 1.5]]]], requires_grad=True)
+    pooled = immediate.pool(immediate.fire(potential, firing.Limits(0.0)), (2, 2), (2, 2), (0, 0, 0, 0))
+    pooled.counts.sum().backward()
+    assert pooled.counts.tolist() == [[[[1.0]]]]
+    assert potential.grad.tolist() == [[[[0.0, 1.0], [0.0, 0.0]]]]
+
+
+@pytest.mark.parametrize("network", [plain, ended, grouped])
+def test_immediate_firing_is_measured_an_event_at_a_time(network):
+    start = import_model(network().model(), "net.onnx")
+    data = data_for(start, frames=120)
+    settings = FinetuneSettings(epochs=4, batch_size=32, firing="immediate", moments=2, last_moments=3, input_levels=1)
+    found = fine_tune(start, data, settings)
+    assert not found.network.deferred
+    assert not found.network.rest
+    line = found.epochs[found.chosen]
+    assert (found.held_out["accuracy_snn"], found.held_out["accumulations_per_frame"]) == (
+        line.accuracy,
+        round(line.accumulations_per_frame),
+    )
