@@ -89,8 +89,11 @@ def needed_bits(layer: Neurons, windows: Bounds) -> int:
 def bit_for_bit(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, f: int) -> tuple[Neurons, bool]:
     """The layer with the file's weights, exact with ``f`` fractional bits, and whether every sum gives the file's level.
 
-    What is half way between two levels goes to the even one, where the format has that: an even count is to be an even level.
+    What is half way between two levels goes to the even one, where the format has that: an even count is to be an even level. Of
+    an output without levels, outputs have the file's order for every sum.
     """
+    if scaled.layer.quantizer is None:
+        return _in_order(path, scaled, frame, windows, f)
     made = fixed(path, scaled, frame, windows, f)
     halves = ~_is_fraction(scaled, f)
     if not halves.any() or not scaled.half:
@@ -104,6 +107,26 @@ def bit_for_bit(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, f: 
         return made, False
     found = fixed(path, scaled, made, windows, f)
     return replace(found, bias=found.bias | ~halves, halves_to_even=True), True
+
+
+def _in_order(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, f: int) -> tuple[Neurons, bool]:
+    """An output without levels, with what biases are more than whole units said by ranks, and whether there is room for them.
+
+    Sums are whole units, so that of two outputs which are equal but for less than a unit the ranks decide.
+    """
+    made = fixed(path, scaled, frame, windows, f)
+    exact = scaled.bias * float(1 << f)
+    whole = np.floor(exact + _NEARLY)
+    fractions = np.where(exact - whole < _NEARLY, 0, exact - whole)
+    known = np.unique(np.append(fractions, 0))
+    bits = (len(known) - 1).bit_length()
+    if not bits:
+        return made, True
+    finer = replace(scaled, bias=(whole + np.searchsorted(known, fractions) / (1 << bits)) / (1 << f))
+    if np.abs(scaled.weights).max() * (1 << f + bits) >= 1 << MOST_WEIGHT_BITS - 1:
+        return made, False
+    found = fixed(path, finer, frame, windows, f + bits)
+    return (found, True) if needed_bits(found, windows) <= MOST_POTENTIAL_BITS else (made, False)
 
 
 def _is_fraction(scaled: Scaled, f: int) -> npt.NDArray[np.bool_]:

@@ -34,6 +34,8 @@ class Exactness:
         Width of a weight.
     worst : int
         How far a count can be from its level, whatever the frame, given the same levels before it.
+    reason : str
+        Why it is not exact; empty where it is.
     overflow : int
         Bits more than a potential has that the greatest sum, whatever the frame, would need. One more is the guard bit, which
         tells that a sum did not fit; beyond it sums wrap unseen.
@@ -50,29 +52,12 @@ class Exactness:
     bit_for_bit: bool
     weight_bits: int
     worst: int
+    reason: str = ""
     overflow: int = 0
     counts: int = 0
     differing: int = 0
     largest: int = 0
     disagreeing: int = 0
-
-    @property
-    def inexact(self) -> str:
-        """Why it is not exact, in a line."""
-        if not self.worst:
-            return (
-                f"{self.name} is not exact: {self.disagreeing:,} of its counts on calibration frames are one off what ONNX "
-                "Runtime gives for the same levels before them, as sums of float32 round"
-            )
-        if self.bit_for_bit:
-            return (
-                f"weights of {self.name} are the file's bit for bit, and a sum half way between two levels goes up, not to the "
-                "even one: a count can be off by 1 there"
-            )
-        return (
-            f"scales of {self.name} are not a power of two: weights of {self.weight_bits} bits with their ratio folded in, a "
-            f"count can be off by {self.worst} next to the middle between two levels"
-        )
 
 
 def compared(
@@ -106,9 +91,14 @@ def with_comparison(layer: Exactness, found: Ints | None) -> Exactness:
     if found is None:
         return layer
     counts, differing, largest, disagreeing = map(int, found)
+    if layer.exact and disagreeing:
+        reason = (
+            f"{layer.name} is not exact: {disagreeing:,} of its counts on calibration frames are one off what ONNX Runtime gives "
+            "for the same levels before them, as sums of float32 round"
+        )
+        layer = replace(layer, exact=False, reason=reason)
     return replace(
         layer,
-        exact=layer.exact and not disagreeing,
         counts=counts,
         differing=differing,
         largest=largest,

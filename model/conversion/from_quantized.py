@@ -79,19 +79,28 @@ class FromQuantized:
             lines.append(f"weights of {', '.join(names)} are the file's bit for bit")
         if names := [layer.name for layer in self.layers if layer.exact and not layer.bit_for_bit]:
             lines.append(f"weights of {', '.join(names)} are multiples of the file's, at which every sum gives the file's level")
-        lines += [layer.inexact for layer in self.layers if not layer.exact]
+        lines += [layer.reason for layer in self.layers if not layer.exact]
         lines += [
             f"sums of {layer.name} can be up to {1 << layer.overflow} times what potentials of {MOST_POTENTIAL_BITS} bits hold, "
             "and wrap unseen from twice that on: on frames unlike those of calibration"
             for layer in self.layers
             if layer.overflow > 1
         ]
+        output = network.output
+        if not self.layers[-1].counts and isinstance(output, Neurons) and output.threshold_log2:
+            lines.append(
+                f"outputs are counted in steps of {output.theta:,} units of {output.name}: of those that are less apart, and of "
+                "equal count, the first is the answer"
+            )
         off = f", by {largest} at most" if differing else ""
         lines.append(
             f"on {self.frames:,} frames {differing:,} of {counts:,} counts differ from ONNX Runtime's levels{off}, and "
             f"{self.differing:,} answers"
         )
         return tuple(lines)
+
+_OUTPUT_SHARE = 1 / 8
+"""Part of the spikes of all layers before it, and of the input, that an output without levels may fire for finer counts."""
 
 _REFUSED = {
     **dict.fromkeys(("--levels", "--thresholds", "--accuracy-budget"), "its activations have levels of their own"),
@@ -226,6 +235,25 @@ def _with_table(
     return {**scaled, first.name: replace(one, table=levels_of_pixels(floats, first) - one.base)}
 
 
+_HALVES_UP = (
+    "weights of {0.name} are the file's bit for bit, and a sum half way between two levels goes up, not to the even one: a "
+    "count can be off by 1 there"
+)
+_UNIT_CUT_OFF = (
+    "weights of {0.name} are the file's bit for bit, and of its biases what is less than a unit of its sums is cut off: of "
+    "outputs that are next to equal another can be the greatest"
+)
+_FOLDED_IN = (
+    "scales of {0.name} are not a power of two: weights of {0.weight_bits} bits with their ratio folded in, a count can be "
+    "off by {1} next to the middle between two levels"
+)
+_FOLDED_IN_OUTPUT = (
+    "scales of {0.name} are not a power of two: weights of {0.weight_bits} bits with their ratio folded in, and of outputs "
+    "that are next to equal another can be the greatest"
+)
+"""Why a layer is not exact: the layer, and how far a count can be off."""
+
+
 def _integers(
     floats: FloatNetwork, scaled: Scaled, source: str, counts: Bounds
 ) -> tuple[Neurons, Bounds, Exactness]:
@@ -238,7 +266,8 @@ def _integers(
     f = _own_fraction(path, scaled, frame, windows, finest)
     if f is not None:
         own, _ = bit_for_bit(path, scaled, frame, windows, f)
-        return _sized(own, windows, bit_for_bit=True, worst=1)
+        reason = _UNIT_CUT_OFF if scaled.layer.quantizer is None else _HALVES_UP
+        return _sized(own, windows, bit_for_bit=True, worst=1, reason=reason.format(own))
     f = min(finest, MOST_POTENTIAL_BITS - 4)
     if scaled.layer.quantizer is None:
         # What tells the greatest output needs no unit of its own.
@@ -250,7 +279,9 @@ def _integers(
             f"{path}: layer {scaled.layer.name!r}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} times as large"
         )
     made = fixed(path, made_up(scaled, frame, f), frame, windows, f)
-    return _sized(made, windows, worst=worst_error(scaled, made, windows))
+    worst = worst_error(scaled, made, windows)
+    reason = _FOLDED_IN_OUTPUT if scaled.layer.quantizer is None else _FOLDED_IN
+    return _sized(made, windows, worst=worst, reason=reason.format(made, worst))
 
 
 def _exactly(
@@ -296,7 +327,9 @@ def _scaled_with_guard(path: Path, scaled: Scaled, frame: Neurons, windows: Boun
     return next(fitting, tried[0])
 
 
-def _sized(made: Neurons, windows: Bounds, *, bit_for_bit: bool = False, worst: int = 0) -> tuple[Neurons, Bounds, Exactness]:
+def _sized(
+    made: Neurons, windows: Bounds, *, bit_for_bit: bool = False, worst: int = 0, reason: str = ""
+) -> tuple[Neurons, Bounds, Exactness]:
     """The layer with a potential as wide as it needs, and the bounds of its counts."""
     needed = needed_bits(made, windows)
     made = replace(made, potential_bits=max(min(needed, MOST_POTENTIAL_BITS), made.threshold_log2 + 2))
@@ -306,6 +339,7 @@ def _sized(made: Neurons, windows: Bounds, *, bit_for_bit: bool = False, worst: 
         bit_for_bit=bit_for_bit,
         weight_bits=made.weight_bits,
         worst=worst,
+        reason=reason,
         overflow=max(0, needed - MOST_POTENTIAL_BITS),
     )
     return made, _bounds(made, windows), near
@@ -319,7 +353,10 @@ def _bounds(made: Neurons, windows: Bounds) -> Bounds:
 
 
 def _with_output(floats: FloatNetwork, network: Network, last: Scaled | None, images: Images) -> Network:
-    """The network with a threshold of an output without levels: as coarse as tells classes apart, and some bits finer."""
+    """The network with a threshold of an output without levels: as coarse as tells classes apart, and some bits finer.
+
+    It is finer still as long as its spikes are few beside those of the network: so outputs that are nearly equal are told apart.
+    """
     output = network.output
     if last is None or last.layer.quantizer is not None or not isinstance(output, Neurons):
         return network
@@ -335,6 +372,10 @@ def _with_output(floats: FloatNetwork, network: Network, last: Scaled | None, im
     ):
         coarse += 1
     f = max(least, coarse - _OUTPUT_MARGIN)
+    before = float((found.input_events + found.spikes[:, :-1].sum(axis=1)).mean())
+    sums = float(np.abs(found.potentials).sum(axis=1).mean())
+    while f > least and sums / (1 << f - 1) <= _OUTPUT_SHARE * before:
+        f -= 1
     bias = output.bias + ((1 << f) - 1 if network.outputs == 1 else 0)
     counted = (2 * (greatest >> f) + 1).bit_length() + 1
     made = replace(output, bias=bias, threshold_log2=f, count_bits=min(max(counted, 2), MOST_COUNT_BITS))

@@ -34,10 +34,15 @@ def moments_of(layer: Neurons, counts: Floats, shape: Shape) -> Floats | None:
     Returns
     -------
     Floats or None
-        ``(weights, weights)``; None of a layer with groups or averages, or with too many.
+        ``(weights, weights)``; None of a layer with groups, or with too many.
     """
-    if layer.averaged != (1, 1) or layer.weights[0].size > _MOST_INPUTS:
+    if layer.weights[0].size > _MOST_INPUTS:
         return None
+    height, width = layer.averaged
+    frames, rows, columns, channels = counts.shape
+    # A weight takes all counts of its window.
+    whole = counts[:, : rows // height * height, : columns // width * width]
+    counts = whole.reshape(frames, rows // height, height, columns // width, width, channels).sum(axis=(2, 4))
     if isinstance(layer, Linear):
         taken = counts.reshape(len(counts), -1)
         return taken.T @ taken

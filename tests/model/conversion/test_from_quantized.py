@@ -8,6 +8,7 @@ import pytest
 from model.conversion.convert import convert as conversion
 from model.conversion.from_quantized import FromQuantized, check_options, from_quantized, layers_as_built, quantized_lines
 from model.conversion.quantize import Settings
+from model.conversion.quantized_frames import run_images
 from model.encode import encode
 from model.engine.engine import run_frames
 from model.golden import answers, run
@@ -114,6 +115,26 @@ def test_biases_that_are_not_quantized(fraction):
     net.fraction = fraction
     found = same(net.conv(8, 3, 2.0**-8).conv(4, 3, 2.0**-4, pads=[1] * 4).linear(144, 4, 2.0**-3))
     assert [layer.halves_to_even for layer in found.network.layers] == [fraction != 0.3, True, True]
+
+
+def test_biases_decide_between_outputs_that_are_equal_but_for_less_than_a_unit():
+    """As many bits as it takes to rank what biases are more than whole units: outputs are in the file's order on every frame."""
+    net = Quantized(seed=3).round(2.0**-4)
+    net.fraction = 0.25
+    found = same(net.linear(128, 6))
+    output = found.network.output
+    assert (found.layers[-1].bit_for_bit, output.weight_bits) == (True, 5 + 2)
+    assert (output.weights % 4 == 0).all() and (output.bias & 3).tolist() == [0, 1, 2, 3, 0, 1]
+    rng = np.random.default_rng(5)
+    other = rng.integers(0, 256, (3000, *SHAPE), dtype=np.uint8) * (rng.random((3000, *SHAPE)) < 0.04).astype(np.uint8)
+    potentials, floats = run_images(found.network, other).potentials, import_model(net.model(), "net.onnx")
+    expected = answers(floats.scores(other.astype(np.float32) / 255))
+    assert (answers(potentials) == expected).all()
+    assert (answers(potentials >> 2) != expected).sum() > 10
+    assert found.notes[-2] == (
+        f"outputs are counted in steps of {output.theta} units of {output.name}: of those that are less apart, and of equal "
+        "count, the first is the answer"
+    )
 
 
 def test_what_float32_rounds_is_not_said_to_be_exact():

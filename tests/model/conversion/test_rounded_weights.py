@@ -31,7 +31,8 @@ def test_moments_are_those_of_what_weights_take():
     geometry = {"name": "layer", "source": "input", "bias": np.zeros(3, int), "threshold_log2": 0}
     conv = Convolution(weights=rng.integers(-9, 9, (3, 2, 3, 2)), stride=(2, 1), padding=Padding(1, 0, 1, 1), **geometry)
     linear = Linear(weights=rng.integers(-9, 9, (3, 40)), **geometry)
-    for layer in (conv, linear):
+    averaged = Linear(weights=rng.integers(-9, 9, (3, 8)), averaged=(2, 2), **geometry)
+    for layer in (conv, linear, averaged):
         sums = weighted_sums(layer, layer.weights, counts, shape, layer.output_shape(shape)).reshape(-1, 3)
         flat = layer.weights.reshape(3, -1)
         assert (flat @ moments_of(layer, counts, shape) @ flat.T == sums.T @ sums).all()
