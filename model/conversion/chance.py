@@ -14,6 +14,9 @@ Floats = npt.NDArray[np.floating]
 SIGNIFICANCE = 0.001
 """Probability with which luck alone may be taken for more than luck."""
 
+_DOUBT = 0.01
+"""The same where no more hangs on it than advice to look."""
+
 _FEW = 20
 """So many frames of one class are no accident."""
 
@@ -53,7 +56,8 @@ def warn_of_chance(who: str, answers: Ints, labels: Ints) -> list[str]:
 def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], labels: Ints) -> tuple[str, str, float] | None:
     """A scale of pixels on which a network is right more often than on pixels of 0 to 1, by more than luck.
 
-    Frame by frame, those that become right are held against those that become wrong (a sign test), on every one of ``inputs``.
+    It is to be better on every one of ``inputs``, and on one by more than luck: frame by frame, those that become right are held
+    against those that become wrong (a sign test).
 
     Parameters
     ----------
@@ -80,7 +84,9 @@ def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], la
     found = []
     for name, (factor, offset) in scales.items():
         others = [answer(frames * np.float32(factor) + np.float32(offset)) == labels for frames in inputs]
-        if all(_better(other, own, SIGNIFICANCE / len(scales)) for other, own in zip(others, right, strict=True)):
+        pairs = list(zip(others, right, strict=True))
+        better = all(other.sum() > own.sum() for other, own in pairs)
+        if better and any(_no_luck(other, own, _DOUBT / len(scales)) for other, own in pairs):
             found.append((float(others[0].mean()), *name))
     if not found:
         return None
@@ -88,6 +94,6 @@ def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], la
     return scale, options, share
 
 
-def _better(other: npt.NDArray[np.bool_], own: npt.NDArray[np.bool_], significance: float) -> bool:
+def _no_luck(other: npt.NDArray[np.bool_], own: npt.NDArray[np.bool_], significance: float) -> bool:
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
-    return gained > lost and bool(bdtrc(gained - 1, gained + lost, 0.5) < significance)
+    return bool(bdtrc(gained - 1, gained + lost, 0.5) < significance)

@@ -34,6 +34,10 @@ __all__ = ["EXPLAINED", "Conversion", "convert", "convert_file"]
 _SIMULATED = 20
 """Calibration frames on which the network is simulated in the end, where the search did without."""
 
+_SCALED = 2000
+"""Calibration frames on which other scales of pixels are tried: a wrong one may cost a frame in a hundred."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
     """A converted network, and what it cost.
@@ -203,7 +207,7 @@ def _warnings(
     float_network: FloatNetwork, data: Dataset, settings: Settings, network: Network, accuracy: float
 ) -> tuple[str, ...]:
     """What speaks against the result: another scale of pixels suits the network better, or it does no better than chance."""
-    some = data.first(EXPLAINED)
+    some = data.first(_SCALED)
     grey, coded = some.images.astype(np.float32) / 255, settings.coding.frames(some.images).astype(np.float32)
 
     def answer(frames: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
@@ -217,10 +221,11 @@ def _warnings(
             f"the float network is right on {(float_answers == some.labels).mean():.1%} of {len(some):,} frames with pixels of "
             f"0..1, and on {share:.1%} with pixels of {scale}: it was probably trained on those; {remedy}",
         )
-    spiking = answers(run_images(network, some.images).counts)
+    few = data.first(EXPLAINED)
+    spiking = answers(run_images(network, few.images).counts)
     return tuple(
-        warn_of_chance("the float network", float_answers, some.labels)
-        or warn_of_chance("the spiking network", spiking, some.labels)
+        warn_of_chance("the float network", float_answers[: len(few)], few.labels)
+        or warn_of_chance("the spiking network", spiking, few.labels)
     )
 
 

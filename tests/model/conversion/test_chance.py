@@ -60,6 +60,33 @@ def test_other_scale(factor, offset, name, options):
     assert other_scale(answer, (frames, frames), np.zeros(400, int)) == ((name, options, 1.0) if name else None)
 
 
+@pytest.mark.parametrize(
+    ("gained", "lost", "found"),
+    [
+        ((31, 5), (11, 4), True),
+        ((5, 31), (4, 11), True),
+        ((31, 4), (11, 5), False),
+        ((31, 4), (11, 4), False),
+        ((24, 24), (11, 11), False),
+    ],
+)
+def test_a_scale_is_better_on_all_inputs_and_on_one_by_more_than_luck(gained, lost, found):
+    labels = np.zeros(1000, np.int64)
+
+    def answer(frames):
+        which, scaled = int(frames[0, 0] > 100), frames[0, 1] > 100
+        wrong = np.zeros(1000, np.int64)
+        # Of frames as they are the first are wrong, of scaled ones the last.
+        wrong[: 0 if scaled else gained[which]] = 1
+        wrong[1000 - (lost[which] if scaled else 0) :] = 1
+        return wrong
+
+    first, second = np.zeros((1000, 2), np.float32), np.zeros((1000, 2), np.float32)
+    first[:, 1], second[:] = 1, (101, 1)
+    other = other_scale(answer, (first, second), labels)
+    assert other == (("0..255", "--scale 255", 1 - lost[0] / 1000) if found else None)
+
+
 @pytest.fixture(scope="module")
 def trained_on_255():
     """A network whose biases are those of pixels to 255, and its answers to such as labels."""
