@@ -7,9 +7,11 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 # Torch's CPU build is all that training here needs; the default index serves gigabytes of GPU libraries besides.
 TORCH ?= torch==2.13.0
+# The peer of the benchmark, without the libraries for pictures and sound that it asks for and does not use here.
+PEER ?= spikingjelly==2.0.0
 JOBS ?= 2
 
-.PHONY: setup build test test-full lint docs train train-tools clean
+.PHONY: setup build test test-full lint docs train train-tools suite suite-tools clean
 
 setup: $(STAMP)
 
@@ -35,6 +37,12 @@ train-tools: $(VENV)/.trained-tools
 train: train-tools
 	$(RUN) -m model.train --seed 1 --out model/zoo
 
+suite-tools: $(VENV)/.suite-tools
+
+suite: suite-tools
+	$(RUN) -m model.suite
+	$(RUN) -m sim.suite
+
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tally needs Python 3.11 or newer, not " + sys.version.split()[0])'
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
@@ -43,6 +51,11 @@ $(STAMP): pyproject.toml
 
 $(VENV)/.trained-tools: $(STAMP)
 	$(RUN) -m pip install --quiet --disable-pip-version-check '$(TORCH)' -e '.[train]'
+	touch $@
+
+$(VENV)/.suite-tools: $(VENV)/.trained-tools
+	$(RUN) -m pip install --quiet --disable-pip-version-check '$(TORCH)' -e '.[suite]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps '$(PEER)'
 	touch $@
 
 $(VENV)/.docs-tools: $(STAMP)

@@ -1,0 +1,268 @@
+"""The rate code of SpikingJelly on the same float network: the fewest time steps, and spikes, for a given accuracy.
+
+The float network is built in PyTorch from what the importer reads, layer by layer, and converted by SpikingJelly with its best
+settings: a threshold for each channel, from a percentile of its activations or balanced over calibration frames, neurons that
+start charged to half a threshold, max-pools before neurons. Pixels are spikes of neurons of their own, as SpikingJelly makes them
+of a rectified linear unit in front of the network; or a constant current, as in its examples: then the first layer multiplies in
+each step. The outputs are the mean of the last layer's currents, read from the first step on or after the delay that SpikingJelly
+estimates; they fire no spikes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
+from model.network import Shape
+from model.support.dataset import Dataset
+from model.support.errors import ToolMissingError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["PIXELS", "SETTINGS", "PeerPoint", "PeerResult", "as_torch", "rate_code"]
+
+SETTINGS = ("99.9%", "Max", "99%", "balanced")
+"""How thresholds are found: balanced locally (Bu et al., 2024), or a percentile of each channel's activations."""
+
+PIXELS = ("spikes", "current")
+"""How frames come in."""
+
+_CALIBRATED = 1000
+_BATCH = 250
+
+
+@dataclass(frozen=True)
+class PeerPoint:
+    """What the rate code does in so many time steps.
+
+    Parameters
+    ----------
+    setting : str
+        One of `SETTINGS`.
+    steps : int
+        Time steps.
+    accuracy : float
+        On the frames, 0 to 1.
+    input_spikes, hidden_spikes : float
+        Spikes per frame of the pixels, 0 where they are a current, and of all neurons.
+    """
+
+    setting: str
+    steps: int
+    accuracy: float
+    input_spikes: float
+    hidden_spikes: float
+
+    @property
+    def spikes(self) -> float:
+        """All spikes per frame."""
+        return self.input_spikes + self.hidden_spikes
+
+
+@dataclass(frozen=True)
+class PeerResult:
+    """What it takes the peer to be as accurate as wanted.
+
+    Parameters
+    ----------
+    pixels : str
+        One of `PIXELS`.
+    frames : int
+        Test frames, the first ones.
+    wanted : float
+        The accuracy to reach on them.
+    accuracy_float : float
+        Of the float network on them.
+    reached : PeerPoint or None
+        Of all settings the one with the fewest spikes at the first step that is as accurate; None where none is.
+    best : PeerPoint
+        The most accurate, with the fewest spikes.
+    """
+
+    pixels: str
+    frames: int
+    wanted: float
+    accuracy_float: float
+    reached: PeerPoint | None
+    best: PeerPoint
+
+
+def as_torch(floats: FloatNetwork) -> nn.Sequential:
+    """The float network as PyTorch modules, batch normalization folded; from ``(frames, channels, height, width)``.
+
+    Quantizers of a quantized file are left out: what is left is a network of rectified linear units with its weights.
+    """
+    import torch
+
+    modules: list[Any] = []
+    for layer, shape, _ in floats.walk():
+        modules += _modules(layer, shape)
+    network = torch.nn.Sequential(*modules)
+    return network.eval()
+
+
+def _modules(layer: FloatLayer, shape: Shape) -> list[Any]:
+    import torch
+    from torch import nn
+
+    if layer.padding.top != layer.padding.bottom or layer.padding.left != layer.padding.right:
+        raise ConversionError(f"layer {layer.name!r}: padding must be the same on both sides for PyTorch, not {layer.padding}")
+    padding = (layer.padding.top, layer.padding.left)
+    if layer.kind == "maxpool":
+        return [nn.MaxPool2d(layer.window, layer.stride, padding)]
+    assert layer.weights is not None and layer.bias is not None
+    if layer.bias.ndim != 1:
+        raise ConversionError(f"layer {layer.name!r}: bias must be one for each channel, not of shape {layer.bias.shape}")
+    found: list[Any] = []
+    weights, taken = layer.weights, layer.taken(shape)
+    if layer.averaged != (1, 1):
+        found.append(nn.AvgPool2d(layer.averaged))
+        weights = weights * (layer.averaged[0] * layer.averaged[1])
+    module: nn.Conv2d | nn.Linear
+    if layer.kind == "convolution":
+        outputs = len(weights)
+        module = nn.Conv2d(shape.channels, outputs, layer.window, layer.stride, padding, groups=layer.groups)
+    else:
+        found.append(nn.Flatten())
+        module = nn.Linear(taken.size, len(weights))
+        weights = weights.reshape(-1, *taken).transpose(0, 3, 1, 2).reshape(-1, taken.size)
+    with torch.no_grad():
+        for parameter, values in ((module.weight, weights), (module.bias, layer.bias)):
+            assert parameter is not None
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+    return [*found, module, *([nn.ReLU()] if layer.relu else [])]
+
+
+def rate_code(
+    floats: FloatNetwork,
+    calibration: Dataset,
+    test: Dataset,
+    wanted: float,
+    *,
+    pixels: str = "spikes",
+    steps: int = 32,
+    settings: Sequence[str] = SETTINGS,
+) -> PeerResult:
+    """Convert with each setting, and run until it is as accurate as ``wanted``.
+
+    Parameters
+    ----------
+    floats : FloatNetwork
+        The network.
+    calibration, test : Dataset
+        Frames to find thresholds on, and frames to measure on.
+    wanted : float
+        Accuracy on the test frames, 0 to 1.
+    pixels : str
+        One of `PIXELS`.
+    steps : int
+        Time steps at most.
+    settings : Sequence[str]
+        Which of `SETTINGS` to try.
+    """
+    from torch import nn
+
+    network = as_torch(floats)
+    if pixels == "spikes":
+        # A pixel is its own activation, and SpikingJelly makes a neuron of each activation.
+        network = nn.Sequential(nn.ReLU(), *network).eval()
+    images, calibrated = _tensor(test, floats), _tensor(calibration.first(_CALIBRATED), floats)
+    accuracy_float = _accuracy(_outputs(network, images), test.labels)
+    points: list[PeerPoint] = []
+    fewest = math.inf
+    for setting in settings:
+        snn = _converted(network, setting, calibrated)
+        for step, accuracy, fired in _simulated(snn, images, test.labels, steps):
+            inputs = fired[0] if pixels == "spikes" else 0.0
+            point = PeerPoint(setting, step, accuracy, inputs, sum(fired) - inputs)
+            points.append(point)
+            if point.spikes >= fewest:
+                # Another setting is as accurate with fewer.
+                break
+            if accuracy >= wanted:
+                fewest = point.spikes
+                break
+    reached = [point for point in points if point.accuracy >= wanted]
+    return PeerResult(
+        pixels=pixels,
+        frames=len(test),
+        wanted=wanted,
+        accuracy_float=accuracy_float,
+        reached=min(reached, key=lambda point: point.spikes, default=None),
+        best=max(points, key=lambda point: (point.accuracy, -point.spikes)),
+    )
+
+
+def _tensor(data: Dataset, floats: FloatNetwork) -> Tensor:
+    import torch
+
+    images = data.images.reshape(len(data), *floats.input_shape).transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(images)).float() / 255
+
+
+def _outputs(network: nn.Module, images: Tensor) -> np.ndarray:
+    import torch
+
+    with torch.inference_mode():
+        return np.concatenate([network(batch).numpy() for batch in images.split(_BATCH)])
+
+
+def _accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:
+    return float((outputs.argmax(axis=1) == labels).mean())
+
+
+def _converted(network: nn.Module, setting: str, images: Tensor) -> nn.Module:
+    """What SpikingJelly makes of it."""
+    try:
+        from spikingjelly.activation_based.ann2snn import Converter, LocalThresholdBalancingRecipe, RateCodingRecipe
+    except ImportError as error:
+        raise ToolMissingError("the peer must be installed: make suite-tools") from error
+    batches = images.split(100)
+    recipe = (
+        LocalThresholdBalancingRecipe(batches)
+        if setting == "balanced"
+        else RateCodingRecipe(batches, setting, channel_wise=True, half_threshold=True, pre_spike_maxpool=True)
+    )
+    with contextlib.redirect_stderr(io.StringIO()):
+        return Converter(recipe).convert(network)  # type: ignore[no-any-return]
+
+
+def _simulated(
+    network: nn.Module, images: Tensor, labels: np.ndarray, steps: int
+) -> Iterator[tuple[int, float, list[float]]]:
+    """Of each step its number, the accuracy, and the spikes per frame of each layer so far."""
+    import torch
+    from spikingjelly.activation_based.ann2snn import estimate_delay_start
+    from spikingjelly.activation_based.functional import reset_net
+    from spikingjelly.activation_based.neuron import BaseNode
+
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        delay = estimate_delay_start(network, [images[:_BATCH]], "cpu", steps)
+    layers = [module for module in network.modules() if isinstance(module, BaseNode)]
+    fired = [0.0] * len(layers)
+    for index, layer in enumerate(layers):
+
+        def count(_module: nn.Module, _inputs: Any, output: Tensor, index: int = index) -> None:
+            fired[index] += float(output.sum()) / len(images)
+
+        layer.register_forward_hook(count)
+    reset_net(network)
+    sums, late = np.zeros(0), np.zeros(0)
+    with torch.inference_mode():
+        for step in range(1, steps + 1):
+            # All frames at once: a neuron's state is a tensor over frames.
+            now = network(images).numpy()
+            sums = now if step == 1 else sums + now
+            late = now if step <= delay + 1 else late + now
+            accuracy = max(_accuracy(sums, labels), _accuracy(late, labels))
+            yield step, accuracy, list(fired)

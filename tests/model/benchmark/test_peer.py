@@ -1,0 +1,79 @@
+"""The peer's network is the float network; what it needs is said where it is not installed; its spikes are counted."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from model.benchmark.peer import as_torch, rate_code
+from model.importers.float_network import ConversionError
+from model.importers.onnx import import_model, import_onnx
+from model.support.datasets import Dataset, load
+from model.support.errors import ToolMissingError
+from model.training.common import ZOO
+from tests.onnx_graphs import TWO, Graph, relu_conv
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
+
+CONSTRUCTS = {
+    "padding, max-pool": lambda g: g.conv(3, 2, 3, pads=[1] * 4).add("Relu").add("MaxPool", **TWO).add("Flatten").linear(48, 4),
+    "average pool, then convolution": lambda g: relu_conv(g).add("AveragePool", **TWO).conv(4, 3, 2),
+    "average pool, then linear": lambda g: relu_conv(g).add("AveragePool", **TWO).add("Flatten").linear(27, 3),
+    "global average": lambda g: relu_conv(g).add("GlobalAveragePool").add("Flatten").linear(3, 2),
+    "groups, normalization, strides": lambda g: relu_conv(g)
+    .conv(6, 1, 3, group=3, strides=[2, 2])
+    .norm(6)
+    .add("Relu")
+    .conv(2, 6, 2),
+    "channels last": lambda g: relu_conv(g).add("Transpose", perm=[0, 2, 3, 1]).add("Flatten").linear(108, 3),
+}
+
+
+@pytest.mark.parametrize("construct", CONSTRUCTS)
+def test_the_float_network_in_pytorch(construct):
+    floats = import_model(CONSTRUCTS[construct](Graph()).model(), "net.onnx")
+    images = np.random.default_rng(1).random((3, *floats.input_shape)).astype(np.float32)
+    with torch.inference_mode():
+        found = as_torch(floats)(torch.from_numpy(images.transpose(0, 3, 1, 2))).numpy()
+    if found.ndim == 4:
+        found = found.transpose(0, 2, 3, 1)
+        expected = floats.run(images)[0].transpose(0, 2, 3, 1)
+    else:
+        expected = floats.scores(images)
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_pytorch_has_no_module_for_is_refused():
+    graph = Graph().conv(3, 2, 3, pads=[0, 0, 1, 1], name="c").add("Relu").add("Flatten").linear(147, 3)
+    floats = import_model(graph.model(), "net.onnx")
+    line = "layer 'c': padding must be the same on both sides for PyTorch, not Padding(top=0, left=0, bottom=1, right=1)"
+    with pytest.raises(ConversionError, match=f"^{re.escape(line)}$"):
+        as_torch(floats)
+
+
+def test_it_must_be_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "spikingjelly.activation_based.ann2snn", None)
+    floats = import_onnx(ZOO / "mnist-small.onnx")
+    found = load("digits5k", "test")
+    data = Dataset("few", found.images[:20], found.labels[:20])
+    with pytest.raises(ToolMissingError, match=r"^the peer must be installed: make suite-tools$"):
+        rate_code(floats, data, data, 0.9)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("pixels", ["spikes", "current"])
+def test_a_rate_code(pixels):
+    pytest.importorskip("spikingjelly", reason="needs the suite's packages: make suite-tools")
+    floats = import_onnx(ZOO / "mnist-small.onnx")
+    train, test = load("digits5k", "train"), load("digits5k", "test")
+    few = Dataset("few", test.images[:200], test.labels[:200])
+    found = rate_code(floats, train, few, 0.94, pixels=pixels, steps=32)
+    assert (found.pixels, found.frames, found.wanted) == (pixels, 200, 0.94)
+    assert found.reached is not None
+    assert found.reached.accuracy >= 0.94
+    assert found.best.accuracy >= found.reached.accuracy
+    assert (found.reached.input_spikes > 0) == (pixels == "spikes")
+    assert found.reached.hidden_spikes > 0
+    never = rate_code(floats, train, few, 1.01, pixels=pixels, steps=2)
+    assert (never.reached, never.best.steps <= 2) == (None, True)
