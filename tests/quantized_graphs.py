@@ -30,6 +30,7 @@ class Quantized:
         self.last, self.step = "image", None
         self.step_of_output = None
         self.fraction = 0.0
+        self.of_pixels = self.ends_in_levels = False
 
     def constant(self, value, dtype=np.float32):
         name = f"k{len(self.constants)}"
@@ -66,6 +67,13 @@ class Quantized:
             self.last = self.add("Clip", self.last, *(self.constant(n, self.dtype) for n in ends))
         if self.form != "operators":
             self.last = self.add("DequantizeLinear", self.last, scale, zero)
+        return self
+
+    def take_pixels(self, step):
+        """The input as integers of 8 bits, which the first node takes as levels, or a dequantizer in front of it."""
+        self.step, self.of_pixels = step, True
+        if self.form != "operators":
+            self.last = self.add("DequantizeLinear", self.last, *self.levels)
         return self
 
     def weights(self, shape, step, axis, most=8):
@@ -158,15 +166,23 @@ class Quantized:
         return self if out_step is None else self.round(out_step)
 
     def model(self):
-        integers = self.form == "operators" and self.nodes[-1].op_type != "DequantizeLinear" and len(self.nodes[-1].input) != 7
-        if integers:
+        last = self.nodes[-1]
+        integers = self.form == "operators" and last.op_type != "DequantizeLinear" and len(last.input) != 7
+        if integers and not self.ends_in_levels:
             self.last = self.add("DequantizeLinear", self.last, *self.levels)
         height, width, channels = SHAPE
+        nodes, output = self.nodes, self.last
+        if self.ends_in_levels and self.form == "qdq":
+            nodes, output = nodes[:-1], last.input[0]
+        kinds = [
+            helper.np_dtype_to_tensor_dtype(self.dtype) if integer else TensorProto.FLOAT
+            for integer in (self.of_pixels, self.ends_in_levels)
+        ]
         graph = helper.make_graph(
-            self.nodes,
+            nodes,
             "test",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["frames", channels, height, width])],
-            [helper.make_tensor_value_info(self.last, TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info("image", kinds[0], ["frames", channels, height, width])],
+            [helper.make_tensor_value_info(output, kinds[1], None)],
             self.constants,
         )
         opsets = [helper.make_opsetid("", self.opset)]

@@ -80,7 +80,7 @@ def _frames(network: FloatNetwork) -> npt.NDArray[np.float32]:
     number = min(_FRAMES, _MACS // max(network.macs, 1), MOST_VALUES // largest)
     frames = np.random.default_rng(0).random((max(number, _LEAST_FRAMES), *network.input_shape), np.float32)
     frames[1::2] = np.rint(frames[1::2])
-    return frames
+    return (np.rint(frames * 255) / 255).astype(np.float32) if network.pixels else frames
 
 
 def _own_model(network: FloatNetwork) -> onnx.ModelProto:

@@ -24,7 +24,7 @@ __all__ = ["COMPUTED", "QUANTIZERS", "Array", "constants_of", "drops"]
 
 Array = npt.NDArray[np.generic]
 
-QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant")
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "Quant", "IntQuant", "BipolarQuant", "Trunc")
 """Operators that quantize and dequantize."""
 
 _NARROW = ("float16", "bfloat16")

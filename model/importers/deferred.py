@@ -16,10 +16,10 @@ from model.importers.structure import label
 from model.importers.tensors import Data, along, axes_after_frames, axes_like, by_address, image_shape, no_padding
 from model.network import Padding, Shape
 
-__all__ = ["arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
+__all__ = ["affine", "arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
 
 
-def _affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, offset: Floats) -> Data:
+def affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, offset: Floats) -> Data:
     """Scale and shift: into the layer before where it stands right after it, or to wait.
 
     Both may be of size 1 along an axis; what waits is broadcast along it, and takes no memory for it.
@@ -56,16 +56,16 @@ def arithmetic(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         raise graph.error(node, f"constant must hold one value per channel ({data.shape.channels}), not shape {constant.shape}")
     one, none = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
     if node.op_type == "Add":
-        return _affine(graph, node, data, one, values)
+        return affine(graph, node, data, one, values)
     if node.op_type == "Sub":
-        return _affine(graph, node, data, one, -values) if index == 1 else _affine(graph, node, data, -one, values)
+        return affine(graph, node, data, one, -values) if index == 1 else affine(graph, node, data, -one, values)
     if node.op_type == "Mul":
-        return _affine(graph, node, data, values, none)
+        return affine(graph, node, data, values, none)
     if index == 0:
         raise graph.error(node, "divides a constant by the data", "activations can be divided by constants only")
     if not values.all():
         raise graph.error(node, "constant must not be 0")
-    return _affine(graph, node, data, 1 / values, none)
+    return affine(graph, node, data, 1 / values, none)
 
 
 def normalize(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
@@ -86,7 +86,7 @@ def normalize(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     along = (1, -1, *[1] * (len(data.axes) - 2))
     scale, offset = (by_address(v.reshape(along), data) for v in (factor, shift - mean * factor))
     assert scale is not None and offset is not None
-    return _affine(graph, node, data, scale, offset)
+    return affine(graph, node, data, scale, offset)
 
 
 def average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:

@@ -122,6 +122,8 @@ class FloatNetwork:
     factors : tuple[Floats, Floats] | None
         Scale and offset of each channel, where the model takes ``scale * x + offset`` of pixels ``x`` of full scale 1.0. They are
         folded into the layers.
+    pixels : bool
+        Whether the model takes whole pixels of 0 to 255, of type uint8.
     """
 
     path: Path
@@ -131,6 +133,7 @@ class FloatNetwork:
     model: onnx.ModelProto
     channels_last: bool = False
     factors: tuple[Floats, Floats] | None = None
+    pixels: bool = False
 
     def walk(self) -> Iterator[tuple[FloatLayer, Shape, Shape]]:
         """Each layer with the shapes of its input and output."""
@@ -184,6 +187,8 @@ class FloatNetwork:
         dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
         if self.factors is not None:
             images = images * self.factors[0] + self.factors[1]
+        if self.pixels:
+            images = np.rint(images).astype(np.uint8)
         frames = images if self.channels_last else images.transpose(0, 3, 1, 2)
         largest = max([self.input_shape.size, *(output.size for _, _, output in self.walk())])
         at_once = min(_MOST_AT_ONCE, max(1, _VALUES_AT_ONCE // largest))
@@ -209,7 +214,7 @@ def is_float32(values: npt.NDArray[np.floating]) -> bool:
 def run_model(
     path: Path,
     model: onnx.ModelProto,
-    frames: npt.NDArray[np.floating],
+    frames: npt.NDArray[np.floating] | npt.NDArray[np.uint8],
     tensors: Sequence[str],
     at_once: int = _MOST_AT_ONCE,
     *,
@@ -245,8 +250,9 @@ def run_model(
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
+        kind = np.uint8 if frames.dtype == np.uint8 else np.float32
         for at in range(0, len(frames), at_once):
-            parts.append(session.run(list(tensors), {name: np.ascontiguousarray(frames[at : at + at_once], np.float32)}))
+            parts.append(session.run(list(tensors), {name: np.ascontiguousarray(frames[at : at + at_once], kind)}))
     except Exception as error:  # ONNX Runtime's exceptions have no public base
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConversionError(f"{path}: ONNX Runtime cannot run it: {first}") from error

@@ -122,6 +122,8 @@ class OnnxGraph:
         self.reports: dict[str, NodeReport] = {}
         # Nodes beside those of the file, for tensors that it has not.
         self.extra = onnx.GraphProto()
+        # Whether its nodes take the input as the whole pixels that the file says it has.
+        self.pixels = False
         self._values = 0
 
     def check_size(self, node: onnx.NodeProto, shape: Shape) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "add_padding",
     "append",
     "both_axes",
+    "by_itself",
     "channel_major",
     "clip",
     "convolution",
@@ -35,6 +36,7 @@ __all__ = [
     "output_shape",
     "pool_window",
     "relu",
+    "waiting_end",
 ]
 
 
@@ -361,17 +363,53 @@ def _ending(graph: OnnxGraph, node: onnx.NodeProto, data: Data, end: float) -> D
     layer = found.layers[found.last]
     if known:
         graph.report(node, "folded", f"end of the activation of layer {layer.name!r}")
-    if layer.quantizer is not None and abs(end / layer.quantizer.scale - round(end / layer.quantizer.scale)) > _ON_GRID:
-        step = layer.quantizer.scale
-        raise graph.error(node, f"must end at a level of the quantizer before it, in steps of {step:g}, not at {end:g}")
+    if layer.quantizer is not None:
+        steps = end / layer.quantizer.scale
+        if steps >= layer.quantizer.high:
+            return found
+        if abs(steps - round(steps)) > _ON_GRID:
+            return replace(found, end=end if found.end is None else min(end, found.end), ended_by=node)
     layer = replace(layer, end=end if layer.end is None else min(end, layer.end))
     if found.last == len(found.layers) - 1 and not any(found.padding):
         layer = replace(layer, tensor=channel_major(graph, replace(found, value=node.output[0])))
     return replace(found, layers=(*found.layers[: found.last], layer, *found.layers[found.last + 1 :]))
 
 
+def by_itself(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A layer that takes each value by itself, with what waits folded into it."""
+    no_padding(graph, data)
+    channels, name = data.shape.channels, graph.identifier(node)
+    layer = FloatLayer(
+        kind="convolution",
+        name=name,
+        tensor=node.output[0],
+        weights=np.ones((channels, 1, 1, 1)),
+        bias=np.zeros(channels),
+        groups=channels,
+    )
+    return append(graph, node, data, layer, data.shape, data.axes)
+
+
+def waiting_end(graph: OnnxGraph, data: Data) -> ConversionError:
+    """The error of an end between two levels that no quantizer rounds after it."""
+    assert data.last is not None and data.ended_by is not None
+    quantizer = data.layers[data.last].quantizer
+    assert quantizer is not None
+    return graph.error(
+        data.ended_by,
+        f"must end at a level of the quantizer before it, in steps of {quantizer.scale:g}, or in front of another one, not at "
+        f"{data.end:g}",
+    )
+
+
 def relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
-    """A ReLU belongs to the neuron layer before it; it commutes with max-pooling, and the input is not negative."""
+    """A ReLU belongs to the neuron layer before it; it commutes with max-pooling, and the input is not negative.
+
+    Behind a quantizer, what scales or averages in front of it takes a layer that has each value by itself.
+    """
+    before = data.layers[data.last] if data.last is not None else None
+    if before is not None and before.quantizer is not None and (data.affine or (data.average and not before.relu)):
+        data = by_itself(graph, node, data)
     if data.last is None or data.layers[data.last].relu:
         if data.affine is not None and min(map(np.min, data.affine)) < 0:
             raise graph.error(

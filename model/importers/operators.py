@@ -36,6 +36,8 @@ SUPPORTED = {
     "DequantizeLinear": "nothing: a count stands for its level",
     "Quant": "levels of the layer before it",
     "IntQuant": "levels of the layer before it",
+    "Trunc": "levels of the layer before it",
+    "BipolarQuant": "constant",
     "QLinearConv": "convolution with levels",
     "QLinearMatMul": "linear layer with levels",
     "QGemm": "linear layer with levels",
@@ -49,7 +51,7 @@ _MICROSOFT = ("com.microsoft",)
 _QONNX = ("qonnx.custom_op.general", "onnx.brevitas")
 _DOMAINS = {
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), (*_ONNX, *_MICROSOFT)),
-    **dict.fromkeys(("Quant", "IntQuant"), _QONNX),
+    **dict.fromkeys(("Quant", "IntQuant", "Trunc", "BipolarQuant"), _QONNX),
     **dict.fromkeys(("QGemm", "QLinearAveragePool", "QLinearGlobalAveragePool"), _MICROSOFT),
 }
 """Whose each operator is that is not ONNX's own."""
@@ -123,7 +125,9 @@ def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
     if operator in _QUANTIZED or domain.startswith(_QUANTIZED_DOMAINS):
         return (
             f"operator {full} is not one of a quantized file that is read",
-            "quantize with QuantizeLinear and DequantizeLinear (static, a chain), or export the float network",
+            "quantize the network without it"
+            if operator in ("QLinearSoftmax", "QLinearSigmoid")
+            else "quantize with QuantizeLinear and DequantizeLinear (static, a chain), or export the float network",
         )
     if not operator:
         return "must have an operator", "give its op_type one of ONNX's"

@@ -15,18 +15,25 @@ import onnx
 from onnx import helper, numpy_helper
 
 from model.arrays import Floats
-from model.importers.deferred import average_pool
+from model.importers.deferred import affine, average_pool
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
+from model.importers.folding import Average
 from model.importers.graph import OnnxGraph, text
-from model.importers.layers import append, channel_major, clip, convolution, fold_back, linear
+from model.importers.layers import by_itself, channel_major, clip, convolution, fold_back, linear
 from model.importers.operators import SUPPORTED
 from model.importers.quantizer import ROUNDINGS, Quantizer, limits_of, limits_of_bits, type_limits
 from model.importers.structure import printable, type_name
-from model.importers.tensors import Data, Levels, no_padding, nothing
+from model.importers.tensors import Data, Levels, nothing
 
 __all__ = ["OF_LEVELS", "QUANTIZED", "check_levels", "expanded"]
 
 _MOST_LEVEL_BITS = 16
+
+_ON_GRID = 1e-6
+"""Part of a step that scales may be off by."""
+
+_FULL = 255
+"""The greatest pixel."""
 
 _RANGE = "quantize activations to at most 16 bits, with one scale and one zero point for the whole tensor"
 
@@ -43,17 +50,26 @@ def quantize_linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
 def dequantize_linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """The numbers that levels stand for."""
     graph.attributes(node, ("axis", "block_size", "output_dtype"))
-    _check_levels(graph, node, data, 1, 2)
-    graph.report(node, "folded", SUPPORTED[node.op_type])
-    return replace(data, levels=None, integers=False)
+    found = _taken(graph, node, data, 1, 2)
+    graph.report(node, "folded", SUPPORTED[node.op_type] if data.levels is not None else "scale and offset of the input")
+    return replace(found, levels=None, integers=False)
 
 
 def quant(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
-    """QONNX's quantizer: rounds to levels and gives the numbers that they stand for."""
-    if len(node.input) != 4:
-        raise graph.error(node, f"inputs must be 4, not {len(node.input)}")
+    """QONNX's quantizers: they round to levels and give the numbers that these stand for."""
+    if node.op_type == "BipolarQuant":
+        raise graph.error(
+            node,
+            "must be of constant weights: activations of -1 and 1 have no level 0",
+            "round activations to levels that 0 is one of",
+        )
+    wanted = 6 if node.op_type == "Trunc" else 4
+    if len(node.input) != wanted:
+        raise graph.error(node, f"inputs must be {wanted}, not {len(node.input)}")
     if graph.opset < 11:
         raise graph.error(node, f"must be in a file of opset 11 or newer, not {graph.opset}")
+    if node.op_type == "Trunc":
+        _check_truncated(graph, node, data)
     found = _attached(graph, node, data, _of_quant(graph, node))
     if found.layers[-1].tensor == "":
         layer = replace(found.layers[-1], tensor=channel_major(graph, replace(found, value=node.output[0])))
@@ -64,7 +80,7 @@ def quant(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
 def _of_quant(graph: OnnxGraph, node: onnx.NodeProto) -> Quantizer:
     """What a quantizer of QONNX does."""
     attributes = graph.attributes(node, ("signed", "narrow", "rounding_mode"))
-    scale, zero, bits = (graph.number(node, n) for n in (1, 2, 3))
+    scale, zero, bits = (graph.number(node, n) for n in ((4, 2, 5) if node.op_type == "Trunc" else (1, 2, 3)))
     if scale is None or not np.isfinite(scale) or scale <= 0:
         raise graph.error(node, f"scale must be above 0, not {scale}")
     if bits is None or bits != int(bits) or not 1 <= bits <= _MOST_LEVEL_BITS:
@@ -81,6 +97,31 @@ def _of_quant(graph: OnnxGraph, node: onnx.NodeProto) -> Quantizer:
         raise graph.error(node, f"must have more than one level, not only {low}")
     offset = int(zero)
     return Quantizer(scale=scale, low=low - offset, high=high - offset, rounding=ROUNDINGS[mode])
+
+
+def _check_truncated(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> None:
+    """Refuse a Trunc that does more than to round sums or averages of levels to fewer bits."""
+    scale, zero, scale_out = (graph.number(node, n) for n in (1, 2, 4))
+    quantizer = data.layers[data.last].quantizer if data.last is not None else None
+    area = 1 if data.average is None else _area(data.average)
+    exact = bool(scale and scale_out and quantizer and area and not zero and data.affine is None)
+    if exact:
+        assert scale and scale_out and quantizer and area
+        steps = quantizer.scale / area / scale, np.log2(scale_out / scale)
+        exact = all(abs(n - round(n)) < _ON_GRID and n > -_ON_GRID for n in steps)
+    if not exact:
+        raise graph.error(
+            node,
+            "must be of levels, or of their averages over windows side by side, in whole steps of its scale, with zero point 0 "
+            "and an output scale that is a power of two times as large",
+            "round with Quant",
+        )
+
+
+def _area(average: tuple[Average, Average]) -> int | None:
+    """Positions in each window of an average over windows that lie side by side; None of any other."""
+    rows, columns = (one.block for one in average)
+    return rows * columns if rows and columns else None
 
 
 def clip_levels(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
@@ -145,17 +186,27 @@ def _levels(
     limits = type_limits(name)
     if limits is None or limits[1] - limits[0] >= 1 << _MOST_LEVEL_BITS:
         raise graph.error(node, f"levels must be integers of at most {_MOST_LEVEL_BITS} bits, not {name}", _RANGE)
-    return Levels(value, point), limits
+    return Levels(value, point, name), limits
 
 
-def _check_levels(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: int, zero: int) -> None:
-    """Refuse levels that are taken for other numbers than those that they were made of."""
-    if data.levels is None:
+def _taken(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: int, zero: int) -> Data:
+    """The input of a node that takes levels, with scale and zero point at its inputs; pixels of an input of integers are levels.
+
+    Levels that are taken for other numbers than those that they were made of are refused.
+    """
+    if data.levels is None and not (data.integers and data.last is None):
         raise graph.error(node, "input must be levels that a quantizer gives", "quantize the input in the file")
     found = graph.constant(node, scale)
     point = graph.constants.get(node.input[zero]) if len(node.input) > zero and node.input[zero] else np.zeros(1, np.int64)
     if found.size != 1 or point is None or point.size != 1:
         raise graph.error(node, "scale and zero point of activations must be one constant number each", _RANGE)
+    if data.levels is None:
+        if data.affine is None or (data.affine[0] != _FULL).any() or data.affine[1].any():
+            raise graph.error(node, "takes pixels as they are", "give no --mean, --std or --scale")
+        graph.pixels = True
+        levels, _ = _levels(graph, node, scale, zero)
+        factor, offset = np.full((1, 1, 1), levels.scale), np.full((1, 1, 1), -levels.scale * levels.zero)
+        return affine(graph, node, data, factor, offset)
     taken = Levels(float(found.reshape(-1)[0]), int(point.astype(np.int64).reshape(-1)[0]))
     if taken != data.levels:
         raise graph.error(
@@ -163,6 +214,7 @@ def _check_levels(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: int
             f"scale and zero point must be those of the quantizer before it, {data.levels.scale:g} and {data.levels.zero}, not "
             f"{taken.scale:g} and {taken.zero}",
         )
+    return data
 
 
 def _rounded(
@@ -186,6 +238,9 @@ def _attached(graph: OnnxGraph, node: onnx.NodeProto, data: Data, quantizer: Qua
     waits = data.average is not None or data.affine is not None
     layer = data.layers[data.last] if data.last is not None and not waits else None
     before = layer.quantizer if layer is not None else None
+    if data.end is not None and before is not None and before.scale == quantizer.scale:
+        quantizer = quantizer.within(-np.inf, quantizer.levels(np.array([data.end]))[0])
+        data = replace(data, end=None, ended_by=None)
     if layer is None or (before is not None and (before.scale != quantizer.scale or quantizer.rounding == "floor")):
         return _own(graph, node, data, quantizer)
     if before is not None:
@@ -197,22 +252,13 @@ def _attached(graph: OnnxGraph, node: onnx.NodeProto, data: Data, quantizer: Qua
 
 def _own(graph: OnnxGraph, node: onnx.NodeProto, data: Data, quantizer: Quantizer) -> Data:
     """A layer that rounds each value by itself, with what waits folded into it."""
-    no_padding(graph, data)
-    channels = data.shape.channels
-    name = graph.identifier(node)
-    layer = FloatLayer(
-        kind="convolution",
-        name=name,
-        tensor="",
-        weights=np.ones((channels, 1, 1, 1)),
-        bias=np.zeros(channels),
-        groups=channels,
-        quantizer=quantizer,
-    )
-    found = append(graph, node, data, layer, data.shape, data.axes)
-    what = "levels of the input" if not data.layers else f"layer {name!r} that takes each value by itself"
+    found = by_itself(graph, node, replace(data, end=None, ended_by=None))
+    layer = replace(found.layers[-1], tensor="", quantizer=quantizer, relu=data.end is not None, end=data.end)
+    if data.ended_by is not None:
+        graph.report(data.ended_by, "folded", f"end of the activation of layer {layer.name!r} after it")
+    what = "levels of the input" if not data.layers else f"layer {layer.name!r} that takes each value by itself"
     graph.report(node, "supported", f"{what}: {_words(quantizer)}")
-    return found
+    return replace(found, layers=(*found.layers[:-1], layer))
 
 
 def _with(data: Data, layer: FloatLayer) -> tuple[FloatLayer, ...]:
@@ -311,7 +357,7 @@ def _requantized(graph: OnnxGraph, node: onnx.NodeProto, found: Data, scale: int
 
 def qlinear_conv(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A convolution of levels."""
-    _check_levels(graph, node, data, 1, 2)
+    data = _taken(graph, node, data, 1, 2)
     constants = [_weights(graph, node, 3, 0)]
     if len(node.input) > 8 and node.input[8]:
         constants.append(_bias(graph, node, 8, _scales(graph, node, 1, 4)))
@@ -329,14 +375,14 @@ def qlinear_matmul(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A product of levels with constant weights."""
     if node.input[0] in graph.constants:
         raise graph.error(node, "the constant must be the second input")
-    _check_levels(graph, node, data, 1, 2)
+    data = _taken(graph, node, data, 1, 2)
     found = _as_float(graph, node, data, "MatMul", [_weights(graph, node, 3, 1)], linear)
     return _requantized(graph, node, found, 6)
 
 
 def qgemm(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A linear layer of levels; its output is of levels, or of numbers where it has no scale."""
-    _check_levels(graph, node, data, 1, 2)
+    data = _taken(graph, node, data, 1, 2)
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     constants = [_weights(graph, node, 3, 0 if attributes.get("transB", 0) else 1)]
     if len(node.input) > 6 and node.input[6]:
@@ -347,7 +393,7 @@ def qgemm(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
 
 def qlinear_average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """An average of levels, rounded to levels."""
-    _check_levels(graph, node, data, 1, 2)
+    data = _taken(graph, node, data, 1, 2)
     if any(a.name == "channels_last" and a.i for a in node.attribute):
         raise graph.error(node, "channels_last must be 0, not 1")
     operator = node.op_type.removeprefix("QLinear")
@@ -390,6 +436,25 @@ def check_levels(network: FloatNetwork) -> None:
             )
 
 
+def as_numbers(graph: OnnxGraph, levels: Levels) -> str:
+    """A tensor beside those of the file with the numbers that its output of levels stands for."""
+    scale, zero, found = (f"{graph.output}_{name}" for name in ("scale", "zero_point", "numbers"))
+    kind = onnx.TensorProto.DataType.Value(levels.kind.upper())
+    graph.extra.initializer.append(helper.make_tensor(scale, onnx.TensorProto.FLOAT, (), [levels.scale]))
+    graph.extra.initializer.append(helper.make_tensor(zero, kind, (), [levels.zero]))
+    graph.extra.node.append(helper.make_node("DequantizeLinear", [graph.output, scale, zero], [found]))
+    return found
+
+
+ROUNDING = ("Quant", "IntQuant", "Trunc")
+"""QONNX's quantizers, which a runtime does not have."""
+
+OF_PIXELS = (
+    *("MaxPool", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"),
+    *("QLinearAveragePool", "QLinearGlobalAveragePool"),
+)
+"""Operators that an input of integers may go into."""
+
 OF_LEVELS = (
     *("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Clip", "Cast"),
     *("DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAveragePool", "QLinearGlobalAveragePool"),
@@ -401,7 +466,7 @@ QUANTIZED: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     "Cast": cast_levels,
     "QuantizeLinear": quantize_linear,
     "DequantizeLinear": dequantize_linear,
-    **dict.fromkeys(("Quant", "IntQuant"), quant),
+    **dict.fromkeys((*ROUNDING, "BipolarQuant"), quant),
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
     "QGemm": qgemm,

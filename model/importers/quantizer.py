@@ -96,6 +96,8 @@ def computed(
     present = [array for array in inputs if array is not None]
     if node.op_type in ("Quant", "IntQuant"):
         return _quant(attributes, present) if len(present) == 4 else None
+    if node.op_type == "BipolarQuant" and len(present) == 2:
+        return np.where(present[0].astype(np.float64) >= 0, 1.0, -1.0) * present[1].astype(np.float64)
     if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(present) < 2:
         return None
     values, scale = present[:2]

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model.importers.constants import Array
 from model.importers.graph import OnnxGraph
-from model.importers.quantized_nodes import expanded
+from model.importers.quantized_nodes import ROUNDING, expanded
 from model.importers.structure import FLOATS
 from model.importers.tensors import Data
 
@@ -23,7 +23,9 @@ _MICROSOFT = "com.microsoft"
 _MONOTONIC = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
-def runnable(graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto, tuple[int, ...]]]) -> onnx.ModelProto:
+def runnable(
+    graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto, tuple[int, ...]]], output: str
+) -> onnx.ModelProto:
     """The model to run.
 
     Parameters
@@ -34,13 +36,15 @@ def runnable(graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto
         The input.
     steps : sequence of (onnx.NodeProto, tuple of int)
         The nodes on the data's way, in order, with the dimensions of what they give.
+    output : str
+        The tensor with the outputs as numbers.
     """
     reached = {graph.input.name, *(node.output[0] for node, _ in steps)}
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {}
     further: list[onnx.TensorProto] = []
     for node, dims in steps:
-        if node.op_type in ("Quant", "IntQuant"):
+        if node.op_type in ROUNDING:
             plain, of_plain = expanded(graph, node)
             nodes += plain
             further += of_plain
@@ -66,8 +70,12 @@ def runnable(graph: OnnxGraph, start: Data, steps: Sequence[tuple[onnx.NodeProto
     made = helper.make_graph(
         [*nodes, *graph.extra.node],
         "run",
-        [helper.make_tensor_value_info(graph.input.name, TensorProto.FLOAT, ["frames", *start.dims[1:]])],
-        [helper.make_empty_tensor_value_info(graph.output)],
+        [
+            helper.make_tensor_value_info(
+                graph.input.name, TensorProto.UINT8 if graph.pixels else TensorProto.FLOAT, ["frames", *start.dims[1:]]
+            )
+        ],
+        [helper.make_empty_tensor_value_info(output)],
         [
             *(numpy_helper.from_array(_float32(array), name) for name, array in constants.items()),
             *further,

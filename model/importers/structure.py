@@ -15,6 +15,9 @@ __all__ = ["FLOATS", "Structure", "label", "node_name", "operator_name", "opset_
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
 """Element types that count as the numbers of a float network."""
 
+_LEVELS = tuple(map(TensorProto.DataType.Value, ("UINT8", "INT8", "UINT16", "INT16", "UINT4", "INT4")))
+"""Element types of levels."""
+
 _OLDEST_OPSET = 7
 """Before it, broadcasting was another; ONNX Runtime promises nothing for older files."""
 
@@ -160,8 +163,11 @@ def _choose_output(path: Path, model: onnx.ModelProto, output: str | None) -> st
     if kind not in (None, "tensor_type"):
         raise ConversionError(f"{path}: output {printable(output)!r} must be a tensor, not of {kind}")
     element = model.graph.output[names.index(output)].type.tensor_type.elem_type
-    if element not in (TensorProto.UNDEFINED, *FLOATS):
-        raise ConversionError(f"{path}: output {printable(output)!r} must be of a float type, not {type_name(element)}")
+    if element not in (TensorProto.UNDEFINED, *FLOATS, *_LEVELS):
+        raise ConversionError(
+            f"{path}: output {printable(output)!r} must be of a float type, or of integers of at most 16 bits, not "
+            f"{type_name(element)}"
+        )
     return output
 
 

@@ -6,7 +6,7 @@ order, is all that a reshape or a transpose changes, and all that a linear layer
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +55,13 @@ class Levels:
         What one stands for.
     zero : int
         The zero point.
+    kind : str
+        Their type.
     """
 
     scale: float
     zero: int
+    kind: str = field(default="uint8", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,8 @@ class Data:
         Whether it is of an integer type: not to be computed with before it is cast.
     levels : Levels | None
         What these integers stand for, where a quantizer made them.
+    end : float | None
+        Where the activation of a rounded layer ends, between two of its levels, and by which node: it waits for a quantizer.
     """
 
     value: str
@@ -109,6 +114,8 @@ class Data:
     final: onnx.NodeProto | None = None
     integers: bool = False
     levels: Levels | None = None
+    end: float | None = None
+    ended_by: onnx.NodeProto | None = None
 
     @property
     def inside(self) -> Shape:

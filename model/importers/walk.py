@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import onnx
 
-from model.importers.constants import COMPUTED, drops
+from model.importers.constants import COMPUTED, QUANTIZERS, drops
 from model.importers.deferred import arithmetic, average_pool, normalize, pad, reduce_mean
 from model.importers.endings import in_file_order, own_layer
 from model.importers.float_network import ConversionError, FloatNetwork
 from model.importers.graph import NodeReport, OnnxGraph, first_line
-from model.importers.layers import convolution, fold_back, linear, max_pool, relu
+from model.importers.layers import convolution, fold_back, linear, max_pool, relu, waiting_end
 from model.importers.layouts import Start
 from model.importers.limits import MOST_MACS, MOST_VALUES
 from model.importers.operators import PASSING, SUPPORTED, is_supported, refusal
-from model.importers.quantized_nodes import OF_LEVELS, QUANTIZED
+from model.importers.quantized_nodes import OF_LEVELS, OF_PIXELS, QUANTIZED, as_numbers
 from model.importers.runnable import runnable
 from model.importers.schema import misuse, output_name
 from model.importers.structure import label, node_name, operator_name, printable
@@ -187,10 +187,18 @@ class Walk:
 
     def _step(self, node: onnx.NodeProto, data: Data) -> Data:
         if data.final is not None and node.op_type not in PASSING:
+            if node.op_type in QUANTIZERS:
+                raise self.graph.error(
+                    data.final,
+                    "must not be rounded to levels: classes of one level could be answered otherwise than its input says",
+                    "quantize the network without it",
+                )
             remedy = "train with ReLU" if data.final.op_type == "Sigmoid" else "train without it"
             raise self.graph.error(data.final, "is supported at the network's end only", remedy)
         if data.integers and node.op_type not in (OF_LEVELS if data.levels is not None else _OF_INTEGERS):
             raise self.graph.error(node, "must be after a Cast to a float type, as the input is of integers")
+        if data.end is not None and node.op_type not in (*QUANTIZERS, *_MOVING):
+            raise waiting_end(self.graph, data)
         found = _HANDLERS[node.op_type](self.graph, node, data)
         self.graph.check_size(node, found.shape)
         return found if any(found.padding) else replace(found, value=node.output[0])
@@ -218,19 +226,23 @@ class Walk:
         if data.last is None:
             raise ConversionError(f"{self.graph.path}: must have a Conv, Gemm or MatMul node")
         no_padding(self.graph, data)
+        if data.end is not None:
+            raise waiting_end(self.graph, data)
         if data.scaled_by or data.averaged_by:
             data = fold_back(self.graph, data) or own_layer(self.graph, data)
         data = in_file_order(self.graph, data)
         if self.error is not None:
             return
+        output = self.graph.output if data.levels is None else as_numbers(self.graph, data.levels)
         network = FloatNetwork(
             path=self.graph.path,
             input_name=self.graph.input.name,
             input_shape=self.start.shape,
             layers=data.layers,
-            model=runnable(self.graph, self.start.data, self._steps),
+            model=runnable(self.graph, self.start.data, self._steps, output),
             channels_last=self.start.layout == "nhwc",
             factors=self.start.factors,
+            pixels=self.graph.pixels,
         )
         if network.macs > MOST_MACS:
             raise ConversionError(
@@ -239,8 +251,11 @@ class Walk:
         self.network = network
 
 
-_OF_INTEGERS = ("Cast", "Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
-"""Operators that do the same to integers."""
+_MOVING = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
+"""Operators that only move values."""
+
+_OF_INTEGERS = ("Cast", *_MOVING, *OF_PIXELS)
+"""Operators that do the same to integers, and those that an input of integers may go into."""
 
 _HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     "Conv": convolution,

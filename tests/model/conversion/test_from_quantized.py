@@ -29,7 +29,7 @@ def convert(net: Quantized, **settings: object) -> FromQuantized:
 
 def scores(net: Quantized) -> np.ndarray:
     """What ONNX Runtime gives; of QONNX's form, which it does not run, what the model that stands for it does."""
-    images = FRAMES.astype(np.float32) / np.float32(255)
+    images = FRAMES if net.of_pixels else FRAMES.astype(np.float32) / np.float32(255)
     if net.form == "qonnx":
         return import_model(net.model(), "net.onnx").scores(images)
     options = onnxruntime.SessionOptions()
@@ -37,7 +37,8 @@ def scores(net: Quantized) -> np.ndarray:
         # Its optimizer rounds biases that are not quantized, and does so with a Round, which older opsets do not have.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(net.model().SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": images.transpose(0, 3, 1, 2)})[0].reshape(len(FRAMES), -1)
+    found = session.run(None, {"image": images.transpose(0, 3, 1, 2)})[0].reshape(len(FRAMES), -1)
+    return (found.astype(int) - net.zero) * net.step_of_output if net.ends_in_levels else found
 
 
 def same(net: Quantized) -> FromQuantized:
@@ -172,6 +173,66 @@ def test_an_input_with_levels_that_no_coding_has():
     pixels = np.arange(256)
     counts = np.clip((pixels * int(first.weights[0, 0, 0, 0]) + int(first.bias[0])) >> first.threshold_log2, 0, 255)
     assert (counts == np.clip(np.rint(pixels.astype(np.float32) / np.float32(255) * 256), 0, 255)).all()
+
+
+@pytest.mark.parametrize("form", ["qdq", "operators"])
+@pytest.mark.parametrize(("zero", "padded"), [(0, True), (128, False), (4, True)])
+def test_an_input_of_integers(form, zero, padded):
+    """Pixels are levels: with a zero point they are numbers below 0 too, and around them are zeros that no pixel is."""
+    net = Quantized(form, zero=zero).take_pixels(2.0**-6)
+    found = same(net.conv(4, 3, 2.0**-1, pads=[int(padded)] * 4, relu=False).pool().linear(64 if padded else 36, 4, 2.0**-1))
+    assert (found.network.input_levels, found.layers[0].bit_for_bit) == (255, True)
+
+
+@pytest.mark.parametrize("form", ["qdq", "operators"])
+@pytest.mark.parametrize(("signed", "zero"), [(False, 0), (False, 100), (True, 0)])
+def test_an_output_of_integers(form, signed, zero):
+    """The file ends in levels, as a network for a microcontroller does."""
+    net = Quantized(form, signed=signed, zero=zero).round(2.0**-4).conv(4, 3, 2.0**-3, pads=[1] * 4).pool()
+    net.linear(64, 5, 2.0**-2, gemm=False)
+    net.ends_in_levels = True
+    same(net)
+
+
+@pytest.mark.parametrize(("end", "greatest"), [(6.0, (96, 255)), (5.97, (255, 48)), (40.0, (255, 255))])
+def test_a_relu6_between_quantizers(end, greatest):
+    """Where the first one has no level at its end, it is the second one's; where it has none that high, there is none."""
+    net = Quantized(seed=3).round(2.0**-4).conv(4, 3, 2.0**-4, relu=False)
+    net.last = net.add("Clip", net.last, net.constant(0.0), net.constant(end))
+    found = same(net.round(2.0**-3).linear(144, 4))
+    assert tuple(layer.count_max for layer in found.network.layers[:2]) == greatest
+
+
+def test_a_batch_normalization_between_quantizers():
+    """It becomes a layer that takes each value by itself, with the ReLU after it."""
+    net = Quantized(seed=3).round(2.0**-4).conv(4, 3, 2.0**-3, relu=False, step=2.0**-3)
+    gain, shift = np.array([1, 2, 0.5, -1]), np.array([0, -3, 1, 2])
+    net.last = net.add("BatchNormalization", net.last, *map(net.constant, (gain, shift, np.zeros(4), np.ones(4))), epsilon=0.0)
+    found = same(net.activate(True).round(2.0**-2).linear(144, 4))
+    layer = found.network.layers[1]
+    assert (layer.name, layer.groups, layer.relu) == ("Relu_7", 4, True)
+
+
+def test_weights_of_one_bit():
+    """QONNX's, of -1 and 1."""
+    net = Quantized("qonnx", seed=3).round(2.0**-4)
+    floats = net.rng.normal(0, 1, (4, 2, 3, 3))
+    weights = net.add("BipolarQuant", net.constant(floats), net.constant(2.0**-3), domain="qonnx.custom_op.general")
+    net.last, net.shape = net.add("Conv", net.last, weights), (6, 6, 4)
+    found = same(net.activate(True).round(2.0**-2).linear(144, 4))
+    assert (found.network.layers[0].weights == np.where(floats >= 0, 1, -1)).all()
+    assert found.network.layers[0].weight_bits == 2
+
+
+@pytest.mark.parametrize("mode", ["FLOOR", "ROUND"])
+def test_averages_that_are_truncated(mode):
+    """QONNX's Trunc of the average of four levels: its steps are fourths of them, its result has their step again."""
+    net = Quantized("qonnx", seed=3).round(2.0**-2, bits=4)
+    net.last = net.add("AveragePool", net.last, kernel_shape=[2, 2], strides=[2, 2])
+    inputs = (net.constant(n) for n in (2.0**-4, 0, 6, 2.0**-2, 4))
+    how = {"rounding_mode": mode, "signed": 0, "narrow": 0, "domain": "qonnx.custom_op.general"}
+    net.last = net.add("Trunc", net.last, *inputs, **how)
+    same(net.linear(32, 4))
 
 
 def test_an_input_without_levels_has_every_pixel_value():

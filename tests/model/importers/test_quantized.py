@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 import model.check
 import model.convert
 from model.importers.float_network import ConversionError
+from model.importers.normalization import Normalization
 from model.importers.onnx import examine, import_model
 from model.importers.quantizer import Quantizer, computed, type_limits
 from model.network import Network
@@ -120,6 +121,26 @@ REFUSED = {
         lambda: _between("Relu"),
         "node 'Relu_1' (Relu): must be after a Cast to a float type, as the input is of integers",
     ),
+    "activations of -1 and 1": (
+        lambda: odd("BipolarQuant", 0.5, domain=QONNX),
+        "node 'BipolarQuant_1' (BipolarQuant): must be of constant weights: activations of -1 and 1 have no level 0; round "
+        "activations to levels that 0 is one of",
+    ),
+    "a Trunc that rounds twice": (
+        lambda: odd("Trunc", 0.1, 0, 8, 0.2, 4, domain=QONNX, signed=0, narrow=0, rounding_mode="FLOOR"),
+        "node 'Trunc_1' (Trunc): must be of levels, or of their averages over windows side by side, in whole steps of its scale, "
+        "with zero point 0 and an output scale that is a power of two times as large; round with Quant",
+    ),
+    "an end between two levels": (
+        lambda: odd("Clip", 0.0, 5.97),
+        "node 'Clip_2' (Clip): must end at a level of the quantizer before it, in steps of 0.0625, or in front of another one, "
+        "not at 5.97",
+    ),
+    "a Softmax that is rounded": (
+        lambda: _rounded_softmax(),
+        "node 'Softmax_5' (Softmax): must not be rounded to levels: classes of one level could be answered otherwise than its "
+        "input says; quantize the network without it",
+    ),
     "only some activations": (
         lambda: _unfinished(),
         "layer 'Conv_3': must have a quantizer after it, as others of the file have; quantize all activations, or none",
@@ -134,6 +155,32 @@ def _between(operator, *inputs, **attributes):
     given = [net.constant(*i) if isinstance(i, tuple) else net.constant(i) for i in inputs]
     net.last = net.add(operator, net.last, *given, **attributes)
     return net.linear(128, 2)
+
+
+def _rounded_softmax():
+    net = Quantized().round(2.0**-4).linear(128, 3)
+    net.last = net.add("Softmax", net.last, axis=1)
+    return net.round(2.0**-8)
+
+
+def test_a_softmax_of_levels_is_left_out():
+    """As ONNX Runtime's quantizer writes it."""
+    net = Quantized("operators").round(2.0**-4).linear(128, 3, 2.0**-2)
+    net.last = net.add("QLinearSoftmax", net.last, *net.levels, *net.levels, domain="com.microsoft", opset=13)
+    assert refusal(net) == (
+        "node 'QLinearSoftmax_3' (QLinearSoftmax): operator com.microsoft.QLinearSoftmax is not one of a quantized file that is "
+        "read; quantize the network without it"
+    )
+
+
+def test_pixels_of_integers_are_taken_as_they_are():
+    """They have levels of their own, which no normalization changes."""
+    net = Quantized().take_pixels(2.0**-8).conv(4, 3, 2.0**-3).linear(144, 3)
+    with pytest.raises(ConversionError) as caught:
+        import_model(net.model(), "net.onnx", normalization=Normalization(mean=(0.5,)))
+    assert str(caught.value) == (
+        "net.onnx: node 'DequantizeLinear_0' (DequantizeLinear): takes pixels as they are; give no --mean, --std or --scale"
+    )
 
 
 def _unfinished():

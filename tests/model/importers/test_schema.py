@@ -244,7 +244,7 @@ FILES = {
     ),
     "an output of integers": (
         lambda model: setattr(model.graph.output[0].type.tensor_type, "elem_type", TensorProto.INT64),
-        "output 't4' must be of a float type, not int64",
+        "output 't4' must be of a float type, or of integers of at most 16 bits, not int64",
     ),
     "an input that is a sequence": (
         lambda model: setattr(model.graph.input[0].type.sequence_type.elem_type.tensor_type, "elem_type", 1),
