@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from model.benchmark.table import markdown, with_table
+from model.benchmark.ungrouped import ungrouped
 from model.machine.named_plans import load_plan
 from model.network import Network
 from model.support.cache import kept, source_hash
@@ -32,7 +33,7 @@ class Verified:
     Parameters
     ----------
     name, file, plan : str
-        The network of the suite, its file, and the plan of its machine.
+        The network of the suite, its file, which says whether it is fine-tuned, and the plan of its machine.
     lanes, frames : int
         Lanes of the machine, and frames that it answered.
     spikes, tokens : int
@@ -77,10 +78,9 @@ def main(
     page = docs.read_text() if docs else ""
     found = []
     with Steps(make_console(stderr=True)) as steps:
-        for name, file in hardware_files(folder, networks):
-            with steps.step(name) as tell:
-                network = Network.load(folder / file)
-                found.append(checked(name, network, folder, file, frames, plan_name, dataset, data_dir, tell))
+        for name, file in files_of(folder, networks):
+            with steps.step(file) as tell:
+                found.append(checked(name, file, folder, frames, plan_name, dataset, data_dir, tell))
     table = rtl_table(found)
     text = json.dumps([asdict(one) for one in found], indent=2) + "\n"
     write_all(folder, {"rtl.json": text, "rtl.md": table})
@@ -97,12 +97,12 @@ def main(
     for title in ("lanes", "spikes compared", "tokens whose cycle was compared", "cycles per frame"):
         shown.add_column(title, justify="right")
     for one in found:
-        shown.add_row(one.name, f"{one.lanes}", f"{one.spikes:,}", f"{one.tokens:,}", f"{one.cycles_per_frame:,.1f}")
+        shown.add_row(one.file, f"{one.lanes}", f"{one.spikes:,}", f"{one.tokens:,}", f"{one.cycles_per_frame:,.1f}")
     make_console().print(shown)
 
 
-def hardware_files(folder: Path, names: str | None) -> list[tuple[str, str]]:
-    """Of each network that ``suite.json`` lists, its name and the file that hardware is built of.
+def files_of(folder: Path, names: str | None) -> list[tuple[str, str]]:
+    """Of each network that ``suite.json`` lists, its name and its file; twice where it is fine-tuned too.
 
     Raises
     ------
@@ -112,7 +112,10 @@ def hardware_files(folder: Path, names: str | None) -> list[tuple[str, str]]:
     path = folder / "suite.json"
     try:
         with opened(path) as file:
-            listed = {item["name"]: item["hardware_file"] for item in checked_json(file.read())["networks"]}
+            listed = {
+                item["name"]: [spiking["file"] for spiking in (item["converted"], item["tuned"]) if spiking]
+                for item in checked_json(file.read())["networks"]
+            }
     except OSError as error:
         raise BadInputError(f"{path}: cannot be read, python -m model.suite makes it: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -121,14 +124,13 @@ def hardware_files(folder: Path, names: str | None) -> list[tuple[str, str]]:
     for name in wanted:
         if name not in listed:
             raise BadInputError(f"--networks must be of {', '.join(listed)}, not {name!r}")
-    return [(name, listed[name]) for name in wanted]
+    return [(name, file) for name in wanted for file in listed[name]]
 
 
 def checked(
     name: str,
-    network: Network,
-    folder: Path,
     file: str,
+    folder: Path,
     frames: int,
     plan_name: str,
     dataset: str,
@@ -142,16 +144,18 @@ def checked(
     MismatchError
         Something differs.
     """
+    network = ungrouped(Network.load(folder / file))
     plan = load_plan(network, plan_name)
     images, _, _ = real_frames(network, dataset, data_dir, frames)
     sources = source_hash(*(ROOT / package for package in ("model", "hw", "sim")))
-    key = (network.content_hash, json.dumps(plain(plan), sort_keys=True), sources, hashlib.sha256(images.tobytes()).hexdigest())
+    given = hashlib.sha256(images.tobytes()).hexdigest()
+    key = (file, network.content_hash, json.dumps(plain(plan), sort_keys=True), sources, given)
     digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
 
     def make(part: Path) -> None:
-        result: VerifyResult = verify(network, plan, images, out_dir=folder / "verify" / name, line=tell)
+        result: VerifyResult = verify(network, plan, images, out_dir=folder / "verify" / Path(file).stem, line=tell)
         if result.mismatches or result.cycle_mismatches:
-            raise MismatchError(f"{name}: the RTL differs from the golden model or the cycle model: {result.report}")
+            raise MismatchError(f"{file}: the RTL differs from the golden model or the cycle model: {result.report}")
         verified = Verified(
             name=name,
             file=file,
@@ -164,14 +168,14 @@ def checked(
         )
         part.write_text(json.dumps(asdict(verified)) + "\n")
 
-    return Verified(**json.loads(kept(folder / f"{name}-rtl-{digest}.json", make).read_text()))
+    return Verified(**json.loads(kept(folder / "steps" / f"{name}-rtl-{digest}.json", make).read_text()))
 
 
 def rtl_table(found: list[Verified]) -> str:
     """The table of the page."""
     titles = ("network", "lanes", "frames", "spikes equal", "tokens in their cycle", "cycles per frame")
     lines = [
-        (f"`{one.name}`", f"{one.lanes:,}", f"{one.frames}", f"{one.spikes:,}", f"{one.tokens:,}", f"{one.cycles_per_frame:,.1f}")
+        (f"`{one.file}`", f"{one.lanes:,}", f"{one.frames}", f"{one.spikes:,}", f"{one.tokens:,}", f"{one.cycles_per_frame:,.1f}")
         for one in found
     ]
     return markdown(titles, lines)

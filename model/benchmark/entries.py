@@ -58,7 +58,7 @@ ENTRIES = (
     Entry(name="vgg", title="VGG-like, batch normalization"),
     Entry(name="mlp", title="scikit-learn's MLPClassifier", packages=("scikit-learn", "skl2onnx"), output="probabilities"),
     Entry(name="keras", title="Keras' first example", packages=("keras", "tensorflow-cpu", "tf2onnx")),
-    Entry(name="brevitas", title="Brevitas, 4-bit weights, 3-bit activations", packages=("torch", "brevitas")),
+    Entry(name="brevitas", title="Brevitas, 4-bit weights, 2-bit pixels and activations", packages=("torch", "brevitas")),
 )
 """All of them, in the order of the tables."""
 

@@ -14,7 +14,6 @@ from model.benchmark.entries import Entry
 from model.benchmark.measure import LayerMeasured, Measured, measure
 from model.benchmark.peer import PIXELS, PeerPoint, PeerResult, rate_code
 from model.conversion.convert import convert_file
-from model.conversion.quantize import Settings
 from model.golden import answers
 from model.importers.float_network import FloatNetwork
 from model.network import Network
@@ -100,8 +99,6 @@ class SuiteResult:
         Weights and multiplications of the float network.
     accuracy_float : float
         Of the float network on all test frames.
-    hardware_file : str
-        The file of the network that hardware is built of: ``converted``'s, or with grouped convolutions written as ordinary ones.
     converted : Spiking
         As `model.convert` makes it with its defaults.
     tuned : Spiking or None
@@ -114,7 +111,6 @@ class SuiteResult:
     weights: int
     macs: int
     accuracy_float: float
-    hardware_file: str
     converted: Spiking
     tuned: Spiking | None
 
@@ -150,14 +146,13 @@ def run(
     steps = _Steps(folder / "steps", entry, train, test, plan, tell)
     onnx = steps.trained()
     floats = entry.read(onnx, train)
-    found = [steps.converted(onnx, calibrate, data_dir, Settings())]
+    found = [steps.converted(onnx, calibrate, data_dir)]
     if plan.tuning_epochs != 0:
         found.append(steps.tuned(onnx, floats))
     spiking = [
         steps.spiking(npz, _copied(npz, folder / f"{entry.name}{kind}.npz"), levels, onnx, floats)
         for (npz, levels), kind in zip(found, ("", "-tuned"), strict=False)
     ]
-    hardware = steps.hardware(onnx, floats, calibrate, data_dir)
     return SuiteResult(
         name=entry.name,
         title=entry.title,
@@ -165,7 +160,6 @@ def run(
         weights=floats.weights,
         macs=floats.macs,
         accuracy_float=steps.accuracy_float(onnx, floats),
-        hardware_file=spiking[0].file if hardware == found[0][0] else _copied(hardware, folder / f"{entry.name}-hardware.npz"),
         converted=spiking[0],
         tuned=spiking[1] if len(spiking) > 1 else None,
     )
@@ -200,26 +194,19 @@ class _Steps:
 
         return kept(path, make)
 
-    def hardware(self, onnx: Path, floats: FloatNetwork, calibrate: str, data_dir: Path | None) -> Path:
-        grouped = any(layer.groups > 1 for layer in floats.layers)
-        return self.converted(onnx, calibrate, data_dir, Settings(for_hardware=grouped))[0]
-
-    def converted(
-        self, onnx: Path, calibrate: str, data_dir: Path | None, settings: Settings
-    ) -> tuple[Path, dict[str, float]]:
-        key = (_hash(onnx.read_bytes()), self.train_hash, self.plan.calibrated, repr(settings), self.sources)
+    def converted(self, onnx: Path, calibrate: str, data_dir: Path | None) -> tuple[Path, dict[str, float]]:
+        key = (_hash(onnx.read_bytes()), self.train_hash, self.plan.calibrated, self.sources)
 
         def make(part: Path) -> dict[str, float]:
             found = convert_file(
                 onnx,
                 calibrate=calibrate,
                 data_dir=data_dir,
-                settings=settings,
                 name=self.entry.name,
                 limit=self.plan.calibrated,
                 output=self.entry.output,
                 normalization=self.entry.normalization,
-                progress=lambda text: self.tell(f"converting{' for hardware' * settings.for_hardware}: {text}"),
+                progress=lambda text: self.tell(f"converting: {text}"),
             )
             found.network.save(part)
             return found.levels

@@ -17,9 +17,12 @@ def folder(tmp_path, monkeypatch):
     """What `python -m model.suite` leaves of two networks, both the bundled small one."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "build" / "suite"
-    listed = [{"name": name, "hardware_file": f"{name}.npz"} for name in ("one", "two")]
+    listed = [
+        {"name": "one", "converted": {"file": "one.npz"}, "tuned": None},
+        {"name": "two", "converted": {"file": "two.npz"}, "tuned": {"file": "two-tuned.npz"}},
+    ]
     write_file(path / "suite.json", json.dumps({"networks": listed}))
-    for name in ("one", "two"):
+    for name in ("one", "two", "two-tuned"):
         write_file(path / f"{name}.npz", (ZOO / "mnist-small.npz").read_bytes())
     return path
 
@@ -58,18 +61,20 @@ def test_command(folder, verified):
     arguments = ["--dataset", "digits5k", "--frames", "3", "--docs", str(page)]
     found = CliRunner().invoke(suite.main, [*arguments, "--json"])
     assert found.exit_code == 0, found.output
-    assert verified == 2 * [("minimal", 2, 3)]
+    assert verified == 3 * [("minimal", 2, 3)]
     assert json.loads(found.stdout) == json.loads((folder / "rtl.json").read_text())
-    assert [one["name"] for one in json.loads(found.stdout)] == ["one", "two"]
+    assert [one["name"] for one in json.loads(found.stdout)] == ["one", "two", "two"]
     table = (folder / "rtl.md").read_text()
-    assert table.splitlines()[2:] == [f"| `{name}` | 2 | 3 | 1,234 | 6,789 | 1,000.5 |" for name in ("one", "two")]
+    assert table.splitlines()[2:] == [
+        f"| `{name}.npz` | 2 | 3 | 1,234 | 6,789 | 1,000.5 |" for name in ("one", "two", "two-tuned")
+    ]
     assert table in page.read_text()
 
     one = CliRunner().invoke(suite.main, [*arguments, "--networks", "two"])
     assert one.exit_code == 0
     assert "nothing differs" in one.stdout
-    # Neither is simulated again.
-    assert len(verified) == 2
+    # Nothing is simulated again.
+    assert len(verified) == 3
 
 
 def test_a_difference_is_an_error_and_is_not_kept(folder, verified, monkeypatch):
@@ -83,7 +88,7 @@ def test_a_difference_is_an_error_and_is_not_kept(folder, verified, monkeypatch)
     for _ in range(2):
         found = CliRunner().invoke(suite.main, ["--dataset", "digits5k", "--networks", "one"])
         assert found.exit_code == 5
-        line = "error: one: the RTL differs from the golden model or the cycle model: late"
+        line = "error: one.npz: the RTL differs from the golden model or the cycle model: late"
         assert found.stderr.splitlines()[-1] == line
     assert len(verified) == 2
 
@@ -94,7 +99,7 @@ def test_a_difference_is_an_error_and_is_not_kept(folder, verified, monkeypatch)
         (None, [], "error: {path}: cannot be read, python -m model.suite makes it: No such file or directory"),
         ("{}", [], "error: {path}: must be what python -m model.suite writes: 'networks'"),
         (
-            '{"networks": [{"name": "one", "hardware_file": "one.npz"}]}',
+            '{"networks": [{"name": "one", "converted": {"file": "one.npz"}, "tuned": null}]}',
             ["--networks", "one,two"],
             "error: --networks must be of one, not 'two'",
         ),

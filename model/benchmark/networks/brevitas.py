@@ -1,4 +1,4 @@
-"""A network trained with quantization by Brevitas: weights of 4 bits, activations of 3, exported as QCDQ."""
+"""A network trained with quantization by Brevitas: weights of 4 bits, pixels and activations of 2, exported as QCDQ."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ def train(dataset: Dataset, path: Path, seed: int) -> None:
 
     seeded(seed)
     network = nn.Sequential(
-        QuantIdentity(act_quant=Uint8ActPerTensorFloat, return_quant_tensor=True),
-        QuantConv2d(1, 8, 5, weight_bit_width=4), QuantReLU(bit_width=3, return_quant_tensor=True), nn.MaxPool2d(2),
-        QuantConv2d(8, 16, 5, weight_bit_width=4), QuantReLU(bit_width=3, return_quant_tensor=True), nn.MaxPool2d(2),
+        QuantIdentity(act_quant=Uint8ActPerTensorFloat, bit_width=2, return_quant_tensor=True),
+        QuantConv2d(1, 8, 5, weight_bit_width=4), QuantReLU(bit_width=2, return_quant_tensor=True), nn.MaxPool2d(2),
+        QuantConv2d(8, 16, 5, weight_bit_width=4), QuantReLU(bit_width=2, return_quant_tensor=True), nn.MaxPool2d(2),
         nn.Flatten(),
-        QuantLinear(256, 64, bias=True, weight_bit_width=4), QuantReLU(bit_width=3, return_quant_tensor=True),
+        QuantLinear(256, 64, bias=True, weight_bit_width=4), QuantReLU(bit_width=2, return_quant_tensor=True),
         QuantLinear(64, 10, bias=True, weight_bit_width=4),
     )
     fit(network, dataset, optim.Adam(network.parameters(), lr=1e-3), epochs=3)

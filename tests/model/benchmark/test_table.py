@@ -49,7 +49,6 @@ def result(**more):
         weights=1234,
         macs=4000,
         accuracy_float=0.985,
-        hardware_file="x.npz",
         **parts | more,
     )
 
