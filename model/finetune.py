@@ -55,14 +55,20 @@ _USUAL = FinetuneSettings()
     help="Loss for one spike per neuron, and for as many accumulations as the float network has multiplications, a frame. "
     "More makes fewer events, and costs accuracy.",
 )
+@click.option(
+    "--spike-weight",
+    type=Number(0),
+    default=_USUAL.spike_weight,
+    help="What one spike per neuron counts for there; 0 where only accumulations have a price.",
+)
 @click.option("--epochs", type=click.IntRange(1), default=_USUAL.epochs, help="Passes over the training frames.")
 @click.option("--firing", type=click.Choice(FIRINGS), default=_USUAL.firing, help="When neurons compare.")
 @click.option("--weight-bits", type=click.IntRange(2, 16), default=_USUAL.weight_bits, help="Width of a weight.")
 @click.option(
     "--levels",
     type=Number(0.5),
-    default=_USUAL.levels,
-    help="Thresholds that a large activation of a hidden layer is worth at the start.",
+    help="Thresholds that a large activation of a hidden layer is worth at the start; the fewest of 1, 2, 4 and so on with which "
+    "the accuracy is within reach by default.",
 )
 @click.option("--output-levels", type=Number(1), default=_USUAL.output_levels, help="The same of the output.")
 @click.option("--input-levels", type=click.IntRange(1, 255), help="Spikes that a pixel fires at most; chosen by default.")

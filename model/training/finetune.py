@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from model.conversion.choice import accuracy_of, prepared
-from model.conversion.quantize import fit_widths, quantize
+from model.conversion.choice import Job, accuracy_of, prepared
+from model.conversion.fewest import Search
+from model.conversion.levels import input_and_rest, level_limits
+from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.quantized_frames import run_images
 from model.conversion.search import thresholds_of
-from model.importers.float_network import ConversionError, FloatNetwork
+from model.importers.float_network import FloatNetwork
 from model.importers.onnx import import_model
 from model.network import Network, Neurons
 from model.support.datasets import Dataset
@@ -33,6 +35,9 @@ _CALIBRATED = 2000
 
 _WIDTHS = 3000
 """Training frames that the widths are chosen on."""
+
+_LOST_AT_FIRST = 0.02
+"""Accuracy that the start may lose to the rounding of counts before it is fine-tuned."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +121,13 @@ def fine_tune(
     from model.training.tuning import Tuning
 
     if start.quantized:
-        raise ConversionError(f"{start.path}: network to fine-tune must not be a quantized one, which converts as it is")
+        start = _without_levels(start)
     kept = ~held_out(dataset)
     training, held = (replace(dataset, images=dataset.images[which], labels=dataset.labels[which]) for which in (kept, ~kept))
     job = prepared(start, training.first(_CALIBRATED), settings.conversion, progress=report)
     coding, classes = job.settings.coding, max(2, start.outputs)
     training, held = (data.fitted(start.input_shape, classes=classes, threshold=coding.first) for data in (training, held))
-    levels = [settings.levels] * (len(job.large) - 1) + [settings.output_levels]
-    thresholds = thresholds_of(levels, job.large, job.steepest, job.ends)
+    thresholds = _thresholds(job, settings)
     origin = f"{start.path.name}, fine-tuned for {settings.epochs} epochs on {len(training):,} frames of {dataset.name}"
 
     def converted(layers: QuantizedLayers) -> Network:
@@ -146,6 +150,32 @@ def fine_tune(
         frames_held_out=len(held),
         notes=training.notes,
     )
+
+
+def _thresholds(job: Job, settings: FinetuneSettings) -> list[float]:
+    """First thresholds: where levels are not given, twice as many as long as the start loses more than fine-tuning wins back."""
+    levels = [settings.levels or 1.0] * (len(job.large) - 1)
+    if settings.levels is None:
+        coded = job.settings.coding.frames(job.data.images).astype(np.float32)
+        wanted = accuracy_of(job.floats.scores(coded), job.data.labels) - _LOST_AT_FIRST
+        search = Search(job.large, job.steepest, job.ends, job.measurer(False), job.progress, weight_bits=settings.weight_bits)
+        levels = list(search.enough(wanted).levels[:-1])
+    return thresholds_of([*levels, settings.output_levels], job.large, job.steepest, job.ends)
+
+
+def _without_levels(floats: FloatNetwork) -> FloatNetwork:
+    """A quantized network as a float one: where levels end, activations do; its input's own levels are left out."""
+    *_, rest = input_and_rest(floats, Settings(input_levels=1))
+    layers = []
+    for layer in rest.layers:
+        if layer.quantizer is not None:
+            low, high = level_limits(layer)
+            # An output says more where it does not stop at 0.
+            relu = layer.relu or (low >= 0 and layer is not rest.layers[-1])
+            end = high * layer.quantizer.scale if relu and high > 0 else None
+            layer = replace(layer, quantizer=None, relu=relu, end=end)
+        layers.append(layer)
+    return replace(rest, layers=tuple(layers))
 
 
 def _imported(model: onnx.ModelProto, start: FloatNetwork, name: str) -> FloatNetwork:

@@ -32,14 +32,19 @@ class FinetuneSettings:
         The same of the logarithms of thresholds.
     event_price : float
         Loss for one spike per neuron, and for as many accumulations as the float network has multiplications, a frame.
+    spike_weight : float
+        What one spike per neuron counts for there; 0 where only accumulations have a price.
     firing : str
         ``"deferred"`` or ``"immediate"`` (`model.network.Network`).
     moments, last_moments : int
         Immediate: at how many moments of a frame the network is looked at, and in the last quarter of the epochs.
     weight_bits : int
         Width of the weights, which the forward pass rounds as conversion does.
-    levels, output_levels : float
-        Thresholds that a large activation of a hidden layer, and of the output, is worth at the start.
+    levels : float or None
+        Thresholds that a large activation of a hidden layer is worth at the start; None: the fewest of 1, 2, 4 and so on with
+        which the accuracy is within reach.
+    output_levels : float
+        The same of the output.
     input_levels, input_threshold, input_step : int or None
         Of the coding of the input, as in `model.conversion.quantize.Settings`; chosen as there where None.
     teacher_share : float
@@ -56,11 +61,12 @@ class FinetuneSettings:
     learning_rate: float = 0.01
     threshold_rate: float = 0.003
     event_price: float = 1.0
+    spike_weight: float = 1.0
     firing: str = "deferred"
     moments: int = 4
     last_moments: int = 10
     weight_bits: int = 8
-    levels: float = 2.0
+    levels: float | None = None
     output_levels: float = 8.0
     input_levels: int | None = None
     input_threshold: int | None = None
@@ -79,12 +85,15 @@ class FinetuneSettings:
             ("learning_rate", 0, math.inf, "more than 0"),
             ("threshold_rate", 0, math.inf, "0 or more"),
             ("event_price", 0, math.inf, "0 or more"),
+            ("spike_weight", 0, math.inf, "0 or more"),
             ("levels", 0.5, math.inf, "0.5 or more"),
             ("output_levels", 1, math.inf, "1 or more"),
             ("teacher_share", 0, 1, "from 0 to 1"),
             ("average_decay", 0, 1, "at least 0 and less than 1"),
         ):
             value = getattr(self, name)
+            if value is None and name == "levels":
+                continue
             outside = not least <= value <= most or math.isinf(value)
             if outside or (name == "learning_rate" and value == 0) or (name == "average_decay" and value == 1):
                 raise BadInputError(f"{name} must be {what}, not {value!r}")

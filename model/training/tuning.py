@@ -162,7 +162,7 @@ class Tuning:
 
     def _events(self, spikes: Any, accumulations: Any) -> Any:
         """Spikes per neuron, and accumulations for each multiplication of the float network."""
-        return spikes / self._neurons + accumulations / self._macs
+        return self._settings.spike_weight * spikes / self._neurons + accumulations / self._macs
 
     def _held_out(self, epoch: int, loss: float | None, held: Dataset) -> EpochLine:
         """What the averaged weights do on held-out frames."""

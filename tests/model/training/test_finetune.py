@@ -28,6 +28,7 @@ from model.support.datasets import Dataset
 from model.support.errors import BadInputError
 from model.training.finetune import FinetuneSettings, fine_tune
 from tests.onnx_graphs import TWO, Graph
+from tests.quantized_graphs import usual
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
 firing = pytest.importorskip("model.training.firing")
@@ -95,7 +96,7 @@ def data_for(floats, frames=60, seed=5):
 def layers_of(floats, data, settings, *, scaled=True):
     """The layers to train, thresholds of channels moved a little, and the coding of the input."""
     job = prepared(floats, data, settings.conversion)
-    levels = [settings.levels] * (len(job.large) - 1) + [settings.output_levels]
+    levels = [settings.levels or 2.0] * (len(job.large) - 1) + [settings.output_levels]
     thresholds = thresholds_of(levels, job.large, job.steepest, job.ends)
     coding = job.settings.coding
     layers = quantized_layers.QuantizedLayers(
@@ -181,7 +182,8 @@ def test_pool_teaches_the_greatest_potential():
 @pytest.fixture
 def small():
     floats = import_model(plain().model(), "net.onnx")
-    return floats, data_for(floats, frames=240), FinetuneSettings(epochs=3, batch_size=32, event_price=3.0, input_levels=1)
+    settings = FinetuneSettings(epochs=3, batch_size=32, event_price=3.0, levels=2.0, input_levels=1)
+    return floats, data_for(floats, frames=240), settings
 
 
 def test_fewer_events_come_of_a_price(small):
@@ -201,6 +203,33 @@ def test_fewer_events_come_of_a_price(small):
     assert dear.held_out["spikes_per_neuron"] == round(line.spikes_per_neuron, 4)
     assert {layer.threshold_log2 for layer in dear.network.layers if isinstance(layer, Neurons)} != {0}
     assert dear.network.deferred
+
+
+def test_a_quantized_start_is_taken_for_the_float_network_that_it_rounds():
+    start = import_model(usual().model(), "net.onnx")
+    assert start.quantized
+    data = data_for(start, frames=120)
+    answers = start.scores(data.images.astype(np.float32) / 255).argmax(axis=1)
+    data = dataclasses.replace(data, labels=answers.astype(np.int64))
+    found = fine_tune(start, data, FinetuneSettings(epochs=2, batch_size=32, event_price=0.0, levels=8.0, output_levels=30.0))
+    assert not found.floats.quantized
+    kinds = ["convolution", "maxpool", "convolution", "convolution", "linear"]
+    assert [layer.kind for layer in found.floats.layers] == kinds
+    assert [layer.end is None for layer in found.floats.layers] == [False, True, False, False, True]
+    assert found.held_out["accuracy_float_start"] == 1.0
+    assert found.held_out["accuracy_snn"] >= 0.6
+
+
+def test_first_levels_are_as_many_as_it_takes(small):
+    start, data, settings = small
+    answers = start.scores((data.images > 51).astype(np.float32)).argmax(axis=1)
+    data, lines = dataclasses.replace(data, labels=answers.astype(np.int64)), []
+    fine_tune(start, data, dataclasses.replace(settings, epochs=1, levels=None), report=lines.append)
+    pattern = re.compile(r"levels (\d+), \d+: accuracy ([\d.]+), [\d,]+ accumulations per frame")
+    tried = [match.groups() for match in map(pattern.fullmatch, lines) if match]
+    assert [levels for levels, _ in tried][:2] == ["1", "2"]
+    assert float(tried[0][1]) < 0.98
+    assert float(tried[-1][1]) >= 0.98
 
 
 class StoppedError(Exception):
