@@ -71,6 +71,9 @@ _USUAL = FinetuneSettings()
     "the accuracy is within reach by default.",
 )
 @click.option("--output-levels", type=Number(1), default=_USUAL.output_levels, help="The same of the output.")
+@click.option(
+    "--keep-thresholds", is_flag=True, help="NET.onnx is for the threshold 1.0, as what this command writes is: go on from there."
+)
 @click.option("--input-levels", type=click.IntRange(1, 255), help="Spikes that a pixel fires at most; chosen by default.")
 @click.option("--input-threshold", type=click.IntRange(0, 254), help="Pixel value (of 255) above which a pixel fires.")
 @click.option("--input-step", type=click.IntRange(1, 254), help="How much brighter a pixel is for each further spike.")

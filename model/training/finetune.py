@@ -154,6 +154,8 @@ def fine_tune(
 
 def _thresholds(job: Job, settings: FinetuneSettings) -> list[float]:
     """First thresholds: where levels are not given, twice as many as long as the start loses more than fine-tuning wins back."""
+    if settings.keep_thresholds:
+        return [1.0] * len(job.large)
     levels = [settings.levels or 1.0] * (len(job.large) - 1)
     if settings.levels is None:
         coded = job.settings.coding.frames(job.data.images).astype(np.float32)

@@ -13,6 +13,9 @@ from model.training.common import check_whole
 
 __all__ = ["EpochLine", "FinetuneSettings"]
 
+_LOST_TO_INPUT = 0.02
+"""Accuracy budget by which the coding of the input is chosen; of what few levels lose at first, fine-tuning wins back most."""
+
 
 @dataclass(frozen=True)
 class FinetuneSettings:
@@ -45,8 +48,10 @@ class FinetuneSettings:
         which the accuracy is within reach.
     output_levels : float
         The same of the output.
+    keep_thresholds : bool
+        Whether the start is for the threshold 1.0 already, as what comes out is; otherwise thresholds are chosen.
     input_levels, input_threshold, input_step : int or None
-        Of the coding of the input, as in `model.conversion.quantize.Settings`; chosen as there where None.
+        Of the coding of the input, as in `model.conversion.quantize.Settings`; chosen as there where None, with a larger budget.
     teacher_share : float
         Share of the loss that is distance from the teacher's answers on frames as they are, 0 to 1.
     average_decay : float
@@ -58,7 +63,7 @@ class FinetuneSettings:
     seed: int = 1
     epochs: int = 12
     batch_size: int = 128
-    learning_rate: float = 0.01
+    learning_rate: float = 0.005
     threshold_rate: float = 0.003
     event_price: float = 1.0
     spike_weight: float = 1.0
@@ -67,7 +72,8 @@ class FinetuneSettings:
     last_moments: int = 10
     weight_bits: int = 8
     levels: float | None = None
-    output_levels: float = 8.0
+    output_levels: float = 12.0
+    keep_thresholds: bool = False
     input_levels: int | None = None
     input_threshold: int | None = None
     input_step: int | None = None
@@ -106,7 +112,8 @@ class FinetuneSettings:
             input_levels=self.input_levels,
             input_threshold=self.input_threshold,
             input_step=self.input_step,
-            channel_thresholds=True,
+            accuracy_budget=_LOST_TO_INPUT,
+            channel_thresholds=not self.keep_thresholds,
         )
 
     def at_threshold_one(self, coding: InputCoding) -> Settings:

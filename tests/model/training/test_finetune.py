@@ -220,6 +220,19 @@ def test_a_quantized_start_is_taken_for_the_float_network_that_it_rounds():
     assert found.held_out["accuracy_snn"] >= 0.6
 
 
+def test_what_came_out_can_be_gone_on_from(small):
+    start, data, settings = small
+    settings = dataclasses.replace(settings, epochs=1)
+    first = fine_tune(start, data, settings)
+    again = fine_tune(first.floats, data, dataclasses.replace(settings, keep_thresholds=True), teacher=start)
+    before, after = first.epochs[1], again.epochs[0]
+    assert (after.accuracy, after.spikes_per_neuron, after.accumulations_per_frame) == (
+        before.accuracy,
+        before.spikes_per_neuron,
+        before.accumulations_per_frame,
+    )
+
+
 def test_first_levels_are_as_many_as_it_takes(small):
     start, data, settings = small
     answers = start.scores((data.images > 51).astype(np.float32)).argmax(axis=1)
@@ -266,7 +279,7 @@ def test_goes_on_where_it_was_stopped(small, tmp_path):
 
 def test_refuses_a_rate_that_diverges(small):
     start, data, settings = small
-    message = "learning_rate and threshold_rate must be less for the loss to stay finite, not 0.01 and 1e+30"
+    message = "learning_rate and threshold_rate must be less for the loss to stay finite, not 0.005 and 1e+30"
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         fine_tune(start, data, dataclasses.replace(settings, threshold_rate=1e30))
 
