@@ -86,6 +86,12 @@ class FromQuantized:
             for layer in self.layers
             if layer.overflow > 1
         ]
+        lines += [
+            f"sums of {layer.name} can be up to 2 times what potentials of {MOST_POTENTIAL_BITS} bits hold: frames with such "
+            "sums are counted as saturated, and are not exact"
+            for layer in self.layers
+            if layer.overflow == 1 and layer.exact
+        ]
         output = network.output
         if not self.layers[-1].counts and isinstance(output, Neurons) and output.threshold_log2:
             lines.append(

@@ -408,6 +408,16 @@ def test_sums_that_calibration_did_not_foresee_do_not_wrap_unseen(out_step, over
     assert found.layers[-1].overflow == overflow and not any("wrap" in note for note in found.notes)
 
 
+def test_sums_that_an_exact_layer_does_not_hold_are_said():
+    net = Quantized(bits=16, seed=2).round(1 / 255).linear(128, 4, 2.0**-14 / 255, step=2.0**-7)
+    found = from_quantized(import_model(net.model(), "net.onnx"), DIM, Settings(), name="net")
+    assert (found.layers[-1].exact, found.layers[-1].overflow) == (True, 1)
+    assert found.notes[2] == (
+        "sums of Gemm_4 can be up to 2 times what potentials of 24 bits hold: frames with such sums are counted as saturated, "
+        "and are not exact"
+    )
+
+
 def test_sums_that_may_wrap_unseen_are_said():
     """Where weights are the file's bit for bit, they are not made coarser for sums that no calibration frame has."""
     net = Quantized(bits=16, seed=2).round(1 / 255).linear(128, 4, 2.0**-14 / 255, step=2.0**-6)
