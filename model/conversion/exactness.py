@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from model.arrays import Floats, Images, Ints
-from model.conversion.levels import FULL, level_limits, levels_of
+from model.arrays import Images, Ints
+from model.conversion.levels import FULL
 from model.conversion.quantized import counts_of_layers
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
-from model.network import INPUT, Network, Neurons, Shape
+from model.network import INPUT, Network, Neurons
 from model.rest import counts_of_layer
 
 __all__ = ["Exactness", "compared", "with_comparison"]
@@ -150,7 +150,7 @@ def _base(network: Network, layer: FloatLayer) -> int:
     """The level that a count of 0 is."""
     made = network.layer(layer.name)
     assert isinstance(made, Neurons)
-    return level_limits(layer)[0] if made.relu else 0
+    return layer.level_limits[0] if made.relu else 0
 
 
 def _their_levels(floats: FloatNetwork, rest: FloatNetwork, images: Images) -> dict[str, Ints]:
@@ -160,12 +160,6 @@ def _their_levels(floats: FloatNetwork, rest: FloatNetwork, images: Images) -> d
         return {}
     tensors = floats.run(images.astype(np.float32) / FULL, [layer.tensor for layer, _ in named])
     return {
-        layer.name: _by_address(levels_of(layer, values), output).astype(np.int64)
+        layer.name: layer.levels(values, output).astype(np.int64)
         for (layer, output), values in zip(named, tensors, strict=True)
     }
-
-
-def _by_address(values: Floats, shape: Shape) -> Floats:
-    """Values that go along channels, height, width."""
-    found: Floats = values.reshape(len(values), shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1)
-    return found

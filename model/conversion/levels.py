@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from model.arrays import Floats, Ints
 from model.conversion.coding import InputCoding
@@ -20,7 +19,7 @@ from model.importers.folding import scale_inputs
 from model.network import MOST_COUNT_BITS, MOST_WEIGHT_BITS
 
 __all__ = [
-    *("FULL", "Scaled", "Source", "input_and_rest", "is_chosen", "is_own", "is_whole", "level_limits", "levels_of"),
+    *("FULL", "Scaled", "Source", "input_and_rest", "is_chosen", "is_own", "is_whole"),
     *("levels_of_pixels", "scaled_layers", "step_between", "step_of"),
 ]
 
@@ -95,7 +94,7 @@ def scaled_layers(floats: FloatNetwork, source: Source) -> dict[str, Scaled]:
         if layer.quantizer is None:
             found[layer.name] = _without_levels(layer, moved.weights, moved.bias, floats.outputs)
             continue
-        low, high = level_limits(layer)
+        low, high = layer.level_limits
         bits = (high - low).bit_length()
         signed_bits = bits if high > low and (low, high) == (-(1 << bits - 1), (1 << bits - 1) - 1) else 0
         if layer is floats.layers[-1] and floats.outputs == 1:
@@ -118,24 +117,6 @@ def _without_levels(layer: FloatLayer, weights: Floats, bias: Floats, outputs: i
     if unit is None:
         unit = float(np.abs(weights).max()) / ((1 << MOST_WEIGHT_BITS - 1) - 1)
     return Scaled(layer, weights / unit, bias / unit, 0.0, (0, 0), MOST_COUNT_BITS)
-
-
-def level_limits(layer: FloatLayer) -> tuple[int, int]:
-    """The lowest and the highest level, with those that the activation cuts off left out."""
-    quantizer = layer.quantizer
-    assert quantizer is not None
-    low, high = quantizer.low, quantizer.high
-    if layer.relu:
-        low = max(low, 0)
-        if layer.end is not None:
-            high = min(high, int(quantizer.levels(np.array([layer.end]))[0]))
-    return low, max(low, high)
-
-
-def levels_of(layer: FloatLayer, values: npt.NDArray[np.floating]) -> Floats:
-    """The levels of what a tensor of the file holds, before or after it is rounded."""
-    assert layer.quantizer is not None
-    return np.clip(layer.quantizer.levels(values), *level_limits(layer))
 
 
 def step_of(scaled: Scaled) -> float:
@@ -164,10 +145,8 @@ def levels_of_pixels(floats: FloatNetwork, first: FloatLayer) -> Ints:
     assert first.quantizer is not None
     pixels = np.arange(FULL + 1, dtype=np.float32) / np.float32(FULL)
     frames = np.broadcast_to(pixels[:, np.newaxis, np.newaxis, np.newaxis], (len(pixels), *floats.input_shape))
-    shape = first.output_shape(floats.input_shape)
     (values,) = floats.run(frames, [first.tensor])
-    values = values.reshape(len(pixels), shape.channels, -1)[:, :, 0]
-    return levels_of(first, values).astype(np.int64)
+    return first.levels(values, first.output_shape(floats.input_shape))[:, 0, 0].astype(np.int64)
 
 
 def _as_coding(levels: Ints) -> InputCoding | None:

@@ -4,6 +4,7 @@ Every import ends here. The layers are written as a plain ONNX model of their ow
 address, so that what was folded, permuted or understood wrongly shows as a difference on random frames.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from model.arrays import Floats
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, is_float32, run_model
 from model.importers.limits import MOST_VALUES
 
@@ -28,6 +30,9 @@ _TOLERANCE = 1e-3
 """Differences, as a part of the greatest output, that are rounding: float32 sums in another order, folded weights."""
 
 _ROUNDING = 1e-4
+
+_MOST_HALF_WAY = 0.3
+"""Part of a layer's sums that may be rounded to another level: of averages of four every fourth is half way between two."""
 
 
 def check_agreement(network: FloatNetwork) -> None:
@@ -57,17 +62,48 @@ def check_agreement(network: FloatNetwork) -> None:
     if not (np.isfinite(expected).all() and np.isfinite(found).all()):
         where = next((f"layer {layer.name!r}: " for layer in network.layers if not _is_finite(network, layer, frames)), "")
         raise ConversionError(f"{network.path}: {where}outputs must be finite numbers on frames within 0..1, not NaN or infinity")
+    if network.quantized:
+        _check_levels(network, frames, expected)
+        return
     # Outputs that are nothing but rounding themselves have no scale of their own.
     weights = [max(layer.weights.max(), -layer.weights.min()) for layer in network.layers if layer.weights is not None]
     scale = max(np.abs(expected).max(), np.abs(found).max(), _ROUNDING * weights[-1])
-    differences = np.abs(expected - found)
-    # Sums that rounding of numbers takes across the middle between two levels differ by a whole one, and all that comes of it.
-    difference = np.median(differences) if network.quantized else differences.max()
+    difference = np.abs(expected - found).max()
     if difference > _TOLERANCE * scale:
         raise ConversionError(
             f"{network.path}: layers must give what ONNX Runtime gives on random frames, not outputs of up to {scale:.4g} that "
             f"differ by {difference:.4g}; report this file"
         )
+
+
+def _check_levels(network: FloatNetwork, frames: npt.NDArray[np.float32], expected: Floats) -> None:
+    """Compare each layer with levels for the levels that the file has before it.
+
+    Rounding of numbers takes a sum that is half way between two levels to the one or to the other, and all that comes after
+    would differ by more.
+    """
+    named = [layer.tensor for layer in network.layers[:-1] if layer.quantizer is not None]
+    tensors = iter(network.run(frames, named) if named else [])
+    given, shape, part = frames, network.input_shape, []
+    for layer, _, output in network.walk():
+        part.append(layer)
+        is_last = layer is network.layers[-1]
+        if layer.quantizer is None and not is_last:
+            continue
+        own = _own_model(replace(network, layers=tuple(part), input_shape=shape))
+        found = run_model(network.path, own, given.transpose(0, 3, 1, 2), ["answer"], optimized=False)[0].astype(np.float64)
+        step = layer.quantizer.scale if layer.quantizer is not None else 0.0
+        theirs = expected
+        if not is_last:
+            given = (layer.levels(next(tensors), output) * step).astype(np.float32)
+            shape, part, theirs = output, [], given.reshape(len(frames), -1).astype(np.float64)
+        differences = np.abs(found - theirs)
+        most = 1.5 * step or _TOLERANCE * max(np.abs(theirs).max(), np.abs(found).max(), _ROUNDING)
+        if differences.max() > most or (step and (differences > step / 2).mean() > _MOST_HALF_WAY):
+            raise ConversionError(
+                f"{network.path}: layer {layer.name!r}: must give what ONNX Runtime gives on random frames, not up to "
+                f"{differences.max():.4g} off; report this file"
+            )
 
 
 def _is_finite(network: FloatNetwork, layer: FloatLayer, frames: npt.NDArray[np.float32]) -> bool:

@@ -87,6 +87,23 @@ class FloatLayer:
         """What its activation gives."""
         return np.clip(values, 0, self.end) if self.relu else values
 
+    @property
+    def level_limits(self) -> tuple[int, int]:
+        """The lowest and the highest level of its quantizer, with those that the activation cuts off left out."""
+        assert self.quantizer is not None
+        low, high = self.quantizer.low, self.quantizer.high
+        if self.relu:
+            low = max(low, 0)
+            if self.end is not None:
+                high = min(high, int(self.quantizer.levels(np.array([self.end]))[0]))
+        return low, max(low, high)
+
+    def levels(self, values: npt.NDArray[np.floating], shape: Shape) -> Floats:
+        """The levels ``(frames, *shape)`` of what its tensor holds, before or after it is rounded."""
+        assert self.quantizer is not None
+        found: Floats = np.clip(self.quantizer.levels(values), *self.level_limits)
+        return found.reshape(len(values), shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1)
+
     def taken(self, shape: Shape) -> Shape:
         """What is left of an input of ``shape`` with each of its averaged windows taken as one position."""
         return Shape(shape.height // self.averaged[0], shape.width // self.averaged[1], shape.channels)

@@ -16,7 +16,7 @@ import onnx
 
 from model.conversion.choice import Job, accuracy_of, prepared
 from model.conversion.fewest import Search
-from model.conversion.levels import input_and_rest, level_limits
+from model.conversion.levels import input_and_rest
 from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.quantized_frames import run_images
 from model.conversion.search import thresholds_of
@@ -171,7 +171,7 @@ def _without_levels(floats: FloatNetwork) -> FloatNetwork:
     layers = []
     for layer in rest.layers:
         if layer.quantizer is not None:
-            low, high = level_limits(layer)
+            low, high = layer.level_limits
             # An output says more where it does not stop at 0.
             relu = layer.relu or (low >= 0 and layer is not rest.layers[-1])
             end = high * layer.quantizer.scale if relu and high > 0 else None

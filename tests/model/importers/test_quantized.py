@@ -1,6 +1,8 @@
 """Quantized files: what becomes of their nodes, and one line for each that cannot be read."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import model.check
 import model.convert
+from model.importers.agreement import check_agreement
 from model.importers.float_network import ConversionError
 from model.importers.normalization import Normalization
 from model.importers.onnx import examine, import_model
@@ -194,6 +197,21 @@ def _unfinished():
 def test_what_cannot_be_read_is_named(what):
     make, message = REFUSED[what]
     assert refusal(make()) == message
+
+
+def test_each_layer_is_compared_for_the_files_levels_before_it():
+    """A layer that is read wrongly is named; halves that float32 takes to another level are not taken for that."""
+    net = Quantized(seed=3, signed=True).round(0.011).pool("AveragePool").conv(4, 3, 0.013, step=0.017, pads=[1] * 4, relu=False)
+    network = import_model(net.pool("AveragePool").linear(16, 5, 0.001, step=0.019).model(), "net.onnx")
+    assert [layer.quantizer is None for layer in network.layers] == [False] * 5
+    layers = list(network.layers)
+    layers[2] = replace(layers[2], weights=layers[2].weights[::-1])
+    with pytest.raises(ConversionError) as caught:
+        check_agreement(replace(network, layers=tuple(layers)))
+    assert re.fullmatch(
+        r"net.onnx: layer 'Conv_\d+': must give what ONNX Runtime gives on random frames, not up to [\d.]+ off; report this file",
+        str(caught.value),
+    )
 
 
 def constant(node, *inputs):
