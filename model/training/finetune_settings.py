@@ -54,8 +54,8 @@ class FinetuneSettings:
         Of the coding of the input, as in `model.conversion.quantize.Settings`; chosen as there where None, with a larger budget.
     teacher_share : float
         Share of the loss that is distance from the teacher's answers on frames as they are, 0 to 1.
-    average_decay : float
-        Decay per step of the moving average of the weights. The average is what comes out.
+    average_decay : float or None
+        Decay per step of the moving average of the weights, which is what comes out; None: that of a quarter of all steps.
     augment : bool
         Whether frames are rotated, scaled, sheared and shifted a little, as suits digits.
     """
@@ -78,7 +78,7 @@ class FinetuneSettings:
     input_threshold: int | None = None
     input_step: int | None = None
     teacher_share: float = 0.5
-    average_decay: float = 0.998
+    average_decay: float | None = None
     augment: bool = False
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class FinetuneSettings:
             ("average_decay", 0, 1, "at least 0 and less than 1"),
         ):
             value = getattr(self, name)
-            if value is None and name == "levels":
+            if value is None and name in ("levels", "average_decay"):
                 continue
             outside = not least <= value <= most or math.isinf(value)
             if outside or (name == "learning_rate" and value == 0) or (name == "average_decay" and value == 1):

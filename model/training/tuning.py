@@ -40,6 +40,9 @@ _WARM_UP = 0.15
 _LEAST_RATE = 1e-3
 """Part of the learning rate that is left at the end, and there is at first."""
 
+_AVERAGED = 4
+"""How often the span of the averaged weights fits into all steps. Those of the last epochs are better together than each."""
+
 _SOFTENED = 2.0
 """What scores are divided by where the teacher's are learned."""
 
@@ -132,14 +135,16 @@ class Tuning:
         self._layers.firing = _firing(settings, epoch)
         for at, batch in enumerate(track(batches, f"epoch {epoch}/{settings.epochs}", self._progress)):
             step = (epoch - 1) * len(batches) + at
-            rate = _rate(step / (settings.epochs * len(batches)))
+            steps = settings.epochs * len(batches)
+            rate = _rate(step / steps)
             for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
                 group["lr"] = peak * rate
             loss = self._loss(_pixels(training.images[batch.numpy()], augmented=settings.augment), labels[batch])
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
-            decay = min(settings.average_decay, (1 + step) / (10 + step))
+            usual = max(0.0, 1 - _AVERAGED / steps) if settings.average_decay is None else settings.average_decay
+            decay = min(usual, (1 + step) / (10 + step))
             torch._foreach_lerp_(averages, [p.detach() for p in parameters], 1 - decay)
             total += loss.item() * len(batch)
             if not math.isfinite(total):
