@@ -176,6 +176,8 @@ def main(
             fail(Exit.BAD_INPUT, "--burst must not be given without --firing immediate")
         if rounding is not None and rounding_layers is not None:
             fail(Exit.BAD_INPUT, f"--{'' if rounding else 'no-'}rounding must not be given with --rounding-layers")
+        if levels is not None and _is_given("accuracy_budget"):
+            fail(Exit.BAD_INPUT, "--accuracy-budget must not be given with --levels, which searches for nothing")
         if input_step is not None and input_levels in (None, 1):
             fail(Exit.BAD_INPUT, "--input-step must not be given without --input-levels of 2 or more")
         check_apart("--out", out, {"the ONNX file": onnx_file, "the calibration file": Path(calibrate)})
@@ -205,12 +207,16 @@ def main(
     tell(warnings=found.warnings)
 
 
+def _is_given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) == ParameterSource.COMMANDLINE
+
+
 def _given() -> list[str]:
     """The options that were given, with their values where those are words."""
     context = click.get_current_context()
     found = []
     for name, value in context.params.items():
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+        if _is_given(name):
             option = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
             found.append(f"{option} {value}" if isinstance(value, str) else option)
     return found
@@ -267,15 +273,19 @@ def _print(console: Console, found: Conversion, accuracy_budget: float) -> None:
 def _tried(found: Conversion) -> Table:
     """What the search measured, in order."""
     table = Table(title="what was tried, and what came of it on the calibration frames")
-    for column in ("levels", "weight bits", "biases", "accuracy", "accumulations"):
+    for column in ("input", "levels", "weight bits", "biases", "frames", "accuracy", "to expect", "accumulations", "spikes"):
         table.add_column(column)
     for tried in found.tried:
         table.add_row(
+            str(tried.input_levels),
             ", ".join(f"{levels:g}" for levels in tried.levels),
             str(tried.weight_bits),
             "corrected" if tried.bias_corrected else "",
+            f"{tried.frames:,}",
             f"{tried.accuracy:.2%}",
+            f"{tried.expected:.2%}",
             f"{tried.accumulations:,.0f}",
+            f"{tried.spikes:,.0f}",
         )
     return table
 

@@ -132,10 +132,14 @@ def _smaller_budget(settings: Settings, settled: Settled) -> Advice | None:
         # The levels of the input would be others.
         return None
     reference, now = settled.wanted + settings.accuracy_budget, settled.measured.accuracy
-    seen = [tried for tried in settled.tried if len(set(tried.levels[:-1])) <= 1 and tried.accuracy >= now + _WORTH_SAYING]
-    if not seen:
+    seen = [
+        min(tried.accuracy, tried.expected)
+        for tried in settled.tried
+        if len(set(tried.levels[:-1])) <= 1 and tried.frames == len(settled.job.data)
+    ]
+    most = max(seen, default=0.0)
+    if most < now + _WORTH_SAYING:
         return None
-    most = max(tried.accuracy for tried in seen)
     budget = max(0.0, math.ceil((reference - most) * 1e4) / 1e4)
     if reference - budget < now + _WORTH_SAYING / 2:
         return None

@@ -1,8 +1,10 @@
 """What a conversion settles on: coding of the input, thresholds, biases and widths of weights, given or searched for."""
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,7 @@ from model.conversion.channels import channel_scales, with_scales
 from model.conversion.coding import InputCoding, choose_coding
 from model.conversion.correction import corrected, mean_sums
 from model.conversion.fewest import Fewest, Search, Tried
+from model.conversion.margins import Margins
 from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized_frames import QuantizedFrames
 from model.conversion.search import OUTPUT_LEVELS, Measured, choose, thresholds_of
@@ -27,17 +30,23 @@ __all__ = ["EXPLAINED", "Job", "Settled", "accuracy_of", "prepared", "settle"]
 EXPLAINED = 500
 """Calibration frames on which it is found where the accuracy went."""
 
-_OF_THE_INPUT = 0.75
-"""Part of the accuracy budget that levels of the input may take where they are chosen."""
+_OF_THE_INPUT = (0.75, 0.25)
+"""Parts of the accuracy budget that levels of the input may take where they are chosen; so many are tried."""
+
+_SEARCHED = 500
+"""Calibration frames that a search measures networks on, with the float network's margins on all of them; the result on all."""
 
 _CORRECTED = 200
-"""Calibration frames on which biases are corrected."""
+"""Calibration frames, the last, on which biases are corrected."""
+
+_STEPS_BACK = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22)
+"""Steps to fewer levels, from the last, that are tried on all frames until one reaches the accuracy there."""
+
+_SAME = 0.0005
+"""A frame in two thousand: about what one can tell apart."""
 
 _WORTH_CORRECTING = 0.002
 """Accuracy that corrected biases, or wider weights, must bring."""
-
-_WORTH_OTHERS = 0.8
-"""Part of the accumulations that is left where corrected biases are worth it for these."""
 
 _WEIGHT_BITS = (8, 12, 16)
 """Widths of weights that are tried, each where the accuracy is out of reach with that before it."""
@@ -64,28 +73,42 @@ class Job:
         The coding of the input is chosen.
     data : Dataset
         The calibration frames as the network takes them.
+    margins : Margins
+        What the float network says of them as they are coded.
+    wanted : float
+        The accuracy that is wanted.
     large : list of float
         A large activation of each layer of neurons.
     means : callable
         What biases are corrected to (`model.conversion.correction.mean_sums`).
     run : callable
         Runs the calibration frames.
+    run_some : callable
+        Runs the first `_SEARCHED` of them.
     """
 
     floats: FloatNetwork
     settings: Settings
     data: Dataset
+    margins: Margins
+    wanted: float
     name: str
     origin: str
     large: list[float]
     means: Callable[[], dict[str, Floats]]
     run: Callable[[Network], FrameSummaries]
+    run_some: Callable[[Network], FrameSummaries]
     progress: Callable[[str], None]
 
     @property
     def layers(self) -> list[FloatLayer]:
         """Those of neurons."""
         return [layer for layer in self.floats.layers if layer.kind != "maxpool"]
+
+    @property
+    def relied_on(self) -> float:
+        """The accuracy to expect that is as good as what is wanted: to a frame in two thousand."""
+        return self.wanted - _SAME
 
     @property
     def ends(self) -> list[float | None]:
@@ -107,28 +130,38 @@ class Job:
         """Thresholds by layer."""
         return {layer.name: theta for layer, theta in zip(self.layers, thresholds, strict=True)}
 
+    def thresholds(self, levels: Sequence[float]) -> list[float]:
+        """What levels stand for."""
+        return thresholds_of(levels, self.large, self.steepest, self.ends)
+
     def network(self, thresholds: Sequence[float]) -> Network:
         """The integer network."""
         return quantize(self.floats, thresholds, self.settings, name=self.name, origin=self.origin)
 
     def corrected(self, thresholds: Sequence[float]) -> Network:
         """The same with corrected biases."""
-        named, images = self.named(thresholds), self.data.images[:_CORRECTED]
+        named, images = self.named(thresholds), self.data.images[-_CORRECTED:]
         return corrected(self.means(), self.network(thresholds), named, images, rounding=self.rounding)
 
-    def measurer(self, correcting: bool) -> Callable[[Sequence[float]], Measured]:
+    def measurer(self, correcting: bool, *, some: bool = False) -> Callable[[Sequence[float]], Measured]:
         """What networks of some thresholds do, with corrected biases or without."""
         made = self.corrected if correcting else self.network
-        return lambda thresholds: self.measure(made(thresholds))
+        return lambda thresholds: self.measure(made(thresholds), some=some)
 
-    def measure(self, network: Network) -> Measured:
-        """What a network does on the calibration frames."""
-        found = self.run(network)
+    def measure(self, network: Network, *, some: bool = False) -> Measured:
+        """What a network does on the calibration frames, or on some of them."""
+        found = (self.run_some if some else self.run)(network)
+        labels, errors = self.data.labels[: len(found.counts)], self.margins.errors(found.counts)
         return Measured(
-            accuracy=accuracy_of(found.counts, self.data.labels),
-            accuracy_potential=accuracy_of(found.potentials, self.data.labels),
+            accuracy=accuracy_of(found.counts, labels),
+            accuracy_potential=accuracy_of(found.potentials, labels),
             accumulations=float(found.operations.sum(axis=1).mean()),
             network=network,
+            expected=self.margins.expected(errors),
+            error=self.margins.size(errors),
+            room=self.margins.room(errors, self.relied_on),
+            first=float(found.operations[:, 0].mean()),
+            spikes=float(found.spikes.sum(axis=1).mean() + found.input_events.mean()),
         )
 
 
@@ -183,15 +216,9 @@ def settle(
     ConversionError : the network does not suit
     DataError : the frames do not suit the network
     """
-    job = prepared(float_network, calibration, settings, name=name, origin=origin, progress=progress)
-    settings, images, labels = job.settings, job.data.images, job.data.labels
-    grey = accuracy_of(float_network.scores(images.astype(np.float32) / 255), labels)
-    coded = accuracy_of(float_network.scores(settings.coding.frames(images).astype(np.float32)), labels)
-    # Where input levels are chosen, they are to keep up with the float network, and so is the whole.
-    keeps_up = settings.searches_exactly and coded >= grey - settings.accuracy_budget * _OF_THE_INPUT
-    wanted = (max(grey, coded) if keeps_up else coded) - settings.accuracy_budget
-    search = _search_exactly if settings.searches_exactly else _choose
-    return replace(search(job, wanted), accuracy_float=grey, accuracy_coded=coded)
+    jobs, grey, coded = _jobs(float_network, calibration, settings, name=name, origin=origin, progress=progress)
+    settled = _search_exactly(jobs) if settings.searches_exactly else _choose(jobs[0])
+    return replace(settled, accuracy_float=grey, accuracy_coded=coded[settled.job.settings.coding])
 
 
 def prepared(
@@ -210,8 +237,40 @@ def prepared(
     ConversionError, DataError
         As `settle`.
     """
+    return _jobs(floats, calibration, settings, name=name, origin=origin, progress=progress)[0][0]
+
+
+def _jobs(
+    floats: FloatNetwork, calibration: Dataset, settings: Settings, *, progress: Callable[[str], None], **names: str
+) -> tuple[list[Job], float, dict[InputCoding, float]]:
+    """The network with each coding of the input that may be chosen; the float network's accuracy on frames, and coded ones."""
     _check_names(floats, settings)
-    settings, data = _coded(floats, calibration, settings, progress)
+    codings = _codings(floats, calibration, settings)
+    shape, classes = floats.input_shape, max(2, floats.outputs)
+    data = calibration.fitted(shape, classes=classes, threshold=min(coding.first for coding in codings))
+    grey = accuracy_of(floats.scores(data.images.astype(np.float32) / 255), data.labels)
+    scores = {coding: floats.scores(coding.frames(data.images).astype(np.float32)) for coding in codings}
+    coded = {coding: accuracy_of(found, data.labels) for coding, found in scores.items()}
+    # Where input levels are chosen, they are to keep up with the float network, and so is the whole.
+    keeps_up = settings.searches_exactly and max(coded.values()) >= grey - settings.accuracy_budget * _OF_THE_INPUT[0]
+    wanted = max([*coded.values(), *[grey] * keeps_up]) - settings.accuracy_budget
+    jobs = []
+    for coding, found in scores.items():
+        if coding.levels > 1:
+            progress(f"input: {coding.levels} levels, above {coding.first} and for each {coding.step} more")
+        margins = Margins(found.astype(np.float64), data.labels)
+        jobs.append(_job(floats, _with(settings, coding), data, margins=margins, wanted=wanted, progress=progress, **names))
+    return jobs, grey, coded
+
+
+def _with(settings: Settings, coding: InputCoding) -> Settings:
+    """The settings with a coding of the input."""
+    step = coding.step if coding.levels > 1 else None
+    return replace(settings, input_levels=coding.levels, input_threshold=coding.first, input_step=step)
+
+
+def _job(floats: FloatNetwork, settings: Settings, data: Dataset, **more: Any) -> Job:
+    """Large activations, and channels scaled by theirs."""
     images = data.images
     layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
     activations = floats.run(settings.coding.frames(images).astype(np.float32), [layer.tensor for layer in layers])
@@ -223,15 +282,16 @@ def prepared(
     def simulate(network: Network) -> FrameSummaries:
         return run_frames(network, images)
 
-    run = QuantizedFrames(images).run if settings.deferred else simulate
-    means = functools.cache(lambda: mean_sums(floats, settings.coding, images[:_CORRECTED]))
-    told = {"name": name, "origin": origin, "progress": progress}
-    return Job(floats=floats, settings=settings, data=data, large=large, means=means, run=run, **told)  # type: ignore[arg-type]
+    run, run_some = simulate, simulate
+    if settings.deferred:
+        run, run_some = QuantizedFrames(images).run, QuantizedFrames(images[:_SEARCHED]).run
+    means = functools.cache(lambda: mean_sums(floats, settings.coding, images[-_CORRECTED:]))
+    return Job(floats=floats, settings=settings, data=data, large=large, means=means, run=run, run_some=run_some, **more)
 
 
-def _choose(job: Job, wanted: float) -> Settled:
+def _choose(job: Job) -> Settled:
     """Thresholds as they are given, or by a search that simulates."""
-    settings, large = job.settings, job.large
+    settings, large, wanted = job.settings, job.large, job.wanted
     measure = job.measurer(False)
     if settings.threshold is not None:
         thresholds = [settings.threshold] * len(large)
@@ -251,45 +311,97 @@ def _choose(job: Job, wanted: float) -> Settled:
     return Settled(job=job, thresholds=thresholds, measured=best, wanted=wanted)
 
 
-def _search_exactly(job: Job, wanted: float) -> Settled:
-    """Thresholds, by a search on the quantized network; corrected biases, and wider weights, where they are worth it."""
-    given = job.settings.weight_bits
+@dataclass(frozen=True)
+class _Attempt:
+    """A way to make networks, and levels that are the same in all layers: with which it reaches the accuracy, if it can."""
+
+    search: Search
+    job: Job
+    correcting: bool
+    found: Fewest
+
+
+def _search_exactly(jobs: Sequence[Job]) -> Settled:
+    """Levels, by a search on the quantized network; those of the input, corrected biases, and wider weights as they are worth it.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        The same network with levels of the input that may be chosen, the fewest first.
+    """
+    given, wanted, relied_on = jobs[0].settings.weight_bits, jobs[0].wanted, jobs[0].relied_on
     tried: list[Tried] = []
-    best: tuple[Search, Fewest, Job, bool] | None = None
+    best: _Attempt | None = None
     for bits in _WEIGHT_BITS if given is None else (given,):
-        attempt = replace(job, settings=replace(job.settings, weight_bits=bits))
-        for correcting in (False, True):
-            if best is not None:
-                job.progress(f"the same with weights of {bits} bits{' and corrected biases' if correcting else ''}")
-            scale, measure = (job.large, attempt.steepest, job.ends), attempt.measurer(correcting)
-            search = Search(*scale, measure, job.progress, weight_bits=bits, bias_corrected=correcting)
-            found = search.enough(wanted)
-            tried += search.tried
-            if best is None or _worth_more(found.measured, best[1].measured, wanted):
-                best = search, found, attempt, correcting
+        for job, correcting in itertools.product(jobs, (False, True)):
+            if tried:
+                coded = f", {job.settings.coding.levels} levels of the input" if len(jobs) > 1 else ""
+                job.progress(f"the same with weights of {bits} bits{coded}{' and corrected biases' if correcting else ''}")
+            wide = replace(job, settings=replace(job.settings, weight_bits=bits))
+            search = _search(wide, correcting, tried)
+            reached = best is not None and best.found.measured.expected >= relied_on
+            try:
+                # Where levels are enough once, they tell what the others are worth.
+                found = search.at(best.found.levels) if best is not None and reached else search.enough(wanted, relied_on)
+            except ConversionError:
+                if best is None:
+                    raise
+                continue
+            if best is None or _worth_more(found.measured, best.found.measured, relied_on):
+                best = _Attempt(search, wide, correcting, found)
         assert best is not None
-        if best[1].measured.accuracy >= wanted:
+        if best.found.measured.expected >= relied_on:
             break
     assert best is not None
-    search, found, job, correcting = best
-    before = len(search.tried)
-    found = search.lowered(found, wanted)
+    found = _lowered(best)
     return Settled(
-        job=job,
+        job=best.job,
         thresholds=found.thresholds,
         measured=found.measured,
         wanted=wanted,
         levels=found.levels,
-        tried=(*tried, *search.tried[before:]),
-        corrected=correcting,
+        tried=tuple(tried),
+        corrected=best.correcting,
     )
 
 
-def _worth_more(found: Measured, best: Measured, wanted: float) -> bool:
-    """Whether something is worth departing from 8 bits or from the trained biases: a frame or two, or a spike or two, are not."""
-    if best.accuracy < wanted:
-        return found.accuracy > best.accuracy + _WORTH_CORRECTING
-    return found.accuracy >= wanted and found.accumulations < best.accumulations * _WORTH_OTHERS
+def _search(job: Job, correcting: bool, tried: list[Tried]) -> Search:
+    return Search(
+        job.large,
+        job.steepest,
+        job.ends,
+        job.measurer(correcting, some=True),
+        job.progress,
+        on_all=job.measure if len(job.data) > _SEARCHED else None,
+        frames=(min(_SEARCHED, len(job.data)), len(job.data)),
+        input_levels=job.settings.coding.levels,
+        weight_bits=job.settings.bits,
+        bias_corrected=correcting,
+        tried=tried,
+    )
+
+
+def _lowered(attempt: _Attempt) -> Fewest:
+    """Fewer levels, from twice of what is enough; of these the fewest that reach the accuracy on all frames."""
+    search, wanted = attempt.search, attempt.job.wanted
+    start = search.doubled(attempt.found)
+    path = search.lowered(start, attempt.job.relied_on)
+    # Some frames may promise what not all hold: then it is one of the last steps with which they do.
+    steps = [step for step in _STEPS_BACK if step < len(path)]
+    on_all = []
+    for step in [*steps, len(path)]:
+        on_all.append(search.on_all(path[-step]))
+        if on_all[-1].measured.accuracy >= wanted:
+            return on_all[-1]
+    return max(on_all, key=lambda found: found.measured.accuracy)
+
+
+def _worth_more(found: Measured, best: Measured, relied_on: float) -> bool:
+    """Whether something is worth departing from fewer bits, fewer levels of the input, or the trained biases."""
+    if best.expected < relied_on:
+        # Out of reach a frame or two more are no reason.
+        return found.expected >= relied_on or found.accuracy > best.accuracy + _WORTH_CORRECTING
+    return found.price < best.price
 
 
 def _check_names(float_network: FloatNetwork, settings: Settings) -> None:
@@ -303,43 +415,33 @@ def _check_names(float_network: FloatNetwork, settings: Settings) -> None:
                 )
 
 
-def _coded(
-    float_network: FloatNetwork, data: Dataset, settings: Settings, progress: Callable[[str], None]
-) -> tuple[Settings, Dataset]:
-    """The settings with limits of the input that are chosen, and the frames as the network takes them."""
+def _codings(float_network: FloatNetwork, data: Dataset, settings: Settings) -> list[InputCoding]:
+    """How the input may be coded: as it is given, or with so few levels that they take no more than parts of the budget."""
     shape, classes = float_network.input_shape, max(2, float_network.outputs)
-    some = data.first(EXPLAINED).fitted(shape, classes=classes, threshold=0)
+    data = data.fitted(shape, classes=classes, threshold=0)
+    some = data.first(EXPLAINED)
 
     def accuracy(frames: npt.NDArray[np.floating]) -> float:
         return accuracy_of(float_network.scores(frames.astype(np.float32)), some.labels)
 
-    def coding_of(levels: int) -> InputCoding:
-        given, budget = (settings.input_threshold, settings.input_step), settings.accuracy_budget
+    def coding_of(levels: int, budget: float) -> InputCoding:
+        given = (settings.input_threshold, settings.input_step)
         return choose_coding(levels, *given, images=some.images, accuracy=accuracy, budget=budget)
 
-    coding = coding_of(settings.input_levels or 1)
-    if settings.searches_exactly and settings.input_levels is None and settings.input_threshold is None:
-        coding = _enough_levels(float_network, data.fitted(shape, classes=classes, threshold=0), settings, coding_of)
-    if coding.levels > 1:
-        progress(f"input: {coding.levels} levels, above {coding.first} and for each {coding.step} more")
-    settings = replace(
-        settings,
-        input_levels=coding.levels,
-        input_threshold=coding.first,
-        input_step=coding.step if coding.levels > 1 else None,
-    )
-    return settings, data.fitted(shape, classes=classes, threshold=coding.first)
+    if not settings.searches_exactly or settings.input_levels is not None or settings.input_threshold is not None:
+        return [coding_of(settings.input_levels or 1, settings.accuracy_budget)]
+    budgets = [settings.accuracy_budget * part for part in _OF_THE_INPUT]
+    return list(dict.fromkeys(_enough_levels(float_network, data, budget, coding_of) for budget in budgets))
 
 
 def _enough_levels(
-    float_network: FloatNetwork, data: Dataset, settings: Settings, coding_of: Callable[[int], InputCoding]
+    float_network: FloatNetwork, data: Dataset, budget: float, coding_of: Callable[[int, float], InputCoding]
 ) -> InputCoding:
-    """The fewest levels with which the input takes no more than its part of the budget; else those with which it takes least."""
-    grey = accuracy_of(float_network.scores(data.images.astype(np.float32) / 255), data.labels)
-    wanted = grey - settings.accuracy_budget * _OF_THE_INPUT
+    """The fewest levels with which the input takes no more than that; else those with which it takes least."""
+    wanted = accuracy_of(float_network.scores(data.images.astype(np.float32) / 255), data.labels) - budget
     best: tuple[float, InputCoding] | None = None
     for levels in _INPUT_LEVELS:
-        coding = coding_of(levels)
+        coding = coding_of(levels, budget)
         found = accuracy_of(float_network.scores(coding.frames(data.images).astype(np.float32)), data.labels)
         if best is None or found > best[0]:
             best = found, coding

@@ -112,7 +112,15 @@ class Settings:
             return InputCoding(InputCoding.first if self.input_threshold is None else self.input_threshold)
         assert self.input_levels is not None
         step = 255 // self.input_levels if self.input_step is None else self.input_step
-        return InputCoding(step // 2 if self.input_threshold is None else self.input_threshold, step, self.input_levels)
+        first = step // 2 if self.input_threshold is None else self.input_threshold
+        if self.input_step is None:
+            step = max(1, min(step, (254 - first) // (self.input_levels - 1)))
+        if first + (self.input_levels - 1) * step >= 255:
+            raise ConversionError(
+                f"--input-levels {self.input_levels} must all be below 255, not the first at {first} and then every {step}: "
+                "fewer of them, or another --input-threshold or --input-step"
+            )
+        return InputCoding(first, step, self.input_levels)
 
 
 def quantize(

@@ -44,12 +44,37 @@ class Measured:
         Mean per frame.
     network : Network
         The network.
+    expected : float
+        The accuracy to expect on frames like these (`model.conversion.margins`).
+    error : float
+        Of the margins of its scores.
+    room : float
+        How many times as great an error would bring the accuracy that is wanted.
+    first : float
+        Accumulations that the input causes.
+    spikes : float
+        Mean per frame, the input's too.
     """
 
     accuracy: float
     accuracy_potential: float
     accumulations: float
     network: Network
+    expected: float = 1.0
+    error: float = 0.0
+    room: float = 1.0
+    first: float = 0.0
+    spikes: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        """Accumulations times spikes: both count, and a part less of the one is worth as much as the same part of the other."""
+        return max(self.accumulations, 1.0) * max(self.spikes, 1.0)
+
+    @property
+    def price(self) -> float:
+        """Accumulations, about, where the accuracy is just what is wanted: twice the error comes with half of them."""
+        return self.first + (self.accumulations - self.first) / self.room if self.room else math.inf
 
 
 def thresholds_of(

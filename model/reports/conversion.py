@@ -36,10 +36,14 @@ def conversion_json(conversion: Conversion) -> dict[str, Any]:
         "tried": [
             {
                 "levels": list(tried.levels),
+                "input_levels": tried.input_levels,
                 "weight_bits": tried.weight_bits,
                 "bias_corrected": tried.bias_corrected,
+                "frames": tried.frames,
                 "accuracy": tried.accuracy,
+                "accuracy_expected": tried.expected,
                 "accumulations_per_frame": tried.accumulations,
+                "spikes_per_frame": tried.spikes,
             }
             for tried in conversion.tried
         ],

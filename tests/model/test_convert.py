@@ -444,12 +444,20 @@ def test_without_options_it_is_the_fewest_accumulations_within_the_budget(tmp_pa
     for line, tried in zip(told, report["tried"], strict=True):
         levels = ", ".join(f"{n:g}" for n in tried["levels"])
         assert line == (
-            f"levels {levels}: accuracy {tried['accuracy']:.4f}, {tried['accumulations_per_frame']:,.0f} accumulations per frame"
+            f"levels {levels}: accuracy {tried['accuracy']:.4f}, {tried['accuracy_expected']:.4f} to expect, "
+            f"{tried['accumulations_per_frame']:,.0f} accumulations and {tried['spikes_per_frame']:,.0f} spikes per frame"
         )
-    best = [tried for tried in report["tried"] if tried["levels"] == list(report["levels"].values())]
+    best = [
+        tried
+        for tried in report["tried"]
+        if tried["levels"] == list(report["levels"].values())
+        and (tried["input_levels"], tried["bias_corrected"]) == (report["input_levels"], report["bias_corrected"])
+    ]
     assert (best[0]["accuracy"], best[0]["accumulations_per_frame"]) == (
         report["accuracy_snn"], report["accumulations_per_frame"]
     )
+    assert best[0]["accuracy_expected"] >= report["accuracy_wanted"] - 0.0005
+    assert {tried["frames"] for tried in report["tried"]} == {80}
     # The figures are the engine's.
     data = np.load(tmp_path / "data.npz")
     frames = run_frames(network, data["images"])
@@ -459,6 +467,26 @@ def test_without_options_it_is_the_fewest_accumulations_within_the_budget(tmp_pa
         main, [str(tmp_path / "net.onnx"), "-o", str(tmp_path / "out.npz"), "--calibrate", str(tmp_path / "data.npz")]
     )
     assert "what was tried" in out.stderr and Network.load(tmp_path / "out.npz") == network
+
+
+def test_a_budget_is_for_a_search(tmp_path):
+    found, network = converted(tmp_path, "--levels", "2", "--accuracy-budget", "0.01")
+    assert (found.exit_code, network) == (2, None)
+    assert found.stderr.endswith("error: --accuracy-budget must not be given with --levels, which searches for nothing\n")
+
+
+def test_of_many_frames_some_are_searched_on():
+    """A search measures networks on 500 frames, and what it settles on on all, where the accuracy is held."""
+    graph = Graph(shape=("frames", 1, 8, 8)).conv(6, 1, 3, pads=[1, 1, 1, 1]).add("Relu").add("Flatten").linear(384, 4)
+    floats = import_model(graph.model(), "net.onnx")
+    images = np.random.default_rng(1).integers(0, 256, (700, 8, 8, 1), dtype=np.uint8)
+    data = Dataset("own", images, floats.scores(images.astype(np.float32) / 255).argmax(axis=1))
+    found = convert(floats, data, Settings(accuracy_budget=0.05), name="net")
+    assert {tried.frames for tried in found.tried} == {500, 700}
+    last = found.tried[-1]
+    assert (last.frames, last.accuracy, last.accumulations) == (700, found.accuracy_snn, found.accumulations_per_frame)
+    assert found.accuracy_snn >= found.accuracy_wanted == max(found.accuracy_float, found.accuracy_float_1bit) - 0.05
+    assert last.levels == tuple(found.levels.values())
 
 
 def test_weights_are_as_wide_as_the_accuracy_needs():

@@ -96,14 +96,16 @@ def test_more_levels_lose_less():
 
 
 def test_the_input_has_as_many_levels_as_the_accuracy_needs():
-    """The fewest that take no more than three quarters of the budget; one, where levels are given."""
+    """The fewest that take no more than three quarters of the budget, or no more than one; one level, where levels are given."""
     floats, images = import_model(colour(), "net"), frames(300)
     labels = floats.scores(images.astype(np.float32) / 255).argmax(axis=1)
     data = Dataset("own", images, labels.astype(np.int64))
     found = convert(floats, data, Settings(accuracy_budget=0.1), name="own")
     assert found.network.input_levels > 1
     assert found.accuracy_float_1bit >= 0.925 and found.accuracy_snn >= 0.9
-    fewer = Settings(accuracy_budget=0.1, input_levels=found.network.input_levels // 2, levels=2.0)
+    tried = sorted({each.input_levels for each in found.tried})
+    assert len(tried) == 2 and found.network.input_levels in tried
+    fewer = Settings(accuracy_budget=0.1, input_levels=tried[0] // 2, levels=2.0)
     assert convert(floats, data, fewer, name="own").accuracy_float_1bit < 0.925
     assert convert(floats, data, Settings(levels=2.0), name="own").network.input_levels == 1
 
@@ -122,3 +124,13 @@ def test_command(tmp_path):
     done = CliRunner().invoke(main, [*given, "--input-levels", "3", "--for-hardware"])
     assert done.exit_code == 0, done.stderr
     assert Network.load(tmp_path / "net.npz").input_levels == 3
+
+
+def test_levels_have_to_be_below_full_scale_in_words_of_the_options():
+    assert Settings(input_levels=3, input_threshold=200).coding == InputCoding(200, 27, 3)
+    message = (
+        "--input-levels 3 must all be below 255, not the first at 200 and then every 30: fewer of them, or another "
+        "--input-threshold or --input-step"
+    )
+    with pytest.raises(ConversionError, match=f"^{re.escape(message)}$"):
+        _ = Settings(input_levels=3, input_threshold=200, input_step=30).coding
