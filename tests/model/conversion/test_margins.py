@@ -23,16 +23,16 @@ def test_errors_of_any_frame_meet_margins_of_any_other():
     margins = Margins(SCORES, LABELS)
     assert margins.size(np.array([1.5, -1.5])) == pytest.approx(1.5 / 1.875)
     # An error of -3 turns two of three; one of 2 turns the fourth the other way. A tie is turned by half.
-    assert margins.expected(np.array([-3.0])) == pytest.approx(0.75 - 1.75 * 0.5)
-    assert margins.expected(np.array([2.0])) == pytest.approx(0.75 + 1.75 * 0.25)
-    assert margins.expected(np.array([-2.0, 0.0])) == pytest.approx(0.75 - 1.75 * (0.25 + 0.125) / 2)
+    assert margins.expected(np.array([-3.0])) == pytest.approx(0.75 - 2 * 0.5)
+    assert margins.expected(np.array([2.0])) == pytest.approx(0.75 + 2 * 0.25)
+    assert margins.expected(np.array([-2.0, 0.0])) == pytest.approx(0.75 - 2 * (0.25 + 0.125) / 2)
 
 
 def test_room_is_how_much_greater_errors_may_be():
     margins = Margins(SCORES, LABELS)
     # The margin of 0.5 is turned by a half of the error, that of 2 by twice of it.
     assert margins.room(np.array([-1.0]), 0.75) == pytest.approx(0.5, abs=0.02)
-    assert margins.room(np.array([-1.0]), 0.75 - 1.75 * 0.25) == pytest.approx(2, abs=0.02)
+    assert margins.room(np.array([-1.0]), 0.75 - 2 * 0.25) == pytest.approx(2, abs=0.02)
     assert margins.room(np.array([-1.0]), 0.9) == 0
     assert margins.room(np.array([0.0]), 0.75) == pytest.approx(4, abs=0.02)
 
