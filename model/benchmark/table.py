@@ -134,6 +134,7 @@ def _peer(results: Sequence[SuiteResult]) -> str:
                 _percent(ours.accuracy),
                 f"{ours.spikes:,.0f}",
                 f"{ours.input_events:,.0f} + {ours.hidden_spikes:,.0f} + {ours.output_spikes:,.0f}",
+                f"{ours.sent:,.0f}",
             ]
             for peer in spiking.peers:
                 point = peer.reached or peer.best
@@ -142,9 +143,9 @@ def _peer(results: Sequence[SuiteResult]) -> str:
                     f"{point.input_spikes:,.0f} + {point.hidden_spikes:,.0f}" if point.input_spikes else "",
                     f"{point.steps}, {point.setting}",
                 ]
-            lines.append([cell for index, cell in enumerate(cells) if index != 8])
+            lines.append([cell for index, cell in enumerate(cells) if index != 9])
     titles = (
-        "network", "accuracy", "spikes", "pixels + hidden + outputs", "peer, pixels as spikes", "pixels + hidden",
+        "network", "accuracy", "spikes", "pixels + hidden + outputs", "sent on", "peer, pixels as spikes", "pixels + hidden",
         "steps, thresholds", "peer, pixels as a current", "steps, thresholds",
     )
     return markdown(titles, lines)
