@@ -28,7 +28,7 @@ from model.support.errors import ToolMissingError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["PIXELS", "SETTINGS", "PeerPoint", "PeerResult", "as_torch", "rate_code"]
+__all__ = ["PIXELS", "SETTINGS", "PeerPoint", "PeerResult", "as_torch", "outputs", "rate_code"]
 
 SETTINGS = ("99.9%", "Max", "99%", "balanced")
 """How thresholds are found: balanced locally (Bu et al., 2024), or a percentile of each channel's activations."""
@@ -176,7 +176,7 @@ def rate_code(
         # A pixel is its own activation, and SpikingJelly makes a neuron of each activation.
         network = nn.Sequential(nn.ReLU(), *network).eval()
     images, calibrated = _tensor(test, floats), _tensor(calibration.first(_CALIBRATED), floats)
-    accuracy_float = _accuracy(_outputs(network, images), test.labels)
+    accuracy_float = _accuracy(outputs(network, images), test.labels)
     points: list[PeerPoint] = []
     fewest = math.inf
     for setting in settings:
@@ -209,11 +209,12 @@ def _tensor(data: Dataset, floats: FloatNetwork) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).float() / 255
 
 
-def _outputs(network: nn.Module, images: Tensor) -> np.ndarray:
+def outputs(network: nn.Module, images: Tensor) -> np.ndarray:
+    """What it answers, ``(frames, classes)``."""
     import torch
 
     with torch.inference_mode():
-        return np.concatenate([network(batch).numpy() for batch in images.split(_BATCH)])
+        return np.concatenate([network(batch).flatten(1).numpy() for batch in images.split(_BATCH)])
 
 
 def _accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:
@@ -261,7 +262,7 @@ def _simulated(
     with torch.inference_mode():
         for step in range(1, steps + 1):
             # All frames at once: a neuron's state is a tensor over frames.
-            now = network(images).numpy()
+            now = network(images).flatten(1).numpy()
             sums = now if step == 1 else sums + now
             late = now if step <= delay + 1 else late + now
             accuracy = max(_accuracy(sums, labels), _accuracy(late, labels))

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from model.benchmark.peer import as_torch, rate_code
+from model.benchmark.peer import as_torch, outputs, rate_code
 from model.importers.float_network import ConversionError
 from model.importers.onnx import import_model, import_onnx
 from model.support.datasets import Dataset, load
@@ -50,6 +50,17 @@ def test_what_pytorch_has_no_module_for_is_refused():
     line = "layer 'c': padding must be the same on both sides for PyTorch, not Padding(top=0, left=0, bottom=1, right=1)"
     with pytest.raises(ConversionError, match=f"^{re.escape(line)}$"):
         as_torch(floats)
+
+
+def test_answers_of_a_convolution_at_the_end():
+    """Its outputs are a frame of one position for each class."""
+    graph = Graph().conv(3, 2, 3).add("Relu").conv(4, 3, 1).add("GlobalAveragePool").add("Flatten")
+    floats = import_model(graph.model(), "net.onnx")
+    assert floats.layers[-1].kind == "convolution"
+    images = torch.from_numpy(np.random.default_rng(2).random((6, 2, 8, 8)).astype(np.float32))
+    found = outputs(as_torch(floats), images)
+    assert found.shape == (6, 4)
+    assert np.allclose(found, floats.scores(images.numpy().transpose(0, 2, 3, 1)), rtol=1e-4, atol=1e-4)
 
 
 def test_it_must_be_installed(monkeypatch):
