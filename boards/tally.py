@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": ("boards.demo", "Draw a digit and watch the board's spikes."),
     "table": ("boards.table", "One table of what builds found."),
     "train": ("model.train", "Train the network of the paper, or fine-tune it for few events."),
+    "finetune": ("model.finetune", "Fine-tune a trained network for few events."),
     "train-small": ("model.small", "Train the network for small boards."),
     "train-two-layer": ("model.two_layer", "Train the two-layer network of the comparison."),
     "tradeoff": ("model.tradeoff", "Accuracy against events and weight bits."),
