@@ -63,9 +63,9 @@ class FinetuneSettings:
     seed: int = 1
     epochs: int = 12
     batch_size: int = 128
-    learning_rate: float = 0.005
-    threshold_rate: float = 0.003
-    event_price: float = 1.0
+    learning_rate: float = 0.03
+    threshold_rate: float = 0.005
+    event_price: float = 0.1
     spike_weight: float = 1.0
     firing: str = "deferred"
     moments: int = 4
@@ -77,7 +77,7 @@ class FinetuneSettings:
     input_levels: int | None = None
     input_threshold: int | None = None
     input_step: int | None = None
-    teacher_share: float = 0.5
+    teacher_share: float = 0.3
     average_decay: float | None = None
     augment: bool = False
 

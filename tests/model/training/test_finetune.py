@@ -279,7 +279,7 @@ def test_goes_on_where_it_was_stopped(small, tmp_path):
 
 def test_refuses_a_rate_that_diverges(small):
     start, data, settings = small
-    message = "learning_rate and threshold_rate must be less for the loss to stay finite, not 0.005 and 1e+30"
+    message = "learning_rate and threshold_rate must be less for the loss to stay finite, not 0.03 and 1e+30"
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         fine_tune(start, data, dataclasses.replace(settings, threshold_rate=1e30))
 
