@@ -20,6 +20,9 @@ from model.support.cli import FilePath, FolderPath, Number, OutFile, command, do
 from model.support.errors import Exit, fail
 from model.support.files import check_apart, not_written
 
+_ALIKE = ("input", "bits", "biases")
+"""Columns of what was tried that say nothing where all their cells are the same."""
+
 
 @command(help="Convert a trained network (ONNX) to a spiking network of integers.")
 @click.argument("onnx_file", type=FilePath())
@@ -271,22 +274,24 @@ def _print(console: Console, found: Conversion, accuracy_budget: float) -> None:
 
 
 def _tried(found: Conversion) -> Table:
-    """What the search measured, in order."""
+    """What the search measured, in order; of the input, weights and biases only what was not the same in all."""
     table = Table(title="what was tried, and what came of it on the calibration frames")
-    for column in ("input", "levels", "weight bits", "biases", "frames", "accuracy", "to expect", "accumulations", "spikes"):
-        table.add_column(column)
-    for tried in found.tried:
-        table.add_row(
-            str(tried.input_levels),
-            ", ".join(f"{levels:g}" for levels in tried.levels),
-            str(tried.weight_bits),
-            "corrected" if tried.bias_corrected else "",
-            f"{tried.frames:,}",
-            f"{tried.accuracy:.2%}",
-            f"{tried.expected:.2%}",
-            f"{tried.accumulations:,.0f}",
-            f"{tried.spikes:,.0f}",
-        )
+    columns = {
+        "input": [str(tried.input_levels) for tried in found.tried],
+        "levels": [", ".join(f"{levels:.4g}" for levels in tried.levels) for tried in found.tried],
+        "bits": [str(tried.weight_bits) for tried in found.tried],
+        "biases": ["corrected" if tried.bias_corrected else "" for tried in found.tried],
+        "frames": [f"{tried.frames:,}" for tried in found.tried],
+        "accuracy": [f"{tried.accuracy:.2%}" for tried in found.tried],
+        "expected": [f"{tried.expected:.2%}" for tried in found.tried],
+        "adds": [f"{tried.accumulations:,.0f}" for tried in found.tried],
+        "spikes": [f"{tried.spikes:,.0f}" for tried in found.tried],
+    }
+    shown = {name: cells for name, cells in columns.items() if name not in _ALIKE or len(set(cells)) > 1}
+    for name in shown:
+        table.add_column(name)
+    for cells in zip(*shown.values(), strict=True):
+        table.add_row(*cells)
     return table
 
 

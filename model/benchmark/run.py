@@ -51,7 +51,7 @@ class Plan:
 
     seed: int = 1
     calibrated: int = 2000
-    tuning_epochs: int = 6
+    tuning_epochs: int = 8
     peer_frames: int = 1000
     peer_steps: int = 32
 

@@ -382,10 +382,18 @@ def _search(job: Job, correcting: bool, tried: list[Tried]) -> Search:
 
 
 def _lowered(attempt: _Attempt) -> Fewest:
-    """Fewer levels, from twice of what is enough; of these the fewest that reach the accuracy on all frames."""
-    search, wanted = attempt.search, attempt.job.wanted
+    """Fewer levels, as few as all frames bear: from twice of what is enough, or from that, where twice ends above its cost."""
+    search, wanted, relied_on = attempt.search, attempt.job.wanted, attempt.job.relied_on
     start = search.doubled(attempt.found)
-    path = search.lowered(start, attempt.job.relied_on)
+    best = _last(search, search.lowered(start, relied_on), wanted)
+    if start is attempt.found or attempt.found.measured.cost >= best.measured.cost:
+        return best
+    other = _last(search, search.lowered(attempt.found, relied_on), wanted)
+    return other if other.measured.accuracy >= wanted else best
+
+
+def _last(search: Search, path: Sequence[Fewest], wanted: float) -> Fewest:
+    """The last of a path that reaches the accuracy on all frames; else the most accurate of those that were tried."""
     # Some frames may promise what not all hold: then it is one of the last steps with which they do.
     steps = [step for step in _STEPS_BACK if step < len(path)]
     on_all = []

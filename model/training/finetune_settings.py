@@ -61,11 +61,11 @@ class FinetuneSettings:
     """
 
     seed: int = 1
-    epochs: int = 12
+    epochs: int = 10
     batch_size: int = 128
     learning_rate: float = 0.03
     threshold_rate: float = 0.005
-    event_price: float = 0.1
+    event_price: float = 0.05
     spike_weight: float = 1.0
     firing: str = "deferred"
     moments: int = 4
