@@ -214,7 +214,8 @@ class _Steps:
         return self._network("converted", key, make)
 
     def tuned(self, onnx: Path, floats: FloatNetwork) -> tuple[Path, dict[str, float]]:
-        settings = FinetuneSettings(epochs=self.plan.tuning_epochs)
+        # Digits may be distorted a little, as the command does by default.
+        settings = FinetuneSettings(epochs=self.plan.tuning_epochs, augment=True)
         training = source_hash(MODEL / "training")
         key = (_hash(onnx.read_bytes()), self.train_hash, asdict(settings), self.sources, training, _versions(("torch",)))
 
