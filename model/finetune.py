@@ -143,7 +143,7 @@ def main(
         report=lambda line: click.echo(line, err=True),
         resume=resume,
     )
-    tell(found.notes)
+    tell(found.notes, found.warnings)
     given = {"start": str(onnx_file), "teacher": None if teacher is None else str(teacher), "normalization": str(normalization)}
     model = found.model.SerializeToString(deterministic=True)
     text = json.dumps(given | _record(found, settings, data, threads, model), indent=2) + "\n"
@@ -200,6 +200,7 @@ def _record(found: FineTuned, settings: FinetuneSettings, data: Dataset, threads
         "epochs": [asdict(line) for line in found.epochs],
         "chosen_epoch": found.chosen,
         "held_out": found.held_out,
+        "warnings": list(found.warnings),
         "onnx_sha256": hashlib.sha256(model).hexdigest(),
         "network_hash": network.content_hash,
     }

@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
+from model.conversion.chance import warn_of_chance
 from model.conversion.choice import Job, accuracy_of, prepared
 from model.conversion.fewest import Search
 from model.conversion.levels import input_and_rest
 from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.quantized_frames import run_images
 from model.conversion.search import thresholds_of
+from model.engine.engine import FrameSummaries
+from model.golden import answers
 from model.importers.float_network import FloatNetwork
 from model.importers.onnx import import_model
 from model.network import Network, Neurons
@@ -28,10 +32,13 @@ from model.support.names import printable
 from model.training.common import held_out, import_torch
 from model.training.finetune_settings import EpochLine, FinetuneSettings
 
-__all__ = ["EpochLine", "FineTuned", "FinetuneSettings", "fine_tune", "measure"]
+__all__ = ["EpochLine", "FineTuned", "FinetuneSettings", "fine_tune"]
 
 _CALIBRATED = 2000
 """Training frames that the coding of the input and the first thresholds are chosen on."""
+
+_MUCH = 0.02
+"""Accuracy on held-out frames that is not lost without a warning."""
 
 _WIDTHS = 3000
 """Training frames that the widths are chosen on."""
@@ -57,11 +64,13 @@ class FineTuned:
     chosen : int
         The epoch whose weights these are.
     held_out : dict
-        What `measure` finds on the held-out frames, and the start's accuracy there, on frames as they are.
+        Accuracies, spikes and accumulations on the held-out frames, and the start's accuracy there, on frames as they are.
     frames_held_out : int
         How many those are.
     notes : tuple of str
         How the frames were read, where that was not as they come.
+    warnings : tuple of str
+        What speaks against the outcome.
     """
 
     model: onnx.ModelProto
@@ -72,6 +81,7 @@ class FineTuned:
     held_out: dict[str, float]
     frames_held_out: int
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def fine_tune(
@@ -140,15 +150,17 @@ def fine_tune(
     floats = _imported(model, start, name)
     network = fit_widths(converted(tuning.averaged), training.images[:_WIDTHS])
     float_accuracy = accuracy_of(start.scores(held.images.astype(np.float32) / 255), held.labels)
+    found = run_images(network, held.images)
     return FineTuned(
         model=model,
         floats=floats,
         network=network,
         epochs=tuple(tuning.lines),
         chosen=chosen,
-        held_out={"accuracy_float_start": float_accuracy, **measure(network, held)},
+        held_out={"accuracy_float_start": float_accuracy, **_measured(network, found, held.labels)},
         frames_held_out=len(held),
         notes=training.notes,
+        warnings=_warnings(answers(found.counts), held.labels, float_accuracy),
     )
 
 
@@ -184,14 +196,25 @@ def _imported(model: onnx.ModelProto, start: FloatNetwork, name: str) -> FloatNe
     return import_model(model, f"{name}.onnx", layout="nchw", input_shape=start.input_shape)
 
 
-def measure(network: Network, data: Dataset) -> dict[str, float]:
+def _measured(network: Network, found: FrameSummaries, labels: npt.NDArray[np.int64]) -> dict[str, float]:
     """Accuracy by count and by potential, spikes per neuron, and accumulations and saturated events per frame."""
-    found = run_images(network, data.images)
     neurons = [index for index, layer in enumerate(network.layers) if isinstance(layer, Neurons)]
     return {
-        "accuracy_snn": accuracy_of(found.counts, data.labels),
-        "accuracy_snn_potential": accuracy_of(found.potentials, data.labels),
+        "accuracy_snn": accuracy_of(found.counts, labels),
+        "accuracy_snn_potential": accuracy_of(found.potentials, labels),
         "spikes_per_neuron": round(float(found.spikes[:, neurons].sum(axis=1).mean()) / network.neurons, 4),
         "accumulations_per_frame": round(float(found.operations.sum(axis=1).mean())),
         "saturated_events": int(found.saturated_events.sum()),
     }
+
+
+def _warnings(spiking: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], start: float) -> tuple[str, ...]:
+    """What speaks against the outcome: it does no better than chance, or much worse than the start."""
+    right = float((spiking == labels).mean())
+    chance = warn_of_chance("the spiking network", spiking, labels)
+    if chance or right >= start - _MUCH:
+        return tuple(chance)
+    return (
+        f"the spiking network is right on {right:.1%} of {len(labels):,} held-out frames, the start on {start:.1%}: more epochs, "
+        "more frames, a lower event price or more levels may help",
+    )

@@ -27,6 +27,7 @@ from model.network import Linear, Network, Neurons, Shape
 from model.support.datasets import Dataset
 from model.support.errors import BadInputError
 from model.training.finetune import FinetuneSettings, fine_tune
+from model.training.finetune import _warnings as outcome_warnings
 from tests.onnx_graphs import TWO, Graph
 from tests.quantized_graphs import usual
 
@@ -205,6 +206,18 @@ def test_fewer_events_come_of_a_price(small):
     assert dear.network.deferred
 
 
+def test_an_outcome_that_lost_much_or_knows_nothing_is_said():
+    labels = np.arange(100) % 10
+    spiking = np.where(np.arange(100) < 90, labels, (labels + 1) % 10)
+    assert outcome_warnings(spiking, labels, 0.92) == ()
+    assert outcome_warnings(spiking, labels, 0.925) == (
+        "the spiking network is right on 90.0% of 100 held-out frames, the start on 92.5%: more epochs, more frames, a lower "
+        "event price or more levels may help",
+    )
+    (chance,) = outcome_warnings(labels * 0, labels, 0.925)
+    assert chance.startswith("the spiking network is right on 10.0% of 100 frames, no better than always answering class 0")
+
+
 def test_a_quantized_start_is_taken_for_the_float_network_that_it_rounds():
     start = import_model(usual().model(), "net.onnx")
     assert start.quantized
@@ -328,6 +341,9 @@ def test_command_writes_three_files_that_belong_together(files):
     assert [line["epoch"] for line in record["epochs"]] == [0, 1, 2]
     assert (record["frames_train"], record["frames_held_out"]) == (110, 10)
     assert record["settings"]["augment"] is False
+    assert [f"warning: {warning}" for warning in record["warnings"]] == [
+        line for line in found.output.splitlines() if line.startswith("warning: ")
+    ]
     assert not list((files / "cache" / "finetune").iterdir())
     held = record["held_out"]
     assert (
