@@ -235,8 +235,11 @@ class _Steps:
 
     def spiking(self, npz: Path, file: str, levels: dict[str, float], onnx: Path, floats: FloatNetwork) -> Spiking:
         network = Network.load(npz)
-        few = self.test.first(self.plan.peer_frames)
-        beside = self._measured(network, few) if self.plan.peer_frames else None
+        beside, peers = None, []
+        if self.plan.peer_frames:
+            few = self.test.first(self.plan.peer_frames)
+            beside = self._measured(network, few)
+            peers = [self._peer(onnx, floats, few, beside.accuracy, pixels) for pixels in PIXELS]
         return Spiking(
             file=file,
             network_hash=network.content_hash,
@@ -244,7 +247,7 @@ class _Steps:
             input_levels=network.input_levels,
             measured=self._measured(network, self.test),
             beside_peer=beside,
-            peers=tuple(self._peer(onnx, floats, few, beside.accuracy, pixels) for pixels in PIXELS) if beside else (),
+            peers=tuple(peers),
         )
 
     def accuracy_float(self, onnx: Path, floats: FloatNetwork) -> float:

@@ -1,5 +1,6 @@
 """A network of the suite from its training to its figures, on a small network and few digits: each step is made once."""
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 
@@ -67,6 +68,9 @@ def test_every_step_is_made_once(data, tmp_path, monkeypatch):
     again = run(entry, tmp_path, data[0], fewer, plan, calibrate="digits5k", tell=told.append)
     assert told == ["measuring mlp on 200 frames", "measuring the float network"]
     assert again.converted.network_hash == ours.network_hash
+
+    alone = run(entry, tmp_path, *data, dataclasses.replace(plan, peer_frames=0), calibrate="digits5k").converted
+    assert alone == dataclasses.replace(ours, beside_peer=None, peers=())
 
 
 def test_what_trains_it_must_be_installed(data, tmp_path):
