@@ -267,6 +267,11 @@ def _print(console: Console, found: Conversion, accuracy_budget: float) -> None:
         console.print(line)
     if found.accuracy_wanted is not None and found.accuracy_snn < found.accuracy_wanted:
         console.print(f"the accuracy budget of {accuracy_budget:.2%} could not be met on the calibration frames")
+    if not found.quantized and found.accumulations_per_frame > found.macs_per_frame:
+        console.print(
+            "more accumulations than the float network has multiplications: a larger --accuracy-budget takes fewer, and so does "
+            "fine-tuning (python -m model.finetune)"
+        )
     if found.bias_corrected:
         console.print("biases make up for what rounding takes off on average (docs/conversion.md): without, more was lost")
     if found.groups_expanded:
