@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from model.support.datasets import DATASETS, Dataset, load
 from model.support.errors import BadInputError
 from model.support.files import check_apart, check_writable_file, write_all
 from model.support.names import safe_name
-from model.training.common import import_torch, keep_memory
+from model.training.common import import_torch, keep_memory, versions
 from model.training.finetune import FineTuned, FinetuneSettings, fine_tune
 
 _USUAL = FinetuneSettings()
@@ -188,10 +186,7 @@ def _record(found: FineTuned, settings: FinetuneSettings, data: Dataset, threads
         "dataset": data.name,
         "settings": asdict(settings),
         "threads": threads,
-        "versions": {
-            "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in ("torch", "onnx", "numpy")},
-        },
+        "versions": versions(),
         "input_levels": network.input_levels,
         "input_threshold": network.input_threshold,
         "input_step": network.input_step,

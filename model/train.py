@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import shlex
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,7 +14,7 @@ from model.support.cli import FilePath, FolderPath, OutFolder, command
 from model.support.datasets import DATASETS, Dataset, load
 from model.support.errors import BadInputError, Exit, fail
 from model.support.files import write_file
-from model.training.common import ZOO, check_dataset, import_torch, keep_memory
+from model.training.common import ZOO, check_dataset, import_torch, keep_memory, versions
 from model.training.paper_network import NAME, TrainSettings, export_onnx, load_network, report_training, train
 
 if TYPE_CHECKING:
@@ -32,8 +30,7 @@ def _given(settings: TrainSettings | SparseSettings, command: str, dataset: Data
         "dataset": dataset.name,
         **asdict(settings),
         "threads": threads,
-        "versions": {"python": platform.python_version(),
-                     **{package: importlib.metadata.version(package) for package in ("torch", "onnx", "numpy")}},
+        "versions": versions(),
     }
 
 

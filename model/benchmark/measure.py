@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from model.conversion.choice import accuracy_of
 from model.conversion.quantized import quantized_counts
 from model.conversion.quantized_frames import run_images
 from model.engine.engine import FrameSummaries, run_frames
-from model.golden import answers
 from model.network import MaxPool, Network, Neurons
 from model.support.dataset import Dataset
 from model.support.errors import MismatchError
@@ -123,8 +123,8 @@ def measure(network: Network, data: Dataset) -> Measured:
     inputs = float(found.input_events.mean())
     return Measured(
         frames=len(data),
-        accuracy=float((answers(found.counts) == data.labels).mean()),
-        accuracy_quantized=float((answers(counts) == data.labels).mean()),
+        accuracy=accuracy_of(found.counts, data.labels),
+        accuracy_quantized=accuracy_of(counts, data.labels),
         input_events=round(inputs, 2),
         hidden_spikes=round(sum(fired[name] for name in hidden), 2),
         output_spikes=round(fired[network.output.name], 2),

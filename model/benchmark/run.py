@@ -13,8 +13,8 @@ import numpy as np
 from model.benchmark.entries import Entry
 from model.benchmark.measure import LayerMeasured, Measured, measure
 from model.benchmark.peer import PIXELS, PeerPoint, PeerResult, rate_code
+from model.conversion.choice import accuracy_of
 from model.conversion.convert import convert_file
-from model.golden import answers
 from model.importers.float_network import FloatNetwork
 from model.network import Network
 from model.support.cache import kept, source_hash
@@ -255,7 +255,7 @@ class _Steps:
             self.tell("measuring the float network")
             images = self.test.fitted(floats.input_shape, classes=floats.outputs, threshold=0).images
             scores = floats.scores(images.astype(np.float32) / 255)
-            return {"accuracy": float((answers(scores) == self.test.labels).mean())}
+            return {"accuracy": accuracy_of(scores, self.test.labels)}
 
         return float(self._kept_json("float", (_hash(onnx.read_bytes()), self.test_hash, self.sources), make)["accuracy"])
 

@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-import numpy as np
-
+from model.importers.float_network import ungrouped_weights
 from model.network import Convolution, Layer, Network
 
 __all__ = ["ungrouped"]
@@ -22,10 +21,4 @@ def ungrouped(network: Network) -> Network:
 def _ordinary(layer: Layer) -> Layer:
     if not isinstance(layer, Convolution) or layer.groups == 1:
         return layer
-    outputs, taken = layer.weights.shape[:2]
-    each = outputs // layer.groups
-    weights = np.zeros((outputs, taken * layer.groups, *layer.kernel), layer.weights.dtype)
-    for group in range(layer.groups):
-        own = slice(group * each, (group + 1) * each)
-        weights[own, group * taken : (group + 1) * taken] = layer.weights[own]
-    return replace(layer, weights=weights, groups=1)
+    return replace(layer, weights=ungrouped_weights(layer.weights, layer.groups), groups=1)

@@ -13,7 +13,7 @@ from model.arrays import Floats
 from model.conversion.channels import channel_scales, with_scales
 from model.conversion.coding import InputCoding, choose_coding
 from model.conversion.correction import corrected, mean_sums
-from model.conversion.fewest import Fewest, Search, Tried
+from model.conversion.fewest import SAME, Fewest, Search, Tried
 from model.conversion.margins import Margins
 from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized_frames import QuantizedFrames
@@ -41,9 +41,6 @@ _CORRECTED = 200
 
 _STEPS_BACK = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22)
 """Steps to fewer levels, from the last, that are tried on all frames until one reaches the accuracy there."""
-
-_SAME = 0.0005
-"""A frame in two thousand: about what one can tell apart."""
 
 _WORTH_CORRECTING = 0.002
 """Accuracy that corrected biases, or wider weights, must bring."""
@@ -108,7 +105,7 @@ class Job:
     @property
     def relied_on(self) -> float:
         """The accuracy to expect that is as good as what is wanted: to a frame in two thousand."""
-        return self.wanted - _SAME
+        return self.wanted - SAME
 
     @property
     def ends(self) -> list[float | None]:
@@ -298,7 +295,7 @@ def _choose(job: Job) -> Settled:
         return Settled(job=job, thresholds=thresholds, measured=measure(thresholds))
     if settings.levels is not None:
         levels = [settings.levels] * (len(large) - 1) + [OUTPUT_LEVELS]
-        thresholds = thresholds_of(levels, large, job.steepest, job.ends)
+        thresholds = job.thresholds(levels)
         return Settled(job=job, thresholds=thresholds, measured=measure(thresholds), levels=levels)
     scale, bursts = (large, job.steepest, job.ends), settings.burst != 1
     thresholds, best = choose(*scale, wanted, measure, job.progress, bursts=bursts)

@@ -12,7 +12,7 @@ from model.conversion.search import OUTPUT_LEVELS, Measured, thresholds_of
 from model.importers.float_network import ConversionError
 from model.network import MOST_COUNT_BITS, Network
 
-__all__ = ["Fewest", "Search", "Tried"]
+__all__ = ["SAME", "Fewest", "Search", "Tried"]
 
 _FIRST_LEVELS = 1.0
 
@@ -30,7 +30,7 @@ _STEPS = (0.6, 0.8, 0.9)
 
 _MOST_OUTPUT_LEVELS = 1600.0
 
-_SAME = 0.0005
+SAME = 0.0005
 """A frame in two thousand: about what one can tell apart."""
 
 _NOTHING = 0.0005
@@ -209,7 +209,7 @@ def _enough(search: Search, hidden: int, wanted: float, relied_on: float) -> Few
             return best
         if found.measured.expected >= relied_on and search.on_all(found).measured.accuracy >= wanted:
             return found
-        if best is None or found.measured.expected > best.measured.expected + _SAME:
+        if best is None or found.measured.expected > best.measured.expected + SAME:
             best, futile = found, 0
         else:
             futile += 1

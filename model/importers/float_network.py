@@ -16,9 +16,11 @@ from model.importers.quantizer import Quantizer
 from model.network import MaxPool, Padding, Shape
 from model.support.errors import BadInputError
 
-__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "is_float32", "pool_of", "run_model"]
+__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "is_float32", "pool_of", "run_model",
+           "ungrouped_weights"]
 
 
+_Number = TypeVar("_Number", bound=np.number)
 _Float = TypeVar("_Float", np.float32, np.float64, np.floating)
 
 _MOST_AT_ONCE = 256
@@ -281,13 +283,18 @@ def expand_groups(layer: FloatLayer) -> FloatLayer:
     if layer.groups == 1:
         return layer
     assert layer.weights is not None
-    outputs, taken = layer.weights.shape[:2]
-    weights = np.zeros((outputs, taken * layer.groups, *layer.weights.shape[2:]))
-    each = outputs // layer.groups
-    for group in range(layer.groups):
+    return replace(layer, weights=ungrouped_weights(layer.weights, layer.groups), groups=1)
+
+
+def ungrouped_weights(weights: npt.NDArray[_Number], groups: int) -> npt.NDArray[_Number]:
+    """Weights of a convolution with groups, with zeros from the channels of other groups."""
+    outputs, taken = weights.shape[:2]
+    found = np.zeros((outputs, taken * groups, *weights.shape[2:]), weights.dtype)
+    each = outputs // groups
+    for group in range(groups):
         of_group = np.s_[group * each : (group + 1) * each]
-        weights[of_group, group * taken : (group + 1) * taken] = layer.weights[of_group]
-    return replace(layer, weights=weights, groups=1)
+        found[of_group, group * taken : (group + 1) * taken] = weights[of_group]
+    return found
 
 
 def pool_of(layer: FloatLayer, source: str = "input") -> MaxPool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import math
+import platform
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["INPUT_SHAPE", "INPUT_THRESHOLD", "ZOO", "accuracy", "augment", "binarise", "check_dataset", "check_whole",
-           "held_out", "import_torch", "keep_memory", "to_tensor", "track"]
+           "held_out", "import_torch", "keep_memory", "to_tensor", "track", "versions"]
 
 INPUT_SHAPE = (28, 28, 1)
 """What the network takes, as (height, width, channels)."""
@@ -54,6 +56,12 @@ def import_torch() -> Any:
     except ImportError as error:
         raise ToolMissingError("training must have PyTorch installed: pip install -e .[train]") from error
     return torch
+
+
+def versions() -> dict[str, str]:
+    """What the outcome of a training depends on, beside its settings and data."""
+    packages = {package: importlib.metadata.version(package) for package in ("torch", "onnx", "numpy")}
+    return {"python": platform.python_version(), **packages}
 
 
 def keep_memory() -> None:

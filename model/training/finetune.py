@@ -21,7 +21,6 @@ from model.conversion.fewest import Search
 from model.conversion.levels import input_and_rest
 from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.quantized_frames import run_images
-from model.conversion.search import thresholds_of
 from model.engine.engine import FrameSummaries
 from model.golden import answers
 from model.importers.float_network import FloatNetwork
@@ -174,7 +173,7 @@ def _thresholds(job: Job, settings: FinetuneSettings) -> list[float]:
         wanted = accuracy_of(job.floats.scores(coded), job.data.labels) - _LOST_AT_FIRST
         search = Search(job.large, job.steepest, job.ends, job.measurer(False), job.progress, weight_bits=settings.weight_bits)
         levels = list(search.enough(wanted).levels[:-1])
-    return thresholds_of([*levels, settings.output_levels], job.large, job.steepest, job.ends)
+    return job.thresholds([*levels, settings.output_levels])
 
 
 def _without_levels(floats: FloatNetwork) -> FloatNetwork:
