@@ -24,6 +24,7 @@ COMMANDS = {
     "finetune": ("model.finetune", "Fine-tune a trained network for few events."),
     "train-small": ("model.small", "Train the network for small boards."),
     "train-two-layer": ("model.two_layer", "Train the two-layer network of the comparison."),
+    "train-paper": ("model.paper_networks", "Train a network of the paper's Table I."),
     "tradeoff": ("model.tradeoff", "Accuracy against events and weight bits."),
     "paper": ("model.paper", "The paper's table and figures."),
     "robustness": ("model.robustness", "What order, lost events and flipped bits cost."),

@@ -1,0 +1,59 @@
+"""The command that trains the networks of Table I: what it writes, and what it refuses."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from model import paper_networks
+from model.paper_networks import NETWORKS, main
+from model.support.npz import read_npz
+from model.training.common import ZOO
+from model.training.paper_trained import Trained, archive
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
+
+
+def test_it_writes_the_network_and_how_it_came_to_be(torch, tmp_path, monkeypatch):
+    seen = []
+
+    def train(data, seed, epochs, console):
+        seen.append((data.name, seed, epochs))
+        return Trained(record={"held_out_accuracy": 0.5}, arrays={"w": np.arange(3, dtype=np.float32)}, onnx=b"model")
+
+    monkeypatch.setitem(paper_networks.NETWORKS, "paper-sgd", train)
+    arguments = ["paper-sgd", "--dataset", "digits5k", "--seed", "7", "--epochs", "2", "--out", str(tmp_path)]
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, seen) == (0, [("digits5k", 7, 2)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["paper-sgd.npz", "paper-sgd.onnx", "paper-sgd.train.json"]
+    assert read_npz(tmp_path / "paper-sgd.npz", most_bytes=100)["w"].tolist() == [0, 1, 2]
+    record = json.loads((tmp_path / "paper-sgd.train.json").read_text())
+    assert record["command"] == "python -m model.paper_networks paper-sgd --dataset digits5k --seed 7 --epochs 2"
+    assert record["sha256"]["paper-sgd.onnx"] == hashlib.sha256(b"model").hexdigest()
+    assert record["held_out_accuracy"] == 0.5
+    assert result.stdout.splitlines()[1] == f"{tmp_path / 'paper-sgd.onnx'}: 5 bytes"
+
+
+def test_archives_of_the_same_arrays_are_the_same_bytes():
+    arrays = {"a": np.ones((3, 2), np.float16), "b": np.arange(4)}
+    assert archive(arrays) == archive(dict(arrays))
+
+
+def test_a_network_that_is_none_is_refused():
+    result = CliRunner().invoke(main, ["paper-none"])
+    assert result.exit_code == 2
+    assert "'paper-none' is not" in result.stderr
+
+
+def test_bundled_files_are_those_of_their_records():
+    records = sorted((ZOO / "paper").glob("*.train.json"))
+    for path in records:
+        record = json.loads(path.read_text())
+        assert path.name.removesuffix(".train.json") in NETWORKS
+        for name, digest in record["sha256"].items():
+            assert hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == digest
