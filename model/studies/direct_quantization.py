@@ -88,7 +88,7 @@ def _pooled(network: Network, layer: MaxPool, shape: Shape, source: Stream) -> t
 def _followed(layer: Neurons, shape: Shape, source: Stream) -> tuple[Stream, Ints, Ints]:
     tables = tables_of(layer, shape)
     assert tables.weights is not None
-    height, width, channels = tables.output
+    _, width, channels = tables.output
     bias = np.broadcast_to(layer.bias.astype(np.int64), tables.output).reshape(-1)
     taken = (source.address, source.sign, source.origin, source.starts)
     found = _follow(taken, bias, tables.weights, width * channels, layer.threshold_log2, layer.relu, tables.axes)

@@ -18,7 +18,7 @@ from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
 from model.rest import first_states
 from model.support.results import BESIDE
 
-__all__ = ["Agreement", "Course", "FloatAgreement", "ShareCourse", "WorstNeuron", "confusion", "instruments"]
+__all__ = ["Agreement", "Course", "FloatAgreement", "ShareCourse", "WorstNeuron", "confusion", "fan_out_sizes", "instruments"]
 
 _WORST = 5
 """Neurons that a report names in each layer."""
@@ -152,7 +152,7 @@ def instruments(
     activations; and the course of the answer: accuracy, spikes and accumulations so far at each time.
     """
     spiking: dict[str, list[Ints]] = {layer.name: [] for layer in network.layers if isinstance(layer, Neurons)}
-    fan_out = {layer.name: _fan_out_sizes(layer, shape) for layer, shape, _ in network.walk()}
+    fan_out = {layer.name: fan_out_sizes(layer, shape) for layer, shape, _ in network.walk()}
     at_first = first_states(network)[network.output.name].count.reshape(-1)
     by_time, by_events = _CourseSums(_TIMES, network.outputs), _CourseSums(_SHARES, network.outputs)
     for image, label in zip(images, labels, strict=True):
@@ -241,7 +241,7 @@ class _CourseSums:
         }
 
 
-def _fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
+def fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
     """Accumulations that an event at each address of the source costs; 0 where the layer has none."""
     if not isinstance(layer, Neurons):
         return np.zeros(shape.size, np.int64)
