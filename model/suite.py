@@ -8,7 +8,8 @@ from rich.table import Table
 
 from model.benchmark.entries import ENTRIES, Entry, chosen
 from model.benchmark.run import Plan, SuiteResult, run
-from model.benchmark.table import rows, tables, with_table
+from model.benchmark.table import rows, tables
+from model.reports.markdown import with_table
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console
 from model.support.datasets import DATASETS, load
 from model.support.errors import BadInputError

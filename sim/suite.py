@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from model.benchmark.table import markdown, with_table
 from model.benchmark.ungrouped import ungrouped
 from model.machine.named_plans import load_plan
 from model.network import Network
+from model.reports.markdown import markdown, with_table
 from model.support.cache import kept, source_hash
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console
 from model.support.datasets import DATASETS

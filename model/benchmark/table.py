@@ -1,18 +1,12 @@
-"""The suite's tables, as Markdown, and their place in a page."""
+"""The suite's tables, as Markdown."""
 
-import re
 from collections.abc import Sequence
 
 from model.benchmark.peer import PeerResult
 from model.benchmark.run import Spiking, SuiteResult
+from model.reports.markdown import markdown
 
-__all__ = ["markdown", "rows", "tables", "with_table"]
-
-
-def markdown(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table; all columns but the first are aligned to the right."""
-    found = ["| " + " | ".join(titles) + " |", "|---|" + "---:|" * (len(titles) - 1)]
-    return "\n".join([*found, *("| " + " | ".join(line) + " |" for line in lines)]) + "\n"
+__all__ = ["rows", "tables"]
 
 
 def tables(results: Sequence[SuiteResult]) -> dict[str, str]:
@@ -38,23 +32,6 @@ def rows(results: Sequence[SuiteResult]) -> list[tuple[str, ...]]:
         for result in results
         for spiking in _spiking(result)
     ]
-
-
-def with_table(page: str, name: str, text: str) -> str:
-    """The page with a table in the place that its marks ``<!-- table NAME -->`` and ``<!-- end -->`` say.
-
-    Raises
-    ------
-    ValueError
-        There is not one such place.
-    """
-    begin, end = f"<!-- table {name} -->", "<!-- end -->"
-    found, count = re.subn(
-        f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n\n{text}\n{end}", page, flags=re.DOTALL
-    )
-    if count != 1:
-        raise ValueError(f"the page must have one {begin} with {end} after it, not {count}")
-    return found
 
 
 def _spiking(result: SuiteResult) -> list[Spiking]:

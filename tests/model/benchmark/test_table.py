@@ -1,11 +1,9 @@
-"""The suite's tables, and their place in a page."""
-
-import pytest
+"""The suite's tables."""
 
 from model.benchmark.measure import LayerMeasured, Measured
 from model.benchmark.peer import PeerPoint, PeerResult
 from model.benchmark.run import Spiking, SuiteResult
-from model.benchmark.table import markdown, rows, tables, with_table
+from model.benchmark.table import rows, tables
 
 
 def measured(frames, accuracy, spikes):
@@ -76,15 +74,3 @@ def test_without_a_peer_there_is_no_table_of_it():
     assert set(tables([alone])) == {"accuracy", "work", "levels"}
     assert rows([alone]) == [("net", "98.50%", "98.00%", "150", "1,000", "4,000")]
     assert rows([result()]) == [("net", "98.50%", "98.00%", "150", "1,000", "4,000", "500 in 4", "200 in 4: 97.00 % at best")]
-
-
-def test_a_table_takes_its_place_in_a_page():
-    page = "a\n<!-- table one -->\nold\n<!-- end -->\nb\n<!-- table two -->\n<!-- end -->\n"
-    table = markdown(("x", "y"), [("1", "2")])
-    assert table == "| x | y |\n|---|---:|\n| 1 | 2 |\n"
-    found = with_table(page, "one", table)
-    assert found == f"a\n<!-- table one -->\n\n{table}\n<!-- end -->\nb\n<!-- table two -->\n<!-- end -->\n"
-    assert with_table(found, "one", table) == found
-    line = "^the page must have one <!-- table three --> with <!-- end --> after it, not 0$"
-    with pytest.raises(ValueError, match=line):
-        with_table(page, "three", table)
