@@ -14,9 +14,11 @@ from model.support.files import write_all
 from model.training.common import check_dataset, import_torch, keep_memory, versions
 from model.training.paper_sgd import train_sgd
 from model.training.paper_trained import Train, archive
+from model.training.stbp import train_stbp
 
 NETWORKS: dict[str, Train] = {
     "paper-sgd": train_sgd,
+    "stbp": train_stbp,
 }
 """Of each network what trains it."""
 
