@@ -7,9 +7,11 @@ current of the synapse's weight, so that the potential of neuron ``i`` is
     u_i(t) = b_i * (t - t_0) + sum of W_ij * (t - t_j) over all inputs j that have fired by t,
 
 and the neuron fires where it reaches the threshold, which is 1 after normalization (`model.studies.synapses.normalized`).
-``t_0`` is the layer's first input spike: before, a layer knows of no frame, and its biases do not count. What is *not* built
-are the paper's two remedies for neurons that fire before an inhibiting late spike arrives: thresholds that rise with the input
-that is still to come, and networks trained with activations clamped, in which late spikes do not occur.
+``t_0`` is the layer's first input spike: before, a layer knows of no frame, and its biases do not count. A neuron may fire before
+an inhibiting late spike arrives, for which the paper has two remedies. One is a threshold that rises with the input still to come
+(`model.studies.first_spike_neurons`): ``1 + sum of |W_ij|`` over all inputs ``j`` that have not fired and whose own potential
+rises. The other is a network trained with clamped activations, in which late spikes do not occur
+(`model.training.paper_first_spike`); it is converted as any other.
 
 Time is continuous and exact, from event to event; there are no time steps. A pixel ``x`` is a constant current from time 0 on, or
 a spike at time ``1 / x``. A max-pool passes the first spike of its window. The answer is the first output neuron that fires, and
@@ -26,8 +28,8 @@ import numpy.typing as npt
 from model.arrays import Floats, Ints
 from model.importers.float_network import FloatNetwork
 from model.studies.chain import Chain, run_in_batches
+from model.studies.first_spike_neurons import fire, fire_waiting, pixel_events, pool_waiting
 from model.studies.synapses import NeuronStage, PoolStage, normalized, stages_of
-from model.support.compiled import njit
 
 __all__ = ["FirstSpikeNetwork", "FirstSpikeSummaries", "convert_first_spikes", "run_first_spikes", "spike_times_of_layers"]
 
@@ -45,10 +47,13 @@ class FirstSpikeNetwork(Chain):
         Whether pixels are spikes rather than currents.
     duration : float
         Time at which a frame ends at the latest.
+    waits : bool
+        Whether thresholds rise with the input still to come.
     """
 
     input_spikes: bool
     duration: float
+    waits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,8 @@ class FirstSpikeSummaries:
         Of the pixels, ``(frames,)``; 0 where they are currents.
     input_operations : Ints
         Multiply-accumulates that make the first layer's currents, ``(frames,)``; 0 where pixels are spikes.
+    threshold_operations, threshold_operations_by_answer : Ints
+        Additions to thresholds, of each neuron layer, ``(frames, layers)``; 0 where they stay.
     """
 
     answers: Ints
@@ -80,6 +87,8 @@ class FirstSpikeSummaries:
     input_spikes: Ints
     input_spikes_by_answer: Ints
     input_operations: Ints
+    threshold_operations: Ints
+    threshold_operations_by_answer: Ints
 
 
 def convert_first_spikes(
@@ -89,6 +98,7 @@ def convert_first_spikes(
     percentile: float = 99.9,
     input_spikes: bool = False,
     duration: float = 32.0,
+    waits: bool = False,
 ) -> FirstSpikeNetwork:
     """Normalize with calibration frames and make neurons of activations.
 
@@ -100,7 +110,7 @@ def convert_first_spikes(
         uint8 calibration frames ``(frames, height, width, channels)``.
     percentile : float
         Of the positive activations of a layer, what fires at time 1; 100 is the maximum.
-    input_spikes, duration : bool, float
+    input_spikes, duration, waits : bool, float, bool
         As in `FirstSpikeNetwork`.
     """
     if not 0 < duration < np.inf:
@@ -112,6 +122,7 @@ def convert_first_spikes(
         scales=scales,
         input_spikes=input_spikes,
         duration=float(duration),
+        waits=waits,
     )
 
 
@@ -134,44 +145,102 @@ def run_first_spikes(
 
 def spike_times_of_layers(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> dict[str, Floats]:
     """When each neuron of each stage fires, ``(frames, neurons)``; infinite where it does not."""
-    return _times(network, images)[0]
+    return _course(network, images).times
 
 
-def _times(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> tuple[dict[str, Floats], Floats, Ints, Floats]:
-    """Times of all stages; potentials at the end of the last; input operations; times of the pixels."""
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """Times of all stages; potentials at the end of the last; times of the pixels; input operations.
+
+    Of each neuron layer and frame, when thresholds change, and how many have changed by then.
+    """
+
+    times: dict[str, Floats]
+    potentials: Floats
+    pixels: Floats
+    input_operations: Ints
+    threshold_costs: list[list[tuple[Floats, Ints]]]
+
+
+def _course(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> _Course:
     levels = images.reshape(len(images), -1) / 255
     with np.errstate(divide="ignore"):
         pixels = 1 / levels if network.input_spikes else np.zeros((len(images), 0))
     input_operations = np.zeros(len(images), np.int64)
-    potentials, times, found = np.zeros((0, 0)), pixels, {}
-    for index, stage in enumerate(network.stages):
+    currents = None
+    first = network.stages[0]
+    if not network.input_spikes:
+        assert isinstance(first, NeuronStage)
+        currents = first.synapses.sums(levels) + first.bias
+        input_operations = (levels > 0) @ first.synapses.fan_out
+    run = _waiting if network.waits else _plain
+    times, potentials, costs = run(network, pixels, currents)
+    return _Course(
+        times=times, potentials=potentials, pixels=pixels, input_operations=input_operations, threshold_costs=costs
+    )
+
+
+_Found = tuple[dict[str, Floats], Floats, list[list[tuple[Floats, Ints]]]]
+
+
+def _plain(network: FirstSpikeNetwork, pixels: Floats, currents: Floats | None) -> _Found:
+    """What frames do where thresholds stay; ``currents`` into the first layer, where pixels are that."""
+    found: dict[str, Floats] = {}
+    potentials, times = np.zeros((0, 0)), pixels
+    for stage in network.stages:
         if isinstance(stage, PoolStage):
             times = np.minimum.reduceat(times[:, stage.addresses], stage.starts[:-1], axis=1)
         else:
             synapses = stage.synapses
             starts, begin = synapses.starts, times.min(axis=1, initial=np.inf)
-            slopes = np.broadcast_to(stage.bias, (len(images), len(stage.bias)))
-            if index == 0 and not network.input_spikes:
-                slopes = slopes + synapses.sums(levels)
-                starts, begin = np.zeros(1, np.int64), np.zeros(len(images))
-                input_operations = (levels > 0) @ synapses.fan_out
-            times, potentials = _fire(
+            slopes = np.broadcast_to(stage.bias, (len(times), len(stage.bias)))
+            if currents is not None and not found:
+                starts, begin, slopes = np.zeros(1, np.int64), np.zeros(len(times)), currents
+            times, potentials = fire(
                 times, np.ascontiguousarray(slopes), begin, starts, synapses.targets, synapses.weights, network.duration
             )
         found[stage.name] = times
-    return found, potentials, input_operations, pixels
+    return found, potentials, []
+
+
+def _waiting(network: FirstSpikeNetwork, pixels: Floats, currents: Floats | None) -> _Found:
+    """The same where thresholds rise, frame by frame."""
+    times = {stage.name: np.empty((len(pixels), _size(stage))) for stage in network.stages}
+    neurons = [stage for stage in network.stages if isinstance(stage, NeuronStage)]
+    rises = {stage.name: np.abs(stage.synapses.weights) for stage in neurons}
+    costs: list[list[tuple[Floats, Ints]]] = [[] for _ in neurons]
+    potentials = np.zeros((len(pixels), len(neurons[-1].bias)))
+    for frame, row in enumerate(pixels):
+        events, layer = pixel_events(row), 0
+        for stage in network.stages:
+            if isinstance(stage, PoolStage):
+                events = pool_waiting(events, stage)
+            else:
+                costs[layer].append(events.threshold_costs(stage.synapses.fan_out))
+                slopes, begin = stage.bias, events.first_spike()
+                if currents is not None and layer == 0:
+                    slopes, begin = currents[frame], 0.0
+                events, left = fire_waiting(events, stage, rises[stage.name], slopes, begin, network.duration)
+                layer += 1
+            times[stage.name][frame] = events.spike_times(_size(stage))
+        potentials[frame] = left
+    return times, potentials, costs
+
+
+def _size(stage: NeuronStage | PoolStage) -> int:
+    return len(stage.starts) - 1 if isinstance(stage, PoolStage) else len(stage.bias)
 
 
 def _run(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> FirstSpikeSummaries:
-    times, potentials, input_operations, pixels = _times(network, images)
-    last = times[network.stages[-1].name]
+    course = _course(network, images)
+    last = course.times[network.stages[-1].name]
     first = last.min(axis=1)
     answered = np.isfinite(first)
     end = np.where(answered, first, network.duration)
-    whole = _counted(network, times, pixels, np.full(len(images), network.duration))
-    by_answer = _counted(network, times, pixels, end)
+    whole = _counted(network, course, np.full(len(images), network.duration))
+    by_answer = _counted(network, course, end)
     return FirstSpikeSummaries(
-        answers=np.where(answered, last.argmin(axis=1), potentials.argmax(axis=1)),
+        answers=np.where(answered, last.argmin(axis=1), course.potentials.argmax(axis=1)),
         answer_times=end,
         spikes=whole[0],
         spikes_by_answer=by_answer[0],
@@ -179,68 +248,27 @@ def _run(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> FirstSpik
         operations_by_answer=by_answer[1],
         input_spikes=whole[2],
         input_spikes_by_answer=by_answer[2],
-        input_operations=input_operations,
+        input_operations=course.input_operations,
+        threshold_operations=whole[3],
+        threshold_operations_by_answer=by_answer[3],
     )
 
 
-def _counted(
-    network: FirstSpikeNetwork, times: dict[str, Floats], pixels: Floats, until: Floats
-) -> tuple[Ints, Ints, Ints]:
-    """Spikes and operations ``(frames, neuron layers)``, and input spikes ``(frames,)``, until a time of each frame."""
-    arriving = pixels <= until[:, np.newaxis]
+def _counted(network: FirstSpikeNetwork, course: _Course, until: Floats) -> tuple[Ints, Ints, Ints, Ints]:
+    """Until a time of each frame: spikes and operations ``(frames, neuron layers)``, input spikes ``(frames,)``, and operations
+    on thresholds ``(frames, neuron layers)``."""
+    arriving = course.pixels <= until[:, np.newaxis]
     input_spikes, spikes, operations = arriving.sum(axis=1), [], []
     for stage in network.stages:
-        fired = times[stage.name] <= until[:, np.newaxis]
+        fired = course.times[stage.name] <= until[:, np.newaxis]
         if isinstance(stage, NeuronStage):
             spikes.append(fired.sum(axis=1))
             currents = arriving.shape[1] == 0
             operations.append(np.zeros(len(until), np.int64) if currents else arriving @ stage.synapses.fan_out)
         arriving = fired
-    return np.stack(spikes, axis=1), np.stack(operations, axis=1), input_spikes
-
-
-@njit(cache=True, nogil=True)
-def _fire(times, slopes, begin, starts, targets, weights, duration):  # type: ignore[no-untyped-def]
-    """When each neuron reaches the threshold, ``(frames, neurons)``; and the potentials of the others at the end.
-
-    Parameters
-    ----------
-    times
-        Of the input spikes, ``(frames, inputs)``.
-    slopes
-        Of the potentials before any input spike, ``(frames, neurons)``, from ``begin`` on, ``(frames,)``.
-    """
-    frames = len(times)
-    neurons = slopes.shape[1]
-    fired = np.full((frames, neurons), np.inf)
-    potentials = np.zeros((frames, neurons))
-    last, slope = np.empty(neurons), np.empty(neurons)
-    for frame in range(frames):
-        if begin[frame] > duration:
-            continue
-        potential, when = potentials[frame], fired[frame]
-        last[:] = begin[frame]
-        slope[:] = slopes[frame]
-        for address in np.argsort(times[frame]):
-            time = times[frame, address]
-            if time > duration:
-                break
-            for at in range(starts[address], starts[address + 1]):
-                neuron = targets[at]
-                if when[neuron] < np.inf:
-                    continue
-                reached = potential[neuron] + slope[neuron] * (time - last[neuron])
-                if reached >= 1.0:
-                    when[neuron] = last[neuron] + (1.0 - potential[neuron]) / slope[neuron]
-                    continue
-                potential[neuron], last[neuron] = reached, time
-                slope[neuron] += weights[at]
-        for neuron in range(neurons):
-            if when[neuron] < np.inf:
-                continue
-            reached = potential[neuron] + slope[neuron] * (duration - last[neuron])
-            if reached >= 1.0:
-                when[neuron] = last[neuron] + (1.0 - potential[neuron]) / slope[neuron]
-            else:
-                potential[neuron] = reached
-    return fired, potentials
+    changes = np.zeros((len(until), len(spikes)), np.int64)
+    for layer, costs in enumerate(course.threshold_costs):
+        for frame, (times, changed) in enumerate(costs):
+            happened = int(np.searchsorted(times, until[frame], side="right"))
+            changes[frame, layer] = changed[happened - 1] if happened else 0
+    return np.stack(spikes, axis=1), np.stack(operations, axis=1), input_spikes, changes
