@@ -12,11 +12,14 @@ from model.support.cli import FolderPath, OutFolder, command, make_console
 from model.support.datasets import DATASETS, load
 from model.support.files import write_all
 from model.training.common import check_dataset, import_torch, keep_memory, versions
+from model.training.paper_first_spike import train_convolutional, train_two_layers
 from model.training.paper_sgd import train_sgd
 from model.training.paper_trained import Train, archive
 from model.training.stbp import train_stbp
 
 NETWORKS: dict[str, Train] = {
+    "first-spike-convolutional": train_convolutional,
+    "first-spike-two-layer": train_two_layers,
     "paper-sgd": train_sgd,
     "stbp": train_stbp,
 }
