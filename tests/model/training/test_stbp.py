@@ -106,7 +106,7 @@ def test_pixels_spike_as_often_as_they_are_bright():
 def test_what_is_trained_is_what_is_measured(tmp_path):
     """Weights so few and so simple that sums are exact in bfloat16 too, and pixels that spike always or never."""
     settings = StbpSettings(threshold=0.75, decay=0.5)
-    network = stbp._initial()
+    network = stbp._initial(settings)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for layer, share in zip(network.values(), (0.5, 0.02, 0.004, 0.03), strict=True):
