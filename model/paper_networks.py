@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from model.studies.rate_training import train_balanced_rates, train_event_classifier
 from model.support.cli import FolderPath, OutFolder, command, make_console
 from model.support.datasets import DATASETS, load
 from model.support.files import write_all
@@ -18,6 +19,8 @@ from model.training.paper_trained import Train, archive
 from model.training.stbp import train_stbp
 
 NETWORKS: dict[str, Train] = {
+    "balanced-rates": train_balanced_rates,
+    "event-classifier": train_event_classifier,
     "first-spike-convolutional": train_convolutional,
     "first-spike-two-layer": train_two_layers,
     "paper-sgd": train_sgd,
