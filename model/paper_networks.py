@@ -17,6 +17,7 @@ from model.training.paper_first_spike import train_convolutional, train_two_laye
 from model.training.paper_sgd import train_sgd
 from model.training.paper_trained import Train, archive
 from model.training.stbp import train_stbp
+from model.training.temporal_coding import train_fast, train_large
 
 NETWORKS: dict[str, Train] = {
     "balanced-rates": train_balanced_rates,
@@ -25,6 +26,8 @@ NETWORKS: dict[str, Train] = {
     "first-spike-two-layer": train_two_layers,
     "paper-sgd": train_sgd,
     "stbp": train_stbp,
+    "temporal-600": train_fast,
+    "temporal-800": train_large,
 }
 """Of each network what trains it."""
 
