@@ -9,7 +9,7 @@ current of the synapse's weight, so that the potential of neuron ``i`` is
 and the neuron fires where it reaches the threshold, which is 1 after normalization (`model.studies.synapses.normalized`).
 ``t_0`` is the layer's first input spike: before, a layer knows of no frame, and its biases do not count. A neuron may fire before
 an inhibiting late spike arrives, for which the paper has two remedies. One is a threshold that rises with the input still to come
-(`model.studies.first_spike_neurons`): ``1 + sum of |W_ij|`` over all inputs ``j`` that have not fired and whose own potential
+(`model.studies.first_spike_waiting`): ``1 + sum of |W_ij|`` over all inputs ``j`` that have not fired and whose own potential
 rises. The other is a network trained with clamped activations, in which late spikes do not occur
 (`model.training.paper_first_spike`); it is converted as any other.
 
@@ -28,7 +28,8 @@ import numpy.typing as npt
 from model.arrays import Floats, Ints
 from model.importers.float_network import FloatNetwork
 from model.studies.chain import Chain, run_in_batches
-from model.studies.first_spike_neurons import fire, fire_waiting, pixel_events, pool_waiting
+from model.studies.first_spike_neurons import fire
+from model.studies.first_spike_waiting import ThresholdCosts, run_waiting
 from model.studies.synapses import NeuronStage, PoolStage, normalized, stages_of
 
 __all__ = ["FirstSpikeNetwork", "FirstSpikeSummaries", "convert_first_spikes", "run_first_spikes", "spike_times_of_layers"]
@@ -159,7 +160,7 @@ class _Course:
     potentials: Floats
     pixels: Floats
     input_operations: Ints
-    threshold_costs: list[list[tuple[Floats, Ints]]]
+    threshold_costs: list[list[ThresholdCosts]]
 
 
 def _course(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> _Course:
@@ -173,18 +174,17 @@ def _course(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> _Cours
         assert isinstance(first, NeuronStage)
         currents = first.synapses.sums(levels) + first.bias
         input_operations = (levels > 0) @ first.synapses.fan_out
-    run = _waiting if network.waits else _plain
-    times, potentials, costs = run(network, pixels, currents)
+    if network.waits:
+        times, potentials, costs = run_waiting(network.stages, pixels, currents, network.duration)
+    else:
+        (times, potentials), costs = _plain(network, pixels, currents), []
     return _Course(
         times=times, potentials=potentials, pixels=pixels, input_operations=input_operations, threshold_costs=costs
     )
 
 
-_Found = tuple[dict[str, Floats], Floats, list[list[tuple[Floats, Ints]]]]
-
-
-def _plain(network: FirstSpikeNetwork, pixels: Floats, currents: Floats | None) -> _Found:
-    """What frames do where thresholds stay; ``currents`` into the first layer, where pixels are that."""
+def _plain(network: FirstSpikeNetwork, pixels: Floats, currents: Floats | None) -> tuple[dict[str, Floats], Floats]:
+    """Times and last potentials where thresholds stay; ``currents`` into the first layer, where pixels are that."""
     found: dict[str, Floats] = {}
     potentials, times = np.zeros((0, 0)), pixels
     for stage in network.stages:
@@ -200,35 +200,7 @@ def _plain(network: FirstSpikeNetwork, pixels: Floats, currents: Floats | None) 
                 times, np.ascontiguousarray(slopes), begin, starts, synapses.targets, synapses.weights, network.duration
             )
         found[stage.name] = times
-    return found, potentials, []
-
-
-def _waiting(network: FirstSpikeNetwork, pixels: Floats, currents: Floats | None) -> _Found:
-    """The same where thresholds rise, frame by frame."""
-    times = {stage.name: np.empty((len(pixels), _size(stage))) for stage in network.stages}
-    neurons = [stage for stage in network.stages if isinstance(stage, NeuronStage)]
-    rises = {stage.name: np.abs(stage.synapses.weights) for stage in neurons}
-    costs: list[list[tuple[Floats, Ints]]] = [[] for _ in neurons]
-    potentials = np.zeros((len(pixels), len(neurons[-1].bias)))
-    for frame, row in enumerate(pixels):
-        events, layer = pixel_events(row), 0
-        for stage in network.stages:
-            if isinstance(stage, PoolStage):
-                events = pool_waiting(events, stage)
-            else:
-                costs[layer].append(events.threshold_costs(stage.synapses.fan_out))
-                slopes, begin = stage.bias, events.first_spike()
-                if currents is not None and layer == 0:
-                    slopes, begin = currents[frame], 0.0
-                events, left = fire_waiting(events, stage, rises[stage.name], slopes, begin, network.duration)
-                layer += 1
-            times[stage.name][frame] = events.spike_times(_size(stage))
-        potentials[frame] = left
-    return times, potentials, costs
-
-
-def _size(stage: NeuronStage | PoolStage) -> int:
-    return len(stage.starts) - 1 if isinstance(stage, PoolStage) else len(stage.bias)
+    return found, potentials
 
 
 def _run(network: FirstSpikeNetwork, images: npt.NDArray[np.uint8]) -> FirstSpikeSummaries:

@@ -20,11 +20,49 @@ from model.support.dataset import DataError, Dataset
 from model.support.errors import BadInputError
 from model.support.npz import ArchiveError, read_npz
 
-__all__ = ["FirstSpikeMeasured", "TrainedFirstSpike", "float_scores", "measure", "read_first_spike"]
+__all__ = ["TABLE_ROWS", "VARIANTS", "FirstSpikeMeasured", "TrainedFirstSpike", "Variant", "float_scores", "measure",
+           "read_first_spike"]
 
 _MOST_BYTES = 64_000_000
 _AT_ONCE = 500
 """Frames that the float network runs at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A row that can be measured.
+
+    Parameters
+    ----------
+    network, shape, remedy : str
+        Name of the network's file without its ending, what it is made of, and what is done for inhibition that comes late.
+    clamped, waits : bool
+        As of `read_first_spike`.
+    """
+
+    network: str
+    shape: str
+    remedy: str
+    clamped: bool
+    waits: bool
+
+    def read(self, folder: Path) -> "TrainedFirstSpike":
+        """The network, from the folder of such files."""
+        return read_first_spike(folder / f"{self.network}.npz", clamped=self.clamped, waits=self.waits)
+
+
+VARIANTS = tuple(
+    Variant(network=network, shape=shape, remedy=remedy, clamped=clamped, waits=waits)
+    for network, shape in (("first-spike-convolutional", "3xConv-2xFC"), ("first-spike-two-layer", "2xFC"))
+    for remedy, clamped, waits in (
+        ("base model", False, False),
+        ("dynamic threshold", False, True),
+        ("clamped activations", True, False),
+    )
+)
+
+TABLE_ROWS = (VARIANTS[2], VARIANTS[4])
+"""Of each network the variant with the highest accuracy on training frames that were held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +96,8 @@ class FirstSpikeMeasured:
         Of the float network, and by the first output spike, which ends the frame.
     neurons, synapses : int
         Neurons with the input and without pools; synapses, one for each neuron that an address reaches, pools and biases apart.
+    weights : int
+        Synapses with those of a kernel counted once.
     spikes_per_neuron : float
         Of all neurons that are no input, for each neuron with the input, in a frame; pixels that are currents do not fire.
     spikes_per_neuron_without_end : float
@@ -77,6 +117,7 @@ class FirstSpikeMeasured:
     accuracy: float
     neurons: int
     synapses: int
+    weights: int
     spikes_per_neuron: float
     spikes_per_neuron_without_end: float
     accumulations_per_frame: int
@@ -209,6 +250,7 @@ def measure(
         accuracy=float((found.answers == data.labels).mean()),
         neurons=neurons,
         synapses=sum(len(stage.synapses.weights) for stage in spiking.stages if isinstance(stage, NeuronStage)),
+        weights=sum(layer.weights.size for layer in network.layers if layer.weights is not None),
         spikes_per_neuron=round(float((found.spikes_by_answer.sum(axis=1) + found.input_spikes_by_answer).mean()) / neurons, 4),
         spikes_per_neuron_without_end=round(float((found.spikes.sum(axis=1) + found.input_spikes).mean()) / neurons, 4),
         accumulations_per_frame=round(inputs + float(found.operations_by_answer.sum(axis=1).mean())),

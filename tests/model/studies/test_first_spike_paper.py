@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from model.network import Shape
-from model.studies.first_spike_paper import float_scores, measure, read_first_spike
+from model.studies.first_spike_paper import TABLE_ROWS, float_scores, measure, read_first_spike
 from model.support.dataset import DataError, Dataset
+from model.support.datasets import load
 from model.support.errors import BadInputError
+from model.training.common import ZOO, held_out
 
 
 def arrays_of(rng):
@@ -87,6 +89,7 @@ def test_measured(path, data):
     # 36 pixels, 72 + 5 + 3 neurons; windows clipped at the border: (2 + 3 * 4 + 2)^2 taps of each of 2 channels.
     assert found.neurons == 116
     assert found.synapses == 16 * 16 * 2 + 18 * 5 + 5 * 3
+    assert found.weights == 18 + 18 * 5 + 5 * 3
     assert 0 < found.spikes_per_neuron <= found.spikes_per_neuron_without_end <= 80 / 116
     assert found.threshold_additions_per_frame > 0
     assert found.accumulations_per_frame >= found.input_operations_per_frame > 0
@@ -116,3 +119,16 @@ def test_no_such_network(tmp_path, arrays):
     with pytest.raises(BadInputError) as caught:
         read_first_spike(path, clamped=False, waits=False)
     assert str(caught.value).startswith(f"{path}: must be a network of neurons that fire once: ")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("variant", TABLE_ROWS, ids=lambda variant: variant.network)
+def test_rows_of_the_table_on_digits_that_no_training_saw(variant):
+    # The held-out twelfth of the digits that come with a package would be others: these are MNIST's, 500 of them.
+    data = load("mnist", "train")
+    held = held_out(data)
+    data = Dataset("held out", data.images[held][:500], data.labels[held][:500])
+    found = measure(variant.read(ZOO / "paper"), data)
+    assert found.accuracy >= 0.98
+    assert found.accuracy_ann >= found.accuracy - 0.01
+    assert (found.neurons, found.synapses) in ((7706, 1_192_576), (1394, 476_400))

@@ -6,7 +6,7 @@ import pytest
 from model.importers.float_network import FloatLayer
 from model.network import Padding, Shape
 from model.studies.first_spike import FirstSpikeNetwork, run_first_spikes, spike_times_of_layers
-from model.studies.first_spike_neurons import Events, pool_waiting
+from model.studies.first_spike_waiting import Events, pool_waiting
 from model.studies.synapses import NeuronStage, PoolStage, stages_of
 
 INF = np.inf
