@@ -23,10 +23,15 @@ FRAMES = 600
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch):
-    pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
+    """Short runs, on one core, as the command trains."""
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for name, steps in (("_BALANCED_STEPS", 30), ("_COUNTED_STEPS", 40), ("_STEPS_TRAINED", 10), ("_OUTPUT_STEPS", 20)):
         monkeypatch.setattr(rate_training, name, steps)
     monkeypatch.setattr(rate_training, "PUBLISHED_SPIKES", 0.5)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
