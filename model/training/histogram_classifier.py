@@ -35,7 +35,7 @@ class ClassifierSettings:
     """
 
     seed: int = 1
-    epochs: int = 12
+    epochs: int = 8
     batch_size: int = 100
     learning_rate: float = 1e-3
     dropout: float = 0.3
