@@ -23,29 +23,24 @@ class ClassifierSettings:
     Parameters
     ----------
     seed : int
-        Of the order of frames, and dropout.
+        Of the order of frames.
     epochs : int
         Passes over the frames.
     batch_size : int
         Frames per step.
     learning_rate : float
         Peak of the one-cycle schedule of Adam.
-    dropout : float
-        Share of the counts dropped.
     """
 
     seed: int = 1
     epochs: int = 8
     batch_size: int = 100
     learning_rate: float = 1e-3
-    dropout: float = 0.3
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
         if not 0 < self.learning_rate < math.inf:
             raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
-        if not 0 <= self.dropout < 1:
-            raise BadInputError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}")
 
 
 def train_classifier(
@@ -83,8 +78,7 @@ def train_classifier(
     for epoch in range(1, settings.epochs + 1):
         total = 0.0
         for batch in torch.randperm(len(frames)).split(settings.batch_size):
-            seen = torch.nn.functional.dropout(frames[batch].float().div_(255), settings.dropout)
-            loss = torch.nn.functional.cross_entropy(layer(seen), wanted[batch])
+            loss = torch.nn.functional.cross_entropy(layer(frames[batch].float().div_(255)), wanted[batch])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
