@@ -37,7 +37,9 @@ _ALIKE = ("input", "bits", "biases")
     help="Data that thresholds and widths are chosen on: mnist, digits5k or an .npz file with images and labels.",
 )
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
-@click.option("--frames", default=2000, show_default=True, type=click.IntRange(1), help="Frames to calibrate on.")
+@click.option(
+    "--frames", type=click.IntRange(1), help="Frames to calibrate on; by default 5000, or 2000 where each choice is simulated."
+)
 @click.option(
     "--weight-bits",
     type=click.IntRange(2, 16),
@@ -125,7 +127,7 @@ def main(
     out: Path,
     calibrate: str,
     data_dir: Path | None,
-    frames: int,
+    frames: int | None,
     weight_bits: int | None,
     accuracy_budget: float,
     levels: float | None,

@@ -50,7 +50,7 @@ class Plan:
     """
 
     seed: int = 1
-    calibrated: int = 2000
+    calibrated: int = 5000
     tuning_epochs: int = 4
     peer_frames: int = 1000
     peer_steps: int = 32

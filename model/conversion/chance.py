@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtrc
 
-__all__ = ["SIGNIFICANCE", "near_chance", "other_scale", "warn_of_chance"]
+__all__ = ["SIGNIFICANCE", "better_by_more_than_luck", "near_chance", "other_scale", "warn_of_chance"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
@@ -86,7 +86,7 @@ def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], la
         others = [answer(frames * np.float32(factor) + np.float32(offset)) == labels for frames in inputs]
         pairs = list(zip(others, right, strict=True))
         better = all(other.sum() > own.sum() for other, own in pairs)
-        if better and any(_no_luck(other, own, _DOUBT / len(scales)) for other, own in pairs):
+        if better and any(better_by_more_than_luck(other, own, _DOUBT / len(scales)) for other, own in pairs):
             found.append((float(others[0].mean()), *name))
     if not found:
         return None
@@ -94,6 +94,17 @@ def other_scale(answer: Callable[[Floats], Ints], inputs: tuple[Floats, ...], la
     return scale, options, share
 
 
-def _no_luck(other: npt.NDArray[np.bool_], own: npt.NDArray[np.bool_], significance: float) -> bool:
+def better_by_more_than_luck(
+    other: npt.NDArray[np.bool_], own: npt.NDArray[np.bool_], significance: float = SIGNIFICANCE
+) -> bool:
+    """Whether one of two, given the frames ``(frames,)`` on which each is right, is better: a one-sided sign test.
+
+    Parameters
+    ----------
+    other, own : numpy.ndarray
+        Whether each is right; ``other`` may be the better one.
+    significance : float
+        Probability with which luck may be taken for more than luck.
+    """
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
     return bool(bdtrc(gained - 1, gained + lost, 0.5) < significance)

@@ -4,12 +4,13 @@ import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model.arrays import Floats
+from model.arrays import Floats, Images
 from model.conversion.channels import channel_scales, with_scales
 from model.conversion.coding import InputCoding, choose_coding
 from model.conversion.correction import corrected, mean_sums
@@ -30,13 +31,16 @@ __all__ = ["EXPLAINED", "Job", "Settled", "accuracy_of", "prepared", "settle"]
 EXPLAINED = 500
 """Calibration frames on which it is found where the accuracy went."""
 
-_OF_THE_INPUT = (0.75, 0.25)
+_OF_THE_INPUT = (0.5, 0.1)
 """Parts of the accuracy budget that levels of the input may take where they are chosen; so many are tried."""
 
 _SEARCHED = 500
 """Calibration frames that a search measures networks on, with the float network's margins on all of them; the result on all."""
 
-_CORRECTED = 200
+_SCALED = 2000
+"""Calibration frames whose activations say how large one is."""
+
+_CORRECTED = 500
 """Calibration frames, the last, on which biases are corrected."""
 
 _STEPS_BACK = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22)
@@ -245,19 +249,35 @@ def _jobs(
     codings = _codings(floats, calibration, settings)
     shape, classes = floats.input_shape, max(2, floats.outputs)
     data = calibration.fitted(shape, classes=classes, threshold=min(coding.first for coding in codings))
-    grey = accuracy_of(floats.scores(data.images.astype(np.float32) / 255), data.labels)
+    grey = floats.scores(_grey(data.images).astype(np.float32)).astype(np.float64)
     scores = {coding: floats.scores(coding.frames(data.images).astype(np.float32)) for coding in codings}
     coded = {coding: accuracy_of(found, data.labels) for coding, found in scores.items()}
+    full = Margins(grey, data.labels)
     # Where input levels are chosen, they are to keep up with the float network, and so is the whole.
-    keeps_up = settings.searches_exactly and max(coded.values()) >= grey - settings.accuracy_budget * _OF_THE_INPUT[0]
-    wanted = max([*coded.values(), *[grey] * keeps_up]) - settings.accuracy_budget
+    promised = max(_promised(full, found) for found in scores.values())
+    keeps_up = settings.searches_exactly and promised >= full.accuracy - settings.accuracy_budget * _OF_THE_INPUT[0]
+    wanted = max([*coded.values(), *[full.accuracy] * keeps_up]) - settings.accuracy_budget
     jobs = []
     for coding, found in scores.items():
         if coding.levels > 1:
             progress(f"input: {coding.levels} levels, above {coding.first} and for each {coding.step} more")
-        margins = Margins(found.astype(np.float64), data.labels)
-        jobs.append(_job(floats, _with(settings, coding), data, margins=margins, wanted=wanted, progress=progress, **names))
-    return jobs, grey, coded
+        # What the coding takes is an error like any other then; unless the network was trained on frames like coded ones.
+        errs = keeps_up and not full.surpassed_by(found)
+        margins = full if errs else Margins(found.astype(np.float64), data.labels)
+        aim = _grey if errs else coding.frames
+        more = {"margins": margins, "wanted": wanted, "progress": progress, **names}
+        jobs.append(_job(floats, _with(settings, coding), data, aim=aim, **more))
+    return jobs, full.accuracy, coded
+
+
+def _promised(full: Margins, scores: npt.NDArray[np.floating]) -> float:
+    """The accuracy to expect of the float network on coded frames, by its scores of these and those of frames as they are."""
+    return accuracy_of(scores, full.labels) if full.surpassed_by(scores) else full.expected(full.errors(scores))
+
+
+def _grey(images: Images) -> Floats:
+    """Frames as the float network takes them, full scale 1.0."""
+    return images / 255
 
 
 def _with(settings: Settings, coding: InputCoding) -> Settings:
@@ -266,11 +286,14 @@ def _with(settings: Settings, coding: InputCoding) -> Settings:
     return replace(settings, input_levels=coding.levels, input_threshold=coding.first, input_step=step)
 
 
-def _job(floats: FloatNetwork, settings: Settings, data: Dataset, **more: Any) -> Job:
-    """Large activations, and channels scaled by theirs."""
+def _job(
+    floats: FloatNetwork, settings: Settings, data: Dataset, *, aim: Callable[[Images], Floats], **more: Any
+) -> Job:
+    """Large activations, and channels scaled by theirs; ``aim`` makes the frames whose sums biases are corrected to."""
     images = data.images
     layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
-    activations = floats.run(settings.coding.frames(images).astype(np.float32), [layer.tensor for layer in layers])
+    some = settings.coding.frames(images[:_SCALED]).astype(np.float32)
+    activations = floats.run(some, [layer.tensor for layer in layers])
     large = [_large(layer, values) for layer, values in zip(layers, activations, strict=True)]
     if settings.channel_thresholds:
         hidden = zip(layers[:-1], activations, large, strict=False)
@@ -282,7 +305,7 @@ def _job(floats: FloatNetwork, settings: Settings, data: Dataset, **more: Any) -
     run, run_some = simulate, simulate
     if settings.deferred:
         run, run_some = QuantizedFrames(images).run, QuantizedFrames(images[:_SEARCHED]).run
-    means = functools.cache(lambda: mean_sums(floats, settings.coding, images[-_CORRECTED:]))
+    means = functools.cache(lambda: mean_sums(floats, aim(images[-_CORRECTED:])))
     return Job(floats=floats, settings=settings, data=data, large=large, means=means, run=run, run_some=run_some, **more)
 
 
@@ -382,23 +405,23 @@ def _lowered(attempt: _Attempt) -> Fewest:
     """Fewer levels, as few as all frames bear: from twice of what is enough, or from that, where twice ends above its cost."""
     search, wanted, relied_on = attempt.search, attempt.job.wanted, attempt.job.relied_on
     start = search.doubled(attempt.found)
-    best = _last(search, search.lowered(start, relied_on), wanted)
+    best = _last(search, search.lowered(start, relied_on), wanted, relied_on)
     if start is attempt.found or attempt.found.measured.cost >= best.measured.cost:
         return best
-    other = _last(search, search.lowered(attempt.found, relied_on), wanted)
-    return other if other.measured.accuracy >= wanted else best
+    other = _last(search, search.lowered(attempt.found, relied_on), wanted, relied_on)
+    return other if other.measured.reaches(wanted, relied_on) else best
 
 
-def _last(search: Search, path: Sequence[Fewest], wanted: float) -> Fewest:
+def _last(search: Search, path: Sequence[Fewest], wanted: float, relied_on: float) -> Fewest:
     """The last of a path that reaches the accuracy on all frames; else the most accurate of those that were tried."""
     # Some frames may promise what not all hold: then it is one of the last steps with which they do.
     steps = [step for step in _STEPS_BACK if step < len(path)]
     on_all = []
     for step in [*steps, len(path)]:
         on_all.append(search.on_all(path[-step]))
-        if on_all[-1].measured.accuracy >= wanted:
+        if on_all[-1].measured.reaches(wanted, relied_on):
             return on_all[-1]
-    return max(on_all, key=lambda found: found.measured.accuracy)
+    return max(on_all, key=lambda found: min(found.measured.accuracy - wanted, found.measured.expected - relied_on))
 
 
 def _worth_more(found: Measured, best: Measured, relied_on: float) -> bool:
@@ -426,8 +449,13 @@ def _codings(float_network: FloatNetwork, data: Dataset, settings: Settings) -> 
     data = data.fitted(shape, classes=classes, threshold=0)
     some = data.first(EXPLAINED)
 
+    def scores(images: npt.NDArray[np.floating]) -> Floats:
+        return float_network.scores(images.astype(np.float32)).astype(np.float64)
+
+    full = Margins(scores(_grey(data.images)), data.labels)
+
     def accuracy(frames: npt.NDArray[np.floating]) -> float:
-        return accuracy_of(float_network.scores(frames.astype(np.float32)), some.labels)
+        return _promised(full, scores(frames))
 
     def coding_of(levels: int, budget: float) -> InputCoding:
         given = (settings.input_threshold, settings.input_step)
@@ -436,18 +464,22 @@ def _codings(float_network: FloatNetwork, data: Dataset, settings: Settings) -> 
     if not settings.searches_exactly or settings.input_levels is not None or settings.input_threshold is not None:
         return [coding_of(settings.input_levels or 1, settings.accuracy_budget)]
     budgets = [settings.accuracy_budget * part for part in _OF_THE_INPUT]
-    return list(dict.fromkeys(_enough_levels(float_network, data, budget, coding_of) for budget in budgets))
+    return list(
+        dict.fromkeys(
+            _enough_levels(partial(coding_of, budget=budget), lambda c: accuracy(c.frames(data.images)), full.accuracy - budget)
+            for budget in budgets
+        )
+    )
 
 
 def _enough_levels(
-    float_network: FloatNetwork, data: Dataset, budget: float, coding_of: Callable[[int, float], InputCoding]
+    coding_of: Callable[[int], InputCoding], accuracy: Callable[[InputCoding], float], wanted: float
 ) -> InputCoding:
-    """The fewest levels with which the input takes no more than that; else those with which it takes least."""
-    wanted = accuracy_of(float_network.scores(data.images.astype(np.float32) / 255), data.labels) - budget
+    """The fewest levels with which the accuracy to expect is as it is wanted; else those with which it is highest."""
     best: tuple[float, InputCoding] | None = None
     for levels in _INPUT_LEVELS:
-        coding = coding_of(levels, budget)
-        found = accuracy_of(float_network.scores(coding.frames(data.images).astype(np.float32)), data.labels)
+        coding = coding_of(levels)
+        found = accuracy(coding)
         if best is None or found > best[0]:
             best = found, coding
         if found >= wanted:

@@ -34,6 +34,12 @@ __all__ = ["EXPLAINED", "Conversion", "convert", "convert_file"]
 _SIMULATED = 20
 """Calibration frames on which the network is simulated in the end, where the search did without."""
 
+_CALIBRATED = 5000
+"""Calibration frames where no number is given."""
+
+_CALIBRATED_BY_SIMULATION = 2000
+"""The same where every network that is tried is simulated."""
+
 _SCALED = 2000
 """Calibration frames on which other scales of pixels are tried: a wrong one may cost a frame in a hundred."""
 
@@ -250,7 +256,7 @@ def convert_file(
     data_dir: Path | None = None,
     settings: Settings | None = None,
     name: str | None = None,
-    limit: int = 2000,
+    limit: int | None = None,
     layout: str | None = None,
     output: str | None = None,
     normalization: Normalization = AS_THEY_ARE,
@@ -260,9 +266,11 @@ def convert_file(
     """Convert an ONNX file with the training split of data set ``calibrate`` (a name or an ``.npz`` file).
 
     ``layout``, ``output`` and ``normalization`` say what the file does not (`model.importers.onnx.examine`). ``given`` are the
-    options of the command line that were given, of which a quantized file suits only some.
+    options of the command line that were given, of which a quantized file suits only some. ``limit`` is how many frames at most
+    are taken; without it as many as suit the search.
     """
     settings = settings or Settings()
+    limit = limit or (_CALIBRATED if settings.searches_exactly else _CALIBRATED_BY_SIMULATION)
     name = name if name is not None else safe_name(Path(path).stem)
     if not is_safe_name(name):
         raise NetworkError(f"network's name must be {SAFE_NAME}, not {name!r}")

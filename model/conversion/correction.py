@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from model.arrays import Floats, Ints
 from model.conversion.bounds import Bounds
-from model.conversion.coding import InputCoding
 from model.conversion.quantized_frames import weighted_counts
 from model.encode import encode, input_counts
 from model.engine.engine import run_fast
@@ -25,19 +24,17 @@ from model.rest import pooled, rounded, weighted_sums
 __all__ = ["corrected", "mean_sums"]
 
 
-def mean_sums(floats: FloatNetwork, coding: InputCoding, images: npt.NDArray[np.uint8]) -> dict[str, Floats]:
+def mean_sums(floats: FloatNetwork, frames: Floats) -> dict[str, Floats]:
     """What goes into the activations of the float network on average, by layer of neurons, ``(channels,)``.
 
     Parameters
     ----------
     floats : FloatNetwork
         The float network.
-    coding : InputCoding
-        That of the frames.
-    images : npt.NDArray[np.uint8]
-        Calibration frames.
+    frames : Floats
+        Calibration frames, full scale 1.0, as they are or coded.
     """
-    found, values = {}, coding.frames(images)
+    found, values = {}, frames
     for layer, shape, output in floats.walk():
         if layer.kind == "maxpool":
             values = pooled(pool_of(layer), values)

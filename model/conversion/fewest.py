@@ -207,7 +207,7 @@ def _enough(search: Search, hidden: int, wanted: float, relied_on: float) -> Few
                 raise
             # The format has no such thresholds.
             return best
-        if found.measured.expected >= relied_on and search.on_all(found).measured.accuracy >= wanted:
+        if found.measured.expected >= relied_on and search.on_all(found).measured.reaches(wanted, relied_on):
             return found
         if best is None or found.measured.expected > best.measured.expected + SAME:
             best, futile = found, 0

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.arrays import Floats
+from model.arrays import Bools, Floats
+from model.conversion.chance import better_by_more_than_luck
+from model.golden import answers
 
 __all__ = ["Margins"]
 
@@ -41,6 +43,15 @@ class Margins:
 
     scores: Floats
     labels: npt.NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> float:
+        """The float network's."""
+        return float(self._right(self.scores).mean())
+
+    def surpassed_by(self, scores: npt.NDArray[np.number]) -> bool:
+        """Whether a network with these scores, of the same frames, is right on more of them by more than luck."""
+        return better_by_more_than_luck(self._right(scores), self._right(self.scores))
 
     def errors(self, scores: npt.NDArray[np.number]) -> Floats:
         """By how much margins are off, ``(frames,)``.
@@ -74,6 +85,9 @@ class Margins:
             middle = (low + high) / 2
             low, high = (middle, high) if self.expected(middle * errors) >= wanted else (low, middle)
         return low
+
+    def _right(self, scores: npt.NDArray[np.number]) -> Bools:
+        return answers(scores) == self.labels
 
     @functools.cached_property
     def _ordered(self) -> Floats:

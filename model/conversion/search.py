@@ -66,6 +66,10 @@ class Measured:
     first: float = 0.0
     spikes: float = 0.0
 
+    def reaches(self, wanted: float, relied_on: float) -> bool:
+        """Whether the accuracy is ``wanted`` here, and ``relied_on`` to expect on other frames."""
+        return self.accuracy >= wanted and self.expected >= relied_on
+
     @property
     def cost(self) -> float:
         """Accumulations times spikes: both count, and a part less of the one is worth as much as the same part of the other."""

@@ -13,7 +13,7 @@ from model.training.common import check_whole
 
 __all__ = ["EpochLine", "FinetuneSettings"]
 
-_LOST_TO_INPUT = 0.02
+_LOST_TO_INPUT = 0.05
 """Accuracy budget by which the coding of the input is chosen; of what few levels lose at first, fine-tuning wins back most."""
 
 

@@ -604,3 +604,11 @@ def test_bursts_are_built(tmp_path):
     assert [layer.burst for layer in network.layers if isinstance(layer, Neurons)] == [4, 4]
     found, _ = converted(tmp_path, "--burst", "4")
     assert (found.exit_code, found.stderr) == (2, "error: --burst must not be given without --firing immediate\n")
+
+
+@pytest.mark.parametrize(("options", "frames"), [([], 50), (["--firing", "immediate"], 30), (["--frames", "40"], 40)])
+def test_frames_of_calibration_are_as_many_as_suit_the_search(tmp_path, monkeypatch, options, frames):
+    monkeypatch.setattr("model.conversion.convert._CALIBRATED", 50)
+    monkeypatch.setattr("model.conversion.convert._CALIBRATED_BY_SIMULATION", 30)
+    found, network = converted(tmp_path, *options)
+    assert json.loads(found.stdout)["frames"] == frames and f" on {frames} frames of " in network.origin

@@ -72,7 +72,7 @@ def test_who_follows_it_gets_what_it_says(given, settings, advised):
 
 def test_none_where_nothing_is_lost(given):
     floats, data = given
-    settings = Settings(levels=64.0, input_levels=32, weight_bits=16)
+    settings = Settings(levels=64.0, input_levels=32, input_threshold=3, input_step=7, weight_bits=16)
     labels = answers(run_frames(convert(floats, data, settings, name="net").network, data.images).counts)
     found = convert(floats, Dataset("its", data.images, labels), settings, name="net")
     assert (found.accuracy_snn, found.advice) == (1.0, ())

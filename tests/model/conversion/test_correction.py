@@ -56,7 +56,7 @@ def test_means_are_the_float_networks(averaged):
     layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
     thresholds = {layer.name: theta for layer, theta in zip(layers, (0.3, 0.3, 0.05), strict=True)}
     plain = quantize(floats, list(thresholds.values()), Settings(), name="net")
-    found = corrected(mean_sums(floats, InputCoding.of(plain), data.images), plain, thresholds, data.images)
+    found = corrected(mean_sums(floats, InputCoding.of(plain).frames(data.images)), plain, thresholds, data.images)
     assert any((a.bias != b.bias).any() for a, b in zip(plain.layers, found.layers, strict=True))
     for mean, wanted in means(floats, found, thresholds, data.images):
         # A bias is whole.

@@ -44,3 +44,17 @@ def test_a_single_output_answers_by_its_sign():
     # All zeros say nothing: each margin is off by itself.
     assert margins.errors(np.zeros((3, 1))) == pytest.approx([-2, -1, 0.5])
     assert margins.expected(margins.errors(np.zeros((3, 1)))) < 0.67
+
+
+def test_a_better_network_is_known_from_a_lucky_one():
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 4, 400)
+    scores = np.eye(4)[labels]
+    # Wrong on 30 frames, of which the other one is right on all, or on 4 with 2 others lost.
+    scores[:30] = np.roll(scores[:30], 1, axis=1)
+    margins = Margins(scores, labels)
+    assert margins.accuracy == 370 / 400
+    better, lucky = scores.copy(), scores.copy()
+    better[:30] = np.eye(4)[labels[:30]]
+    lucky[:4], lucky[30:32] = np.eye(4)[labels[:4]], np.roll(scores[30:32], 1, axis=1)
+    assert margins.surpassed_by(better) and not margins.surpassed_by(lucky) and not margins.surpassed_by(scores)
