@@ -50,8 +50,8 @@ class Margins:
         return float(self._right(self.scores).mean())
 
     def surpassed_by(self, scores: npt.NDArray[np.number]) -> bool:
-        """Whether a network with these scores, of the same frames, is right on more of them by more than luck."""
-        return better_by_more_than_luck(self._right(scores), self._right(self.scores))
+        """Whether a network with these scores of the first frames is right on more of them by more than luck."""
+        return better_by_more_than_luck(self._right(scores), self._right(self.scores[: len(scores)]))
 
     def errors(self, scores: npt.NDArray[np.number]) -> Floats:
         """By how much margins are off, ``(frames,)``.
@@ -87,7 +87,7 @@ class Margins:
         return low
 
     def _right(self, scores: npt.NDArray[np.number]) -> Bools:
-        return answers(scores) == self.labels
+        return answers(scores) == self.labels[: len(scores)]
 
     @functools.cached_property
     def _ordered(self) -> Floats:

@@ -97,7 +97,8 @@ def test_more_levels_lose_less():
 
 def test_the_input_has_as_many_levels_as_the_accuracy_needs():
     """The fewest that take no more than half of the budget, or no more than a tenth; one level, where levels are given."""
-    floats, images = import_model(colour(), "net"), frames(300)
+    # More frames than the coding is chosen on.
+    floats, images = import_model(colour(), "net"), frames(600)
     labels = floats.scores(images.astype(np.float32) / 255).argmax(axis=1)
     data = Dataset("own", images, labels.astype(np.int64))
     found = convert(floats, data, Settings(accuracy_budget=0.1), name="own")

@@ -58,3 +58,5 @@ def test_a_better_network_is_known_from_a_lucky_one():
     better[:30] = np.eye(4)[labels[:30]]
     lucky[:4], lucky[30:32] = np.eye(4)[labels[:4]], np.roll(scores[30:32], 1, axis=1)
     assert margins.surpassed_by(better) and not margins.surpassed_by(lucky) and not margins.surpassed_by(scores)
+    # Of the first frames alone.
+    assert margins.surpassed_by(better[:50]) and not margins.surpassed_by(lucky[:50])
