@@ -30,7 +30,7 @@ __all__ = ["LeakyLayer", "StbpFigures", "StbpNetwork", "StbpSpikes", "measure", 
 
 _POOL = 2
 _MOST_BYTES = 1 << 24
-_WINDOWS_AT_ONCE = 1 << 27
+_WINDOWS_AT_ONCE = 1 << 24
 """Bytes of a convolution's windows in memory: what grows with the number of frames that are run at once."""
 
 _SEED = 20180523

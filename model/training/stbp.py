@@ -69,10 +69,10 @@ class StbpSettings:
     """
 
     seed: int = 1
-    epochs: int = 15
+    epochs: int = 4
     batch_size: int = 100
     steps: int = 5
-    steps_measured: int = 30
+    steps_measured: int = 8
     learning_rate: float = 5e-3
     threshold: float = 0.5
     decay: float = 0.2
