@@ -32,11 +32,11 @@ _COUNTED_FRAMES, _COUNTED_STEPS = 250, 1000
 
 _FILTER_GAIN = 0.5
 _STEPS_TRAINED = 50
-_OUTPUT_STEPS = 150
+_OUTPUT_STEPS = 100
 _OUTPUT_SHARES = (0.125, 0.25, 0.5, 1.0, 2.0)
 """Of the threshold, what a step adds on the average to the output neuron that gets most: tried on held-out frames."""
 
-_GAIN_FRAMES = 1000
+_GAIN_FRAMES = 500
 
 
 def train_balanced_rates(data: Dataset, seed: int, epochs: int | None, console: Console) -> Trained:
