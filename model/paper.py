@@ -5,24 +5,32 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from model.reports.paper_page import figure_files, paper_page, table_one
+from model.reports.markdown import with_table
+from model.reports.paper_page import DOCS_TABLES, docs_tables, figure_files, paper_page, table_one
 from model.studies.paper import study
+from model.studies.paper_measurements import SGD
 from model.studies.paper_results import PaperStudy
-from model.support.cli import FolderPath, OutFolder, command, make_console, progress_bar
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar
 from model.support.datasets import load
-from model.support.files import write_all
+from model.support.errors import BadInputError
+from model.support.files import write_all, write_file
 from model.support.results import to_json
 
 
-@command(help="The paper's Table I and Figures 2 to 4: sigma-delta, rate code and time to first spike, measured.")
+@command(help="The paper's Table I, Figures 2 to 4 and claims, measured: our figures beside the published ones.")
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option(
+    "--network", type=FilePath(), default=SGD, help="ONNX file of the paper's own rows; by default the bundled paper-sgd.onnx."
+)
 @click.option("--frames", type=click.IntRange(1), help="Only this many frames of the test split, the first ones; all by default.")
-@click.option("--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames whose every spike is looked at.")
+@click.option(
+    "--detail", default=1000, show_default=True, type=click.IntRange(1), help="Frames whose spikes are looked at one by one."
+)
 @click.option(
     "--out", default=Path("build/paper"), show_default=True, type=OutFolder(), help="Folder for paper.json, .html."
 )
-@click.option("--docs", type=OutFolder(), help="Folder for the figures as paper-*.svg; none by default.")
+@click.option("--docs", type=OutFolder(), help="Folder with paper.md, whose tables are written anew, and figures in img/.")
 @click.option(
     "--cache",
     default=Path("build/cache/paper"),
@@ -34,6 +42,7 @@ from model.support.results import to_json
 def main(
     dataset: str,
     data_dir: Path | None,
+    network: Path,
     frames: int | None,
     detail: int,
     out: Path,
@@ -43,24 +52,51 @@ def main(
 ) -> None:
     """See the help text above."""
     console = make_console(stderr=True)
+    if not network.is_file():
+        raise BadInputError(
+            f"--network must be an ONNX file that is there, not {str(network)!r}: "
+            "python -m model.paper_networks paper-sgd trains one"
+        )
     data, calibration = (load(dataset, split, data_dir) for split in ("test", "train"))
     data = data.limited(frames)
     # The study takes minutes: what cannot be written is better known before.
-    for folder in (out, cache, *((docs,) if docs else ())):
+    for folder in (out, cache):
         write_all(folder, {})
+    text = _page_to_fill(docs) if docs else ""
     if console.is_terminal:
         with progress_bar(console) as bar:
-            found = study(data, calibration, detail=detail, cache=cache, bar=bar)
+            found = study(network, data, calibration, detail=detail, cache=cache, bar=bar)
     else:
-        found = study(data, calibration, detail=detail, cache=cache)
+        found = study(network, data, calibration, detail=detail, cache=cache)
     write_all(out, {"paper.json": to_json(found), "paper.html": paper_page(found)})
     if docs:
-        write_all(docs, figure_files(found))
+        for name, table in docs_tables(found).items():
+            text = _filled(docs, text, name, table)
+        write_file(docs / "paper.md", text)
+        write_all(docs / "img", figure_files(found))
     if as_json:
         print(to_json(found), end="")
         return
     _print(found)
     print(f"plots: {out / 'paper.html'}")
+
+
+def _page_to_fill(docs: Path) -> str:
+    """What stands in the page, which has to have a place for each table."""
+    try:
+        text = (docs / "paper.md").read_text()
+    except OSError as error:
+        raise BadInputError(f"--docs must be a folder with a page paper.md, not {str(docs)!r}: {error.strerror}") from None
+    for name in DOCS_TABLES:
+        _filled(docs, text, name, "")
+    return text
+
+
+def _filled(docs: Path, text: str, name: str, table: str) -> str:
+    try:
+        return with_table(text, name, table)
+    except ValueError as error:
+        raise BadInputError(f"{docs / 'paper.md'}: {error}") from None
 
 
 def _print(found: PaperStudy) -> None:

@@ -24,6 +24,9 @@ __all__ = ["DirectFrames", "run_direct"]
 _BATCH = 100
 """Frames at once: what the memory in use grows with."""
 
+_FAR = 1 << 30
+"""Beyond every potential."""
+
 
 @dataclass(frozen=True)
 class DirectFrames:
@@ -89,7 +92,7 @@ def _followed(layer: Neurons, shape: Shape, source: Stream) -> tuple[Stream, Int
     tables = tables_of(layer, shape)
     assert tables.weights is not None
     _, width, channels = tables.output
-    bias = np.broadcast_to(layer.bias.astype(np.int64), tables.output).reshape(-1)
+    bias = np.broadcast_to(layer.bias.astype(np.int32), tables.output).reshape(-1)
     taken = (source.address, source.sign, source.origin, source.starts)
     found = _follow(taken, bias, tables.weights, width * channels, layer.threshold_log2, layer.relu, tables.axes)
     (address, sign, cause, origin), starts, counts, operations = found
@@ -97,6 +100,17 @@ def _followed(layer: Neurons, shape: Shape, source: Stream) -> tuple[Stream, Int
     if counts.size and not (least <= counts.min() and counts.max() <= most):
         raise BadInputError(f"layer {layer.name!r}: counts must stay within {least}..{most}")
     return Stream(address, sign, origin, cause, starts), counts, operations
+
+
+@njit(cache=True, nogil=True)
+def _between(count, f, relu):  # type: ignore[no-untyped-def]
+    """The potentials of which a count is the quantized value: from the first on, and below the second."""
+    theta = 1 << f
+    if count > 0:
+        return count * theta, (count + 1) * theta
+    if count < 0:
+        return (count - 1) * theta + 1, count * theta + 1
+    return -_FAR if relu else 1 - theta, theta
 
 
 @njit(cache=True, nogil=True)
@@ -110,32 +124,41 @@ def _follow(events, bias, weights, row_size, f, relu, axes):  # type: ignore[no-
     spikes, found = np.empty((4, 1024), np.int32), 0
     ends, operations = np.zeros(frames + 1, np.int64), np.zeros(frames, np.int64)
     counts = np.zeros((frames, len(bias)), np.int64)
+    at_zero = _between(0, f, relu)
     for frame in range(frames):
         potential, count = bias.copy(), counts[frame]
+        low, high = np.full(len(bias), at_zero[0], np.int32), np.full(len(bias), at_zero[1], np.int32)
         for index in range(starts[frame], starts[frame + 1]):
             y, x, c, reached = places[address[index]]
             for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
                 tap = row_taps[y, oy - row_ranges[y, 0]]
                 for run in range(runs.shape[1]):
-                    start, size = oy * row_size + runs[x, run, 0] + reached, runs[x, run, 1]
-                    place = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
+                    first, size = np.uint64(oy * row_size + runs[x, run, 0] + reached), np.uint64(runs[x, run, 1])
+                    place = np.uint64(((runs[x, run, 2] * taps + tap) * inputs + c) * longest)
                     operations[frame] += size
+                    # Few neurons cross a threshold: all are added at once, in a loop that compilers make vectors of.
+                    crossed = np.int32(0)
                     for n in range(size):
-                        neuron = start + n
-                        V = potential[neuron] + sign[index] * flat[place + n]
-                        potential[neuron] = V
-                        # Towards zero, as the quantized network.
-                        whole = V >> f if V >= 0 else (0 if relu else -(-V >> f))
-                        change = whole - count[neuron]
-                        if change == 0:
+                        V = np.int32(potential[first + n] + np.int32(sign[index]) * np.int32(flat[place + n]))
+                        potential[first + n] = V
+                        crossed |= np.int32(V < low[first + n]) | np.int32(V >= high[first + n])
+                    if crossed == 0:
+                        continue
+                    for n in range(first, first + size):
+                        V = potential[n]
+                        if low[n] <= V < high[n]:
                             continue
-                        count[neuron] = whole
+                        # Towards zero, as the quantized network.
+                        whole = np.int64(V >> f if V >= 0 else (0 if relu else -(-V >> f)))
+                        change = whole - count[n]
+                        count[n] = whole
+                        low[n], high[n] = _between(whole, f, relu)
                         while found + abs(change) > spikes.shape[1]:
                             grown = np.empty((4, 2 * spikes.shape[1]), np.int32)
                             grown[:, :found] = spikes[:, :found]
                             spikes = grown
                         for _ in range(abs(change)):
-                            spikes[0, found], spikes[1, found] = neuron, 1 if change > 0 else -1
+                            spikes[0, found], spikes[1, found] = n, 1 if change > 0 else -1
                             spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
                             found += 1
         ends[frame + 1] = found

@@ -1,90 +1,26 @@
-"""What the study of the paper measures, and what is known to us of published figures."""
+"""What the study of the paper measures."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from model.conversion.explain import Step
+from model.studies.paper_courses import Course
+from model.studies.paper_direct import Direct
+from model.studies.paper_first_spikes import FirstSpikes, MissedLayer
+from model.studies.paper_look import Look, Unreset
+from model.studies.paper_measurements import Binary, Counting, SigmaDelta
+from model.studies.paper_published import PublishedRow
+from model.studies.paper_rates import Rates
+from model.studies.paper_why import Why
 from model.support.results import BESIDE
 
 __all__ = [
-    "PUBLISHED",
     "Calibration",
     "Factors",
-    "FirstSpikes",
-    "LabelledCourse",
-    "MissedLayer",
-    "MissedLayers",
+    "Ours",
     "PaperStudy",
-    "Published",
-    "Rates",
     "Row",
-    "SigmaDelta",
     "SweepPoint",
-    "Why",
-    "WhyLayer",
+    "TableRow",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A published figure set, as far as it is known to us; accuracies as shares.
-
-    Parameters
-    ----------
-    accuracy, spikes_per_neuron : float or None
-        As published.
-    most_accumulations_per_frame : int or None
-        The published bound.
-    remark : str or None
-        What its authors' abstract says where there are no figures.
-    source : str
-        Where the figures come from.
-    """
-
-    accuracy: float | None
-    spikes_per_neuron: float | None
-    most_accumulations_per_frame: int | None
-    remark: str | None
-    source: str
-
-
-PUBLISHED = {
-    "sigma-delta": Published(
-        accuracy=0.9919,
-        spikes_per_neuron=0.25,
-        most_accumulations_per_frame=600_000,
-        remark=None,
-        source="Yousefzadeh et al. 2019; for which of its thresholds is not known to us",
-    ),
-    "rate": Published(
-        accuracy=None,
-        spikes_per_neuron=None,
-        most_accumulations_per_frame=None,
-        remark="LeNet for MNIST: more than 2 times fewer operations than the float network where the error may grow by a few "
-        "percentage points",
-        source="abstract of Rueckauer et al. 2017, https://doi.org/10.3389/fnins.2017.00682",
-    ),
-    "first spike": Published(
-        accuracy=None,
-        spikes_per_neuron=None,
-        most_accumulations_per_frame=None,
-        remark="MNIST: 7 to 10 times fewer operations than the rate-based model, at an accuracy loss of less than 1 %",
-        source="abstract of Rueckauer and Liu 2018, https://www.zora.uzh.ch/id/eprint/168616/",
-    ),
-}
-"""What is known to us of published figures."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SigmaDelta:
-    """This method's figures; accuracies as shares, everything else per frame."""
-
-    accuracy: float
-    accuracy_potential: float
-    accuracy_quantized: float
-    spikes_per_neuron: float
-    accumulations_per_frame: int
-    input_spikes_per_frame: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,104 +32,47 @@ class SweepPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
-    """The rate code's figures after each of its time ``steps``."""
+class Ours:
+    """Our figures of a row of Table I; None where the method has none.
 
-    scales: list[float]
-    steps: list[int]
-    accuracy: list[float]
-    accuracy_potential: list[float]
-    spikes_per_neuron: list[float]
-    accumulations_per_frame: list[float]
-    input_operations_per_frame: int
-    current_additions_per_step: int
+    Parameters
+    ----------
+    network : str
+        What was measured: a file of ``model/zoo``.
+    setting : str
+        What the paper does not say: how long a frame takes, or which variant it is.
+    accuracy_ann, accuracy_qann, accuracy_snn : float or None
+        Of the float, the quantized and the spiking network.
+    neurons, synapses : int
+        Counted as the paper does: with the input's pixels, and weights that are shared once.
+    spikes_per_neuron : float or None
+        Spikes of pixels and neurons, by the number of pixels and neurons.
+    accumulations_per_frame : float or None
+        Mean.
+    """
 
-
-@dataclass(frozen=True, kw_only=True)
-class FirstSpikes:
-    """The figures of the time to first spike, where the frame ends with the answer and where it does not."""
-
-    scales: list[float]
-    accuracy: float
-    answer_time_mean: float
-    frames_without_output_spike: int
-    spikes_per_neuron: float
-    accumulations_per_frame: int
-    accumulations_per_frame_without_end: int
-    spikes_per_neuron_without_end: float
-    input_operations_per_frame: int
-    input_spikes_per_frame: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledCourse:
-    """Accuracy of the answer so far against time, of the network that ``label`` names."""
-
-    label: str
-    time: list[float]
-    accuracy: list[float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WhyLayer:
-    """Activations of a layer in thresholds, and its spikes and counts, means per frame."""
-
-    layer: str
+    network: str
+    setting: str = ""
+    accuracy_ann: float | None = None
+    accuracy_qann: float | None = None
+    accuracy_snn: float
     neurons: int
-    threshold: float
-    large_activation_thresholds: float
-    median_positive_activation_thresholds: float
-    positive_activations: float
-    spikes_per_neuron: float
-    spikes_per_frame: float
-    counts_per_frame: float
-    quantized_counts_per_frame: float
-    negative_spikes: float
+    synapses: int
+    spikes_per_neuron: float | None = None
+    accumulations_per_frame: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Why:
-    """Where a network's accuracy goes: the steps of `model.conversion.explain`, what they come to, and its layers."""
+class TableRow:
+    """A row of Table I: what is published, and our figures; None where the network was not built."""
 
-    steps: tuple[Step, ...]
-    verdict: str
-    layers: tuple[WhyLayer, ...]
-
-    @classmethod
-    def read(cls, values: dict[str, Any]) -> "Why":
-        """From its JSON object."""
-        return cls(
-            steps=tuple(Step(**step) for step in values["steps"]),
-            verdict=values["verdict"],
-            layers=tuple(WhyLayer(**layer) for layer in values["layers"]),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MissedLayer:
-    """Shares of active and of silent neurons that fire, and how times and activations correlate; None where there are none."""
-
-    layer: str
-    fired_of_active: float | None
-    fired_of_silent: float | None
-    correlation: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MissedLayers:
-    """Of each layer of the time-to-first-spike network, what its neurons do against the float network's."""
-
-    layers: tuple[MissedLayer, ...]
-
-    @classmethod
-    def read(cls, values: dict[str, Any]) -> "MissedLayers":
-        """From its JSON object."""
-        return cls(layers=tuple(MissedLayer(**layer) for layer in values["layers"]))
+    published: PublishedRow = field(metadata=BESIDE)
+    ours: Ours | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of Table I.
+    """A further row of ours.
 
     Parameters
     ----------
@@ -207,8 +86,6 @@ class Row:
         Means per frame.
     beside : str
         Operations that are not in the count, or of another kind.
-    scaled_to : str or None
-        Which of the published figures the network is scaled to: ``accumulations`` or ``spikes``.
     """
 
     method: str
@@ -220,7 +97,6 @@ class Row:
     spikes_per_neuron: float
     accumulations_per_frame: float
     beside: str
-    scaled_to: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +109,7 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class Factors:
-    """Factors by which the network is scaled, so that threshold 1.0 meets the published accumulations, or spikes."""
+    """Factors by which the bundled network is scaled, so that threshold 1.0 meets the paper's accumulations, or spikes."""
 
     accumulations: float
     spikes: float
@@ -245,48 +121,71 @@ class PaperStudy:
 
     Parameters
     ----------
-    dataset, frames, detail_frames, calibration, onnx_sha256
+    network : str
+        The float network of the paper's own rows.
+    dataset, frames, detail_frames, calibration, sha256
         On what, of which networks.
-    published : dict
-        Of each method what is known of published figures.
+    table_one : tuple of TableRow
+        Table I.
+    counting : Counting
+        What the paper's numbers of neurons and synapses count.
     accuracy_ann : dict
         Of each float network its accuracy on ``grey`` and on ``1bit`` frames.
     large_activations : dict
-        Of each layer what counts as a large activation.
+        Of each convolutional network and each layer what counts as a large activation.
     factors : Factors
-        What the network is scaled by.
+        What the bundled network is scaled by.
     rows : tuple of Row
-        Table I.
-    thresholds : tuple of SweepPoint
-        This method against the threshold of all layers.
-    bundled : SigmaDelta
-        This method with the bundled network's thresholds.
+        Rows of ours that the paper's Table I does not have.
+    thresholds, bundled_thresholds : tuple of SweepPoint
+        This method against the threshold of all layers: of the network trained as the paper's, and of the bundled one.
+    direct : tuple of Direct
+        The same without hysteresis.
+    binary : Binary
+        Hidden neurons that fire once or not.
+    unreset : Unreset
+        Whether anything resets within a frame.
+    deferred : dict
+        Neurons that fire when the frame ends: figures by network and accuracy budget.
+    sparse, bundled : SigmaDelta
+        The fine-tuned network, and the bundled conversion.
     rates : dict
         The rate code, of ``grey`` and of ``1bit`` frames.
     first_spikes : dict
         The time to first spike, of each network, with pixels as ``currents`` and as ``spikes``.
-    courses : tuple of LabelledCourse
-        The answer so far, of each setting.
+    courses : tuple of Course
+        The answer so far.
+    look : Look
+        The first frame.
     why : dict
         Of each setting where its accuracy goes.
     why_first_spike : tuple of MissedLayer
         The same of the time to first spike.
     """
 
+    network: str
     dataset: str
     frames: int
     detail_frames: int
     calibration: Calibration
-    onnx_sha256: dict[str, str]
-    published: dict[str, Published]
+    sha256: dict[str, str]
+    table_one: tuple[TableRow, ...]
+    counting: Counting
     accuracy_ann: dict[str, dict[str, float]]
-    large_activations: dict[str, float]
+    large_activations: dict[str, dict[str, float]]
     factors: Factors
     rows: tuple[Row, ...]
     thresholds: tuple[SweepPoint, ...]
+    bundled_thresholds: tuple[SweepPoint, ...]
+    direct: tuple[Direct, ...]
+    binary: Binary
+    unreset: Unreset
+    deferred: dict[str, SigmaDelta]
+    sparse: SigmaDelta
     bundled: SigmaDelta
     rates: dict[str, Rates]
     first_spikes: dict[str, dict[str, FirstSpikes]]
-    courses: tuple[LabelledCourse, ...]
+    courses: tuple[Course, ...]
+    look: Look
     why: dict[str, Why]
     why_first_spike: tuple[MissedLayer, ...]

@@ -49,10 +49,10 @@ class SgdSettings:
 
     seed: int = 1
     epochs: int = 12
-    batch_size: int = 32
+    batch_size: int = 64
     learning_rate: float = 0.1
     dropout: float = 0.5
-    first_scale: float = 1.0
+    first_scale: float = 4.0
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})

@@ -1,0 +1,228 @@
+"""The parts of the study of the paper, each kept by what it was made of."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.progress import Progress
+
+from model.importers.float_network import FloatNetwork
+from model.network import Network
+from model.studies.one_threshold import INPUT_THRESHOLD, fitting_factor, one_threshold
+from model.studies.paper_courses import Course, course
+from model.studies.paper_direct import Direct, direct
+from model.studies.paper_first_spikes import FirstSpikes, first_spikes
+from model.studies.paper_kept import Kept
+from model.studies.paper_look import Unreset, unreset
+from model.studies.paper_measurements import (
+    BUNDLED,
+    CONVOLUTIONAL,
+    SPARSE,
+    TWO_LAYER,
+    Binary,
+    Measurements,
+    SigmaDelta,
+)
+from model.studies.paper_peers import PEERS
+from model.studies.paper_published import CLAIMED_ACCUMULATIONS, SPIKES
+from model.studies.paper_rates import Rates, rates
+from model.studies.paper_results import Factors, Ours, SweepPoint
+from model.studies.paper_why import Why, why
+from model.support.dataset import Dataset
+
+__all__ = ["PAPER_THRESHOLDS", "Parts", "read", "unchanged"]
+
+PAPER_THRESHOLDS = (1.0, 2.0)
+"""Of Table I."""
+
+_BUDGETS = (0.005, 0.002)
+"""Accuracy that conversions of the bundled network to deferred firing may lose on the calibration frames; the first is the
+default."""
+
+T = TypeVar("T")
+
+
+def unchanged(values: dict[str, Any]) -> dict[str, Any]:
+    """Of a result that is its JSON object."""
+    return values
+
+
+def read(kind: Callable[..., T]) -> Callable[[dict[str, Any]], T]:
+    """What makes a dataclass of plain fields from its JSON object."""
+    return lambda values: kind(**values)
+
+
+class Parts:
+    """The parts of the study; each measurement is kept."""
+
+    def __init__(
+        self, network: Path, data: Dataset, calibration: Dataset, detail: int, cache: Path, bar: Progress | None
+    ) -> None:
+        self.made = Measurements(data, calibration, network)
+        self.network = network
+        self.data, self.calibration, self.detail = data, calibration, detail
+        self._kept = Kept((data, calibration), cache, bar)
+        self.networks = (
+            (network.stem, self.made.sgd, network),
+            ("mnist-paper", self.made.convolutional, CONVOLUTIONAL),
+            ("mnist-two-layer", self.made.two_layer, TWO_LAYER),
+        )
+
+    def kept(
+        self,
+        title: str,
+        reading: Callable[[Any], T],
+        make: Callable[[Callable[[int], None]], T],
+        *,
+        of: Path | None = None,
+        source: str = "paper_measurements",
+        frames: int | None = None,
+    ) -> T:
+        """What a measurement finds, or found before, of the network that is not the paper's own or of that one."""
+        depends = (frames, self.detail if source in ("paper_why", "paper_first_spikes") else 0)
+        module, files = f"model.studies.{source}", (of or self.network,)
+        return self._kept.measured(title, reading, make, source=module, files=files, frames=frames, settings=depends)
+
+    def factors(self) -> Factors:
+        """What the bundled network is scaled by to meet the published figures."""
+        network, images = self.made.convolutional, self.calibration.images
+
+        def fitting(title: str, **bounds: float) -> float:
+            found = self.kept(
+                f"factor for the paper's {title}",
+                unchanged,
+                lambda done: {"factor": fitting_factor(network, images, **bounds)},
+                of=CONVOLUTIONAL,
+                source="one_threshold",
+            )
+            return float(found["factor"])
+
+        return Factors(
+            accumulations=fitting("accumulations", most_accumulations=CLAIMED_ACCUMULATIONS),
+            spikes=fitting("spikes", most_spikes_per_neuron=SPIKES, step=0.1),
+        )
+
+    def sweep(self, name: str, floats: FloatNetwork, path: Path, thresholds: Sequence[float]) -> tuple[SweepPoint, ...]:
+        """This method at every threshold."""
+
+        def measure(threshold: float) -> SigmaDelta:
+            network = one_threshold(floats, threshold)
+            made = partial(self.made.sigma_delta, network)
+            return self.kept(f"{name}, threshold {threshold:g}", read(SigmaDelta), made, of=path)
+
+        return tuple(SweepPoint(threshold=threshold, figures=measure(threshold)) for threshold in thresholds)
+
+    def deferred(self) -> dict[str, SigmaDelta]:
+        """Conversions to deferred firing."""
+        name, network, path = self.networks[1]
+        return {
+            f"{name}, budget {budget:.1%}": self.kept(
+                f"{name} deferred, budget {budget:g}", read(SigmaDelta), partial(self.made.deferred, network, budget), of=path
+            )
+            for budget in _BUDGETS
+        }
+
+    def first_spikes(self) -> dict[str, dict[str, FirstSpikes]]:
+        """The time to first spike by conversion alone."""
+        return {
+            name: {
+                key: self.kept(
+                    f"first spike, {name}, pixels are {key}",
+                    read(FirstSpikes),
+                    partial(first_spikes, net, self.data, self.calibration.images, spikes),
+                    of=path,
+                    source="paper_first_spikes",
+                )
+                for key, spikes in (("currents", False), ("spikes", True))
+            }
+            for name, net, path in self.networks[1:]
+        }
+
+    def rates(self) -> dict[str, Rates]:
+        """The rate code on the network trained as the paper's."""
+        images = self.calibration.images
+        return {
+            key: self.kept(
+                f"rate code, {key} input",
+                read(Rates),
+                partial(rates, self.made.sgd, self.data, images, threshold),
+                source="paper_rates",
+            )
+            for key, threshold in (("grey", None), ("1bit", INPUT_THRESHOLD))
+        }
+
+    def claims(self, large: dict[str, float]) -> tuple[tuple[Direct, ...], Binary, Unreset]:
+        """What single claims of the paper need."""
+        without = tuple(
+            self.kept(
+                f"without hysteresis, threshold {at:g}",
+                read(Direct),
+                partial(direct, self.made.sgd, at, self.data),
+                source="paper_direct",
+            )
+            for at in PAPER_THRESHOLDS
+        )
+        binary = self.kept("hidden neurons fire once or not", read(Binary), partial(self.made.binary, large))
+        some = self.data.images[: self.detail]
+        network = one_threshold(self.made.sgd, 1.0)
+        found = self.kept(
+            "potentials within a frame",
+            read(Unreset),
+            lambda done: unreset(network, some),
+            source="paper_look",
+            frames=len(some),
+        )
+        return without, binary, found
+
+    def courses(self) -> tuple[Course, ...]:
+        """The answer so far."""
+        networks = [(f"threshold {at:.1f}", one_threshold(self.made.sgd, at), self.network) for at in PAPER_THRESHOLDS]
+        networks.append(("fine-tuned", self.made.sparse, SPARSE))
+        return tuple(
+            self.kept(
+                f"course, {label}",
+                read(Course),
+                partial(_course, label, network, self.data),
+                of=path,
+                source="paper_courses",
+            )
+            for label, network, path in networks
+        )
+
+    def whys(self) -> dict[str, Why]:
+        """Where accuracy goes."""
+        sgd, floats = self.made.sgd, self.made.convolutional
+        settings = {f"threshold {at:.1f}": (sgd, one_threshold(sgd, at), self.network) for at in PAPER_THRESHOLDS}
+        settings["mnist-paper, bundled conversion"] = (floats, self.made.bundled, BUNDLED)
+        return {
+            label: self.kept(
+                f"why, {label}",
+                Why.read,
+                partial(why, net, network, self.data, self.calibration.images, self.detail),
+                of=path,
+                source="paper_why",
+                frames=self.detail,
+            )
+            for label, (net, network, path) in settings.items()
+        }
+
+    def peers(self) -> dict[str, Ours]:
+        """The other methods whose networks are there, by row."""
+        return {
+            peer.key: self._kept.measured(
+                f"row {peer.key}",
+                read(Ours),
+                partial(peer.measured, peer.network, self.data),
+                source=peer.source,
+                files=(peer.file,),
+                settings=inspect.getsource(peer.measured),
+            )
+            for peer in PEERS
+            if peer.file.is_file()
+        }
+
+
+def _course(label: str, network: Network, data: Dataset, done: Callable[[int], None]) -> Course:
+    return course(label, network, data.images, data.labels, done=done)
