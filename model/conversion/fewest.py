@@ -159,7 +159,16 @@ class Search:
 
         The accuracy to expect stays what is ``relied_on``.
         """
+        # From more levels than the format has thresholds for, a step to fewer would change nothing.
+        found = replace(found, levels=self._effective(found))
         return _lowered(self, found, min(relied_on, found.measured.expected))
+
+    def _effective(self, found: Fewest) -> tuple[float, ...]:
+        """The levels of thresholds, which are no less than the widest weight allows; in thousandths, upwards."""
+        of_thresholds = (large / theta for large, theta in zip(self._scale[0], found.thresholds, strict=True))
+        return tuple(
+            min(level, math.ceil(1000 * each) / 1000) for level, each in zip(found.levels, of_thresholds, strict=True)
+        )
 
     def on_all(self, found: Fewest) -> Fewest:
         """The same, measured on all frames."""

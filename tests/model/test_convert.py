@@ -610,5 +610,9 @@ def test_bursts_are_built(tmp_path):
 def test_frames_of_calibration_are_as_many_as_suit_the_search(tmp_path, monkeypatch, options, frames):
     monkeypatch.setattr("model.conversion.convert._CALIBRATED", 50)
     monkeypatch.setattr("model.conversion.convert._CALIBRATED_BY_SIMULATION", 30)
-    found, network = converted(tmp_path, *options)
-    assert json.loads(found.stdout)["frames"] == frames and f" on {frames} frames of " in network.origin
+    data, out = tmp_path / "data.npz", tmp_path / "out.npz"
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 2), dtype=np.uint8)
+    np.savez(data, images=images, labels=np.arange(80) % 3)
+    arguments = [str(small(tmp_path)), "-o", str(out), "--calibrate", str(data), "--json", *options]
+    found = CliRunner().invoke(main, arguments)
+    assert json.loads(found.stdout)["frames"] == frames and f" on {frames} frames of " in Network.load(out).origin

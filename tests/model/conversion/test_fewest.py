@@ -109,3 +109,18 @@ def test_price_is_accumulations_at_the_accuracy_that_is_wanted():
     assert Measured(1.0, 1.0, 1000.0, None, room=2.0, first=200.0).price == 600
     assert Measured(1.0, 1.0, 1000.0, None, room=0.0, first=200.0).price == math.inf
     assert Measured(1.0, 1.0, 1000.0, None, spikes=30.0).cost == 30000
+
+
+def test_levels_that_the_format_has_no_thresholds_for_are_no_place_to_stay():
+    """A threshold is at least so much of the one before: a first layer of 256 levels is one of 40, and is lowered from there."""
+    def measure(thresholds):
+        first, second, _ = (large / theta for large, theta in zip(LARGE, thresholds, strict=True))
+        figures = {"expected": min(1.0, first / 10), "error": 1 / first, "spikes": first + second}
+        return Measured(1.0, 1.0, 100 * first + second, None, **figures)
+
+    found = Search(LARGE, [0.1, 0.0, 0.0], [None] * 3, measure, lambda text: None)
+    start = found.at((256, 8, 100))
+    assert start.thresholds[0] == pytest.approx(0.1)
+    path = found.lowered(start, 0.99)
+    assert path[0].levels == (40, 8, 100) and path[0].thresholds == start.thresholds
+    assert 9.9 <= path[-1].levels[0] < 11

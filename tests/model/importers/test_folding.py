@@ -163,6 +163,7 @@ def test_averages_convert(construct):
     network = import_model(graph.model(), "net.onnx")
     images = np.random.default_rng(3).integers(0, 256, (40, 8, 8, 2), dtype=np.uint8)
     labels = network.run((images > 51).astype(np.float32))[0].reshape(40, -1).argmax(axis=1)
-    found = convert(network, Dataset(name="own", images=images, labels=labels), Settings(accuracy_budget=0.2), name="own")
+    settings = Settings(accuracy_budget=0.2, input_levels=1)
+    found = convert(network, Dataset(name="own", images=images, labels=labels), settings, name="own")
     assert found.accuracy_float_1bit == 1.0
     assert run_frames(found.network, images).saturated_events.sum() == 0
