@@ -40,7 +40,9 @@ class SgdSettings:
     batch_size : int
         Frames per step.
     learning_rate : float
-        Of plain stochastic gradient descent; the same at every step. No momentum, no weight decay.
+        Of plain stochastic gradient descent. No momentum, no weight decay.
+    falling : float
+        Share of the steps, the last ones, in which the rate falls evenly to 0; the same at every step before.
     dropout : float
         Share of the 256 values of ``fc1`` dropped, as in the paper; nowhere else.
     first_scale : float
@@ -51,6 +53,7 @@ class SgdSettings:
     epochs: int = 12
     batch_size: int = 64
     learning_rate: float = 0.1
+    falling: float = 0.3
     dropout: float = 0.5
     first_scale: float = 4.0
 
@@ -59,6 +62,8 @@ class SgdSettings:
         for name in ("learning_rate", "first_scale"):
             if not 0 < getattr(self, name) < math.inf:
                 raise BadInputError(f"{name} must be more than 0, not {getattr(self, name)!r}")
+        if not 0 <= self.falling <= 1:
+            raise BadInputError(f"falling must be from 0 to 1, not {self.falling!r}")
         if not 0 <= self.dropout < 1:
             raise BadInputError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}")
 
@@ -79,6 +84,9 @@ def train_with(settings: SgdSettings, data: Dataset, console: Console) -> Traine
     network = _initial(settings)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(network.parameters(), lr=settings.learning_rate)
+    steps = settings.epochs * math.ceil(len(images) / settings.batch_size)
+    last = max(1.0, settings.falling * steps)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (steps - step) / last))
     started = time.monotonic()
     losses = []
     for epoch in range(1, settings.epochs + 1):
@@ -90,6 +98,7 @@ def train_with(settings: SgdSettings, data: Dataset, console: Console) -> Traine
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+            schedule.step()
             total += loss.item() * len(batch)
         losses.append(total / len(images))
         console.print(f"epoch {epoch}/{settings.epochs}: loss {losses[-1]:.4f}, {time.monotonic() - started:.0f} s")

@@ -28,6 +28,7 @@ def digits():
         ({"batch_size": 1.5}, TypeError, "batch_size must be an integer, not 1.5"),
         ({"learning_rate": 0}, ValueError, "learning_rate must be more than 0, not 0"),
         ({"first_scale": -1}, ValueError, "first_scale must be more than 0, not -1"),
+        ({"falling": 1.5}, ValueError, "falling must be from 0 to 1, not 1.5"),
         ({"dropout": 1}, ValueError, "dropout must be at least 0 and less than 1, not 1"),
     ],
 )
