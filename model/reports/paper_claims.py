@@ -123,7 +123,7 @@ def _binary(found: PaperStudy) -> Cells:
         f"Hidden neurons that fire once or not, each layer's threshold {binary.share_of_large:g} of its large activation, "
         f"without any training for it: {_percent(binary.accuracy)}, {binary.spikes_per_neuron:.4f} spikes a neuron, "
         f"{binary.accumulations_per_frame:,} accumulations",
-        "yes",
+        "as an extreme; a network must be trained for it",
     )
 
 
