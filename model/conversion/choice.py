@@ -246,13 +246,11 @@ def _jobs(
 ) -> tuple[list[Job], float, dict[InputCoding, float]]:
     """The network with each coding of the input that may be chosen; the float network's accuracy on frames, and coded ones."""
     _check_names(floats, settings)
-    codings = _codings(floats, calibration, settings)
+    codings, full = _codings(floats, calibration, settings)
     shape, classes = floats.input_shape, max(2, floats.outputs)
     data = calibration.fitted(shape, classes=classes, threshold=min(coding.first for coding in codings))
-    grey = floats.scores(_grey(data.images).astype(np.float32)).astype(np.float64)
     scores = {coding: floats.scores(coding.frames(data.images).astype(np.float32)) for coding in codings}
     coded = {coding: accuracy_of(found, data.labels) for coding, found in scores.items()}
-    full = Margins(grey, data.labels)
     # Where input levels are chosen, they are to keep up with the float network, and so is the whole.
     promised = max(_promised(full, found) for found in scores.values())
     keeps_up = settings.searches_exactly and promised >= full.accuracy - settings.accuracy_budget * _OF_THE_INPUT[0]
@@ -413,7 +411,7 @@ def _lowered(attempt: _Attempt) -> Fewest:
 
 
 def _last(search: Search, path: Sequence[Fewest], wanted: float, relied_on: float) -> Fewest:
-    """The last of a path that reaches the accuracy on all frames; else the most accurate of those that were tried."""
+    """The last of a path that reaches the accuracy on all frames; else that which comes nearest of those that were tried."""
     # Some frames may promise what not all hold: then it is one of the last steps with which they do.
     steps = [step for step in _STEPS_BACK if step < len(path)]
     on_all = []
@@ -443,8 +441,11 @@ def _check_names(float_network: FloatNetwork, settings: Settings) -> None:
                 )
 
 
-def _codings(float_network: FloatNetwork, data: Dataset, settings: Settings) -> list[InputCoding]:
-    """How the input may be coded: as it is given, or with so few levels that they take no more than parts of the budget."""
+def _codings(float_network: FloatNetwork, data: Dataset, settings: Settings) -> tuple[list[InputCoding], Margins]:
+    """How the input may be coded: as it is given, or with so few levels that they take no more than parts of the budget.
+
+    With it, what the float network says of frames as they are.
+    """
     shape, classes = float_network.input_shape, max(2, float_network.outputs)
     data = data.fitted(shape, classes=classes, threshold=0)
     some = data.first(EXPLAINED)
@@ -462,14 +463,14 @@ def _codings(float_network: FloatNetwork, data: Dataset, settings: Settings) -> 
         return choose_coding(levels, *given, images=some.images, accuracy=accuracy, budget=budget)
 
     if not settings.searches_exactly or settings.input_levels is not None or settings.input_threshold is not None:
-        return [coding_of(settings.input_levels or 1, settings.accuracy_budget)]
+        return [coding_of(settings.input_levels or 1, settings.accuracy_budget)], full
     budgets = [settings.accuracy_budget * part for part in _OF_THE_INPUT]
-    return list(
-        dict.fromkeys(
-            _enough_levels(partial(coding_of, budget=budget), lambda c: accuracy(c.frames(data.images)), full.accuracy - budget)
-            for budget in budgets
-        )
-    )
+
+    def on_all(coding: InputCoding) -> float:
+        return accuracy(coding.frames(data.images))
+
+    found = [_enough_levels(partial(coding_of, budget=budget), on_all, full.accuracy - budget) for budget in budgets]
+    return list(dict.fromkeys(found)), full
 
 
 def _enough_levels(
