@@ -1,12 +1,22 @@
-"""Where tests must not skip, a skip is a failure; and Amaranth need not be told which components are only read."""
+"""Tests do not depend on those before them; where they must not skip, a skip is a failure; Amaranth's warning is silenced."""
 
 import os
 import warnings
 
+import numpy as np
 import pytest
 from amaranth.hdl import UnusedElaboratable
 
 warnings.simplefilter("ignore", UnusedElaboratable)
+
+
+@pytest.fixture(autouse=True)
+def chance_anew(request):
+    """Generators of a test's module start anew: what a test draws does not depend on which tests ran before it."""
+    for generator in vars(request.module).values():
+        if isinstance(generator, np.random.Generator):
+            made = generator.bit_generator
+            made.state = type(made)(made.seed_seq).state
 
 
 @pytest.hookimpl(wrapper=True)
