@@ -3,11 +3,12 @@
 A layer is a function from an event sequence to an event sequence. Events are taken strictly in order; for
 each, the neurons in its fan-out are updated once, in ascending ``(y, x, c)``, and the spikes leave in that
 order. In a network that fires deferred events are only added up, in whatever order; at a flush all neurons are visited in
-ascending order and fire, and the flush passes on after the spikes. This is the reference that every other engine, model and
+ascending order and fire, and the flush passes on after the spikes. Where a layer has several inputs, the events that one event
+of their fork caused come by input. This is the reference that every other engine, model and
 machine is held equal to.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +16,12 @@ import numpy.typing as npt
 
 from model.arrays import Ints
 from model.events import EVENT, Events, Flush, input_flushes
-from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
+from model.network import INPUT, Input, Layer, MaxPool, Network, Neurons, Shape
 from model.neuron import accumulate, flush, update, update_burst
+from model.projection import ConvolutionProjection, LinearProjection, Projection
 from model.rest import State, first_states
 
-__all__ = ["LayerTrace", "Trace", "answers", "fan_out", "run", "run_layer"]
+__all__ = ["LayerTrace", "Merge", "Trace", "answers", "fan_out", "merged", "run", "run_layer"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class LayerTrace:
     layer : Layer
         The layer.
     events : Events
-        Its input events.
+        Its input events; of a further input's the address counts on from those of the inputs before it (`model.network.Input`).
     spikes : Events
         Its output events, in order, each with its cause: the index of the input event that caused it; of a spike that was fired
         at a flush, that of the last event before it, -1 where there was none.
@@ -108,11 +110,11 @@ def run(network: Network, events: Events) -> Trace:
     states = first_states(network)
     flushes = {INPUT: input_flushes(events, network.flush_events)} if network.deferred else {}
     streams = {INPUT: events}
-    layers = {}
-    for layer, shape, _ in network.walk():
-        found = run_layer(
-            layer, shape, streams[layer.source], start=states[layer.name], flushes=flushes.get(layer.source)
-        )
+    layers: dict[str, LayerTrace] = {}
+    merges: dict[str, Merge] = {}
+    for layer in network.layers:
+        merges[layer.name] = merge = merged(network, layer, streams, flushes, merges)
+        found = _run_layer(layer, network.inputs(layer), merge.events, states[layer.name], merge.flushes)
         layers[layer.name] = found
         streams[layer.name] = found.spikes
         if network.deferred:
@@ -123,7 +125,7 @@ def run(network: Network, events: Events) -> Trace:
 def run_layer(
     layer: Layer, shape: Shape, events: Events, *, start: State | None = None, flushes: Sequence[Flush] | None = None
 ) -> LayerTrace:
-    """One frame through one layer.
+    """One frame through one layer of a single input.
 
     Parameters
     ----------
@@ -138,33 +140,135 @@ def run_layer(
     flushes : Sequence[Flush] | None
         Deferred: the flushes among the events. Immediate where not given.
     """
-    if len(events) and not 0 <= events["address"].min() <= events["address"].max() < shape.size:
-        raise ValueError(f"layer {layer.name!r}: event address must be within 0..{shape.size - 1}")
+    if len(layer.sources) > 1:
+        raise ValueError(f"layer {layer.name!r}: inputs must be one, not {len(layer.sources)}")
+    output = layer.output_shape(shape)
+    if start is None and isinstance(layer, Neurons):
+        start = State(np.broadcast_to(layer.bias.astype(np.int64), output), np.zeros(output, np.int64))
+    elif start is None:
+        start = State(np.zeros(shape, np.int64), np.zeros(output, np.int64))
+    return _run_layer(layer, (Input(layer, shape, 0),), events, start, flushes)
+
+
+def _run_layer(
+    layer: Layer, inputs: Sequence[Input], events: Events, start: State, flushes: Sequence[Flush] | None
+) -> LayerTrace:
+    end = inputs[-1].first + inputs[-1].shape.size
+    if len(events) and not 0 <= events["address"].min() <= events["address"].max() < end:
+        raise ValueError(f"layer {layer.name!r}: event address must be within 0..{end - 1}")
     if isinstance(layer, MaxPool):
-        start = start or State(np.zeros(shape, np.int64), np.zeros(layer.output_shape(shape), np.int64))
+        shape = inputs[0].shape
         return _pool(layer, shape, events, start) if flushes is None else _pool_deferred(layer, shape, events, start, flushes)
     if isinstance(layer, Neurons):
-        if start is None:
-            output = layer.output_shape(shape)
-            start = State(np.broadcast_to(layer.bias.astype(np.int64), output), np.zeros(output, np.int64))
-        return _integrate(layer, shape, events, start) if flushes is None else _defer(layer, shape, events, start, flushes)
+        return _integrate(layer, inputs, events, start) if flushes is None else _defer(layer, inputs, events, start, flushes)
     raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
 
 
-def _integrate(layer: Neurons, shape: Shape, events: Events, start: State) -> LayerTrace:
-    output = layer.output_shape(shape)
+@dataclass(frozen=True)
+class Merge:
+    """What a layer takes of its sources, as one sequence.
+
+    Parameters
+    ----------
+    events : Events
+        The events, with addresses that count on from input to input.
+    flushes : Sequence[Flush] | None
+        The flushes among them, where the network fires deferred.
+    number, index : Ints
+        Of each event the input that it is of, and which of its source's events it is.
+    """
+
+    events: Events
+    flushes: Sequence[Flush] | None
+    number: Ints
+    index: Ints
+
+
+def merged(
+    network: Network,
+    layer: Layer,
+    streams: Mapping[str, Events],
+    flushes: Mapping[str, Sequence[Flush]],
+    merges: Mapping[str, Merge],
+) -> Merge:
+    """The order at a merge: for each event of the inputs' fork, all that it caused of the first input, then of the second.
+
+    Deferred, for each flush: there the order means nothing.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    layer : Layer
+        The layer that takes them.
+    streams, flushes : Mapping
+        The events of each layer before it, and deferred the flushes among them.
+    merges : Mapping
+        What each of those layers took.
+    """
+    inputs = network.inputs(layer)
+    causes = {} if network.deferred else _causes(network, network.fork(layer.name), layer, streams, merges)
+    parts, turns = [], []
+    for taker, _, first in inputs:
+        part = streams[taker.source].copy()
+        part["address"] += first
+        parts.append(part)
+        if network.deferred:
+            ends = [after for after, _ in flushes[taker.source]]
+            turns.append(np.searchsorted(ends, np.arange(len(part)), side="right"))
+        else:
+            turns.append(causes[taker.source])
+    number = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    index = np.concatenate([np.arange(len(part)) for part in parts])
+    order = np.lexsort((index, number, np.concatenate(turns)))
+    among = None
+    if network.deferred:
+        # Each input brings as many flushes; what stands before one is what stands before it in all of them.
+        together = zip(*(flushes[taker.source] for taker, _, _ in inputs), strict=True)
+        among = tuple(Flush(sum(after for after, _ in each), each[0].origin) for each in together)
+    return Merge(np.concatenate(parts)[order], among, number[order], index[order])
+
+
+def _causes(
+    network: Network, fork: str, end: Layer, streams: Mapping[str, Events], merges: Mapping[str, Merge]
+) -> dict[str, Ints]:
+    """Of the fork, and of each layer after it and before ``end``: of each of its events the fork's event that caused it."""
+    found = {fork: np.arange(len(streams[fork]))}
+    for layer in network.layers[: network.layers.index(end)]:
+        if all(source in found for source in layer.sources):
+            merge = merges[layer.name]
+            taken = np.zeros(len(merge.events), np.int64)
+            for number, source in enumerate(layer.sources):
+                mine = merge.number == number
+                taken[mine] = found[source][merge.index[mine]]
+            found[layer.name] = taken[streams[layer.name]["cause"]]
+    return found
+
+
+def _reached(
+    layer: Neurons, weights: Sequence[Ints], inputs: Sequence[Input], output: Shape, event: np.void
+) -> Iterator[tuple[tuple[slice, slice, slice], npt.NDArray[np.int64]]]:
+    """The window of neurons that an event of any of the inputs reaches, with what it brings them; at most one."""
+    number = max(n for n, each in enumerate(inputs) if each.first <= event["address"])
+    projection, shape, first = layer.inputs[number], inputs[number].shape, inputs[number].first
+    y, x, c = shape.coordinates(event["address"] - first)
+    for rows, columns, channels, W in fan_out(projection, weights[number], shape, output, y, x, c):
+        yield (rows, columns, channels), event["sign"] * W
+
+
+def _integrate(layer: Neurons, inputs: Sequence[Input], events: Events, start: State) -> LayerTrace:
+    output = Shape(*start.count.shape)
     V, Q = start.potential.copy(), start.count.copy()
-    weights = layer.weights.astype(np.int64)
+    weights = [each.weights.astype(np.int64) for each in layer.inputs]
     algorithm = update if layer.burst == 1 else update_burst
     spikes, operations, saturated_updates, saturated_events = [], 0, 0, 0
     for index, event in enumerate(events):
-        y, x, c = shape.coordinates(event["address"])
-        for rows, columns, channels, W in fan_out(layer, weights, shape, output, y, x, c):
-            window = np.s_[rows, columns, channels]
-            V[window], Q[window], fired, saturated = algorithm(layer, V[window], Q[window], event["sign"] * W)
+        for window, drive in _reached(layer, weights, inputs, output, event):
+            V[window], Q[window], fired, saturated = algorithm(layer, V[window], Q[window], drive)
             operations += fired.size
             saturated_updates += int(saturated.sum())
             saturated_events += bool(saturated.any())
+            rows, columns, channels = window
             for dy, dx, oc in np.argwhere(fired):
                 address = output.address(rows.start + dy, columns.start + dx, channels.start + oc)
                 spikes += _several(address, int(fired[dy, dx, oc]), index, event["origin"])
@@ -185,19 +289,19 @@ def _several(address: int, change: int, cause: int, origin: int) -> list[tuple[i
     return [(address, 1 if change > 0 else -1, cause, origin)] * abs(change)
 
 
-def _defer(layer: Neurons, shape: Shape, events: Events, start: State, flushes: Sequence[Flush]) -> LayerTrace:
-    output = layer.output_shape(shape)
+def _defer(
+    layer: Neurons, inputs: Sequence[Input], events: Events, start: State, flushes: Sequence[Flush]
+) -> LayerTrace:
+    output = Shape(*start.count.shape)
     V, Q = start.potential.copy(), start.count.copy()
-    weights = layer.weights.astype(np.int64)
+    weights = [each.weights.astype(np.int64) for each in layer.inputs]
     spikes: list[tuple[int, int, int, int]] = []
     passed, operations, saturated_updates, saturated_events, first = [], 0, 0, 0, 0
     for after, origin in flushes:
         for event in events[first:after]:
-            y, x, c = shape.coordinates(event["address"])
-            for rows, columns, channels, W in fan_out(layer, weights, shape, output, y, x, c):
-                window = np.s_[rows, columns, channels]
-                V[window] = accumulate(layer, V[window], Q[window], event["sign"] * W)
-                operations += W.size
+            for window, drive in _reached(layer, weights, inputs, output, event):
+                V[window] = accumulate(layer, V[window], Q[window], drive)
+                operations += drive.size
         V, Q, fired, saturated = flush(layer, V, Q)
         saturated_updates += int(saturated.sum())
         saturated_events += bool(saturated.any())
@@ -224,20 +328,20 @@ def _changes(changes: Ints, cause: int, origin: int) -> list[tuple[int, int, int
 
 
 def fan_out(
-    layer: Neurons, weights: npt.NDArray[np.int64], shape: Shape, output: Shape, y: int, x: int, c: int
+    projection: Projection, weights: npt.NDArray[np.int64], shape: Shape, output: Shape, y: int, x: int, c: int
 ) -> Iterator[tuple[slice, slice, slice, npt.NDArray[np.int64]]]:
     """The window of neurons that an event at ``(y, x, c)`` reaches, with their weights ``(y, x, c)``; at most one.
 
     The positions of a window are consecutive, and so are the channels of a group: three slices.
     """
-    rows, columns = layer.taps(shape, 0)[y], layer.taps(shape, 1)[x]
+    rows, columns = projection.taps(shape, 0)[y], projection.taps(shape, 1)[x]
     if rows and columns:
-        if isinstance(layer, Linear):
-            inputs = weights[:, layer.taken(shape).address(rows[0][1], columns[0][1], c)]
+        if isinstance(projection, LinearProjection):
+            inputs = weights[:, projection.taken(shape).address(rows[0][1], columns[0][1], c)]
             yield slice(0, 1), slice(0, 1), slice(0, output.channels), inputs.reshape(1, 1, -1)
-        elif isinstance(layer, Convolution):
+        elif isinstance(projection, ConvolutionProjection):
             group, c_of_group = divmod(c, weights.shape[1])
-            each = output.channels // layer.groups
+            each = output.channels // projection.groups
             channels = slice(group * each, (group + 1) * each)
             W = weights[channels, c_of_group][:, [k for _, k in rows]][:, :, [k for _, k in columns]]
             window = slice(rows[0][0], rows[-1][0] + 1), slice(columns[0][0], columns[-1][0] + 1)

@@ -1,8 +1,9 @@
 """The integer spiking network: what conversion produces and everything else is derived from.
 
-A :class:`Network` is a tree of layers. Each layer names the one layer (or the input) whose events it
-takes; several layers may name the same source, which is multicast. Integers only: weights, biases and
-thresholds that are powers of two. Nothing here knows of hardware or of floating point.
+A :class:`Network` is a directed acyclic graph of layers. A max-pool takes the events of one layer (or of the input); a layer of
+neurons has one or more inputs, each a source and a projection, which all drive the same neurons. Several layers may take the
+same source, which is multicast. Integers only: weights, biases and thresholds that are powers of two. Nothing here knows of
+hardware or of floating point.
 
 Addresses follow the canonical order: ``(y * width + x) * channels + c``, channel-minor; a vector has
 shape ``1 x 1 x channels``.
@@ -10,7 +11,7 @@ shape ``1 x 1 x channels``.
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,22 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from model.arrays import Words
+from model.projection import (
+    MOST_WEIGHT_BITS,
+    MOST_WINDOW,
+    PROJECTIONS,
+    ConvolutionProjection,
+    LinearProjection,
+    Padding,
+    Projection,
+    Shape,
+    check_int,
+    check_ints,
+    integers,
+    taps,
+    window_outputs,
+    window_taps,
+)
 from model.support.errors import NetworkError
 from model.support.files import write_file
 from model.support.names import LAYER_NAME, MOST_TEXT, SAFE_NAME, is_layer_name, is_printable, is_safe_name
@@ -28,24 +45,26 @@ __all__ = [
     "FIRINGS",
     "INPUT",
     "MOST_COUNT_BITS",
+    "MOST_INPUTS",
     "MOST_LAYERS",
     "MOST_POTENTIAL_BITS",
     "MOST_UNITS",
     "MOST_WEIGHT_BITS",
     "MOST_WINDOW",
     "Convolution",
+    "ConvolutionProjection",
+    "Input",
     "Layer",
     "Linear",
+    "LinearProjection",
     "MaxPool",
     "Network",
     "Neurons",
     "Padding",
+    "Projection",
     "Shape",
     "taps",
 ]
-
-MOST_WINDOW = 1 << 23
-"""Positions of a window, and of its step, along an axis: no more than a frame that can be imported has."""
 
 FIRINGS = ("immediate", "deferred")
 """When a network's neurons compare: at every update, or at a flush."""
@@ -56,7 +75,10 @@ INPUT = "input"
 MOST_LAYERS = 1000
 """Layers that a network may have."""
 
-MOST_WEIGHT_BITS, MOST_POTENTIAL_BITS, MOST_COUNT_BITS = 16, 24, 16
+MOST_INPUTS = 64
+"""Inputs that a layer may have."""
+
+MOST_POTENTIAL_BITS, MOST_COUNT_BITS = 24, 16
 """The widest that the format has."""
 
 MOST_UNITS = 1 << 24
@@ -64,84 +86,6 @@ MOST_UNITS = 1 << 24
 
 _MOST_SIDE = 1 << 16
 """Height or width that a shape may have."""
-
-
-class Shape(NamedTuple):
-    """Shape of a layer's output, in neurons."""
-
-    height: int
-    width: int
-    channels: int
-
-    @property
-    def size(self) -> int:
-        """Number of addresses."""
-        return self.height * self.width * self.channels
-
-    def address(self, y: int, x: int, c: int) -> int:
-        """Flat address of neuron ``(y, x, c)``, channel-minor."""
-        return (y * self.width + x) * self.channels + c
-
-    def coordinates(self, address: int) -> tuple[int, int, int]:
-        """The ``(y, x, c)`` of a flat address."""
-        position, c = divmod(int(address), self.channels)
-        y, x = divmod(position, self.width)
-        return y, x, c
-
-    def __str__(self) -> str:
-        return f"{self.height}x{self.width}x{self.channels}"
-
-
-class Padding(NamedTuple):
-    """Zero padding of a window, in positions."""
-
-    top: int = 0
-    left: int = 0
-    bottom: int = 0
-    right: int = 0
-
-
-def taps(*, size: int, outputs: int, kernel: int, stride: int, padding: int) -> list[list[tuple[int, int]]]:
-    """Fan-out of a window along one axis.
-
-    Parameters
-    ----------
-    size : int
-        Number of input coordinates.
-    outputs : int
-        Number of output coordinates.
-    kernel, stride : int
-        Window size and step.
-    padding : int
-        Zeros before the first input coordinate.
-
-    Returns
-    -------
-    For each input coordinate ``i``, the pairs ``(o, k)`` of output coordinate and kernel tap with
-    ``o * stride + k - padding == i``, ascending in ``o`` and clipped at the border.
-    """
-    return [
-        [
-            (o, i + padding - o * stride)
-            for o in range(max(0, (i + padding - kernel) // stride + 1), min(outputs, (i + padding) // stride + 1))
-        ]
-        for i in range(size)
-    ]
-
-
-def _check_int(layer: str, name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"layer {layer!r}: {name} must be an integer, not {value!r}")
-    check(low <= value <= high, f"layer {layer!r}: {name} must be within {low}..{high}, not {value!r}")
-
-
-def _check_ints(layer: str, name: str, values: object, limits: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """As many integers as there are limits, each within its own."""
-    if not isinstance(values, (tuple, list)) or len(values) != len(limits):
-        raise TypeError(f"layer {layer!r}: {name} must be {len(limits)} integers, not {values!r}")
-    for value, (low, high) in zip(values, limits, strict=True):
-        _check_int(layer, name, value, low, high)
-    return tuple(map(int, values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +97,7 @@ class Layer:
     name : str
         Unique name, also a part of the names of its core and its links in hardware.
     source : str
-        Name of the layer whose events this one takes, or ``"input"``.
+        Name of the layer whose events this one takes, or ``"input"``; of several inputs that of the first.
     mean_events : float
         Mean input events per frame seen in calibration; 0 where never calibrated.
     """
@@ -169,12 +113,27 @@ class Layer:
             is_layer_name(self.name) and self.name != INPUT,
             f"layer name must be {LAYER_NAME}, other than {INPUT!r}, not {self.name!r}",
         )
-        check(isinstance(self.source, str), f"layer {self.name!r}: source must be a name, not {self.source!r}")
+        check(isinstance(self.source, str), f"{self.label}: source must be a name, not {self.source!r}")
         events = self.mean_events
         check(
             isinstance(events, (int, float)) and not isinstance(events, bool) and 0 <= events <= sys.float_info.max,
-            f"layer {self.name!r}: mean_events must be a finite number of at least 0, not {events!r}",
+            f"{self.label}: mean_events must be a finite number of at least 0, not {events!r}",
         )
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"layer {self.name!r}"
+
+    @property
+    def inputs(self) -> "tuple[Layer | Projection, ...]":
+        """What takes the events of each of its sources, in order."""
+        return (self,)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source of each of its inputs."""
+        return tuple(found.source for found in self.inputs)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Shape of the output for an input of ``shape``; raises `NetworkError` where they do not fit."""
@@ -200,8 +159,8 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Neurons(Layer):
-    """A layer of sigma-delta neurons (the paper's Algorithm 1): what `Convolution` and `Linear` share.
+class Neurons(Projection, Layer):
+    """A layer of sigma-delta neurons (the paper's Algorithm 1), and the projection of its first input.
 
     Parameters
     ----------
@@ -226,13 +185,11 @@ class Neurons(Layer):
         Whether a neuron whose potential at a flush is a whole number of thresholds takes the even one of that number and the one
         below it. With half a threshold in the bias that rounds what is half way between two counts to the even one. Only in a
         network that fires deferred.
-    averaged : tuple[int, int]
-        Windows ``(height, width)`` side by side in the source, each of which this layer takes as one position: an event at
-        ``(y, x, c)`` as one at ``(y // height, x // width, c)``, and none of those after the last whole window. With the division
-        folded into the weights this is average pooling, as a change of address.
+    joined : tuple of Projection
+        Further inputs, which drive the same neurons. For each event of the layer (or the network's input) through which all
+        that the layer takes has passed, the events that it caused come by input: those of the first, then those of the next.
     """
 
-    weights: Words
     bias: Words
     threshold_log2: int
     activation: str = "relu"
@@ -240,73 +197,63 @@ class Neurons(Layer):
     potential_bits: int = 16
     count_bits: int = 8
     burst: int = 1
-    averaged: tuple[int, int] = (1, 1)
     count_max: int | None = None
     halves_to_even: bool = False
+    joined: tuple[Projection, ...] = ()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        # The width of weights is the layer's, and not what a projection by itself may have.
+        Layer.__post_init__(self)
+        label = self.label
         check(
             self.activation in ("relu", "identity"),
-            f"layer {self.name!r}: activation must be 'relu' or 'identity', not {self.activation!r}",
+            f"{label}: activation must be 'relu' or 'identity', not {self.activation!r}",
         )
-        _check_int(self.name, "weight_bits", self.weight_bits, 1, MOST_WEIGHT_BITS)
-        _check_int(self.name, "potential_bits", self.potential_bits, 2, MOST_POTENTIAL_BITS)
-        _check_int(self.name, "count_bits", self.count_bits, 1 if self.relu else 2, MOST_COUNT_BITS)
-        _check_int(self.name, "threshold_log2", self.threshold_log2, 0, self.potential_bits - 2)
-        _check_int(self.name, "burst", self.burst, 0, (1 << 16) - 1)
+        check_int(label, "weight_bits", self.weight_bits, 1, MOST_WEIGHT_BITS)
+        check_int(label, "potential_bits", self.potential_bits, 2, MOST_POTENTIAL_BITS)
+        check_int(label, "count_bits", self.count_bits, 1 if self.relu else 2, MOST_COUNT_BITS)
+        check_int(label, "threshold_log2", self.threshold_log2, 0, self.potential_bits - 2)
+        check_int(label, "burst", self.burst, 0, (1 << 16) - 1)
         for name in ("weight_bits", "potential_bits", "count_bits", "threshold_log2", "burst"):
             object.__setattr__(self, name, int(getattr(self, name)))
         even = self.halves_to_even
-        check(isinstance(even, bool), f"layer {self.name!r}: halves_to_even must be true or false, not {even!r}")
+        check(isinstance(even, bool), f"{label}: halves_to_even must be true or false, not {even!r}")
         check(
             not even or self.threshold_log2,
-            f"layer {self.name!r}: halves_to_even must be false where threshold_log2 is 0, as there are no halves",
+            f"{label}: halves_to_even must be false where threshold_log2 is 0, as there are no halves",
         )
         if self.count_max is not None:
-            check(self.relu, f"layer {self.name!r}: count_max must be None unless activation is 'relu', not {self.count_max!r}")
-            _check_int(self.name, "count_max", self.count_max, 1, (1 << self.count_bits) - 1)
+            check(self.relu, f"{label}: count_max must be None unless activation is 'relu', not {self.count_max!r}")
+            check_int(label, "count_max", self.count_max, 1, (1 << self.count_bits) - 1)
             object.__setattr__(self, "count_max", int(self.count_max))
-        for name in ("weights", "bias"):
-            array = np.asarray(getattr(self, name))
-            check(array.dtype.kind in "iu", f"layer {self.name!r}: {name} must be integers, not {array.dtype}")
-            bits = self.weight_bits if name == "weights" else self.potential_bits
-            low, high = -(1 << bits - 1), (1 << bits - 1) - 1
-            check(array.size > 0, f"layer {self.name!r}: {name} must not be empty")
-            for found in (array.min(), array.max()):
-                check(
-                    low <= found <= high,
-                    f"layer {self.name!r}: {name} must be within {low}..{high} ({bits} bits), not {int(found)}",
-                )
-            # One order in memory, so that equal networks have equal files.
-            array = array.astype(np.int32, order="C")
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+        object.__setattr__(self, "weights", integers(label, "weights", self.weights, self.weight_bits))
+        object.__setattr__(self, "bias", integers(label, "bias", self.bias, self.potential_bits))
         by_position = isinstance(self, Convolution) and self.bias.ndim == 3 and self.bias.shape[2] == self.channels
         check(
             self.bias.shape == (self.channels,) or by_position,
-            f"layer {self.name!r}: bias must have shape ({self.channels},), not {self.bias.shape}",
+            f"{label}: bias must have shape ({self.channels},), not {self.bias.shape}",
         )
-        object.__setattr__(self, "averaged", _check_ints(self.name, "averaged", self.averaged, [(1, MOST_WINDOW)] * 2))
+        self._check_averaged()
+        self._check_joined()
 
-    def taken(self, shape: Shape) -> Shape:
-        """What is left of a source of ``shape`` with each of its averaged windows taken as one position."""
-        height, width = shape.height // self.averaged[0], shape.width // self.averaged[1]
-        check(
-            height > 0 and width > 0,
-            f"layer {self.name!r}: averaged window {self.averaged[0]}x{self.averaged[1]} is larger than its source {shape}",
-        )
-        return Shape(height, width, shape.channels)
-
-    def _spread(self, reached: list[list[tuple[int, int]]], size: int, axis: int) -> list[list[tuple[int, int]]]:
-        """What each of ``size`` rows (columns) of the source reaches, given what those of the averaged windows do."""
-        window = self.averaged[axis]
-        return [reached[at // window] if at // window < len(reached) else [] for at in range(size)]
+    def _check_joined(self) -> None:
+        joined = self.joined
+        if not isinstance(joined, (tuple, list)) or any(type(each) not in PROJECTIONS.values() for each in joined):
+            raise TypeError(f"{self.label}: joined must be projections, not {joined!r}")
+        check(len(joined) < MOST_INPUTS, f"{self.label}: inputs must be at most {MOST_INPUTS}, not {1 + len(joined)}")
+        for each in joined:
+            label = f"{self.label}, {each.label}"
+            integers(label, "weights", each.weights, self.weight_bits)
+            check(each.channels == self.channels, f"{label}: weights must be to {self.channels} channels, not {each.channels}")
+        object.__setattr__(self, "joined", tuple(joined))
 
     @property
-    def channels(self) -> int:
-        """Number of output channels."""
-        return int(self.weights.shape[0])
+    def label(self) -> str:
+        return f"layer {self.name!r}"
+
+    @property
+    def inputs(self) -> tuple[Projection, ...]:
+        return (self, *self.joined)
 
     @property
     def relu(self) -> bool:
@@ -332,91 +279,22 @@ class Neurons(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convolution(Neurons):
-    """Convolution; ``weights`` has shape ``(channels, input channels of a group, kernel height, kernel width)``.
-
-    Parameters
-    ----------
-    stride, padding : tuple[int, int], Padding
-        Of the window.
-    groups : int
-        Output channels ``n * channels / groups`` and up take the ``n``-th part of the input channels, and no event of the others
-        reaches them; as many as input channels is depthwise.
-    """
-
-    KIND: ClassVar[str] = "convolution"
-
-    stride: tuple[int, int] = (1, 1)
-    padding: Padding = Padding()
-    groups: int = 1
-
-    def __post_init__(self) -> None:
-        check(
-            np.ndim(self.weights) == 4,
-            f"layer {self.name!r}: weights must have 4 dimensions (out, in, height, width), not {np.ndim(self.weights)}",
-        )
-        super().__post_init__()
-        object.__setattr__(self, "stride", _check_ints(self.name, "stride", self.stride, [(1, MOST_WINDOW)] * 2))
-        padding = _check_ints(self.name, "padding", self.padding, [(0, size - 1) for size in (*self.kernel, *self.kernel)])
-        object.__setattr__(self, "padding", Padding(*padding))
-        _check_int(self.name, "groups", self.groups, 1, self.channels)
-        object.__setattr__(self, "groups", int(self.groups))
-        check(
-            self.channels % self.groups == 0,
-            f"layer {self.name!r}: groups must divide the {self.channels} channels, not {self.groups}",
-        )
-
-    @property
-    def kernel(self) -> tuple[int, int]:
-        """Kernel ``(height, width)``."""
-        return int(self.weights.shape[2]), int(self.weights.shape[3])
+class Convolution(ConvolutionProjection, Neurons):
+    """A layer of neurons whose first input is a convolution."""
 
     def output_shape(self, shape: Shape) -> Shape:
-        taken = self.weights.shape[1] * self.groups
-        averaged = self.taken(shape)
-        check(
-            shape.channels == taken,
-            f"layer {self.name!r}: weights take {taken} input channels, "
-            f"but its source {self.source!r} has shape {shape}",
-        )
-        found = Shape(*_window_outputs(self.name, averaged, self.kernel, self.stride, self.padding), self.channels)
+        found = super().output_shape(shape)
         check(
             self.bias.ndim == 1 or self.bias.shape == found,
-            f"layer {self.name!r}: bias must have shape ({self.channels},) or that of the output {tuple(found)}, "
+            f"{self.label}: bias must have shape ({self.channels},) or that of the output {tuple(found)}, "
             f"not {self.bias.shape}",
         )
         return found
 
-    def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
-        outputs = self.output_shape(shape)[axis]
-        return self._spread(_window_taps(self, self.taken(shape)[axis], outputs, axis, self.kernel), shape[axis], axis)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(Neurons):
-    """Linear layer; ``weights`` has shape ``(outputs, inputs)``, inputs by the source's flat address."""
-
-    KIND: ClassVar[str] = "linear"
-
-    def __post_init__(self) -> None:
-        check(
-            np.ndim(self.weights) == 2,
-            f"layer {self.name!r}: weights must have 2 dimensions (out, in), not {np.ndim(self.weights)}",
-        )
-        super().__post_init__()
-
-    def output_shape(self, shape: Shape) -> Shape:
-        taken = self.taken(shape)
-        averaged = "" if taken == shape else f", averaged {taken}"
-        check(
-            taken.size == self.weights.shape[1],
-            f"layer {self.name!r}: weights take {self.weights.shape[1]} inputs, "
-            f"but its source {self.source!r} has shape {shape}{averaged}, which is {taken.size}",
-        )
-        return Shape(1, 1, self.channels)
-
-    def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
-        return self._spread([[(0, at)] for at in range(self.taken(shape)[axis])], shape[axis], axis)
+class Linear(LinearProjection, Neurons):
+    """A layer of neurons whose first input is linear."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -432,15 +310,15 @@ class MaxPool(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("window", "stride"):
-            object.__setattr__(self, name, _check_ints(self.name, name, getattr(self, name), [(1, MOST_WINDOW)] * 2))
-        padding = _check_ints(self.name, "padding", self.padding, [(0, size - 1) for size in (*self.window, *self.window)])
+            object.__setattr__(self, name, check_ints(self.label, name, getattr(self, name), [(1, MOST_WINDOW)] * 2))
+        padding = check_ints(self.label, "padding", self.padding, [(0, size - 1) for size in (*self.window, *self.window)])
         object.__setattr__(self, "padding", Padding(*padding))
 
     def output_shape(self, shape: Shape) -> Shape:
-        return Shape(*_window_outputs(self.name, shape, self.window, self.stride, self.padding), shape.channels)
+        return Shape(*window_outputs(self.label, shape, self.window, self.stride, self.padding), shape.channels)
 
     def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
-        return _window_taps(self, shape[axis], self.output_shape(shape)[axis], axis, self.window)
+        return window_taps(self, shape[axis], self.output_shape(shape)[axis], axis, self.window)
 
     @property
     def overlapping(self) -> bool:
@@ -448,31 +326,25 @@ class MaxPool(Layer):
         return self.stride[0] < self.window[0] or self.stride[1] < self.window[1]
 
 
-def _window_outputs(
-    name: str, shape: Shape, kernel: tuple[int, int], stride: tuple[int, int], padding: Padding
-) -> tuple[int, int]:
-    height = (shape.height + padding.top + padding.bottom - kernel[0]) // stride[0] + 1
-    width = (shape.width + padding.left + padding.right - kernel[1]) // stride[1] + 1
-    check(
-        height > 0 and width > 0,
-        f"layer {name!r}: window {kernel[0]}x{kernel[1]} is larger than its padded input {shape}",
-    )
-    return height, width
-
-
-def _window_taps(
-    layer: Convolution | MaxPool, size: int, outputs: int, axis: int, window: tuple[int, int]
-) -> list[list[tuple[int, int]]]:
-    return taps(
-        size=size,
-        outputs=outputs,
-        kernel=window[axis],
-        stride=layer.stride[axis],
-        padding=layer.padding[axis],
-    )
-
-
 _KINDS: dict[str, type[Layer]] = {kind.KIND: kind for kind in (Convolution, Linear, MaxPool)}
+
+
+class Input(NamedTuple):
+    """One of a layer's inputs.
+
+    Parameters
+    ----------
+    taker : Layer or Projection
+        What takes its events: a max-pool, or a projection.
+    shape : Shape
+        Of its source.
+    first : int
+        What its source's addresses begin at in the sequence that the layer takes: the sizes of the sources of all inputs before.
+    """
+
+    taker: Layer | Projection
+    shape: Shape
+    first: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -538,15 +410,18 @@ class Network:
         units = _checked_size(INPUT, self.input_shape, 0)
         for layer in self.layers:
             check(layer.name not in known, f"layer name must be unique, not {layer.name!r} twice")
-            check(
-                layer.source in known,
-                f"layer {layer.name!r}: source must be an earlier layer or {INPUT!r}, not {layer.source!r}",
-            )
+            for source in layer.sources:
+                check(
+                    source in known, f"layer {layer.name!r}: source must be an earlier layer or {INPUT!r}, not {source!r}"
+                )
             check(
                 self.deferred or not (isinstance(layer, Neurons) and layer.halves_to_even),
                 f"layer {layer.name!r}: halves_to_even must be false in a network that fires {self.firing}",
             )
-            known[layer.name] = layer.output_shape(known[layer.source])
+            known[layer.name] = shape = layer.output_shape(known[layer.source])
+            for taker in layer.inputs[1:]:
+                found = taker.output_shape(known[taker.source])
+                check(found == shape, f"{layer.label}, {taker.label}: shape must be {shape}, not {found}")
             units = _checked_size(layer.name, known[layer.name], units)
         object.__setattr__(self, "shapes", tuple(known[layer.name] for layer in self.layers))
 
@@ -601,12 +476,43 @@ class Network:
 
     def readers(self, name: str) -> tuple[Layer, ...]:
         """The layers that take the events of ``name``, in the order of `layers`."""
-        return tuple(layer for layer in self.layers if layer.source == name)
+        return tuple(layer for layer in self.layers if name in layer.sources)
 
     def walk(self) -> Iterator[tuple[Layer, Shape, Shape]]:
-        """Each layer with the shapes of its input and output."""
+        """Each layer with the shapes of its (first) input and of its output."""
         for layer, shape in zip(self.layers, self.shapes, strict=True):
             yield layer, self.shape_of(layer.source), shape
+
+    def inputs(self, layer: Layer) -> tuple[Input, ...]:
+        """The inputs of a layer, in order."""
+        found, first = [], 0
+        for taker in layer.inputs:
+            shape = self.shape_of(taker.source)
+            found.append(Input(taker, shape, first))
+            first += shape.size
+        return tuple(found)
+
+    @property
+    def branched(self) -> bool:
+        """Whether any layer has several inputs."""
+        return any(len(layer.sources) > 1 for layer in self.layers)
+
+    def fork(self, name: str) -> str:
+        """The nearest layer (or the input) through which every path from the input to a layer passes: its immediate dominator."""
+        return self._forks[name]
+
+    @cached_property
+    def _forks(self) -> dict[str, str]:
+        """Of each layer its immediate dominator."""
+        # Of each layer the layers through which every path to it passes, from the input on, itself last.
+        ways: dict[str, tuple[str, ...]] = {INPUT: (INPUT,)}
+        forks = {}
+        for layer in self.layers:
+            first, *others = (ways[source] for source in layer.sources)
+            shared = tuple(at for at in first if all(at in other for other in others))
+            forks[layer.name] = shared[-1]
+            ways[layer.name] = (*shared, layer.name)
+        return forks
 
     @property
     def output(self) -> Layer:
@@ -654,7 +560,7 @@ class Network:
         ------
         NetworkError : with one line that names the file, and the field where there is one
         """
-        return read_network(path, kinds=_KINDS, most_layers=MOST_LAYERS, make=cls)
+        return read_network(path, kinds=_KINDS, projections=PROJECTIONS, most_layers=MOST_LAYERS, make=cls)
 
     def renamed(self, name: str) -> "Network":
         """The same network under another name."""

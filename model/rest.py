@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats, Ints
-from model.network import INPUT, Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
+from model.network import INPUT, Layer, MaxPool, Network, Neurons, Shape
 from model.neuron import accumulate_residual
+from model.projection import ConvolutionProjection, LinearProjection, Projection
 
 __all__ = [
     "BorderClasses",
@@ -92,12 +93,12 @@ def _without_rest(network: Network) -> Mapping[str, State]:
 def _at_rest(network: Network) -> Mapping[str, State]:
     counts = {INPUT: np.zeros(network.input_shape, np.int64)}
     states = {}
-    for layer, shape, output in network.walk():
-        source = counts[layer.source]
-        Q = counts_of_layer(layer, shape, output, source[np.newaxis], deferred=network.deferred)[0]
-        potential = source
+    for layer, _, output in network.walk():
+        taken = {source: counts[source][np.newaxis] for source in layer.sources}
+        Q = counts_of_layer(network, layer, output, taken)[0]
+        potential = counts[layer.source]
         if isinstance(layer, Neurons):
-            sums = weighted_sums(layer, layer.weights, source[np.newaxis].astype(np.float64), shape, output)[0]
+            sums = _driven(network, layer, output, taken)[0]
             potential = Q * layer.theta + _stored(layer, sums.astype(np.int64) + layer.bias - Q * layer.theta, network.deferred)
         counts[layer.name] = Q
         states[layer.name] = State(_fixed(potential), _fixed(Q))
@@ -145,17 +146,25 @@ def border_classes(state: State) -> BorderClasses:
     return BorderClasses(potential=distinct[:, :channels], count=distinct[:, channels:], of_position=of_position)
 
 
-def counts_of_layer(layer: Layer, shape: Shape, output: Shape, counts: Ints, *, deferred: bool) -> Ints:
-    """The layer's counts ``(frames, *output)`` for counts ``(frames, *shape)`` of its source.
-
-    ``deferred`` says whether the network fires so, and rounds down in place of towards zero.
-    """
+def counts_of_layer(network: Network, layer: Layer, output: Shape, counts: Mapping[str, Ints]) -> Ints:
+    """A layer's counts ``(frames, *output)`` for counts ``(frames, *shape)`` of each of its sources, by name."""
     if isinstance(layer, MaxPool):
-        return pooled(layer, counts)
+        return pooled(layer, counts[layer.source])
     assert isinstance(layer, Neurons)
+    sums = _driven(network, layer, output, counts)
+    return rounded(layer, (sums + layer.bias) / layer.theta, deferred=network.deferred).astype(np.int64)
+
+
+def _driven(network: Network, layer: Neurons, output: Shape, counts: Mapping[str, Ints]) -> Floats:
+    """What all inputs of a layer bring it, in units of the potential, the bias apart."""
     # Float64 holds these integers exactly, and multiplies matrices faster than integers are.
-    sums = weighted_sums(layer, layer.weights, counts.astype(np.float64), shape, output)
-    return rounded(layer, (sums + layer.bias) / layer.theta, deferred=deferred).astype(np.int64)
+    return functools.reduce(
+        np.add,
+        (
+            weighted_sums(each, each.weights, counts[each.source].astype(np.float64), network.shape_of(each.source), output)
+            for each in layer.inputs
+        ),
+    )
 
 
 def pooled(layer: MaxPool, values: npt.NDArray[T]) -> npt.NDArray[T]:
@@ -176,20 +185,20 @@ def rounded(layer: Neurons, potential: Floats, *, deferred: bool) -> Floats:
 
 
 def weighted_sums(
-    layer: Neurons, weights: npt.NDArray[np.number], values: npt.NDArray[Any], shape: Shape, output: Shape
+    layer: Projection, weights: npt.NDArray[np.number], values: npt.NDArray[Any], shape: Shape, output: Shape
 ) -> Floats:
     """``W x``, with ``weights`` in the place of the layer's own.
 
     Parameters
     ----------
-    layer : Neurons
+    layer : Projection
         Gives the geometry.
     weights : npt.NDArray[np.number]
         Of the shape of the layer's.
     values : Floats
         ``(frames, *shape)``, in the precision in which to add.
     shape, output : Shape
-        Of the layer's input and output.
+        Of its source and of the layer.
 
     Returns
     -------
@@ -199,9 +208,9 @@ def weighted_sums(
     values, floats = values.astype(kind, copy=False), weights.astype(kind)
     if layer.averaged != (1, 1):
         values = _summed(values, layer.averaged, layer.taken(shape))
-    if isinstance(layer, Linear):
+    if isinstance(layer, LinearProjection):
         return (values.reshape(len(values), -1) @ floats.T).reshape(len(values), *output)
-    if not isinstance(layer, Convolution):
+    if not isinstance(layer, ConvolutionProjection):
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
     # One product of matrices, or one for each group, for as many frames as the windows' values fit into memory.
     step = max(1, _WINDOWS_AT_ONCE // (output.height * output.width * floats[0].size * layer.groups))
@@ -209,7 +218,7 @@ def weighted_sums(
     return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
 
-def _convolved(layer: Convolution, weights: Floats, values: Floats, output: Shape) -> Floats:
+def _convolved(layer: ConvolutionProjection, weights: Floats, values: Floats, output: Shape) -> Floats:
     top, left, bottom, right = layer.padding
     padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)))
     seen = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(1, 2))[:, :: layer.stride[0], :: layer.stride[1]]
@@ -231,7 +240,7 @@ def _summed(values: Floats, window: tuple[int, int], taken: Shape) -> Floats:
 
 
 def _taps(
-    layer: Convolution | MaxPool, values: npt.NDArray[T], outside: float, window: tuple[int, int], output: Shape
+    layer: ConvolutionProjection | MaxPool, values: npt.NDArray[T], outside: float, window: tuple[int, int], output: Shape
 ) -> Iterator[tuple[tuple[int, int], npt.NDArray[T]]]:
     """Of each tap of the window, the padded values ``(frames, output height, output width, channels)`` that it sees."""
     top, left, bottom, right = layer.padding

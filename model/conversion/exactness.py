@@ -117,10 +117,11 @@ def _disagreeing(
         A layer is further off than it may be.
     """
     found: dict[str, int] = {}
-    for layer, shape, output in network.walk():
-        counts = counts_of_layer(layer, shape, output, counts, deferred=True)
+    known = {INPUT: counts}
+    for layer, _, output in network.walk():
+        known[layer.name] = counts_of_layer(network, layer, output, known)
         if layer.name in theirs:
-            differences = np.abs(counts - theirs[layer.name])
+            differences = np.abs(known[layer.name] - theirs[layer.name])
             found[layer.name] = int(np.count_nonzero(differences))
             off = int(differences.max())
             if worst[layer.name] and off > 1:
@@ -133,7 +134,7 @@ def _disagreeing(
                 raise ConversionError(
                     f"{floats.path}: layer {layer.name!r}: counts must be ONNX Runtime's levels, not {off} off; report this file"
                 )
-            counts = theirs[layer.name]
+            known[layer.name] = theirs[layer.name]
     return found
 
 

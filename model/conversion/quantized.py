@@ -31,6 +31,6 @@ def counts_of_layers(network: Network, images: npt.NDArray[np.uint8]) -> Iterato
     """Of each batch of frames, the counts of every layer, ``(frames, height, width, channels)``."""
     for at in range(0, len(images), _BATCH):
         counts = {INPUT: input_counts(network, images[at : at + _BATCH])}
-        for layer, shape, output in network.walk():
-            counts[layer.name] = counts_of_layer(layer, shape, output, counts[layer.source], deferred=network.deferred)
+        for layer, _, output in network.walk():
+            counts[layer.name] = counts_of_layer(network, layer, output, counts)
         yield counts

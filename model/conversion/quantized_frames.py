@@ -7,6 +7,7 @@ neurons that each reaches. A test holds the two equal in every field. This is wh
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy.typing as npt
 from model.arrays import Bools, Ints
 from model.encode import input_counts
 from model.engine.engine import FrameSummaries, run_frames
-from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons, Shape
+from model.network import INPUT, Layer, MaxPool, Network, Neurons, Shape
+from model.projection import ConvolutionProjection, Projection
 from model.rest import first_states, pooled, weighted_sums
 
 __all__ = ["QuantizedFrames", "run_images", "weighted_counts"]
@@ -119,12 +121,11 @@ class QuantizedFrames:
         limits = (network.input_threshold, network.input_step, network.input_levels, network.rest, first, end)
         keys = {INPUT: hashlib.sha256(repr(limits).encode()).digest()}
         found = {INPUT: self._known(keys[INPUT]) or self._keep(keys[INPUT], _input(network, self.images[first:end]))}
-        for layer, shape, output in network.walk():
+        for layer in network.layers:
             read_out = layer is network.output
-            keys[layer.name] = key = _key(layer, keys[layer.source], read_out)
-            found[layer.name] = self._known(key) or self._keep(
-                key, _run_layer(network, layer, shape, output, found[layer.source], read_out)
-            )
+            keys[layer.name] = key = _key(layer, [keys[source] for source in layer.sources], read_out)
+            sources = [found[source] for source in layer.sources]
+            found[layer.name] = self._known(key) or self._keep(key, _run_layer(network, layer, sources, read_out))
         return found
 
     def _known(self, key: bytes) -> _Layer | None:
@@ -140,13 +141,17 @@ class QuantizedFrames:
         return layer
 
 
-def _key(layer: Layer, before: bytes, read_out: bool) -> bytes:
+def _key(layer: Layer, before: Sequence[bytes], read_out: bool) -> bytes:
     """What a layer's counts depend on, in short: itself, and what is before it."""
-    found = hashlib.sha256(before)
-    if isinstance(layer, Neurons):
-        found.update(layer.weights.tobytes() + layer.bias.tobytes())
-    fields = {name: value for name, value in vars(layer).items() if isinstance(value, (int, str, tuple)) and name[0] != "_"}
-    found.update(repr((layer.KIND, read_out, sorted((name, value) for name, value in fields.items() if name != "name"))).encode())
+    found = hashlib.sha256(b"".join(before))
+    for part in (layer, *layer.inputs[1:]):
+        if isinstance(part, Projection):
+            found.update(part.weights.tobytes())
+        if isinstance(part, Neurons):
+            found.update(part.bias.tobytes())
+        fields = {name: value for name, value in vars(part).items() if isinstance(value, (int, str, tuple)) and name[0] != "_"}
+        kept = sorted((name, value) for name, value in fields.items() if name not in ("name", "joined"))
+        found.update(repr((part.KIND, read_out, kept)).encode())
     return found.digest()
 
 
@@ -165,7 +170,8 @@ def _compact(counts: npt.NDArray[np.number]) -> Counts:
     return counts.astype(np.int16 if np.abs(counts).max(initial=0) < 1 << 15 else np.int32)
 
 
-def _run_layer(network: Network, layer: Layer, shape: Shape, output: Shape, source: _Layer, read_out: bool) -> _Layer:
+def _run_layer(network: Network, layer: Layer, sources: Sequence[_Layer], read_out: bool) -> _Layer:
+    source, output = sources[0], network.shape_of(layer.name)
     frames, start = len(source.counts), first_states(network)[layer.name]
     none = np.zeros(frames, np.int64)
     if isinstance(layer, MaxPool):
@@ -175,20 +181,31 @@ def _run_layer(network: Network, layer: Layer, shape: Shape, output: Shape, sour
         potentials = np.zeros((frames, output.size if read_out else 0), np.int64)
         return _Layer(_compact(maxima), sent, none, none, (most, 0, 0), potentials)
     assert isinstance(layer, Neurons)
-    reached = [np.array([len(taps) for taps in layer.taps(shape, axis)], np.float64) for axis in (0, 1)]
-    each = layer.channels // (layer.groups if isinstance(layer, Convolution) else 1)
-    operations = (np.einsum("fyx,y,x->f", source.sent, *reached) * each).astype(np.int64)
-    step = max(1, _VALUES_AT_ONCE // max(shape.size, output.size))
-    parts = [
-        _flushed(layer, start.count, weighted_counts(layer, source.counts[at : at + step], shape, output), read_out)
-        for at in range(0, frames, step)
-    ]
+    shapes = [network.shape_of(name) for name in layer.sources]
+    operations = np.sum(list(map(_operations, layer.inputs, shapes, sources)), axis=0)
+    step = max(1, _VALUES_AT_ONCE // max(output.size, *(shape.size for shape in shapes)))
+    parts = []
+    for at in range(0, frames, step):
+        sums, *others = (
+            weighted_counts(taker, taken.counts[at : at + step], shape, output)
+            for taker, taken, shape in zip(layer.inputs, sources, shapes, strict=True)
+        )
+        if others:
+            sums = sums.astype(np.float64) + sum(others)
+        parts.append(_flushed(layer, start.count, sums, read_out))
     counts, sent, saturated, potentials = (np.concatenate([part[n] for part in parts]) for n in range(4))
     residual = start.potential - start.count * layer.theta
     low = min(0, int(residual.min()), *(part[4] for part in parts))
     high = max(0, int(residual.max()), *(part[5] for part in parts))
     most = max(int(np.abs(counts).max()), int(np.abs(start.count).max()))
     return _Layer(counts, sent, operations, saturated, (most, low, high), potentials)
+
+
+def _operations(taker: Projection, shape: Shape, source: _Layer) -> Ints:
+    """Accumulations of each frame: the spikes of each position times the neurons that one reaches."""
+    reached = [np.array([len(taps) for taps in taker.taps(shape, axis)], np.float64) for axis in (0, 1)]
+    each = taker.channels // (taker.groups if isinstance(taker, ConvolutionProjection) else 1)
+    return (np.einsum("fyx,y,x->f", source.sent, *reached) * each).astype(np.int64)
 
 
 def _flushed(
@@ -229,18 +246,18 @@ def _flushed(
 
 
 def weighted_counts(
-    layer: Neurons, counts: Counts, shape: Shape, output: Shape
+    layer: Projection, counts: Counts, shape: Shape, output: Shape
 ) -> npt.NDArray[np.floating]:
-    """``W x`` of a layer, exactly: in float32 where sums fit into it, else in float64.
+    """``W x`` of a projection, exactly: in float32 where sums fit into it, else in float64.
 
     Parameters
     ----------
-    layer : Neurons
-        The layer.
+    layer : Projection
+        The projection.
     counts : numpy.ndarray
         Of its source, ``(frames, *shape)``.
     shape, output : Shape
-        Of its input and output.
+        Of its source and of its layer.
 
     Returns
     -------

@@ -7,7 +7,7 @@ one by one. A test holds the engine equal to `model.golden` on every layer kind;
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,10 +18,10 @@ import numpy.typing as npt
 from model.arrays import Ints
 from model.encode import encode
 from model.engine.kernels import defer, encode_frames, integrate, pool, pool_deferred
-from model.engine.tables import Start, starts_of, tables_of
+from model.engine.tables import Start, Tables, starts_of, tables_of
 from model.events import EVENT, Events, Flush
 from model.golden import LayerTrace, Trace
-from model.network import INPUT, Layer, MaxPool, Network, Neurons, Shape
+from model.network import INPUT, Layer, MaxPool, Network, Neurons
 
 __all__ = ["Flushes", "FrameSummaries", "Stream", "run_fast", "run_frames", "run_streams"]
 
@@ -105,6 +105,8 @@ class Stream:
         Frame ``n`` is ``starts[n]`` to ``starts[n + 1]``.
     flushes : Flushes | None
         Where the network fires deferred.
+    number, index : npt.NDArray[np.int32] or None
+        Of each event the input that it is of, and which of all its source's events it is, where several inputs were merged.
     """
 
     address: npt.NDArray[np.int32]
@@ -113,6 +115,13 @@ class Stream:
     cause: npt.NDArray[np.int32]
     starts: Ints
     flushes: Flushes | None = None
+    number: npt.NDArray[np.int32] | None = None
+    index: npt.NDArray[np.int64] | None = None
+
+    @property
+    def frame(self) -> Ints:
+        """Of each event its frame."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     @classmethod
     def of(cls, frames: Sequence[Events]) -> "Stream":
@@ -136,16 +145,17 @@ def run_fast(network: Network, events: Events) -> Trace:
     streams = {INPUT: _flushed(network, Stream.of([events]))}
     starts = starts_of(network)
     layers: dict[str, LayerTrace] = {}
-    for layer, shape, output in network.walk():
-        if len(streams[layer.source].address):
-            _check_addresses(layer, shape, streams[layer.source])
-        found = _run_layer(layer, shape, streams[layer.source], starts[layer.name], keep_states=True)
+    taken: dict[str, Stream] = {}
+    for layer, _, output in network.walk():
+        taken[layer.name] = stream = merged(network, layer, streams, taken)
+        _check_addresses(network, layer, stream)
+        found = _run_layer(network, layer, stream, starts[layer.name], keep_states=True)
         streams[layer.name] = found.spikes
         flushes = found.spikes.flushes
         passed = zip(flushes.after.tolist(), flushes.origin.tolist(), strict=True) if flushes else ()
         layers[layer.name] = LayerTrace(
             layer=layer,
-            events=events if layer.source == INPUT else layers[layer.source].spikes,
+            events=events if layer.sources == (INPUT,) else stream.events(),
             spikes=found.spikes.events(),
             potential=found.potentials[0].reshape(output),
             count=found.counts[0].reshape(output),
@@ -194,11 +204,12 @@ def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events
     streams = {INPUT: _inputs(network, images)}
     starts = starts_of(network)
     found = []
-    for layer, shape, _ in network.walk():
-        if layer.source == INPUT and len(streams[INPUT].address):
-            _check_addresses(layer, shape, streams[INPUT])
-        stream = streams[layer.source]
-        found.append(_run_layer(layer, shape, stream, starts[layer.name], keep_states=layer is network.output))
+    taken: dict[str, Stream] = {}
+    for layer in network.layers:
+        taken[layer.name] = stream = merged(network, layer, streams, taken)
+        if INPUT in layer.sources:
+            _check_addresses(network, layer, stream)
+        found.append(_run_layer(network, layer, stream, starts[layer.name], keep_states=layer is network.output))
         streams[layer.name] = found[-1].spikes
     last = found[[layer.name for layer in network.layers].index(network.output.name)]
     extremes = np.array([result.extremes for result in found], dtype=np.int64)
@@ -219,11 +230,84 @@ def run_streams(network: Network, images: Sequence[npt.NDArray[np.uint8] | Event
     """All spikes of all layers, by name, and the events of the input; in memory at once."""
     streams = {INPUT: _inputs(network, images)}
     starts = starts_of(network)
-    for layer, shape, _ in network.walk():
-        if layer.source == INPUT and len(streams[INPUT].address):
-            _check_addresses(layer, shape, streams[INPUT])
-        streams[layer.name] = _run_layer(layer, shape, streams[layer.source], starts[layer.name], keep_states=False).spikes
+    taken: dict[str, Stream] = {}
+    for layer in network.layers:
+        taken[layer.name] = stream = merged(network, layer, streams, taken)
+        if INPUT in layer.sources:
+            _check_addresses(network, layer, stream)
+        streams[layer.name] = _run_layer(network, layer, stream, starts[layer.name], keep_states=False).spikes
     return streams
+
+
+def merged(network: Network, layer: Layer, streams: Mapping[str, Stream], taken: Mapping[str, Stream]) -> Stream:
+    """What a layer takes of its sources, as one sequence in the order at a merge (`model.golden.merged`).
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    layer : Layer
+        The layer that takes it.
+    streams : Mapping
+        The events of the input and of each layer before it.
+    taken : Mapping
+        What each of those layers took.
+    """
+    inputs = [streams[source] for source in layer.sources]
+    if len(inputs) == 1:
+        return inputs[0]
+    if network.deferred:
+        turns = [np.searchsorted(_flushes(each).after, np.arange(len(each.address)), side="right") for each in inputs]
+    else:
+        causes = _causes(network, layer, streams, taken)
+        turns = [causes[source] for source in layer.sources]
+    sizes = [len(each.address) for each in inputs]
+    number = np.repeat(np.arange(len(inputs), dtype=np.int32), sizes)
+    frame = np.concatenate([each.frame for each in inputs])
+    index = np.concatenate([np.arange(size) for size in sizes])
+    order = np.lexsort((index, number, np.concatenate(turns), frame))
+    firsts = [each.first for each in network.inputs(layer)]
+    flushes = None
+    if network.deferred:
+        passed = [_flushes(each) for each in inputs]
+        flushes = replace(passed[0], after=np.sum([each.after for each in passed], axis=0))
+
+    def joined(name: str, more: Sequence[int] = ()) -> npt.NDArray[np.int32]:
+        parts = [getattr(each, name) for each in inputs]
+        return np.concatenate([part + first for part, first in zip(parts, more, strict=True)] if more else parts)[order]
+
+    return Stream(
+        joined("address", firsts).astype(np.int32),
+        joined("sign"),
+        joined("origin"),
+        joined("cause"),
+        np.sum([each.starts for each in inputs], axis=0),
+        flushes,
+        number[order],
+        index[order],
+    )
+
+
+def _flushes(stream: Stream) -> Flushes:
+    assert stream.flushes is not None
+    return stream.flushes
+
+
+def _causes(network: Network, end: Layer, streams: Mapping[str, Stream], taken: Mapping[str, Stream]) -> dict[str, Ints]:
+    """Of the fork before ``end``, and of each layer between: of each of its events the fork's event that caused it."""
+    fork = network.fork(end.name)
+    found = {fork: np.arange(len(streams[fork].address))}
+    for layer in network.layers[: network.layers.index(end)]:
+        if all(source in found for source in layer.sources):
+            stream, mine = taken[layer.name], streams[layer.name]
+            causes = found[layer.source]
+            if stream.number is not None and stream.index is not None:
+                causes = np.zeros(len(stream.number), np.int64)
+                for number, source in enumerate(layer.sources):
+                    of_it = stream.number == number
+                    causes[of_it] = found[source][stream.index[of_it]]
+            found[layer.name] = causes[mine.cause + stream.starts[mine.frame]]
+    return found
 
 
 def _inputs(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8]) -> Stream:
@@ -267,20 +351,22 @@ class _Result:
     extremes: tuple[int, int, int]
 
 
-def _check_addresses(layer: Layer, shape: Shape, stream: Stream) -> None:
-    if not 0 <= stream.address.min() <= stream.address.max() < shape.size:
-        raise ValueError(f"layer {layer.name!r}: event address must be within 0..{shape.size - 1}")
+def _check_addresses(network: Network, layer: Layer, stream: Stream) -> None:
+    size = sum(shape.size for _, shape, _ in network.inputs(layer))
+    if len(stream.address) and not 0 <= stream.address.min() <= stream.address.max() < size:
+        raise ValueError(f"layer {layer.name!r}: event address must be within 0..{size - 1}")
 
 
-def _run_layer(layer: Layer, shape: Shape, events: Stream, start: Start, *, keep_states: bool) -> _Result:
+def _run_layer(network: Network, layer: Layer, events: Stream, start: Start, *, keep_states: bool) -> _Result:
     flushes = events.flushes
+    tables = tables_of(layer, *map(network.shape_of, layer.sources))
     if isinstance(layer, MaxPool):
-        found, starts, passed, maxima, most = _run_pool(layer, shape, events, start, keep_states)
+        found, starts, passed, maxima, most = _run_pool(tables, events, start, keep_states)
         counts, potentials = maxima.astype(np.int64), np.zeros(maxima.shape, np.int64)
         numbers, extremes = np.zeros((3, len(events.starts) - 1), np.int64), (int(most), 0, 0)
     else:
         assert isinstance(layer, Neurons)
-        found, starts, passed, residuals, states, numbers, *seen = _run_neurons(layer, shape, events, start, keep_states)
+        found, starts, passed, residuals, states, numbers, *seen = _run_neurons(layer, tables, events, start, keep_states)
         counts = states.astype(np.int64)
         potentials = residuals.astype(np.int64) + counts * layer.theta
         extremes = (int(seen[0]), int(seen[1]), int(seen[2]))
@@ -301,8 +387,8 @@ def _run_layer(layer: Layer, shape: Shape, events: Stream, start: Start, *, keep
     )
 
 
-def _run_pool(layer: MaxPool, shape: Shape, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:
-    tables, flushes = tables_of(layer, shape), events.flushes
+def _run_pool(tables: Tables, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:
+    flushes = events.flushes
     taken, first = (events.address, events.sign, events.origin, events.starts), (start.residual, start.count, start.below)
     if flushes is None:
         found, starts, *more = pool(taken, first, tables.output, keep_states, tables.axes)
@@ -311,8 +397,8 @@ def _run_pool(layer: MaxPool, shape: Shape, events: Stream, start: Start, keep_s
     return pool_deferred(taken, among, first, tables.output, keep_states, tables.axes)  # type: ignore[no-any-return]
 
 
-def _run_neurons(layer: Neurons, shape: Shape, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:
-    tables, flushes = tables_of(layer, shape), events.flushes
+def _run_neurons(layer: Neurons, tables: Tables, events: Stream, start: Start, keep_states: bool) -> tuple[Any, ...]:
+    flushes = events.flushes
     taken, first = (events.address, events.sign, events.origin, events.starts), (start.residual, start.count, start.below)
     weights = (tables.weights, tables.output[1] * tables.output[2])
     # To be at the end of the activation is nothing to be held from.

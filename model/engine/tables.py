@@ -1,12 +1,14 @@
 """What the kernels read of a layer: which neurons an event reaches, and with which weights, as flat arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Ints
-from model.network import Convolution, Layer, Linear, MaxPool, Network, Neurons, Shape
+from model.network import Layer, MaxPool, Network, Neurons, Shape
+from model.projection import ConvolutionProjection, LinearProjection, Projection
 from model.rest import first_states
 
 __all__ = ["LANES", "Start", "Tables", "starts_of", "tables_of"]
@@ -17,14 +19,14 @@ LANES = 16
 
 @dataclass(frozen=True)
 class Tables:
-    """What the kernels need of a layer after a source of some shape.
+    """What the kernels need of a layer after sources of some shapes.
 
     Parameters
     ----------
-    shape : Shape
-        Of the source.
-    source, output : tuple[int, int, int]
-        The shapes as the kernel sees them.
+    shapes : tuple[Shape, ...]
+        Of the sources.
+    output : tuple[int, int, int]
+        The shape as the kernel sees it.
     axes : tuple[npt.NDArray[np.int32], ...]
         Of neurons: of each address row, column and first channel reached; of each row the outputs, and their taps; of each column
         its runs, as first neuron, neurons and where in ``weights``; of a pool the ranges of outputs and those of inputs, and the
@@ -33,8 +35,7 @@ class Tables:
         ``(run, tap y, input, neuron of the run)``, filled with zeros to whole blocks of `LANES`.
     """
 
-    shape: Shape
-    source: tuple[int, int, int]
+    shapes: tuple[Shape, ...]
     output: tuple[int, int, int]
     axes: tuple[npt.NDArray[np.int32], ...]
     weights: npt.NDArray[np.signedinteger] | None = None
@@ -68,11 +69,11 @@ def starts_of(network: Network) -> dict[str, Start]:
     if isinstance(kept, dict):
         return kept
     starts = {}
-    for layer, shape, _ in network.walk():
+    for layer in network.layers:
         state = first_states(network)[layer.name]
         most = int(np.abs(state.count).max())
         if isinstance(layer, Neurons):
-            dtype = tables_of(layer, shape).weights.dtype  # type: ignore[union-attr]
+            dtype = tables_of(layer, *map(network.shape_of, layer.sources)).weights.dtype  # type: ignore[union-attr]
             count = state.count.reshape(-1).astype(np.int32)
             residual, below = np.zeros((2, count.size + LANES), dtype)
             residual[:-LANES] = state.potential.reshape(-1) - state.count.reshape(-1) * layer.theta
@@ -87,51 +88,90 @@ def starts_of(network: Network) -> dict[str, Start]:
     return starts
 
 
-def tables_of(layer: Layer, shape: Shape) -> Tables:
-    """The layer's tables, made once and kept with it: they cost more than a frame does."""
+def tables_of(layer: Layer, *shapes: Shape) -> Tables:
+    """The layer's tables for sources of these shapes, made once and kept with it: they cost more than a frame does."""
     kept = layer.__dict__.get("_engine_tables")
-    if isinstance(kept, Tables) and kept.shape == shape:
+    if isinstance(kept, Tables) and kept.shapes == shapes:
         return kept
-    height, width, channels = layer.output_shape(shape)
+    height, width, channels = layer.output_shape(shapes[0])
     output = (height, width, channels)
-    source = (shape.height, shape.width, shape.channels)
-    y, x, c = np.unravel_index(np.arange(shape.size), source)
     if isinstance(layer, MaxPool):
+        (shape,) = shapes
         rows, columns = (_axis_table(layer, shape, axis)[0] for axis in (0, 1))
         inside = (_window_ranges(rows, output[0]), _window_ranges(columns, output[1]))
-        tables = Tables(shape, source, output, (rows, columns, *inside, np.stack([y, x, c], axis=1).astype(np.int32)))
+        tables = Tables(shapes, output, (rows, columns, *inside, _coordinates(shape).astype(np.int32)))
     elif isinstance(layer, Neurons):
-        bits = max(layer.potential_bits, layer.weight_bits)
         # Sums of three such numbers have to fit.
-        dtype: type[np.signedinteger] = np.int16 if bits <= 14 else np.int32
-        if isinstance(layer, Linear):
-            # One position whose channels are the inputs: a run of all neurons, of one tap. The second row reaches none.
-            taken = layer.taken(shape)
-            y, x = y // layer.averaged[0], x // layer.averaged[1]
-            beyond = (y >= taken.height) | (x >= taken.width)
-            c = np.where(beyond, 0, (y * taken.width + x) * taken.channels + c)
-            y, x = beyond.astype(np.int64), np.zeros_like(c)
-            rows, row_taps = np.array([[0, 1], [0, 0]], np.int32), np.zeros((2, 1), np.int32)
-            by_run: npt.NDArray[np.signedinteger] = layer.weights.T.reshape(1, 1, taken.size, channels)
-            runs, reached = np.array([[[0, channels, 0]]]), np.zeros_like(c)
-        elif isinstance(layer, Convolution):
-            rows, row_taps = _axis_table(layer, shape, 0)
-            by_run, runs = _runs(layer, *_axis_table(layer, shape, 1))
-            reached = c // (shape.channels // layer.groups) * (channels // layer.groups)
-        else:
-            raise TypeError(f"layer must be a Convolution or Linear, not {type(layer).__name__}")
-        weights = np.zeros((*by_run.shape[:3], -(-by_run.shape[3] // LANES) * LANES), dtype)
-        weights[..., : by_run.shape[3]] = by_run
-        axes = (np.stack([y, x, c, reached], axis=1).astype(np.int32), rows, row_taps, runs.astype(np.int32))
-        tables = Tables(shape, source, output, axes, weights)
+        dtype: type[np.signedinteger] = np.int16 if max(layer.potential_bits, layer.weight_bits) <= 14 else np.int32
+        each = [_projected(projection, shape, output) for projection, shape in zip(layer.inputs, shapes, strict=True)]
+        axes, weights = each[0] if len(each) == 1 else _together(each)
+        filled = np.zeros((*weights.shape[:3], -(-weights.shape[3] // LANES) * LANES), dtype)
+        filled[..., : weights.shape[3]] = weights
+        tables = Tables(shapes, output, axes, filled)
     else:
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
     layer.__dict__["_engine_tables"] = tables
     return tables
 
 
+def _coordinates(shape: Shape) -> Ints:
+    """Row, column and channel of each address."""
+    found: Ints = np.stack(np.unravel_index(np.arange(shape.size), shape), axis=1)
+    return found
+
+
+_Projected = tuple[tuple[npt.NDArray[np.int32], ...], npt.NDArray[np.signedinteger]]
+"""Axes and weights of a projection."""
+
+
+def _projected(layer: Projection, shape: Shape, output: tuple[int, int, int]) -> _Projected:
+    y, x, c = _coordinates(shape).T
+    channels = output[2]
+    if isinstance(layer, LinearProjection):
+        # One position whose channels are the inputs: a run of all neurons, of one tap. The second row reaches none.
+        taken = layer.taken(shape)
+        y, x = y // layer.averaged[0], x // layer.averaged[1]
+        beyond = (y >= taken.height) | (x >= taken.width)
+        c = np.where(beyond, 0, (y * taken.width + x) * taken.channels + c)
+        y, x = beyond.astype(np.int64), np.zeros_like(c)
+        rows, row_taps = np.array([[0, 1], [0, 0]], np.int32), np.zeros((2, 1), np.int32)
+        weights: npt.NDArray[np.signedinteger] = layer.weights.T.reshape(1, 1, taken.size, channels)
+        runs, reached = np.array([[[0, channels, 0]]]), np.zeros_like(c)
+    elif isinstance(layer, ConvolutionProjection):
+        rows, row_taps = _axis_table(layer, shape, 0)
+        weights, runs = _runs(layer, *_axis_table(layer, shape, 1))
+        reached = c // (shape.channels // layer.groups) * (channels // layer.groups)
+    else:
+        raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
+    return (np.stack([y, x, c, reached], axis=1).astype(np.int32), rows, row_taps, runs.astype(np.int32)), weights
+
+
+def _together(each: Sequence[_Projected]) -> _Projected:
+    """Several projections as one, whose rows, columns and runs are those of all, one after the other."""
+    places, rows, row_taps, runs = [], [], [], []
+    largest = np.max([found.shape for _, found in each], axis=0)
+    weights = np.zeros((sum(len(found) for _, found in each), *largest[1:]), np.int64)
+    row = column = run = 0
+    for axes, found in each:
+        places.append(axes[0] + np.array([row, column, 0, 0], np.int32))
+        rows.append(axes[1])
+        row_taps.append(axes[2])
+        runs.append(axes[3] + np.array([0, 0, run], np.int32))
+        weights[run : run + len(found), : found.shape[1], : found.shape[2], : found.shape[3]] = found
+        row, column, run = row + len(axes[1]), column + len(axes[3]), run + len(found)
+    return (np.concatenate(places), np.concatenate(rows), _filled(row_taps), _filled(runs)), weights
+
+
+def _filled(parts: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+    """The parts one after the other, with zeros where the second axis of one is shorter."""
+    longest = max(part.shape[1] for part in parts)
+    return np.concatenate(
+        [np.pad(part, [(0, 0), (0, longest - part.shape[1]), *[(0, 0)] * (part.ndim - 2)]) for part in parts]
+    )
+
+
 def _runs(
-    layer: Convolution, columns: npt.NDArray[np.int32], column_taps: npt.NDArray[np.int32]
+    layer: ConvolutionProjection, columns: npt.NDArray[np.int32], column_taps: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.signedinteger], Ints]:
     """Runs of consecutive neurons that an event in each column reaches in a row.
 
@@ -166,7 +206,7 @@ def _runs(
 
 
 def _axis_table(
-    layer: Convolution | MaxPool, shape: Shape, axis: int
+    layer: ConvolutionProjection | MaxPool, shape: Shape, axis: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """Of each input coordinate the range of outputs, and the tap of each output of that range."""
     reached = layer.taps(shape, axis)

@@ -164,7 +164,7 @@ class _Parts:
 def quantized_after(network: Network, counts: dict[str, Ints]) -> Ints:
     """Counts of the classes, ``(frames, classes)``, of the quantized network after layers that counted ``counts``."""
     known = dict(counts)
-    for layer, shape, output in network.walk():
-        if layer.name not in known and layer.source in known:
-            known[layer.name] = counts_of_layer(layer, shape, output, known[layer.source], deferred=network.deferred)
+    for layer, _, output in network.walk():
+        if layer.name not in known and all(source in known for source in layer.sources):
+            known[layer.name] = counts_of_layer(network, layer, output, known)
     return known[network.output.name].reshape(len(known[network.output.name]), -1)

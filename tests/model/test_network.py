@@ -65,7 +65,7 @@ def rewritten(tmp_path, change):
 
 def test_wrong_version(tmp_path):
     path = rewritten(tmp_path, lambda header: header.update(version=99))
-    with pytest.raises(NetworkError, match=rf"^{re.escape(str(path))}: version must be within 1\.\.2, not 99$"):
+    with pytest.raises(NetworkError, match=rf"^{re.escape(str(path))}: version must be within 1\.\.3, not 99$"):
         Network.load(path)
 
 

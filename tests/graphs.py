@@ -1,0 +1,152 @@
+"""Random networks that are graphs, small, for what has to hold of all of them."""
+
+import math
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from model.events import Events, make_events
+from model.network import INPUT, Convolution, Linear, MaxPool, Network
+from model.projection import ConvolutionProjection, LinearProjection, Padding, Projection, Shape
+
+__all__ = ["random_events", "random_graph", "residual_block"]
+
+
+def random_graph(seed: int, *, firing: str = "immediate", wide: bool = False, most_layers: int = 8) -> Network:
+    """A network whose layers take whatever earlier ones fit: diamonds, nested forks, long shortcuts, one source twice.
+
+    ``wide`` makes nothing saturate.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = {INPUT: Shape(int(rng.integers(2, 5)), int(rng.integers(2, 5)), int(rng.integers(1, 4)))}
+    layers: list[Convolution | Linear | MaxPool] = []
+    count, stem = int(rng.integers(3, most_layers + 1)), int(rng.integers(0, 3))
+    for number in range(count):
+        name = f"layer{number}"
+        # Past the stem no layer takes what is before its end; the latest more often, which gives depth and shortcuts.
+        names = list(shapes)[min(stem, number) :]
+        source = names[-1 - min(int(rng.geometric(0.5)) - 1, len(names) - 1)]
+        shape = shapes[source]
+        if source != INPUT and rng.random() < 0.15 and number < count - 1:
+            window = (int(rng.integers(1, min(3, shape.height) + 1)), int(rng.integers(1, min(3, shape.width) + 1)))
+            stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+            layers.append(MaxPool(name=name, source=source, window=window, stride=stride))
+        else:
+            layers.append(_neurons(rng, name, source, {each: shapes[each] for each in names}, last=number == count - 1, wide=wide))
+        shapes[name] = layers[-1].output_shape(shape)
+    deferred = firing == "deferred"
+    return Network(
+        name=f"graph{seed}",
+        input_shape=shapes[INPUT],
+        layers=tuple(layers),
+        firing=firing,
+        rest=bool(rng.random() < 0.5),
+        flush_events=int(rng.choice([0, 0, 1, 3])) if deferred else 0,
+    )
+
+
+def _neurons(
+    rng: np.random.Generator, name: str, source: str, shapes: dict[str, Shape], *, last: bool, wide: bool
+) -> Convolution | Linear:
+    shape = shapes[source]
+    potential_bits = 24 if wide else int(rng.choice([8, 10, 14, 16]))
+    common = {
+        "name": name,
+        "source": source,
+        "threshold_log2": int(rng.integers(2, 6)),
+        "activation": "identity" if last or rng.random() < 0.2 else "relu",
+        "weight_bits": 6,
+        "potential_bits": potential_bits,
+        "count_bits": 16 if wide else int(rng.choice([3, 8])),
+        "burst": int(rng.choice([1, 1, 0, 3])),
+    }
+    found: Convolution | Linear
+    if last or rng.random() < 0.2:
+        outputs = 4 if last else int(rng.integers(1, 6))
+        found = Linear(weights=_weights(rng, outputs, shape.size), bias=_bias(rng, outputs), **common)
+    else:
+        groups = int(rng.choice([g for g in (1, 1, shape.channels) if shape.channels % g == 0]))
+        channels = groups * int(rng.integers(1, 3))
+        kernel, padding = (int(rng.integers(1, 4)), int(rng.integers(1, 4))), int(rng.integers(0, 2))
+        border = Padding(*(min(padding, size - 1) for size in (*kernel, *kernel)))
+        fits = all(size + border[axis] + border[axis + 2] >= kernel[axis] for axis, size in enumerate(shape[:2]))
+        kernel, border = (kernel, border) if fits else ((1, 1), Padding())
+        weights = _weights(rng, channels, shape.channels // groups, *kernel)
+        stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+        found = Convolution(weights=weights, bias=_bias(rng, channels), stride=stride, padding=border, groups=groups, **common)
+    output = found.output_shape(shape)
+    joined = []
+    for _ in range(int(rng.choice([0, 1, 1, 2, 3]))):
+        other = list(shapes)[-1 - min(int(rng.geometric(0.35)) - 1, len(shapes) - 1)]
+        further = _further(rng, other, shapes[other], output)
+        joined += [further] if further else []
+    return replace(found, joined=tuple(joined))
+
+
+def _further(rng: np.random.Generator, source: str, shape: Shape, output: Shape) -> Projection | None:
+    """An input from a source to a layer of shape ``output``; None where no small window gives it."""
+    if output[:2] == (1, 1) and rng.random() < 0.6:
+        return LinearProjection(source=source, weights=_weights(rng, output.channels, shape.size))
+    ways = []
+    for kernel, stride, before, after in product((1, 2, 3), (1, 2, 3), (0, 1), (0, 1)):
+        ways.append((kernel, stride, min(before, kernel - 1), min(after, kernel - 1)))
+    fitting = [
+        [way for way in ways if (size + way[2] + way[3] - way[0]) // way[1] + 1 == wanted and size + way[2] + way[3] >= way[0]]
+        for size, wanted in zip(shape[:2], output[:2], strict=True)
+    ]
+    if not all(fitting):
+        return None
+    (ky, sy, top, bottom), (kx, sx, left, right) = (each[rng.integers(len(each))] for each in fitting)
+    one_to_one = shape.channels == output.channels and rng.random() < 0.5
+    groups = shape.channels if one_to_one else 1
+    weights = _weights(rng, output.channels, shape.channels // groups, ky, kx)
+    padding = Padding(top, left, bottom, right)
+    return ConvolutionProjection(source=source, weights=weights, stride=(sy, sx), padding=padding, groups=groups)
+
+
+def _weights(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(-20, 26, shape)
+
+
+def _bias(rng: np.random.Generator, channels: int) -> np.ndarray:
+    return rng.integers(-20, 60, channels)
+
+
+def random_events(shape: Shape, seed: int, most: int = 24) -> Events:
+    """A frame of events of either sign."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(0, most + 1))
+    return make_events(rng.integers(0, math.prod(shape), count), rng.choice([-1, 1, 1], count))
+
+
+def residual_block(firing: str = "immediate") -> Network:
+    """Two convolutions with a one-to-one shortcut around them, then a projected one, then ten answers."""
+    rng = np.random.default_rng(5)
+    wide = {"threshold_log2": 5, "weight_bits": 8, "potential_bits": 16}
+
+    def convolution(name: str, source: str, inputs: int, channels: int, stride: int = 1, **more: object) -> Convolution:
+        return Convolution(
+            name=name, source=source, weights=rng.integers(-12, 17, (channels, inputs, 3, 3)),
+            bias=rng.integers(-8, 17, channels), stride=(stride, stride), padding=Padding(1, 1, 1, 1), **wide, **more,
+        )  # fmt: skip
+
+    shortcut = ConvolutionProjection(source="stem", weights=np.full((4, 1, 1, 1), 32), groups=4)
+    strided = ConvolutionProjection(source="block1", weights=rng.integers(-20, 21, (6, 4, 1, 1)), stride=(2, 2))
+    return Network(
+        name="residual",
+        input_shape=Shape(6, 6, 1),
+        layers=(
+            convolution("stem", INPUT, 1, 4),
+            convolution("inner1", "stem", 4, 4),
+            convolution("block1", "inner1", 4, 4, joined=(shortcut,)),
+            convolution("inner2", "block1", 4, 6, 2),
+            convolution("block2", "inner2", 6, 6, joined=(strided,)),
+            Linear(
+                name="out", source="block2", weights=rng.integers(-16, 17, (10, 54)), bias=rng.integers(-8, 9, 10),
+                activation="identity", **wide,
+            ),
+        ),
+        firing=firing,
+        rest=firing == "deferred",
+    )  # fmt: skip
