@@ -44,7 +44,7 @@ def test_the_door_of_each_package_is_small():
     doors = {package: {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"} for package in ("model", "hw")}
     assert doors["hw"] == {"aer", "neuron", "interface", "machines", "build", "area_study"}
     assert doors["model"] == {
-        *("network", "events", "neuron", "rest", "golden", "encode", "arrays", "from_torch"),
+        *("network", "projection", "events", "neuron", "rest", "golden", "encode", "arrays", "from_torch"),
         *("check", "convert", "evaluate", "estimate", "train", "finetune", "paper", "robustness", "tradeoff", "small"),
         *("suite", "two_layer", "paper_networks"),
     }

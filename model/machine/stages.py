@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.machine.plan import CorePlan, Plan
+from model.machine.plan import CorePlan, Plan, PlanError
 from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons
 from model.rest import first_states
 
@@ -53,9 +53,17 @@ class Stage:
 
 
 def stages(network: Network) -> tuple[Stage, ...]:
-    """The cores of ``network``: a max-pool is fused to the neuron layer that it alone reads."""
+    """The cores of ``network``: a max-pool is fused to the neuron layer that it alone reads.
+
+    Raises
+    ------
+    PlanError
+        A layer has several inputs, which no core merges.
+    """
     found, fused = [], set()
     for layer in network.layers:
+        if len(layer.sources) > 1 and (refusal := refused_by_hardware(layer)):
+            raise PlanError(f"{layer.label}: {'; '.join(refusal)}")
         if layer.name in fused:
             continue
         readers = network.readers(layer.name)
@@ -144,6 +152,11 @@ def most_spikes(network: Network, layer: Neurons) -> int:
 
 def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
     """Why there is no hardware for ``layer``, and what could be done; None where there is."""
+    if len(layer.sources) > 1:
+        return (
+            f"{len(layer.sources)} inputs ({', '.join(layer.sources)}) have no merge in hardware yet",
+            "evaluate it in software, or make the network a chain",
+        )
     if isinstance(layer, MaxPool) and layer.overlapping:
         return (
             f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",

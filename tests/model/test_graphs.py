@@ -13,6 +13,9 @@ from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.events import make_events
 from model.golden import run
+from model.machine.named_plans import named_plan
+from model.machine.plan import PlanError
+from model.machine.stages import stages
 from model.network import INPUT, Convolution, Linear, MaxPool, Network
 from model.projection import ConvolutionProjection, Shape
 from model.support.errors import NetworkError
@@ -283,3 +286,11 @@ def test_one_of_a_linear_layers_inputs_may_be_a_convolution():
     trace = same(network, encode(network, np.full((2, 2, 1), 255, np.uint8)))
     first = np.array([0 + 1 + 2 + 3, 4 + 5 + 6 + 7])
     assert trace.potentials.tolist() == (first // 4 * 4 + 4).tolist()
+
+
+def test_there_is_no_machine_for_them_yet():
+    message = r"^layer 'block1': 2 inputs \(inner1, stem\) have no merge in hardware yet; "
+    with pytest.raises(PlanError, match=message):
+        named_plan(residual_block(), "minimal")
+    with pytest.raises(PlanError, match=message):
+        stages(residual_block())
