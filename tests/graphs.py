@@ -33,7 +33,8 @@ def random_graph(seed: int, *, firing: str = "immediate", wide: bool = False, mo
             stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
             layers.append(MaxPool(name=name, source=source, window=window, stride=stride))
         else:
-            layers.append(_neurons(rng, name, source, {each: shapes[each] for each in names}, last=number == count - 1, wide=wide))
+            known = {each: shapes[each] for each in names}
+            layers.append(_neurons(rng, name, source, known, last=number == count - 1, wide=wide))
         shapes[name] = layers[-1].output_shape(shape)
     deferred = firing == "deferred"
     return Network(
