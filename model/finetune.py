@@ -54,6 +54,12 @@ _USUAL = FinetuneSettings()
     "More makes fewer events, and costs accuracy.",
 )
 @click.option(
+    "--accumulations",
+    type=Number(0, min_open=True),
+    help="Accumulations per frame to come to, on held-out frames: the event price follows from epoch to epoch. It stays by "
+    "default.",
+)
+@click.option(
     "--spike-weight",
     type=Number(0),
     default=_USUAL.spike_weight,
@@ -79,6 +85,18 @@ _USUAL = FinetuneSettings()
     "--augment/--no-augment",
     default=None,
     help="Rotate, scale, shear and shift frames a little; by default the digits of mnist and digits5k, and no frames of files.",
+)
+@click.option(
+    "--augment-share",
+    type=Number(0, 1),
+    default=_USUAL.augment_share,
+    help="Which share of frames that is in the first epoch; the others come as they are.",
+)
+@click.option(
+    "--last-augment-share",
+    type=Number(0, 1),
+    default=_USUAL.last_augment_share,
+    help="The same in the last epoch, to which it changes evenly.",
 )
 @click.option(
     "--teacher-share",

@@ -35,6 +35,9 @@ class FinetuneSettings:
         The same of the logarithms of thresholds.
     event_price : float
         Loss for one spike per neuron, and for as many accumulations as the float network has multiplications, a frame.
+    accumulations : float or None
+        A budget, per frame, on held-out frames: what is allowed falls evenly from what the start takes, in the first half of the
+        epochs, and the price, at first ``event_price``, follows from epoch to epoch. None: the price stays.
     spike_weight : float
         What one spike per neuron counts for there; 0 where only accumulations have a price.
     firing : str
@@ -58,6 +61,8 @@ class FinetuneSettings:
         Decay per step of the moving average of the weights, which is what comes out; None: that of a quarter of all steps.
     augment : bool
         Whether frames are rotated, scaled, sheared and shifted a little, as suits digits.
+    augment_share, last_augment_share : float
+        Which share of them, in the first epoch and in the last; evenly from one to the other. The others come as they are.
     """
 
     seed: int = 1
@@ -66,6 +71,7 @@ class FinetuneSettings:
     learning_rate: float = 0.03
     threshold_rate: float = 0.005
     event_price: float = 0.05
+    accumulations: float | None = None
     spike_weight: float = 1.0
     firing: str = "deferred"
     moments: int = 4
@@ -80,6 +86,8 @@ class FinetuneSettings:
     teacher_share: float = 0.3
     average_decay: float | None = None
     augment: bool = False
+    augment_share: float = 1.0
+    last_augment_share: float = 1.0
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "weight_bits": 2, "moments": 1, "last_moments": 1})
@@ -91,18 +99,27 @@ class FinetuneSettings:
             ("learning_rate", 0, math.inf, "more than 0"),
             ("threshold_rate", 0, math.inf, "0 or more"),
             ("event_price", 0, math.inf, "0 or more"),
+            ("accumulations", 0, math.inf, "more than 0"),
             ("spike_weight", 0, math.inf, "0 or more"),
             ("levels", 0.5, math.inf, "0.5 or more"),
             ("output_levels", 1, math.inf, "1 or more"),
             ("teacher_share", 0, 1, "from 0 to 1"),
             ("average_decay", 0, 1, "at least 0 and less than 1"),
+            ("augment_share", 0, 1, "from 0 to 1"),
+            ("last_augment_share", 0, 1, "from 0 to 1"),
         ):
             value = getattr(self, name)
-            if value is None and name in ("levels", "average_decay"):
+            if value is None and name in ("levels", "accumulations", "average_decay"):
                 continue
             outside = not least <= value <= most or math.isinf(value)
-            if outside or (name == "learning_rate" and value == 0) or (name == "average_decay" and value == 1):
+            zero = value == 0 and name in ("learning_rate", "accumulations")
+            if outside or zero or (name == "average_decay" and value == 1):
                 raise BadInputError(f"{name} must be {what}, not {value!r}")
+        if self.accumulations is not None and self.event_price == 0:
+            raise BadInputError(f"event_price must be more than 0 where accumulations is given, not {self.event_price!r}")
+        for name in ("augment_share", "last_augment_share"):
+            if not self.augment and getattr(self, name) != 1:
+                raise BadInputError(f"{name} must not be given without augment")
 
     @property
     def conversion(self) -> Settings:
@@ -142,11 +159,14 @@ class EpochLine:
     loss : float or None
         Mean of the training frames; None at the start.
     held_out_loss : float
-        Cross-entropy and price of events on held-out frames, of the averaged weights; the least is chosen.
+        Cross-entropy on held-out frames, of the averaged weights, and where there is no budget the price of events; the least is
+        chosen.
     accuracy : float
         By spike count, on held-out frames, of the averaged weights.
     spikes_per_neuron, accumulations_per_frame : float
         Likewise.
+    event_price : float
+        In that epoch.
     """
 
     epoch: int
@@ -155,6 +175,7 @@ class EpochLine:
     accuracy: float
     spikes_per_neuron: float
     accumulations_per_frame: float
+    event_price: float
 
     def __str__(self) -> str:
         loss = "" if self.loss is None else f"loss {self.loss:.4f}; "

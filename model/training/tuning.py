@@ -43,6 +43,21 @@ _LEAST_RATE = 1e-3
 _AVERAGED = 4
 """How often the span of the averaged weights fits into all steps. Those of the last epochs are better together than each."""
 
+_FALLING = 0.5
+"""Part of the epochs in which accumulations fall to the budget."""
+
+_NEAR = 1.01
+"""How much of the budget an epoch that is chosen may take."""
+
+_STEEP = 2.0
+"""Power by which the price follows what the accumulations are to those allowed."""
+
+_LARGEST_CHANGE = 4 / 3
+"""Of the price, from an epoch to the next."""
+
+_WEIGHED = 1000
+"""Held-out frames on which accumulations are compared with the budget where they take simulation."""
+
 _SOFTENED = 2.0
 """What scores are divided by where the teacher's are learned."""
 
@@ -91,6 +106,7 @@ class Tuning:
         self._peaks = [group["lr"] for group in groups]
         self._optimizer = torch.optim.Adam(groups)
         self._best: list[Tensor] = []
+        self._price = settings.event_price
         self.lines: list[EpochLine] = []
 
     def run(self, training: Dataset, held: Dataset, report: Callable[[str], None], resume: Path | None) -> int:
@@ -99,7 +115,7 @@ class Tuning:
         Returns
         -------
         The epoch that is chosen: of the second half, in which learning rates are low, the one with the least loss on held-out
-        frames.
+        frames; where there is a budget, of those within it, and if none is, the one with the fewest accumulations.
         """
         settings, key = self._settings, self._key(training, held)
         torch.manual_seed(settings.seed)
@@ -112,6 +128,7 @@ class Tuning:
         for epoch in range(len(self.lines), settings.epochs + 1):
             loss = self._epoch(epoch, training)
             self.lines.append(self._held_out(epoch, loss, held))
+            self._follow_budget(epoch, held)
             if self._chosen() == epoch:
                 self._best = [average.clone() for average in self.averaged.parameters()]
             report(f"epoch {epoch}/{settings.epochs}: {self.lines[-1]}")
@@ -124,7 +141,24 @@ class Tuning:
     def _chosen(self) -> int:
         """The epoch that is the best so far."""
         late = [line for line in self.lines if 2 * line.epoch > self._settings.epochs]
-        return min(late, key=lambda line: line.held_out_loss).epoch if late else 0
+        if not late:
+            return 0
+        budget = self._settings.accumulations
+        within = late if budget is None else [line for line in late if line.accumulations_per_frame <= _NEAR * budget]
+        if not within:
+            return min(late, key=lambda line: line.accumulations_per_frame).epoch
+        return min(within, key=lambda line: line.held_out_loss).epoch
+
+    def _follow_budget(self, epoch: int, held: Dataset) -> None:
+        """Change the price of events by what the weights take after that epoch; their average would lag behind."""
+        settings, first = self._settings, self.lines[0].accumulations_per_frame
+        if settings.accumulations is None:
+            return
+        found = self._run(self._layers, held if settings.firing == "deferred" else held.first(_WEIGHED))
+        left = max(0.0, 1 - epoch / settings.epochs / _FALLING)
+        allowed = settings.accumulations + left * max(0.0, first - settings.accumulations)
+        change = (float(found.accumulations) / allowed) ** _STEEP
+        self._price *= min(max(change, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
 
     def _epoch(self, epoch: int, training: Dataset) -> float:
         """One pass over the training frames; the mean loss."""
@@ -133,13 +167,14 @@ class Tuning:
         labels = torch.from_numpy(training.labels)
         parameters, averages = self._layers.parameters(), self.averaged.parameters()
         self._layers.firing = _firing(settings, epoch)
+        share = _augmented(settings, epoch)
         for at, batch in enumerate(track(batches, f"epoch {epoch}/{settings.epochs}", self._progress)):
             step = (epoch - 1) * len(batches) + at
             steps = settings.epochs * len(batches)
             rate = _rate(step / steps)
             for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
                 group["lr"] = peak * rate
-            loss = self._loss(_pixels(training.images[batch.numpy()], augmented=settings.augment), labels[batch])
+            loss = self._loss(_pixels(training.images[batch.numpy()], augmented=share), labels[batch])
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -163,7 +198,7 @@ class Tuning:
             logs = functional.log_softmax(scores / _SOFTENED, dim=1)
             distance = functional.kl_div(logs, functional.softmax(taught / _SOFTENED, dim=1), reduction="batchmean")
             loss = loss + settings.teacher_share * _SOFTENED**2 * distance
-        return loss + settings.event_price * self._events(found.spikes, found.accumulations)
+        return loss + self._price * self._events(found.spikes, found.accumulations)
 
     def _events(self, spikes: Any, accumulations: Any) -> Any:
         """Spikes per neuron, and accumulations for each multiplication of the float network."""
@@ -171,22 +206,29 @@ class Tuning:
 
     def _held_out(self, epoch: int, loss: float | None, held: Dataset) -> EpochLine:
         """What the averaged weights do on held-out frames."""
-        found = self._pass(held) if self._settings.firing == "deferred" else self._simulated(held)
+        found = self._run(self.averaged, held)
         labels, spikes, accumulations = torch.from_numpy(held.labels), float(found.spikes), float(found.accumulations)
         wrong = float(functional.cross_entropy(_by_class(found.scores), labels))
+        # A price that changes says nothing of which epoch is better.
+        price = self._price if self._settings.accumulations is None else 0.0
         return EpochLine(
             epoch=epoch,
             loss=loss,
-            held_out_loss=wrong + self._settings.event_price * self._events(spikes, accumulations),
+            held_out_loss=wrong + price * self._events(spikes, accumulations),
             accuracy=accuracy_of(found.counts.numpy(), held.labels),
             spikes_per_neuron=spikes / self._neurons,
             accumulations_per_frame=accumulations,
+            event_price=self._price,
         )
 
+    def _run(self, layers: QuantizedLayers, held: Dataset) -> Outcome:
+        """What the integer network of layers does."""
+        return self._pass(layers, held) if self._settings.firing == "deferred" else self._simulated(layers, held)
+
     @torch.no_grad()
-    def _pass(self, held: Dataset) -> Outcome:
+    def _pass(self, layers: QuantizedLayers, held: Dataset) -> Outcome:
         """The forward pass, which deferred is what the integer network does."""
-        parts = [self.averaged(_pixels(held.images[at : at + _AT_ONCE])) for at in range(0, len(held), _AT_ONCE)]
+        parts = [layers(_pixels(held.images[at : at + _AT_ONCE])) for at in range(0, len(held), _AT_ONCE)]
         sizes = torch.tensor([len(part.counts) for part in parts], dtype=torch.float64)
         return Outcome(
             torch.cat([part.counts for part in parts]),
@@ -195,14 +237,14 @@ class Tuning:
               for name in ("spikes", "accumulations")),
         )
 
-    def _simulated(self, held: Dataset) -> Outcome:
+    def _simulated(self, layers: QuantizedLayers, held: Dataset) -> Outcome:
         """What the integer network does an event at a time."""
-        network = self._converted(self.averaged)
+        network = self._converted(layers)
         found = run_frames(network, held.images)
         neurons = [isinstance(layer, Neurons) for layer in network.layers]
         spikes, operations = found.spikes[:, neurons].sum(axis=1).mean(), found.operations.sum(axis=1).mean()
         counts = torch.from_numpy(found.counts)
-        return Outcome(counts, counts * self.averaged.unit, torch.tensor(spikes), torch.tensor(operations))
+        return Outcome(counts, counts * layers.unit.detach(), torch.tensor(spikes), torch.tensor(operations))
 
     def _key(self, training: Dataset, held: Dataset) -> str:
         """What the outcome depends on, in short."""
@@ -226,6 +268,7 @@ class Tuning:
             "optimizer": self._optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "lines": [asdict(line) for line in self.lines],
+            "price": self._price,
         }
         torch.save(state, written)
         write_file(path, written.getvalue())
@@ -243,6 +286,7 @@ class Tuning:
                     parameter.copy_(value)
         self._optimizer.load_state_dict(state["optimizer"])
         self._best, self.lines = state["best"], [EpochLine(**line) for line in state["lines"]]
+        self._price = state["price"]
         torch.set_rng_state(state["random"])
 
 
@@ -261,10 +305,21 @@ def _rate(part: float) -> float:
     return _LEAST_RATE + (1 - _LEAST_RATE) * (1 + math.cos(math.pi * falling)) / 2
 
 
-def _pixels(images: np.ndarray, *, augmented: bool = False) -> Tensor:
-    """Whole pixels of full scale 255, ``(frames, channels, height, width)``."""
+def _augmented(settings: FinetuneSettings, epoch: int) -> float:
+    """Share of the frames of an epoch that are augmented."""
+    if not settings.augment:
+        return 0.0
+    part = (epoch - 1) / max(1, settings.epochs - 1)
+    return settings.augment_share + part * (settings.last_augment_share - settings.augment_share)
+
+
+def _pixels(images: np.ndarray, *, augmented: float = 0.0) -> Tensor:
+    """Whole pixels of full scale 255, ``(frames, channels, height, width)``; a share of the frames is augmented."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    return torch.round(augment(pixels / 255) * 255) if augmented else pixels
+    if augmented == 0:
+        return pixels
+    moved = torch.round(augment(pixels / 255) * 255)
+    return moved if augmented == 1 else torch.where(torch.rand(len(pixels), 1, 1, 1) < augmented, moved, pixels)
 
 
 def _by_class(scores: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[tra
 firing = pytest.importorskip("model.training.firing")
 quantized_layers = pytest.importorskip("model.training.quantized_layers")
 tuned_onnx = pytest.importorskip("model.training.tuned_onnx")
+tuning = pytest.importorskip("model.training.tuning")
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -206,6 +207,45 @@ def test_fewer_events_come_of_a_price(small):
     assert dear.network.deferred
 
 
+def test_price_follows_a_budget(small):
+    start, data, settings = small
+    settings = dataclasses.replace(settings, epochs=10, event_price=2.0)
+    budget = 3200.0
+    found = fine_tune(start, data, dataclasses.replace(settings, accumulations=budget))
+    assert found.epochs[0].accumulations_per_frame > budget
+    prices = [line.event_price for line in found.epochs]
+    changes = np.array(prices[2:]) / np.array(prices[1:-1])
+    assert prices[:2] == [2.0, 2.0]
+    # It rises until the network is below the budget, and falls from there.
+    assert max(changes) > 1
+    assert min(changes) < 1
+    assert all(3 / 4 - 1e-9 <= change <= 4 / 3 + 1e-9 for change in changes)
+    within = [line for line in found.epochs[6:] if line.accumulations_per_frame <= 1.01 * budget]
+    assert within
+    assert found.chosen == min(within, key=lambda line: line.held_out_loss).epoch
+    assert found.held_out["accumulations_per_frame"] == round(found.epochs[found.chosen].accumulations_per_frame)
+    # Out of reach, the nearest is chosen.
+    found = fine_tune(start, data, dataclasses.replace(settings, epochs=3, accumulations=1.0))
+    late = found.epochs[2:]
+    assert found.chosen == min(late, key=lambda line: line.accumulations_per_frame).epoch
+    assert [line.event_price for line in found.epochs] == [2.0, 2.0, 2.0 * 4 / 3, 2.0 * (4 / 3) ** 2]
+
+
+def test_a_share_of_frames_is_augmented():
+    images = np.random.default_rng(3).integers(0, 256, (400, 9, 7, 1)).astype(np.uint8)
+    torch.manual_seed(1)
+    plain_pixels, some = tuning._pixels(images), tuning._pixels(images, augmented=0.3)
+    same = (plain_pixels == some).flatten(1).all(dim=1)
+    assert 0.6 < float(same.float().mean()) < 0.8
+    torch.manual_seed(1)
+    moved = tuning._pixels(images, augmented=1.0)
+    assert torch.equal(some[~same], moved[~same])
+    settings = FinetuneSettings(epochs=5, augment=True, augment_share=0.8, last_augment_share=0.2)
+    assert [round(tuning._augmented(settings, epoch), 9) for epoch in range(1, 6)] == [0.8, 0.65, 0.5, 0.35, 0.2]
+    assert tuning._augmented(FinetuneSettings(augment=True), 3) == 1.0
+    assert tuning._augmented(FinetuneSettings(), 3) == 0.0
+
+
 def test_an_outcome_that_lost_much_or_knows_nothing_is_said():
     labels = np.arange(100) % 10
     spiking = np.where(np.arange(100) < 90, labels, (labels + 1) % 10)
@@ -264,7 +304,7 @@ class StoppedError(Exception):
 
 def test_goes_on_where_it_was_stopped(small, tmp_path):
     start, data, settings = small
-    settings = dataclasses.replace(settings, augment=True)
+    settings = dataclasses.replace(settings, augment=True, augment_share=0.7, last_augment_share=0.2, accumulations=300.0)
     whole = fine_tune(start, data, settings)
     resume = tmp_path / "part.pt"
 
@@ -308,6 +348,13 @@ def test_refuses_a_rate_that_diverges(small):
         ({"levels": 0.1}, "levels must be 0.5 or more, not 0.1"),
         ({"teacher_share": 1.5}, "teacher_share must be from 0 to 1, not 1.5"),
         ({"average_decay": 1.0}, "average_decay must be at least 0 and less than 1, not 1.0"),
+        ({"accumulations": 0.0}, "accumulations must be more than 0, not 0.0"),
+        (
+            {"accumulations": 1000.0, "event_price": 0.0},
+            "event_price must be more than 0 where accumulations is given, not 0.0",
+        ),
+        ({"augment": True, "augment_share": 1.1}, "augment_share must be from 0 to 1, not 1.1"),
+        ({"last_augment_share": 0.5}, "last_augment_share must not be given without augment"),
     ],
 )
 def test_settings_refuse(wrong, message):
@@ -461,7 +508,9 @@ def test_immediate_firing_is_measured_an_event_at_a_time(network):
     start = import_model(network().model(), "net.onnx")
     data = data_for(start, frames=120)
     settings = FinetuneSettings(epochs=4, batch_size=32, firing="immediate", moments=2, last_moments=3, input_levels=1)
+    settings = dataclasses.replace(settings, accumulations=50.0)
     found = fine_tune(start, data, settings)
+    assert found.epochs[2].event_price > settings.event_price
     assert not found.network.deferred
     assert not found.network.rest
     line = found.epochs[found.chosen]
