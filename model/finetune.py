@@ -90,13 +90,13 @@ _USUAL = FinetuneSettings()
     "--augment-share",
     type=Number(0, 1),
     default=_USUAL.augment_share,
-    help="Which share of frames that is in the first epoch; the others come as they are.",
+    help="Share of frames that --augment changes in the first epoch; the others come as they are.",
 )
 @click.option(
     "--last-augment-share",
     type=Number(0, 1),
     default=_USUAL.last_augment_share,
-    help="The same in the last epoch, to which it changes evenly.",
+    help="The same in the last epoch; evenly from one to the other in between.",
 )
 @click.option(
     "--teacher-share",
