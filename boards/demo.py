@@ -141,8 +141,8 @@ def _on_virtual_board(
 @click.option("--terminal", is_flag=True, help="Use the terminal instead of the page.")
 @click.option("--json", "as_json", is_flag=True, help="With --terminal: a line of JSON for each frame.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page.")
-@click.option("--dataset", metavar="DATA", help="Frames to offer: mnist, digits5k or an .npz file; digits by default.")
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--dataset", metavar="DATA", help="Frames to offer: mnist, digits5k, cifar10 or an .npz file; digits by default.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 def main(
     clock_mhz: float | None, http_port: int, terminal: bool, as_json: bool, no_browser: bool, **wanted: Any
 ) -> None:

@@ -51,12 +51,12 @@ _network = _options(
         help="Plan on the device (name or .json), where its weights have to be loaded; the named one that it is by default.",
     ),
 )
-_data_dir = click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+_data_dir = click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 
 
 def _dataset(default: str) -> Callable[[Any], Any]:
-    return click.option("--dataset", metavar="DATA", help=f"mnist, digits5k or an .npz file; {default} by default.")
+    return click.option("--dataset", metavar="DATA", help=f"mnist, digits5k, cifar10 or an .npz file; {default} by default.")
 
 
 _DIGITS_OR_RANDOM = "MNIST where it is found, or the bundled digits, or random frames where the network takes no digits"

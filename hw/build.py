@@ -41,8 +41,8 @@ from model.support.errors import Exit, fail
 @click.option(
     "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Place with this many seeds, and take the fastest."
 )
-@click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--dataset", metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file; mnist where it is found.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--out", type=OutFolder(), help="Folder for results; build/NAME by default.")
 @click.option("--list-boards", is_flag=True, help="List the boards and stop.")
 @click.option(

@@ -34,9 +34,9 @@ _ALIKE = ("input", "bits", "biases")
     default="digits5k",
     show_default=True,
     metavar="DATA",
-    help="Data that thresholds and widths are chosen on: mnist, digits5k or an .npz file with images and labels.",
+    help="Data that thresholds and widths are chosen on: mnist, digits5k, cifar10 or an .npz file with images and labels.",
 )
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option(
     "--frames", type=click.IntRange(1), help="Frames to calibrate on; by default 5000, or 2000 where each choice is simulated."
 )

@@ -48,8 +48,8 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 @click.option(
     "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; the board's, or 60, or 24 for a folded machine."
 )
-@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--frames", default=1000, show_default=True, type=click.IntRange(1), help="Frames to run, the first test frames.")
 @click.option("--save-plan", type=OutFile(".json"), help="Write the plan to this .json file, for --plan elsewhere.")
 @click.option("--out", type=OutFolder(), help="Folder for estimate.json and estimate.html; build/NAME by default.")

@@ -20,8 +20,8 @@ from model.support.results import plain, to_json
 
 @command(help="Accuracy, spikes and operations of a network on a data set.")
 @click.argument("net", type=FilePath())
-@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
 @click.option("--frames", type=click.IntRange(1), help="Only this many frames, the first ones; all by default.")
 @click.option("--onnx", type=FilePath(), help="The float network; the .onnx beside NET where there is one.")

@@ -17,7 +17,7 @@ from model.importers.onnx import import_onnx
 from model.importers.options import file_options
 from model.network import FIRINGS
 from model.support.cli import FilePath, FolderPath, Number, OutFile, command, tell
-from model.support.datasets import DATASETS, Dataset, load
+from model.support.datasets import DIGITS, Dataset, load
 from model.support.errors import BadInputError
 from model.support.files import check_apart, check_writable_file, write_all
 from model.support.names import safe_name
@@ -34,9 +34,9 @@ _USUAL = FinetuneSettings()
     "dataset_name",
     required=True,
     metavar="DATA",
-    help="Training frames: mnist, digits5k or an .npz file with images and labels. One frame of twelve is held out.",
+    help="Training frames: mnist, digits5k, cifar10 or an .npz file with images and labels. One frame of twelve is held out.",
 )
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option(
     "--out",
     required=True,
@@ -146,7 +146,7 @@ def main(
     start = import_onnx(onnx_file, input_shape=data.images.shape[1:], **more)  # type: ignore[arg-type]
     taught = start if teacher is None else _teacher(teacher, start, more)
     settings = FinetuneSettings(
-        input_step=input_step, augment=dataset_name in DATASETS if augment is None else augment, **options
+        input_step=input_step, augment=dataset_name in DIGITS if augment is None else augment, **options
     )
     resume = _resume_file(start, taught, data, settings, threads)
     found = fine_tune(

@@ -18,8 +18,8 @@ from model.support.results import to_json
 
 
 @command(help="The paper's Table I, Figures 2 to 4 and claims, measured: our figures beside the published ones.")
-@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option(
     "--network", type=FilePath(), default=SGD, help="ONNX file of the paper's own rows; by default the bundled paper-sgd.onnx."
 )

@@ -10,7 +10,7 @@ import click
 
 from model.studies.rate_training import train_balanced_rates, train_event_classifier
 from model.support.cli import FolderPath, OutFolder, command, make_console
-from model.support.datasets import DATASETS, load
+from model.support.datasets import DIGITS, load
 from model.support.files import write_all
 from model.training.common import check_dataset, import_torch, keep_memory, versions
 from model.training.paper_first_spike import train_convolutional, train_two_layers
@@ -34,7 +34,7 @@ NETWORKS: dict[str, Train] = {
 
 @command(context_settings={"show_default": True})
 @click.argument("name", type=click.Choice(tuple(NETWORKS)))
-@click.option("--dataset", "dataset_name", type=click.Choice(DATASETS), default="mnist", help="Data to train on.")
+@click.option("--dataset", "dataset_name", type=click.Choice(DIGITS), default="mnist", help="Data to train on.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--seed", type=click.IntRange(0), default=1, help="Of everything random.")
 @click.option("--epochs", type=click.IntRange(1), help="Passes over the training frames; by default as bundled.")

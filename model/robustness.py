@@ -19,8 +19,8 @@ from model.support.results import to_json
 
 @command(help="What the answer is worth when events come in another order, get lost or multiply, and weight bits flip.")
 @click.argument("net", type=FilePath())
-@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k or an .npz file.")
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--split", type=click.Choice(get_args(Split)), default="test", show_default=True, help="Which frames.")
 @click.option("--frames", default=2000, show_default=True, type=click.IntRange(1), help="Frames, the first ones.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Seed of everything random.")

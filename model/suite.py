@@ -11,7 +11,7 @@ from model.benchmark.run import Plan, SuiteResult, run
 from model.benchmark.table import rows, tables
 from model.reports.markdown import with_table
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console
-from model.support.datasets import DATASETS, load
+from model.support.datasets import DIGITS, load
 from model.support.errors import BadInputError
 from model.support.files import write_all, write_file
 from model.support.results import to_json
@@ -47,7 +47,7 @@ def _networks(context: click.Context, parameter: click.Parameter, value: str) ->
     "--networks", default=",".join(entry.name for entry in ENTRIES), show_default=True, callback=_networks,
     help="Which of them, with commas between their names.",
 )
-@click.option("--dataset", type=click.Choice(DATASETS), default="mnist", show_default=True, help="Data to train and test on.")
+@click.option("--dataset", type=click.Choice(DIGITS), default="mnist", show_default=True, help="Data to train and test on.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--seed", default=Plan.seed, show_default=True, type=click.IntRange(0), help="Of the trainings.")
 @click.option(

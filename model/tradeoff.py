@@ -12,7 +12,7 @@ from model.reports.html import svg
 from model.reports.tradeoff_plot import tradeoff_plot
 from model.studies.tradeoff import Point, Tradeoff, study
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar
-from model.support.datasets import DATASETS, load
+from model.support.datasets import DIGITS, load
 from model.support.files import write_all
 from model.support.results import plain, to_json
 from model.training.common import ZOO, import_torch, keep_memory
@@ -36,7 +36,7 @@ def _numbers(kind: type) -> Any:
 @click.option("--bits", default="8,6,5,4", show_default=True, callback=_numbers(int), help="Widths of the weights.")
 @click.option("--price", default=SparseSettings.event_price, show_default=True, help="Price of an event for --bits.")
 @click.option("--epochs", default=1, show_default=True, type=click.IntRange(1), help="Passes over the frames, a point.")
-@click.option("--dataset", "name", type=click.Choice(DATASETS), default="mnist", show_default=True, help="Training frames.")
+@click.option("--dataset", "name", type=click.Choice(DIGITS), default="mnist", show_default=True, help="Training frames.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--out", type=OutFolder(), default=Path("build/tradeoff"), show_default=True, help="Folder.")
 @click.option("--docs", type=OutFolder(), help="Folder for a copy of the plot, tradeoff.svg.")

@@ -51,7 +51,7 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
 @click.option("--dataset", "dataset_name", type=click.Choice(DATASETS), default="mnist", show_default=True,
               help="Data to train and test on; digits5k needs no download.")
 @click.option("--data-dir", type=FolderPath(),
-              help="First folder to look for the MNIST files in.")
+              help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--out", type=OutFolder(), required=True,
               help=f"Folder for {NAME}.onnx and {NAME}.train.json; with --sparse for {_SPARSE}.onnx, .npz and .train.json.")
 @click.option("--sparse", is_flag=True, help="Fine-tune for few events, instead of training from the beginning.")

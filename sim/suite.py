@@ -15,7 +15,7 @@ from model.network import Network
 from model.reports.markdown import markdown, with_table
 from model.support.cache import kept, source_hash
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console
-from model.support.datasets import DATASETS
+from model.support.datasets import DIGITS
 from model.support.errors import BadInputError, MismatchError
 from model.support.files import checked_json, opened, write_all, write_file
 from model.support.frames import real_frames
@@ -57,7 +57,7 @@ class Verified:
 @click.option("--networks", help="Which of them, with commas between their names; all by default.")
 @click.option("--frames", default=2, show_default=True, type=click.IntRange(1), help="Frames to simulate, back to back.")
 @click.option("--plan", "plan_name", default="minimal", show_default=True, metavar="PLAN", help="As of sim.verify.")
-@click.option("--dataset", type=click.Choice(DATASETS), default="mnist", show_default=True, help="Data to take frames of.")
+@click.option("--dataset", type=click.Choice(DIGITS), default="mnist", show_default=True, help="Data to take frames of.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
 @click.option("--docs", type=FilePath(), help="A page whose table is written anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")

@@ -69,8 +69,8 @@ only simulates.
     "--family", default="ecp5", show_default=True, type=click.Choice(list(FAMILIES)),
     help="Device family that a netlist is synthesized for.",
 )
-@click.option("--dataset", metavar="DATA", help="mnist, digits5k or an .npz file; mnist where it is found.")
-@click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
+@click.option("--dataset", metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file; mnist where it is found.")
+@click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--seed", default=1, show_default=True, help="Seed of idle source and stalled sinks.")
 @click.option(
     "--idle",

@@ -1,4 +1,4 @@
-"""Frames with labels: MNIST, the 5,000 digits that come with a PyPI package, and the user's own arrays."""
+"""Frames with labels: MNIST, the 5,000 digits that come with a PyPI package, CIFAR-10, and the user's own arrays."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ from typing import Literal
 import numpy as np
 import platformdirs
 
+from model.support.cifar import load_cifar10
 from model.support.dataset import DataError, Dataset
 from model.support.files import write_file
 from model.support.own_data import load_npz
 
-__all__ = ["DATASETS", "MIRRORS", "DataError", "Dataset", "Split", "load", "read_idx"]
+__all__ = ["DATASETS", "DIGITS", "MIRRORS", "DataError", "Dataset", "Split", "load", "read_idx"]
 
 Split = Literal["train", "test"]
 
-DATASETS = ("mnist", "digits5k")
+DIGITS = ("mnist", "digits5k")
+"""The names that `load` knows of handwritten digits, frames of 28 x 28 x 1."""
+
+DATASETS = (*DIGITS, "cifar10")
 """The names that `load` knows."""
 
 MIRRORS = (
@@ -72,9 +76,9 @@ _MNIST: dict[str, tuple[_MnistFile, _MnistFile]] = {
 def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
     """Load a dataset.
 
-    MNIST is looked for in `data_dir`, then in the folder named by the environment variable ``TALLY_DATA``,
-    then in ``../shared`` beside the repository, then in the user's cache; else it is downloaded into the
-    cache. In each folder its files may lie directly, in ``mnist/`` or in ``MNIST/raw/``, compressed or not.
+    MNIST and CIFAR-10 are looked for in `data_dir`, then in the folder named by the environment variable ``TALLY_DATA``,
+    then in ``../shared`` beside the repository, then in the user's cache; else they are downloaded into the
+    cache. In each folder the files of MNIST may lie directly, in ``mnist/`` or in ``MNIST/raw/``, compressed or not.
 
     Parameters
     ----------
@@ -84,13 +88,16 @@ def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
         download. Of each class every fifth digit in the order of the package is test (1,000 frames), the
         others are training (4,000 frames), both in a fixed order that mixes the classes. A network trained on MNIST may
         have seen the test digits too.
+        ``"cifar10"``: 50,000 training and 10,000 test frames of 32 x 32 x 3. In each folder ``cifar-10-binary.tar.gz``
+        may lie directly or in ``cifar10/``; or there are JPEG copies, ``cifar10/train.npz`` and ``cifar10/test.npz``, and the
+        name of what is loaded says that they are lossy.
         Or the path of an ``.npz`` file with the arrays ``images`` (``uint8``, ``(frames, height, width)`` or
         ``(frames, height, width, channels)``) and ``labels`` (integers, ``(frames,)``), or what can be read as such
         (`model.support.own_data`). Such a file is one set of frames, returned whole for either split, unless it names its splits.
     split : str
         ``"train"`` or ``"test"``.
     data_dir : Path, optional
-        The first folder to look for MNIST in.
+        The first folder to look for MNIST and CIFAR-10 in.
 
     Returns
     -------
@@ -107,9 +114,11 @@ def load(name: str, split: Split, data_dir: Path | None = None) -> Dataset:
         return _load_mnist(split, data_dir)
     if name == "digits5k":
         return _load_digits5k(split)
+    if name == "cifar10":
+        return load_cifar10(split, _folders(data_dir), _cache_dir())
     if name.endswith(".npz"):
         return load_npz(Path(name), split)
-    raise DataError(f"dataset must be 'mnist', 'digits5k' or the path of an .npz file, not {name!r}")
+    raise DataError(f"dataset must be 'mnist', 'digits5k', 'cifar10' or the path of an .npz file, not {name!r}")
 
 
 def read_idx(content: bytes, where: str | Path) -> np.ndarray:

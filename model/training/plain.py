@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from model.support.cli import FolderPath, OutFolder
-from model.support.datasets import DATASETS, DataError, Dataset, load
+from model.support.datasets import DIGITS, DataError, Dataset, load
 from model.support.files import write_file
 from model.training.common import INPUT_SHAPE, augment, import_torch
 
@@ -156,7 +156,7 @@ def training_options(name: str) -> Callable[[Callable[..., None]], Callable[...,
     """The options that the commands of such trainings have in common; ``name`` is that of their files."""
     options = [
         click.option(
-            "--dataset", "dataset_name", type=click.Choice(DATASETS), default="mnist", help="Data to train and test on."
+            "--dataset", "dataset_name", type=click.Choice(DIGITS), default="mnist", help="Data to train and test on."
         ),
         click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in."),
         click.option(

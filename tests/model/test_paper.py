@@ -250,7 +250,7 @@ def test_peers_name_rows_and_files_that_are_there():
             "frames of frames.npz must have the networks' input shape (28, 28, 1), not (5, 4, 1)",
         ),
         (["--dataset", "missing.npz"], "missing.npz: dataset must be an existing .npz file"),
-        (["--dataset", "dogs"], "dataset must be 'mnist', 'digits5k' or the path of an .npz file, not 'dogs'"),
+        (["--dataset", "dogs"], "dataset must be 'mnist', 'digits5k', 'cifar10' or the path of an .npz file, not 'dogs'"),
         (["--dataset", "digits5k", "--out", "file"], "--out must be a folder, not 'file'"),
         (
             ["--network", "none.onnx"],

@@ -66,7 +66,10 @@ def test_command_writes_what_it_says(written):
     ("arguments", "line"),
     [
         (["missing.npz"], "missing.npz: cannot be read: No such file or directory"),
-        ([str(ZOO), "--dataset", "mnisty"], "dataset must be 'mnist', 'digits5k' or the path of an .npz file, not 'mnisty'"),
+        (
+            [str(ZOO), "--dataset", "mnisty"],
+            "dataset must be 'mnist', 'digits5k', 'cifar10' or the path of an .npz file, not 'mnisty'",
+        ),
         (
             [str(ZOO), "--dataset", "frames.npz"],
             "frames of frames.npz must have the network's input shape (28, 28, 1), not (5, 4, 1)",

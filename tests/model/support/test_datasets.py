@@ -106,7 +106,8 @@ def test_dataset_checks():
 
 
 def test_load_name_and_split():
-    assert message(load, "cifar", "test") == "dataset must be 'mnist', 'digits5k' or the path of an .npz file, not 'cifar'"
+    expected = "dataset must be 'mnist', 'digits5k', 'cifar10' or the path of an .npz file, not 'cifar'"
+    assert message(load, "cifar", "test") == expected
     assert message(load, "mnist", "dev") == "split must be 'train' or 'test', not 'dev'"
 
 
