@@ -80,15 +80,18 @@ class Graph:
 
 def run_layers(network, images):
     """Outputs of all layers, ``(frames, height, width, channels)``, before their ReLU and after it."""
-    values, found = np.asarray(images, np.float64), []
+    values, found = {"input": np.asarray(images, np.float64)}, []
     for layer in network.layers:
-        before = _layer(layer, values)
-        values = layer.activated(before)
-        found.append((before, values))
+        before = sum(_input(taken, values[taken.source]) for taken in layer.inputs)
+        if layer.bias is not None:
+            before = before + layer.bias
+        values[layer.name] = layer.activated(before)
+        found.append((before, values[layer.name]))
     return found
 
 
-def _layer(layer, values):
+def _input(layer, values):
+    """What one input of a layer adds to its sums; of a pool its maxima."""
     frames = len(values)
     if layer.averaged != (1, 1):
         height, width = layer.averaged
@@ -96,7 +99,7 @@ def _layer(layer, values):
         whole = values[:, : rows * height, : columns * width]
         values = whole.reshape(frames, rows, height, columns, width, -1).sum(axis=(2, 4))
     if layer.kind == "linear":
-        return (values.reshape(frames, -1) @ layer.weights.T + layer.bias).reshape(frames, 1, 1, -1)
+        return (values.reshape(frames, -1) @ layer.weights.T).reshape(frames, 1, 1, -1)
     top, left, bottom, right = layer.padding
     fill = -np.inf if layer.kind == "maxpool" else 0.0
     padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
@@ -114,7 +117,7 @@ def _layer(layer, values):
         )
         for group in range(layer.groups)
     ]
-    return np.concatenate(found, axis=3) + layer.bias
+    return np.concatenate(found, axis=3)
 
 
 def same(graph):
@@ -139,7 +142,10 @@ def same(graph):
     for (layer, both), tensor in zip(neurons, tensors, strict=True):
         height, width, channels = both[0].shape[1:]
         values = tensor.reshape(3, channels, height, width).transpose(0, 2, 3, 1)
-        assert any(np.allclose(values, one, rtol=1e-4, atol=1e-4) for one in both), layer.name
+        # Where the activation ends behind a pool, it is the one without an end.
+        assert any(np.allclose(values, one, rtol=1e-4, atol=1e-4) for one in both) or (
+            layer.end is not None and np.allclose(layer.activated(values), both[1], rtol=1e-4, atol=1e-4)
+        ), layer.name
     return network
 
 

@@ -226,7 +226,7 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
 def layers_as_built(floats: FloatNetwork, network: Network) -> FloatNetwork:
     """The file with the layers that ``network`` has: without one that only rounds the input, where its coding does that."""
     if len(floats.layers) == len(network.layers) + 1 and is_own(floats.layers[0]):
-        return replace(floats, layers=floats.layers[1:])
+        return floats.without_first()
     return floats
 
 

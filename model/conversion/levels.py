@@ -69,8 +69,8 @@ def input_and_rest(floats: FloatNetwork, settings: Settings) -> tuple[InputCodin
     first = floats.layers[0]
     if is_chosen(settings):
         coding = settings.coding
-        rest = floats.layers[1:] if is_own(first) and len(floats.layers) > 1 else floats.layers
-        return coding, Source(coding.value), replace(floats, layers=rest)
+        rest = floats.without_first() if is_own(first) and len(floats.layers) > 1 else floats
+        return coding, Source(coding.value), rest
     if not is_own(first) or len(floats.layers) == 1:
         return every, Source(every.value), floats
     assert first.quantizer is not None
@@ -78,7 +78,7 @@ def input_and_rest(floats: FloatNetwork, settings: Settings) -> tuple[InputCodin
     own = _as_coding(levels)
     if own is None:
         return every, Source(every.value), floats
-    return own, Source(first.quantizer.scale, int(levels[0, 0])), replace(floats, layers=floats.layers[1:])
+    return own, Source(first.quantizer.scale, int(levels[0, 0])), floats.without_first()
 
 
 def scaled_layers(floats: FloatNetwork, source: Source) -> dict[str, Scaled]:

@@ -13,8 +13,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from model.arrays import Floats
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, is_float32, run_model
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, FloatProjection, is_float32, run_model
 from model.importers.limits import MOST_VALUES
+from model.network import INPUT
 
 __all__ = ["check_agreement"]
 
@@ -44,7 +45,7 @@ def check_agreement(network: FloatNetwork) -> None:
         One line: ONNX Runtime cannot run the model, gives another number of outputs, other outputs, or no finite numbers.
     """
     for layer in network.layers:
-        for values in (layer.weights, layer.bias):
+        for values in (layer.bias, *(taken.weights for taken in layer.inputs)):
             if values is not None and not is_float32(values):
                 raise ConversionError(
                     f"{network.path}: layer {layer.name!r}: weights and biases must be finite numbers of float32 with "
@@ -65,15 +66,21 @@ def check_agreement(network: FloatNetwork) -> None:
     if network.quantized:
         _check_levels(network, frames, expected)
         return
-    # Outputs that are nothing but rounding themselves have no scale of their own.
-    weights = [max(layer.weights.max(), -layer.weights.min()) for layer in network.layers if layer.weights is not None]
-    scale = max(np.abs(expected).max(), np.abs(found).max(), _ROUNDING * weights[-1])
+    # Outputs that are nothing but rounding themselves, as a difference of equal branches, have no scale of their own.
+    scale = max(np.abs(expected).max(), np.abs(found).max(), _ROUNDING * _greatest_sum(network))
     difference = np.abs(expected - found).max()
     if difference > _TOLERANCE * scale:
         raise ConversionError(
             f"{network.path}: layers must give what ONNX Runtime gives on random frames, not outputs of up to {scale:.4g} that "
             f"differ by {difference:.4g}; report this file"
         )
+
+
+def _greatest_sum(network: FloatNetwork) -> float:
+    """What an output can be of inputs of 1, each added, of the last layer that has weights."""
+    *_, last = (layer for layer in network.layers if layer.weights is not None)
+    weights = [taken.weights for taken in last.inputs if taken.weights is not None]
+    return float(np.max(sum(np.abs(own).reshape(len(own), -1).sum(axis=1) for own in weights)))
 
 
 def _check_levels(network: FloatNetwork, frames: npt.NDArray[np.float32], expected: Floats) -> None:
@@ -90,6 +97,7 @@ def _check_levels(network: FloatNetwork, frames: npt.NDArray[np.float32], expect
         is_last = layer is network.layers[-1]
         if layer.quantizer is None and not is_last:
             continue
+        part[0] = replace(part[0], source=INPUT)
         own = _own_model(replace(network, layers=tuple(part), input_shape=shape))
         found = run_model(network.path, own, given.transpose(0, 3, 1, 2), ["answer"], optimized=False)[0].astype(np.float64)
         step = layer.quantizer.scale if layer.quantizer is not None else 0.0
@@ -119,8 +127,12 @@ def _frames(network: FloatNetwork) -> npt.NDArray[np.float32]:
     return (np.rint(frames * 255) / 255).astype(np.float32) if network.pixels else frames
 
 
+def _geometry(taken: FloatProjection) -> dict[str, list[int]]:
+    return {"kernel_shape": list(taken.window), "strides": list(taken.stride), "pads": list(taken.padding)}
+
+
 def _own_model(network: FloatNetwork) -> onnx.ModelProto:
-    """The layers as a model, its output ``answer`` by address."""
+    """The layers as a model, its output ``answer`` by address; a layer's inputs are summed."""
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
 
@@ -136,25 +148,28 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
     def by_address(value: str) -> str:
         return add("Flatten", [add("Transpose", [value], perm=[0, 2, 3, 1])], axis=1)
 
-    value = "image"
-    for layer in network.layers:
-        window = {"kernel_shape": list(layer.window), "strides": list(layer.stride), "pads": list(layer.padding)}
-        if layer.weights is None or layer.bias is None:
-            value = add("MaxPool", [value], **window)
-            continue
-        weights = layer.weights
-        if layer.averaged != (1, 1):
-            value = add("AveragePool", [value], kernel_shape=list(layer.averaged), strides=list(layer.averaged))
-            weights = weights * (layer.averaged[0] * layer.averaged[1])
-        if layer.kind == "linear":
-            value = add("Gemm", [by_address(value), constant(weights), constant(layer.bias)], transB=1)
+    def driven(taken: FloatProjection, bias: Floats) -> str:
+        value, weights = values[taken.source], taken.weights
+        assert weights is not None
+        if taken.averaged != (1, 1):
+            value = add("AveragePool", [value], kernel_shape=list(taken.averaged), strides=list(taken.averaged))
+            weights = weights * (taken.averaged[0] * taken.averaged[1])
+        if taken.kind == "linear":
+            value = add("Gemm", [by_address(value), constant(weights), constant(bias)], transB=1)
             constants.append(numpy_helper.from_array(np.array([2, 3]), f"axes{len(constants)}"))
-            value = add("Unsqueeze", [value, constants[-1].name])
-        elif layer.bias.ndim == 1:
-            value = add("Conv", [value, constant(weights), constant(layer.bias)], group=layer.groups, **window)
-        else:
-            value = add("Conv", [value, constant(weights)], group=layer.groups, **window)
-            value = add("Add", [value, constant(layer.bias.transpose(2, 0, 1))])
+            return add("Unsqueeze", [value, constants[-1].name])
+        more = [constant(bias)] if bias.ndim == 1 else []
+        value = add("Conv", [value, constant(weights), *more], group=taken.groups, **_geometry(taken))
+        return add("Add", [value, constant(bias.transpose(2, 0, 1))]) if bias.ndim == 3 else value
+
+    values = {INPUT: "image"}
+    for layer in network.layers:
+        if layer.weights is None or layer.bias is None:
+            values[layer.name] = add("MaxPool", [values[layer.source]], **_geometry(layer))
+            continue
+        value = driven(layer, layer.bias)
+        for taken in layer.joined:
+            value = add("Add", [value, driven(taken, np.zeros(layer.bias.shape[-1:]))])
         if layer.relu:
             value = add("Relu", [value])
         if layer.end is not None:
@@ -164,7 +179,8 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
             value = add("Floor" if layer.quantizer.rounding == "floor" else "Round", [add("Div", [value, step])])
             value = add("Max", [value, constant(np.array(layer.quantizer.low))])
             value = add("Mul", [add("Min", [value, constant(np.array(layer.quantizer.high))]), step])
-    nodes.append(helper.make_node("Identity", [by_address(value)], ["answer"]))
+        values[layer.name] = value
+    nodes.append(helper.make_node("Identity", [by_address(values[network.layers[-1].name])], ["answer"]))
     height, width, channels = network.input_shape
     graph = helper.make_graph(
         nodes,

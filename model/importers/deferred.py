@@ -10,10 +10,12 @@ from model.arrays import Floats
 from model.importers.float_network import is_float32
 from model.importers.folding import Average, average_window, is_uniform
 from model.importers.graph import OnnxGraph, text
-from model.importers.layers import add_padding, different_values, flag, fold_back, moved, output_shape, pool_window
+from model.importers.inputs import different_values, fold_back
+from model.importers.layers import add_padding, flag, moved, output_shape, pool_window
 from model.importers.limits import MOST_MATRIX
+from model.importers.parts import averaged_parts, scaled_parts
 from model.importers.structure import label
-from model.importers.tensors import Data, along, axes_after_frames, axes_like, by_address, image_shape, no_padding
+from model.importers.tensors import Data, along, axes_after_frames, axes_like, by_address, channels_first, image_shape, no_padding
 from model.network import Padding, Shape
 
 __all__ = ["affine", "arithmetic", "average_pool", "normalize", "pad", "reduce_mean"]
@@ -25,6 +27,8 @@ def affine(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: Floats, of
     Both may be of size 1 along an axis; what waits is broadcast along it, and takes no memory for it.
     """
     no_padding(graph, data)
+    if data.parts:
+        return scaled_parts(graph, node, data, scale, offset, affine)
     if data.affine is not None:
         first, second = map(_without_copies, data.affine)
         scale, offset = scale * first, scale * second + offset
@@ -158,6 +162,10 @@ def _average(graph: OnnxGraph, node: onnx.NodeProto, data: Data, rows: Average, 
     if all(m.shape[0] == m.shape[1] and np.array_equal(m, np.eye(len(m))) for m in (rows.matrix, columns.matrix)):
         graph.report(node, "folded", "nothing: its window is one position")
         return replace(data, axes=axes)
+    if data.parts:
+        return averaged_parts(
+            graph, node, data, axes, lambda graph, node, part: _average(graph, node, part, rows, columns, _as_image(part, output))
+        )
     if data.affine is not None:
         if not all(map(is_uniform, data.affine)):
             raise different_values(graph, data.scaled_by[-1], node)
@@ -172,6 +180,11 @@ def _average(graph: OnnxGraph, node: onnx.NodeProto, data: Data, rows: Average, 
     graph.report(node, "folded", "into the layer after it")
     waiting = moved(data, output, data.layers, axes)
     return replace(waiting, average=(rows, columns), averaged_by=(*data.averaged_by, node))
+
+
+def _as_image(part: Data, output: Shape) -> tuple[str, ...]:
+    """The axes of a part, averaged to the height and width of ``output``."""
+    return channels_first(Shape(output.height, output.width, part.shape.channels))
 
 
 def pad(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:

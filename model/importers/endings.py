@@ -5,18 +5,19 @@ Addresses go by ``(y, x, c)``. The outputs of a file that ends in an image with 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from model.importers.float_network import FloatLayer, expand_groups
+from model.importers.float_network import FloatLayer, FloatProjection, expand_groups, projection_of
 from model.importers.graph import OnnxGraph
-from model.importers.layers import append
+from model.importers.inputs import append
 from model.importers.limits import MOST_OUTPUT_WEIGHTS
 from model.importers.tensors import Data, letter_sizes, ordered
-from model.network import Padding, Shape
+from model.network import Shape
 from model.support.names import layer_name
 
 __all__ = ["in_file_order", "own_layer"]
@@ -35,7 +36,9 @@ def own_layer(graph: OnnxGraph, data: Data) -> Data:
     _check_weights(graph, node, data, size * max(size, inputs))
     weights = ordered(np.eye(size), "".join(data.axes[1:]), data.shape).reshape(size, size)
     name = graph.identifier(node)
-    layer = FloatLayer(kind="linear", name=name, tensor=data.value, weights=weights, bias=np.zeros(size))
+    layer = FloatLayer(
+        kind="linear", source=data.tip, name=name, tensor=data.value, weights=weights, bias=np.zeros(size)
+    )
     found = append(graph, node, data, layer, Shape(1, 1, size), ("n", "c" if size > 1 else ""))
     for folded in waiting:
         graph.report(folded, "supported", f"linear layer {name!r} of its own, at the network's end")
@@ -49,7 +52,8 @@ def in_file_order(graph: OnnxGraph, data: Data) -> Data:
     if order == canonical:
         return data
     size, last = data.shape.size, data.layers[-1]
-    node = next(n for n in graph.nodes if graph.identifiers.get(n.output[0]) == last.name)
+    name = graph.forms.get(last.name, last.name)
+    node = next(n for n in graph.nodes if graph.identifiers.get(n.output[0]) == name)
     sizes = letter_sizes(data.shape)
     addresses = np.arange(size).reshape([sizes[letter] for letter in canonical])
     outputs = addresses.transpose([canonical.index(letter) for letter in order]).reshape(-1)
@@ -58,14 +62,20 @@ def in_file_order(graph: OnnxGraph, data: Data) -> Data:
         _check_weights(graph, node, data, size * size)
         name = layer_name(f"{last.name}_order", {layer.name for layer in data.layers})
         layer = FloatLayer(
-            kind="linear", name=name, tensor=data.value, weights=np.eye(size)[outputs], bias=np.zeros(size)
+            kind="linear",
+            source=last.name,
+            name=name,
+            tensor=data.value,
+            weights=np.eye(size)[outputs],
+            bias=np.zeros(size),
         )
         layers = (*data.layers, layer)
         what = f"{graph.reports[node.output[0]].what}, and linear layer {name!r}"
     else:
-        _check_weights(graph, node, data, size * last.taken(data.before).size)
+        inputs = [taken.taken(shape).size for taken, shape in zip(last.inputs, data.before, strict=True)]
+        _check_weights(graph, node, data, size * sum(inputs))
         layers = (*data.layers[:-1], _as_linear(last, data.before, outputs, data.value))
-        what = f"linear layer {last.name!r}: {last.taken(data.before).size} to {size}"
+        what = f"linear layer {last.name!r}: {' and '.join(map(str, inputs))} to {size}"
     graph.report(node, "supported", f"{what}, with outputs in the file's order: {words}")
     return replace(data, layers=layers, shape=Shape(1, 1, size), axes=("n", "c"))
 
@@ -80,29 +90,36 @@ def _check_weights(graph: OnnxGraph, node: onnx.NodeProto, data: Data, weights: 
         )
 
 
-def _as_linear(layer: FloatLayer, shape: Shape, outputs: npt.NDArray[np.int64], tensor: str) -> FloatLayer:
-    """A convolution on inputs of ``shape`` as a linear layer with the ``outputs`` at these addresses."""
-    found, shape = expand_groups(layer), layer.taken(shape)
-    assert found.weights is not None and found.bias is not None
-    height, width, channels = replace(layer, averaged=(1, 1)).output_shape(shape)
+def _as_linear(
+    layer: FloatLayer, shapes: Sequence[Shape], outputs: npt.NDArray[np.int64], tensor: str
+) -> FloatLayer:
+    """A convolution on inputs of these ``shapes`` as a linear layer with the ``outputs`` at these addresses."""
+    assert layer.bias is not None
+    shape, expanded = layer.output_shape(shapes[0]), expand_groups(layer)
+    bias = np.broadcast_to(layer.bias, shape).reshape(-1)[outputs]
+    first, *joined = (_dense(taken, size, outputs) for taken, size in zip(expanded.inputs, shapes, strict=True))
+    return replace(expanded, **vars(projection_of(first)), tensor=tensor, bias=bias, joined=tuple(joined))
+
+
+def _dense(taken: FloatProjection, shape: Shape, outputs: npt.NDArray[np.int64]) -> FloatProjection:
+    """One input of a layer on a source of ``shape``."""
+    taken = projection_of(taken)
+    assert taken.weights is not None
+    if taken.kind == "linear":
+        return replace(taken, weights=taken.weights[outputs])
+    shape = taken.taken(shape)
+    height, width, channels = replace(taken, averaged=(1, 1)).output_shape(shape)
     dense = np.zeros((height, width, channels, *shape))
-    top, left, _, _ = layer.padding
-    kernel = found.weights.transpose(0, 2, 3, 1)
+    top, left, _, _ = taken.padding
+    kernel = taken.weights.transpose(0, 2, 3, 1)
     for y, x in np.ndindex(height, width):
-        row, column = y * layer.stride[0] - top, x * layer.stride[1] - left
+        row, column = y * taken.stride[0] - top, x * taken.stride[1] - left
         inside = kernel[:, max(-row, 0) : shape.height - row, max(-column, 0) : shape.width - column]
-        rows, columns = slice(max(row, 0), row + layer.window[0]), slice(max(column, 0), column + layer.window[1])
+        rows, columns = slice(max(row, 0), row + taken.window[0]), slice(max(column, 0), column + taken.window[1])
         dense[y, x, :, rows, columns] = inside
-    weights = dense.reshape(height * width * channels, shape.size)[outputs]
-    bias = np.broadcast_to(found.bias, (height, width, channels)).reshape(-1)[outputs]
-    return replace(
-        layer,
+    return FloatProjection(
         kind="linear",
-        tensor=tensor,
-        weights=weights,
-        bias=bias,
-        window=(1, 1),
-        stride=(1, 1),
-        padding=Padding(),
-        groups=1,
+        source=taken.source,
+        weights=dense.reshape(height * width * channels, shape.size)[outputs],
+        averaged=taken.averaged,
     )

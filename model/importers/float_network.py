@@ -1,7 +1,8 @@
-"""The float network that a conversion starts from: a chain of layers, and the ONNX model that it was read from."""
+"""The float network that a conversion starts from: a graph of layers, and the ONNX model that it was read from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,15 +14,27 @@ from onnx import helper
 
 from model.arrays import Floats
 from model.importers.quantizer import Quantizer
-from model.network import MaxPool, Padding, Shape
+from model.network import INPUT, MaxPool, Padding, Shape
 from model.support.errors import BadInputError
 
-__all__ = ["ConversionError", "FloatLayer", "FloatNetwork", "expand_groups", "is_float32", "pool_of", "run_model",
-           "ungrouped_weights"]
+__all__ = [
+    "ConversionError",
+    "FloatLayer",
+    "FloatNetwork",
+    "FloatProjection",
+    "expand_groups",
+    "is_float32",
+    "pool_of",
+    "projection_of",
+    "refuse_branches",
+    "run_model",
+    "ungrouped_weights",
+]
 
 
 _Number = TypeVar("_Number", bound=np.number)
 _Float = TypeVar("_Float", np.float32, np.float64, np.floating)
+_Projection = TypeVar("_Projection", bound="FloatProjection")
 
 _MOST_AT_ONCE = 256
 """Frames that ONNX Runtime takes at once."""
@@ -43,47 +56,83 @@ class ConversionError(BadInputError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FloatLayer:
-    """A layer of the float network.
+class FloatProjection:
+    """One input of a layer: where it comes from, and with which weights.
 
     Parameters
     ----------
     kind : str
-        ``"convolution"``, ``"linear"`` or ``"maxpool"``.
-    name : str
-        Identifier made of the node's name.
-    weights, bias : Floats | None
-        As in `model.network`, linear weights by channel-minor address, the bias of a convolution by position where it differs;
-        None for pooling.
+        ``"convolution"`` or ``"linear"``; of a layer ``"maxpool"`` too.
+    source : str
+        Name of the layer whose output it takes, or ``"input"``.
+    weights : Floats | None
+        As in `model.network`, linear weights by channel-minor address; None for pooling.
     window, stride, padding : tuple[int, int], Padding
         Of convolution and pooling.
     groups : int
-        Of a convolution, as in `model.network`.
+        Of a convolution, as in `model.network`. With as many as channels and a window of one position it is one-to-one.
     averaged : tuple[int, int]
         Windows of the source that are taken as one position, as in `model.network`; the weights are divided by their size.
+    """
+
+    kind: str
+    source: str
+    weights: Floats | None = None
+    window: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: Padding = Padding()
+    groups: int = 1
+    averaged: tuple[int, int] = (1, 1)
+
+    def taken(self, shape: Shape) -> Shape:
+        """What is left of a source of ``shape`` with each of its averaged windows taken as one position."""
+        return Shape(shape.height // self.averaged[0], shape.width // self.averaged[1], shape.channels)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Shape of the output for a source of ``shape``."""
+        shape = self.taken(shape)
+        if self.kind == "linear":
+            assert self.weights is not None
+            return Shape(1, 1, len(self.weights))
+        height = (shape.height + self.padding.top + self.padding.bottom - self.window[0]) // self.stride[0] + 1
+        width = (shape.width + self.padding.left + self.padding.right - self.window[1]) // self.stride[1] + 1
+        return Shape(height, width, shape.channels if self.weights is None else len(self.weights))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatLayer(FloatProjection):
+    """A layer of the float network; it is its own first input.
+
+    Parameters
+    ----------
+    name : str
+        Identifier made of the node's name.
+    tensor : str
+        Name of a tensor of the model with the layer's output, channel-major, before or after its ReLU.
+    bias : Floats | None
+        As in `model.network`, the bias of a convolution by position where it differs; None for pooling.
+    joined : tuple[FloatProjection, ...]
+        Further inputs that drive the same neurons.
     relu : bool
         Whether a ReLU follows.
     end : float or None
         Where the activation after the ReLU ends, as that of a ReLU6 at 6; None where it has no end.
     quantizer : Quantizer or None
         What rounds the activation, in a quantized file.
-    tensor : str
-        Name of a tensor of the model with the layer's output, channel-major, before or after its ReLU.
     """
 
-    kind: str
     name: str
     tensor: str
-    weights: Floats | None = None
     bias: Floats | None = None
-    window: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: Padding = Padding()
-    groups: int = 1
-    averaged: tuple[int, int] = (1, 1)
+    joined: tuple[FloatProjection, ...] = ()
     relu: bool = False
     end: float | None = None
     quantizer: Quantizer | None = None
+
+    @property
+    def inputs(self) -> tuple[FloatProjection, ...]:
+        """All inputs, the layer itself first."""
+        return (self, *self.joined)
 
     def activated(self, values: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
         """What its activation gives."""
@@ -106,20 +155,6 @@ class FloatLayer:
         found: Floats = np.clip(self.quantizer.levels(values), *self.level_limits)
         return found.reshape(len(values), shape.channels, shape.height, shape.width).transpose(0, 2, 3, 1)
 
-    def taken(self, shape: Shape) -> Shape:
-        """What is left of an input of ``shape`` with each of its averaged windows taken as one position."""
-        return Shape(shape.height // self.averaged[0], shape.width // self.averaged[1], shape.channels)
-
-    def output_shape(self, shape: Shape) -> Shape:
-        """Shape of the output for an input of ``shape``."""
-        shape = self.taken(shape)
-        if self.kind == "linear":
-            assert self.weights is not None
-            return Shape(1, 1, len(self.weights))
-        height = (shape.height + self.padding.top + self.padding.bottom - self.window[0]) // self.stride[0] + 1
-        width = (shape.width + self.padding.left + self.padding.right - self.window[1]) // self.stride[1] + 1
-        return Shape(height, width, shape.channels if self.weights is None else len(self.weights))
-
 
 @dataclass(frozen=True, kw_only=True)
 class FloatNetwork:
@@ -132,7 +167,7 @@ class FloatNetwork:
     input_name, input_shape : str, Shape
         The model's input, and the shape of a frame.
     layers : tuple[FloatLayer, ...]
-        A chain.
+        Each after its sources; the last one is the output.
     model : onnx.ModelProto
         The model to run: of the file what its output depends on, in float32, without a final Softmax or Sigmoid, and with nodes
         beside the file's where a layer's output is no tensor of the file.
@@ -154,13 +189,36 @@ class FloatNetwork:
     factors: tuple[Floats, Floats] | None = None
     pixels: bool = False
 
-    def walk(self) -> Iterator[tuple[FloatLayer, Shape, Shape]]:
-        """Each layer with the shapes of its input and output."""
-        shape = self.input_shape
+    @cached_property
+    def _shapes(self) -> dict[str, Shape]:
+        found = {INPUT: self.input_shape}
         for layer in self.layers:
-            output = layer.output_shape(shape)
-            yield layer, shape, output
-            shape = output
+            found[layer.name] = layer.output_shape(found[layer.source])
+        return found
+
+    def shape_of(self, name: str) -> Shape:
+        """Shape of the output of the layer of that name, or of ``"input"``."""
+        return self._shapes[name]
+
+    def walk(self) -> Iterator[tuple[FloatLayer, Shape, Shape]]:
+        """Each layer with the shapes of its first source and of its output."""
+        for layer in self.layers:
+            yield layer, self._shapes[layer.source], self._shapes[layer.name]
+
+    @property
+    def branched(self) -> bool:
+        """Whether it is more than a chain: a layer has several inputs, or another source than the layer before it."""
+        before = (INPUT, *(layer.name for layer in self.layers))
+        return any(layer.joined or layer.source != name for layer, name in zip(self.layers, before, strict=False))
+
+    def without_first(self) -> "FloatNetwork":
+        """The network without its first layer, which takes each value of the input by itself: the input in its place."""
+
+        def moved(taken: _Projection) -> _Projection:
+            return replace(taken, source=INPUT) if taken.source == self.layers[0].name else taken
+
+        layers = (replace(moved(layer), joined=tuple(map(moved, layer.joined))) for layer in self.layers[1:])
+        return replace(self, layers=tuple(layers))
 
     @property
     def quantized(self) -> bool:
@@ -181,12 +239,17 @@ class FloatNetwork:
     @property
     def weights(self) -> int:
         """Number of weights, biases apart."""
-        return sum(layer.weights.size for layer in self.layers if layer.weights is not None)
+        return sum(taken.weights.size for layer in self.layers for taken in layer.inputs if taken.weights is not None)
 
     @property
     def macs(self) -> int:
         """Multiplications a frame of the float network, at the border as everywhere."""
-        return sum(output.size * layer.weights[0].size for layer, _, output in self.walk() if layer.weights is not None)
+        return sum(
+            output.size * taken.weights[0].size
+            for layer, _, output in self.walk()
+            for taken in layer.inputs
+            if taken.weights is not None
+        )
 
     def run(self, images: npt.NDArray[np.floating], tensors: Sequence[str] = ()) -> list[npt.NDArray[np.float32]]:
         """Run the ONNX model itself; a Softmax or Sigmoid at its end is left out, so that it gives scores.
@@ -278,12 +341,33 @@ def run_model(
     return [np.concatenate(found) for found in zip(*parts, strict=True)]
 
 
+def projection_of(layer: FloatProjection) -> FloatProjection:
+    """The first input of a layer, by itself."""
+    return FloatProjection(**{field.name: getattr(layer, field.name) for field in fields(FloatProjection)})
+
+
+def refuse_branches(network: FloatNetwork) -> None:
+    """Refuse a network that is no chain, where only chains are taken.
+
+    Raises
+    ------
+    ConversionError
+        One line.
+    """
+    if network.branched:
+        raise ConversionError(f"{network.path}: branches are imported but not converted yet")
+
+
 def expand_groups(layer: FloatLayer) -> FloatLayer:
-    """The layer itself, or a grouped convolution as an ordinary one: zeros from the channels of other groups."""
-    if layer.groups == 1:
-        return layer
-    assert layer.weights is not None
-    return replace(layer, weights=ungrouped_weights(layer.weights, layer.groups), groups=1)
+    """The layer with each input that is a grouped convolution as an ordinary one: zeros from the channels of other groups."""
+    return replace(_expanded(layer), joined=tuple(map(_expanded, layer.joined)))
+
+
+def _expanded(taken: _Projection) -> _Projection:
+    if taken.groups == 1:
+        return taken
+    assert taken.weights is not None
+    return replace(taken, weights=ungrouped_weights(taken.weights, taken.groups), groups=1)
 
 
 def ungrouped_weights(weights: npt.NDArray[_Number], groups: int) -> npt.NDArray[_Number]:
@@ -297,6 +381,7 @@ def ungrouped_weights(weights: npt.NDArray[_Number], groups: int) -> npt.NDArray
     return found
 
 
-def pool_of(layer: FloatLayer, source: str = "input") -> MaxPool:
-    """A max-pooling layer as the network has it."""
+def pool_of(layer: FloatLayer, source: str | None = None) -> MaxPool:
+    """A max-pooling layer as the network has it; of another source where that is given."""
+    source = layer.source if source is None else source
     return MaxPool(name=layer.name, source=source, window=layer.window, stride=layer.stride, padding=layer.padding)

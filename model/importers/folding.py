@@ -5,12 +5,14 @@ matrices. After or before a convolution it is a larger convolution wherever the 
 positions are left over, it need not be, and so every fold into a convolution is compared with the product of matrices.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from model.arrays import Floats
-from model.importers.float_network import FloatLayer
+from model.importers.float_network import FloatLayer, FloatProjection
 from model.network import Padding, Shape
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "scale_outputs",
     "spread_averages",
 ]
+
+_Taking = TypeVar("_Taking", bound=FloatProjection)
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,18 @@ def average_window(
 
 def scale_outputs(layer: FloatLayer, scale: Floats, offset: Floats) -> FloatLayer:
     """The layer with ``scale * output + offset``: a scale per output channel, an offset per channel or per position too."""
-    assert layer.weights is not None and layer.bias is not None
-    weights = layer.weights * scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
-    return replace(layer, weights=weights, bias=_by_position(layer.bias * scale + offset))
+    assert layer.bias is not None
+    joined = tuple(_scaled(taken, scale) for taken in layer.joined)
+    return replace(_scaled(layer, scale), joined=joined, bias=_by_position(layer.bias * scale + offset))
+
+
+def _scaled(taken: _Taking, scale: Floats) -> _Taking:
+    assert taken.weights is not None
+    return replace(taken, weights=taken.weights * scale.reshape(-1, *[1] * (taken.weights.ndim - 1)))
 
 
 def scale_inputs(layer: FloatLayer, scale: Floats, offset: Floats) -> FloatLayer | None:
-    """The layer on inputs ``scale * input + offset``, both of shape ``(height, width, channels)``; None where not exact.
+    """The layer of one input on ``scale * input + offset``, both of shape ``(height, width, channels)``; None where not exact.
 
     A convolution has the same weights at every position. Zeros of its padding have no offset, so that its bias may then differ
     from position to position.
@@ -175,14 +184,14 @@ def is_uniform(values: Floats) -> bool:
 
 
 def average_before(layer: FloatLayer, rows: Average, columns: Average) -> FloatLayer | None:
-    """The layer on averages of its input; None where that is not exact.
+    """The layer of one input on averages of it; None where that is not exact.
 
     Windows side by side are taken as one position each, and the division is the weights'.
     """
     return _taken(layer, rows, columns) or _spread_average(layer, rows, columns)
 
 
-def _taken(layer: FloatLayer, rows: Average, columns: Average) -> FloatLayer | None:
+def _taken(layer: _Taking, rows: Average, columns: Average) -> _Taking | None:
     """The layer on averages of windows side by side; None where they are not."""
     assert layer.weights is not None
     height, width = rows.block, columns.block
@@ -213,7 +222,7 @@ def spread_averages(layer: FloatLayer, shape: Shape) -> FloatLayer | None:
     return _spread_average(whole, rows, columns)
 
 
-def _spread_average(layer: FloatLayer, rows: Average, columns: Average) -> FloatLayer | None:
+def _spread_average(layer: _Taking, rows: Average, columns: Average) -> _Taking | None:
     assert layer.weights is not None
     if layer.kind == "linear":
         averaged = layer.weights.reshape(len(layer.weights), len(rows.matrix), len(columns.matrix), -1)
@@ -238,15 +247,25 @@ def _spread_average(layer: FloatLayer, rows: Average, columns: Average) -> Float
     return _with(layer, merged)
 
 
-def average_after(layer: FloatLayer, shape: Shape, rows: Average, columns: Average) -> FloatLayer | None:
-    """The layer on inputs of ``shape``, with its outputs averaged; None where that is not exact."""
-    assert layer.weights is not None and layer.bias is not None
+def average_after(layer: FloatLayer, shapes: Sequence[Shape], rows: Average, columns: Average) -> FloatLayer | None:
+    """The layer on inputs of these ``shapes``, with its outputs averaged; None where that is not exact."""
+    assert layer.bias is not None
+    if layer.kind != "convolution":
+        return None
+    if layer.bias.ndim > 1 or not (rows.keeps_offsets and columns.keeps_offsets):
+        bias = np.broadcast_to(layer.bias, layer.output_shape(shapes[0]))
+        layer = replace(layer, bias=_by_position(_spread(rows.matrix, columns.matrix, bias)))
+    first = _averaged_after(layer, shapes[0], rows, columns)
+    joined = [_averaged_after(taken, shape, rows, columns) for taken, shape in zip(layer.joined, shapes[1:], strict=True)]
+    whole = tuple(taken for taken in joined if taken is not None)
+    return None if first is None or len(whole) < len(joined) else replace(first, joined=whole)
+
+
+def _averaged_after(layer: _Taking, shape: Shape, rows: Average, columns: Average) -> _Taking | None:
+    """One input of a layer, with the outputs averaged."""
     if layer.kind != "convolution":
         return None
     merged = []
-    if layer.bias.ndim > 1 or not (rows.keeps_offsets and columns.keeps_offsets):
-        bias = np.broadcast_to(layer.bias, layer.output_shape(shape))
-        layer = replace(layer, bias=_by_position(_spread(rows.matrix, columns.matrix, bias)))
     single = layer.window == layer.stride == layer.averaged == (1, 1)
     # Averages of what single positions give are what their averages give.
     if single and (found := _taken(layer, rows, columns)) is not None:
@@ -296,7 +315,7 @@ def _merged(mixed: Floats, stride: int, before: int, exact: Floats) -> _Merged |
     return _Merged(mixed, stride, before, after) if np.allclose(found, exact, rtol=0, atol=1e-12) else None
 
 
-def _with(layer: FloatLayer, merged: list[_Merged | None]) -> FloatLayer | None:
+def _with(layer: _Taking, merged: list[_Merged | None]) -> _Taking | None:
     rows, columns = merged
     if rows is None or columns is None:
         return None

@@ -124,6 +124,11 @@ class OnnxGraph:
         self.extra = onnx.GraphProto()
         # Whether its nodes take the input as the whole pixels that the file says it has.
         self.pixels = False
+        # Of each layer that is kept in several forms the name of the first; and in which sums layers went.
+        self.forms: dict[str, str] = {}
+        self.absorbed: dict[str, list[str]] = {}
+        # Of nodes that are done to parts of their input the node that the file has.
+        self._copied: dict[str, str] = {}
         self._values = 0
 
     def check_size(self, node: onnx.NodeProto, shape: Shape) -> None:
@@ -143,8 +148,18 @@ class OnnxGraph:
         """The error that names the node."""
         message = f"{reason}; {remedy}" if remedy else reason
         error = ConversionError(f"{self.path}: {label(node)}: {message}")
-        error.node, error.reason, error.remedy = node.output[0], reason, remedy
+        error.node, error.reason, error.remedy = self._copied.get(node.output[0], node.output[0]), reason, remedy
         return error
+
+    def copy(self, node: onnx.NodeProto, ending: str) -> onnx.NodeProto:
+        """A node like another, with an output of its own; in messages it is the other."""
+        found = onnx.NodeProto()
+        found.CopyFrom(node)
+        found.name = node_name(node)
+        del found.output[:]
+        found.output.append(f"{node.output[0]}/{ending}")
+        self._copied[found.output[0]] = self._copied.get(node.output[0], node.output[0])
+        return found
 
     def first_use(self, value: str) -> onnx.NodeProto | None:
         """The first node after ``value`` that is not element by element, of those that are as ONNX asks."""
@@ -178,9 +193,16 @@ class OnnxGraph:
     def identifier(self, node: onnx.NodeProto) -> str:
         """Name of the layer that a node becomes, unlike all others."""
         if node.output[0] not in self.identifiers:
-            taken = {INPUT, *self.identifiers.values()}
+            taken = {INPUT, *self.identifiers.values(), *self.forms}
             self.identifiers[node.output[0]] = layer_name(node.name.strip("/") or node.op_type.lower(), taken)
         return self.identifiers[node.output[0]]
+
+    def another_form(self, name: str) -> str:
+        """Name of a layer that is kept in another form too, unlike all others."""
+        first = self.forms.get(name, name)
+        found = layer_name(first, {INPUT, *self.identifiers.values(), *self.forms})
+        self.forms[found] = first
+        return found
 
     def attributes(self, node: onnx.NodeProto, allowed: Sequence[str]) -> dict[str, Any]:
         """The node's attributes, none but those ``allowed``."""
@@ -241,11 +263,13 @@ class OnnxGraph:
             return self.integers(node, "", 1) or []
         return self.inferred_dims().get(node.output[0], [])
 
-    def add_node(self, operator: str, value: str, constant: npt.NDArray[Any]) -> str:
-        """A tensor beside those of the file: that of an operator on ``value`` and a constant."""
-        found = f"tally_{len(self.extra.node)}_{operator.lower()}"
+    def add_node(
+        self, operator: str, value: str, constant: npt.NDArray[Any], *, output: str | None = None, **attributes: Any
+    ) -> str:
+        """A tensor beside those of the file: that of an operator on ``value`` and a constant; ``output`` by name."""
+        found = output or f"tally_{len(self.extra.node)}_{operator.lower()}"
         self.extra.initializer.append(numpy_helper.from_array(constant, f"{found}_by"))
-        self.extra.node.append(helper.make_node(operator, [value, f"{found}_by"], [found]))
+        self.extra.node.append(helper.make_node(operator, [value, f"{found}_by"], [found], **attributes))
         return found
 
 

@@ -1,6 +1,5 @@
-"""Nodes that become layers, and what waits in front of them or after them folded into them."""
+"""Nodes that become layers, and activations, which belong to the layers before them."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,26 +9,23 @@ import onnx
 from onnx import helper
 
 from model.arrays import Floats
-from model.importers.float_network import ConversionError, FloatLayer, is_float32, pool_of
-from model.importers.folding import average_after, average_before, is_uniform, scale_inputs, scale_outputs
+from model.importers.float_network import ConversionError, FloatLayer, pool_of
+from model.importers.folding import is_uniform
 from model.importers.graph import OnnxGraph, text
-from model.importers.limits import MOST_FOLD, MOST_WEIGHTS
+from model.importers.inputs import append, as_layer, by_itself, channel_major, different_values, fold_back
+from model.importers.limits import MOST_WEIGHTS
+from model.importers.parts import over_parts
 from model.importers.structure import label
-from model.importers.tensors import Data, along, axes_like, image_shape, letter_sizes, no_padding, ordered
+from model.importers.tensors import Data, along, axes_like, image_shape, no_padding, ordered
 from model.machine.stages import refused_by_hardware
 from model.network import MOST_WINDOW, Padding, Shape
 
 __all__ = [
     "add_padding",
-    "append",
     "both_axes",
-    "by_itself",
-    "channel_major",
     "clip",
     "convolution",
-    "different_values",
     "flag",
-    "fold_back",
     "linear",
     "max_pool",
     "moved",
@@ -50,6 +46,8 @@ _ENDLESS = 1e30
 def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A convolution; dilations are written out with zeros, one of a single dimension has a kernel of one row or column."""
     shape = image_shape(graph, node, data)
+    if data.uneven:
+        data = as_layer(graph, data)
     attributes = graph.attributes(node, ("kernel_shape", "strides", "pads", "auto_pad", "dilations", "group"))
     weights = graph.constant(node, 1).astype(np.float64)
     if weights.ndim != len(data.axes):
@@ -83,6 +81,7 @@ def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     _report_convolution(graph, node, f"{shape} to {output}", window, dilations, groups)
     layer = FloatLayer(
         kind="convolution",
+        source=data.tip,
         name=name,
         tensor=node.output[0],
         weights=_dilated(graph, node, weights, window, dilations),
@@ -161,108 +160,18 @@ def linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     name = graph.identifier(node)
     graph.report(node, "supported", f"linear layer {name!r}: {shape.size} to {len(weights)}")
     by_address = ordered(weights, data.axes[-1], shape).reshape(len(weights), -1)
-    layer = FloatLayer(kind="linear", name=name, tensor=node.output[0], weights=by_address, bias=bias)
+    layer = FloatLayer(
+        kind="linear", source=data.tip, name=name, tensor=node.output[0], weights=by_address, bias=bias
+    )
     axes = (*data.axes[:-1], "c" if len(weights) > 1 else "")
     return append(graph, node, data, layer, Shape(1, 1, len(weights)), axes)
-
-
-def append(graph: OnnxGraph, node: onnx.NodeProto, data: Data, layer: FloatLayer, shape: Shape, axes: tuple[str, ...]) -> Data:
-    """Another neuron layer, into which goes what waits."""
-    found = layer if data.affine is None else scale_inputs(layer, *data.affine)
-    culprits = data.scaled_by if found is None else data.averaged_by
-    if found is not None and data.average is not None:
-        _check_spread(graph, data, found)
-        found = average_before(found, *data.average)
-    if found is not None:
-        for folded in (*data.scaled_by, *data.averaged_by, *([data.padded_by] if data.padded_by else [])):
-            graph.report(folded, "folded", f"into layer {layer.name!r} after it")
-        before = data.inside
-        if data.average is not None:
-            before = Shape(data.average[0].matrix.shape[1], data.average[1].matrix.shape[1], before.channels)
-    else:
-        back = fold_back(graph, data)
-        if back is None:
-            raise _cannot_append(graph, culprits[-1], node, data)
-        data, found, before = back, layer, data.inside
-    return Data(value=node.output[0], shape=shape, axes=axes, layers=(*data.layers, found), before=before)
-
-
-def _check_spread(graph: OnnxGraph, data: Data, layer: FloatLayer) -> None:
-    """Refuse an average that would fold into a layer with too many weights, or with too much to compare it by."""
-    assert data.average is not None and layer.weights is not None
-    if all(average.block for average in data.average):
-        return
-    size, work = data.shape.channels, 0
-    if layer.kind == "linear":
-        size *= len(layer.weights) * math.prod(average.matrix.shape[1] for average in data.average)
-    else:
-        size = math.prod(layer.weights.shape[:2])
-        for kernel, stride, average in zip(layer.window, layer.stride, data.average, strict=True):
-            size *= max(kernel * average.stride + len(average.window), kernel + len(average.window) * stride)
-            work = max(work, kernel * average.matrix.size * stride)
-    if size > MOST_WEIGHTS or work > MOST_FOLD:
-        raise graph.error(
-            data.averaged_by[-1],
-            f"averages {data.average[0].matrix.shape[1]}x{data.average[1].matrix.shape[1]} positions, more than can be folded "
-            f"into layer {layer.name!r}",
-            "average less, or use MaxPool",
-        )
-
-
-def _cannot_append(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodeProto, data: Data) -> ConversionError:
-    if culprit in data.averaged_by:
-        return graph.error(
-            culprit,
-            f"does not fold into {label(node)} after it: at the border it is not one convolution",
-            "set the pads of both to 0, use MaxPool, or a convolution with that stride",
-        )
-    assert data.affine is not None
-    return different_values(graph, culprit, node)
-
-
-def different_values(graph: OnnxGraph, culprit: onnx.NodeProto, node: onnx.NodeProto) -> ConversionError:
-    """The error of a scale or offset that is not the same at every position."""
-    return graph.error(
-        culprit,
-        f"holds different values at different positions, in front of {label(node)}",
-        "use one value per channel",
-    )
-
-
-def fold_back(graph: OnnxGraph, data: Data) -> Data | None:
-    """What waits folded into the last layer with weights; None where that is not exact."""
-    if data.last is None or data.layers[data.last].relu or data.layers[data.last].quantizer is not None:
-        return None
-    layer = data.layers[data.last]
-    pooled = data.last != len(data.layers) - 1
-    found: FloatLayer | None = layer
-    if data.average is not None:
-        if not pooled:
-            _check_spread(graph, data, layer)
-        found = None if pooled else average_after(layer, data.before, *data.average)
-    if found is None:
-        return None
-    tensor = layer.tensor if pooled else channel_major(graph, data)
-    if data.affine is not None:
-        scale, offset = data.affine
-        if not is_uniform(scale) or (pooled and (scale.min() < 0 or not is_uniform(offset))):
-            return None
-        found = scale_outputs(found, scale[0, 0], offset[0, 0] if is_uniform(offset) else offset)
-        assert found.weights is not None and found.bias is not None
-        if not (is_float32(found.weights) and is_float32(found.bias)):
-            what = f"weights and biases of layer {layer.name!r} must be finite numbers of float32 with this folded into them"
-            raise graph.error(data.scaled_by[-1], what)
-        if pooled:
-            tensor = _scaled(graph, tensor, layer.output_shape(data.before), scale[0, 0], offset[0, 0])
-    for folded in (*data.scaled_by, *data.averaged_by):
-        graph.report(folded, "folded", f"into layer {layer.name!r} before it")
-    layers = (*data.layers[: data.last], replace(found, tensor=tensor), *data.layers[data.last + 1 :])
-    return replace(data, layers=layers, average=None, averaged_by=(), affine=None, scaled_by=())
 
 
 def max_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A max-pool; a scale that is not negative passes through it."""
     shape = image_shape(graph, node, data)
+    if data.parts:
+        return over_parts(graph, node, data, max_pool)
     window, stride, padding, _ = pool_window(graph, node, data, ("storage_order",))
     output = output_shape(graph, node, shape, window, stride, padding, shape.channels)
     if data.average is not None or (
@@ -283,6 +192,7 @@ def max_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         graph.report(data.padded_by, "folded", f"padding of {label(node)} after it")
     layer = FloatLayer(
         kind="maxpool",
+        source=data.tip,
         name=graph.identifier(node),
         tensor=node.output[0],
         window=window,
@@ -332,6 +242,8 @@ def _scaling(graph: OnnxGraph, data: Data) -> onnx.NodeProto:
 
 def clip(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A ReLU, also one with an upper end; any other range is refused."""
+    if data.parts:
+        return over_parts(graph, node, data, clip)
     found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     low, high = (found.get(name, graph.number(node, n)) for n, name in ((1, "min"), (2, "max")))
     end = float(high) if high is not None and high < _ENDLESS else None
@@ -375,21 +287,6 @@ def _ending(graph: OnnxGraph, node: onnx.NodeProto, data: Data, end: float) -> D
     return replace(found, layers=(*found.layers[: found.last], layer, *found.layers[found.last + 1 :]))
 
 
-def by_itself(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
-    """A layer that takes each value by itself, with what waits folded into it."""
-    no_padding(graph, data)
-    channels, name = data.shape.channels, graph.identifier(node)
-    layer = FloatLayer(
-        kind="convolution",
-        name=name,
-        tensor=node.output[0],
-        weights=np.ones((channels, 1, 1, 1)),
-        bias=np.zeros(channels),
-        groups=channels,
-    )
-    return append(graph, node, data, layer, data.shape, data.axes)
-
-
 def waiting_end(graph: OnnxGraph, data: Data) -> ConversionError:
     """The error of an end between two levels that no quantizer rounds after it."""
     assert data.last is not None and data.ended_by is not None
@@ -407,6 +304,8 @@ def relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
 
     Behind a quantizer, what scales or averages in front of it takes a layer that has each value by itself.
     """
+    if data.parts:
+        return over_parts(graph, node, data, relu)
     before = data.layers[data.last] if data.last is not None else None
     if before is not None and before.quantizer is not None and (data.affine or (data.average and not before.relu)):
         data = by_itself(graph, node, data)
@@ -448,26 +347,6 @@ def _cannot_relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Conversi
         f"scale must not be negative between a MaxPool and {label(node)}, not {data.affine[0].min():.4g}",
         "put it in front of the MaxPool",
     )
-
-
-def channel_major(graph: OnnxGraph, data: Data) -> str:
-    """The tensor itself, or a new one with its values in the order channels, height, width."""
-    order = "".join(data.axes[1:])
-    if order == "".join(letter for letter in "chw" if letter in order):
-        return data.value
-    sizes = letter_sizes(data.inside)
-    shaped = graph.add_node("Reshape", data.value, np.array([-1, *(sizes[letter] for letter in order)]))
-    perm = [0, *(1 + order.index(letter) for letter in "chw" if letter in order)]
-    found = f"{shaped}_transposed"
-    graph.extra.node.append(helper.make_node("Transpose", [shaped], [found], perm=perm))
-    return found
-
-
-def _scaled(graph: OnnxGraph, tensor: str, shape: Shape, scale: Floats, offset: Floats) -> str:
-    """A new tensor: channel-major ``tensor`` of ``shape``, scaled and shifted by channel."""
-    image = graph.add_node("Reshape", tensor, np.array([-1, shape.channels, shape.height, shape.width]))
-    product = graph.add_node("Mul", image, scale.astype(np.float32).reshape(-1, 1, 1))
-    return graph.add_node("Add", product, offset.astype(np.float32).reshape(-1, 1, 1))
 
 
 def flag(graph: OnnxGraph, node: onnx.NodeProto, name: str, usual: int = 0) -> int:

@@ -8,10 +8,12 @@ million MACs per frame in all.
 __all__ = [
     "MOST_CONSTANTS",
     "MOST_FOLD",
+    "MOST_INPUTS",
     "MOST_MACS",
     "MOST_MATRIX",
     "MOST_NODES",
     "MOST_OUTPUT_WEIGHTS",
+    "MOST_SUMMED",
     "MOST_TOTAL",
     "MOST_VALUES",
     "MOST_WEIGHTS",
@@ -43,3 +45,9 @@ MOST_CONSTANTS = 1 << 24
 
 MOST_OUTPUT_WEIGHTS = 1 << 22
 """Weights of a linear layer that only brings outputs into the file's order."""
+
+MOST_INPUTS = 256
+"""Inputs of a layer."""
+
+MOST_SUMMED = 16
+"""Inputs of a sum up to which it takes those of the layers without activation that it adds, in place of these layers."""

@@ -9,8 +9,10 @@ SUPPORTED = {
     "Gemm": "linear layer",
     "MatMul": "linear layer, with the Add after it",
     "BatchNormalization": "folded into the layer before it, or after it",
-    "Add": "constant: folded into the layer before it, or after it",
-    "Sub": "constant: folded into the layer before it, or after it",
+    "Add": "constant: folded into the layer before it, or after it; branches: inputs of a layer",
+    "Sub": "constant: folded into the layer before it, or after it; branches: inputs of a layer",
+    "Sum": "branches: inputs of a layer",
+    "Concat": "branches: inputs of a layer, each with its part of the channels",
     "Mul": "constant: folded into the layer before it, or after it",
     "Div": "constant: folded into the layer before it, or after it",
     "Relu": "activation of the layer before it",
@@ -80,14 +82,15 @@ _ACTIVATIONS = (
 )
 _NO_RECURRENCE = "recurrent layers have no event-driven form here: use convolutions or linear layers over a frame"
 _NO_ATTENTION = "products of activations have no event-driven form here: use convolutions or linear layers"
-_CHAIN = "networks must be a chain: leave out branches"
+_JOINED = "branches are joined by Add, Sub, Sum or Concat only"
 _BATCH_NORM = "normalizes with statistics of each frame: use BatchNormalization, which folds into weights"
 _STRIDED = "use a convolution; to make frames larger, do so before they are encoded"
 _REMEDIES = {
     **dict.fromkeys(_ACTIVATIONS, "train with ReLU"),
     **dict.fromkeys(("LSTM", "GRU", "RNN", "Scan", "Loop"), _NO_RECURRENCE),
     **dict.fromkeys(("Attention", "MultiHeadAttention", "Einsum", "RotaryEmbedding"), _NO_ATTENTION),
-    **dict.fromkeys(("Concat", "Split", "Sum", "Max", "Min", "Mean", "Where"), _CHAIN),
+    **dict.fromkeys(("Max", "Min", "Mean", "Where"), _JOINED),
+    "Split": "use a convolution for each part, and join them by Concat",
     **dict.fromkeys(
         (
             "LayerNormalization",

@@ -19,7 +19,8 @@ from model.importers.deferred import affine, average_pool
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.importers.folding import Average
 from model.importers.graph import OnnxGraph, text
-from model.importers.layers import by_itself, channel_major, clip, convolution, fold_back, linear
+from model.importers.inputs import by_itself, channel_major, fold_back
+from model.importers.layers import clip, convolution, linear
 from model.importers.operators import SUPPORTED
 from model.importers.quantizer import ROUNDINGS, Quantizer, limits_of, limits_of_bits, type_limits
 from model.importers.structure import printable, type_name
@@ -34,6 +35,8 @@ _ON_GRID = 1e-6
 
 _FULL = 255
 """The greatest pixel."""
+
+_FLOAT = "export the float network"
 
 _RANGE = "quantize activations to at most 16 bits, with one scale and one zero point for the whole tensor"
 
@@ -233,6 +236,8 @@ def _rounded(
 
 def _attached(graph: OnnxGraph, node: onnx.NodeProto, data: Data, quantizer: Quantizer) -> Data:
     """The quantizer as that of the layer before it, or of a layer of its own, whose tensor is still to be named."""
+    if data.parts:
+        raise graph.error(node, "must not round what joins branches: those of quantized files are not read", _FLOAT)
     if data.average is not None or data.affine is not None:
         data = fold_back(graph, data) or data
     waits = data.average is not None or data.affine is not None
@@ -427,6 +432,12 @@ def check_levels(network: FloatNetwork) -> None:
     ConversionError
         One line that names the layer that has no levels.
     """
+    if network.quantized and network.branched:
+        layer = next(layer for layer in network.layers if layer.joined)
+        raise ConversionError(
+            f"{network.path}: layer {layer.name!r}: must have one input, not {len(layer.inputs)}: branches of quantized files "
+            "are not read; export the float network"
+        )
     neurons = [layer for layer in network.layers if layer.kind != "maxpool"]
     for layer in neurons[:-1] if network.quantized else ():
         if layer.quantizer is None:

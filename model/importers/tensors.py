@@ -19,7 +19,7 @@ from model.importers.folding import Average
 from model.importers.graph import OnnxGraph, permutation
 from model.importers.operators import SUPPORTED
 from model.importers.structure import FLOATS, type_name
-from model.network import Padding, Shape
+from model.network import INPUT, Padding, Shape
 
 __all__ = [
     "Data",
@@ -35,7 +35,9 @@ __all__ = [
     "letter_sizes",
     "no_padding",
     "nothing",
+    "of_parts",
     "ordered",
+    "ranges",
     "reshape",
     "sigmoid",
     "softmax",
@@ -68,8 +70,9 @@ class Levels:
 class Data:
     """What is known of the tensor that a node takes.
 
-    The tensor is what `layers` give, averaged, then scaled and shifted, then padded: the last three wait for a layer that
-    they fold into.
+    The tensor is what the last of `layers` gives, averaged, then scaled and shifted, then padded: the last three wait for a
+    layer that they fold into. Or it is the sum or the concatenation of `parts`, padded, which waits for a layer that takes them
+    as its inputs; then it has no layers of its own.
 
     Parameters
     ----------
@@ -81,9 +84,10 @@ class Data:
         Of each axis the letters of ``shape`` that are on it, in order: ``("n", "c", "h", "w")``, or flattened ``("n", "chw")``.
         Letters of size 1 are left out, so that they may be on any axis.
     layers : tuple[FloatLayer, ...]
-        The layers so far.
-    before : Shape
-        Shape of the input of the last layer with weights.
+        The layer that gives it, last, and all that this one depends on, each after its sources. A pool comes right after its
+        source, where it is the last.
+    before : tuple[Shape, ...]
+        Shapes of the inputs of the last layer with weights.
     average : tuple[Average, Average] | None
         Along rows and columns, and by which nodes.
     affine : tuple[Floats, Floats] | None
@@ -98,13 +102,18 @@ class Data:
         What these integers stand for, where a quantizer made them.
     end : float | None
         Where the activation of a rounded layer ends, between two of its levels, and by which node: it waits for a quantizer.
+    parts : tuple[Data, ...]
+        What is joined, without padding and not joined themselves. Each axis of a part has the same letters as that of the joined
+        tensor, or a vector is joined of parts that are flattened, in any order of letters (`uneven`).
+    join : str
+        ``"sum"`` or ``"concat"``, along the channels; and by which nodes.
     """
 
     value: str
     shape: Shape
     axes: tuple[str, ...]
     layers: tuple[FloatLayer, ...] = ()
-    before: Shape = Shape(1, 1, 1)
+    before: tuple[Shape, ...] = (Shape(1, 1, 1),)
     average: tuple[Average, Average] | None = None
     averaged_by: tuple[onnx.NodeProto, ...] = ()
     affine: tuple[Floats, Floats] | None = None
@@ -116,6 +125,9 @@ class Data:
     levels: Levels | None = None
     end: float | None = None
     ended_by: onnx.NodeProto | None = None
+    parts: tuple["Data", ...] = ()
+    join: str = ""
+    joined_by: tuple[onnx.NodeProto, ...] = ()
 
     @property
     def inside(self) -> Shape:
@@ -127,6 +139,21 @@ class Data:
     def last(self) -> int | None:
         """Index of the last layer with weights."""
         return next((n for n in reversed(range(len(self.layers))) if self.layers[n].kind != "maxpool"), None)
+
+    @property
+    def tip(self) -> str:
+        """Name of the layer that gives it, or of the input."""
+        return self.layers[-1].name if self.layers else INPUT
+
+    @property
+    def uneven(self) -> bool:
+        """Whether a vector is joined of parts that are no vectors themselves."""
+        return self.join == "concat" and any(part.shape[:2] != self.inside[:2] for part in self.parts)
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits for a layer."""
+        return bool(self.averaged_by or self.scaled_by or self.padded_by or self.parts)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -215,6 +242,32 @@ def by_address(constant: npt.NDArray[np.floating], data: Data) -> Floats | None:
         return kept.transpose(order).reshape([next(sizes) if letter in letters else 1 for letter in "hwc"])
     whole = np.broadcast_to(constant.astype(np.float64), data.dims)
     return ordered(whole.reshape(1, -1), "".join(data.axes[1:]), data.shape).reshape(data.shape)
+
+
+def ranges(data: Data) -> list[tuple[int, int]]:
+    """Of each part of a concatenation the first of its channels, and the one after its last."""
+    found, start = [], 0
+    for part in data.parts:
+        stop = start + (part.shape.size if data.uneven else part.shape.channels)
+        found.append((start, stop))
+        start = stop
+    return found
+
+
+def of_parts(values: Floats, data: Data) -> list[Floats]:
+    """Values ``(n, height, width, channels)`` of a concatenation as those of its parts; what is the same for all stays so.
+
+    A vector joined of flattened parts has their values in the order of their axes.
+    """
+    if values.shape[3] == 1:
+        return [values] * len(data.parts)
+    found = [values[..., start:stop] for start, stop in ranges(data)]
+    if not data.uneven:
+        return found
+    return [
+        ordered(own.reshape(len(own), -1), "".join(part.axes[1:]), part.shape).reshape(len(own), *part.shape)
+        for own, part in zip(found, data.parts, strict=True)
+    ]
 
 
 def image_shape(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Shape:

@@ -1,4 +1,4 @@
-"""One way through the graph: from the input, read in one way, to the output."""
+"""The graph from the input, read in one way, to the output."""
 
 import math
 from collections import Counter
@@ -12,7 +12,9 @@ from model.importers.deferred import arithmetic, average_pool, normalize, pad, r
 from model.importers.endings import in_file_order, own_layer
 from model.importers.float_network import ConversionError, FloatNetwork
 from model.importers.graph import NodeReport, OnnxGraph, first_line
-from model.importers.layers import convolution, fold_back, linear, max_pool, relu, waiting_end
+from model.importers.inputs import as_layer, fold_back
+from model.importers.joins import JOINING, JOINS, join, settle_reports
+from model.importers.layers import convolution, linear, max_pool, relu, waiting_end
 from model.importers.layouts import Start
 from model.importers.limits import MOST_MACS, MOST_VALUES
 from model.importers.operators import PASSING, SUPPORTED, is_supported, refusal
@@ -109,19 +111,20 @@ class Walk:
             self._beside(node, bool(arriving))
             return
         data = self._known[arriving[0]]
+        unknown = any(self._known[name] is None for name in arriving) or self._unknown.intersection(node.input)
         self._others.update((name, node) for name in node.output[1:] if name)
         while True:
             try:
                 self._check_operator(node, arriving)
-                if data is None or self._unknown.intersection(node.input):
+                if data is None or unknown:
                     self._not_checked(node)
                     self._known[key] = self._inferred(key)
                 else:
-                    self._known[key] = found = self._step(node, data)
+                    self._known[key] = found = self._step(node, arriving, data)
                     self._steps.append((node, found.dims))
             except ConversionError as error:
                 self._record(error)
-                if error.node != key and data is not None and (data.averaged_by or data.scaled_by or data.padded_by):
+                if error.node != key and data is not None and data.waits and len(arriving) == 1:
                     axes = data.axes if data.padded_by is None else axes_like(data, data.inside)
                     data = Data(value=data.value, shape=data.inside, axes=axes)
                     continue
@@ -178,14 +181,20 @@ class Walk:
             raise self.graph.error(node, *refusal(node.op_type, node.domain, self.graph.opset))
         if wrong := misuse(node, self.graph.opset):
             raise self.graph.error(node, wrong)
-        if len(arriving) != 1:
-            raise self.graph.error(
-                node,
-                f"must have one input that is not a constant, not {len(arriving)}",
-                "branches are not supported: make the network a chain",
-            )
+        if len(arriving) != 1 and node.op_type not in JOINING:
+            raise self.graph.error(node, f"must have one input that is not a constant, not {len(arriving)}", JOINS)
 
-    def _step(self, node: onnx.NodeProto, data: Data) -> Data:
+    def _step(self, node: onnx.NodeProto, arriving: Sequence[str], data: Data) -> Data:
+        known = {name: self._checked(node, found) for name in arriving if (found := self._known[name]) is not None}
+        if len(arriving) > 1 or node.op_type in ("Sum", "Concat"):
+            found = join(self.graph, node, known)
+        else:
+            found = _HANDLERS[node.op_type](self.graph, node, self._checked(node, data))
+        self.graph.check_size(node, found.shape)
+        return found if any(found.padding) else replace(found, value=node.output[0])
+
+    def _checked(self, node: onnx.NodeProto, data: Data) -> Data:
+        """What a node takes, where it may."""
         if data.final is not None and node.op_type not in PASSING:
             if node.op_type in QUANTIZERS:
                 raise self.graph.error(
@@ -199,9 +208,7 @@ class Walk:
             raise self.graph.error(node, "must be after a Cast to a float type, as the input is of integers")
         if data.end is not None and node.op_type not in (*QUANTIZERS, *_MOVING):
             raise waiting_end(self.graph, data)
-        found = _HANDLERS[node.op_type](self.graph, node, data)
-        self.graph.check_size(node, found.shape)
-        return found if any(found.padding) else replace(found, value=node.output[0])
+        return data
 
     def _inferred(self, name: str) -> Data | None:
         """What ONNX infers of a tensor after a node that does not convert."""
@@ -223,14 +230,17 @@ class Walk:
                 names = printable(self.graph.output), printable(self.graph.input.name)
                 raise ConversionError(f"{self.graph.path}: output {names[0]!r} must depend on input {names[1]!r}")
             return
-        if data.last is None:
+        if all(part.last is None for part in (data, *data.parts)):
             raise ConversionError(f"{self.graph.path}: must have a Conv, Gemm or MatMul node")
         no_padding(self.graph, data)
+        if data.parts:
+            data = as_layer(self.graph, data)
         if data.end is not None:
             raise waiting_end(self.graph, data)
         if data.scaled_by or data.averaged_by:
             data = fold_back(self.graph, data) or own_layer(self.graph, data)
         data = in_file_order(self.graph, data)
+        settle_reports(self.graph, data.layers)
         if self.error is not None:
             return
         output = self.graph.output if data.levels is None else as_numbers(self.graph, data.levels)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from model.arrays import Floats
 from model.importers.float_network import FloatLayer
-from model.network import Padding, Shape
+from model.network import INPUT, Padding, Shape
 from model.studies.first_spike import FirstSpikeNetwork, run_first_spikes
 from model.studies.synapses import NeuronStage, stages_of
 from model.support.dataset import DataError, Dataset
@@ -171,25 +171,31 @@ def _layers(arrays: dict[str, npt.NDArray[np.number]], kind: str) -> tuple[Shape
     shape = start = Shape(*(int(size) for size in arrays["input_shape"]))
     names = [name.split(".")[1] for name in arrays if name.startswith(f"{kind}.") and name.endswith(".weight")]
     layers: list[FloatLayer] = []
+    source = INPUT
     for name, padding, pool in zip(names, arrays["paddings"], arrays["pools"], strict=True):
         weights, bias = (arrays[f"{kind}.{name}.{what}"].astype(np.float64) for what in ("weight", "bias"))
         relu = name != names[-1]
         if weights.ndim == 4:
             layer = FloatLayer(
-                kind="convolution", name=name, tensor=name, weights=weights, bias=bias, relu=relu,
+                kind="convolution", source=source, name=name, tensor=name, weights=weights, bias=bias, relu=relu,
                 window=(weights.shape[2], weights.shape[3]), padding=Padding(*[int(padding)] * 4),
             )
         else:
             # PyTorch flattens channel by channel.
             weights = weights.reshape(-1, shape.channels, shape.height * shape.width).transpose(0, 2, 1)
             weights = weights.reshape(len(weights), -1)
-            layer = FloatLayer(kind="linear", name=name, tensor=name, weights=weights, bias=bias, relu=relu)
+            layer = FloatLayer(kind="linear", source=source, name=name, tensor=name, weights=weights, bias=bias, relu=relu)
         layers.append(layer)
         shape = layer.output_shape(shape)
         if pool > 1:
             window = (int(pool), int(pool))
-            layers.append(FloatLayer(kind="maxpool", name=f"{name}_pool", tensor=f"{name}_pool", window=window, stride=window))
+            layers.append(
+                FloatLayer(
+                    kind="maxpool", source=name, name=f"{name}_pool", tensor=f"{name}_pool", window=window, stride=window
+                )
+            )
             shape = layers[-1].output_shape(shape)
+        source = layers[-1].name
     return start, tuple(layers)
 
 

@@ -79,7 +79,9 @@ def test_the_function_stays_the_same(groups):
 
 def test_scales_are_of_active_channels_and_bounded():
     values = np.array([[[4.0, 2.0], [-1.0, -3.0], [0.001, 0.0], [8.0, 8.0]]])
-    layer = FloatLayer(kind="linear", name="fc", tensor="t", weights=np.ones((4, 1)), bias=np.zeros(4), relu=True)
+    layer = FloatLayer(
+        kind="linear", source="input", name="fc", tensor="t", weights=np.ones((4, 1)), bias=np.zeros(4), relu=True
+    )
     assert channel_scales(layer, values, 4.0).tolist() == [pytest.approx(0.995), 1, 1 / 8, 2]
     assert channel_scales(replace(layer, relu=False), values, 4.0)[1] == pytest.approx(0.745)
     # All channels end at the same activation, so that none may be divided by another number.

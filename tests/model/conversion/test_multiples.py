@@ -21,7 +21,9 @@ def layer(step, bias, *, low=0, high=15, rounding="even", weights=((3, -2, 1), (
     """A linear layer of three channels in thresholds, the lowest level a count of 0."""
     weights = np.array(weights) * np.reshape(step, (-1, 1))
     quantizer = Quantizer(scale=1.0, low=low, high=high, rounding=rounding)
-    floats = FloatLayer(kind="linear", name="fc", tensor="", weights=weights, bias=np.array(bias), quantizer=quantizer)
+    floats = FloatLayer(
+        kind="linear", source="input", name="fc", tensor="", weights=weights, bias=np.array(bias), quantizer=quantizer
+    )
     half = 0.5 if rounding == "even" else 0.0
     return Scaled(floats, weights, np.array(bias) - low, half, (0, high - low), 0, low)
 

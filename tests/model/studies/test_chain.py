@@ -21,9 +21,10 @@ class Sums:
 def chain():
     shape = Shape(2, 2, 1)
     layers = [
-        FloatLayer(kind="convolution", name="c", tensor="c", weights=np.ones((3, 1, 1, 1)), bias=np.zeros(3), relu=True),
-        FloatLayer(kind="maxpool", name="p", tensor="p", window=(2, 2), stride=(2, 2)),
-        FloatLayer(kind="linear", name="f", tensor="f", weights=np.ones((5, 3)), bias=np.zeros(5)),
+        FloatLayer(kind="convolution", source="input", name="c", tensor="c", weights=np.ones((3, 1, 1, 1)),
+                   bias=np.zeros(3), relu=True),
+        FloatLayer(kind="maxpool", source="c", name="p", tensor="p", window=(2, 2), stride=(2, 2)),
+        FloatLayer(kind="linear", source="p", name="f", tensor="f", weights=np.ones((5, 3)), bias=np.zeros(5)),
     ]
     return Chain(input_shape=shape, stages=stages_of(layers, shape), scales=(1.0, 1.0))
 

@@ -11,8 +11,10 @@ from model.studies.synapses import stages_of
 from tests.onnx_graphs import Graph
 
 
-def linear(weights, bias, name="f"):
-    return FloatLayer(kind="linear", name=name, tensor=name, weights=np.array(weights, float), bias=np.array(bias, float))
+def linear(weights, bias, name="f", source="input"):
+    return FloatLayer(
+        kind="linear", source=source, name=name, tensor=name, weights=np.array(weights, float), bias=np.array(bias, float)
+    )
 
 
 def network_of(shape, *layers, input_spikes=True, duration=32.0):
@@ -60,9 +62,11 @@ def test_black_frame_wakes_no_bias():
 
 def test_pool_passes_the_first_spike():
     shape = Shape(1, 2, 1)
-    first = FloatLayer(kind="convolution", name="c", tensor="c", weights=np.ones((1, 1, 1, 1)), bias=np.zeros(1), relu=True)
-    pool = FloatLayer(kind="maxpool", name="p", tensor="p", window=(1, 2), stride=(1, 2))
-    network = network_of(shape, first, pool, linear([[0.5]], [0]), input_spikes=False)
+    first = FloatLayer(
+        kind="convolution", source="input", name="c", tensor="c", weights=np.ones((1, 1, 1, 1)), bias=np.zeros(1), relu=True
+    )
+    pool = FloatLayer(kind="maxpool", source="c", name="p", tensor="p", window=(1, 2), stride=(1, 2))
+    network = network_of(shape, first, pool, linear([[0.5]], [0], source="p"), input_spikes=False)
     times = spike_times_of_layers(network, np.array([51, 102], np.uint8).reshape(1, 1, 2, 1))
     assert times["c"][0] == pytest.approx([5, 2.5])
     assert times["p"][0] == pytest.approx([2.5])
@@ -138,10 +142,10 @@ def reference(layers, shape, image, duration):
 def test_random_network_fires_by_the_equation():
     rng = np.random.default_rng(9)
     layers = [
-        FloatLayer(kind="convolution", name="c", tensor="c", weights=rng.normal(0.03, 0.2, (3, 2, 3, 3)),
+        FloatLayer(kind="convolution", source="input", name="c", tensor="c", weights=rng.normal(0.03, 0.2, (3, 2, 3, 3)),
                    bias=rng.normal(0, 0.05, 3), window=(3, 3), padding=Padding(1, 1, 1, 1), relu=True),
-        FloatLayer(kind="maxpool", name="p", tensor="p", window=(2, 2), stride=(2, 2)),
-        linear(rng.normal(0.05, 0.3, (4, 27)), rng.normal(0, 0.1, 4)),
+        FloatLayer(kind="maxpool", source="c", name="p", tensor="p", window=(2, 2), stride=(2, 2)),
+        linear(rng.normal(0.05, 0.3, (4, 27)), rng.normal(0, 0.1, 4), source="p"),
     ]
     images = rng.integers(0, 256, (5, 6, 6, 2)).astype(np.uint8)
     images[rng.random(images.shape) < 0.3] = 0

@@ -12,8 +12,10 @@ from model.studies.synapses import NeuronStage, PoolStage, stages_of
 INF = np.inf
 
 
-def linear(weights, bias, name="f"):
-    return FloatLayer(kind="linear", name=name, tensor=name, weights=np.array(weights, float), bias=np.array(bias, float))
+def linear(weights, bias, name="f", source="input"):
+    return FloatLayer(
+        kind="linear", source=source, name=name, tensor=name, weights=np.array(weights, float), bias=np.array(bias, float)
+    )
 
 
 def network_of(shape, *layers, input_spikes=True, duration=32.0, waits=True):
@@ -133,11 +135,11 @@ def reference(network, image):
 def test_random_network_fires_by_the_definition(input_spikes):
     rng = np.random.default_rng(5)
     layers = [
-        FloatLayer(kind="convolution", name="c", tensor="c", weights=rng.normal(0.05, 0.2, (3, 2, 3, 3)),
+        FloatLayer(kind="convolution", source="input", name="c", tensor="c", weights=rng.normal(0.05, 0.2, (3, 2, 3, 3)),
                    bias=rng.normal(0, 0.05, 3), window=(3, 3), padding=Padding(1, 1, 1, 1), relu=True),
-        FloatLayer(kind="maxpool", name="p", tensor="p", window=(2, 2), stride=(2, 2)),
-        linear(rng.normal(0.05, 0.3, (8, 27)), rng.normal(0, 0.1, 8), "h"),
-        linear(rng.normal(0.1, 0.4, (4, 8)), rng.normal(0, 0.1, 4)),
+        FloatLayer(kind="maxpool", source="c", name="p", tensor="p", window=(2, 2), stride=(2, 2)),
+        linear(rng.normal(0.05, 0.3, (8, 27)), rng.normal(0, 0.1, 8), "h", source="p"),
+        linear(rng.normal(0.1, 0.4, (4, 8)), rng.normal(0, 0.1, 4), source="h"),
     ]
     images = rng.integers(0, 256, (8, 6, 6, 2)).astype(np.uint8)
     images[rng.random(images.shape) < 0.3] = 0

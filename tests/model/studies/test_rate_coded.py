@@ -11,8 +11,10 @@ from model.studies.synapses import NeuronStage, stages_of
 from tests.onnx_graphs import Graph
 
 
-def linear(weights, bias, name="f"):
-    return FloatLayer(kind="linear", name=name, tensor=name, weights=np.array(weights, float), bias=np.array(bias, float))
+def linear(weights, bias, name="f", source="input"):
+    return FloatLayer(
+        kind="linear", source=source, name=name, tensor=name, weights=np.array(weights, float), bias=np.array(bias, float)
+    )
 
 
 def network_of(shape, *layers, input_threshold=None):
@@ -72,9 +74,11 @@ def test_pixels_of_one_bit():
 def test_gate_passes_the_neuron_that_fired_most():
     shape = Shape(1, 2, 1)
     # Currents 0.5 and 0.75 in a window of two: steps 2, 4, 6, 8 and 2, 3, 4, 6, 7, 8.
-    first = FloatLayer(kind="convolution", name="c", tensor="c", weights=np.ones((1, 1, 1, 1)), bias=np.zeros(1), relu=True)
-    pool = FloatLayer(kind="maxpool", name="p", tensor="p", window=(1, 2), stride=(1, 2))
-    network = network_of(shape, first, pool, linear([[1.0]], [0]))
+    first = FloatLayer(
+        kind="convolution", source="input", name="c", tensor="c", weights=np.ones((1, 1, 1, 1)), bias=np.zeros(1), relu=True
+    )
+    pool = FloatLayer(kind="maxpool", source="c", name="p", tensor="p", window=(1, 2), stride=(1, 2))
+    network = network_of(shape, first, pool, linear([[1.0]], [0], source="p"))
     network = RateNetwork(
         input_shape=shape,
         stages=(
@@ -98,12 +102,12 @@ def small(seed=5):
         return rng.integers(-40, 56, shape) / 64
 
     layers = [
-        FloatLayer(kind="convolution", name="c", tensor="c", weights=array(3, 2, 3, 3), bias=array(3) / 4, window=(3, 3),
-                   padding=Padding(1, 1, 1, 1), relu=True),
-        FloatLayer(kind="maxpool", name="p", tensor="p", window=(2, 2), stride=(2, 2)),
-        FloatLayer(kind="convolution", name="d", tensor="d", weights=array(4, 3, 2, 2), bias=array(4) / 4, window=(2, 2),
-                   relu=True),
-        FloatLayer(kind="linear", name="f", tensor="f", weights=array(5, 16), bias=array(5) / 4),
+        FloatLayer(kind="convolution", source="input", name="c", tensor="c", weights=array(3, 2, 3, 3), bias=array(3) / 4,
+                   window=(3, 3), padding=Padding(1, 1, 1, 1), relu=True),
+        FloatLayer(kind="maxpool", source="c", name="p", tensor="p", window=(2, 2), stride=(2, 2)),
+        FloatLayer(kind="convolution", source="p", name="d", tensor="d", weights=array(4, 3, 2, 2), bias=array(4) / 4,
+                   window=(2, 2), relu=True),
+        FloatLayer(kind="linear", source="d", name="f", tensor="f", weights=array(5, 16), bias=array(5) / 4),
     ]
     return network_of(Shape(6, 6, 2), *layers, input_threshold=127), layers
 

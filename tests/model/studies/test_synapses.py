@@ -23,7 +23,14 @@ class Chain:
 def convolution(rng, outputs, taken, kernel, **window):
     weights = rng.integers(-8, 9, (outputs, taken, *kernel)) / 16
     return FloatLayer(
-        kind="convolution", name="c", tensor="t", weights=weights, bias=np.zeros(outputs), window=kernel, **window
+        kind="convolution",
+        source="input",
+        name="c",
+        tensor="t",
+        weights=weights,
+        bias=np.zeros(outputs),
+        window=kernel,
+        **window,
     )
 
 
@@ -63,7 +70,8 @@ def test_convolution_is_its_synapses(outputs, taken, kernel, window):
 
 def test_linear_is_its_synapses():
     rng = np.random.default_rng(2)
-    layer = FloatLayer(kind="linear", name="f", tensor="t", weights=rng.integers(-8, 9, (3, 8)) / 8, bias=np.zeros(3))
+    weights = rng.integers(-8, 9, (3, 8)) / 8
+    layer = FloatLayer(kind="linear", source="input", name="f", tensor="t", weights=weights, bias=np.zeros(3))
     synapses = synapses_of(layer, Shape(2, 2, 2))
     values = rng.integers(0, 5, (4, 8)) / 4
     assert (synapses.sums(values) == values @ layer.weights.T).all()
@@ -71,7 +79,8 @@ def test_linear_is_its_synapses():
 
 
 def test_pool_windows_are_in_raster_order_and_clipped():
-    layer = FloatLayer(kind="maxpool", name="p", tensor="t", window=(2, 2), stride=(1, 2), padding=Padding(1, 0, 0, 0))
+    window = {"window": (2, 2), "stride": (1, 2), "padding": Padding(1, 0, 0, 0)}
+    layer = FloatLayer(kind="maxpool", source="input", name="p", tensor="t", **window)
     starts, addresses = pool_windows(layer, Shape(2, 4, 1))
     windows = [addresses[a:b].tolist() for a, b in itertools.pairwise(starts)]
     assert windows == [[0, 1], [2, 3], [0, 1, 4, 5], [2, 3, 6, 7]]
@@ -79,7 +88,7 @@ def test_pool_windows_are_in_raster_order_and_clipped():
 
 def test_stages_repeat_biases_by_channel():
     layer = FloatLayer(
-        kind="convolution", name="c", tensor="t", weights=np.ones((2, 1, 1, 1)), bias=np.array([0.5, -1.0])
+        kind="convolution", source="input", name="c", tensor="t", weights=np.ones((2, 1, 1, 1)), bias=np.array([0.5, -1.0])
     )
     [stage] = stages_of([layer], Shape(1, 2, 1))
     assert stage.bias.tolist() == [0.5, -1.0, 0.5, -1.0]
