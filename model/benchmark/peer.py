@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, refuse_branches
 from model.network import Shape
 from model.support.dataset import Dataset
 from model.support.errors import ToolMissingError
@@ -103,6 +103,7 @@ def as_torch(floats: FloatNetwork) -> nn.Sequential:
     """
     import torch
 
+    refuse_branches(floats, "given to a peer")
     modules: list[Any] = []
     for layer, shape, _ in floats.walk():
         modules += _modules(layer, shape)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from model.conversion.bounds import Bounds
 from model.conversion.coding import InputCoding
 from model.conversion.quantized_frames import run_images
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, refuse_branches
 from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convolution, Layer, Linear, MaxPool, Network, Neurons
 from model.rest import states_at_rest
 
@@ -132,6 +132,7 @@ def quantize(
     ------
     ConversionError : where a weight or bias cannot be represented
     """
+    refuse_branches(float_network)
     layers: list[Layer] = []
     coding = settings.coding
     before, source = coding.value, INPUT

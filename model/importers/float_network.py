@@ -346,8 +346,15 @@ def projection_of(layer: FloatProjection) -> FloatProjection:
     return FloatProjection(**{field.name: getattr(layer, field.name) for field in fields(FloatProjection)})
 
 
-def refuse_branches(network: FloatNetwork) -> None:
+def refuse_branches(network: FloatNetwork, done: str = "converted") -> None:
     """Refuse a network that is no chain, where only chains are taken.
+
+    Parameters
+    ----------
+    network : FloatNetwork
+        The network.
+    done : str
+        What is done to chains.
 
     Raises
     ------
@@ -355,7 +362,7 @@ def refuse_branches(network: FloatNetwork) -> None:
         One line.
     """
     if network.branched:
-        raise ConversionError(f"{network.path}: branches are imported but not converted yet")
+        raise ConversionError(f"{network.path}: branches are imported but not {done} yet")
 
 
 def expand_groups(layer: FloatLayer) -> FloatLayer:

@@ -163,19 +163,23 @@ class OnnxGraph:
 
     def first_use(self, value: str) -> onnx.NodeProto | None:
         """The first node after ``value`` that is not element by element, of those that are as ONNX asks."""
+        while True:
+            users = self.users(value)
+            if len(users) != 1:
+                return None
+            if users[0].op_type not in ("Identity", "Cast", "Dropout", "Add", "Sub", "Mul", "Div", "Clip", *QUANTIZERS):
+                return users[0]
+            value = users[0].output[0]
+
+    def users(self, value: str) -> list[onnx.NodeProto]:
+        """The nodes that take ``value``, and not only its shape, of those that are as ONNX asks."""
         if self._users is None:
             self._users = {}
             for node in self.nodes:
                 if node.op_type not in ("Shape", "Size") and misuse(node, self.opset) is None:
                     for name in set(node.input):
                         self._users.setdefault(name, []).append(node)
-        while True:
-            users = self._users.get(value, [])
-            if len(users) != 1:
-                return None
-            if users[0].op_type not in ("Identity", "Cast", "Dropout", "Add", "Sub", "Mul", "Div", "Clip", *QUANTIZERS):
-                return users[0]
-            value = users[0].output[0]
+        return self._users.get(value, [])
 
     def inferred_dims(self) -> dict[str, list[int]]:
         """Of each tensor the dimensions that shape inference finds, -1 where it does not know; none where it fails."""

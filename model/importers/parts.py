@@ -18,7 +18,7 @@ from model.importers.inputs import as_layer, by_itself, channel_major
 from model.importers.tensors import Data, axes_like, channels_first, of_parts, ranges
 from model.network import Padding, Shape
 
-__all__ = ["averaged_parts", "over_parts", "scaled_parts"]
+__all__ = ["averaged_parts", "or_by_itself", "over_parts", "scaled_parts"]
 
 Handler = Callable[[OnnxGraph, onnx.NodeProto, Data], Data]
 
@@ -27,11 +27,11 @@ def over_parts(graph: OnnxGraph, node: onnx.NodeProto, data: Data, handler: Hand
     """An activation or a pool of what is joined."""
     if data.join == "sum" or data.uneven:
         return handler(graph, node, as_layer(graph, data))
-    return _of_channels(graph, node, data, [partial(_or_by_itself, handler)] * len(data.parts))
+    return _of_channels(graph, node, data, [partial(or_by_itself, handler)] * len(data.parts))
 
 
-def _or_by_itself(handler: Handler, graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
-    """A node on one part; on a layer that takes each of its values by itself, where the part has none of its own for it."""
+def or_by_itself(handler: Handler, graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A node on one branch; on a layer that takes each of its values by itself, where the branch has none of its own for it."""
     try:
         return handler(graph, node, data)
     except ConversionError as error:

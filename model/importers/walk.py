@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import onnx
 
@@ -18,6 +19,7 @@ from model.importers.layers import convolution, linear, max_pool, relu, waiting_
 from model.importers.layouts import Start
 from model.importers.limits import MOST_MACS, MOST_VALUES
 from model.importers.operators import PASSING, SUPPORTED, is_supported, refusal
+from model.importers.parts import or_by_itself
 from model.importers.quantized_nodes import OF_LEVELS, OF_PIXELS, QUANTIZED, as_numbers
 from model.importers.runnable import runnable
 from model.importers.schema import misuse, output_name
@@ -74,6 +76,7 @@ class Walk:
         self._unknown: set[str] = set()
         # Outputs of nodes on the data's path that are not their first.
         self._others: dict[str, onnx.NodeProto] = {}
+        self._forks = {name for node in graph.nodes for name in (*node.output, graph.input.name) if len(graph.users(name)) > 1}
         graph.restart()
         # What waits can be as large as a frame, and is forgotten once no node is left that takes it.
         uses = Counter(name for node in graph.nodes for name in set(node.input))
@@ -189,9 +192,17 @@ class Walk:
         if len(arriving) > 1 or node.op_type in ("Sum", "Concat"):
             found = join(self.graph, node, known)
         else:
-            found = _HANDLERS[node.op_type](self.graph, node, self._checked(node, data))
+            handler = _HANDLERS[node.op_type]
+            if node.op_type in _ACTIVATIONS and self._is_forked(data):
+                handler = partial(or_by_itself, handler)
+            found = handler(self.graph, node, self._checked(node, data))
         self.graph.check_size(node, found.shape)
         return found if any(found.padding) else replace(found, value=node.output[0])
+
+    def _is_forked(self, data: Data) -> bool:
+        """Whether what waits is taken from where branches part, so that the layer before has other users."""
+        waiting = (name for node in (*data.scaled_by, *data.averaged_by) for name in node.input if name in self._forks)
+        return not data.parts and next(waiting, None) is not None
 
     def _checked(self, node: onnx.NodeProto, data: Data) -> Data:
         """What a node takes, where it may."""
@@ -263,6 +274,9 @@ class Walk:
 
 _MOVING = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
 """Operators that only move values."""
+
+_ACTIVATIONS = ("Relu", "Clip", "MaxPool", "GlobalMaxPool")
+"""Operators that are the work of neurons, or of what counts their spikes."""
 
 _OF_INTEGERS = ("Cast", *_MOVING, *OF_PIXELS)
 """Operators that do the same to integers, and those that an input of integers may go into."""

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, expand_groups
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, expand_groups, refuse_branches
 from model.importers.folding import spread_averages
 from model.network import Convolution, Layer, MaxPool, Network, Neurons, Shape
 
@@ -33,6 +33,7 @@ def check_structure(network: Network, floats: FloatNetwork) -> None:
     ConversionError
         One line: the first thing that differs.
     """
+    refuse_branches(floats, "compared with networks")
     if floats.input_shape != network.input_shape:
         raise ConversionError(
             f"{floats.path}: input must have the network's shape {tuple(network.input_shape)}, not {tuple(floats.input_shape)}"

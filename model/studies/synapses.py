@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats, Ints
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, refuse_branches
 from model.network import Shape, taps
 
 __all__ = ["NeuronStage", "PoolStage", "Synapses", "normalized", "pool_windows", "stages_of", "synapses_of"]
@@ -223,6 +223,7 @@ def _large(
 
 
 def _check(network: FloatNetwork) -> None:
+    refuse_branches(network, "studied in other codes")
     *hidden, last = network.layers
     for layer in (network.layers[0], last):
         if layer.kind == "maxpool":

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from model.conversion.coding import InputCoding
 from model.conversion.quantize import count_at_end
-from model.importers.float_network import FloatLayer, FloatNetwork
+from model.importers.float_network import FloatLayer, FloatNetwork, refuse_branches
 from model.network import MOST_POTENTIAL_BITS, Convolution, Linear, Shape
 from model.training.firing import Firing, Limits, max_pool
 
@@ -104,6 +104,7 @@ class QuantizedLayers:
     def __init__(
         self, floats: FloatNetwork, thresholds: Sequence[float], coding: InputCoding, *, weight_bits: int, firing: Firing
     ) -> None:
+        refuse_branches(floats, "fine-tuned")
         self.coding, self.firing = coding, firing
         self._most = (1 << weight_bits - 1) - 1
         self._layers: list[_Neurons | FloatLayer] = []

@@ -208,11 +208,11 @@ def test_a_relu_after_a_pool_is_the_same_network(tmp_path):
 def test_branches_and_reports(tmp_path):
     nodes = [
         helper.make_node("Conv", ["image", "w"], ["c"], name="conv", pads=[1] * 4),
-        helper.make_node("Add", ["c", "image"], ["y"], name="skip"),
+        helper.make_node("Mul", ["c", "image"], ["y"], name="gate"),
     ]
-    path = save(tmp_path / "skip.onnx", nodes, {"w": np.ones((2, 2, 3, 3))})
+    path = save(tmp_path / "gate.onnx", nodes, {"w": np.ones((2, 2, 3, 3))})
     with pytest.raises(
-        ConversionError, match=r"node 'skip' \(Add\): must have one input that is not a constant, not 2; branches are"
+        ConversionError, match=r"node 'gate' \(Mul\): must have one input that is not a constant, not 2; branches are"
     ):
         import_onnx(path)
     assert [report.supported for report in report_nodes(one(tmp_path, "LSTM"))] == [False]

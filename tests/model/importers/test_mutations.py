@@ -18,7 +18,8 @@ INTEGERS = (-(2**63), -100, -1, 0, 1, 2, 3, 5, 7, 100, 2**31, 2**40, 2**62)
 NUMBERS = (0.0, -1.0, 0.5, 3e38, float("nan"), float("inf"), float("-inf"))
 OPERATORS = (
     *("", "Relu", "Conv", "Gemm", "MatMul", "MaxPool", "Clip", "Flatten", "Reshape", "Squeeze", "Constant", "Cast", "Shape"),
-    *("BatchNormalization", "Pad", "Foo", "Softmax", "Add", "Div", "ReduceMean", "AveragePool", "Transpose", "Range", "Split"),
+    *("BatchNormalization", "Pad", "Foo", "Softmax", "Add", "Div", "ReduceMean", "AveragePool", "Transpose", "Range", "Split",
+    *("Concat", "Sum", "Sub")),
 )
 ATTRIBUTES = (
     *("foo", "axis", "axes", "kernel_shape", "pads", "group", "alpha", "transA", "epsilon", "min", "max", "to", "perm", "mode"),
@@ -27,7 +28,7 @@ ATTRIBUTES = (
 
 
 def graphs():
-    """Chains that have every operator of the import among them."""
+    """Chains that have every operator of the import among them, and a graph."""
     graph = Graph().conv(3, 2, 3, pads=[1] * 4).norm(3).add("Relu").add("MaxPool", **TWO)
     graph.conv(4, 3, 3, pads=[1] * 4, strides=[1, 1], dilations=[1, 1], group=1).add("Clip", min=0.0, max=6.0)
     yield graph.add("AveragePool", **TWO, count_include_pad=0).add("Flatten", axis=1).linear(16, 5).add("Softmax", axis=1)
@@ -46,6 +47,11 @@ def graphs():
     graph.add("Transpose", data=graph.constant(graph.rng.normal(0, 0.3, (3, 108))), perm=[1, 0]).add("Identity")
     weights = graph.last
     yield graph.add("Reshape", "target", data=flat).add("MatMul", weights)
+    graph = Graph().conv(3, 2, 3, pads=[1] * 4).add("Relu")
+    first = graph.last
+    graph.norm(3).add("Relu").conv(3, 3, 3, pads=[1] * 4).add("Add", first).add("Sub", first, data=graph.last)
+    graph.add("Concat", first, axis=1).norm(6).add("Clip", min=0.0, max=6.0).add("MaxPool", **TWO)
+    yield graph.add("Sum", graph.last).conv(2, 6, 1).add("GlobalAveragePool").add("Concat", graph.last, axis=1).add("Flatten")
 
 
 def any_attribute(name, chance):

@@ -181,13 +181,9 @@ REFUSED = {
         "runtime, and without operators of your own",
     ),
     "two branches": (
-        lambda g: g.conv(2, 2, 1).add("Add", "image", name="skip"),
-        "node 'skip' (Add): must have one input that is not a constant, not 2; branches are not supported: make the network a "
-        "chain",
-    ),
-    "two branches, joined": (
-        lambda g: g.conv(2, 2, 1).add("Concat", "image", axis=1, name="join"),
-        "node 'join' (Concat): operator Concat is not supported; networks must be a chain: leave out branches",
+        lambda g: g.conv(2, 2, 1).add("Mul", "image", name="gate"),
+        "node 'gate' (Mul): must have one input that is not a constant, not 2; branches are joined by Add, Sub or Sum of tensors "
+        "of one shape, and by Concat along the channels",
     ),
     "weights that are data": (
         lambda g: g.add("RandomNormalLike", name="w").add("Flatten").add("MatMul", "image", name="m"),

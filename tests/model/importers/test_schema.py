@@ -63,8 +63,8 @@ NODES = {
     ),
     "fewer inputs": (lambda: Graph().add("Conv", name="c"), "node 'c' (Conv): inputs must be 2 to 3, not 1"),
     "inputs of which there may be any number": (
-        lambda: Graph().add("Sum", data="", name="s"),
-        "node 's' (Sum): operator Sum is not supported; networks must be a chain: leave out branches",
+        lambda: relu_conv(Graph()).add("Sum", "", name="s"),
+        "node 's' (Sum): input '' must be a constant",
     ),
     "more outputs": (
         lambda: relu_conv(Graph()).add("Flatten", outputs=2, name="f"),
