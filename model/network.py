@@ -497,6 +497,12 @@ class Network:
         """Whether any layer has several inputs."""
         return any(len(layer.sources) > 1 for layer in self.layers)
 
+    def refuse_branches(self, what: str) -> None:
+        """Raise `NetworkError` where a layer has several inputs, and ``what`` takes networks of layers with one."""
+        for layer in self.layers:
+            if len(layer.sources) > 1:
+                raise NetworkError(f"layer {layer.name!r}: inputs must be one for {what}, not {len(layer.sources)}")
+
     def fork(self, name: str) -> str:
         """The nearest layer (or the input) through which every path from the input to a layer passes: its immediate dominator."""
         return self._forks[name]

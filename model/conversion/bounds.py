@@ -40,6 +40,10 @@ class Bounds:
         size = window[0] * window[1]
         return Bounds(self.least * size, self.greatest * size)
 
+    def __add__(self, other: Bounds) -> Bounds:
+        """Of sums of values with these bounds and others."""
+        return Bounds(self.least + other.least, self.greatest + other.greatest)
+
     def sums(self, weights: npt.NDArray[np.integer], groups: int = 1) -> Bounds:
         """Of sums of weights times these counts, one for each output channel.
 

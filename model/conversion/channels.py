@@ -7,14 +7,18 @@ and the weights that read it multiplied, also through max-pools, and nothing cha
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats
-from model.importers.float_network import FloatLayer, FloatNetwork
+from model.importers.float_network import FloatLayer, FloatNetwork, FloatProjection
+from model.network import INPUT
 
 __all__ = ["channel_scales", "with_scales"]
+
+_Projection = TypeVar("_Projection", bound=FloatProjection)
 
 _LEAST_SCALE = 1 / 8
 """Of a channel, of the layer's: what is divided by less takes bits from the weights of all other channels."""
@@ -66,19 +70,25 @@ def with_scales(floats: FloatNetwork, scales: Sequence[Floats]) -> FloatNetwork:
     """
     left = list(scales)
     layers: list[FloatLayer] = []
-    before = np.ones(floats.input_shape.channels)
+    known = {INPUT: np.ones(floats.input_shape.channels)}
     for layer in floats.layers:
-        if layer.weights is not None:
-            assert layer.bias is not None
-            own = left.pop(0) if left else np.ones(len(layer.weights))
-            by_output = own.reshape(-1, *[1] * (layer.weights.ndim - 1))
-            layer = replace(layer, weights=layer.weights * _of_inputs(layer, before) / by_output, bias=layer.bias / own)
-            before = own
+        known[layer.name] = known[layer.source]
+        if layer.bias is not None:
+            known[layer.name] = own = left.pop(0) if left else np.ones(floats.shape_of(layer.name).channels)
+            joined = tuple(_scaled(taken, known[taken.source], own) for taken in layer.joined)
+            layer = replace(_scaled(layer, known[layer.source], own), bias=layer.bias / own, joined=joined)
         layers.append(layer)
     return replace(floats, layers=tuple(layers))
 
 
-def _of_inputs(layer: FloatLayer, scales: Floats) -> Floats:
+def _scaled(taken: _Projection, before: Floats, own: Floats) -> _Projection:
+    """An input with its source's channels divided by ``before``, and what it gives by ``own``."""
+    assert taken.weights is not None
+    by_output = own.reshape(-1, *[1] * (taken.weights.ndim - 1))
+    return replace(taken, weights=taken.weights * _of_inputs(taken, before) / by_output)
+
+
+def _of_inputs(layer: FloatProjection, scales: Floats) -> Floats:
     """The scales of the channels that each weight reads, in a shape that goes with the weights."""
     assert layer.weights is not None
     if layer.kind == "linear":

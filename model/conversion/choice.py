@@ -22,7 +22,7 @@ from model.conversion.search import OUTPUT_LEVELS, Measured, choose, thresholds_
 from model.engine.engine import FrameSummaries, run_frames
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
-from model.network import Network
+from model.network import INPUT, Network
 from model.support.datasets import Dataset
 from model.support.names import printable
 
@@ -117,10 +117,22 @@ class Job:
         return [layer.end for layer in self.layers]
 
     @property
-    def steepest(self) -> list[float]:
-        """The least that a layer's threshold can be for each unit of the one before (`model.conversion.search.thresholds_of`)."""
-        largest = [float(np.abs(layer.weights).max()) for layer in self.layers if layer.weights is not None]
-        return [weight / ((1 << self.settings.bits - 1) - 1) for weight in largest]
+    def steepest(self) -> list[dict[int, float]]:
+        """The least that a layer's threshold can be for each unit of those before (`model.conversion.search.thresholds_of`)."""
+        most, number = (1 << self.settings.bits - 1) - 1, {INPUT: -1}
+        found: list[dict[int, float]] = []
+        for layer in self.floats.layers:
+            number[layer.name] = number[layer.source]
+            if layer.kind == "maxpool":
+                continue
+            slopes: dict[int, float] = {}
+            for taken in layer.inputs:
+                assert taken.weights is not None
+                before = number[taken.source]
+                slopes[before] = max(slopes.get(before, 0.0), float(np.abs(taken.weights).max()) / most)
+            number[layer.name] = len(found)
+            found.append(slopes)
+        return found
 
     @property
     def rounding(self) -> list[str]:

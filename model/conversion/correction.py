@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from model.arrays import Floats, Ints
 from model.conversion.bounds import Bounds
+from model.conversion.projections import driven, forget, sums_of
 from model.conversion.quantized_frames import weighted_counts
 from model.encode import encode, input_counts
 from model.engine.engine import run_fast
-from model.importers.float_network import FloatLayer, FloatNetwork, pool_of
-from model.network import INPUT, Convolution, Linear, MaxPool, Network, Neurons
-from model.rest import pooled, rounded, weighted_sums
+from model.importers.float_network import FloatNetwork, pool_of
+from model.network import INPUT, MaxPool, Network, Neurons
+from model.rest import pooled, rounded
 
 __all__ = ["corrected", "mean_sums"]
 
@@ -34,33 +35,18 @@ def mean_sums(floats: FloatNetwork, frames: Floats) -> dict[str, Floats]:
     frames : Floats
         Calibration frames, full scale 1.0, as they are or coded.
     """
-    found, values = {}, frames
-    for layer, shape, output in floats.walk():
+    found: dict[str, Floats] = {}
+    values = {INPUT: frames}
+    for layer, _, output in floats.walk():
         if layer.kind == "maxpool":
-            values = pooled(pool_of(layer), values)
-            continue
-        assert layer.weights is not None and layer.bias is not None
-        sums = weighted_sums(_whole(layer), layer.weights, values, shape, output) + layer.bias
-        found[layer.name] = sums.reshape(-1, output.channels).mean(axis=0)
-        values = layer.activated(sums)
+            values[layer.name] = pooled(pool_of(layer), values[layer.source])
+        else:
+            assert layer.bias is not None
+            sums = driven(floats, layer, values) + layer.bias
+            found[layer.name] = sums.reshape(-1, output.channels).mean(axis=0)
+            values[layer.name] = layer.activated(sums)
+        forget(values, floats.layers, layer.name)
     return found
-
-
-def _whole(layer: FloatLayer) -> Neurons:
-    """A layer of neurons of the same geometry, whatever its weights."""
-    assert layer.weights is not None
-    common = {
-        "name": layer.name,
-        "source": INPUT,
-        "weights": np.zeros(layer.weights.shape, np.int32),
-        "bias": np.zeros(len(layer.weights), np.int32),
-        "threshold_log2": 0,
-        "averaged": layer.averaged,
-    }
-    if layer.kind == "linear":
-        return Linear(**common)  # type: ignore[arg-type]
-    window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
-    return Convolution(**window, **common)  # type: ignore[arg-type]
 
 
 def corrected(
@@ -89,14 +75,19 @@ def corrected(
     layers = list(network.layers)
     bounds = {INPUT: Bounds.of_input(network.input_shape.channels, network.input_levels)}
     counts = {INPUT: input_counts(network, images)}
-    for index, (layer, shape, output) in enumerate(network.walk()):
+    for index, (layer, _, output) in enumerate(network.walk()):
         if isinstance(layer, Neurons):
-            found = weighted_counts(layer, counts[layer.source], shape, output).astype(np.float64)
+            found = np.sum(
+                [
+                    weighted_counts(taken, counts[taken.source], network.shape_of(taken.source), output).astype(np.float64)
+                    for taken in layer.inputs
+                ],
+                axis=0,
+            )
             mean = (found + layer.bias).reshape(-1, output.channels).mean(axis=0)
             mean -= layer.theta / 2 if layer.name in rounding else 0
             bias = layer.bias + np.rint(wanted[layer.name] * (layer.theta / thresholds[layer.name]) - mean)
-            taken_bounds = bounds[layer.source].of_windows(layer.averaged)
-            sums = taken_bounds.sums(layer.weights, layer.groups if isinstance(layer, Convolution) else 1)
+            sums = sums_of(layer.inputs, [taken.weights for taken in layer.inputs], bounds)
             if layer.relu:
                 # As in quantization: dead is dead.
                 bias = np.maximum(bias, -sums.greatest)
@@ -111,6 +102,7 @@ def corrected(
         else:
             assert isinstance(layer, MaxPool)
             bounds[layer.name], counts[layer.name] = bounds[layer.source], pooled(layer, counts[layer.source])
+        forget(counts, network.layers, layer.name)
     return replace(network, layers=tuple(layers))
 
 

@@ -7,20 +7,21 @@ ladder: what is lost from step to step adds up to what the conversion loses in a
 """
 
 import itertools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from model.conversion.coding import InputCoding
+from model.conversion.projections import driven
 from model.conversion.quantized_frames import run_images
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.golden import answers
-from model.importers.float_network import FloatLayer, FloatNetwork
+from model.importers.float_network import FloatNetwork
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
-from model.rest import pooled, rounded, weighted_sums
+from model.rest import pooled, rounded
 
 __all__ = ["CAUSES", "Step", "explain", "verdict"]
 
@@ -150,17 +151,24 @@ def _ladder(
     ) -> dict[str, Values]:
         """Run the layers from ``first`` on, with integer weights and with whole counts or without."""
         values = dict(values)
-        for layer, shape, output in list(of.walk())[first:]:
-            taken = values[layer.source]
+        for layer in of.layers[first:]:
             if isinstance(layer, MaxPool):
-                values[layer.name] = pooled(layer, taken)
+                values[layer.name] = pooled(layer, values[layer.source])
                 continue
             assert isinstance(layer, Neurons)
+            of_float = by_name[layer.name]
             if integers:
-                found = (weighted_sums(layer, layer.weights, taken, shape, output) + layer.bias) / layer.theta
+                weights: Sequence[Values] = [taken.weights.astype(np.float64) for taken in layer.inputs]
+                found = (driven(floats, of_float, values, weights) + layer.bias) / layer.theta
             else:
-                weights, bias = _in_thresholds(by_name[layer.name], thresholds, _threshold_before(wide, layer, thresholds))
-                found = weighted_sums(layer, weights, taken, shape, output) + bias
+                theta = thresholds[layer.name]
+                assert of_float.bias is not None
+                weights = [
+                    taken.weights * (_threshold_before(wide, taken.source, thresholds) / theta)
+                    for taken in of_float.inputs
+                    if taken.weights is not None
+                ]
+                found = driven(floats, of_float, values, weights) + of_float.bias / theta
             if whole:
                 values[layer.name] = rounded(layer, found, deferred=of.deferred)
             else:
@@ -205,16 +213,8 @@ def _widened(layer: Layer) -> Layer:
     return replace(layer, potential_bits=24, count_bits=16) if isinstance(layer, Neurons) else layer
 
 
-def _threshold_before(network: Network, layer: Neurons, thresholds: dict[str, float]) -> float:
-    """What an event of the layer's source stands for: the threshold of the neurons before, or what a spike of the input does."""
-    source = layer.source
+def _threshold_before(network: Network, source: str, thresholds: dict[str, float]) -> float:
+    """What an event of a source stands for: the threshold of the neurons before, or what a spike of the input does."""
     while source != INPUT and source not in thresholds:
         source = network.layer(source).source
     return thresholds.get(source, InputCoding.of(network).value)
-
-
-def _in_thresholds(layer: FloatLayer, thresholds: dict[str, float], before: float) -> tuple[Values, Values]:
-    """Float weights and biases, in units of the layer's threshold."""
-    assert layer.weights is not None and layer.bias is not None
-    theta = thresholds[layer.name]
-    return layer.weights * (before / theta), layer.bias / theta

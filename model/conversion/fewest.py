@@ -5,7 +5,7 @@ accuracy rises with the number of thresholds that an activation is worth, for as
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from model.conversion.search import OUTPUT_LEVELS, Measured, thresholds_of
@@ -120,7 +120,7 @@ class Search:
     def __init__(
         self,
         large: Sequence[float],
-        steepest: Sequence[float],
+        steepest: Sequence[Mapping[int, float]],
         ends: Sequence[float | None],
         measure: Callable[[Sequence[float]], Measured],
         progress: Callable[[str], None],

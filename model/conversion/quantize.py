@@ -5,7 +5,7 @@ weight becomes ``round(w * theta_before * 2**f / theta_l)``, a bias ``round(b * 
 every threshold is a power of two, and ``theta_l`` itself is gone from the hardware.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from model.conversion.bounds import Bounds
 from model.conversion.coding import InputCoding
+from model.conversion.projections import integer_projection, sums_of, with_neurons
 from model.conversion.quantized_frames import run_images
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, refuse_branches
-from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convolution, Layer, Linear, MaxPool, Network, Neurons
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, pool_of
+from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convolution, Layer, Linear, Network, Neurons
 from model.rest import states_at_rest
 
 __all__ = ["Settings", "count_at_end", "fit_widths", "quantize"]
@@ -132,23 +133,20 @@ def quantize(
     ------
     ConversionError : where a weight or bias cannot be represented
     """
-    refuse_branches(float_network)
     layers: list[Layer] = []
     coding = settings.coding
-    before, source = coding.value, INPUT
+    # What a count of each source stands for, and how far its counts can go.
+    sources = {INPUT: _Source(coding.value, Bounds.of_input(float_network.input_shape.channels, coding.levels))}
     left = list(thresholds)
-    counts = Bounds.of_input(float_network.input_shape.channels, coding.levels)
-    for index, layer in enumerate(float_network.layers):
+    for layer in float_network.layers:
         if layer.kind == "maxpool":
-            layers.append(
-                MaxPool(name=layer.name, source=source, window=layer.window, stride=layer.stride, padding=layer.padding)
-            )
+            layers.append(pool_of(layer, layer.source))
+            sources[layer.name] = sources[layer.source]
         else:
             theta = left.pop(0)
-            neurons, counts = _neurons(float_network.path, layer, source, before, theta, settings, counts)
+            neurons, bounds = _neurons(float_network.path, layer, sources, theta, settings)
             layers.append(neurons)
-            before = theta
-        source = float_network.layers[index].name
+            sources[layer.name] = _Source(theta, bounds)
     return Network(
         name=name,
         input_shape=float_network.input_shape,
@@ -162,15 +160,23 @@ def quantize(
     )
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What a layer takes of another one: what a count stands for, and the bounds of the counts."""
+
+    value: float
+    counts: Bounds
+
+
 def _neurons(
-    path: Path, layer: FloatLayer, source: str, before: float, theta: float, settings: Settings, counts: Bounds
+    path: Path, layer: FloatLayer, sources: Mapping[str, _Source], theta: float, settings: Settings
 ) -> tuple[Convolution | Linear, Bounds]:
-    """The layer in integers, and the bounds of its counts, from those of its source."""
-    assert layer.weights is not None and layer.bias is not None
-    scaled = layer.weights * (before / theta)
+    """The layer in integers, and the bounds of its counts, from those of its sources."""
+    assert layer.bias is not None
+    scaled = [taken.weights * (sources[taken.source].value / theta) for taken in layer.inputs if taken.weights is not None]
     most = (1 << settings.bits - 1) - 1
     # Weights that are all 0 fit whatever the fraction.
-    greatest = np.abs(scaled).max()
+    greatest = max(np.abs(weights).max() for weights in scaled)
     bits_left = np.log2(most / greatest) if greatest else np.inf
     f = int(np.clip(np.floor(bits_left), 0, MOST_POTENTIAL_BITS - 4))
     if bits_left < 0:
@@ -179,8 +185,8 @@ def _neurons(
             f"{greatest:.4g}; use more weight bits or a larger threshold"
         )
     while True:
-        weights = np.rint(scaled * (1 << f)).astype(np.int64)
-        sums = counts.of_windows(layer.averaged).sums(weights, layer.groups)
+        whole_weights = [np.rint(weights * (1 << f)).astype(np.int64) for weights in scaled]
+        sums = sums_of(layer.inputs, whole_weights, {name: source.counts for name, source in sources.items()})
         bias = (layer.bias / theta + (0.5 if settings.rounds(layer.name) else 0)) * (1 << f)
         if layer.relu:
             # A channel that all its weights together cannot lift is as dead with a bias from which they just cannot.
@@ -195,24 +201,21 @@ def _neurons(
             f"{largest:.4g}; use a larger threshold"
         )
     whole = np.rint(bias).astype(np.int64)
-    common = {
-        "name": layer.name,
-        "source": source,
-        "bias": whole,
-        "threshold_log2": f,
-        "activation": "relu" if layer.relu else "identity",
-        "weight_bits": settings.bits,
-        "potential_bits": MOST_POTENTIAL_BITS,
-        "count_bits": MOST_COUNT_BITS,
-        "averaged": layer.averaged,
-        "burst": settings.burst,
-        "count_max": None if layer.end is None else count_at_end(layer.end, theta),
-    }
-    bounds = sums.counts(whole, 1 << f, relu=layer.relu, deferred=settings.deferred)
-    if layer.kind == "linear":
-        return Linear(weights=weights, **common), bounds  # type: ignore[arg-type]
-    window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
-    return Convolution(weights=weights, **window, **common), bounds  # type: ignore[arg-type]
+    first, *others = (integer_projection(taken, weights) for taken, weights in zip(layer.inputs, whole_weights, strict=True))
+    found = with_neurons(
+        first,
+        name=layer.name,
+        bias=whole,
+        threshold_log2=f,
+        activation="relu" if layer.relu else "identity",
+        weight_bits=settings.bits,
+        potential_bits=MOST_POTENTIAL_BITS,
+        count_bits=MOST_COUNT_BITS,
+        burst=settings.burst,
+        count_max=None if layer.end is None else count_at_end(layer.end, theta),
+        joined=tuple(others),
+    )
+    return found, sums.counts(whole, 1 << f, relu=layer.relu, deferred=settings.deferred)
 
 
 def count_at_end(end: float, theta: float) -> int:
@@ -231,12 +234,13 @@ def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:
     layers: list[Layer] = []
     for index, layer in enumerate(network.layers):
         events[layer.name] = float(spikes[index])
-        layer = replace(layer, mean_events=round(events[layer.source], 1))
+        layer = replace(layer, mean_events=round(sum(events[source] for source in layer.sources), 1))
         if isinstance(layer, Neurons):
             # The residual must also hold theta on both sides, a bias, and one more weight on top of what is stored.
             stored = max(-int(found.least_residual[index]), int(found.greatest_residual[index]))
             widest = max(stored, int(np.abs(layer.bias).max()), layer.theta)
-            potential = (_HEADROOM * (widest + int(np.abs(layer.weights).max()))).bit_length() + 1
+            heaviest = max(int(np.abs(taken.weights).max()) for taken in layer.inputs)
+            potential = (_HEADROOM * (widest + heaviest)).bit_length() + 1
             counted = max(1, _HEADROOM * int(found.greatest_count[index])).bit_length() + (0 if layer.relu else 1)
             if layer.count_max is not None:
                 counted = layer.count_max.bit_length()

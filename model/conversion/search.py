@@ -1,7 +1,7 @@
 """The choice of thresholds: the fewest operations within the accuracy budget."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from model.network import Network
@@ -82,7 +82,7 @@ class Measured:
 
 
 def thresholds_of(
-    levels: Sequence[float], large: Sequence[float], steepest: Sequence[float], ends: Sequence[float | None]
+    levels: Sequence[float], large: Sequence[float], steepest: Sequence[Mapping[int, float]], ends: Sequence[float | None]
 ) -> list[float]:
     """Thresholds at which a large activation of each layer is worth so many.
 
@@ -92,24 +92,26 @@ def thresholds_of(
         How many thresholds, of each layer.
     large : Sequence[float]
         A large activation of each layer.
-    steepest : Sequence[float]
-        The least that a layer's threshold can be for each unit of the one before: the largest weight has to fit into its bits.
+    steepest : Sequence[Mapping[int, float]]
+        The least that a layer's threshold can be for each unit of that of a layer that it takes, by the number of that layer, and
+        of the input, -1, for which a unit is 1: the largest weight has to fit into its bits.
     ends : Sequence[float | None]
         Where the activation ends; a count ends with it, so that the threshold is a whole part of the end.
     """
-    found, before = [], 1.0
-    for activation, slope, end, wanted in zip(large, steepest, ends, levels, strict=True):
+    found: list[float] = []
+    for activation, slopes, end, wanted in zip(large, steepest, ends, levels, strict=True):
         theta = activation / wanted if end is None else min(activation / wanted, end)
-        before = max(theta, slope * before * (1 + 1e-12))
-        if end is not None and end > before:
-            before = end / int(end / before)
-        found.append(before)
+        for before, slope in slopes.items():
+            theta = max(theta, slope * (1.0 if before < 0 else found[before]) * (1 + 1e-12))
+        if end is not None and end > theta:
+            theta = end / int(end / theta)
+        found.append(theta)
     return found
 
 
 def choose(
     large: Sequence[float],
-    steepest: Sequence[float],
+    steepest: Sequence[Mapping[int, float]],
     ends: Sequence[float | None],
     wanted: float,
     measure: Callable[[Sequence[float]], Measured],

@@ -200,7 +200,7 @@ def _taken(layer: _Taking, rows: Average, columns: Average) -> _Taking | None:
     return replace(layer, weights=layer.weights / (height * width), averaged=(height, width))
 
 
-def spread_averages(layer: FloatLayer, shape: Shape) -> FloatLayer | None:
+def spread_averages(layer: _Taking, shape: Shape) -> _Taking | None:
     """A layer on an input of ``shape`` with the averages that it takes spread over its weights; None where that is not exact.
 
     That is how networks of version 1 of the file form have them.

@@ -64,6 +64,7 @@ def run_direct(network: Network, images: Images, *, done: Callable[[int], None] 
 
 
 def _run(network: Network, images: Images) -> DirectFrames:
+    network.refuse_branches("direct quantization")
     streams = {INPUT: run_streams(network, images)[INPUT]}
     numbers, counts = [], {}
     for layer, shape, _ in network.walk():

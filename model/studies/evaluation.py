@@ -17,7 +17,8 @@ from model.golden import answers
 from model.importers.float_network import FloatNetwork
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_onnx
-from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
+from model.network import INPUT, Layer, Network, Neurons, Shape
+from model.projection import ConvolutionProjection, LinearProjection
 from model.studies.instruments import Agreement, Course, confusion, instruments
 from model.studies.origin import another_origin, check_structure
 from model.support.dataset import Dataset
@@ -130,17 +131,19 @@ class Evaluation:
     confusion: list[list[int]]
 
 
-def macs(layer: Layer, source: Shape, output: Shape) -> tuple[int, int]:
+def macs(network: Network, layer: Layer) -> tuple[int, int]:
     """Multiply-accumulates of the float layer, windows not clipped: the true count, and the paper's.
 
     The paper's footnote leaves out the input channels of convolutions.
     """
-    if isinstance(layer, Convolution):
-        paper = output.size * layer.kernel[0] * layer.kernel[1]
-        return paper * source.channels, paper
-    if isinstance(layer, Neurons):
-        return layer.weights.size, layer.weights.size
-    return 0, 0
+    true = paper = 0
+    for taker, _, _ in network.inputs(layer):
+        if isinstance(taker, ConvolutionProjection):
+            positions = network.shape_of(layer.name).size * taker.kernel[0] * taker.kernel[1]
+            true, paper = true + positions * taker.weights.shape[1], paper + positions
+        elif isinstance(taker, LinearProjection):
+            true, paper = true + taker.weights.size, paper + taker.weights.size
+    return true, paper
 
 
 def evaluate(
@@ -214,7 +217,7 @@ def evaluate(
     task = bar.add_task(f"every spike of {detail:,} frames", total=detail) if bar else None
     agreement, course = instruments(network, data.images[:detail], data.labels[:detail], floats=floats, done=advance)
     spikes, operations = summaries.spikes.mean(axis=0), summaries.operations.mean(axis=0)
-    work = [macs(*item) for item in network.walk()]
+    work = [macs(network, layer) for layer in network.layers]
     fired = sum(s for s, layer in zip(spikes, network.layers, strict=True) if isinstance(layer, Neurons))
     return Evaluation(
         network=network.name,
@@ -251,14 +254,14 @@ def _layers(network: Network, summaries: FrameSummaries) -> tuple[LayerWork, ...
     saturated = summaries.saturated_events.sum(axis=0)
     arriving = {INPUT: float(summaries.input_events.mean())}
     arriving |= {layer.name: float(fired) for layer, fired in zip(network.layers, spikes, strict=True)}
-    work = [macs(*item) for item in network.walk()]
+    work = [macs(network, layer) for layer in network.layers]
     return tuple(
         LayerWork(
             layer=layer.name,
             kind=layer.KIND,
             shape=shape,
             neurons=shape.size if isinstance(layer, Neurons) else 0,
-            events_per_frame=round(arriving[layer.source], 2),
+            events_per_frame=round(sum(arriving[source] for source in layer.sources), 2),
             spikes_per_frame=round(float(spikes[index]), 2),
             spikes_per_neuron=round(float(spikes[index]) / shape.size, 4),
             accumulations_per_frame=round(float(operations[index]), 1),

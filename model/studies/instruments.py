@@ -14,7 +14,8 @@ from model.engine.engine import run_fast
 from model.events import Events, Flush, input_flushes
 from model.golden import answers
 from model.importers.onnx import FloatNetwork
-from model.network import INPUT, Convolution, Layer, Network, Neurons, Shape
+from model.network import INPUT, Layer, Network, Neurons, Shape
+from model.projection import ConvolutionProjection, Projection
 from model.rest import first_states
 from model.support.results import BESIDE
 
@@ -152,7 +153,7 @@ def instruments(
     activations; and the course of the answer: accuracy, spikes and accumulations so far at each time.
     """
     spiking: dict[str, list[Ints]] = {layer.name: [] for layer in network.layers if isinstance(layer, Neurons)}
-    fan_out = {layer.name: fan_out_sizes(layer, shape) for layer, shape, _ in network.walk()}
+    fan_out = {layer.name: [fan_out_sizes(*each[:2]) for each in network.inputs(layer)] for layer in network.layers}
     at_first = first_states(network)[network.output.name].count.reshape(-1)
     by_time, by_events = _CourseSums(_TIMES, network.outputs), _CourseSums(_SHARES, network.outputs)
     for image, label in zip(images, labels, strict=True):
@@ -165,8 +166,8 @@ def instruments(
             for name, layer in trace.layers.items():
                 if name in spiking:
                     course.add_spikes(layer.spikes)
-                    source = streams[layer.layer.source]
-                    course.add_operations(source, fan_out[name][source["address"]], of_input=layer.layer.source == INPUT)
+                    for source, sizes in zip(layer.layer.sources, fan_out[name], strict=True):
+                        course.add_operations(streams[source], sizes[streams[source]["address"]], of_input=source == INPUT)
             course.answer(streams[network.output.name], int(label), at_first)
         for name, found in spiking.items():
             found.append(trace.layers[name].count)
@@ -241,13 +242,13 @@ class _CourseSums:
         }
 
 
-def fan_out_sizes(layer: Layer, shape: Shape) -> Ints:
-    """Accumulations that an event at each address of the source costs; 0 where the layer has none."""
-    if not isinstance(layer, Neurons):
+def fan_out_sizes(taker: Layer | Projection, shape: Shape) -> Ints:
+    """Accumulations that an event at each address of the source costs; 0 where it goes into a max-pool."""
+    if not isinstance(taker, Projection):
         return np.zeros(shape.size, np.int64)
-    rows, columns = ([len(reached) for reached in layer.taps(shape, axis)] for axis in (0, 1))
-    groups = layer.groups if isinstance(layer, Convolution) else 1
-    return np.repeat(np.outer(rows, columns).reshape(-1) * (layer.channels // groups), shape.channels)
+    rows, columns = ([len(reached) for reached in taker.taps(shape, axis)] for axis in (0, 1))
+    groups = taker.groups if isinstance(taker, ConvolutionProjection) else 1
+    return np.repeat(np.outer(rows, columns).reshape(-1) * (taker.channels // groups), shape.channels)
 
 
 def _activation(floats: FloatNetwork, name: str, images: Images, network: Network) -> Floats:

@@ -1,12 +1,23 @@
 """Whether a float network can be the one that a network was converted from."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, expand_groups, refuse_branches
+from model.importers.float_network import (
+    ConversionError,
+    FloatLayer,
+    FloatNetwork,
+    FloatProjection,
+    projection_of,
+    ungrouped_weights,
+)
 from model.importers.folding import spread_averages
-from model.network import Convolution, Layer, MaxPool, Network, Neurons, Shape
+from model.network import INPUT, Layer, MaxPool, Network, Neurons
+from model.projection import ConvolutionProjection, Projection, Shape
 
 __all__ = ["another_origin", "check_structure"]
 
@@ -33,7 +44,6 @@ def check_structure(network: Network, floats: FloatNetwork) -> None:
     ConversionError
         One line: the first thing that differs.
     """
-    refuse_branches(floats, "compared with networks")
     if floats.input_shape != network.input_shape:
         raise ConversionError(
             f"{floats.path}: input must have the network's shape {tuple(network.input_shape)}, not {tuple(floats.input_shape)}"
@@ -42,10 +52,15 @@ def check_structure(network: Network, floats: FloatNetwork) -> None:
     if len(floats.layers) != len(network.layers):
         count = f"the network's {len(network.layers)}, not {len(floats.layers)}"
         raise ConversionError(f"{floats.path}: layers must be {count}: {why}")
-    for layer, (own, shape, _) in zip(network.layers, floats.walk(), strict=True):
-        if not _same_structure(layer, _as_built(layer, own, shape)):
-            wanted = f"of the kind, sizes and activation of the network's {layer.name!r}"
+    # By their places: a file that was exported once more may give its nodes other names.
+    places = {INPUT: INPUT}
+    for layer, own in zip(network.layers, floats.layers, strict=True):
+        built = _as_built(network, layer, own)
+        same_sources = [places.get(taken.source) for taken in own.inputs] == list(layer.sources)
+        if not same_sources or not _same_structure(layer, own, built):
+            wanted = f"of the kind, sizes, inputs and activation of the network's {layer.name!r}"
             raise ConversionError(f"{floats.path}: layer {own.name!r} must be {wanted}: {why}")
+        places[own.name] = layer.name
 
 
 def another_origin(network: Network, floats: FloatNetwork) -> str | None:
@@ -65,40 +80,62 @@ def another_origin(network: Network, floats: FloatNetwork) -> str | None:
     str or None
         The layer's name.
     """
-    for layer, (own, shape, _) in zip(network.layers, floats.walk(), strict=True):
+    for layer, own in zip(network.layers, floats.layers, strict=True):
         if isinstance(layer, Neurons):
-            weights = _as_built(layer, own, shape).weights
-            assert weights is not None
-            if not _rounded_from(_by_channels(layer, layer.weights, shape), _by_channels(layer, weights, shape)):
+            pairs = list(zip(network.inputs(layer), _as_built(network, layer, own), strict=True))
+            whole = [_by_channels(taker, taker.weights, shape) for (taker, shape, _), _ in pairs if isinstance(taker, Projection)]
+            weights = [
+                _by_channels(taker, taken.weights, shape)
+                for (taker, shape, _), taken in pairs
+                if isinstance(taker, Projection) and taken.weights is not None
+            ]
+            if not _rounded_from(_side_by_side(whole), _side_by_side(weights)):
                 return layer.name
     return None
 
 
-def _as_built(layer: Layer, own: FloatLayer, shape: Shape) -> FloatLayer:
-    """The float layer on an input of ``shape``, its groups expanded where the network's are, and its averages likewise."""
-    if isinstance(layer, Convolution) and layer.groups == 1:
-        own = expand_groups(own)
-    if isinstance(layer, Neurons) and own.weights is not None and layer.averaged == (1, 1) != own.averaged:
-        return spread_averages(own, shape) or own
-    return own
+def _side_by_side(inputs: Sequence[Floats]) -> Floats:
+    """Weights ``(output channels, input channels, taps)`` of several inputs as those of one."""
+    taps = max(weights.shape[2] for weights in inputs)
+    return np.concatenate([np.pad(each, ((0, 0), (0, 0), (0, taps - each.shape[2]))) for each in inputs], axis=1)
 
 
-def _same_structure(layer: Layer, own: FloatLayer) -> bool:
+def _as_built(network: Network, layer: Layer, own: FloatLayer) -> list[FloatProjection]:
+    """The inputs of the float layer, groups expanded where the network's are, and averages likewise."""
+    found: list[FloatProjection] = []
+    for (taker, shape, _), taken in zip(network.inputs(layer), own.inputs, strict=False):
+        one = projection_of(taken)
+        if isinstance(taker, ConvolutionProjection) and taker.groups == 1 and one.weights is not None:
+            one = replace(one, weights=ungrouped_weights(one.weights, one.groups), groups=1)
+        if isinstance(taker, Projection) and one.weights is not None and taker.averaged == (1, 1) != one.averaged:
+            one = spread_averages(one, shape) or one
+        found.append(one)
+    return found
+
+
+def _same_structure(layer: Layer, own: FloatLayer, built: Sequence[FloatProjection]) -> bool:
     if layer.KIND != own.kind:
         return False
     if isinstance(layer, MaxPool):
         return (layer.window, layer.stride, layer.padding) == (own.window, own.stride, own.padding)
-    assert isinstance(layer, Neurons) and own.weights is not None
-    if isinstance(layer, Convolution) and (layer.stride, layer.padding, layer.groups) != (own.stride, own.padding, own.groups):
-        return False
+    assert isinstance(layer, Neurons)
     # Levels of a quantized file have ends of their own, and those from 0 up do what a ReLU does.
     ends = own.quantizer is not None or ((layer.count_max is None, layer.relu) == (own.end is None, own.relu))
-    return ends and (layer.weights.shape, layer.averaged) == (own.weights.shape, own.averaged)
+    return ends and all(map(_same_input, layer.inputs, built))
 
 
-def _by_channels(layer: Neurons, weights: npt.NDArray[np.number], shape: Shape) -> Floats:
+def _same_input(taker: Projection, taken: FloatProjection) -> bool:
+    if taker.KIND != taken.kind or taken.weights is None:
+        return False
+    window = (taken.stride, taken.padding, taken.groups)
+    if isinstance(taker, ConvolutionProjection) and (taker.stride, taker.padding, taker.groups) != window:
+        return False
+    return (taker.weights.shape, taker.averaged) == (taken.weights.shape, taken.averaged)
+
+
+def _by_channels(layer: Projection, weights: npt.NDArray[np.number], shape: Shape) -> Floats:
     """Weights as ``(output channels, input channels, taps)``; between channels of different groups they are 0."""
-    if not isinstance(layer, Convolution):
+    if not isinstance(layer, ConvolutionProjection):
         return weights.reshape(len(weights), -1, shape.channels).swapaxes(1, 2).astype(np.float64)
     taken, each = weights.shape[1], len(weights) // layer.groups
     found = np.zeros((len(weights), taken * layer.groups, weights[0, 0].size))

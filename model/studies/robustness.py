@@ -64,6 +64,7 @@ def study(
     DataError
         The frames do not suit the network.
     """
+    network.refuse_branches("a study of robustness")
     data = suited(network, data)
     detail = min(detail, len(data))
     encoded = [encode(network, frame) for frame in data.images]

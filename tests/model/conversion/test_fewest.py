@@ -24,7 +24,7 @@ def search(accuracy, accumulations, *, potential=0.0, refuse=lambda levels: Fals
         figures = {"expected": reached, "error": 1 / max(reached, 0.01), "spikes": accumulations(*levels)}
         return Measured(reached, potential, accumulations(*levels), None, **figures)
 
-    return Search(LARGE, [0.0] * 3, [None] * 3, measure, told.append), told
+    return Search(LARGE, [{-1: 0.0}] * 3, [None] * 3, measure, told.append), told
 
 
 def saturating(*scales):
@@ -89,7 +89,7 @@ def test_what_some_frames_promise_all_have_to_hold():
         return Measured(0.98 if len(seen) == 1 else 0.995, 1.0, 7.0, network)
 
     some = found._measure
-    found = Search(LARGE, [0.0] * 3, [None] * 3, some, lambda text: None, on_all=on_all, frames=(5, 20))
+    found = Search(LARGE, [{-1: 0.0}] * 3, [None] * 3, some, lambda text: None, on_all=on_all, frames=(5, 20))
     assert found.enough(0.99, 0.99).levels == (64, 64, 100)
     assert [tried.levels[0] for tried in found.tried if tried.frames == 20] == [32, 64]
     assert {tried.frames for tried in found.tried} == {5, 20}
@@ -98,7 +98,7 @@ def test_what_some_frames_promise_all_have_to_hold():
 def test_a_network_of_one_layer():
     told = []
     found = Search(
-        [20.0], [0.0], [None], lambda thetas: Measured(1 - thetas[0], 1.0, 7.0, None, expected=1 - thetas[0]), told.append
+        [20.0], [{-1: 0.0}], [None], lambda thetas: Measured(1 - thetas[0], 1.0, 7.0, None, expected=1 - thetas[0]), told.append
     )
     enough = found.enough(0.95, 0.95)
     assert enough.levels == (400,) and enough.measured.accumulations == 7
@@ -118,7 +118,7 @@ def test_levels_that_the_format_has_no_thresholds_for_are_no_place_to_stay():
         figures = {"expected": min(1.0, first / 10), "error": 1 / first, "spikes": first + second}
         return Measured(1.0, 1.0, 100 * first + second, None, **figures)
 
-    found = Search(LARGE, [0.1, 0.0, 0.0], [None] * 3, measure, lambda text: None)
+    found = Search(LARGE, [{-1: 0.1}, {}, {}], [None] * 3, measure, lambda text: None)
     start = found.at((256, 8, 100))
     assert start.thresholds[0] == pytest.approx(0.1)
     path = found.lowered(start, 0.99)
