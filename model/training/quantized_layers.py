@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.conversion.coding import InputCoding
+from model.conversion.projections import integer_projection
 from model.conversion.quantize import count_at_end
-from model.importers.float_network import FloatLayer, FloatNetwork, refuse_branches
-from model.network import MOST_POTENTIAL_BITS, Convolution, Linear, Shape
+from model.importers.float_network import FloatLayer, FloatNetwork, FloatProjection
+from model.network import INPUT, MOST_POTENTIAL_BITS, Shape
 from model.training.firing import Firing, Limits, max_pool
 
 __all__ = ["Folded", "Outcome", "QuantizedLayers", "float_scores", "weighted"]
@@ -57,29 +58,47 @@ class Folded:
     ----------
     layer : FloatLayer
         Gives the geometry.
-    weights, bias : torch.Tensor
-        As a file has them: for sums of pixels of full scale 1.0 or of counts; of windows that are averaged, for the averages.
+    weights : tuple of torch.Tensor
+        Of each input, as a file has them: for sums of pixels of full scale 1.0 or of counts; of windows that are averaged, for
+        the averages.
+    bias : torch.Tensor
+        Likewise.
     limits : Limits
         Of the counts.
     """
 
     layer: FloatLayer
-    weights: Tensor
+    weights: tuple[Tensor, ...]
     bias: Tensor
     limits: Limits
+
+
+class _Taken:
+    """An input of a layer of neurons: what a count of its source is worth at the start, and how far one reaches.
+
+    ``unit`` is what a count stands for in a file: the value of a pixel's spike, else 1.
+    """
+
+    def __init__(self, taken: FloatProjection, shape: Shape, *, before: float, theta: float, unit: float) -> None:
+        assert taken.weights is not None
+        self.taken, self.unit = taken, unit
+        self.area = taken.averaged[0] * taken.averaged[1]
+        self.weights = torch.tensor(taken.weights * (before / theta), dtype=torch.float32).requires_grad_()
+        self.reach = torch.from_numpy(_reach(taken, shape))
+
+    def exact(self, weights: Tensor) -> Tensor:
+        """Weights for counts in float64: the importer divides a file's by the windows' size, and then conversion multiplies."""
+        return weights.detach().double() / self.area * self.unit
 
 
 class _Neurons:
     """A layer of neurons in units of its thresholds, and what has been learned about these."""
 
-    def __init__(self, layer: FloatLayer, shape: Shape, *, before: float, theta: float, unit: float, is_last: bool) -> None:
+    def __init__(self, layer: FloatLayer, inputs: Sequence[_Taken], *, theta: float, is_last: bool) -> None:
         assert layer.weights is not None and layer.bias is not None
-        self.layer, self.unit, self.first_theta = layer, unit, theta
-        self.area = layer.averaged[0] * layer.averaged[1]
-        self.weights = torch.tensor(layer.weights * (before / theta), dtype=torch.float32).requires_grad_()
+        self.layer, self.inputs, self.first_theta = layer, inputs, theta
         self.bias = torch.tensor(layer.bias / theta, dtype=torch.float32).requires_grad_()
         self.log_scale = torch.zeros(1 if is_last else len(layer.weights)).requires_grad_()
-        self.reach = torch.from_numpy(_reach(layer, shape))
         end = math.inf if layer.end is None else float(count_at_end(layer.end, theta))
         self.limits = Limits(0.0, end) if layer.relu else Limits()
 
@@ -104,32 +123,43 @@ class QuantizedLayers:
     def __init__(
         self, floats: FloatNetwork, thresholds: Sequence[float], coding: InputCoding, *, weight_bits: int, firing: Firing
     ) -> None:
-        refuse_branches(floats, "fine-tuned")
         self.coding, self.firing = coding, firing
         self._most = (1 << weight_bits - 1) - 1
         self._layers: list[_Neurons | FloatLayer] = []
-        left, before, unit = list(thresholds), 1.0, coding.value
-        for layer, shape, _ in floats.walk():
+        left = list(thresholds)
+        # Of each source what a count is worth, and what it stands for in a file.
+        worth = {INPUT: (1.0, coding.value)}
+        for layer in floats.layers:
             if layer.kind == "maxpool":
                 self._layers.append(layer)
+                worth[layer.name] = worth[layer.source]
                 continue
             theta = left.pop(0)
-            self._layers.append(_Neurons(layer, shape, before=before, theta=theta, unit=unit, is_last=not left))
-            before, unit = theta, 1.0
+            inputs = [
+                _Taken(taken, floats.shape_of(taken.source), before=before, theta=theta, unit=unit)
+                for taken in layer.inputs
+                for before, unit in [worth[taken.source]]
+            ]
+            self._layers.append(_Neurons(layer, inputs, theta=theta, is_last=not left))
+            worth[layer.name] = (theta, 1.0)
         self._neurons = [layer for layer in self._layers if isinstance(layer, _Neurons)]
 
     def parameters(self) -> list[Tensor]:
         """All that is learned."""
-        return [tensor for layer in self._neurons for tensor in (layer.weights, layer.bias, layer.log_scale)]
+        return [
+            tensor
+            for layer in self._neurons
+            for tensor in (*(each.weights for each in layer.inputs), layer.bias, layer.log_scale)
+        ]
 
     def groups(self, rate: float, scale_rate: float) -> list[dict[str, Any]]:
         """Of an optimizer: a step is a part of the size of a layer's weights; ``scale_rate`` is that of thresholds."""
         found: list[dict[str, Any]] = []
         for layer in self._neurons:
-            size = float(layer.weights.detach().square().mean().sqrt()) or 1.0
+            sizes = [float(each.weights.detach().square().mean().sqrt()) or 1.0 for each in layer.inputs]
             found += [
-                {"params": [layer.weights], "lr": rate * size},
-                {"params": [layer.bias], "lr": rate * size * layer.unit},
+                *({"params": [each.weights], "lr": rate * size} for each, size in zip(layer.inputs, sizes, strict=True)),
+                {"params": [layer.bias], "lr": rate * sizes[0] * layer.inputs[0].unit},
                 {"params": [layer.log_scale], "lr": scale_rate},
             ]
         return found
@@ -142,36 +172,44 @@ class QuantizedLayers:
 
     def folded(self) -> Iterator[Folded]:
         """Each layer of neurons for the threshold 1, in the precision of a file."""
-        before: Tensor | None = None
-        for layer in self._neurons:
+        scales: dict[str, Tensor] = {}
+        for layer in self._layers:
+            if isinstance(layer, FloatLayer):
+                if layer.source in scales:
+                    scales[layer.name] = scales[layer.source]
+                continue
             scale = torch.exp(layer.log_scale)
-            weights = layer.weights / scale.reshape(-1, *[1] * (layer.weights.ndim - 1))
-            if before is not None:
-                weights = weights * _of_inputs(layer.layer, before)
-            most = self._most / layer.unit
-            weights = weights.clamp(-most, most) * layer.area
-            limit = _MOST_BIAS * 2.0 ** -self._fraction(_exact(layer, weights)) - 1
-            yield Folded(layer.layer, weights, (layer.bias / scale).clamp(-limit, limit), layer.limits)
-            before = scale
+            found = []
+            for each in layer.inputs:
+                weights = each.weights / scale.reshape(-1, *[1] * (each.weights.ndim - 1))
+                if each.taken.source in scales:
+                    weights = weights * _of_inputs(each.taken, scales[each.taken.source])
+                most = self._most / each.unit
+                found.append(weights.clamp(-most, most) * each.area)
+            exact = [each.exact(weights) for each, weights in zip(layer.inputs, found, strict=True)]
+            limit = _MOST_BIAS * 2.0 ** -self._fraction(exact) - 1
+            yield Folded(layer.layer, tuple(found), (layer.bias / scale).clamp(-limit, limit), layer.limits)
+            scales[layer.layer.name] = scale
 
-    def _rounded(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each layer's weights for counts and its biases, rounded as `model.conversion.quantize` rounds.
+    def _rounded(self) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Each layer's weights for counts, input by input, and its biases, rounded as `model.conversion.quantize` rounds.
 
         What rounding of counts adds to a bias is included.
         """
         half = 0.5 if self.firing.rounds else 0.0
         for layer, folded in zip(self._neurons, self.folded(), strict=True):
-            exact = _exact(layer, folded.weights)
+            exact = [each.exact(weights) for each, weights in zip(layer.inputs, folded.weights, strict=True)]
             step = 2.0 ** -self._fraction(exact)
             biases = folded.bias.detach().double() + half
-            yield (
-                _Passing.apply(folded.weights * (layer.unit / layer.area), torch.round(exact / step) * step),
-                _Passing.apply(folded.bias, torch.round(biases / step) * step),
-            )
+            weights = [
+                _Passing.apply(own * (each.unit / each.area), torch.round(wanted / step) * step)
+                for each, own, wanted in zip(layer.inputs, folded.weights, exact, strict=True)
+            ]
+            yield weights, _Passing.apply(folded.bias, torch.round(biases / step) * step)
 
-    def _fraction(self, weights: Tensor) -> int:
-        """Fractional bits that the largest weight leaves."""
-        greatest = float(weights.abs().max())
+    def _fraction(self, inputs: Sequence[Tensor]) -> int:
+        """Fractional bits that the largest weight of all inputs leaves."""
+        greatest = max(float(weights.abs().max()) for weights in inputs)
         # Of what is not a number the loss is none either, and says so.
         left = np.log2(self._most / greatest) if greatest > 0 else np.inf
         return int(np.clip(np.floor(left), 0, _MOST_FRACTION))
@@ -190,32 +228,37 @@ class QuantizedLayers:
         """
         kind = torch.float64 if exact else torch.float32
         firing, rounded = self.firing, self._rounded()
-        fired = firing.shown(pixels.to(kind), self.coding)
+        fired = {INPUT: firing.shown(pixels.to(kind), self.coding)}
         spikes = accumulations = torch.zeros((), dtype=kind)
         frames = len(pixels)
         for layer in self._layers:
             if isinstance(layer, FloatLayer):
-                fired = firing.pool(fired, layer.window, layer.stride, layer.padding)
                 name = layer.name
+                fired[name] = firing.pool(fired[layer.source], layer.window, layer.stride, layer.padding)
             else:
-                accumulations = accumulations + firing.sent(fired, layer.reach) / frames
-                weights, bias = next(rounded)
-                potential = weighted(layer.layer, fired.counts, weights.to(kind), bias.to(kind))
-                fired = firing.fire(potential, layer.limits)
-                spikes = spikes + firing.sent(fired) / frames
                 name = layer.layer.name
+                weights, bias = next(rounded)
+                potential: Tensor | None = None
+                for each, own in zip(layer.inputs, weights, strict=True):
+                    taken = fired[each.taken.source]
+                    accumulations = accumulations + firing.sent(taken, each.reach) / frames
+                    sums = weighted(each.taken, taken.counts, own.to(kind), bias.to(kind) if potential is None else None)
+                    potential = sums if potential is None else potential + sums
+                assert potential is not None
+                fired[name] = firing.fire(potential, layer.limits)
+                spikes = spikes + firing.sent(fired[name]) / frames
             if kept is not None:
-                kept[name] = firing.final(fired).detach()
-        counts = firing.final(fired).permute(0, 2, 3, 1).flatten(1)
+                kept[name] = firing.final(fired[name]).detach()
+        counts = firing.final(fired[name]).permute(0, 2, 3, 1).flatten(1)
         return Outcome(counts, counts * self.unit, spikes, accumulations)
 
 
-def weighted(layer: FloatLayer, values: Tensor, weights: Tensor, bias: Tensor) -> Tensor:
-    """Sums of a layer, ``(frames, channels, height, width)``; windows that it averages are added up."""
+def weighted(layer: FloatProjection, values: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
+    """Sums of an input of a layer, ``(frames, channels, height, width)``; windows that it averages are added up."""
     if layer.averaged != (1, 1):
         values = functional.avg_pool2d(values, layer.averaged, divisor_override=1)
     if layer.kind == "linear":
-        found = functional.linear(values.permute(0, 2, 3, 1).flatten(1), weights, bias)
+        found: Tensor = functional.linear(values.permute(0, 2, 3, 1).flatten(1), weights, bias)
         return found[:, :, None, None]
     top, left, bottom, right = layer.padding
     sides: tuple[int, int] = (0, 0)
@@ -223,30 +266,27 @@ def weighted(layer: FloatLayer, values: Tensor, weights: Tensor, bias: Tensor) -
         sides = (top, left)
     else:
         values = functional.pad(values, (left, right, top, bottom))
-    by_position = bias.ndim == 3
-    found = functional.conv2d(
-        values, weights, None if by_position else bias, stride=layer.stride, padding=sides, groups=layer.groups
-    )
-    return found + bias.permute(2, 0, 1) if by_position else found
+    by_position = bias if bias is not None and bias.ndim == 3 else None
+    by_channel = None if by_position is not None else bias
+    found = functional.conv2d(values, weights, by_channel, stride=layer.stride, padding=sides, groups=layer.groups)
+    return found if by_position is None else found + by_position.permute(2, 0, 1)
 
 
 def float_scores(floats: FloatNetwork, pixels: Tensor) -> Tensor:
     """What the layers of a float network give, ``(frames, outputs)``, for pixels as `QuantizedLayers` takes them."""
-    values = pixels / 255
+    values = {INPUT: pixels / 255}
     for layer in floats.layers:
-        if layer.weights is None or layer.bias is None:
-            values = max_pool(values, layer.window, layer.stride, layer.padding)
+        if layer.bias is None:
+            values[layer.name] = max_pool(values[layer.source], layer.window, layer.stride, layer.padding)
             continue
-        weights, bias = (torch.tensor(array, dtype=torch.float32) for array in (layer.weights, layer.bias))
-        values = weighted(layer, values, weights, bias)
-        if layer.relu:
-            values = values.clamp(0, layer.end)
-    return values.permute(0, 2, 3, 1).flatten(1)
-
-
-def _exact(layer: _Neurons, weights: Tensor) -> Tensor:
-    """Weights for counts in float64, as the importer divides a file's by the windows' size, and then conversion multiplies."""
-    return weights.detach().double() / layer.area * layer.unit
+        bias: Tensor | None = torch.tensor(layer.bias, dtype=torch.float32)
+        sums: list[Tensor] = []
+        for taken in layer.inputs:
+            sums.append(weighted(taken, values[taken.source], torch.tensor(taken.weights, dtype=torch.float32), bias))
+            bias = None
+        found = sum(sums[1:], sums[0])
+        values[layer.name] = found.clamp(0, layer.end) if layer.relu else found
+    return values[floats.layers[-1].name].permute(0, 2, 3, 1).flatten(1)
 
 
 class _Passing(torch.autograd.Function):
@@ -261,7 +301,7 @@ class _Passing(torch.autograd.Function):
         return gradient, None
 
 
-def _of_inputs(layer: FloatLayer, scales: Tensor) -> Tensor:
+def _of_inputs(layer: FloatProjection, scales: Tensor) -> Tensor:
     """The scales of the channels that each weight reads (`model.conversion.channels`)."""
     assert layer.weights is not None
     if layer.kind == "linear":
@@ -269,18 +309,9 @@ def _of_inputs(layer: FloatLayer, scales: Tensor) -> Tensor:
     return scales.reshape(layer.groups, -1).repeat_interleave(len(layer.weights) // layer.groups, dim=0)[:, :, None, None]
 
 
-def _reach(layer: FloatLayer, shape: Shape) -> np.ndarray:
+def _reach(taken: FloatProjection, shape: Shape) -> np.ndarray:
     """How many neurons an event at each position of a source of ``shape`` reaches."""
-    assert layer.weights is not None
-    plain: dict[str, Any] = {
-        "name": layer.name,
-        "source": "input",
-        "weights": np.zeros(layer.weights.shape, np.int32),
-        "bias": np.zeros(len(layer.weights), np.int32),
-        "averaged": layer.averaged,
-        "threshold_log2": 0,
-    }
-    window: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
-    there = Linear(**plain) if layer.kind == "linear" else Convolution(**plain, **window)
+    assert taken.weights is not None
+    there = integer_projection(taken, np.zeros(taken.weights.shape, np.int32))
     rows, columns = ([len(taps) for taps in there.taps(shape, axis)] for axis in (0, 1))
-    return np.outer(rows, columns).astype(np.float32) * (len(layer.weights) // layer.groups)
+    return np.outer(rows, columns).astype(np.float32) * (len(taken.weights) // taken.groups)

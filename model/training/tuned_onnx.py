@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,21 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model.importers.float_network import FloatNetwork
-from model.network import Shape
+from model.importers.float_network import FloatNetwork, FloatProjection
+from model.network import INPUT, Shape
 from model.training.quantized_layers import Folded
 
 __all__ = ["tuned_model"]
 
 _OPSET = 17
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A tensor, and whether it is a vector."""
+
+    name: str
+    is_flat: bool
 
 
 class _Graph:
@@ -34,6 +43,17 @@ class _Graph:
         self.nodes.append(helper.make_node(operator, inputs, [f"{name}/out"], name=name, **attributes))
         return f"{name}/out"
 
+    def flat(self, value: _Value, name: str) -> str:
+        """The tensor as a vector, for the node of that name."""
+        return value.name if value.is_flat else self.add("Flatten", [value.name], f"{name}/flat", axis=1)
+
+    def image(self, value: _Value, shape: Shape, name: str) -> str:
+        """The tensor as an image, for the node of that name."""
+        if not value.is_flat:
+            return value.name
+        sizes = np.array([-1, shape.channels, shape.height, shape.width], np.int64)
+        return self.add("Reshape", [value.name, self.constant(f"{name}.shape", sizes)], f"{name}/positions")
+
 
 def tuned_model(floats: FloatNetwork, layers: Iterable[Folded], name: str) -> onnx.ModelProto:
     """The model. The same weights give the same bytes.
@@ -47,43 +67,25 @@ def tuned_model(floats: FloatNetwork, layers: Iterable[Folded], name: str) -> on
     name : str
         Of the graph.
     """
-    graph, left, value, is_flat = _Graph(), iter(layers), "image", False
-    for layer, shape, output in floats.walk():  # noqa: B007 - the last one's is the network's
-        if is_flat and layer.kind != "linear":
-            value = graph.add("Reshape", [value, _target(graph, layer.name, shape)], f"{layer.name}/positions")
-            is_flat = False
+    graph, left = _Graph(), iter(layers)
+    values = {INPUT: _Value("image", False)}
+    for layer in floats.layers:
         if layer.kind == "maxpool":
-            value = graph.add("MaxPool", [value], layer.name, **_window(layer))
+            source = graph.image(values[layer.source], floats.shape_of(layer.source), layer.name)
+            values[layer.name] = _Value(graph.add("MaxPool", [source], layer.name, **_window(layer)), False)
             continue
         folded = next(left)
-        weights, bias = (tensor.detach().numpy() for tensor in (folded.weights, folded.bias))
-        if layer.averaged != (1, 1):
-            windows = list(layer.averaged)
-            value = graph.add("AveragePool", [value], f"{layer.name}/average", kernel_shape=windows, strides=windows)
-        if layer.kind == "linear":
-            taken = layer.taken(shape)
-            if not is_flat:
-                value = graph.add("Flatten", [value], f"{layer.name}/flat", axis=1)
-            # From channel-minor addresses to the file's order.
-            weights = weights.reshape(-1, *taken).transpose(0, 3, 1, 2).reshape(len(weights), -1)
-            parameters = [graph.constant(f"{layer.name}.weight", weights), graph.constant(f"{layer.name}.bias", bias)]
-            value, is_flat = graph.add("Gemm", [value, *parameters], layer.name, transB=1), True
-        elif bias.ndim == 1:
-            parameters = [graph.constant(f"{layer.name}.weight", weights), graph.constant(f"{layer.name}.bias", bias)]
-            value = graph.add("Conv", [value, *parameters], layer.name, group=layer.groups, **_window(layer))
-        else:
-            value = graph.add(
-                "Conv", [value, graph.constant(f"{layer.name}.weight", weights)], layer.name, group=layer.groups, **_window(layer)
-            )
-            by_position = graph.constant(f"{layer.name}.bias", bias.transpose(2, 0, 1)[np.newaxis])
-            value = graph.add("Add", [value, by_position], f"{layer.name}/bias")
-        if layer.relu and np.isfinite(folded.limits.most):
-            ends = (np.array(end, np.float32) for end in (0.0, folded.limits.most))
-            limits = [graph.constant(f"{layer.name}.{which}", end) for which, end in zip(("least", "most"), ends, strict=True)]
-            value = graph.add("Clip", [value, *limits], f"{layer.name}/clip")
+        found = _driven(graph, floats, folded, values)
+        limits = folded.limits
+        if layer.relu and np.isfinite(limits.most):
+            ends = (np.array(end, np.float32) for end in (0.0, limits.most))
+            named = [graph.constant(f"{layer.name}.{which}", end) for which, end in zip(("least", "most"), ends, strict=True)]
+            found = _Value(graph.add("Clip", [found.name, *named], f"{layer.name}/clip"), found.is_flat)
         elif layer.relu:
-            value = graph.add("Relu", [value], f"{layer.name}/relu")
-    sizes = [floats.outputs] if is_flat else [output.channels, output.height, output.width]
+            found = _Value(graph.add("Relu", [found.name], f"{layer.name}/relu"), found.is_flat)
+        values[layer.name] = found
+    output = floats.shape_of(floats.layers[-1].name)
+    sizes = [floats.outputs] if values[floats.layers[-1].name].is_flat else [output.channels, output.height, output.width]
     dims: list[str | int | None] = ["frames", *sizes]
     graph.nodes[-1].output[0] = "scores"
     height, width, channels = floats.input_shape
@@ -99,9 +101,58 @@ def tuned_model(floats: FloatNetwork, layers: Iterable[Folded], name: str) -> on
     return model
 
 
+def _driven(graph: _Graph, floats: FloatNetwork, folded: Folded, values: Mapping[str, _Value]) -> _Value:
+    """What a layer's inputs bring it together, its bias included."""
+    layer, bias = folded.layer, folded.bias.detach().numpy()
+    found: _Value | None = None
+    # Its own name has the node that gives the whole.
+    last = len(layer.inputs) - 1
+    for number, (taken, own) in enumerate(zip(layer.inputs, folded.weights, strict=True)):
+        name = layer.name if last == 0 else f"{layer.name}/input{number}"
+        by_channel = bias if number == 0 and bias.ndim == 1 else None
+        value = _taken(graph, taken, floats.shape_of(taken.source), own.detach().numpy(), by_channel, values[taken.source], name)
+        if found is None:
+            found = value
+            if bias.ndim == 3:
+                by_position = graph.constant(f"{layer.name}.bias", bias.transpose(2, 0, 1)[np.newaxis])
+                found = _Value(graph.add("Add", [value.name, by_position], f"{name}/bias"), False)
+        else:
+            shape = floats.shape_of(layer.name)
+            if found.is_flat and not value.is_flat:
+                value = _Value(graph.flat(value, name), True)
+            elif value.is_flat and not found.is_flat:
+                value = _Value(graph.image(value, shape, f"{name}/sum"), False)
+            whole = layer.name if number == last else f"{layer.name}/sum{number}"
+            found = _Value(graph.add("Add", [found.name, value.name], whole), found.is_flat)
+    assert found is not None
+    return found
+
+
+def _taken(
+    graph: _Graph,
+    taken: FloatProjection,
+    shape: Shape,
+    weights: npt.NDArray[Any],
+    bias: npt.NDArray[Any] | None,
+    value: _Value,
+    name: str,
+) -> _Value:
+    """What an input of a layer brings it."""
+    parameters = f"{name}.weight", f"{name}.bias"
+    if taken.averaged != (1, 1):
+        windows = list(taken.averaged)
+        image = graph.image(value, shape, name)
+        value = _Value(graph.add("AveragePool", [image], f"{name}/average", kernel_shape=windows, strides=windows), False)
+    if taken.kind == "linear":
+        # From channel-minor addresses to the file's order.
+        weights = weights.reshape(-1, *taken.taken(shape)).transpose(0, 3, 1, 2).reshape(len(weights), -1)
+        inputs = [graph.flat(value, name), graph.constant(parameters[0], weights)]
+        inputs += [] if bias is None else [graph.constant(parameters[1], bias)]
+        return _Value(graph.add("Gemm", inputs, name, transB=1), True)
+    inputs = [graph.image(value, shape, name), graph.constant(parameters[0], weights)]
+    inputs += [] if bias is None else [graph.constant(parameters[1], bias)]
+    return _Value(graph.add("Conv", inputs, name, group=taken.groups, **_window(taken)), False)
+
+
 def _window(layer: Any) -> dict[str, list[int]]:
     return {"kernel_shape": list(layer.window), "strides": list(layer.stride), "pads": list(layer.padding)}
-
-
-def _target(graph: _Graph, name: str, shape: Shape) -> str:
-    return graph.constant(f"{name}.shape", np.array([-1, shape.channels, shape.height, shape.width], np.int64))

@@ -83,7 +83,23 @@ def convolutions_only():
     return Graph().conv(4, 2, 3).add("Relu").conv(3, 4, 6)
 
 
-NETWORKS = [plain, grouped, averaged, ended, signals, single, convolutions_only]
+def branched():
+    """Sums in front of a ReLU and behind it, one source twice, a concatenation, and sums of vectors."""
+    graph = Graph(shape=("frames", 2, 8, 8))
+    stem = graph.conv(4, 2, 3, pads=[1] * 4).add("Relu").last
+    inner = graph.conv(4, 4, 3, pads=[1] * 4).last
+    first = graph.add("Add", stem, data=inner).add("Relu").last
+    once, twice = graph.conv(6, 4, 1, data=first).last, graph.conv(6, 4, 3, data=first, pads=[1] * 4).last
+    second = graph.add("Add", twice, data=once).add("Clip", min=0.0, max=2.0).last
+    pool = graph.add("MaxPool", data=second, **TWO).last
+    strided = graph.conv(4, 4, 2, data=first, strides=[2, 2]).add("Relu").last
+    joined = graph.add("Concat", strided, data=pool, axis=1).last
+    third = graph.add("AveragePool", data=joined, **TWO).conv(5, 10, 1).add("Relu").add("Flatten").linear(20, 6).last
+    other = graph.add("Flatten", data=joined).linear(160, 6).last
+    return graph.add("Add", other, data=third).add("Relu").linear(6, 4)
+
+
+NETWORKS = [plain, grouped, averaged, ended, signals, single, convolutions_only, branched]
 
 
 def data_for(floats, frames=60, seed=5):
@@ -107,8 +123,8 @@ def layers_of(floats, data, settings, *, scaled=True):
     if scaled:
         torch.manual_seed(7)
         with torch.no_grad():
-            for parameter in layers.parameters()[2::3]:
-                parameter += 0.3 * torch.randn(parameter.shape)
+            for neurons in layers._neurons:
+                neurons.log_scale += 0.3 * torch.randn(neurons.log_scale.shape)
     return layers, coding
 
 
@@ -131,7 +147,8 @@ def test_forward_is_the_integer_network(network, levels, bits):
         outcome = layers(pixels_of(data.images), kept=kept)
     model = tuned_onnx.tuned_model(floats, layers.folded(), "tuned")
     tuned = import_model(model, "tuned.onnx", layout="nchw", input_shape=floats.input_shape)
-    found = quantize(tuned, [1.0] * len(layers.parameters()[::3]), settings.at_threshold_one(coding), name="tuned")
+    ones = [1.0 for layer in tuned.layers if layer.kind != "maxpool"]
+    found = quantize(tuned, ones, settings.at_threshold_one(coding), name="tuned")
     expected = [np.concatenate(parts) for parts in zip(*(c.values() for c in counts_of_layers(found, data.images)), strict=True)]
     assert list(kept) == [layer.name for layer in found.layers]
     for own, layer in zip(kept.values(), expected[1:], strict=True):
