@@ -27,7 +27,7 @@ from model.conversion.quantize import Settings
 from model.conversion.quantized_frames import run_images
 from model.conversion.ratio_weights import finest_fraction, made_up, with_frames, worst_error
 from model.golden import answers
-from model.importers.float_network import ConversionError, FloatNetwork, pool_of
+from model.importers.float_network import ConversionError, FloatNetwork, pool_of, refuse_branches
 from model.importers.hardware_form import hardware_form
 from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convolution, Layer, Network, Neurons
 
@@ -179,6 +179,7 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
     ConversionError
         A layer has no levels, or numbers that do not fit.
     """
+    refuse_branches(floats, "converted with a file's levels")
     coding, source, rest = input_and_rest(floats, settings)
     built = hardware_form(rest) if settings.for_hardware else rest
     scaled = _with_table(floats, rest, scaled_layers(built, source), settings)

@@ -346,7 +346,7 @@ def projection_of(layer: FloatProjection) -> FloatProjection:
     return FloatProjection(**{field.name: getattr(layer, field.name) for field in fields(FloatProjection)})
 
 
-def refuse_branches(network: FloatNetwork, done: str = "converted") -> None:
+def refuse_branches(network: FloatNetwork, done: str) -> None:
     """Refuse a network that is no chain, where only chains are taken.
 
     Parameters

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from model.conversion.quantize import Settings, quantize
+from model.conversion.from_quantized import from_quantized
+from model.conversion.quantize import Settings
 from model.importers.onnx import ConversionError, import_model, report_nodes
 from tests.onnx_graphs import TWO, Graph, kinds, same
 from tests.random_onnx_graphs import RandomGraph
@@ -448,8 +449,9 @@ def test_what_becomes_of_each_node(tmp_path):
 def test_what_does_not_take_branches_says_so():
     graph, before = stem()
     network = import_model(end(graph.conv(3, 3, 3, **SAME).add("Add", before).add("Relu"), 3).model(), "net")
-    with pytest.raises(ConversionError, match=r"^net: branches are imported but not converted yet$"):
-        quantize(network, [1.0, 1.0, 1.0], Settings(), name="net")
+    frames = np.zeros((1, *network.input_shape), np.uint8)
+    with pytest.raises(ConversionError, match=r"^net: branches are imported but not converted with a file's levels yet$"):
+        from_quantized(network, frames, Settings(), name="net")
     chain = import_model(end(stem()[0], 3).model(), "net")
     assert not chain.branched and inputs(chain) == {"stem": ["input"], "gemm4": ["stem"]}
     assert inputs(chain.without_first()) == {"gemm4": ["input"]}

@@ -108,7 +108,8 @@ def test_the_float_network_is_named(folder):
     [
         (lambda: Graph(seed=1).add("Flatten").linear(128, 3), "layers must be the network's 3, not 1"),
         (lambda: chain(outputs=4), "layer 'gemm4' must be of the kind, sizes, inputs and activation of the network's 'gemm4'"),
-        (lambda: chain(strides=[1, 1]), "layer 'conv0' must be of the kind, sizes, inputs and activation of the network's 'conv0'"),
+        (lambda: chain(strides=[1, 1]),
+         "layer 'conv0' must be of the kind, sizes, inputs and activation of the network's 'conv0'"),
         (lambda: Graph().conv(4, 2, 3).add("Relu").conv(4, 4, 3).add("Relu").add("Flatten").linear(64, 3),
          "layer 'conv0' must be of the kind, sizes, inputs and activation of the network's 'conv0'"),
     ],
