@@ -6,14 +6,14 @@ import click
 from rich.table import Table
 
 from model.reports.markdown import with_table
-from model.reports.paper_page import DOCS_TABLES, docs_tables, figure_files, paper_page, table_one
-from model.studies.paper import study
-from model.studies.paper_measurements import SGD
-from model.studies.paper_results import PaperStudy
+from model.reports.paper.page import DOCS_TABLES, docs_tables, figure_files, paper_page, table_one
+from model.studies.paper.measurements import SGD
+from model.studies.paper.results import PaperStudy
+from model.studies.paper.study import study
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar
 from model.support.datasets import load
 from model.support.errors import BadInputError
-from model.support.files import write_all, write_file
+from model.support.files import check_writable_folder, write_all, write_file
 from model.support.results import to_json
 
 
@@ -89,6 +89,7 @@ def _page_to_fill(docs: Path) -> str:
         raise BadInputError(f"--docs must be a folder with a page paper.md, not {str(docs)!r}: {error.strerror}") from None
     for name in DOCS_TABLES:
         _filled(docs, text, name, "")
+    check_writable_folder("--docs", docs / "img")
     return text
 
 

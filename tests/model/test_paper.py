@@ -16,11 +16,12 @@ from model.conversion.quantize import Settings, quantize
 from model.engine.engine import run_frames
 from model.importers.onnx import import_onnx
 from model.paper import main
-from model.reports.paper_page import DOCS_TABLES
-from model.studies import one_threshold, paper, paper_direct, paper_measurements, paper_parts, paper_peers, paper_rates
+from model.reports.paper.page import DOCS_TABLES
+from model.studies import one_threshold
 from model.studies.direct_quantization import run_direct
-from model.studies.paper_courses import Course
-from model.studies.paper_published import MACS_AS_PRINTED, TABLE_ONE
+from model.studies.paper import direct, measurements, parts, peers, rates, study
+from model.studies.paper.courses import Course
+from model.studies.paper.published import MACS_AS_PRINTED, TABLE_ONE
 from model.studies.rate_coded import convert_rates, run_rates
 from model.support.datasets import load
 
@@ -63,12 +64,12 @@ def arguments(folder, network):
 @pytest.fixture(scope="module")
 def found(folder, arguments):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paper, "_CALIBRATED", 60)
-        patch.setattr(paper, "_THRESHOLDS", (1.0, 2.0))
-        patch.setattr(paper, "_BUNDLED_THRESHOLDS", (0.3, 1.0, 2.0))
-        patch.setattr(paper_parts, "_BUDGETS", (0.005,))
+        patch.setattr(study, "_CALIBRATED", 60)
+        patch.setattr(study, "_THRESHOLDS", (1.0, 2.0))
+        patch.setattr(study, "_BUNDLED_THRESHOLDS", (0.3, 1.0, 2.0))
+        patch.setattr(parts, "_BUDGETS", (0.005,))
         # Their own tests measure the other methods.
-        patch.setattr(paper_parts, "PEERS", ())
+        patch.setattr(parts, "PEERS", ())
         result = CliRunner().invoke(main, [*arguments, "--json"])
         assert result.exit_code == 0, result.output
         values = json.loads(result.stdout)
@@ -76,10 +77,10 @@ def found(folder, arguments):
         # A second run takes everything from what was kept, and writes the same.
         written = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         patch.setattr(one_threshold, "run_frames", None)
-        patch.setattr(paper_measurements, "run_frames", None)
-        patch.setattr(paper_direct, "run_direct", None)
-        patch.setattr(paper_measurements, "convert", None)
-        patch.setattr(paper_rates, "run_rates", None)
+        patch.setattr(measurements, "run_frames", None)
+        patch.setattr(direct, "run_direct", None)
+        patch.setattr(measurements, "convert", None)
+        patch.setattr(rates, "run_rates", None)
         assert CliRunner().invoke(main, arguments).exit_code == 0
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == written
     return values
@@ -113,9 +114,9 @@ def test_table_one_has_every_row_of_the_paper_and_ours_beside(found, floats):
         assert row["spikes_per_neuron"] == pytest.approx(fired.mean() / (784 + 14378), abs=2e-5)
         # With the input's pixels; weights that are shared once.
         assert (row["neurons"], row["synapses"]) == (784 + 14378, 400 + 3200 + 100352 + 2560)
-    rates = run_rates(convert_rates(floats, training.images[:60]), images, 15)
-    assert ours["[9] 15"]["accuracy_snn"] == round((rates.answers[:, -1] == labels).mean(), 6)
-    expected = rates.operations.sum(axis=(1, 2)).mean() + rates.input_operations.mean()
+    fired = run_rates(convert_rates(floats, training.images[:60]), images, 15)
+    assert ours["[9] 15"]["accuracy_snn"] == round((fired.answers[:, -1] == labels).mean(), 6)
+    expected = fired.operations.sum(axis=(1, 2)).mean() + fired.input_operations.mean()
     assert ours["[9] 15"]["accumulations_per_frame"] == round(expected)
 
 
@@ -149,11 +150,11 @@ def test_further_rows(found):
 def test_claims_rest_on_what_was_measured(found, floats):
     data = load("digits5k", "test")
     images, labels = data.images[:FRAMES], data.labels[:FRAMES]
-    for direct, threshold in zip(found["direct"], (1.0, 2.0), strict=True):
+    for without, threshold in zip(found["direct"], (1.0, 2.0), strict=True):
         frames = run_direct(quantize(floats, [threshold] * 4, Settings(threshold=threshold), name="x"), images)
-        assert direct["threshold"] == threshold
-        assert direct["accuracy"] == (frames.counts.argmax(axis=1) == labels).mean()
-        assert direct["spikes_per_neuron"] == round(frames.spikes[:, [0, 2, 4, 5]].sum(axis=1).mean() / 14378, 5)
+        assert without["threshold"] == threshold
+        assert without["accuracy"] == (frames.counts.argmax(axis=1) == labels).mean()
+        assert without["spikes_per_neuron"] == round(frames.spikes[:, [0, 2, 4, 5]].sum(axis=1).mean() / 14378, 5)
     assert found["unreset"]["frames"] == 5
     assert found["unreset"]["neurons"] == 5 * 14378
     assert found["unreset"]["different"] == 0 < found["unreset"]["fired_often"]
@@ -173,11 +174,11 @@ def test_claims_rest_on_what_was_measured(found, floats):
 
 
 def test_reasons(found):
-    for rates in found["rates"].values():
-        assert rates["steps"] == list(range(1, 26))
+    for by_step in found["rates"].values():
+        assert by_step["steps"] == list(range(1, 26))
         for key in ("accuracy", "spikes_per_neuron", "accumulations_per_frame"):
-            assert len(rates[key]) == 25
-        assert rates["accumulations_per_frame"] == sorted(rates["accumulations_per_frame"])
+            assert len(by_step[key]) == 25
+        assert by_step["accumulations_per_frame"] == sorted(by_step["accumulations_per_frame"])
     for why in found["why"].values():
         assert [layer["layer"] for layer in why["layers"]] == ["conv1", "conv2", "fc1", "fc2"]
         assert why["steps"][-1]["cause"] == "saturation"
@@ -215,7 +216,7 @@ def test_documentation_gets_the_tables(found, folder):
     opening = text[text.index("<!-- table found -->") : text.index("<!-- end -->")]
     assert len(re.findall("^- ", opening, re.MULTILINE)) == 5
     places = re.findall("<!-- table (.*?) -->(.*?)<!-- end -->", text, re.DOTALL)
-    assert all("|" in place for name, place in places if name != "found")
+    assert all("|" in place for name, place in places if name not in ("found", "gaps"))
 
 
 def test_claims_say_whether_they_hold(found, folder):
@@ -228,15 +229,15 @@ def test_claims_say_whether_they_hold(found, folder):
     assert holds["Potentials are reset only by a new frame (footnote 3)"] == "yes"
     assert holds["The float network needs 455,712 multiply-accumulates (footnote 10)"] == "no"
     fired = {point["threshold"]: point["spikes_per_neuron"] for point in found["thresholds"]}
-    more = all(direct["spikes_per_neuron"] > fired[direct["threshold"]] for direct in found["direct"])
+    more = all(each["spikes_per_neuron"] > fired[each["threshold"]] for each in found["direct"])
     assert holds["Direct quantization fires more than hysteresis (section II)"] == ("yes" if more else "no")
     assert more
 
 
 def test_peers_name_rows_and_files_that_are_there():
     keys = [row.key for row in TABLE_ONE]
-    assert len({peer.key for peer in paper_peers.PEERS}) == len(paper_peers.PEERS)
-    for peer in paper_peers.PEERS:
+    assert len({peer.key for peer in peers.PEERS}) == len(peers.PEERS)
+    for peer in peers.PEERS:
         assert peer.key in keys
         # Networks are committed as they are trained.
         assert peer.file.name == f"{peer.network}.npz"

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import model
 from model.studies import balanced_rates, event_classifier, first_spike_paper, stbp, temporal_coding
-from model.studies.paper_results import Ours
+from model.studies.paper.results import Ours
 from model.support.dataset import Dataset
 
 __all__ = ["PEERS", "Peer"]
@@ -23,19 +24,22 @@ class Peer:
     Parameters
     ----------
     key : str
-        Of its row (`model.studies.paper_published.TABLE_ONE`).
+        Of its row (`model.studies.paper.published.TABLE_ONE`).
     source : str
         The study that measures it.
     network : str
         Name of the network that was trained for it.
     measured : callable
         Our figures, given that name, a data set, and what to call with the number of frames finished.
+    on_training_frames : bool
+        Whether to measure it on training frames too: what is wrong there, training did not learn.
     """
 
     key: str
     source: str
     network: str
     measured: Callable[[str, Dataset, Done], Ours]
+    on_training_frames: bool
 
     @property
     def file(self) -> Path:
@@ -47,87 +51,63 @@ def _first_spike(name: str, data: Dataset, done: Done) -> Ours:
     """[12], with the remedy for late inhibition that is best on held-out training frames; pixels are currents."""
     [variant] = [row for row in first_spike_paper.TABLE_ROWS if row.network == name]
     found = first_spike_paper.measure(variant.read(_ZOO), data, done)
-    return Ours(
-        network=f"{name}.npz",
-        setting=variant.remedy,
-        accuracy_ann=found.accuracy_ann,
-        accuracy_snn=found.accuracy,
-        neurons=found.neurons,
-        synapses=found.synapses,
-        spikes_per_neuron=found.spikes_per_neuron,
-        accumulations_per_frame=found.accumulations_per_frame,
-    )
+    return _ours(name, found, setting=variant.remedy, accuracy_ann=found.accuracy_ann)
 
 
 def _temporal(name: str, data: Dataset, done: Done) -> Ours:
     """[14], [22]: trained as they spike, so that there is no float network."""
-    found = temporal_coding.measure(temporal_coding.read_temporal(_ZOO / f"{name}.npz"), data, done)
-    return Ours(
-        network=f"{name}.npz",
-        accuracy_snn=found.accuracy,
-        neurons=found.neurons,
-        synapses=found.synapses,
-        spikes_per_neuron=found.spikes_per_neuron,
-        accumulations_per_frame=found.accumulations_per_frame,
-    )
+    return _ours(name, temporal_coding.measure(temporal_coding.read_temporal(_ZOO / f"{name}.npz"), data, done))
 
 
 def _balanced(name: str, data: Dataset, done: Done) -> Ours:
     """[23]: until neurons have fired as often as the published ones."""
     found = balanced_rates.measure_balanced(balanced_rates.BalancedNetwork.load(_ZOO / f"{name}.npz"), data, done)
-    at = found.steps_published - 1
-    return Ours(
-        network=f"{name}.npz",
-        setting=f"{found.steps_published:,} steps",
-        accuracy_ann=found.accuracy_float,
-        accuracy_snn=found.accuracy[at],
-        neurons=found.neurons,
-        synapses=found.synapses,
-        spikes_per_neuron=found.spikes_per_neuron[at],
-        accumulations_per_frame=found.accumulations_per_frame[at],
-    )
+    setting = f"{found.steps_published:,} steps"
+    return _ours(name, found, setting=setting, accuracy_ann=found.accuracy_float, step=found.steps_published)
 
 
 def _event_classifier(name: str, data: Dataset, done: Done) -> Ours:
     """[24]: its float network takes histograms of spikes."""
     found = event_classifier.measure_classifier(event_classifier.EventClassifier.load(_ZOO / f"{name}.npz"), data, done)
-    return Ours(
-        network=f"{name}.npz",
-        setting=f"{found.steps:,} steps",
-        accuracy_ann=found.accuracy_float,
-        accuracy_snn=found.accuracy[-1],
-        neurons=found.neurons,
-        synapses=found.synapses,
-        spikes_per_neuron=found.spikes_per_neuron[-1],
-        accumulations_per_frame=found.accumulations_per_frame[-1],
-    )
+    return _ours(name, found, setting=f"{found.steps:,} steps", accuracy_ann=found.accuracy_float, step=found.steps)
 
 
 def _stbp(name: str, data: Dataset, done: Done) -> Ours:
     """[25]: trained as it spikes, so that there is no float network."""
     found = stbp.measure(stbp.read_stbp(_ZOO / f"{name}.npz"), data, done)
+    return _ours(name, found, setting=f"{found.steps} steps")
+
+
+def _ours(name: str, found: Any, *, setting: str = "", accuracy_ann: float | None = None, step: int | None = None) -> Ours:
+    """The figures that all methods have; after ``step`` where they have them of every time step."""
+
+    def figure(values: Any) -> float:
+        return float(values if step is None else values[step - 1])
+
     return Ours(
         network=f"{name}.npz",
-        setting=f"{found.steps} steps",
-        accuracy_snn=found.accuracy,
+        setting=setting,
+        accuracy_ann=accuracy_ann,
+        accuracy_snn=figure(found.accuracy),
         neurons=found.neurons,
         synapses=found.synapses,
-        spikes_per_neuron=found.spikes_per_neuron,
-        accumulations_per_frame=found.accumulations_per_frame,
+        spikes_per_neuron=figure(found.spikes_per_neuron),
+        accumulations_per_frame=figure(found.accumulations_per_frame),
     )
 
 
 _BUILT = (
-    ("[12] conv", "first_spike_paper", "first-spike-convolutional", _first_spike),
-    ("[12] fc", "first_spike_paper", "first-spike-two-layer", _first_spike),
-    ("[22]", "temporal_coding", "temporal-600", _temporal),
-    ("[23]", "balanced_rates", "balanced-rates", _balanced),
-    ("[24]", "event_classifier", "event-classifier", _event_classifier),
-    ("[25]", "stbp", "stbp", _stbp),
-    ("[14]", "temporal_coding", "temporal-800", _temporal),
+    ("[12] conv", "first_spike_paper", "first-spike-convolutional", _first_spike, False),
+    ("[12] fc", "first_spike_paper", "first-spike-two-layer", _first_spike, False),
+    ("[22]", "temporal_coding", "temporal-600", _temporal, True),
+    ("[23]", "balanced_rates", "balanced-rates", _balanced, False),
+    ("[24]", "event_classifier", "event-classifier", _event_classifier, True),
+    ("[25]", "stbp", "stbp", _stbp, True),
+    ("[14]", "temporal_coding", "temporal-800", _temporal, True),
 )
 
 PEERS = tuple(
-    Peer(key=key, source=f"model.studies.{source}", network=name, measured=measured) for key, source, name, measured in _BUILT
+    Peer(key=key, source=f"model.studies.{source}", network=name, measured=measured, on_training_frames=training)
+    for key, source, name, measured, training in _BUILT
 )
 """Those that were built."""

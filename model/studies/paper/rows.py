@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from model.studies.paper_first_spikes import FirstSpikes
-from model.studies.paper_measurements import SigmaDelta
-from model.studies.paper_rates import Rates
-from model.studies.paper_results import Factors, Row, SweepPoint
+from model.studies.paper.first_spikes import FirstSpikes
+from model.studies.paper.measurements import SigmaDelta
+from model.studies.paper.rates import Rates
+from model.studies.paper.results import Factors, Row, SweepPoint
 
 __all__ = ["further_rows"]
 

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from model.studies.paper_courses import Course
-from model.studies.paper_direct import Direct
-from model.studies.paper_first_spikes import FirstSpikes, MissedLayer
-from model.studies.paper_look import Look, Unreset
-from model.studies.paper_measurements import Binary, Counting, SigmaDelta
-from model.studies.paper_published import PublishedRow
-from model.studies.paper_rates import Rates
-from model.studies.paper_why import Why
+from model.studies.paper.courses import Course
+from model.studies.paper.direct import Direct
+from model.studies.paper.first_spikes import FirstSpikes, MissedLayer
+from model.studies.paper.look import Look, Unreset
+from model.studies.paper.measurements import Binary, Counting, SigmaDelta
+from model.studies.paper.published import PublishedRow
+from model.studies.paper.rates import Rates
+from model.studies.paper.why import Why
 from model.support.results import BESIDE
 
 __all__ = [
@@ -49,6 +49,9 @@ class Ours:
         Spikes of pixels and neurons, by the number of pixels and neurons.
     accumulations_per_frame : float or None
         Mean.
+    accuracy_training : float or None
+        Of the spiking network on the training frames that scales are taken from, where that was measured; training held a
+        twelfth of them out.
     """
 
     network: str
@@ -60,6 +63,7 @@ class Ours:
     synapses: int
     spikes_per_neuron: float | None = None
     accumulations_per_frame: float | None = None
+    accuracy_training: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

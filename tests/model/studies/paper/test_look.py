@@ -9,7 +9,7 @@ from model.encode import encode, spike_times
 from model.golden import run
 from model.network import Neurons
 from model.rest import first_states
-from model.studies.paper_look import Look, look, unreset
+from model.studies.paper.look import Look, look, unreset
 from model.studies.random_network import drawn
 from model.support.errors import BadInputError
 from model.support.results import plain

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model.reports.html import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
-from model.studies.paper_courses import Course
-from model.studies.paper_published import CLAIMED_ACCUMULATIONS, MACS_AS_PRINTED, SPIKES
-from model.studies.paper_results import PaperStudy
+from model.studies.paper.courses import Course
+from model.studies.paper.published import CLAIMED_ACCUMULATIONS, MACS_AS_PRINTED, SPIKES
+from model.studies.paper.results import PaperStudy
 
 __all__ = ["FIGURES"]
 

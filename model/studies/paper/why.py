@@ -14,7 +14,7 @@ from model.engine.engine import run_fast
 from model.importers.float_network import FloatNetwork
 from model.network import Network, Neurons
 from model.studies.one_threshold import INPUT_THRESHOLD
-from model.studies.paper_measurements import large
+from model.studies.paper.measurements import large
 from model.support.dataset import Dataset
 
 __all__ = ["Why", "WhyLayer", "why"]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from model.arrays import Floats, Images
 from model.importers.float_network import FloatNetwork
 from model.studies.first_spike import convert_first_spikes, run_first_spikes, spike_times_of_layers
-from model.studies.paper_measurements import share
+from model.studies.paper.measurements import share
 from model.support.dataset import Dataset
 
 __all__ = ["FirstSpikes", "MissedLayer", "MissedLayers", "first_spikes", "missed"]

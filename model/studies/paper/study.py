@@ -2,7 +2,7 @@
 
 The paper's own network, trained as the paper says, is measured with thresholds of 1.0 and 2.0 and its weights as they are; the
 rate code of Rueckauer et al. 2017 (`model.studies.rate_coded`) on the same network; and every other method of the table on a
-network of its own (`model.studies.paper_peers`). What this project adds, firing when the frame ends and fine-tuning for few
+network of its own (`model.studies.paper.peers`). What this project adds, firing when the frame ends and fine-tuning for few
 events, stands beside.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 from rich.progress import Progress
 
 from model.studies.one_threshold import one_threshold
-from model.studies.paper_first_spikes import MissedLayers, missed
-from model.studies.paper_look import Look, look
-from model.studies.paper_measurements import (
+from model.studies.paper.first_spikes import MissedLayers, missed
+from model.studies.paper.look import Look, look
+from model.studies.paper.measurements import (
     BUNDLED,
     CONVOLUTIONAL,
     SPARSE,
@@ -27,17 +27,17 @@ from model.studies.paper_measurements import (
     counting,
     sha256,
 )
-from model.studies.paper_parts import PAPER_THRESHOLDS, Parts, read, unchanged
-from model.studies.paper_published import TABLE_ONE
-from model.studies.paper_rates import Rates
-from model.studies.paper_results import (
+from model.studies.paper.parts import PAPER_THRESHOLDS, Parts, read, unchanged
+from model.studies.paper.published import TABLE_ONE
+from model.studies.paper.rates import Rates
+from model.studies.paper.results import (
     Calibration,
     Ours,
     PaperStudy,
     SweepPoint,
     TableRow,
 )
-from model.studies.paper_rows import further_rows
+from model.studies.paper.rows import further_rows
 from model.support.dataset import Dataset
 
 __all__ = ["study"]
@@ -127,7 +127,7 @@ def study(
             "the first frame",
             Look.read,
             lambda done: look(one_threshold(run.made.sgd, 1.0), data.images[0], int(data.labels[0])),
-            source="paper_look",
+            source="paper.look",
             frames=1,
         ),
         why=run.whys(),
@@ -136,7 +136,7 @@ def study(
             MissedLayers.read,
             lambda done: missed(run.made.convolutional, data.images[: run.detail], calibration.images),
             of=CONVOLUTIONAL,
-            source="paper_first_spikes",
+            source="paper.first_spikes",
             frames=run.detail,
         ).layers,
     )

@@ -185,8 +185,11 @@ class Measurements:
         )
 
 
-def quantized_outputs(network: Network, images: Images) -> Ints:
-    """As `model.conversion.quantized.quantized_counts`, in single precision, which holds these sums exactly."""
+def quantized_outputs(network: Network, images: Images, *, nearest: bool = False) -> Ints:
+    """As `model.conversion.quantized.quantized_counts`, in single precision, which holds these sums exactly.
+
+    With ``nearest`` activations are rounded to the nearest whole threshold, and not towards zero.
+    """
     outputs = []
     for at in range(0, len(images), _BATCH):
         values: dict[str, Any] = {INPUT: input_counts(network, images[at : at + _BATCH]).astype(np.float32)}
@@ -199,7 +202,10 @@ def quantized_outputs(network: Network, images: Images) -> Ints:
             sums = weighted_sums(layer, layer.weights, source, shape, output) + layer.bias.astype(np.float32)
             if np.abs(sums).max() >= _EXACT:
                 raise BadInputError(f"layer {layer.name!r}: sums must be less than {_EXACT} to be exact in single precision")
-            values[layer.name] = rounded(layer, sums / layer.theta, deferred=network.deferred).astype(np.float32)
+            potential = sums / layer.theta
+            if nearest:
+                potential += np.copysign(0.5, potential)
+            values[layer.name] = rounded(layer, potential, deferred=network.deferred).astype(np.float32)
         outputs.append(values[network.output.name].reshape(-1, network.outputs).astype(np.int64))
     return np.concatenate(outputs)
 

@@ -2,9 +2,9 @@
 
 from model.reports.html import Table
 from model.reports.markdown import markdown
-from model.reports.paper_claims import claims_table, found_lines
-from model.studies.paper_results import PaperStudy
-from model.studies.paper_why import Why
+from model.reports.paper.claims import claims_table, found_lines, gaps_lines
+from model.studies.paper.results import PaperStudy
+from model.studies.paper.why import Why
 
 __all__ = [
     "DOCS_TABLES",
@@ -31,7 +31,7 @@ _WHY = "threshold 1.0"
 
 
 DOCS_TABLES = (
-    "found", "one", "counting", "claims", "thresholds", "hysteresis", "further", "beside", "layers", "steps", "missed",
+    "found", "one", "gaps", "counting", "claims", "thresholds", "hysteresis", "further", "beside", "layers", "steps", "missed",
 )  # fmt: skip
 """The marked places of docs/paper.md."""
 
@@ -50,7 +50,8 @@ def docs_tables(found: PaperStudy) -> dict[str, str]:
         "steps": steps_table(found.why[_WHY]),
         "missed": missed_table(found),
     }
-    texts = {"found": found_lines(found)} | {name: markdown(table.titles, table.rows) for name, table in tables.items()}
+    texts = {"found": found_lines(found), "gaps": gaps_lines(found)}
+    texts |= {name: markdown(table.titles, table.rows) for name, table in tables.items()}
     return {name: texts[name] for name in DOCS_TABLES}
 
 
@@ -159,7 +160,8 @@ def hysteresis_table(found: PaperStudy) -> Table:
             "", "direct quantization", percent(direct.accuracy), spikes(direct.spikes_per_neuron),
             f"{direct.negative_spikes:.1%}", f"{direct.accumulations_per_frame:,}",
         ))  # fmt: skip
-    return Table(("threshold", "neuron", "spiking", "spikes a neuron", "negative", "accumulations"), rows, words=(0, 1))
+        rows.append(("", "rounded to the nearest threshold, no events", percent(direct.accuracy_nearest), "", "", ""))
+    return Table(("threshold", "neuron", "accuracy", "spikes a neuron", "negative", "accumulations"), rows, words=(0, 1))
 
 
 def layers_table(why: Why) -> Table:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.studies.paper_kept import Kept, sources_of
+from model.studies.paper.kept import Kept, sources_of
 from model.support.dataset import Dataset
 
 
@@ -13,8 +13,8 @@ def frames():
 
 
 def test_a_study_stands_on_those_that_it_imports():
-    names = [path.name for path in sources_of("model.studies.paper_courses")]
-    assert names == ["instruments.py", "paper_courses.py"]
+    names = [path.name for path in sources_of("model.studies.paper.courses")]
+    assert names == ["instruments.py", "courses.py"]
     assert [path.name for path in sources_of("model.studies.direct_quantization")] == ["direct_quantization.py"]
 
 
@@ -22,7 +22,7 @@ def test_it_is_made_once_for_the_same(frames, tmp_path):
     network, made = tmp_path / "network.npz", []
     network.write_bytes(b"one")
 
-    def measure(title="what", source="model.studies.paper_look", settings=None, data=frames):
+    def measure(title="what", source="model.studies.paper.look", settings=None, data=frames):
         def make(done):
             made.append(title)
             done(3)

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,12 +12,13 @@ from rich.progress import Progress
 from model.importers.float_network import FloatNetwork
 from model.network import Network
 from model.studies.one_threshold import INPUT_THRESHOLD, fitting_factor, one_threshold
-from model.studies.paper_courses import Course, course
-from model.studies.paper_direct import Direct, direct
-from model.studies.paper_first_spikes import FirstSpikes, first_spikes
-from model.studies.paper_kept import Kept
-from model.studies.paper_look import Unreset, unreset
-from model.studies.paper_measurements import (
+from model.studies.paper import peers
+from model.studies.paper.courses import Course, course
+from model.studies.paper.direct import Direct, direct
+from model.studies.paper.first_spikes import FirstSpikes, first_spikes
+from model.studies.paper.kept import Kept
+from model.studies.paper.look import Unreset, unreset
+from model.studies.paper.measurements import (
     BUNDLED,
     CONVOLUTIONAL,
     SPARSE,
@@ -24,13 +26,15 @@ from model.studies.paper_measurements import (
     Binary,
     Measurements,
     SigmaDelta,
+    sha256,
 )
-from model.studies.paper_peers import PEERS
-from model.studies.paper_published import CLAIMED_ACCUMULATIONS, SPIKES
-from model.studies.paper_rates import Rates, rates
-from model.studies.paper_results import Factors, Ours, SweepPoint
-from model.studies.paper_why import Why, why
+from model.studies.paper.peers import PEERS, Peer
+from model.studies.paper.published import CLAIMED_ACCUMULATIONS, SPIKES
+from model.studies.paper.rates import Rates, rates
+from model.studies.paper.results import Factors, Ours, SweepPoint
+from model.studies.paper.why import Why, why
 from model.support.dataset import Dataset
+from model.support.errors import BadInputError
 
 __all__ = ["PAPER_THRESHOLDS", "Parts", "read", "unchanged"]
 
@@ -60,14 +64,18 @@ class Parts:
     def __init__(
         self, network: Path, data: Dataset, calibration: Dataset, detail: int, cache: Path, bar: Progress | None
     ) -> None:
+        for bundled in (CONVOLUTIONAL, TWO_LAYER):
+            # Results are by name.
+            if network.stem == bundled.stem and sha256(network) != sha256(bundled):
+                raise BadInputError(f"network must have another name than the bundled {bundled.name}, not {str(network)!r}")
         self.made = Measurements(data, calibration, network)
         self.network = network
         self.data, self.calibration, self.detail = data, calibration, detail
         self._kept = Kept((data, calibration), cache, bar)
         self.networks = (
             (network.stem, self.made.sgd, network),
-            ("mnist-paper", self.made.convolutional, CONVOLUTIONAL),
-            ("mnist-two-layer", self.made.two_layer, TWO_LAYER),
+            (CONVOLUTIONAL.stem, self.made.convolutional, CONVOLUTIONAL),
+            (TWO_LAYER.stem, self.made.two_layer, TWO_LAYER),
         )
 
     def kept(
@@ -77,11 +85,11 @@ class Parts:
         make: Callable[[Callable[[int], None]], T],
         *,
         of: Path | None = None,
-        source: str = "paper_measurements",
+        source: str = "paper.measurements",
         frames: int | None = None,
     ) -> T:
         """What a measurement finds, or found before, of the network that is not the paper's own or of that one."""
-        depends = (frames, self.detail if source in ("paper_why", "paper_first_spikes") else 0)
+        depends = (frames, self.detail if source in ("paper.why", "paper.first_spikes") else 0)
         module, files = f"model.studies.{source}", (of or self.network,)
         return self._kept.measured(title, reading, make, source=module, files=files, frames=frames, settings=depends)
 
@@ -133,7 +141,7 @@ class Parts:
                     read(FirstSpikes),
                     partial(first_spikes, net, self.data, self.calibration.images, spikes),
                     of=path,
-                    source="paper_first_spikes",
+                    source="paper.first_spikes",
                 )
                 for key, spikes in (("currents", False), ("spikes", True))
             }
@@ -148,7 +156,7 @@ class Parts:
                 f"rate code, {key} input",
                 read(Rates),
                 partial(rates, self.made.sgd, self.data, images, threshold),
-                source="paper_rates",
+                source="paper.rates",
             )
             for key, threshold in (("grey", None), ("1bit", INPUT_THRESHOLD))
         }
@@ -160,7 +168,7 @@ class Parts:
                 f"without hysteresis, threshold {at:g}",
                 read(Direct),
                 partial(direct, self.made.sgd, at, self.data),
-                source="paper_direct",
+                source="paper.direct",
             )
             for at in PAPER_THRESHOLDS
         )
@@ -171,7 +179,7 @@ class Parts:
             "potentials within a frame",
             read(Unreset),
             lambda done: unreset(network, some),
-            source="paper_look",
+            source="paper.look",
             frames=len(some),
         )
         return without, binary, found
@@ -186,7 +194,7 @@ class Parts:
                 read(Course),
                 partial(_course, label, network, self.data),
                 of=path,
-                source="paper_courses",
+                source="paper.courses",
             )
             for label, network, path in networks
         )
@@ -202,26 +210,34 @@ class Parts:
                 Why.read,
                 partial(why, net, network, self.data, self.calibration.images, self.detail),
                 of=path,
-                source="paper_why",
+                source="paper.why",
                 frames=self.detail,
             )
             for label, (net, network, path) in settings.items()
         }
 
     def peers(self) -> dict[str, Ours]:
-        """The other methods whose networks are there, by row."""
-        return {
-            peer.key: self._kept.measured(
-                f"row {peer.key}",
-                read(Ours),
-                partial(peer.measured, peer.network, self.data),
-                source=peer.source,
-                files=(peer.file,),
-                settings=inspect.getsource(peer.measured),
-            )
-            for peer in PEERS
-            if peer.file.is_file()
-        }
+        """The other methods whose networks are there, by row; those that train as they spike on training frames too."""
+        found = {}
+        for peer in PEERS:
+            if peer.file.is_file():
+                ours = self._peer(peer, self.data)
+                if peer.on_training_frames:
+                    training = self._peer(peer, self.calibration, " on training frames")
+                    ours = replace(ours, accuracy_training=training.accuracy_snn)
+                found[peer.key] = ours
+        return found
+
+    def _peer(self, peer: Peer, data: Dataset, where: str = "") -> Ours:
+        return self._kept.measured(
+            f"row {peer.key}{where}",
+            read(Ours),
+            partial(peer.measured, peer.network, data),
+            source=peer.source,
+            files=(peer.file,),
+            frames=len(data),
+            settings=inspect.getsource(peers),
+        )
 
 
 def _course(label: str, network: Network, data: Dataset, done: Callable[[int], None]) -> Course:

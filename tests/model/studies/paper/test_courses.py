@@ -7,7 +7,7 @@ import pytest
 
 from model.engine.engine import run_frames
 from model.studies.instruments import instruments
-from model.studies.paper_courses import course
+from model.studies.paper.courses import course
 from model.studies.random_network import drawn
 from model.support.errors import BadInputError
 

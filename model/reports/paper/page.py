@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import matplotlib as mpl
 
 from model.reports.html import PLOTS, Picture, Table, page, picture, svg
-from model.reports.paper_claims import claims_table
-from model.reports.paper_figures import FIGURES
-from model.reports.paper_tables import (
+from model.reports.paper.claims import claims_table
+from model.reports.paper.figures import FIGURES
+from model.reports.paper.tables import (
     DOCS_TABLES,
     beside_table,
     counting_table,
@@ -20,7 +20,7 @@ from model.reports.paper_tables import (
     sweep_table,
     table_one,
 )
-from model.studies.paper_results import PaperStudy
+from model.studies.paper.results import PaperStudy
 
 __all__ = ["DOCS_TABLES", "docs_tables", "figure_files", "paper_page", "table_one"]
 

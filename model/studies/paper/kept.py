@@ -103,13 +103,13 @@ def sources_of(module: str) -> tuple[Path, ...]:
     pending, found = [module], set()
     while pending:
         name = pending.pop()
-        path = _MODEL / "studies" / f"{name.removeprefix(_STUDIES)}.py"
-        if path in found:
+        path = _MODEL.joinpath(*name.split(".")[1:])
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path in found or not path.is_file():
             continue
         found.add(path)
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_STUDIES):
-                pending.append(node.module or "")
-            elif isinstance(node, ast.ImportFrom) and node.module == _STUDIES.removesuffix("."):
-                pending += [_STUDIES + alias.name for alias in node.names]
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(_STUDIES):
+                # What is imported may be modules of that folder; of a module's own names there are no files.
+                pending += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
     return tuple(sorted(found))
