@@ -9,13 +9,13 @@ the same spikes reach one by one; the answer is the class with most output spike
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from model.arrays import Images
+from model.arrays import Images, Ints
 from model.importers.float_network import ConversionError
 from model.network import Shape
 from model.studies.poisson import PoissonNetwork, convolution, run_poisson, spike_counts
@@ -124,6 +124,8 @@ class ClassifierFigures:
         Frames.
     accuracy_float : float
         Of the classifier on histograms, of the steps that it was trained on.
+    accuracy_counted : float
+        Of its weights on the counts of the spikes that the output neurons get, which differs from ``accuracy`` by their firing.
     neurons, synapses : int
         Pixels and neurons; weights, those of a filter once.
     steps : int
@@ -135,6 +137,7 @@ class ClassifierFigures:
 
     frames: int
     accuracy_float: float
+    accuracy_counted: float
     neurons: int
     synapses: int
     steps: int
@@ -196,6 +199,7 @@ def measure_classifier(
     return ClassifierFigures(
         frames=len(data),
         accuracy_float=float((scores(network.weights, counted).argmax(axis=1) == data.labels).mean()),
+        accuracy_counted=float((_answers_by_counts(network, spiking, data.images) == data.labels).mean()),
         neurons=spiking.neurons,
         synapses=spiking.synapses,
         steps=network.steps,
@@ -203,3 +207,13 @@ def measure_classifier(
         spikes_per_neuron=(found.spikes_so_far() / spiking.neurons).round(4).tolist(),
         accumulations_per_frame=found.accumulations_so_far().round(1).tolist(),
     )
+
+
+def _answers_by_counts(network: EventClassifier, spiking: PoissonNetwork, images: Images) -> Ints:
+    """The class with the largest sum of weights over all spikes that reach it in a frame's time."""
+    first = replace(spiking, stages=spiking.stages[:1])
+    found = []
+    for at in range(0, len(images), _AT_ONCE):
+        counts = spike_counts(first, images[at : at + _AT_ONCE], network.steps, first=at)
+        found.append((counts.astype(np.float32) @ flat(network.weights)).argmax(axis=1))
+    return np.concatenate(found)

@@ -12,7 +12,7 @@ from model.studies.event_classifier import EventClassifier, flat, gabor_filters,
 from model.studies.poisson import PoissonNetwork, run_poisson, settled, spike_counts
 from model.support.dataset import Dataset
 from model.training.balanced_rates import BalancedSettings, train_balanced
-from model.training.common import check_dataset, held_out
+from model.training.common import as_asked, check_dataset, held_out
 from model.training.histogram_classifier import ClassifierSettings, train_classifier
 from model.training.paper_trained import Trained
 
@@ -41,8 +41,7 @@ _GAIN_FRAMES = 500
 
 def train_balanced_rates(data: Dataset, seed: int, epochs: int | None, console: Console) -> Trained:
     """Train the network of `model.studies.balanced_rates`, and find both of its times."""
-    settings = BalancedSettings(seed=seed)
-    settings = settings if epochs is None else replace(settings, epochs=epochs)
+    settings = as_asked(BalancedSettings(), seed, epochs)
     trained = train_balanced(settings, data, say=console.print)
     held = _of(data, held_out(data))
     network = BalancedNetwork(
@@ -71,8 +70,7 @@ def train_balanced_rates(data: Dataset, seed: int, epochs: int | None, console: 
 def train_event_classifier(data: Dataset, seed: int, epochs: int | None, console: Console) -> Trained:
     """Train the network of `model.studies.event_classifier`, and find its output gain and its time."""
     check_dataset(data)
-    settings = ClassifierSettings(seed=seed)
-    settings = settings if epochs is None else replace(settings, epochs=epochs)
+    settings = as_asked(ClassifierSettings(), seed, epochs)
     held_mask = held_out(data)
     held, kept = _of(data, held_mask), _of(data, ~held_mask)
     filters = gabor_filters(_FILTER_GAIN)

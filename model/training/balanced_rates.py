@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.support.datasets import Dataset
-from model.support.errors import BadInputError
-from model.training.common import accuracy, check_dataset, check_whole, held_out, import_torch, to_tensor
+from model.training.common import accuracy, check_dataset, check_numbers, check_whole, held_out, import_torch, to_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,10 +48,7 @@ class BalancedSettings:
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
-        if not 0 < self.learning_rate < math.inf:
-            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
-        if not 0 <= self.dropout < 1:
-            raise BadInputError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}")
+        check_numbers(self, positive=["learning_rate"], shares=["dropout"])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

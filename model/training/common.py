@@ -8,8 +8,9 @@ import math
 import platform
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import rich.console
@@ -21,8 +22,10 @@ from model.support.errors import BadInputError, ToolMissingError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["INPUT_SHAPE", "INPUT_THRESHOLD", "ZOO", "accuracy", "augment", "binarise", "check_dataset", "check_whole",
-           "held_out", "import_torch", "keep_memory", "to_tensor", "track", "versions"]
+__all__ = ["INPUT_SHAPE", "INPUT_THRESHOLD", "ZOO", "accuracy", "as_asked", "augment", "binarise", "check_dataset",
+           "check_numbers", "check_whole", "held_out", "import_torch", "keep_memory", "to_tensor", "track", "versions"]
+
+T = TypeVar("T")
 
 INPUT_SHAPE = (28, 28, 1)
 """What the network takes, as (height, width, channels)."""
@@ -47,6 +50,26 @@ def check_whole(settings: object, least: dict[str, int]) -> None:
             raise TypeError(f"{name} must be an integer, not {value!r}")
         if value < low:
             raise BadInputError(f"{name} must be {low} or more, not {value!r}")
+
+
+def check_numbers(
+    settings: object, *, positive: Iterable[str] = (), not_negative: Iterable[str] = (), shares: Iterable[str] = ()
+) -> None:
+    """Raise `BadInputError` where a field is not more than 0, not 0 or more, or no share: at least 0, and less than 1."""
+    for names, constraint, holds in (
+        (positive, "more than 0", lambda value: 0 < value < math.inf),
+        (not_negative, "0 or more", lambda value: 0 <= value < math.inf),
+        (shares, "at least 0 and less than 1", lambda value: 0 <= value < 1),
+    ):
+        for name in names:
+            value = getattr(settings, name)
+            if not holds(value):
+                raise BadInputError(f"{name} must be {constraint}, not {value!r}")
+
+
+def as_asked(settings: T, seed: int, epochs: int | None) -> T:
+    """Settings with a seed, and with a number of passes over the training frames where it is not to be their own."""
+    return replace(settings, seed=seed, **({} if epochs is None else {"epochs": epochs}))  # type: ignore[type-var]
 
 
 def import_torch() -> Any:

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Ints
-from model.support.errors import BadInputError
-from model.training.common import check_whole, import_torch
+from model.training.common import check_numbers, check_whole, import_torch
 
 __all__ = ["ClassifierSettings", "train_classifier"]
 
@@ -39,8 +38,7 @@ class ClassifierSettings:
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
-        if not 0 < self.learning_rate < math.inf:
-            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
+        check_numbers(self, positive=["learning_rate"])
 
 
 def train_classifier(

@@ -7,7 +7,6 @@ on for some epochs in which an activation of less than a share of it, ``low``, i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,17 @@ from rich.console import Console
 
 from model.support.dataset import Dataset
 from model.support.errors import BadInputError
-from model.training.common import INPUT_SHAPE, accuracy, check_dataset, check_whole, held_out, import_torch, to_tensor
+from model.training.common import (
+    INPUT_SHAPE,
+    accuracy,
+    as_asked,
+    check_dataset,
+    check_numbers,
+    check_whole,
+    held_out,
+    import_torch,
+    to_tensor,
+)
 from model.training.paper_trained import Trained
 from model.training.plain import CLASSES, train_plain
 
@@ -70,14 +79,8 @@ class FirstSpikeSettings:
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "clamped_epochs": 1, "batch_size": 1})
-        for name in ("learning_rate", "clamped_learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise BadInputError(f"{name} must be more than 0, not {getattr(self, name)!r}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise BadInputError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
-        for name in ("dropout", "low"):
-            if not 0 <= getattr(self, name) < 1:
-                raise BadInputError(f"{name} must be at least 0 and less than 1, not {getattr(self, name)!r}")
+        rates = ("learning_rate", "clamped_learning_rate")
+        check_numbers(self, positive=rates, not_negative=["weight_decay"], shares=["dropout", "low"])
         if not 0 < self.percentile <= 100:
             raise BadInputError(f"percentile must be more than 0 and at most 100, not {self.percentile!r}")
 
@@ -141,8 +144,8 @@ def train_two_layers(data: Dataset, seed: int, epochs: int | None, console: Cons
 
 
 def _settings(seed: int, epochs: int | None) -> FirstSpikeSettings:
-    settings = FirstSpikeSettings(seed=seed)
-    return settings if epochs is None else replace(settings, epochs=epochs, clamped_epochs=epochs)
+    settings = as_asked(FirstSpikeSettings(), seed, epochs)
+    return settings if epochs is None else replace(settings, clamped_epochs=epochs)
 
 
 def train_with(settings: FirstSpikeSettings, architecture: Architecture, data: Dataset, console: Console) -> Trained:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,17 @@ from rich.console import Console
 
 from model.support.dataset import Dataset
 from model.support.errors import BadInputError
-from model.training.common import accuracy, binarise, check_dataset, check_whole, held_out, import_torch, to_tensor
+from model.training.common import (
+    accuracy,
+    as_asked,
+    binarise,
+    check_dataset,
+    check_numbers,
+    check_whole,
+    held_out,
+    import_torch,
+    to_tensor,
+)
 from model.training.paper_network import LAYERS, build_network, export_onnx
 from model.training.paper_trained import Trained
 
@@ -59,19 +69,14 @@ class SgdSettings:
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
-        for name in ("learning_rate", "first_scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise BadInputError(f"{name} must be more than 0, not {getattr(self, name)!r}")
+        check_numbers(self, positive=["learning_rate", "first_scale"], shares=["dropout"])
         if not 0 <= self.falling <= 1:
             raise BadInputError(f"falling must be from 0 to 1, not {self.falling!r}")
-        if not 0 <= self.dropout < 1:
-            raise BadInputError(f"dropout must be at least 0 and less than 1, not {self.dropout!r}")
 
 
 def train_sgd(data: Dataset, seed: int, epochs: int | None, console: Console) -> Trained:
     """Train the paper's network; frames are grey, as they come, from 0 to 1."""
-    settings = SgdSettings(seed=seed)
-    return train_with(settings if epochs is None else replace(settings, epochs=epochs), data, console)
+    return train_with(as_asked(SgdSettings(), seed, epochs), data, console)
 
 
 def train_with(settings: SgdSettings, data: Dataset, console: Console) -> Trained:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +28,7 @@ from numba import njit
 from rich.console import Console
 
 from model.support.dataset import Dataset
-from model.support.errors import BadInputError
-from model.training.common import CLASSES, check_dataset, check_whole, held_out, import_torch
+from model.training.common import CLASSES, as_asked, check_dataset, check_numbers, check_whole, held_out, import_torch
 from model.training.paper_trained import Trained
 
 if TYPE_CHECKING:
@@ -81,17 +80,12 @@ class StbpSettings:
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "steps": 1, "steps_measured": 1})
-        for name in ("learning_rate", "threshold", "window", "weight_length"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise BadInputError(f"{name} must be more than 0, not {getattr(self, name)!r}")
-        if not 0 <= self.decay < 1:
-            raise BadInputError(f"decay must be at least 0 and less than 1, not {self.decay!r}")
+        check_numbers(self, positive=["learning_rate", "threshold", "window", "weight_length"], shares=["decay"])
 
 
 def train_stbp(data: Dataset, seed: int, epochs: int | None, console: Console) -> Trained:
     """Train 15C5-P2-40C5-P2-300-10, average pools, as `model.paper_networks` has it done."""
-    settings = StbpSettings(seed=seed)
-    return train_stbp_with(settings if epochs is None else replace(settings, epochs=epochs), data, console)
+    return train_stbp_with(as_asked(StbpSettings(), seed, epochs), data, console)
 
 
 def train_stbp_with(settings: StbpSettings, data: Dataset, console: Console) -> Trained:

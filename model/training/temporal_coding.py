@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,16 @@ from numba import njit
 from rich.console import Console
 
 from model.support.dataset import Dataset
-from model.support.errors import BadInputError
-from model.training.common import CLASSES, INPUT_SHAPE, check_dataset, check_whole, held_out, import_torch
+from model.training.common import (
+    CLASSES,
+    INPUT_SHAPE,
+    as_asked,
+    check_dataset,
+    check_numbers,
+    check_whole,
+    held_out,
+    import_torch,
+)
 from model.training.paper_trained import Trained
 
 if TYPE_CHECKING:
@@ -98,14 +106,8 @@ class TemporalSettings:
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "hidden": 1, "batch_size": 1, "bright": 0})
-        for name in ("learning_rate", "late", "sharpness", "initial_hidden", "initial_output", "row_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise BadInputError(f"{name} must be more than 0, not {getattr(self, name)!r}")
-        for name in ("constraint", "activity", "weight_cost"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise BadInputError(f"{name} must be 0 or more, not {getattr(self, name)!r}")
-        if not 0 <= self.delayed < 1:
-            raise BadInputError(f"delayed must be at least 0 and less than 1, not {self.delayed!r}")
+        positive = ("learning_rate", "late", "sharpness", "initial_hidden", "initial_output", "row_norm")
+        check_numbers(self, positive=positive, not_negative=["constraint", "activity", "weight_cost"], shares=["delayed"])
 
 
 LARGE = TemporalSettings()
@@ -117,12 +119,12 @@ FAST = TemporalSettings(hidden=600, sharpness=5.0, activity=0.003, initial_hidde
 
 def train_large(data: Dataset, seed: int, epochs: int | None, console: Console) -> Trained:
     """Train 784-800-10."""
-    return train_with(replace(LARGE, seed=seed, epochs=epochs or LARGE.epochs), data, console)
+    return train_with(as_asked(LARGE, seed, epochs), data, console)
 
 
 def train_fast(data: Dataset, seed: int, epochs: int | None, console: Console) -> Trained:
     """Train 784-600-10."""
-    return train_with(replace(FAST, seed=seed, epochs=epochs or FAST.epochs), data, console)
+    return train_with(as_asked(FAST, seed, epochs), data, console)
 
 
 def train_with(settings: TemporalSettings, data: Dataset, console: Console) -> Trained:

@@ -80,6 +80,12 @@ def _reasons(found: PaperStudy, row: TableRow) -> list[str]:
         )
     elif ours.accuracy_ann is not None:
         reasons.append(f"Its float network has {_percent(ours.accuracy_ann)} (the paper's {row.published.ann}).")
+    if ours.accuracy_counted is not None:
+        lost = f"{100 * (ours.accuracy_counted - ours.accuracy_snn):.2f} points"
+        reasons.append(
+            f"With the weights on counts of the spikes that reach the outputs it has {_percent(ours.accuracy_counted)}: {lost} "
+            "are lost where the outputs fire themselves."
+        )
     if ours.accuracy_training is not None:
         learnt = ours.accuracy_training >= _share(row.published.snn)
         verdict = "it has learnt these; it is others that it misses." if learnt else "it has not learnt these either."

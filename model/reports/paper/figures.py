@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from model.reports.html import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from model.studies.paper.courses import Course
-from model.studies.paper.published import CLAIMED_ACCUMULATIONS, MACS_AS_PRINTED, SPIKES
+from model.studies.paper.published import CLAIMED_ACCUMULATIONS, MACS_AS_PRINTED, SPIKES, TABLE_ONE
 from model.studies.paper.results import PaperStudy
 
 __all__ = ["FIGURES"]
@@ -16,11 +16,11 @@ __all__ = ["FIGURES"]
 _END = 0.8
 """When a frame's last pixel may fire, in time units."""
 
-_ACCURACY = 99.19
-"""The paper's, at threshold 1.0, in percent."""
+_PAPER = {row.key: row for row in TABLE_ONE}
+"""The rows of its table."""
 
-_FLOAT_ACCURACY = 99.21
-"""The paper's float network's."""
+_ACCURACY, _FLOAT_ACCURACY = (float(each.removesuffix(" %")) for each in (_PAPER["thr 1.0"].snn, _PAPER["thr 1.0"].ann))
+"""The paper's, in percent: at threshold 1.0, and of the float network."""
 
 _COURSES = {"threshold 1.0": (BLUE, "-"), "threshold 2.0": (PURPLE, "-"), "fine-tuned": (GREEN, "--")}
 """How the answer so far of each network is drawn."""
@@ -31,11 +31,12 @@ def _look(found: PaperStudy) -> Figure:
     figure = Figure(figsize=(10, 6.4))
     grid = figure.add_gridspec(2, 2, width_ratios=(3.2, 1), height_ratios=(1, 1.25))
     potentials, raster, digit = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[0, 1])
-    for output, values in enumerate(look.potentials):
+    lasts = [[bias, *values][-1] for bias, values in zip(look.biases, look.potentials, strict=True)]
+    heights = _apart(lasts)
+    for output, (values, last) in enumerate(zip(look.potentials, lasts, strict=True)):
         color, width = (RED, 2.0) if output == look.answer else (GREY, 0.9)
-        last = values[-1] if values else 0.0
-        potentials.step([0, *look.time, _END], [0, *values, last], where="post", color=color, linewidth=width)
-        potentials.text(_END + 0.005, last, str(output), color=color, fontsize=9, va="center")
+        potentials.step([0, *look.time, _END], [look.biases[output], *values, last], where="post", color=color, linewidth=width)
+        potentials.text(_END + 0.005, heights[output], str(output), color=color, fontsize=9, va="center")
     if look.first_right is not None:
         label = f"right for good from {look.first_right:.3f} on"
         potentials.axvline(look.first_right, color=GREEN, linewidth=1, linestyle="--", label=label)
@@ -45,8 +46,8 @@ def _look(found: PaperStudy) -> Figure:
     for band, layer in enumerate(reversed(look.layers)):
         sign, time = np.array(layer.sign), np.array(layer.time)
         height = band + 0.92 - 0.84 * np.array(layer.neuron) / max(1, layer.neurons)
-        for which, color in ((1, BLUE), (-1, ORANGE)):
-            raster.scatter(time[sign == which], height[sign == which], s=3, color=color, linewidths=0, rasterized=True)
+        # In the order in which they fired, so that neither sign hides the other.
+        raster.scatter(time, height, s=3, c=np.where(sign > 0, BLUE, ORANGE), linewidths=0, rasterized=True)
         raster.axhline(band, color=GREY, linewidth=0.6)
     raster.set_yticks([band + 0.5 for band in range(len(look.layers))], [
         f"{layer.layer}\n{len(layer.time):,} spikes" for layer in reversed(look.layers)
@@ -64,6 +65,15 @@ def _look(found: PaperStudy) -> Figure:
     figure.set_dpi(200)
     figure.tight_layout()
     return figure
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Heights of labels, moved up where they would lie on one another."""
+    gap = 0.055 * (max(heights) - min(heights))
+    found, lowest = list(heights), -np.inf
+    for at in np.argsort(heights):
+        found[at] = lowest = max(heights[at], lowest + gap)
+    return found
 
 
 def _percent(shares: Sequence[float]) -> list[float]:
@@ -102,7 +112,10 @@ def _courses(found: PaperStudy) -> Figure:
         steps.set_xlabel("time steps of the rate code" if row == 0 else "")
         against_time.set_xlim(0, _END + 0.02)
         against_spikes.set_xlim(0, 0.7)
-        against_spikes.plot([SPIKES], [_ACCURACY], "*", color=RED, markersize=11, label="the paper, threshold 1.0")
+        for keys, marker, label in ((("thr 1.0", "thr 2.0"), "*", "the paper"), (("[9] 25", "[9] 15"), "x", "its rate code")):
+            printed = [_PAPER[key] for key in keys]
+            x, y = [float(each.spikes) for each in printed], [float(each.snn.removesuffix(" %")) for each in printed]
+            against_spikes.plot(x, y, marker, color=RED, markersize=9, label=label)
         for axes in (against_time, against_spikes):
             axes.set_ylim(*limits)
             axes.set_ylabel("accuracy so far, %")
@@ -206,7 +219,7 @@ FIGURES: dict[str, tuple[str, Callable[[PaperStudy], Figure], str, str]] = {
         "accuracy of the answer so far against time and against spikes",
         "Accuracy of the answer so far against time (a) and against spikes a neuron so far (b). Pixels fire brightest first; "
         "each spike counts at the time of the pixel that caused it. The rate code has time steps: its axis is the upper one. "
-        "What fires when the frame ends has one answer.",
+        "What fires when the frame ends has one answer. The paper's points are of its Table I, which counts pixels too.",
     ),
     "figure4": (
         "Figure 4",

@@ -52,6 +52,8 @@ class Look:
         The input and each layer of neurons.
     time : list of float
         When an event came to the outputs.
+    biases : list of float
+        Of each output the potential that it starts with, in thresholds.
     potentials : list of list of float
         Of each output its potential after each of these events, in thresholds.
     first_right : float or None
@@ -65,6 +67,7 @@ class Look:
     answer: int
     layers: list[Raster]
     time: list[float]
+    biases: list[float]
     potentials: list[list[float]]
     first_right: float | None
     last_input: float
@@ -112,6 +115,7 @@ def look(network: Network, image: Images, label: int) -> Look:
             for name, events in streams.items()
         ],
         time=due[taken["origin"]].round(5).tolist(),
+        biases=(output.bias / output.theta).round(4).tolist(),
         potentials=potentials.T.round(4).tolist(),
         first_right=_right_for_good(streams[output.name], due, network.outputs, label),
         last_input=round(float(due[-1]), 5) if len(due) else 0.0,

@@ -52,6 +52,9 @@ class Ours:
     accuracy_training : float or None
         Of the spiking network on the training frames that scales are taken from, where that was measured; training held a
         twelfth of them out.
+    accuracy_counted : float or None
+        Where the output's weights multiply the counts of the spikes that reach it, in place of its own firing; where that was
+        measured.
     """
 
     network: str
@@ -64,6 +67,7 @@ class Ours:
     spikes_per_neuron: float | None = None
     accumulations_per_frame: float | None = None
     accuracy_training: float | None = None
+    accuracy_counted: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

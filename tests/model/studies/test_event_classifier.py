@@ -92,6 +92,10 @@ def test_measurement_is_of_every_step():
     assert found.accuracy == course.accuracies(data.labels).round(6).tolist()
     answers = scores(network.weights, histograms(network.filters, images, 20, 3)).argmax(axis=1)
     assert found.accuracy_float == np.mean(answers == data.labels)
+    shape = Shape(6, 7, 1)
+    first = PoissonNetwork(input_shape=shape, stages=network.spiking(shape).stages[:1], seed=3)
+    by_counts = (spike_counts(first, images, 30) @ flat(network.weights)).argmax(axis=1)
+    assert found.accuracy_counted == np.mean(by_counts == data.labels)
     assert found.spikes_per_neuron[-1] == round(course.spikes.sum() / 5 / (42 + 60 + 4), 4)
     assert found.accumulations_per_frame[-1] == round(course.accumulations.sum() / 5, 1)
     assert ClassifierFigures(**dataclasses.asdict(found)) == found

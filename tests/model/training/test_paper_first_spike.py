@@ -1,12 +1,9 @@
 """The networks for the time to first spike: settings, and a training in small."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from rich.console import Console
 
-from model.support.datasets import load
 from model.training.paper_first_spike import (
     CONVOLUTIONAL,
     TWO_LAYER,
@@ -17,14 +14,6 @@ from model.training.paper_first_spike import (
 )
 
 QUIET = Console(quiet=True)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
-    torch.set_num_threads(1)
-    data = load("digits5k", "train")
-    return replace(data, images=data.images[:360], labels=data.labels[:360])
 
 
 @pytest.mark.parametrize(

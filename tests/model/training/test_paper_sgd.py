@@ -13,14 +13,6 @@ from model.training.paper_sgd import SgdSettings, train_sgd, train_with
 QUIET = Console(quiet=True)
 
 
-@pytest.fixture(scope="module")
-def digits():
-    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
-    torch.set_num_threads(1)
-    data = load("digits5k", "train")
-    return replace(data, images=data.images[:360], labels=data.labels[:360])
-
-
 @pytest.mark.parametrize(
     ("settings", "kind", "line"),
     [

@@ -42,6 +42,7 @@ def test_spikes_and_potentials(network, images):
     theta = network.output.theta
     assert [each[-1] for each in found.potentials] == pytest.approx((trace.potentials / theta).tolist(), abs=1e-4)
     assert len(found.time) == len(found.potentials[0]) == len(trace.layers["f3"].events)
+    assert found.biases == pytest.approx((network.output.bias / theta).tolist(), abs=1e-4)
     assert found.last_input == pytest.approx(due[-1], abs=1e-5)
     assert Look.read(plain(found)) == found
 
