@@ -75,8 +75,8 @@ def _reasons(found: PaperStudy, row: TableRow) -> list[str]:
         steps = (grey - _share(row.published.ann), binary - grey, ours.accuracy_snn - binary)
         float_network, pixels, conversion = (f"{100 * step + 0.0:+.2f}" for step in steps)
         reasons.append(
-            f"Of that {float_network} is the float network ({_percent(grey)}, the paper's {row.published.ann}), {pixels} are its "
-            f"pixels of one bit ({_percent(binary)}), and {conversion} the conversion."
+            f"From the paper's float network ({row.published.ann}) it is {float_network} to ours ({_percent(grey)}), {pixels} by "
+            f"pixels of one bit ({_percent(binary)}), and {conversion} by the conversion."
         )
     elif ours.accuracy_ann is not None:
         reasons.append(f"Its float network has {_percent(ours.accuracy_ann)} (the paper's {row.published.ann}).")
@@ -86,11 +86,11 @@ def _reasons(found: PaperStudy, row: TableRow) -> list[str]:
             f"With the weights on counts of the spikes that reach the outputs it has {_percent(ours.accuracy_counted)}: {lost} "
             "are lost where the outputs fire themselves."
         )
-    if ours.accuracy_training is not None:
+    elif ours.accuracy_training is not None:
         learnt = ours.accuracy_training >= _share(row.published.snn)
-        verdict = "it has learnt these; it is others that it misses." if learnt else "it has not learnt these either."
+        verdict = "what it misses are digits that it was not trained on." if learnt else "it does not get there on these either."
         frames = f"{found.calibration.frames:,} training digits"
-        reasons.append(f"As spikes it has {_percent(ours.accuracy_training)} of {frames}: {verdict}")
+        reasons.append(f"It has {_percent(ours.accuracy_training)} of {frames}: {verdict}")
     return reasons
 
 
