@@ -265,6 +265,14 @@ def test_peers_name_rows_and_files_that_are_there():
             ["--dataset", "digits5k", "--docs", "other"],
             "other/paper.md: the page must have one <!-- table found --> with <!-- end --> after it, not 0",
         ),
+        (
+            ["--dataset", "digits5k", "--docs", "page"],
+            "--docs must be a folder, not 'page/img'",
+        ),
+        (
+            ["--dataset", "digits5k", "--network", "mnist-paper.onnx"],
+            "network must have another name than the bundled mnist-paper.onnx, not 'mnist-paper.onnx'",
+        ),
     ],
 )
 def test_bad_input_is_one_line(arguments, line, network, tmp_path, monkeypatch):
@@ -273,6 +281,10 @@ def test_bad_input_is_one_line(arguments, line, network, tmp_path, monkeypatch):
     Path("file").write_text("")
     Path("empty").mkdir()
     Path("other").mkdir()
+    Path("page").mkdir()
+    Path("page/img").write_text("")
+    Path("page/paper.md").write_text("".join(f"<!-- table {name} -->\n<!-- end -->\n" for name in DOCS_TABLES))
+    Path("mnist-paper.onnx").write_bytes(network.read_bytes())
     Path("other/paper.md").write_text("# Another page\n")
     result = CliRunner().invoke(main, ["--network", str(network), *arguments])
     assert result.exit_code == 2

@@ -92,10 +92,22 @@ class Kept:
                 self.bar.advance(task, count)
 
         path = self.cache / f"{digest.hexdigest()[:24]}.json"
-        kept(path, lambda part: part.write_text(to_json(make(done))))
+
+        def found() -> T:
+            kept(path, lambda part: part.write_text(to_json(make(done))))
+            return read(json.loads(path.read_text()))
+
+        try:
+            result = found()
+        except (ValueError, TypeError, KeyError):
+            if not path.exists():
+                raise
+            # Not what was written: something else has damaged the file.
+            path.unlink()
+            result = found()
         if self.bar and task is not None:
             self.bar.update(task, completed=frames or self._frames)
-        return read(json.loads(path.read_text()))
+        return result
 
 
 def sources_of(module: str) -> tuple[Path, ...]:

@@ -41,3 +41,9 @@ def test_it_is_made_once_for_the_same(frames, tmp_path):
     network.write_bytes(b"one")
     assert measure() == 1
     assert made == ["what", "other", *["what"] * 4]
+    for damaged in ("", "[1", "[]", "{}"):
+        for path in (tmp_path / "cache").glob("*.json"):
+            path.write_text(damaged)
+        assert measure() == len(made)
+        assert measure() == len(made)
+    assert made == ["what", "other", *["what"] * 8]
