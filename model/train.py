@@ -1,4 +1,4 @@
-"""`python -m model.train`: train the network of the paper, or fine-tune one for few events."""
+"""`python -m model.train`: train the network of the paper, fine-tune one for few events, or train a residual one on colours."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from model.support.cli import FilePath, FolderPath, OutFolder, command
+from model.support.cli import FilePath, FolderPath, OutFolder, command, tell
 from model.support.datasets import DATASETS, Dataset, load
 from model.support.errors import BadInputError, Exit, fail
 from model.support.files import write_file
+from model.training.cifar_settings import NAME as CIFAR_NAME
+from model.training.cifar_settings import CifarSettings
 from model.training.common import ZOO, check_dataset, import_torch, keep_memory, versions
 from model.training.paper_network import NAME, TrainSettings, export_onnx, load_network, report_training, train
 
 if TYPE_CHECKING:
     from model.training.sparse import SparseSettings
 
+    Settings = TrainSettings | SparseSettings | CifarSettings
+    Made = tuple[Path, dict[str, Any], str]
+    """The file, what there is to report, and the line for whoever started it."""
+
 _SPARSE = "mnist-sparse"
 
 
-def _given(settings: TrainSettings | SparseSettings, command: str, dataset: Dataset, threads: int) -> dict[str, Any]:
+def _given(settings: Settings, command: str, dataset: Dataset, threads: int) -> dict[str, Any]:
     """What a report says of how a network came to be."""
     return {
         "command": command,
@@ -34,41 +40,64 @@ def _given(settings: TrainSettings | SparseSettings, command: str, dataset: Data
     }
 
 
-def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSettings:
+def _settings(mode: str | None, options: dict[str, Any]) -> Settings:
     """The settings of the kind of training, with what was given in place of their defaults."""
     from model.training.sparse import SparseSettings
 
-    kind = SparseSettings if sparse else TrainSettings
-    known = {field.name for field in fields(kind)}
+    kinds: dict[str | None, type[Settings]] = {None: TrainSettings, "sparse": SparseSettings, "cifar": CifarSettings}
+    known = {which: {field.name for field in fields(kind)} for which, kind in kinds.items()}
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
-        if name not in known:
-            raise BadInputError(f"--{name.replace('_', '-')} must not be given {'with' if sparse else 'without'} --sparse")
-    return kind(**given)
+        if name not in known[mode]:
+            # Without a kind, it is one that another kind has.
+            which = f"with --{mode}" if mode else f"without --{next(each for each in known if name in known[each])}"
+            raise BadInputError(f"--{name.replace('_', '-')} must not be given {which}")
+    return kinds[mode](**given)
+
+
+def _command(settings: Settings, words: list[str]) -> str:
+    """The command that gives the same, with all settings."""
+    command = ["python", "-m", "model.train", *words]
+    for name, value in asdict(settings).items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            command += [option] if value else []
+        else:
+            command += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return shlex.join(command)
+
+
+def _whole_numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if value is None else tuple(int(text) for text in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"must be whole numbers with commas between, not {value!r}") from None
 
 
 @command()
-@click.option("--dataset", "dataset_name", type=click.Choice(DATASETS), default="mnist", show_default=True,
-              help="Data to train and test on; digits5k needs no download.")
+@click.option("--dataset", "dataset_name", type=click.Choice(DATASETS),
+              help="Data to train and test on: mnist by default, cifar10 with --cifar; digits5k needs no download.")
 @click.option("--data-dir", type=FolderPath(),
               help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--out", type=OutFolder(), required=True,
-              help=f"Folder for {NAME}.onnx and {NAME}.train.json; with --sparse for {_SPARSE}.onnx, .npz and .train.json.")
+              help=f"Folder for {NAME}.onnx and {NAME}.train.json; with --sparse for {_SPARSE}.onnx, .npz and .train.json; "
+                   f"with --cifar for {CIFAR_NAME}.onnx and .train.json.")
 @click.option("--sparse", is_flag=True, help="Fine-tune for few events, instead of training from the beginning.")
+@click.option("--cifar", is_flag=True, help="Train a small residual network on CIFAR-10.")
 @click.option("--start", type=FilePath(),
               help="With --sparse: the network to start from; the bundled one by default.")
 @click.option("--teacher", type=FilePath(),
               help="With --sparse: the float network whose answers are learned; the bundled one by default.")
 @click.option("--seed", type=int, help="Seed of everything random; 1 by default.")
-@click.option("--epochs", type=int, help="Passes over the training frames; 60 by default, 16 with --sparse.")
+@click.option("--epochs", type=int, help="Passes over the training frames; 60 by default, 16 with --sparse, 100 with --cifar.")
 @click.option("--batch-size", type=int, help="Frames per step; 128 by default.")
-@click.option("--learning-rate", type=float, help="Peak learning rate; 0.004 by default, 0.001 with --sparse.")
+@click.option("--learning-rate", type=float, help="Peak learning rate; 0.004 by default, 0.001 with --sparse, 0.2 with --cifar.")
 @click.option("--average-decay", type=float, help="Decay per step of the averaged weights; 0.998 by default.")
-@click.option("--weight-decay", type=float, help="Weight decay of AdamW; 0.05 by default. Not with --sparse.")
+@click.option("--weight-decay", type=float, help="Weight decay; 0.05 by default, 0.0005 with --cifar. Not with --sparse.")
 @click.option("--dropout", type=float,
-              help="Share of values dropped before each linear layer; 0.5 by default. Not with --sparse.")
+              help="Share of values dropped before each linear layer; 0.5 by default. Only of the paper's network.")
 @click.option("--binary-share", type=float,
-              help="Share of training frames shown as 1-bit, the others are grey; 0.7 by default. Not with --sparse.")
+              help="Share of training frames shown as 1-bit, the others are grey; 0.7 by default. Only of the paper's.")
 @click.option("--event-price", type=float, help="With --sparse: loss for one spike per neuron per frame; 1.3 by default.")
 @click.option("--moments", type=int, help="With --sparse: moments of a frame that are looked at; 4 by default.")
 @click.option("--last-epochs", type=int, help="With --sparse: passes with more moments after these; 4 by default.")
@@ -80,18 +109,30 @@ def _settings(sparse: bool, options: dict[str, Any]) -> TrainSettings | SparseSe
               help="With --sparse: the start is for the threshold 1.0, as what --sparse makes is.")
 @click.option("--average-start", is_flag=True, default=None,
               help="With --keep-thresholds: the outcome is the average of the start and of what it became.")
+@click.option("--widths", callback=_whole_numbers, metavar="W,W,..",
+              help="With --cifar: channels of each stage; 16,32,64 by default.")
+@click.option("--blocks", callback=_whole_numbers, metavar="B,B,..",
+              help="With --cifar: residual blocks of each stage; 0,2,2 by default. Each stage but the first halves the frame.")
+@click.option("--label-smoothing", type=float,
+              help="With --cifar: share of the loss in which all classes count as much; 0.05 by default.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
+              help="With --cifar: what convolutions compute in while training; float32 by default.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads; 2 by default, 1 with --sparse.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
-def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, start: Path | None, teacher: Path | None,
-         threads: int | None, as_json: bool, **options: Any) -> None:
-    """Train the network 16C5-2MP2-8C5-2MP2-256FC-10FC and export it as ONNX; or fine-tune one for few events.
+def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: bool, cifar: bool, start: Path | None,
+         teacher: Path | None, threads: int | None, as_json: bool, **options: Any) -> None:
+    """Train the network 16C5-2MP2-8C5-2MP2-256FC-10FC or, with --cifar, a residual one, or fine-tune one; export it as ONNX.
 
-    One training frame of twelve is held out for validation; the test frames are measured once, at the end.
-    About 10 minutes on two idle processor cores with the defaults, an hour on one with --sparse. The result is the
-    same each time, given the same versions, processor and number of threads.
+    One training frame of twelve is held out for validation, with --cifar none; the test frames are measured once, at the end.
+    About 10 minutes on two idle processor cores with the defaults, an hour on one with --sparse, two hours with --cifar, which
+    resumes after the last whole epoch when the same command is given again. The result is the same each time, given the same
+    versions, processor and number of threads.
     """
     try:
-        settings = _settings(sparse, options)
+        if sparse and cifar:
+            raise BadInputError("--sparse must not be given with --cifar")
+        mode = "sparse" if sparse else "cifar" if cifar else None
+        settings = _settings(mode, options)
         for option, path in (("start", start), ("teacher", teacher)):
             if path is not None and not sparse:
                 raise BadInputError(f"--{option} must not be given without --sparse")
@@ -99,39 +140,59 @@ def main(dataset_name: str, data_dir: Path | None, out: Path, sparse: bool, star
         threads = threads or (1 if sparse else 2)
         torch.set_num_threads(threads)
         keep_memory()
+        dataset_name = dataset_name or ("cifar10" if cifar else "mnist")
         dataset, test = (load(dataset_name, split, data_dir) for split in ("train", "test"))
-        check_dataset(test)
-        command = ["python", "-m", "model.train", *(["--sparse"] if sparse else []), "--dataset", dataset_name,
-                   "--out", out.as_posix(), "--threads", str(threads)]
+        words = [*([f"--{mode}"] if mode else []), "--dataset", dataset_name, "--out", out.as_posix(), "--threads", str(threads)]
         for option, path in (("start", start), ("teacher", teacher)):
-            command += [f"--{option}", path.as_posix()] if path else []
-        for name, value in asdict(settings).items():
-            if isinstance(value, bool):
-                command += [f"--{name.replace('_', '-')}"] if value else []
-            else:
-                command += [f"--{name.replace('_', '-')}", str(value)]
-        given = _given(settings, shlex.join(command), dataset, threads)
+            words += [f"--{option}", path.as_posix()] if path else []
+        given = _given(settings, _command(settings, words), dataset, threads)
         if isinstance(settings, TrainSettings):
-            target = out / f"{NAME}.onnx"
-            result = train(settings, dataset, progress=True)
-            export_onnx(result.network, target)
-            report = given | report_training(settings, result, dataset, test, target)
-            line = (f"{target}: accuracy {report['float_accuracy_grey']:.2%} grey, {report['float_accuracy_1bit']:.2%} "
-                    f"1-bit, on {len(test)} test frames of {test.name}")
+            target, found, line = _make_paper(settings, dataset, test, out)
+        elif isinstance(settings, CifarSettings):
+            target, found, line = _make_cifar(settings, dataset, test, out)
         else:
-            from model.training.sparse import make
-
-            target = out / f"{_SPARSE}.onnx"
-            first, taught = (load_network(path or ZOO / f"{NAME}.onnx") for path in (start, teacher))
-            report = given | make(settings, first, taught, dataset, test, target)
-            line = (f"{target.with_suffix('.npz')}: accuracy {report['accuracy_snn']:.2%} by spike count on {len(test)} test "
-                    f"frames of {test.name}, {report['spikes_per_neuron']} spikes per neuron, "
-                    f"{report['accumulations_per_frame']:,} accumulations")
-        text = json.dumps(report, indent=2) + "\n"
+            target, found, line = _make_sparse(settings, dataset, test, out, start, teacher)
+        text = json.dumps(given | found, indent=2) + "\n"
         write_file(target.with_suffix(".train.json"), text.encode())
     except OSError as error:
         fail(Exit.BAD_INPUT, f"{error.filename}: cannot be written: {error.strerror}")
     click.echo(text if as_json else line, nl=not as_json)
+
+
+def _make_paper(settings: TrainSettings, dataset: Dataset, test: Dataset, out: Path) -> Made:
+    check_dataset(test)
+    target = out / f"{NAME}.onnx"
+    result = train(settings, dataset, progress=True)
+    export_onnx(result.network, target)
+    found = report_training(settings, result, dataset, test, target)
+    accurate = f"accuracy {found['float_accuracy_grey']:.2%} grey, {found['float_accuracy_1bit']:.2%} 1-bit"
+    return target, found, f"{target}: {accurate}, on {len(test)} test frames of {test.name}"
+
+
+def _make_sparse(
+    settings: SparseSettings, dataset: Dataset, test: Dataset, out: Path, start: Path | None, teacher: Path | None
+) -> Made:
+    from model.training.sparse import make
+
+    check_dataset(test)
+    target = out / f"{_SPARSE}.onnx"
+    first, taught = (load_network(path or ZOO / f"{NAME}.onnx") for path in (start, teacher))
+    found = make(settings, first, taught, dataset, test, target)
+    return target, found, (
+        f"{target.with_suffix('.npz')}: accuracy {found['accuracy_snn']:.2%} by spike count on {len(test)} test "
+        f"frames of {test.name}, {found['spikes_per_neuron']} spikes per neuron, "
+        f"{found['accumulations_per_frame']:,} accumulations"
+    )
+
+
+def _make_cifar(settings: CifarSettings, dataset: Dataset, test: Dataset, out: Path) -> Made:
+    from model.training.cifar import make
+
+    target = out / f"{CIFAR_NAME}.onnx"
+    tell(dataset.notes)
+    found = make(settings, dataset, test, target, lambda line: click.echo(line, err=True))
+    accurate = f"accuracy {found['float_accuracy']:.2%} on {len(test)} test frames of {test.name}"
+    return target, found, f"{target}: {accurate}, {found['parameters']:,} parameters, {found['macs_per_frame']:,} multiplications"
 
 
 if __name__ == "__main__":

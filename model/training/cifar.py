@@ -1,0 +1,239 @@
+"""Training of a small residual network on CIFAR-10, from which spiking hardware for small devices is made."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.support.datasets import DataError, Dataset
+from model.support.errors import BadInputError
+from model.support.files import write_file
+from model.training.cifar_settings import CLASSES, FRAME, NAME, CifarSettings
+from model.training.common import accuracy, track
+from model.training.residual import ResidualNetwork, export_residual, macs
+
+__all__ = ["CifarTraining", "check_frames", "make", "resume_file", "shifted_and_mirrored"]
+
+_MOMENTUM = 0.9
+_BORDER = 4
+"""Pixels by which a frame is shifted at most."""
+
+_WARM_UP = 0.15
+"""Part of all steps in which the learning rate rises."""
+
+
+class CifarTraining:
+    """A training that can be interrupted after any epoch.
+
+    Parameters
+    ----------
+    settings : CifarSettings
+        How.
+    dataset : Dataset
+        Frames of `FRAME`; all of them are trained on.
+    """
+
+    def __init__(self, settings: CifarSettings, dataset: Dataset) -> None:
+        check_frames(dataset)
+        self._settings = settings
+        self._images, self._labels = torch.from_numpy(dataset.images), torch.from_numpy(dataset.labels)
+        torch.manual_seed(settings.seed)
+        network = ResidualNetwork(FRAME[2], settings.widths, settings.blocks, CLASSES)
+        # What is computed does not depend on the order in memory, but for rounding; this one is faster.
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self._network).requires_grad_(False).eval()
+        weights = [p for p in self._network.parameters() if p.ndim > 1]
+        others = [p for p in self._network.parameters() if p.ndim == 1]
+        self._optimizer = torch.optim.SGD(
+            [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=settings.learning_rate, momentum=_MOMENTUM, nesterov=True,
+        )
+        self.losses: list[float] = []
+        self.key = _key(settings, dataset)
+
+    def run(self, report: Callable[[str], None], resume: Path | None = None, *, progress: bool = False) -> None:
+        """Go through all epochs, those that ``resume`` has done apart; ``average`` is what comes out.
+
+        Parameters
+        ----------
+        report : Callable[[str], None]
+            Is told a line after each epoch.
+        resume : Path, optional
+            The file in which the state after each epoch is kept, and from which it is taken where it is there.
+        progress : bool
+            Show a bar on a terminal.
+        """
+        if resume is not None and resume.exists():
+            self._load(resume)
+            report(f"goes on after epoch {len(self.losses)} of {self._settings.epochs}")
+        for epoch in range(len(self.losses) + 1, self._settings.epochs + 1):
+            started = time.monotonic()
+            loss, right = self._epoch(epoch, progress)
+            self.losses.append(loss)
+            seconds = time.monotonic() - started
+            report(f"epoch {epoch}/{self._settings.epochs}: loss {loss:.4f}, {right:.2%} of the training frames right, "
+                   f"{seconds:.0f} s")
+            if resume is not None:
+                self._save(resume)
+
+    def _epoch(self, epoch: int, progress: bool) -> tuple[float, float]:
+        """One pass over the training frames: the mean loss, and the share of frames that were classified rightly."""
+        settings, total, right = self._settings, 0.0, 0
+        self._network.train()
+        batches = torch.randperm(len(self._images)).split(settings.batch_size)
+        for at, batch in enumerate(track(batches, f"epoch {epoch}/{settings.epochs}", progress)):
+            step = (epoch - 1) * len(batches) + at
+            for group in self._optimizer.param_groups:
+                group["lr"] = settings.learning_rate * _rate((step + 1) / (settings.epochs * len(batches)))
+            labels = self._labels[batch]
+            frames = shifted_and_mirrored(self._images[batch])
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
+                scores = self._network(frames)
+            scores = scores.float()
+            loss = functional.cross_entropy(scores, labels, label_smoothing=settings.label_smoothing)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            self._update_average(step)
+            total += loss.item() * len(batch)
+            right += int((scores.argmax(1) == labels).sum())
+            if not math.isfinite(total):
+                raise BadInputError(f"learning_rate must be less for the loss to stay finite, not {settings.learning_rate!r}")
+        return total / len(self._images), right / len(self._images)
+
+    @torch.no_grad()
+    def _update_average(self, step: int) -> None:
+        decay = min(self._settings.average_decay, (1 + step) / (10 + step))
+        for average, value in zip(self._values(self.average), self._values(self._network), strict=True):
+            average.lerp_(value, 1 - decay)
+
+    @staticmethod
+    def _values(network: ResidualNetwork) -> list[Tensor]:
+        """Weights, and the statistics of batch normalization; not how many batches those are of."""
+        return [value for value in itertools.chain(network.parameters(), network.buffers()) if value.is_floating_point()]
+
+    def _save(self, path: Path) -> None:
+        written = io.BytesIO()
+        state = {
+            "key": self.key,
+            "network": self._network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "losses": self.losses,
+        }
+        torch.save(state, written)
+        write_file(path, written.getvalue())
+
+    def _load(self, path: Path) -> None:
+        try:
+            state = torch.load(path, weights_only=True)
+        except Exception as error:
+            # A damaged file is reported by whatever the code that unpacks it happens to raise.
+            raise BadInputError(f"{path}: file to resume from must be one that a training wrote") from error
+        if not isinstance(state, dict) or state.get("key") != self.key:
+            raise BadInputError(f"{path}: file to resume from must be of the same data, settings, version and threads")
+        self._network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        self.losses = state["losses"]
+
+
+def check_frames(dataset: Dataset) -> None:
+    """Raise `DataError` where frames or classes are not those of CIFAR-10."""
+    if dataset.images.shape[1:] != FRAME:
+        raise DataError(
+            f"{dataset.name}: images must be of (height, width, channels) {FRAME}, not {dataset.images.shape[1:]}"
+        )
+    if dataset.labels.max() >= CLASSES:
+        raise DataError(f"{dataset.name}: labels must be less than {CLASSES}, not {int(dataset.labels.max())}")
+
+
+def shifted_and_mirrored(images: Tensor) -> Tensor:
+    """Shift each frame by a few pixels, zeros coming in from outside, and mirror half of them from left to right.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        ``uint8``, ``(frames, height, width, channels)``.
+
+    Returns
+    -------
+    torch.Tensor
+        ``float32``, ``(frames, channels, height, width)``, channels last in memory; full scale 1.0.
+    """
+    count, height, width, _ = images.shape
+    padded = functional.pad(images, (0, 0, _BORDER, _BORDER, _BORDER, _BORDER))
+    down, right = torch.randint(2 * _BORDER + 1, (2, count, 1))
+    rows, columns = torch.arange(height), torch.arange(width)
+    mirrored = torch.where(torch.rand(count, 1) < 0.5, columns.flip(0), columns)
+    taken = padded[torch.arange(count)[:, None, None], (rows + down)[:, :, None], (mirrored + right)[:, None, :]]
+    return taken.permute(0, 3, 1, 2).float().div_(255)
+
+
+def _rate(part: float) -> float:
+    """The learning rate after that part of all steps, as a part of its peak."""
+    if part < _WARM_UP:
+        return part / _WARM_UP
+    return (1 + math.cos(math.pi * (part - _WARM_UP) / (1 - _WARM_UP))) / 2
+
+
+def _key(settings: CifarSettings, dataset: Dataset) -> str:
+    """What the outcome depends on, in short."""
+    found = hashlib.sha256(dataset.images.tobytes() + dataset.labels.tobytes())
+    found.update(repr((asdict(settings), torch.__version__, torch.get_num_threads())).encode())
+    return found.hexdigest()
+
+
+def resume_file(training: CifarTraining) -> Path:
+    """Where the user's cache keeps the state of a training, by all that its outcome depends on."""
+    return Path(platformdirs.user_cache_dir("tally")) / "train" / f"{training.key}.pt"
+
+
+def make(settings: CifarSettings, dataset: Dataset, test: Dataset, path: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """Train, export and measure on the test frames, once; gives what there is to report.
+
+    Parameters
+    ----------
+    settings, dataset : CifarSettings, Dataset
+        How to train, and on what.
+    test : Dataset
+        Frames to measure on.
+    path : Path
+        The ONNX file to write.
+    report : Callable[[str], None]
+        Is told a line after each epoch.
+    """
+    check_frames(test)
+    training = CifarTraining(settings, dataset)
+    resume, started = resume_file(training), time.process_time()
+    training.run(report, resume, progress=True)
+    seconds = time.process_time() - started
+    network = training.average
+    export_residual(network, NAME, FRAME, path)
+    found = {
+        "frames_train": len(dataset),
+        "frames_test": len(test),
+        "losses": [round(loss, 5) for loss in training.losses],
+        "train_processor_seconds": round(seconds, 1),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "macs_per_frame": macs(network, FRAME),
+        "float_accuracy": accuracy(network, test.images, test.labels),
+        "onnx_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    resume.unlink(missing_ok=True)
+    return found

@@ -1,0 +1,79 @@
+"""Settings of the training on CIFAR-10."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from model.support.errors import BadInputError
+from model.training.common import check_whole
+
+__all__ = ["CLASSES", "FRAME", "NAME", "CifarSettings"]
+
+NAME = "cifar-resnet"
+
+FRAME = (32, 32, 3)
+"""What the network takes, as (height, width, channels)."""
+
+CLASSES = 10
+
+_PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class CifarSettings:
+    """Everything that decides the outcome of a training, beside the data, the versions of the libraries and the threads.
+
+    Parameters
+    ----------
+    seed : int
+        Of the initial weights, the order of frames, and augmentation.
+    epochs : int
+        Passes over the training frames.
+    batch_size : int
+        Frames per step.
+    learning_rate : float
+        Peak of the schedule of stochastic gradient descent: it rises, then falls as half a cosine.
+    weight_decay : float
+        Of the convolutions' and the linear layer's weights.
+    label_smoothing : float
+        Share of the loss in which all classes count as much.
+    average_decay : float
+        Decay per step of the moving average of weights and statistics. The average is what is exported.
+    widths, blocks : tuple of int
+        Channels and residual blocks of each stage.
+    precision : str
+        What convolutions compute in while training: ``"float32"``, or ``"bfloat16"``, faster on processors that have it.
+        Weights, and all that comes after the training, are ``float32``.
+    """
+
+    seed: int = 1
+    epochs: int = 100
+    batch_size: int = 128
+    learning_rate: float = 0.2
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.05
+    average_decay: float = 0.998
+    widths: tuple[int, ...] = (16, 32, 64)
+    blocks: tuple[int, ...] = (0, 2, 2)
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
+        if not 0 < self.learning_rate < math.inf:
+            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise BadInputError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
+        for name in ("label_smoothing", "average_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise BadInputError(f"{name} must be at least 0 and less than 1, not {getattr(self, name)!r}")
+        for name, least in (("widths", 1), ("blocks", 0)):
+            values = getattr(self, name)
+            if not values or min(values) < least:
+                raise BadInputError(f"{name} must be numbers of {least} or more, not {values!r}")
+        if len(self.widths) != len(self.blocks):
+            raise BadInputError(f"blocks must be one number for each of the {len(self.widths)} widths, not {self.blocks!r}")
+        if self.blocks[-1] == 0:
+            raise BadInputError(f"blocks must be 1 or more in the last stage, not {self.blocks!r}")
+        if self.precision not in _PRECISIONS:
+            raise BadInputError(f"precision must be 'float32' or 'bfloat16', not {self.precision!r}")

@@ -1,0 +1,187 @@
+"""A small residual network of frames with colours: its modules, and its ONNX file with the batch normalization folded in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from model.support.files import write_file
+
+__all__ = ["ResidualNetwork", "export_residual", "macs"]
+
+_OPSET = 17
+
+
+class Normalized(nn.Module):
+    """A convolution without bias and the batch normalization after it.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels.
+    window, stride : int
+        Height and width of the window, which is padded to the middle, and the steps between its positions.
+    """
+
+    def __init__(self, inputs: int, outputs: int, window: int, stride: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, window, stride, window // 2, bias=False)
+        self.normalization = nn.BatchNorm2d(outputs)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.normalization(self.convolution(values))  # type: ignore[no-any-return]
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weights and biases of the one convolution that does the same in evaluation mode."""
+        norm = self.normalization
+        state = norm.state_dict()
+        mean, variance, scale, shift = (state[name].double() for name in ("running_mean", "running_var", "weight", "bias"))
+        scale = scale / torch.sqrt(variance + norm.eps)
+        weights = self.convolution.weight.detach().double() * scale[:, None, None, None]
+        return weights.float(), (shift - mean * scale).float()
+
+
+class Block(nn.Module):
+    """Two convolutions, and a shortcut around both: their sum goes through the ReLU.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Channels. Where they differ, or a stride is taken, the shortcut is a convolution of 1 x 1.
+    stride : int
+        Of the first convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = Normalized(inputs, outputs, 3, stride)
+        self.second = Normalized(outputs, outputs, 3, 1)
+        self.shortcut = Normalized(inputs, outputs, 1, stride) if inputs != outputs or stride > 1 else None
+
+    def forward(self, values: Tensor) -> Tensor:
+        around = values if self.shortcut is None else self.shortcut(values)
+        return torch.relu(self.second(torch.relu(self.first(values))) + around)
+
+
+class ResidualNetwork(nn.Module):
+    """A convolution, stages of residual blocks, the average of all positions, and a linear layer.
+
+    Parameters
+    ----------
+    channels : int
+        Of the frames.
+    widths : sequence of int
+        Channels of each stage; the first convolution has those of the first.
+    blocks : sequence of int
+        Blocks of each stage. Each stage but the first begins with a stride of two.
+    classes : int
+        Outputs.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int], blocks: Sequence[int], classes: int) -> None:
+        super().__init__()
+        self.stem = Normalized(channels, widths[0], 3, 1)
+        self.blocks = nn.ModuleDict()
+        inputs = widths[0]
+        for stage, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):
+            for number in range(1, count + 1):
+                self.blocks[f"stage{stage}_block{number}"] = Block(inputs, width, 2 if stage > 1 and number == 1 else 1)
+                inputs = width
+        self.classifier = nn.Linear(inputs, classes)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Scores ``(frames, classes)`` of ``(frames, channels, height, width)``."""
+        values = torch.relu(self.stem(frames))
+        for block in self.blocks.values():
+            values = block(values)
+        return self.classifier(values.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def macs(network: ResidualNetwork, frame: tuple[int, int, int]) -> int:
+    """Multiplications of a frame, windows at the border counted whole."""
+    height, width, channels = frame
+    found = 0
+
+    def count(module: Any, _: object, output: Tensor) -> None:
+        nonlocal found
+        found += output.numel() * module.weight[0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    was_training = network.training
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, channels, height, width))
+    for hook in hooks:
+        hook.remove()
+    network.train(was_training)
+    return found
+
+
+class _Graph:
+    """Nodes and constants in order."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(operator, inputs, [f"{name}/out"], name=name, **attributes))
+        return f"{name}/out"
+
+    def parameters(self, name: str, weights: Tensor, bias: Tensor) -> list[str]:
+        names = [f"{name}.weight", f"{name}.bias"]
+        for each, values in zip(names, (weights, bias), strict=True):
+            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values.detach().numpy()), each))
+        return names
+
+    def convolution(self, value: str, layer: Normalized, name: str) -> str:
+        parameters = self.parameters(name, *layer.folded())
+        made = layer.convolution
+        return self.add("Conv", [value, *parameters], name, kernel_shape=list(made.kernel_size), strides=list(made.stride),
+                        pads=[made.padding[0], made.padding[1]] * 2)
+
+    def block(self, value: str, block: Block, name: str) -> str:
+        first = self.add("Relu", [self.convolution(value, block.first, f"{name}/first")], f"{name}/first/relu")
+        second = self.convolution(first, block.second, f"{name}/second")
+        around = value if block.shortcut is None else self.convolution(value, block.shortcut, f"{name}/shortcut")
+        return self.add("Relu", [self.add("Add", [second, around], f"{name}/sum")], f"{name}/relu")
+
+
+def export_residual(network: ResidualNetwork, name: str, frame: tuple[int, int, int], path: Path) -> None:
+    """Write a network as ONNX, its batch normalization folded into the convolutions. The same weights give the same bytes.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+        The network.
+    name : str
+        What the graph is called.
+    frame : tuple of int
+        Height, width and channels of the frames.
+    path : Path
+        File to write.
+    """
+    graph = _Graph()
+    value = graph.add("Relu", [graph.convolution("image", network.stem, "stem")], "stem/relu")
+    for label, block in network.blocks.items():
+        value = graph.block(value, block, label)  # type: ignore[arg-type]
+    value = graph.add("Flatten", [graph.add("GlobalAveragePool", [value], "average")], "flatten", axis=1)
+    last, (height, width, channels) = network.classifier, frame
+    graph.add("Gemm", [value, *graph.parameters("classifier", last.weight, last.bias)], "classifier", transB=1)
+    graph.nodes[-1].output[0] = "scores"
+    made = helper.make_graph(
+        graph.nodes,
+        name,
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["frames", channels, height, width])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["frames", last.out_features])],
+        graph.constants,
+    )
+    model = helper.make_model(made, producer_name="tally", ir_version=8, opset_imports=[helper.make_opsetid("", _OPSET)])
+    onnx.checker.check_model(model, full_check=True)
+    write_file(path, model.SerializeToString(deterministic=True))
