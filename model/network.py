@@ -29,6 +29,7 @@ from model.projection import (
     Padding,
     Projection,
     Shape,
+    TransposedProjection,
     check_int,
     check_ints,
     integers,
@@ -63,6 +64,8 @@ __all__ = [
     "Padding",
     "Projection",
     "Shape",
+    "Transposed",
+    "TransposedProjection",
     "taps",
 ]
 
@@ -228,13 +231,22 @@ class Neurons(Projection, Layer):
             object.__setattr__(self, "count_max", int(self.count_max))
         object.__setattr__(self, "weights", integers(label, "weights", self.weights, self.weight_bits))
         object.__setattr__(self, "bias", integers(label, "bias", self.bias, self.potential_bits))
-        by_position = isinstance(self, Convolution) and self.bias.ndim == 3 and self.bias.shape[2] == self.channels
+        by_position = isinstance(self, ConvolutionProjection) and self.bias.ndim == 3 and self.bias.shape[2] == self.channels
         check(
             self.bias.shape == (self.channels,) or by_position,
             f"{label}: bias must have shape ({self.channels},), not {self.bias.shape}",
         )
         self._check_averaged()
         self._check_joined()
+
+    def _checked_bias(self, found: Shape) -> Shape:
+        """The shape of the output, which a bias by position has to have too."""
+        check(
+            self.bias.ndim == 1 or self.bias.shape == found,
+            f"{self.label}: bias must have shape ({self.channels},) or that of the output {tuple(found)}, "
+            f"not {self.bias.shape}",
+        )
+        return found
 
     def _check_joined(self) -> None:
         joined = self.joined
@@ -283,13 +295,15 @@ class Convolution(ConvolutionProjection, Neurons):
     """A layer of neurons whose first input is a convolution."""
 
     def output_shape(self, shape: Shape) -> Shape:
-        found = super().output_shape(shape)
-        check(
-            self.bias.ndim == 1 or self.bias.shape == found,
-            f"{self.label}: bias must have shape ({self.channels},) or that of the output {tuple(found)}, "
-            f"not {self.bias.shape}",
-        )
-        return found
+        return self._checked_bias(super().output_shape(shape))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transposed(TransposedProjection, Neurons):
+    """A layer of neurons whose first input is a transposed convolution."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return self._checked_bias(super().output_shape(shape))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,7 +340,7 @@ class MaxPool(Layer):
         return self.stride[0] < self.window[0] or self.stride[1] < self.window[1]
 
 
-_KINDS: dict[str, type[Layer]] = {kind.KIND: kind for kind in (Convolution, Linear, MaxPool)}
+_KINDS: dict[str, type[Layer]] = {kind.KIND: kind for kind in (Convolution, Linear, MaxPool, Transposed)}
 
 
 class Input(NamedTuple):

@@ -25,6 +25,7 @@ __all__ = [
     "Padding",
     "Projection",
     "Shape",
+    "TransposedProjection",
     "check_int",
     "check_ints",
     "integers",
@@ -236,19 +237,64 @@ class ConvolutionProjection(Projection):
         """Kernel ``(height, width)``."""
         return int(self.weights.shape[2]), int(self.weights.shape[3])
 
-    def output_shape(self, shape: Shape) -> Shape:
+    def _check_channels(self, shape: Shape) -> None:
         taken = self.weights.shape[1] * self.groups
-        averaged = self.taken(shape)
         check(
             shape.channels == taken,
             f"{self.label}: weights take {taken} input channels, "
             f"but its source {self.source!r} has shape {shape}",
         )
+
+    def output_shape(self, shape: Shape) -> Shape:
+        averaged = self.taken(shape)
+        self._check_channels(shape)
         return Shape(*window_outputs(self.label, averaged, self.kernel, self.stride, self.padding), self.channels)
 
     def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
         outputs = self.output_shape(shape)[axis]
         return self._spread(window_taps(self, self.taken(shape)[axis], outputs, axis, self.kernel), shape[axis], axis)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransposedProjection(ConvolutionProjection):
+    """Transposed convolution: an event reaches a window of outputs, whose first is as many strides further on as it is itself.
+
+    ``weights`` has shape ``(channels, input channels of a group, kernel height, kernel width)``, and ``padding`` is what is cut
+    off of the outputs. With a stride it enlarges its source; of nearest-neighbour upsampling and a convolution behind it, it is
+    both.
+
+    Parameters
+    ----------
+    more : tuple[int, int]
+        Rows and columns of outputs beyond the last window, fewer than the stride, which no event reaches unless the padding at
+        the end would have cut them off.
+    """
+
+    KIND: ClassVar[str] = "transposed"
+
+    more: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limits = [(0, stride - 1) for stride in self.stride]
+        object.__setattr__(self, "more", check_ints(self.label, "more", self.more, limits))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        self._check_channels(shape)
+        sizes = [
+            (size - 1) * stride + kernel - self.padding[axis] - self.padding[axis + 2] + more
+            for axis, (size, stride, kernel, more) in enumerate(
+                zip(self.taken(shape)[:2], self.stride, self.kernel, self.more, strict=True)
+            )
+        ]
+        check(min(sizes) > 0, f"{self.label}: padding {tuple(self.padding)} leaves nothing of its source {shape}")
+        return Shape(sizes[0], sizes[1], self.channels)
+
+    def taps(self, shape: Shape, axis: int) -> list[list[tuple[int, int]]]:
+        outputs, size = self.output_shape(shape)[axis], self.taken(shape)[axis]
+        first = [at * self.stride[axis] - self.padding[axis] for at in range(size)]
+        reached = [[(at + k, k) for k in range(self.kernel[axis]) if 0 <= at + k < outputs] for at in first]
+        return self._spread(reached, shape[axis], axis)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,5 +350,7 @@ def window_taps(
     )
 
 
-PROJECTIONS: dict[str, type[Projection]] = {kind.KIND: kind for kind in (ConvolutionProjection, LinearProjection)}
+PROJECTIONS: dict[str, type[Projection]] = {
+    kind.KIND: kind for kind in (ConvolutionProjection, LinearProjection, TransposedProjection)
+}
 """The kinds of projections, by name."""

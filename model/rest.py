@@ -18,7 +18,7 @@ import numpy.typing as npt
 from model.arrays import Floats, Ints
 from model.network import INPUT, Layer, MaxPool, Network, Neurons, Shape
 from model.neuron import accumulate_residual
-from model.projection import ConvolutionProjection, LinearProjection, Projection
+from model.projection import ConvolutionProjection, LinearProjection, Projection, TransposedProjection
 
 __all__ = [
     "BorderClasses",
@@ -212,6 +212,8 @@ def weighted_sums(
         return (values.reshape(len(values), -1) @ floats.T).reshape(len(values), *output)
     if not isinstance(layer, ConvolutionProjection):
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
+    if isinstance(layer, TransposedProjection):
+        return _transposed(layer, floats, values, output)
     # One product of matrices, or one for each group, for as many frames as the windows' values fit into memory.
     step = max(1, _WINDOWS_AT_ONCE // (output.height * output.width * floats[0].size * layer.groups))
     parts = [_convolved(layer, floats, values[at : at + step], output) for at in range(0, len(values), step)]
@@ -229,6 +231,25 @@ def _convolved(layer: ConvolutionProjection, weights: Floats, values: Floats, ou
     size = weights[0].size
     sums = grouped.reshape(groups, -1, size) @ matrices.reshape(groups, size, -1)
     return sums.reshape(groups, frames, output.height, output.width, -1).transpose(1, 2, 3, 0, 4).reshape(frames, *output)
+
+
+def _transposed(layer: TransposedProjection, weights: Floats, values: Floats, output: Shape) -> Floats:
+    frames, height, width, _ = values.shape
+    (down, across), (top, left), groups = layer.stride, layer.padding[:2], layer.groups
+    sizes = [
+        max((size - 1) * stride + kernel, before + wanted)
+        for size, stride, kernel, before, wanted in zip(
+            (height, width), layer.stride, layer.kernel, (top, left), output[:2], strict=True
+        )
+    ]
+    whole = np.zeros((frames, *sizes, groups, layer.channels // groups), values.dtype)
+    grouped = values.reshape(frames, height, width, groups, -1)
+    matrices = weights.reshape(groups, layer.channels // groups, *weights.shape[1:])
+    for y, x in np.ndindex(layer.kernel):
+        there = np.s_[:, y : y + (height - 1) * down + 1 : down, x : x + (width - 1) * across + 1 : across]
+        whole[there] += np.einsum("fyxgi,goi->fyxgo", grouped, matrices[..., y, x], optimize=True)
+    inside = whole[:, top : top + output.height, left : left + output.width]
+    return inside.reshape(frames, *output)
 
 
 def _summed(values: Floats, window: tuple[int, int], taken: Shape) -> Floats:

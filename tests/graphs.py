@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 
 from model.events import Events, make_events
-from model.network import INPUT, Convolution, Linear, MaxPool, Network
-from model.projection import ConvolutionProjection, LinearProjection, Padding, Projection, Shape
+from model.network import INPUT, Convolution, Linear, MaxPool, Network, Transposed
+from model.projection import ConvolutionProjection, LinearProjection, Padding, Projection, Shape, TransposedProjection
 
 __all__ = ["random_events", "random_graph", "residual_block"]
 
@@ -20,7 +20,7 @@ def random_graph(seed: int, *, firing: str = "immediate", wide: bool = False, mo
     """
     rng = np.random.default_rng(seed)
     shapes = {INPUT: Shape(int(rng.integers(2, 5)), int(rng.integers(2, 5)), int(rng.integers(1, 4)))}
-    layers: list[Convolution | Linear | MaxPool] = []
+    layers: list[Convolution | Linear | MaxPool | Transposed] = []
     count, stem = int(rng.integers(3, most_layers + 1)), int(rng.integers(0, 3))
     for number in range(count):
         name = f"layer{number}"
@@ -49,7 +49,7 @@ def random_graph(seed: int, *, firing: str = "immediate", wide: bool = False, mo
 
 def _neurons(
     rng: np.random.Generator, name: str, source: str, shapes: dict[str, Shape], *, last: bool, wide: bool
-) -> Convolution | Linear:
+) -> Convolution | Linear | Transposed:
     shape = shapes[source]
     potential_bits = 24 if wide else int(rng.choice([8, 10, 14, 16]))
     common = {
@@ -62,7 +62,7 @@ def _neurons(
         "count_bits": 16 if wide else int(rng.choice([3, 8])),
         "burst": int(rng.choice([1, 1, 0, 3])),
     }
-    found: Convolution | Linear
+    found: Convolution | Linear | Transposed
     if last or rng.random() < 0.2:
         outputs = 4 if last else int(rng.integers(1, 6))
         found = Linear(weights=_weights(rng, outputs, shape.size), bias=_bias(rng, outputs), **common)
@@ -75,14 +75,25 @@ def _neurons(
         kernel, border = (kernel, border) if fits else ((1, 1), Padding())
         weights = _weights(rng, channels, shape.channels // groups, *kernel)
         stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+        if max(shape[:2]) <= 5 and rng.random() < 0.25:
+            # At least as many positions as it takes: nothing is cut off of a single one.
+            cut = border if min(shape[:2]) > 1 else Padding()
+            more = (int(rng.integers(0, stride[0])), int(rng.integers(0, stride[1])))
+            common |= {"padding": cut, "more": more}
+            found = Transposed(weights=weights, bias=_bias(rng, channels), stride=stride, groups=groups, **common)
+            return replace(found, joined=_joined(rng, shapes, found.output_shape(shape)))
         found = Convolution(weights=weights, bias=_bias(rng, channels), stride=stride, padding=border, groups=groups, **common)
-    output = found.output_shape(shape)
-    joined = []
+    return replace(found, joined=_joined(rng, shapes, found.output_shape(shape)))
+
+
+def _joined(rng: np.random.Generator, shapes: dict[str, Shape], output: Shape) -> tuple[Projection, ...]:
+    """Further inputs of a layer of shape ``output``."""
+    found = []
     for _ in range(int(rng.choice([0, 1, 1, 2, 3]))):
         other = list(shapes)[-1 - min(int(rng.geometric(0.35)) - 1, len(shapes) - 1)]
         further = _further(rng, other, shapes[other], output)
-        joined += [further] if further else []
-    return replace(found, joined=tuple(joined))
+        found += [further] if further else []
+    return tuple(found)
 
 
 def _further(rng: np.random.Generator, source: str, shape: Shape, output: Shape) -> Projection | None:
@@ -97,13 +108,35 @@ def _further(rng: np.random.Generator, source: str, shape: Shape, output: Shape)
         for size, wanted in zip(shape[:2], output[:2], strict=True)
     ]
     if not all(fitting):
-        return None
+        return _enlarging(rng, source, shape, output)
     (ky, sy, top, bottom), (kx, sx, left, right) = (each[rng.integers(len(each))] for each in fitting)
     one_to_one = shape.channels == output.channels and rng.random() < 0.5
     groups = shape.channels if one_to_one else 1
     weights = _weights(rng, output.channels, shape.channels // groups, ky, kx)
     padding = Padding(top, left, bottom, right)
     return ConvolutionProjection(source=source, weights=weights, stride=(sy, sx), padding=padding, groups=groups)
+
+
+def _enlarging(rng: np.random.Generator, source: str, shape: Shape, output: Shape) -> Projection | None:
+    """A transposed convolution from a source to a larger layer; None where strides of up to three do not do."""
+    ways: list[list[tuple[int, int, int, int, int]]] = []
+    for size, wanted in zip(shape[:2], output[:2], strict=True):
+        found = []
+        for kernel, stride, before, more in product((1, 2, 3), (1, 2, 3), (0, 1), (0, 1)):
+            after = (size - 1) * stride + kernel - before + more - wanted
+            if before < kernel and 0 <= after < kernel and more < stride:
+                found.append((kernel, stride, before, after, more))
+        ways.append(found)
+    if not all(ways):
+        return None
+    down, across = (each[rng.integers(len(each))] for each in ways)
+    return TransposedProjection(
+        source=source,
+        weights=_weights(rng, output.channels, shape.channels, down[0], across[0]),
+        stride=(down[1], across[1]),
+        padding=Padding(down[2], across[2], down[3], across[3]),
+        more=(down[4], across[4]),
+    )
 
 
 def _weights(rng: np.random.Generator, *shape: int) -> np.ndarray:

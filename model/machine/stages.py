@@ -6,6 +6,7 @@ import numpy as np
 
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons
+from model.projection import TransposedProjection
 from model.rest import first_states
 
 __all__ = [
@@ -58,11 +59,12 @@ def stages(network: Network) -> tuple[Stage, ...]:
     Raises
     ------
     PlanError
-        A layer has several inputs, which no core merges.
+        A layer has several inputs, which no core merges, or is a transposed convolution, which none walks.
     """
     found, fused = [], set()
     for layer in network.layers:
-        if len(layer.sources) > 1 and (refusal := refused_by_hardware(layer)):
+        refusal = refused_by_hardware(layer)
+        if refusal and (len(layer.sources) > 1 or isinstance(layer, TransposedProjection)):
             raise PlanError(f"{layer.label}: {'; '.join(refusal)}")
         if layer.name in fused:
             continue
@@ -157,6 +159,8 @@ def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
             f"{len(layer.sources)} inputs ({', '.join(layer.sources)}) have no merge in hardware yet",
             "evaluate it in software, or make the network a chain",
         )
+    if isinstance(layer, TransposedProjection):
+        return "a transposed convolution is not built", "evaluate it in software, or enlarge frames before they are encoded"
     if isinstance(layer, MaxPool) and layer.overlapping:
         return (
             f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",

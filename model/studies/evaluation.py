@@ -18,7 +18,7 @@ from model.importers.float_network import FloatNetwork
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_onnx
 from model.network import INPUT, Layer, Network, Neurons, Shape
-from model.projection import ConvolutionProjection, LinearProjection
+from model.projection import ConvolutionProjection, LinearProjection, TransposedProjection
 from model.studies.instruments import Agreement, Course, confusion, instruments
 from model.studies.origin import another_origin, check_structure
 from model.support.dataset import Dataset
@@ -137,9 +137,11 @@ def macs(network: Network, layer: Layer) -> tuple[int, int]:
     The paper's footnote leaves out the input channels of convolutions.
     """
     true = paper = 0
-    for taker, _, _ in network.inputs(layer):
+    for taker, shape, _ in network.inputs(layer):
         if isinstance(taker, ConvolutionProjection):
-            positions = network.shape_of(layer.name).size * taker.kernel[0] * taker.kernel[1]
+            # A transposed convolution has a window for each input, and not for each output.
+            windows = taker.taken(shape) if isinstance(taker, TransposedProjection) else network.shape_of(layer.name)
+            positions = windows.height * windows.width * taker.channels * taker.kernel[0] * taker.kernel[1]
             true, paper = true + positions * taker.weights.shape[1], paper + positions
         elif isinstance(taker, LinearProjection):
             true, paper = true + taker.weights.size, paper + taker.weights.size

@@ -48,6 +48,9 @@ _ADDED: dict[int, dict[str, object]] = {
 }
 """Fields of networks and layers that versions of the file form added, each with the value at which nothing is different."""
 
+_KINDS_ADDED = {"transposed": 3}
+"""Kinds of layers and of inputs that versions of the file form added."""
+
 _WRITTEN_UNLESS = {"groups": 1, **{name: usual for fields in _ADDED.values() for name, usual in fields.items()}}
 """Fields that the file form leaves out at this value, so that networks without them keep their bytes."""
 
@@ -70,7 +73,8 @@ def _version_of(part: "Network | Layer") -> int:
         for version in _ADDED
         if any(getattr(part, name) != usual for name, usual in _added(type(part), version).items())
     ]
-    return max([1, *used, *([2] if np.ndim(getattr(part, "bias", 0)) > 1 else [])])
+    by_position = [2] if np.ndim(getattr(part, "bias", 0)) > 1 else []
+    return max([1, *used, *by_position, _KINDS_ADDED.get(getattr(part, "KIND", ""), 1)])
 
 
 def _added(part: "type[Network | Layer]", version: int) -> dict[str, object]:
@@ -232,6 +236,7 @@ def _part_from(
 ) -> dict[str, Any]:
     """The fields of a layer or of a further input; its arrays are taken out of ``arrays``."""
     kind = entry.get("kind")
+    kinds = {each: made for each, made in kinds.items() if _KINDS_ADDED.get(each, 1) <= version}
     part = kinds.get(kind) if isinstance(kind, str) else None
     if part is None:
         raise NetworkError(f"{label}: kind must be one of {sorted(kinds)}, not {kind!r}")

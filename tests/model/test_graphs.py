@@ -16,8 +16,8 @@ from model.golden import run
 from model.machine.named_plans import named_plan
 from model.machine.plan import PlanError
 from model.machine.stages import stages
-from model.network import INPUT, Convolution, Linear, MaxPool, Network
-from model.projection import ConvolutionProjection, Shape
+from model.network import INPUT, Convolution, Linear, MaxPool, Network, Transposed
+from model.projection import ConvolutionProjection, Padding, Shape, TransposedProjection
 from model.support.errors import NetworkError
 from tests.graphs import random_events, random_graph, residual_block
 
@@ -110,6 +110,7 @@ def covered(seeds):
         seen["merges"] += sum(len(layer.sources) > 1 for layer in network.layers)
         seen["twice"] += sum(len(set(layer.sources)) < len(layer.sources) for layer in network.layers)
         seen["inner forks"] += sum(len(la.sources) > 1 and network.fork(la.name) != INPUT for la in network.layers)
+        seen["transposed"] += sum(isinstance(taker, TransposedProjection) for la in network.layers for taker in la.inputs)
         seen["pools"] += sum(isinstance(layer, MaxPool) for layer in network.layers)
         for layer in trace.layers.values():
             seen["spikes"] += len(layer.spikes)
@@ -121,7 +122,7 @@ def covered(seeds):
 @pytest.mark.parametrize("part", range(3))
 def test_golden_model_and_engine_on_random_graphs(part):
     seen = covered(range(part * 50, part * 50 + 50))
-    assert min(seen.values()) > 3 and len(seen) == 7, seen
+    assert min(seen.values()) > 3 and len(seen) == 8, seen
 
 
 def after_fork(network, trace, layer):
@@ -177,7 +178,7 @@ def test_the_order_is_that_of_one_event_of_the_fork_after_the_other():
 def test_golden_model_and_engine_on_ten_thousand_random_graphs(part):
     each = MANY // 10
     seen = covered(range(150 + part * each, 150 + (part + 1) * each))
-    assert min(seen.values()) > 100 and len(seen) == 7, seen
+    assert min(seen.values()) > 100 and len(seen) == 8, seen
 
 
 def quantized(seed):
@@ -294,3 +295,47 @@ def test_there_is_no_machine_for_them_yet():
         named_plan(residual_block(), "minimal")
     with pytest.raises(PlanError, match=message):
         stages(residual_block())
+
+
+def test_a_transposed_convolution_is_pytorchs_definition():
+    """Each input adds its weights to a window of outputs, so many strides on; what the padding cuts off is gone."""
+    rng = np.random.default_rng(4)
+    layer = Transposed(
+        name="up", source=INPUT, weights=rng.integers(-9, 10, (3, 2, 3, 2)), bias=rng.integers(-9, 10, 3), threshold_log2=3,
+        stride=(2, 3), padding=Padding(1, 0, 1, 1), more=(1, 2), activation="identity",
+    )  # fmt: skip
+    network = Network(name="n", input_shape=Shape(3, 2, 2), layers=(layer,), firing="deferred")
+    assert network.version == 3 and network.shapes == (Shape(6, 6, 3),)
+    image = rng.integers(0, 256, (3, 2, 2), dtype=np.uint8)
+    expected = np.zeros((9, 9, 3), np.int64)
+    for y, x, c in np.argwhere(image > network.input_threshold):
+        for dy, dx, oc in np.ndindex(3, 2, 3):
+            expected[y * 2 + dy, x * 3 + dx, oc] += layer.weights[oc, c, dy, dx]
+    expected = expected[1:7, :6] + layer.bias
+    assert (same(network, encode(network, image)).layers["up"].potential == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"more": (2, 0)}, "layer 'up': more must be within 0..1, not 2"),
+        ({"padding": (1, 1, 1, 1), "weights": np.ones((1, 1, 2, 2), int)}, "layer 'up': padding (1, 1, 1, 1) leaves nothing of "
+         "its source 1x1x1"),
+        ({"weights": np.ones((1, 2, 2, 2), int)}, "layer 'up': weights take 2 input channels, but its source 'input' has shape "
+         "1x1x1"),
+    ],
+)  # fmt: skip
+def test_transposed_convolutions_that_do_not_fit(changes, message):
+    common = {"name": "up", "source": INPUT, "bias": [0], "threshold_log2": 1, "stride": (2, 2)}
+    with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
+        one(**{"weights": np.ones((1, 1, 2, 2), int), **common, **changes})
+
+
+def one(**fields):
+    return Network(name="n", input_shape=Shape(1, 1, 1), layers=(Transposed(**fields),))
+
+
+def test_there_is_no_machine_for_transposed_convolutions_yet():
+    network = one(name="up", source=INPUT, bias=[0], threshold_log2=1, stride=(2, 2), weights=np.ones((1, 1, 2, 2), int))
+    with pytest.raises(PlanError, match=r"^layer 'up': a transposed convolution is not built; "):
+        named_plan(network, "minimal")
