@@ -11,8 +11,8 @@ import numpy.typing as npt
 from model.arrays import Floats
 from model.conversion.bounds import Bounds
 from model.importers.float_network import FloatLayer, FloatNetwork, FloatProjection
-from model.network import Convolution, Layer, Linear
-from model.projection import ConvolutionProjection, LinearProjection, Projection, Shape
+from model.network import Convolution, Layer, Linear, Neurons, Transposed
+from model.projection import ConvolutionProjection, LinearProjection, Projection, Shape, TransposedProjection
 from model.rest import weighted_sums
 
 __all__ = ["driven", "forget", "integer_projection", "sums_of", "with_neurons"]
@@ -37,20 +37,21 @@ def integer_projection(taken: FloatProjection, weights: npt.NDArray[Any]) -> Pro
     """An input of the float network with integer weights."""
     if taken.kind == "linear":
         return LinearProjection(source=taken.source, weights=weights, averaged=taken.averaged)
-    return ConvolutionProjection(
-        source=taken.source,
-        weights=weights,
-        averaged=taken.averaged,
-        stride=taken.stride,
-        padding=taken.padding,
-        groups=taken.groups,
-    )
+    window: dict[str, Any] = {
+        "source": taken.source,
+        "weights": weights,
+        "averaged": taken.averaged,
+        "stride": taken.stride,
+        "padding": taken.padding,
+        "groups": taken.groups,
+    }
+    return TransposedProjection(**window, more=taken.more) if taken.kind == "transposed" else ConvolutionProjection(**window)
 
 
-def with_neurons(projection: Projection, **more: Any) -> Convolution | Linear:
+def with_neurons(projection: Projection, **more: Any) -> Neurons:
     """A layer of neurons whose first input is ``projection``; ``more`` are its other fields."""
-    kind = Linear if isinstance(projection, LinearProjection) else Convolution
-    return kind(**vars(projection), **more)
+    kinds: dict[str, type[Neurons]] = {kind.KIND: kind for kind in (Convolution, Linear, Transposed)}
+    return kinds[projection.KIND](**vars(projection), **more)
 
 
 def driven(

@@ -17,7 +17,7 @@ from model.conversion.coding import InputCoding
 from model.conversion.projections import integer_projection, sums_of, with_neurons
 from model.conversion.quantized_frames import run_images
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, pool_of
-from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convolution, Layer, Linear, Network, Neurons
+from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Layer, Network, Neurons
 from model.rest import states_at_rest
 
 __all__ = ["Settings", "count_at_end", "fit_widths", "quantize"]
@@ -170,7 +170,7 @@ class _Source:
 
 def _neurons(
     path: Path, layer: FloatLayer, sources: Mapping[str, _Source], theta: float, settings: Settings
-) -> tuple[Convolution | Linear, Bounds]:
+) -> tuple[Neurons, Bounds]:
     """The layer in integers, and the bounds of its counts, from those of its sources."""
     assert layer.bias is not None
     scaled = [taken.weights * (sources[taken.source].value / theta) for taken in layer.inputs if taken.weights is not None]

@@ -62,7 +62,7 @@ class FloatProjection:
     Parameters
     ----------
     kind : str
-        ``"convolution"`` or ``"linear"``; of a layer ``"maxpool"`` too.
+        ``"convolution"``, ``"linear"`` or ``"transposed"``; of a layer ``"maxpool"`` too.
     source : str
         Name of the layer whose output it takes, or ``"input"``.
     weights : Floats | None
@@ -73,6 +73,8 @@ class FloatProjection:
         Of a convolution, as in `model.network`. With as many as channels and a window of one position it is one-to-one.
     averaged : tuple[int, int]
         Windows of the source that are taken as one position, as in `model.network`; the weights are divided by their size.
+    more : tuple[int, int]
+        Of a transposed convolution, as in `model.projection`.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class FloatProjection:
     padding: Padding = Padding()
     groups: int = 1
     averaged: tuple[int, int] = (1, 1)
+    more: tuple[int, int] = (0, 0)
 
     def taken(self, shape: Shape) -> Shape:
         """What is left of a source of ``shape`` with each of its averaged windows taken as one position."""
@@ -94,6 +97,13 @@ class FloatProjection:
         if self.kind == "linear":
             assert self.weights is not None
             return Shape(1, 1, len(self.weights))
+        if self.kind == "transposed":
+            assert self.weights is not None
+            height, width = (
+                (size - 1) * self.stride[axis] + self.window[axis] - self.padding[axis] - self.padding[axis + 2] + self.more[axis]
+                for axis, size in enumerate(shape[:2])
+            )
+            return Shape(height, width, len(self.weights))
         height = (shape.height + self.padding.top + self.padding.bottom - self.window[0]) // self.stride[0] + 1
         width = (shape.width + self.padding.left + self.padding.right - self.window[1]) // self.stride[1] + 1
         return Shape(height, width, shape.channels if self.weights is None else len(self.weights))
@@ -244,12 +254,17 @@ class FloatNetwork:
     @property
     def macs(self) -> int:
         """Multiplications a frame of the float network, at the border as everywhere."""
-        return sum(
-            output.size * taken.weights[0].size
-            for layer, _, output in self.walk()
-            for taken in layer.inputs
-            if taken.weights is not None
-        )
+        return sum(self._macs(taken, output) for layer, _, output in self.walk() for taken in layer.inputs)
+
+    def _macs(self, taken: FloatProjection, output: Shape) -> int:
+        """Those of one input of a layer of shape ``output``."""
+        if taken.weights is None:
+            return 0
+        if taken.kind == "transposed":
+            # A window for each position that it takes.
+            source = taken.taken(self.shape_of(taken.source))
+            return source.height * source.width * taken.weights.size
+        return output.size * taken.weights[0].size
 
     def run(self, images: npt.NDArray[np.floating], tensors: Sequence[str] = ()) -> list[npt.NDArray[np.float32]]:
         """Run the ONNX model itself; a Softmax or Sigmoid at its end is left out, so that it gives scores.

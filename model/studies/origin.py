@@ -17,7 +17,7 @@ from model.importers.float_network import (
 )
 from model.importers.folding import spread_averages
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
-from model.projection import ConvolutionProjection, Projection, Shape
+from model.projection import ConvolutionProjection, Projection, Shape, TransposedProjection
 
 __all__ = ["another_origin", "check_structure"]
 
@@ -129,6 +129,8 @@ def _same_input(taker: Projection, taken: FloatProjection) -> bool:
         return False
     window = (taken.stride, taken.padding, taken.groups)
     if isinstance(taker, ConvolutionProjection) and (taker.stride, taker.padding, taker.groups) != window:
+        return False
+    if isinstance(taker, TransposedProjection) and taker.more != taken.more:
         return False
     return (taker.weights.shape, taker.averaged) == (taken.weights.shape, taken.averaged)
 

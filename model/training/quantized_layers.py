@@ -260,16 +260,30 @@ def weighted(layer: FloatProjection, values: Tensor, weights: Tensor, bias: Tens
     if layer.kind == "linear":
         found: Tensor = functional.linear(values.permute(0, 2, 3, 1).flatten(1), weights, bias)
         return found[:, :, None, None]
+    by_position = bias if bias is not None and bias.ndim == 3 else None
+    by_channel = None if by_position is not None else bias
+    if layer.kind == "transposed":
+        found = _transposed(layer, values, weights)
+        return found if bias is None else found + (bias[:, None, None] if bias.ndim == 1 else bias.permute(2, 0, 1))
     top, left, bottom, right = layer.padding
     sides: tuple[int, int] = (0, 0)
     if (top, left) == (bottom, right):
         sides = (top, left)
     else:
         values = functional.pad(values, (left, right, top, bottom))
-    by_position = bias if bias is not None and bias.ndim == 3 else None
-    by_channel = None if by_position is not None else bias
     found = functional.conv2d(values, weights, by_channel, stride=layer.stride, padding=sides, groups=layer.groups)
     return found if by_position is None else found + by_position.permute(2, 0, 1)
+
+
+def _transposed(layer: FloatProjection, values: Tensor, weights: Tensor) -> Tensor:
+    """Sums of a transposed convolution: PyTorch has inputs first, and cuts off the same on both sides."""
+    outputs, inputs = weights.shape[:2]
+    turned = weights.reshape(layer.groups, outputs // layer.groups, inputs, *layer.window).transpose(1, 2)
+    turned = turned.reshape(layer.groups * inputs, outputs // layer.groups, *layer.window)
+    whole = functional.conv_transpose2d(values, turned, stride=layer.stride, groups=layer.groups)
+    whole = functional.pad(whole, (0, layer.more[1], 0, layer.more[0]))
+    top, left, bottom, right = layer.padding
+    return whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
 
 
 def float_scores(floats: FloatNetwork, pixels: Tensor) -> Tensor:

@@ -149,9 +149,15 @@ def _taken(
         inputs = [graph.flat(value, name), graph.constant(parameters[0], weights)]
         inputs += [] if bias is None else [graph.constant(parameters[1], bias)]
         return _Value(graph.add("Gemm", inputs, name, transB=1), True)
+    more: dict[str, Any] = {"group": taken.groups, **_window(taken)}
+    if taken.kind == "transposed":
+        # Inputs come first in the file.
+        weights = weights.reshape(taken.groups, -1, *weights.shape[1:]).swapaxes(1, 2)
+        weights = weights.reshape(-1, *weights.shape[2:])
+        more["output_padding"] = list(taken.more)
     inputs = [graph.image(value, shape, name), graph.constant(parameters[0], weights)]
     inputs += [] if bias is None else [graph.constant(parameters[1], bias)]
-    return _Value(graph.add("Conv", inputs, name, group=taken.groups, **_window(taken)), False)
+    return _Value(graph.add("ConvTranspose" if taken.kind == "transposed" else "Conv", inputs, name, **more), False)
 
 
 def _window(layer: Any) -> dict[str, list[int]]:
