@@ -207,7 +207,7 @@ def main(
     if as_json:
         print(json.dumps({"output": str(out), **conversion_json(found)}, indent=2))
     else:
-        _print(console, found, accuracy_budget)
+        _print(console, found, settings)
         console.print(f"{conversion_summary(found)}; written to {out}")
     tell(warnings=found.warnings)
 
@@ -242,7 +242,7 @@ def _not_the_papers(settings: Settings) -> str | None:
     return next((option for option, given in chosen.items() if given), None)
 
 
-def _print(console: Console, found: Conversion, accuracy_budget: float) -> None:
+def _print(console: Console, found: Conversion, settings: Settings) -> None:
     """The tables of the layers and of the steps of accuracy, and what there is to say about them."""
     table = Table(title=f"{found.network.name}: {found.network.origin}")
     for column in ("layer", "kind", "output", "theta", "f", "weight/potential/count bits", "events in"):
@@ -268,16 +268,25 @@ def _print(console: Console, found: Conversion, accuracy_budget: float) -> None:
     for line in (verdict(found.steps), *advice_lines(found)):
         console.print(line)
     if found.accuracy_wanted is not None and found.accuracy_snn < found.accuracy_wanted:
-        console.print(f"the accuracy budget of {accuracy_budget:.2%} could not be met on the calibration frames")
+        console.print(f"the accuracy budget of {settings.accuracy_budget:.2%} could not be met on the calibration frames")
     if not found.quantized and found.accumulations_per_frame > found.macs_per_frame:
         console.print(
-            "more accumulations than the float network has multiplications: a larger --accuracy-budget takes fewer, and so does "
-            "fine-tuning (python -m model.finetune)"
+            f"more accumulations than the float network has multiplications: {_saving(settings)} fewer, and so does fine-tuning "
+            "(python -m model.finetune)"
         )
     if found.bias_corrected:
         console.print("biases make up for what rounding takes off on average (docs/conversion.md): without, more was lost")
     if found.groups_expanded:
         console.print(f"groups written as ordinary convolutions, for hardware: {', '.join(found.groups_expanded)}")
+
+
+def _saving(settings: Settings) -> str:
+    """Which of the options takes fewer accumulations, with its verb: what is given is no matter of the budget."""
+    if settings.threshold is not None:
+        return "a larger --threshold takes"
+    given = {"--levels": settings.levels is not None, "--input-levels": (settings.input_levels or 1) > 1}
+    named = [option for option, is_given in given.items() if is_given]
+    return f"fewer {' or '.join(named)} take" if named else "a larger --accuracy-budget takes"
 
 
 def _tried(found: Conversion) -> Table:

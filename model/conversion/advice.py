@@ -98,9 +98,13 @@ def _candidates(settings: Settings, settled: Settled, steps: tuple[Step, ...]) -
     if settings.deferred and settings.rounding not in (None, True):
         yield f"--rounding{' without --rounding-layers' if settings.rounding else ''}", replace(settings, rounding=True)
     bits = settled.job.settings.bits
-    if _in_seconds(settings) and _lost(steps, "weight bits") >= _WORTH_SAYING and bits < MOST_WEIGHT_BITS:
+    if not _in_seconds(settings) or _lost(steps, "weight bits") < _WORTH_SAYING:
+        return
+    if bits < MOST_WEIGHT_BITS:
         more = min(bits + _MORE_WEIGHT_BITS, MOST_WEIGHT_BITS)
         yield f"--weight-bits {more}", replace(settings, weight_bits=more)
+    if settings.threshold is None and not settings.channel_thresholds:
+        yield "--thresholds channel", replace(settings, channel_thresholds=True)
 
 
 def _with_more_of_the_input(settings: Settings, settled: Settled, steps: tuple[Step, ...]) -> Iterator[tuple[str, Settings]]:

@@ -36,8 +36,19 @@ def near_chance(answers: Ints, labels: Ints) -> bool:
     return right == 0 or share == 1 or bool(bdtrc(right - 1, frames, share) > SIGNIFICANCE)
 
 
-def warn_of_chance(who: str, answers: Ints, labels: Ints) -> list[str]:
-    """A warning where ``who`` answers no better than chance (`near_chance`), else none."""
+def warn_of_chance(who: str, answers: Ints, labels: Ints, *, start: float | None = None) -> list[str]:
+    """A warning where ``who`` answers no better than chance (`near_chance`), else none.
+
+    Parameters
+    ----------
+    who : str
+        Whose answers they are.
+    answers, labels : numpy.ndarray
+        Classes, ``(frames,)``.
+    start : float or None
+        The accuracy on these frames of the float network that it was made from, which is better than chance: neither labels nor
+        pixels are to blame then.
+    """
     if not near_chance(answers, labels):
         return []
     counts, frames = np.bincount(labels), len(labels)
@@ -46,9 +57,14 @@ def warn_of_chance(who: str, answers: Ints, labels: Ints) -> list[str]:
     if share**frames > SIGNIFICANCE and (share < 1 or frames < _FEW):
         right = (answers == labels).sum()
         return [f"{who} is right on {right:,} of {frames:,} frames, too few to tell whether that is more than chance"]
-    return [
+    found = (
         f"{who} is right on {(answers == labels).mean():.1%} of {frames:,} frames, no better than always answering class "
-        f"{counts.argmax()} ({share:.1%}): labels and the scale of pixels must be those that it was trained "
+        f"{counts.argmax()} ({share:.1%})"
+    )
+    if start is not None:
+        return [f"{found}, and the float network on {start:.1%}: what was lost, conversion lost"]
+    return [
+        f"{found}: labels and the scale of pixels must be those that it was trained "
         "on, and the frames of several classes"
     ]
 

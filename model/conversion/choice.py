@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats, Images
+from model.conversion.chance import SIGNIFICANCE
 from model.conversion.channels import channel_scales, with_scales
 from model.conversion.coding import InputCoding, choose_coding
 from model.conversion.correction import corrected, mean_sums
@@ -33,6 +34,12 @@ EXPLAINED = 500
 
 _OF_THE_INPUT = (0.5, 0.1)
 """Parts of the accuracy budget that levels of the input may take where they are chosen; so many are tried."""
+
+_ONE_BIT = 0.05
+"""Probability with which luck may be taken for a network that was trained on one bit a pixel.
+
+More than elsewhere, as its limit is not picked among many: few frames are to tell such a network, too.
+"""
 
 _SEARCHED = 500
 """Calibration frames that a search measures networks on, with the float network's margins on all of them; the result on all."""
@@ -264,7 +271,7 @@ def _jobs(
     scores = {coding: floats.scores(coding.frames(data.images).astype(np.float32)) for coding in codings}
     coded = {coding: accuracy_of(found, data.labels) for coding, found in scores.items()}
     # Where input levels are chosen, they are to keep up with the float network, and so is the whole.
-    promised = max(_promised(full, found) for found in scores.values())
+    promised = max(_promised(full, found, _doubt(coding)) for coding, found in scores.items())
     keeps_up = settings.searches_exactly and promised >= full.accuracy - settings.accuracy_budget * _OF_THE_INPUT[0]
     wanted = max([*coded.values(), *[full.accuracy] * keeps_up]) - settings.accuracy_budget
     jobs = []
@@ -272,7 +279,7 @@ def _jobs(
         if coding.levels > 1:
             progress(f"input: {coding.levels} levels, above {coding.first} and for each {coding.step} more")
         # What the coding takes is an error like any other then; unless the network was trained on frames like coded ones.
-        errs = keeps_up and not full.surpassed_by(found)
+        errs = keeps_up and not full.surpassed_by(found, _doubt(coding))
         margins = full if errs else Margins(found.astype(np.float64), data.labels)
         aim = _grey if errs else coding.frames
         more = {"margins": margins, "wanted": wanted, "progress": progress, **names}
@@ -280,9 +287,14 @@ def _jobs(
     return jobs, full.accuracy, coded
 
 
-def _promised(full: Margins, scores: npt.NDArray[np.floating]) -> float:
+def _promised(full: Margins, scores: npt.NDArray[np.floating], doubt: float = SIGNIFICANCE) -> float:
     """The accuracy to expect of the float network on coded frames, by its scores of these and those of frames as they are."""
-    return accuracy_of(scores, full.labels) if full.surpassed_by(scores) else full.expected(full.errors(scores))
+    return accuracy_of(scores, full.labels) if full.surpassed_by(scores, doubt) else full.expected(full.errors(scores))
+
+
+def _doubt(coding: InputCoding) -> float:
+    """The significance that is asked of a coding on which the float network is better than on frames as they are."""
+    return _ONE_BIT if coding.levels == 1 else SIGNIFICANCE
 
 
 def _grey(images: Images) -> Floats:
@@ -467,8 +479,8 @@ def _codings(float_network: FloatNetwork, data: Dataset, settings: Settings) -> 
 
     full = Margins(scores(_grey(data.images)), data.labels)
 
-    def accuracy(frames: npt.NDArray[np.floating]) -> float:
-        return _promised(full, scores(frames))
+    def accuracy(frames: npt.NDArray[np.floating], doubt: float = SIGNIFICANCE) -> float:
+        return _promised(full, scores(frames), doubt)
 
     def coding_of(levels: int, budget: float) -> InputCoding:
         given = (settings.input_threshold, settings.input_step)
@@ -479,7 +491,7 @@ def _codings(float_network: FloatNetwork, data: Dataset, settings: Settings) -> 
     budgets = [settings.accuracy_budget * part for part in _OF_THE_INPUT]
 
     def on_all(coding: InputCoding) -> float:
-        return accuracy(coding.frames(data.images))
+        return accuracy(coding.frames(data.images), _doubt(coding))
 
     found = [_enough_levels(partial(coding_of, budget=budget), on_all, full.accuracy - budget) for budget in budgets]
     return list(dict.fromkeys(found)), full

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Bools, Floats
-from model.conversion.chance import better_by_more_than_luck
+from model.conversion.chance import SIGNIFICANCE, better_by_more_than_luck
 from model.golden import answers
 
 __all__ = ["Margins"]
@@ -49,9 +49,12 @@ class Margins:
         """The float network's."""
         return float(self._right(self.scores).mean())
 
-    def surpassed_by(self, scores: npt.NDArray[np.number]) -> bool:
-        """Whether a network with these scores of the first frames is right on more of them by more than luck."""
-        return better_by_more_than_luck(self._right(scores), self._right(self.scores[: len(scores)]))
+    def surpassed_by(self, scores: npt.NDArray[np.number], significance: float = SIGNIFICANCE) -> bool:
+        """Whether a network with these scores of the first frames is right on more of them by more than luck.
+
+        ``significance`` is the probability with which luck may be taken for more: little where these are the best of many.
+        """
+        return better_by_more_than_luck(self._right(scores), self._right(self.scores[: len(scores)]), significance)
 
     def errors(self, scores: npt.NDArray[np.number]) -> Floats:
         """By how much margins are off, ``(frames,)``.

@@ -9,6 +9,7 @@ from onnx import TensorProto
 
 from model.importers.float_network import ConversionError
 from model.importers.limits import MOST_NODES
+from model.importers.operators import refusal
 
 __all__ = ["FLOATS", "Structure", "label", "node_name", "operator_name", "opset_of", "printable", "read_structure", "type_name"]
 
@@ -17,6 +18,9 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProt
 
 _LEVELS = tuple(map(TensorProto.DataType.Value, ("UINT8", "INT8", "UINT16", "INT16", "UINT4", "INT4")))
 """Element types of levels."""
+
+_CHOOSING = ("ArgMax", "TopK")
+"""Operators whose integers are no answers of neurons."""
 
 _OLDEST_OPSET = 7
 """Before it, broadcasting was another; ONNX Runtime promises nothing for older files."""
@@ -164,9 +168,11 @@ def _choose_output(path: Path, model: onnx.ModelProto, output: str | None) -> st
         raise ConversionError(f"{path}: output {printable(output)!r} must be a tensor, not of {kind}")
     element = model.graph.output[names.index(output)].type.tensor_type.elem_type
     if element not in (TensorProto.UNDEFINED, *FLOATS, *_LEVELS):
+        choosing = next((node for node in model.graph.node if output in node.output and node.op_type in _CHOOSING), None)
+        remedy = "" if choosing is None else f"; {label(choosing)}: {refusal(choosing.op_type, choosing.domain, 0)[1]}"
         raise ConversionError(
             f"{path}: output {printable(output)!r} must be of a float type, or of integers of at most 16 bits, not "
-            f"{type_name(element)}"
+            f"{type_name(element)}{remedy}"
         )
     return output
 

@@ -469,6 +469,25 @@ def test_without_options_it_is_the_fewest_accumulations_within_the_budget(tmp_pa
     assert "what was tried" in out.stderr and Network.load(tmp_path / "out.npz") == network
 
 
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        (["--levels", "64"], "fewer --levels take"),
+        (["--input-levels", "32"], "fewer --input-levels take"),
+        (["--levels", "2", "--input-levels", "32"], "fewer --levels or --input-levels take"),
+        (["--paper", "--threshold", "0.02"], "a larger --threshold takes"),
+    ],
+)
+def test_what_takes_fewer_accumulations_is_an_option_that_may_be_given(tmp_path, options, remedy):
+    onnx_file, data, out = small(tmp_path), tmp_path / "data.npz", tmp_path / "out.npz"
+    images = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 2), dtype=np.uint8)
+    np.savez(data, images=images, labels=import_onnx(onnx_file).scores(images.astype(np.float32) / 255).argmax(axis=1))
+    found = CliRunner().invoke(main, [str(onnx_file), "-o", str(out), "--calibrate", str(data), *options])
+    assert found.exit_code == 0
+    said = f"more accumulations than the float network has multiplications: {remedy} fewer, and so does fine-tuning"
+    assert said in " ".join(found.stderr.split())
+
+
 def test_a_budget_is_for_a_search(tmp_path):
     found, network = converted(tmp_path, "--levels", "2", "--accuracy-budget", "0.01")
     assert (found.exit_code, network) == (2, None)

@@ -38,6 +38,8 @@ def followed(settings, options):
     words = options.split(" without ")[0].split()
     name = words[0].removeprefix("--").replace("-", "_")
     value = True if len(words) == 1 else words[1]
+    if name == "thresholds":
+        return replace(settings, channel_thresholds=value == "channel")
     kinds = {"levels": float, "threshold": float, "accuracy_budget": float, "weight_bits": int, "input_levels": int}
     changed = replace(settings, **{name: kinds.get(name, lambda same: same)(value)})
     return replace(changed, burst=1) if "--burst" in options else changed
@@ -68,6 +70,22 @@ def test_who_follows_it_gets_what_it_says(given, settings, advised):
             assert again.accuracy_snn >= advice.accuracy
         else:
             assert (again.accuracy_snn, again.accumulations_per_frame) == (advice.accuracy, advice.accumulations)
+
+
+def test_thresholds_by_channel_where_one_channel_takes_all_bits():
+    """Beside weights ten thousand times as large nothing is left of others in a scale that all share."""
+    large = np.where(np.arange(200) == 3, 1e4, 1).astype(np.float32)
+    graph = Graph(seed=4).add("Flatten").linear(128, 200).add("Mul", large).add("Relu").add("Mul", 1 / large).linear(200, 4)
+    images = np.random.default_rng(1).integers(0, 256, (FRAMES, 8, 8, 2), dtype=np.uint8)
+    frames = images.astype(np.float32) / 255
+    scores = import_model(graph.model(), "net.onnx").scores(frames)
+    floats = import_model(graph.add("Sub", np.median(scores, axis=0)).model(), "net.onnx")
+    data, settings = Dataset("own", images, floats.scores(frames).argmax(axis=1)), Settings(levels=32.0, input_levels=8)
+    found = convert(floats, data, settings, name="net")
+    (advice,) = (advice for advice in found.advice if advice.options == "--thresholds channel")
+    again = convert(floats, data, followed(settings, advice.options), name="net")
+    assert (again.accuracy_snn, again.accumulations_per_frame) == (advice.accuracy, advice.accumulations)
+    assert found.accuracy_snn < 0.5 and again.accuracy_snn > 0.6
 
 
 def test_none_where_nothing_is_lost(given):

@@ -123,6 +123,39 @@ def test_a_network_near_chance_is_a_warning(tmp_path, trained_on_255):
     assert done.stderr.splitlines()[-1] == f"warning: {warning}"
 
 
+def test_conversion_is_to_blame_where_the_float_network_is_right():
+    answers = np.zeros(500, dtype=np.int64)
+    assert warn_of_chance("the spiking network", answers, LABELS, start=0.94) == [
+        "the spiking network is right on 10.0% of 500 frames, no better than always answering class 0 (10.0%), and the float "
+        "network on 94.0%: what was lost, conversion lost"
+    ]
+    assert warn_of_chance("the spiking network", LABELS, LABELS, start=0.94) == []
+
+
+def right(frames):
+    """A network with its own answers to frames of one bit, as its conversion."""
+    graph = Graph(seed=3).conv(6, 2, 3).add("Relu").add("Flatten").linear(6 * 36, 3)
+    images = ((np.random.default_rng(2).random((200, 8, 8, 2)) < 0.4) * 255).astype(np.uint8)
+    scores = import_model(graph.model(), "net.onnx").scores(images.astype(np.float32) / 255)
+    floats = import_model(graph.add("Sub", np.median(scores, axis=0)).model(), "net.onnx")
+    labels = floats.scores(images.astype(np.float32) / 255).argmax(axis=1)
+    return floats, Dataset("own", images[:frames], labels[:frames])
+
+
+def test_conversion_says_that_it_lost_all():
+    found = convert(*right(200), Settings(threshold=1e9), name="net")
+    (warning,) = found.warnings
+    assert found.accuracy_float == 1.0
+    assert warning.endswith(", and the float network on 100.0%: what was lost, conversion lost")
+
+
+@pytest.mark.parametrize(("frames", "settings", "said"), [(99, {}, True), (100, {}, False), (50, {"threshold": 0.5}, False)])
+def test_few_frames_are_said_to_be_few(frames, settings, said):
+    found = convert(*right(frames), Settings(**settings), name="net")
+    words = "thresholds were chosen on 99 frames, too few to tell what others lose: calibrate on some hundreds"
+    assert found.warnings == ((words,) if said else ())
+
+
 def test_a_network_that_is_right_is_none():
     graph = Graph(seed=3).conv(6, 2, 3).add("Relu").add("Flatten").linear(6 * 36, 3)
     images = ((RNG.random((200, 8, 8, 2)) < 0.4) * 255).astype(np.uint8)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from model.conversion.choice import prepared
 from model.conversion.coding import InputCoding, choose_coding
 from model.conversion.convert import convert
 from model.conversion.quantize import Settings, quantize
@@ -93,6 +94,19 @@ def test_more_levels_lose_less():
     assert [found[levels].steps[0].cause for levels in (1, 8)] == ["1-bit input", "input levels"]
     assert found[1].accuracy_float_1bit < 0.8 < 0.9 < found[8].accuracy_float_1bit
     assert found[8].accuracy_snn > found[1].accuracy_snn + 0.1
+
+
+@pytest.mark.parametrize(("gained", "one_bit"), [(4, False), (5, True)])
+def test_few_frames_tell_a_network_that_was_trained_on_one_bit(gained, one_bit):
+    """Five of some dozen frames that only one bit a pixel gets right are luck once in 32 times."""
+    floats, images = import_model(colour(), "net"), frames(400)
+    labels = floats.scores((images > 51).astype(np.float32)).argmax(axis=1)
+    alike = floats.scores(images.astype(np.float32) / 255).argmax(axis=1) == labels
+    some = np.concatenate([np.flatnonzero(alike)[:40], np.flatnonzero(~alike)[:gained]])
+    data = Dataset("own", images[some], labels[some].astype(np.int64))
+    job = prepared(floats, data, Settings(accuracy_budget=0.0))
+    assert (job.settings.coding == InputCoding()) is one_bit
+    assert job.margins.accuracy == (1.0 if one_bit else 40 / 44)
 
 
 def test_the_input_has_as_many_levels_as_the_accuracy_needs():

@@ -257,6 +257,19 @@ FILES = {
 }
 
 
+@pytest.mark.parametrize(("operator", "output"), [("ArgMax", 0), ("TopK", 1)])
+def test_an_output_that_chooses_a_class_is_to_be_left_out(operator, output):
+    model = Graph().conv(3, 2, 3).add("Flatten").model()
+    inputs = [model.graph.output[0].name, *(["one"] if output else [])]
+    model.graph.node.append(helper.make_node(operator, inputs, ["score", "class"][1 - output :], name="last"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("class", TensorProto.INT64, None))
+    assert refusal(model) == (
+        "output 'class' must be of a float type, or of integers of at most 16 bits, not int64; "
+        f"node 'last' ({operator}): leave it out: the answer is the arg-max of the spike counts"
+    )
+
+
 @pytest.mark.parametrize("what", FILES)
 def test_files(what):
     change, message = FILES[what]
