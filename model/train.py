@@ -192,7 +192,7 @@ def _make_cifar(settings: CifarSettings, dataset: Dataset, test: Dataset, out: P
     tell(dataset.notes)
     found = make(settings, dataset, test, target, lambda line: click.echo(line, err=True))
     accurate = f"accuracy {found['float_accuracy']:.2%} on {len(test)} test frames of {test.name}"
-    return target, found, f"{target}: {accurate}, {found['parameters']:,} parameters, {found['macs_per_frame']:,} multiplications"
+    return target, found, f"{target}: {accurate}, {found['parameters']:,} parameters, {found['macs_per_frame']:,} MACs per frame"
 
 
 if __name__ == "__main__":

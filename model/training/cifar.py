@@ -18,12 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.importers.onnx import import_onnx
 from model.support.datasets import DataError, Dataset
 from model.support.errors import BadInputError
 from model.support.files import write_file
 from model.training.cifar_settings import CLASSES, FRAME, NAME, CifarSettings
 from model.training.common import accuracy, track
-from model.training.residual import ResidualNetwork, export_residual, macs
+from model.training.residual import ResidualNetwork, export_residual
 
 __all__ = ["CifarTraining", "check_frames", "make", "resume_file", "shifted_and_mirrored"]
 
@@ -225,13 +226,15 @@ def make(settings: CifarSettings, dataset: Dataset, test: Dataset, path: Path, r
     seconds = time.process_time() - started
     network = training.average
     export_residual(network, NAME, FRAME, path)
+    floats = import_onnx(path)
     found = {
         "frames_train": len(dataset),
         "frames_test": len(test),
         "losses": [round(loss, 5) for loss in training.losses],
         "train_processor_seconds": round(seconds, 1),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "macs_per_frame": macs(network, FRAME),
+        "neurons": floats.neurons,
+        "macs_per_frame": floats.macs,
         "float_accuracy": accuracy(network, test.images, test.labels),
         "onnx_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model.support.files import write_file
 
-__all__ = ["ResidualNetwork", "export_residual", "macs"]
+__all__ = ["ResidualNetwork", "export_residual"]
 
 _OPSET = 17
 
@@ -102,25 +102,6 @@ class ResidualNetwork(nn.Module):
         for block in self.blocks.values():
             values = block(values)
         return self.classifier(values.mean((2, 3)))  # type: ignore[no-any-return]
-
-
-def macs(network: ResidualNetwork, frame: tuple[int, int, int]) -> int:
-    """Multiplications of a frame, windows at the border counted whole."""
-    height, width, channels = frame
-    found = 0
-
-    def count(module: Any, _: object, output: Tensor) -> None:
-        nonlocal found
-        found += output.numel() * module.weight[0].numel()
-
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    was_training = network.training
-    with torch.inference_mode():
-        network.eval()(torch.zeros(1, channels, height, width))
-    for hook in hooks:
-        hook.remove()
-    network.train(was_training)
-    return found
 
 
 class _Graph:

@@ -61,6 +61,10 @@ def test_it_learns_and_is_exported(tmp_path):
     scores = session.run(None, {"image": (test.images.transpose(0, 3, 1, 2) / 255).astype(np.float32)})[0]
     assert (scores.argmax(1) == test.labels).mean() == pytest.approx(found["float_accuracy"], abs=0.011)
     assert found["parameters"] == 1910
+    # The stem, two blocks of two layers, and the scores; convolutions, two of them on shortcuts, and the linear layer.
+    assert found["neurons"] == 32 * 32 * 4 + 2 * 16 * 16 * 6 + 2 * 8 * 8 * 8 + 10
+    stages = 32 * 32 * 4 * 3 * 9 + 16 * 16 * (6 * 4 * 10 + 6 * 6 * 9) + 8 * 8 * (8 * 6 * 10 + 8 * 8 * 9)
+    assert found["macs_per_frame"] == stages + 8 * 10
     # A training that is done leaves nothing to resume from.
     assert list((tmp_path / "cache" / "tally" / "train").iterdir()) == []
 
@@ -200,7 +204,7 @@ def test_command(monkeypatch, tmp_path):
     outcome = CliRunner().invoke(train_module.main, report["command"].split()[3:])
     assert outcome.stdout == (
         f"here/cifar-resnet.onnx: accuracy {report['float_accuracy']:.2%} on 20 test frames of coloured, "
-        f"{report['parameters']:,} parameters, {report['macs_per_frame']:,} multiplications\n"
+        f"{report['parameters']:,} parameters, {report['macs_per_frame']:,} MACs per frame\n"
     )
     assert (tmp_path / "here" / "cifar-resnet.onnx").read_bytes() == first
 

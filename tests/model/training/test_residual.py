@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from model.training.residual import Normalized, ResidualNetwork, export_residual, macs
+from model.training.residual import Normalized, ResidualNetwork, export_residual
 
 FRAME = (12, 8, 3)
 
@@ -71,14 +71,3 @@ def test_the_onnx_file(tmp_path):
     sums = [list(node.input) for node in graph.node if node.op_type == "Add"]
     assert sums[0] == ["stage1_block1/second/out", "stem/relu/out"]
     assert sums[1] == ["stage2_block1/second/out", "stage2_block1/shortcut/out"]
-
-
-def test_macs():
-    # The stem, a block of equal widths, one with a stride and its shortcut, and the linear layer.
-    made = ResidualNetwork(3, (4, 6), (1, 1), 10).train()
-    full, half = 12 * 8, 6 * 4
-    stages = full * (4 * 3 * 9 + 2 * 4 * 4 * 9) + half * (6 * 4 * 9 + 6 * 6 * 9 + 6 * 4)
-    assert macs(made, FRAME) == stages + 6 * 10
-    assert made.training
-    assert made.stem.normalization.num_batches_tracked == 0
-    assert not made.stem.convolution._forward_hooks
