@@ -4,6 +4,7 @@ What folds back into a layer changes it in the branch in which it does, and in n
 they have in common may have two forms, one with a ReLU, say, and one without: it is then kept twice, under two names.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -35,23 +36,28 @@ def united(
     """
     if len(branches) == 1:
         return branches[0], [{}]
-    found: dict[str, FloatLayer] = {}
+    # What they have in common mostly comes first.
+    same = itertools.takewhile(lambda layers: all(layer is layers[0] for layer in layers), zip(*branches, strict=False))
+    found = {layer.name: layer for layer, *_ in same}
+    common = len(found)
     forms: dict[str, list[str]] = {}
+    for name in found if any(len(branch) > common for branch in branches[1:]) else ():
+        forms.setdefault(graph.forms.get(name, name), []).append(name)
     renamed: list[dict[str, str]] = []
     for branch in branches:
         names: dict[str, str] = {}
-        for own in branch:
+        for own in branch[common:]:
             layer = _with_sources(own, names)
             if found.get(layer.name) is layer:
                 continue
             known = forms.setdefault(graph.forms.get(layer.name, layer.name), [])
-            name = next((other for other in known if _same(found[other], layer)), None)
-            if name is None:
-                name = graph.another_form(layer.name) if layer.name in found else layer.name
-                found[name] = layer if name == layer.name else replace(layer, name=name)
-                known.append(name)
-            if name != own.name:
-                names[own.name] = name
+            new = next((other for other in known if _same(found[other], layer)), None)
+            if new is None:
+                new = graph.another_form(layer.name) if layer.name in found else layer.name
+                found[new] = layer if new == layer.name else replace(layer, name=new)
+                known.append(new)
+            if new != own.name:
+                names[own.name] = new
         renamed.append(names)
     return tuple(found.values()), renamed
 

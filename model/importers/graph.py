@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper, shape_inference
 from model.arrays import Floats
 from model.importers.constants import QUANTIZERS, Array, constants_of
 from model.importers.float_network import ConversionError, is_float32
-from model.importers.limits import MOST_TOTAL, MOST_VALUES
+from model.importers.limits import MOST_COPIES, MOST_TOTAL, MOST_VALUES
 from model.importers.schema import misuse
 from model.importers.structure import label, node_name, operator_name, opset_of, printable, read_structure
 from model.network import INPUT, Shape
@@ -153,6 +153,9 @@ class OnnxGraph:
 
     def copy(self, node: onnx.NodeProto, ending: str) -> onnx.NodeProto:
         """A node like another, with an output of its own; in messages it is the other."""
+        if len(self._copied) >= MOST_COPIES:
+            what = f"is done to each branch that is joined, and nodes like it up to here are more than {MOST_COPIES:,} times"
+            raise self.error(node, what, "join fewer branches")
         found = onnx.NodeProto()
         found.CopyFrom(node)
         found.name = node_name(node)

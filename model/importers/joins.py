@@ -14,7 +14,7 @@ from model.importers.deferred import affine
 from model.importers.float_network import ConversionError, FloatLayer
 from model.importers.graph import OnnxGraph
 from model.importers.inputs import Drive, absorbed, as_layer, assembled, channel_major, drives, one_to_one
-from model.importers.limits import MOST_SUMMED
+from model.importers.limits import MOST_INPUTS, MOST_SUMMED
 from model.importers.structure import printable
 from model.importers.tensors import Data, by_address, channels_first, no_padding
 from model.network import Shape
@@ -138,6 +138,8 @@ def _concatenated(graph: OnnxGraph, node: onnx.NodeProto, known: Mapping[str, Da
         if data.join == "sum" or (data.parts and flat and data.inside[:2] != (1, 1)):
             data = as_layer(graph, data)
         parts += data.parts or (data if flat else _image(graph, data),)
+    if len(parts) > MOST_INPUTS:
+        raise graph.error(node, f"must join at most {MOST_INPUTS} branches, with those that they are joined of, not {len(parts)}")
     total = sum(data.shape.size if flat else data.shape.channels for data in given)
     shape = Shape(1, 1, total) if flat else Shape(given[0].shape.height, given[0].shape.width, total)
     axes = tuple("c" if n == found else own for n, own in enumerate(given[0].axes))

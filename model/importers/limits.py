@@ -7,6 +7,7 @@ million MACs per frame in all.
 
 __all__ = [
     "MOST_CONSTANTS",
+    "MOST_COPIES",
     "MOST_FOLD",
     "MOST_INPUTS",
     "MOST_MACS",
@@ -45,6 +46,9 @@ MOST_CONSTANTS = 1 << 24
 
 MOST_OUTPUT_WEIGHTS = 1 << 22
 """Weights of a linear layer that only brings outputs into the file's order."""
+
+MOST_COPIES = 1 << 15
+"""Nodes that are done to each of the parts that are joined, one for each part."""
 
 MOST_INPUTS = 256
 """Inputs of a layer."""

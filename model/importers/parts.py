@@ -91,14 +91,14 @@ def _of_channels(
     axes: tuple[str, ...] | None = None,
 ) -> Data:
     """A concatenation of what a node makes of each of its parts; ``axes`` where they are not those of an image."""
-    first, whole = len(graph.extra.node), data.shape
+    first, whole, uneven = len(graph.extra.node), data.shape, data.uneven
     copies = [graph.copy(node, str(number)) for number in range(len(data.parts))]
     parts = [
-        handler(graph, copy, part if data.uneven else _padded(data, part))
+        handler(graph, copy, part if uneven else _padded(data, part))
         for part, copy, handler in zip(data.parts, copies, handlers, strict=True)
     ]
     joined = data
-    if not data.uneven:
+    if not uneven:
         shape = Shape(parts[0].shape.height, parts[0].shape.width, whole.channels)
         axes = axes or (data.axes if shape == whole else axes_like(data, shape))
         joined = replace(data, shape=shape, axes=axes, padding=parts[0].padding, padded_by=parts[0].padded_by)
@@ -142,8 +142,7 @@ def _gather(graph: OnnxGraph, joined: Data, copies: Sequence[onnx.NodeProto], fi
     image = graph.add_node("Reshape", value, np.array([-1, shape.channels, shape.height, shape.width]))
     for copy, (start, stop) in zip(copies, ranges(joined), strict=True):
         graph.add_node("Gather", image, np.arange(start, stop), output=copy.output[0], axis=1)
-    ordered = [*nodes[:first], *nodes[since:], *nodes[first:since]]
-    kept = onnx.GraphProto()
-    kept.node.extend(ordered)
-    del nodes[:]
-    nodes.extend(kept.node)
+    moved = onnx.GraphProto()
+    moved.node.extend([*nodes[since:], *nodes[first:since]])
+    del nodes[first:]
+    nodes.extend(moved.node)

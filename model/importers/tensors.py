@@ -148,7 +148,8 @@ class Data:
     @property
     def uneven(self) -> bool:
         """Whether a vector is joined of parts that are no vectors themselves."""
-        return self.join == "concat" and any(part.shape[:2] != self.inside[:2] for part in self.parts)
+        size = self.inside[:2]
+        return self.join == "concat" and any(part.shape[:2] != size for part in self.parts)
 
     @property
     def waits(self) -> bool:
@@ -246,9 +247,9 @@ def by_address(constant: npt.NDArray[np.floating], data: Data) -> Floats | None:
 
 def ranges(data: Data) -> list[tuple[int, int]]:
     """Of each part of a concatenation the first of its channels, and the one after its last."""
-    found, start = [], 0
+    found, start, uneven = [], 0, data.uneven
     for part in data.parts:
-        stop = start + (part.shape.size if data.uneven else part.shape.channels)
+        stop = start + (part.shape.size if uneven else part.shape.channels)
         found.append((start, stop))
         start = stop
     return found

@@ -76,7 +76,8 @@ class Walk:
         self._unknown: set[str] = set()
         # Outputs of nodes on the data's path that are not their first.
         self._others: dict[str, onnx.NodeProto] = {}
-        self._forks = {name for node in graph.nodes for name in (*node.output, graph.input.name) if len(graph.users(name)) > 1}
+        # In a graph with branches what a chain has no layer for gets one.
+        self._branches = any(len(graph.users(name)) > 1 for name in _of_data(graph))
         graph.restart()
         # What waits can be as large as a frame, and is forgotten once no node is left that takes it.
         uses = Counter(name for node in graph.nodes for name in set(node.input))
@@ -193,16 +194,11 @@ class Walk:
             found = join(self.graph, node, known)
         else:
             handler = _HANDLERS[node.op_type]
-            if node.op_type in _ACTIVATIONS and self._is_forked(data):
+            if node.op_type in _ACTIVATIONS and self._branches:
                 handler = partial(or_by_itself, handler)
             found = handler(self.graph, node, self._checked(node, data))
         self.graph.check_size(node, found.shape)
         return found if any(found.padding) else replace(found, value=node.output[0])
-
-    def _is_forked(self, data: Data) -> bool:
-        """Whether what waits is taken from where branches part, so that the layer before has other users."""
-        waiting = (name for node in (*data.scaled_by, *data.averaged_by) for name in node.input if name in self._forks)
-        return not data.parts and next(waiting, None) is not None
 
     def _checked(self, node: onnx.NodeProto, data: Data) -> Data:
         """What a node takes, where it may."""
@@ -270,6 +266,15 @@ class Walk:
                 f"{self.graph.path}: network must take at most {MOST_MACS:,} MACs per frame, not {network.macs:,}"
             )
         self.network = network
+
+
+def _of_data(graph: OnnxGraph) -> set[str]:
+    """The input, and all tensors that depend on more of it than its shape."""
+    found = {graph.input.name}
+    for node in graph.nodes:
+        if node.op_type not in ("Shape", "Size") and not found.isdisjoint(node.input):
+            found.update(node.output)
+    return found
 
 
 _MOVING = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")

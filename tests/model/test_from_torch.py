@@ -57,7 +57,70 @@ class Viewed(nn.Module):
         return self.fc(x.view(x.size(0), -1))
 
 
+def unit(inputs, outputs, kernel, *activation, **window):
+    """A convolution with batch normalization, and what comes after it."""
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False, **window)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), *activation)
+
+
+class Residual(nn.Module):
+    """What it is given, as it is or through a convolution, and what two convolutions make of it."""
+
+    def __init__(self, inputs, outputs, stride=1):
+        super().__init__()
+        self.long = nn.Sequential(unit(inputs, outputs, 3, nn.ReLU(), stride=stride), unit(outputs, outputs, 3))
+        self.short = nn.Identity() if inputs == outputs else unit(inputs, outputs, 1, stride=stride)
+
+    def forward(self, x):
+        return torch.relu(self.short(x) + self.long(x))
+
+
+class Bottleneck(nn.Module):
+    """An inverted residual: wide, depthwise, narrow without an activation."""
+
+    def __init__(self, channels):
+        super().__init__()
+        wide = unit(channels, 4 * channels, 1, nn.ReLU6())
+        depthwise = unit(4 * channels, 4 * channels, 3, nn.ReLU6(), groups=4 * channels)
+        self.layers = nn.Sequential(wide, depthwise, unit(4 * channels, channels, 1))
+
+    def forward(self, x):
+        return x + self.layers(x)
+
+
+class Dense(nn.Module):
+    """Convolutions of all that came before."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(taken), nn.ReLU(), nn.Conv2d(taken, 2, 3, padding=1)) for taken in (4, 6)
+        )
+
+    def forward(self, x):
+        found = [x]
+        for layer in self.layers:
+            found.append(layer(torch.cat(found, 1)))
+        return torch.cat(found, 1)
+
+
+def headed(*layers, channels):
+    """Scores of averages."""
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 3))
+
+
+BRANCHED = {
+    "residual": (lambda: headed(unit(2, 4, 3, nn.ReLU()), Residual(4, 4), Residual(4, 6, 2), channels=6), (8, 8, 2)),
+    "inverted residual": (
+        lambda: headed(unit(2, 4, 3, nn.ReLU6()), unit(4, 3, 1), Bottleneck(3), Bottleneck(3), channels=3), (6, 6, 2)
+    ),
+    "dense": (
+        lambda: headed(unit(2, 4, 3, nn.ReLU()), nn.MaxPool2d(2), Dense(), unit(8, 4, 1, nn.ReLU()), channels=4), (8, 8, 2)
+    ),
+}
+
 NETWORKS = {
+    **BRANCHED,
     "convolution, norm, average": (
         lambda: nn.Sequential(
             nn.Conv2d(1, 4, 3, padding=1),
@@ -110,6 +173,7 @@ def test_as_the_module(name):
     found = run_layers(network, images)[-1][1].transpose(0, 3, 1, 2)
     assert np.allclose(found.reshape(4, -1), expected.reshape(4, -1), atol=1e-4)
     assert network.run(images)[0].shape[0] == 4
+    assert network.branched == (name in BRANCHED)
 
 
 def test_it_converts():

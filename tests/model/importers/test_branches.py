@@ -310,10 +310,25 @@ def test_many_sums_of_what_has_no_activation():
 
 def test_too_many_inputs():
     graph, before = stem(1)
-    graph.add("Concat", *[before] * 256, axis=1, name="join").conv(1, 257, 1, name="next")
-    message = "node 'next' (Conv): layer 'next' must have at most 256 inputs, not 257; join fewer branches"
+    graph.add("Concat", *[before] * 255, axis=1).conv(1, 256, 1)
+    assert len(same(graph).layers[-1].inputs) == 256
+    graph, before = stem(1)
+    graph.add("Concat", *[before] * 256, axis=1, name="join").conv(1, 257, 1)
+    message = "node 'join' (Concat): must join at most 256 branches, with those that they are joined of, not 257"
     with pytest.raises(ConversionError, match=f"^net: {re.escape(message)}$"):
         import_model(graph.model(), "net")
+
+
+def test_too_much_that_is_done_to_each_part(monkeypatch):
+    monkeypatch.setattr("model.importers.graph.MOST_COPIES", 4)
+    graph, before = stem()
+    graph.add("Concat", before, axis=1).add("Relu").add("Relu").add("Relu", name="third")
+    message = (
+        "node 'third' (Relu): is done to each branch that is joined, and nodes like it up to here are more than 4 times; join "
+        "fewer branches"
+    )
+    with pytest.raises(ConversionError, match=f"^net: {re.escape(message)}$"):
+        import_model(end(graph, 6).model(), "net")
 
 
 JOINS = "branches are joined by Add, Sub or Sum of tensors of one shape, and by Concat along the channels"
