@@ -104,7 +104,7 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
         first, last = stage.layers[0], stage.layers[-1]
         source = streams[stage.source]
         frames = len(source.starts) - 1
-        events = len(source.address) / frames
+        events = sum(len(streams[name].address) for name in first.sources) / frames
         flushes = len(source.flushes.after) / frames if source.flushes else 0.0
         # Where a frame goes on after a flush, what it leaves is written.
         written = int(network.flush_events > 0)
@@ -112,15 +112,16 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
         additions_pj = state_pj = weights_pj = 0.0
         if isinstance(first, Neurons):
             core = plan.core(first.name)
-            _, width, channels = network.shape_of(first.source)
-            in_y, in_x = np.divmod(source.address // channels, width)
-            rows, columns = (reached(network, first, axis)[1] for axis in (0, 1))
             blocks = -(-first.channels // core.channels)
-            updates = float((rows[in_y] * columns[in_x]).sum()) / frames * blocks * core.channels
+            updates = 0.0
+            for taker, shape, _ in network.inputs(first):
+                y, x = np.divmod(streams[taker.source].address // shape.channels, shape.width)
+                rows, columns = (reached(taker, shape, axis)[1] for axis in (0, 1))
+                updates += float((rows[y] * columns[x]).sum()) / frames * blocks * core.channels
             # All that an update fires changes its neuron at once.
             fired = _firings(streams[first.name]) / frames
             word = first.potential_bits + first.count_bits + 1
-            weights = first.weights.size * first.weight_bits
+            weights = sum(taker.weights.size for taker in first.inputs) * first.weight_bits
             depth = state_words(first, network, core)
             if network.deferred:
                 # The weight; and in a flush, for each neuron, the count that it takes, and how far from its own that is.

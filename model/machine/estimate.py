@@ -4,7 +4,7 @@ All cycles are those of the cycle model, which `sim.verify` holds equal to the h
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
@@ -357,7 +357,7 @@ def estimate(
     rest = first_states(network)[network.output.name].count.reshape(-1)
     first_spike, right = _answers(streams[network.output.name], spikes, cycles.started, data.labels, rest)
     cores = tuple(
-        _core(network, plan, demand, use, stage, events_in_per_frame=round(len(streams[stage.source].address) / len(data), 2))
+        _core(network, plan, demand, use, stage, events_in_per_frame=round(_arriving(streams, stage) / len(data), 2))
         for use, stage in zip(cycles.cores, stages(network), strict=True)
     )
     slowest, busiest = max(_bounds(network, plan, demand), key=lambda pair: pair[1].cycles)
@@ -382,6 +382,11 @@ def estimate(
         cores=cores,
         energy_nj_per_frame=_energy(energy(network, plan, streams)),
     ), shown
+
+
+def _arriving(streams: Mapping[str, Stream], stage: Stage) -> int:
+    """Events of all inputs of a core."""
+    return sum(len(streams[name].address) for name in stage.layers[0].sources)
 
 
 def _bounds(network: Network, plan: Plan, demand: Demand) -> list[tuple[str, Bound]]:

@@ -145,7 +145,7 @@ def _lists(network: Network, plan: Plan, stage: Stage, la: FoldedLayer, streams:
     members = np.zeros(len(found.groups), np.int64)
     members[~ends] = sizes[0][y] * sizes[1][x]
     survivors = np.where(found.groups == OUTSIDE, 0, found.groups)
-    return _Lists(found.steps, found.fired_token, found.fired_step, survivors, members)
+    return _Lists(found.steps[0], found.fired_token, found.fired_step, survivors, members)
 
 
 def _rewind(layers: npt.NDArray[np.void], by_layer: Sequence[_Lists]) -> None:

@@ -138,7 +138,7 @@ def _lists(network: Network, la: FoldedLayer, streams: dict[str, Stream]) -> _Li
     """The lists of one layer."""
     source = streams[la.layer.source]
     y, x = np.divmod(source.address // la.source.channels, la.source.width)
-    steps = reached(network, la.layer, 0)[1][y] * reached(network, la.layer, 1)[1][x] * la.blocks
+    steps = reached(la.layer, la.source, 0)[1][y] * reached(la.layer, la.source, 1)[1][x] * la.blocks
     if la.layer.source == INPUT:
         steps = np.insert(steps, source.starts[1:], END)
     groups, _ = _places(streams[la.layer.name], la.output, la) if la.pool else (np.zeros(0, np.int64), None)

@@ -18,7 +18,7 @@ from model.engine.engine import Stream, run_streams
 from model.events import Events
 from model.machine.cycles import ACTIVITIES, CoreUse, CycleError, Cycles
 from model.machine.pipeline_parts import HANG, run
-from model.machine.pipeline_registers import CORE, LINK, LISTS, MACHINE, Hardware, reset_core
+from model.machine.pipeline_registers import CORE, FURTHER, LINK, LISTS, MACHINE, Hardware, reset_core
 from model.machine.plan import Plan
 from model.machine.registers import by_trace, logged, reset_host
 from model.machine.schedule import Schedule, schedule
@@ -84,6 +84,8 @@ class _Machine:
         Of each core, the lists of its schedule.
     forgotten : list of dict of str to int
         How much of each list has been read and dropped.
+    further_steps, further_forgotten : list of Ints, list of int
+        The same of the steps of each further input.
     tokens_fed : list of int
         Input tokens of each core so far.
     input_frames : Ints
@@ -97,6 +99,8 @@ class _Machine:
     hardware: Hardware
     lists: list[dict[str, Ints]]
     forgotten: list[dict[str, int]]
+    further_steps: list[Ints]
+    further_forgotten: list[int]
     tokens_fed: list[int]
     input_frames: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     logs: list[list[Ints]] = field(default_factory=list)
@@ -107,13 +111,19 @@ class _Machine:
         found = stages(network)
         names = [INPUT, *(stage.name for stage in found)]
         cores = np.zeros(len(found), CORE)
+        ports_of: list[str] = []
         for stage, core in zip(found, cores, strict=True):
             reset_core(core, network, plan, stage)
-        readers = np.zeros((len(names), len(cores) + 2), np.int64)
+            core["further_from"], core["further"] = len(ports_of), len(stage.layers[0].sources) - 1
+            ports_of += stage.layers[0].sources[1:]
+        # One of each, so that there is something to compile for.
+        further = np.zeros(max(1, len(ports_of)), FURTHER)
+        readers = np.zeros((len(names), len(cores) + 2 + len(ports_of)), np.int64)
         links = np.zeros(len(names), LINK)
         links["left"] = -1
         for number, (link, name) in enumerate(zip(links, names, strict=True)):
             by_cores = [core for core, stage in enumerate(found) if stage.source == name]
+            by_cores += [len(cores) + 2 + port for port, source in enumerate(ports_of) if source == name]
             by_all = list(by_cores)
             if name == network.output.name:
                 by_all.append(len(cores))
@@ -132,6 +142,7 @@ class _Machine:
             hardware=Hardware(
                 machine=machine,
                 cores=cores,
+                further=further,
                 links=links,
                 readers=readers,
                 taken=np.zeros(readers.shape, bool),
@@ -140,19 +151,26 @@ class _Machine:
             ),
             lists=[{name: np.zeros(0, np.int64) for name in LISTS} for _ in found],
             forgotten=[dict.fromkeys(LISTS, 0) for _ in found],
+            further_steps=[np.zeros(0, np.int64) for _ in ports_of],
+            further_forgotten=[0] * len(ports_of),
             tokens_fed=[0] * len(found),
         )
 
     def feed(self, schedules: Sequence[Schedule], inputs: Stream, leaving: Sequence[Stream]) -> None:
         """More frames; what has been read of the ones before is forgotten."""
         for number, (found, core) in enumerate(zip(schedules, self.hardware.cores, strict=True)):
-            more = {name: getattr(found, name) for name in LISTS if name != "frame_events"}
+            more = {name: getattr(found, name) for name in LISTS if name not in ("frame_events", "steps")}
+            more["steps"] = found.steps[0] if found.steps else np.zeros(0, np.int64)
             more["fired_token"] = more["fired_token"] + self.tokens_fed[number]
             more["frame_events"] = _frame_tokens(leaving[number])
-            self.tokens_fed[number] += len(found.steps)
+            # An end is one of all inputs.
+            self.tokens_fed[number] += sum(int((steps >= 0).sum()) for steps in found.steps[1:]) + len(more["steps"])
+            for port, steps in enumerate(found.steps[1:], int(core["further_from"])):
+                read = max(0, int(self.hardware.further[port]["at_input"]) - self.further_forgotten[port])
+                self.further_steps[port] = np.concatenate([self.further_steps[port][read:], steps])
+                self.further_forgotten[port] += read
             for name, at in LISTS.items():
-                # The token in the walker's hand has been counted already.
-                read = max(0, core[at] - (name == "steps") - self.forgotten[number][name])
+                read = max(0, core[at] - self.forgotten[number][name])
                 self.lists[number][name] = np.concatenate([self.lists[number][name][read:], more[name]])
                 self.forgotten[number][name] += read
         events = np.diff(inputs.starts)
@@ -168,7 +186,10 @@ class _Machine:
                 core[f"{name}_from"] = begin - forgotten[name]
                 begin += len(values)
         machine["inputs_read"] = 0
-        every = np.concatenate([values for lists in self.lists for values in lists.values()])
+        for port, steps in enumerate(self.further_steps):
+            self.hardware.further[port]["steps_from"] = begin - self.further_forgotten[port]
+            begin += len(steps)
+        every = np.concatenate([*(values for lists in self.lists for values in lists.values()), *self.further_steps])
         log, hangs = run(self.hardware, every, self.input_frames, final, record)
         if hangs:
             raise CycleError(f"plan {self.plan.name!r}: nothing has moved for {HANG} cycles, at cycle {machine['cycle']}")

@@ -134,7 +134,7 @@ def _select(core, lists, taker_ready):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
     """Walker: a step a cycle while there are credits. Returns whether it takes an event, and what it does."""
-    steps = lists[core.steps_from + core.at_token - 1] if core.held else 0
+    steps = core.held_steps if core.held else 0
     ends = core.held and steps in (END, FLUSH) and core.step == core.flush
     able = core.held and core.sweep == 0
     issue = able and core.credits != 0 and steps != 0
@@ -165,7 +165,54 @@ def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _step_core(core, lists, gives):  # type: ignore[no-untyped-def]
+def _merge(core, further, lists, taken):  # type: ignore[no-untyped-def]
+    """Merge in front of the walker: an event of the first input that has one; an end, or a flush, once all have brought it.
+
+    Takes what ``taken`` says from the buffers, and fills these. Returns whether there is a token.
+    """
+    # Which input it is of: -1 for the end of all, -2 for none.
+    chosen, all_end, steps = -2, core.buffer != 0, np.int64(0)
+    if core.buffer:
+        steps = lists[core.steps_from + core.at_input]
+        if steps not in (END, FLUSH):
+            chosen, all_end = 0, False
+    for at in range(core.further_from, core.further_from + core.further):
+        port = further[at]
+        all_end = all_end and port.buffer != 0
+        if port.buffer and chosen == -2:
+            found = lists[port.steps_from + port.at_input]
+            if found not in (END, FLUSH):
+                chosen, steps, all_end = 1 + at - core.further_from, found, False
+    if all_end:
+        chosen = -1
+    if taken and chosen != -2:
+        core.held_steps = steps
+        core.at_token += 1
+    took = taken and chosen in (-1, 0)
+    gets = core.gets
+    core.gets = 0
+    core.at_input += took
+    if not core.buffer or took:
+        core.buffer = 1 if core.buffer_second else gets
+        core.buffer_second = 0
+    elif not core.buffer_second:
+        core.buffer_second = gets
+    for at in range(core.further_from, core.further_from + core.further):
+        port = further[at]
+        took = taken and chosen in (-1, 1 + at - core.further_from)
+        gets = port.gets
+        port.gets = 0
+        port.at_input += took
+        if not port.buffer or took:
+            port.buffer = 1 if port.buffer_second else gets
+            port.buffer_second = 0
+        elif not port.buffer_second:
+            port.buffer_second = gets
+    return chosen != -2
+
+
+@njit(cache=True, nogil=True)
+def _step_core(core, further, lists, gives):  # type: ignore[no-untyped-def]
     """One clock edge of a core; ``gives``: an event leaves its output buffer.
 
     Returns what the walker does, and whether a group passes after the group selector, and after the max-pool.
@@ -179,11 +226,18 @@ def _step_core(core, lists, gives):  # type: ignore[no-untyped-def]
     else:
         taken = taker_ready
         doing = _SWEEPING if pool_sweeps else _WORKING if passes or flushes else _BLOCKED if group else _STARVED
+    if core.further:
+        held = _merge(core, further, lists, taken)
+        if taken:
+            core.held = held
+        return doing, passes and core.has_neurons != 0, leaves and core.has_pool != 0
     # Input buffer.
     held, gets = core.buffer, core.gets
     core.gets = 0
     if not held or taken:
         if taken and held and core.has_neurons:
+            core.held_steps = lists[core.steps_from + core.at_input]
+            core.at_input += 1
             core.at_token += 1
         core.buffer = 1 if core.buffer_second else gets
         core.buffer_second = 0
@@ -207,7 +261,7 @@ def _host_takes(machine):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _route(machine, cores, links, readers, taken, lists, input_frames):  # type: ignore[no-untyped-def]
+def _route(machine, cores, further, links, readers, taken, lists, input_frames):  # type: ignore[no-untyped-def]
     """The router: which links have a token, who takes it, and whether it passes, which is when the last one has taken it."""
     readout = len(cores)
     may_start = machine.in_frame or (machine.room and not (machine.inject and machine.nearly_full))
@@ -228,15 +282,19 @@ def _route(machine, cores, links, readers, taken, lists, input_frames):  # type:
                 ready = not cores[reader].buffer_second
             elif reader == readout:
                 ready = _read_takes(machine)
-            else:
+            elif reader == readout + 1:
                 ready = not link.copy_second
+            else:
+                ready = not further[reader - readout - 2].buffer_second
             if ready and not taken[number, at]:
                 if reader < readout:
                     cores[reader].gets = 1
                 elif reader == readout:
                     machine.read_gets = 1
-                else:
+                elif reader == readout + 1:
                     link.copied = 1
+                else:
+                    further[reader - readout - 2].gets = 1
                 taken[number, at] = True
             everyone &= taken[number, at]
         link.passes = everyone
@@ -377,7 +435,7 @@ def run(hardware, lists, input_frames, final, record):  # type: ignore[no-untype
 
     Returns the log, trace and cycle of each token, and whether the machine hangs.
     """
-    machine, cores, links = hardware.machine[0], hardware.cores, hardware.links
+    machine, cores, further, links = hardware.machine[0], hardware.cores, hardware.further, hardware.links
     log, most = np.empty((2, 4096), np.int64), 4 + len(links) + 2 * len(cores)
     machine.logged = 0
     while not final or _busy(machine, links):
@@ -387,12 +445,12 @@ def run(hardware, lists, input_frames, final, record):  # type: ignore[no-untype
             longer = np.empty((2, 2 * log.shape[1]), np.int64)
             longer[:, : log.shape[1]] = log
             log = longer
-        _route(machine, cores, links, hardware.readers, hardware.taken, lists, input_frames)
+        _route(machine, cores, further, links, hardware.readers, hardware.taken, lists, input_frames)
         compares, answers = _read_out(machine, log, links[machine.output_link].left == 0)
         moved = _count_frames(machine, links, log, compares, record)
         _copy(machine, links, log)
         for number in range(len(cores)):
-            doing, selected, pooled = _step_core(cores[number], lists, links[number + 1].passes)
+            doing, selected, pooled = _step_core(cores[number], further, lists, links[number + 1].passes)
             hardware.used[number, doing] += 1
             if machine.cycle < hardware.activity.shape[1]:
                 hardware.activity[number, machine.cycle] = doing

@@ -13,10 +13,10 @@ from model.machine.schedule import flush_steps, state_words
 from model.machine.stages import Stage, core_plan
 from model.network import MaxPool, Network, Neurons
 
-__all__ = ["CORE", "LINK", "LISTS", "MACHINE", "Hardware", "reset_core"]
+__all__ = ["CORE", "FURTHER", "LINK", "LISTS", "MACHINE", "Hardware", "reset_core"]
 
 LISTS = {
-    "steps": "at_token",
+    "steps": "at_input",
     "fired_token": "at_fired",
     "fired_step": "at_fired",
     "fired_groups": "at_step",
@@ -24,22 +24,29 @@ LISTS = {
     "tokens": "at_leaving",
     "frame_events": "at_frame",
 }
-"""The lists of a schedule, each with how far it is read; the last one is of events per frame that leave the core,
-flushes within it included."""
+"""The lists of a schedule, each with how far it is read; that of steps is of the first input, the last one of events per frame
+that leave the core, flushes within it included."""
 
 CORE = record(
     # What it is.
     *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_flushes"),
+    # Its further inputs: how many, and which is the first of them.
+    *("further", "further_from"),
     # Its registers.
-    *("gets", "buffer", "buffer_second", "held", "step", "credits", "returned", "pipe", "sweep", "generation"),
+    *("gets", "buffer", "buffer_second", "held", "held_steps", "step", "credits", "returned", "pipe", "sweep", "generation"),
     *("groups", "waiting", "selecting", "left", "turning", "selected"),
     *("pool_credits", "pool_returned", "pool_outside", "pool_pipe", "pool_sweep", "pool_generation", "pooled"),
     *("between", "between_second", "serializing", "serial_left", "events", "output", "output_second"),
     # How far each part has come in the lists of its schedule; where each of them begins among all lists.
-    *("at_token", "at_fired", "at_step", "at_group", "at_leaving", "at_frame"),
+    *("at_token", "at_input", "at_fired", "at_step", "at_group", "at_leaving", "at_frame"),
     *(f"{name}_from" for name in LISTS),
     # The most that each FIFO held.
     *("most_groups", "most_pooled", "most_events"),
+)
+
+FURTHER = record(
+    # Of a further input of a core the registers of its buffer; how far it has come in its list of steps, and where that begins.
+    *("gets", "buffer", "buffer_second", "at_input", "steps_from"),
 )
 
 LINK = record(
@@ -72,10 +79,13 @@ class Hardware(NamedTuple):
         One.
     cores : array of CORE
         In the order of the network.
+    further : array of FURTHER
+        The inputs of cores after the first, core by core.
     links : array of LINK
         The input and, of each core, the link that leaves it.
     readers : Ints
-        Of each link (row) its readers: cores, the readout (as many as there are cores), the copies for the host (one more).
+        Of each link (row) its readers: cores, the readout (as many as there are cores), the copies for the host (one more), and
+        after that further inputs.
     taken : array of bool
         Of each link (row) the readers that have taken its token.
     used : Ints
@@ -86,6 +96,7 @@ class Hardware(NamedTuple):
 
     machine: npt.NDArray[np.void]
     cores: npt.NDArray[np.void]
+    further: npt.NDArray[np.void]
     links: npt.NDArray[np.void]
     readers: Ints
     taken: npt.NDArray[np.bool_]

@@ -22,6 +22,7 @@ from model.machine.schedule import flush_steps, reached
 from model.machine.simulate import simulate
 from model.machine.stages import Stage, pooled_at_flushes, stages
 from model.network import INPUT, MaxPool, Network, Neurons
+from model.projection import Shape
 from model.support.errors import DoesNotFitError
 
 __all__ = ["Bound", "Demand", "Shortage", "bound", "fastest", "ladder", "size_fifos", "walker_cycles"]
@@ -93,7 +94,7 @@ class Demand:
     """
 
     frames: int
-    events: dict[str, npt.NDArray[np.float64]]
+    events: dict[str, tuple[npt.NDArray[np.float64], ...]]
     fired: dict[str, Fired]
     sent: dict[str, float]
     ends: float
@@ -107,13 +108,19 @@ class Demand:
         events, fired = {}, {}
         for layer in network.layers:
             if isinstance(layer, Neurons):
-                height, width, channels = network.shape_of(layer.source)
-                counts = np.bincount(streams[layer.source].address // channels, minlength=height * width)
-                events[layer.name] = counts.reshape(height, width) / len(images)
+                events[layer.name] = tuple(
+                    _by_position(streams[name], network.shape_of(name), len(images)) for name in layer.sources
+                )
                 fired[layer.name] = Fired.of(streams[layer.name], network.shape_of(layer.name).channels)
         sent = {name: len(stream.address) / len(images) for name, stream in streams.items()}
         flushes = streams[INPUT].flushes
         return cls(len(images), events, fired, sent, len(flushes.after) / len(images) if flushes else 1.0)
+
+
+def _by_position(stream: Stream, shape: Shape, frames: int) -> npt.NDArray[np.float64]:
+    """Events of a stream at each position of its source in a mean frame."""
+    counts = np.bincount(stream.address // shape.channels, minlength=shape.height * shape.width)
+    return counts.reshape(shape.height, shape.width) / frames
 
 
 @dataclass(frozen=True)
@@ -165,12 +172,14 @@ def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
     A memory with one port is read and written by turns.
     """
     layer = network.layer(core.layer)
-    rows, columns = (reached(network, layer, axis)[1] for axis in (0, 1))
     blocks = -(-network.shape_of(core.layer).channels // core.channels)
-    steps = np.outer(-(-rows // core.rows), -(-columns // core.columns)) * blocks
     cycles = 2 if core.state_memory == "single_port" else 1
-    flushed = demand.ends * (flush_steps(network, layer, core) + 1)
-    return float((demand.events[core.layer] * np.maximum(1, steps * cycles)).sum()) + flushed
+    found = demand.ends * (flush_steps(network, layer, core) + 1)
+    for (taker, shape, _), events in zip(network.inputs(layer), demand.events[core.layer], strict=True):
+        rows, columns = (reached(taker, shape, axis)[1] for axis in (0, 1))
+        steps = np.outer(-(-rows // core.rows), -(-columns // core.columns)) * blocks
+        found += float((events * np.maximum(1, steps * cycles)).sum())
+    return found
 
 
 def ladder(network: Network, demand: Demand, *, name: str = "planned") -> list[tuple[float, Plan]]:

@@ -15,6 +15,7 @@ from model.engine.engine import Stream
 from model.machine.plan import CorePlan, Plan
 from model.machine.stages import Stage, core_plan
 from model.network import Layer, MaxPool, Network, Neurons
+from model.projection import Projection, Shape
 
 __all__ = ["END", "FLUSH", "FLUSHED", "OUTSIDE", "Schedule", "flush_steps", "reached", "schedule", "state_words"]
 
@@ -37,11 +38,12 @@ class Schedule:
 
     Parameters
     ----------
-    steps : Ints
-        Of each input token, the steps of its walk; `END` for an end of frame, `FLUSH` for a flush within one (whose steps are
-        `flush_steps`, and one).
+    steps : tuple of Ints
+        Of each input, and of each of its tokens, the steps of its walk; `END` for an end of frame, `FLUSH` for a flush within one
+        (whose steps are `flush_steps`, and one).
     fired_token, fired_step : Ints
-        Of each step that fires (and of each `END` and `FLUSH`), its input token and its number in the walk.
+        Of each step that fires (and of each `END` and `FLUSH`), its input token and its number in the walk. Of several inputs
+        tokens count together, and an `END` or `FLUSH` of all of them once: before it stand the events of all.
     fired_groups : Ints
         Of each of these, the groups of spikes that it makes; 1 for `END` and `FLUSH`.
     groups : Ints
@@ -51,7 +53,7 @@ class Schedule:
     A max-pool alone has no steps: each event is a group.
     """
 
-    steps: Ints
+    steps: tuple[Ints, ...]
     fired_token: Ints
     fired_step: Ints
     fired_groups: Ints
@@ -96,14 +98,17 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     """
     first, last = stage.layers[0], stage.layers[-1]
     source = streams[stage.source]
+    steps: tuple[Ints, ...] = ()
     if isinstance(first, Neurons):
         core = plan.core(first.name)
-        rows, columns = (reached(network, first, axis) for axis in (0, 1))
+        rows, columns = (reached(first, network.shape_of(first.source), axis) for axis in (0, 1))
         _, width, channels = network.shape_of(first.source)
         in_y, in_x = np.divmod(source.address // channels, width)
         blocks = -(-network.shape_of(first.name).channels // core.channels)
         column_steps = -(-columns[1] // core.columns)
-        steps = _with_ends(-(-rows[1] // core.rows)[in_y] * column_steps[in_x] * blocks, source, _marks(source))
+        steps = tuple(_steps(network, taker, core, streams[taker.source]) for taker in first.inputs)
+        # Of several inputs each brings its ends, which are one.
+        ends_of = np.sum([_ends(streams[name]) for name in first.sources], axis=0)
         spikes = streams[first.name]
         height_width = network.shape_of(first.name)
         place, c = np.divmod(spikes.address, height_width.channels)
@@ -112,14 +117,14 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         ends = np.repeat(np.arange(len(_ends(spikes))), np.diff(_ends(spikes), prepend=0))
         if network.deferred:
             # All of it at a flush, position after position.
-            event = _ends(source)[ends]
+            event = ends_of[ends]
             step = y * -(-height_width.width // core.columns) + x // core.columns
         else:
             event = source.starts[ends] + spikes.cause
             step = (y - rows[0][in_y[event]]) // core.rows * column_steps[in_x[event]]
             step += (x - columns[0][in_x[event]]) // core.columns
         step = step * blocks + c // core.channels
-        token = _with_ends(event + ends, spikes, _ends(source) + np.arange(len(_ends(source))))
+        token = _with_ends(event + ends, spikes, ends_of + np.arange(len(ends_of)))
         step = _with_ends(step, spikes, flush_steps(network, first, core))
         block, c = np.divmod(c, core.channels)
         group = (place * blocks + block) * core.chunks + c // core.group_channels
@@ -127,7 +132,7 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     else:
         spikes = source
         place = source.address // network.shape_of(stage.source).channels
-        steps = token = np.arange(len(source.address) + len(_ends(source)))
+        token = np.arange(len(source.address) + len(_ends(source)))
         step = np.zeros_like(token)
         group = _with_ends(place, source, END)
     leaves = np.ones(len(spikes.address), np.int64)
@@ -138,7 +143,7 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         else:
             before = np.repeat(spikes.starts[:-1], np.diff(pooled.starts))
             leaves = np.bincount(before + pooled.cause, minlength=len(spikes.address))
-        windows = [reached(network, last, axis)[1] > 0 for axis in (0, 1)]
+        windows = [reached(last, network.shape_of(last.source), axis)[1] > 0 for axis in (0, 1)]
         y, x = np.divmod(place, network.shape_of(last.source).width)
         leaves[~(windows[0][y] & windows[1][x])] = OUTSIDE
     leaves = _with_ends(leaves, spikes, _marks(spikes))
@@ -156,8 +161,16 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     firsts = np.flatnonzero(new_step)
     of_step = np.add.reduceat(new_group.astype(np.int64), firsts) if len(firsts) else firsts
     if not isinstance(first, Neurons):
-        steps = firsts = of_step = np.zeros(0, np.int64)
+        firsts = of_step = np.zeros(0, np.int64)
     return Schedule(steps, token[firsts], step[firsts], of_step, groups)
+
+
+def _steps(network: Network, taker: Projection, core: CorePlan, source: Stream) -> Ints:
+    """Of each token of an input the steps of its walk, `END` or `FLUSH`."""
+    blocks, shape = -(-taker.channels // core.channels), network.shape_of(taker.source)
+    rows, columns = (reached(taker, shape, axis)[1] for axis in (0, 1))
+    y, x = np.divmod(source.address // shape.channels, shape.width)
+    return _with_ends(-(-rows // core.rows)[y] * -(-columns // core.columns)[x] * blocks, source, _marks(source))
 
 
 def _with_flushes(network: Network, pool: MaxPool, core: CorePlan, pooled: Stream, groups: Ints) -> Ints:
@@ -195,7 +208,7 @@ def _with_ends(values: npt.NDArray[Any], stream: Stream, end: Any) -> Ints:
     return found
 
 
-def reached(network: Network, layer: Layer, axis: int) -> tuple[Ints, Ints]:
-    """Of each input coordinate, the first output coordinate that it reaches, and how many."""
-    found = layer.taps(network.shape_of(layer.source), axis)
+def reached(taker: Layer | Projection, shape: Shape, axis: int) -> tuple[Ints, Ints]:
+    """Of each coordinate of a source of ``shape``, the first output coordinate that it reaches, and how many."""
+    found = taker.taps(shape, axis)
     return np.array([pairs[0][0] if pairs else 0 for pairs in found]), np.array([len(pairs) for pairs in found])
