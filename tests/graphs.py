@@ -13,10 +13,12 @@ from model.projection import ConvolutionProjection, LinearProjection, Padding, P
 __all__ = ["random_events", "random_graph", "residual_block"]
 
 
-def random_graph(seed: int, *, firing: str = "immediate", wide: bool = False, most_layers: int = 8) -> Network:
+def random_graph(
+    seed: int, *, firing: str = "immediate", wide: bool = False, plain: bool = False, most_layers: int = 8
+) -> Network:
     """A network whose layers take whatever earlier ones fit: diamonds, nested forks, long shortcuts, one source twice.
 
-    ``wide`` makes nothing saturate.
+    ``wide`` makes nothing saturate. ``plain`` is what machines build: no groups, nothing transposed, no pools that overlap.
     """
     rng = np.random.default_rng(seed)
     shapes = {INPUT: Shape(int(rng.integers(2, 5)), int(rng.integers(2, 5)), int(rng.integers(1, 4)))}
@@ -30,11 +32,11 @@ def random_graph(seed: int, *, firing: str = "immediate", wide: bool = False, mo
         shape = shapes[source]
         if source != INPUT and rng.random() < 0.15 and number < count - 1:
             window = (int(rng.integers(1, min(3, shape.height) + 1)), int(rng.integers(1, min(3, shape.width) + 1)))
-            stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
+            stride = window if plain else (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
             layers.append(MaxPool(name=name, source=source, window=window, stride=stride))
         else:
             known = {each: shapes[each] for each in names}
-            layers.append(_neurons(rng, name, source, known, last=number == count - 1, wide=wide))
+            layers.append(_neurons(rng, name, source, known, last=number == count - 1, wide=wide, plain=plain))
         shapes[name] = layers[-1].output_shape(shape)
     deferred = firing == "deferred"
     return Network(
@@ -48,7 +50,7 @@ def random_graph(seed: int, *, firing: str = "immediate", wide: bool = False, mo
 
 
 def _neurons(
-    rng: np.random.Generator, name: str, source: str, shapes: dict[str, Shape], *, last: bool, wide: bool
+    rng: np.random.Generator, name: str, source: str, shapes: dict[str, Shape], *, last: bool, wide: bool, plain: bool
 ) -> Convolution | Linear | Transposed:
     shape = shapes[source]
     potential_bits = 24 if wide else int(rng.choice([8, 10, 14, 16]))
@@ -67,7 +69,7 @@ def _neurons(
         outputs = 4 if last else int(rng.integers(1, 6))
         found = Linear(weights=_weights(rng, outputs, shape.size), bias=_bias(rng, outputs), **common)
     else:
-        groups = int(rng.choice([g for g in (1, 1, shape.channels) if shape.channels % g == 0]))
+        groups = 1 if plain else int(rng.choice([1, 1, shape.channels]))
         channels = groups * int(rng.integers(1, 3))
         kernel, padding = (int(rng.integers(1, 4)), int(rng.integers(1, 4))), int(rng.integers(0, 2))
         border = Padding(*(min(padding, size - 1) for size in (*kernel, *kernel)))
@@ -75,28 +77,32 @@ def _neurons(
         kernel, border = (kernel, border) if fits else ((1, 1), Padding())
         weights = _weights(rng, channels, shape.channels // groups, *kernel)
         stride = (int(rng.integers(1, 3)), int(rng.integers(1, 3)))
-        if max(shape[:2]) <= 5 and rng.random() < 0.25:
+        if not plain and max(shape[:2]) <= 5 and rng.random() < 0.25:
             # At least as many positions as it takes: nothing is cut off of a single one.
             cut = border if min(shape[:2]) > 1 else Padding()
             more = (int(rng.integers(0, stride[0])), int(rng.integers(0, stride[1])))
             common |= {"padding": cut, "more": more}
             found = Transposed(weights=weights, bias=_bias(rng, channels), stride=stride, groups=groups, **common)
-            return replace(found, joined=_joined(rng, shapes, found.output_shape(shape)))
+            return replace(found, joined=_joined(rng, shapes, found.output_shape(shape), plain=plain))
         found = Convolution(weights=weights, bias=_bias(rng, channels), stride=stride, padding=border, groups=groups, **common)
-    return replace(found, joined=_joined(rng, shapes, found.output_shape(shape)))
+    return replace(found, joined=_joined(rng, shapes, found.output_shape(shape), plain=plain))
 
 
-def _joined(rng: np.random.Generator, shapes: dict[str, Shape], output: Shape) -> tuple[Projection, ...]:
+def _joined(
+    rng: np.random.Generator, shapes: dict[str, Shape], output: Shape, *, plain: bool
+) -> tuple[Projection, ...]:
     """Further inputs of a layer of shape ``output``."""
     found = []
     for _ in range(int(rng.choice([0, 1, 1, 2, 3]))):
         other = list(shapes)[-1 - min(int(rng.geometric(0.35)) - 1, len(shapes) - 1)]
-        further = _further(rng, other, shapes[other], output)
+        further = _further(rng, other, shapes[other], output, plain=plain)
         found += [further] if further else []
     return tuple(found)
 
 
-def _further(rng: np.random.Generator, source: str, shape: Shape, output: Shape) -> Projection | None:
+def _further(
+    rng: np.random.Generator, source: str, shape: Shape, output: Shape, *, plain: bool
+) -> Projection | None:
     """An input from a source to a layer of shape ``output``; None where no small window gives it."""
     if output[:2] == (1, 1) and rng.random() < 0.6:
         return LinearProjection(source=source, weights=_weights(rng, output.channels, shape.size))
@@ -108,9 +114,9 @@ def _further(rng: np.random.Generator, source: str, shape: Shape, output: Shape)
         for size, wanted in zip(shape[:2], output[:2], strict=True)
     ]
     if not all(fitting):
-        return _enlarging(rng, source, shape, output)
+        return None if plain else _enlarging(rng, source, shape, output)
     (ky, sy, top, bottom), (kx, sx, left, right) = (each[rng.integers(len(each))] for each in fitting)
-    one_to_one = shape.channels == output.channels and rng.random() < 0.5
+    one_to_one = not plain and shape.channels == output.channels and rng.random() < 0.5
     groups = shape.channels if one_to_one else 1
     weights = _weights(rng, output.channels, shape.channels // groups, ky, kx)
     padding = Padding(top, left, bottom, right)
