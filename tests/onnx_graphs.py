@@ -100,6 +100,8 @@ def _input(layer, values):
         values = whole.reshape(frames, rows, height, columns, width, -1).sum(axis=(2, 4))
     if layer.kind == "linear":
         return (values.reshape(frames, -1) @ layer.weights.T).reshape(frames, 1, 1, -1)
+    if layer.kind == "transposed":
+        return _transposed(layer, values)
     top, left, bottom, right = layer.padding
     fill = -np.inf if layer.kind == "maxpool" else 0.0
     padded = np.pad(values, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
@@ -120,6 +122,32 @@ def _input(layer, values):
     return np.concatenate(found, axis=3)
 
 
+def _transposed(layer, values):
+    """Each value in a window of outputs, as often further on as it is itself, and the padding cut off."""
+    frames, rows, columns, _ = values.shape
+    height, width = ((size - 1) * step + kernel + more for size, step, kernel, more in
+                     zip((rows, columns), layer.stride, layer.window, layer.more, strict=True))  # fmt: skip
+    found = np.zeros((frames, height, width, len(layer.weights)))
+    parts = zip(np.split(values, layer.groups, axis=3), np.split(layer.weights, layer.groups), strict=True)
+    each = len(layer.weights) // layer.groups
+    for group, (part, weights) in enumerate(parts):
+        for y, x in np.ndindex(rows, columns):
+            down, right = y * layer.stride[0], x * layer.stride[1]
+            reached = np.s_[:, down : down + layer.window[0], right : right + layer.window[1], group * each : (group + 1) * each]
+            found[reached] += np.einsum("nc,ocij->nijo", part[:, y, x], weights)
+    top, left, bottom, right = layer.padding
+    return found[:, top : height - bottom, left : width - right]
+
+
+def _is_beyond_the_reference(node, opset):
+    """Whether ONNX's reference does not run a node as ONNX means it, so that only ONNX Runtime is left."""
+    if node.op_type == "BatchNormalization":
+        # It takes these for training, which they are only with five outputs.
+        return opset < 14
+    grouped = any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+    return (node.op_type == "ConvTranspose" and grouped) or (node.op_type in ("Upsample", "Resize") and opset < 11)
+
+
 def same(graph):
     """Import the graph; its layers in numpy are what ONNX's reference gives, and every layer's tensor is its output."""
     model = graph.model()
@@ -129,8 +157,7 @@ def same(graph):
     fed = images if network.channels_last else images.transpose(0, 3, 1, 2)
     dims = [n for n in graph.shape[1:] if n]
     fed = fed.reshape(3, *dims).astype(np.float32)
-    if graph.opset < 14 and any(node.op_type == "BatchNormalization" for node in graph.nodes):
-        # The reference takes these for training, which they are only with five outputs.
+    if any(_is_beyond_the_reference(node, graph.opset) for node in graph.nodes):
         expected = network.run(images)[0]
     else:
         frames = [fed[n : n + 1] for n in range(3)] if graph.shape[0] == 1 else [fed]

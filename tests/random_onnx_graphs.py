@@ -1,9 +1,12 @@
 """Random ONNX graphs with branches: sums, differences and concatenations of whatever came before."""
 
+import numpy as np
+
 from tests.onnx_graphs import TWO, Graph
 
 _NODES = {
     "conv": 5, "relu": 4, "clip": 1, "norm": 2, "scale": 1, "add": 5, "concat": 3, "max_pool": 1, "average_pool": 1,
+    "transposed": 1, "enlarged": 1,
 }  # fmt: skip
 """What a node may be, and how often it is."""
 
@@ -99,6 +102,15 @@ class RandomGraph:
 
     def _average_pool(self, name, channels):
         self._take("AveragePool", name, channels=channels, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)
+
+    def _transposed(self, name, channels):
+        draw, outputs = self.graph.rng, self._number(1, 4)
+        weights = draw.normal(0, 0.6, (channels, outputs, 3, 3))
+        self._take("ConvTranspose", name, weights, draw.normal(0, 0.3, outputs), channels=outputs, pads=[1] * 4)
+
+    def _enlarged(self, name, channels):
+        self.graph.add("MaxPool", data=name, **TWO)
+        self._take("Resize", self.graph.last, "", np.array([1.0, 1.0, 2.0, 2.0]), channels=channels)
 
     def _halve(self):
         """Half the height and width of two to four tensors, which are those that go on."""

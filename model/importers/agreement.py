@@ -159,7 +159,13 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
             constants.append(numpy_helper.from_array(np.array([2, 3]), f"axes{len(constants)}"))
             return add("Unsqueeze", [value, constants[-1].name])
         more = [constant(bias)] if bias.ndim == 1 else []
-        value = add("Conv", [value, constant(weights), *more], group=taken.groups, **_geometry(taken))
+        if taken.kind == "transposed":
+            # Inputs come first in ONNX.
+            apart = weights.reshape(taken.groups, -1, *weights.shape[1:]).swapaxes(1, 2)
+            inputs = [value, constant(apart.reshape(-1, *apart.shape[2:])), *more]
+            value = add("ConvTranspose", inputs, group=taken.groups, output_padding=list(taken.more), **_geometry(taken))
+        else:
+            value = add("Conv", [value, constant(weights), *more], group=taken.groups, **_geometry(taken))
         return add("Add", [value, constant(bias.transpose(2, 0, 1))]) if bias.ndim == 3 else value
 
     values = {INPUT: "image"}

@@ -108,6 +108,8 @@ def _dense(taken: FloatProjection, shape: Shape, outputs: npt.NDArray[np.int64])
     if taken.kind == "linear":
         return replace(taken, weights=taken.weights[outputs])
     shape = taken.taken(shape)
+    if taken.kind == "transposed":
+        return replace(_dense_transposed(taken, shape, outputs), averaged=taken.averaged)
     height, width, channels = replace(taken, averaged=(1, 1)).output_shape(shape)
     dense = np.zeros((height, width, channels, *shape))
     top, left, _, _ = taken.padding
@@ -123,3 +125,18 @@ def _dense(taken: FloatProjection, shape: Shape, outputs: npt.NDArray[np.int64])
         weights=dense.reshape(height * width * channels, shape.size)[outputs],
         averaged=taken.averaged,
     )
+
+
+def _dense_transposed(taken: FloatProjection, shape: Shape, outputs: npt.NDArray[np.int64]) -> FloatProjection:
+    """A transposed convolution of a source of ``shape`` as a linear input."""
+    assert taken.weights is not None
+    height, width, channels = replace(taken, averaged=(1, 1)).output_shape(shape)
+    dense = np.zeros((height, width, channels, *shape))
+    kernel = taken.weights.transpose(2, 3, 0, 1)
+    for y, x in np.ndindex(shape[:2]):
+        row, column = y * taken.stride[0] - taken.padding.top, x * taken.stride[1] - taken.padding.left
+        inside = kernel[max(-row, 0) : max(height - row, 0), max(-column, 0) : max(width - column, 0)]
+        rows, columns = slice(max(row, 0), max(row + taken.window[0], 0)), slice(max(column, 0), max(column + taken.window[1], 0))
+        dense[rows, columns, :, y, x, :] = inside
+    weights = dense.reshape(height * width * channels, shape.size)[outputs]
+    return FloatProjection(kind="linear", source=taken.source, weights=weights)

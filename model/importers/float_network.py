@@ -362,7 +362,7 @@ def projection_of(layer: FloatProjection) -> FloatProjection:
 
 
 def refuse_branches(network: FloatNetwork, done: str) -> None:
-    """Refuse a network that is no chain, where only chains are taken.
+    """Refuse a network that is no chain, or has transposed convolutions, where only others are taken.
 
     Parameters
     ----------
@@ -378,6 +378,8 @@ def refuse_branches(network: FloatNetwork, done: str) -> None:
     """
     if network.branched:
         raise ConversionError(f"{network.path}: branches are imported but not {done} yet")
+    if any(layer.kind == "transposed" for layer in network.layers):
+        raise ConversionError(f"{network.path}: transposed convolutions are imported but not {done} yet")
 
 
 def expand_groups(layer: FloatLayer) -> FloatLayer:

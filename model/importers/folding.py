@@ -127,7 +127,9 @@ def scale_inputs(layer: FloatLayer, scale: Floats, offset: Floats) -> FloatLayer
     weights = layer.weights.reshape(groups, each, *layer.weights.shape[1:])
     by_group = (groups, 1, -1, 1, 1)
     scaled = (weights * scale[0, 0].reshape(by_group)).reshape(layer.weights.shape)
-    if not is_uniform(offset):
+    if layer.kind == "transposed":
+        moved = _transposed(layer, offset) if offset.any() else np.zeros(len(weights) * each)
+    elif not is_uniform(offset):
         moved = _convolved(layer, offset)
     elif any(layer.padding) and offset.any():
         by_tap = (weights * offset[0, 0].reshape(by_group)).sum(axis=2).reshape(-1, *layer.window)
@@ -160,6 +162,22 @@ def _convolved(layer: FloatLayer, values: Floats) -> Floats:
             taken = taken[:, x : x + output.width * layer.stride[1] : layer.stride[1]][:, : output.width]
             found[:, :, channels] += taken @ weights[:, :, y, x].T
     return found
+
+
+def _transposed(layer: FloatLayer, values: Floats) -> Floats:
+    """The transposed convolution, without its bias, of one frame ``(height, width, channels)``."""
+    assert layer.weights is not None
+    (height, width), (rows, columns) = layer.stride, values.shape[:2]
+    top, left, bottom, right = layer.padding
+    output = layer.output_shape(Shape(*values.shape))
+    found = np.zeros((output.height + top + bottom, output.width + left + right, output.channels))
+    groups = zip(np.split(layer.weights, layer.groups), np.split(values, layer.groups, axis=2), strict=True)
+    for group, (weights, part) in enumerate(groups):
+        channels = slice(group * len(weights), (group + 1) * len(weights))
+        for y, x in np.ndindex(layer.window):
+            reached = np.s_[y : y + rows * height : height, x : x + columns * width : width, channels]
+            found[reached] += part @ weights[:, :, y, x].T
+    return found[top : top + output.height, left : left + output.width]
 
 
 def _spread(rows: Floats, columns: Floats, values: Floats) -> Floats:
@@ -230,6 +248,8 @@ def _spread_average(layer: _Taking, rows: Average, columns: Average) -> _Taking 
         for output, weights in enumerate(averaged):
             np.einsum("yxc,yh,xw->hwc", weights, rows.matrix, columns.matrix, optimize=True, out=spread[output])
         return replace(layer, weights=spread.reshape(len(layer.weights), -1))
+    if layer.kind == "transposed":
+        return None
     merged = []
     for axis, average in enumerate((rows, columns)):
         kernel, stride, before = layer.window[axis], layer.stride[axis], layer.padding[axis]

@@ -82,7 +82,7 @@ def _same(one: FloatLayer, other: FloatLayer) -> bool:
 
 
 def _same_input(one: FloatProjection, other: FloatProjection) -> bool:
-    geometry = [(p.kind, p.source, p.window, p.stride, p.padding, p.groups, p.averaged) for p in (one, other)]
+    geometry = [(p.kind, p.source, p.window, p.stride, p.padding, p.groups, p.averaged, p.more) for p in (one, other)]
     return geometry[0] == geometry[1] and _equal(one.weights, other.weights)
 
 

@@ -147,7 +147,40 @@ def _drive(graph: OnnxGraph, node: onnx.NodeProto, data: Data, layer: FloatLayer
         if back is None:
             raise _cannot_append(graph, culprits[-1], node, data)
         data, found, before = back, layer, data.inside
+    if (enlarged := _enlarged(data, found)) is not None:
+        graph.absorbed.setdefault(data.tip, []).append(layer.name)
+        return Drive(data.layers[:-1], enlarged, data.before)
     return Drive(data.layers, replace(found, source=data.tip), (before,))
+
+
+def _enlarged(data: Data, layer: FloatLayer) -> FloatLayer | None:
+    """A convolution with the upsampling in front of it, as one transposed convolution; None of anything else.
+
+    A value is repeated in a window, so that it reaches all outputs that any of these positions does.
+    """
+    before = data.layers[-1] if data.layers else None
+    if before is None or before.kind != "transposed" or before.weights is None or before.relu or before.joined:
+        return None
+    upsamples = before.groups == before.weights.shape[0] and before.window == before.stride and not any(before.padding)
+    single = layer.stride == layer.averaged == (1, 1) and layer.kind == "convolution"
+    if not (upsamples and single and before.bias is not None and not before.bias.any() and (before.weights == 1).all()):
+        return None
+    assert layer.weights is not None
+    (height, width), (rows, columns) = before.window, layer.window
+    weights = np.zeros((*layer.weights.shape[:2], rows + height - 1, columns + width - 1))
+    for y, x in np.ndindex(before.window):
+        weights[:, :, y : y + rows, x : x + columns] += layer.weights[:, :, ::-1, ::-1]
+    top, left, bottom, right = layer.padding
+    return replace(
+        layer,
+        kind="transposed",
+        source=before.source,
+        weights=weights,
+        window=(rows + height - 1, columns + width - 1),
+        stride=before.stride,
+        padding=Padding(rows - 1 - top, columns - 1 - left, rows - 1 - bottom, columns - 1 - right),
+        averaged=before.averaged,
+    )
 
 
 def absorbed(graph: OnnxGraph, data: Data) -> Drive | None:

@@ -25,10 +25,12 @@ __all__ = [
     "both_axes",
     "clip",
     "convolution",
+    "dilated",
     "flag",
     "linear",
     "max_pool",
     "moved",
+    "node_bias",
     "output_shape",
     "pool_window",
     "relu",
@@ -84,8 +86,8 @@ def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         source=data.tip,
         name=name,
         tensor=node.output[0],
-        weights=_dilated(graph, node, weights, window, dilations),
-        bias=_bias(graph, node, len(weights)),
+        weights=dilated(graph, node, weights, window, dilations),
+        bias=node_bias(graph, node, len(weights)),
         window=window,
         stride=stride,
         padding=add_padding(padding, data.padding),
@@ -94,7 +96,7 @@ def convolution(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     return append(graph, node, data, layer, output, axes_like(data, output))
 
 
-def _dilated(
+def dilated(
     graph: OnnxGraph, node: onnx.NodeProto, weights: Floats, window: tuple[int, int], dilations: Sequence[int]
 ) -> Floats:
     """The weights with zeros between them."""
@@ -108,11 +110,11 @@ def _dilated(
     return found
 
 
-def _bias(graph: OnnxGraph, node: onnx.NodeProto, size: int) -> Floats:
+def node_bias(graph: OnnxGraph, node: onnx.NodeProto, size: int) -> Floats:
     """The third input; zeros where there is none."""
     if len(node.input) > 2 and node.input[2]:
         bias = graph.constant(node, 2)
-        if node.op_type == "Conv":
+        if node.op_type in ("Conv", "ConvTranspose"):
             return graph.per_channel(node, bias, size, "bias")
         if bias.size not in (1, size) or (bias.size > 1 and bias.shape[-1] != size) or bias.ndim > 2:
             raise graph.error(node, f"bias must hold one value per output ({size}), not shape {bias.shape}")
@@ -151,7 +153,7 @@ def linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         raise graph.error(node, f"weights must have 2 dimensions, not {weights.ndim}")
     bias = np.zeros(len(weights))
     if node.op_type == "Gemm":
-        bias = _bias(graph, node, len(weights)) * attributes.get("beta", 1.0)
+        bias = node_bias(graph, node, len(weights)) * attributes.get("beta", 1.0)
     if any(data.axes[1:-1]) or (node.op_type == "Gemm" and len(data.axes) != 2):
         raise graph.error(node, f"input of shape {shape} must be flattened first")
     no_padding(graph, data)

@@ -29,7 +29,7 @@ _UINT8_FULL = 255.0
 
 _TO_CHANNELS_FIRST = [0, 3, 1, 2]
 
-_TAKE_CHANNELS = ("Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "BatchNormalization")
+_TAKE_CHANNELS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "BatchNormalization")
 """Operators whose second axis is the channels."""
 
 

@@ -6,6 +6,9 @@ __all__ = ["PASSING", "SUPPORTED", "is_supported", "refusal"]
 
 SUPPORTED = {
     "Conv": "convolution",
+    "ConvTranspose": "transposed convolution",
+    "Upsample": "transposed convolution of ones, with the convolution after it",
+    "Resize": "transposed convolution of ones, with the convolution after it",
     "Gemm": "linear layer",
     "MatMul": "linear layer, with the Add after it",
     "BatchNormalization": "folded into the layer before it, or after it",
@@ -84,7 +87,7 @@ _NO_RECURRENCE = "recurrent layers have no event-driven form here: use convoluti
 _NO_ATTENTION = "products of activations have no event-driven form here: use convolutions or linear layers"
 _JOINED = "branches are joined by Add, Sub, Sum or Concat only"
 _BATCH_NORM = "normalizes with statistics of each frame: use BatchNormalization, which folds into weights"
-_STRIDED = "use a convolution; to make frames larger, do so before they are encoded"
+_STRIDED = "use a convolution with strides, or a ConvTranspose"
 _REMEDIES = {
     **dict.fromkeys(_ACTIVATIONS, "train with ReLU"),
     **dict.fromkeys(("LSTM", "GRU", "RNN", "Scan", "Loop"), _NO_RECURRENCE),
@@ -103,7 +106,7 @@ _REMEDIES = {
         ),
         _BATCH_NORM,
     ),
-    **dict.fromkeys(("ConvTranspose", "Upsample", "Resize", "DepthToSpace", "SpaceToDepth"), _STRIDED),
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _STRIDED),
     **dict.fromkeys(("LpPool", "GlobalLpPool"), "use AveragePool or MaxPool"),
     **dict.fromkeys(("ArgMax", "TopK", "Hardmax"), "leave it out: the answer is the arg-max of the spike counts"),
     **dict.fromkeys(("Slice", "Gather"), "cut the frames before they are encoded"),

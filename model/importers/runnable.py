@@ -63,6 +63,9 @@ def runnable(
             copy.input[1] = target
             constants[target] = np.array([-1, *dims[1:]], np.int64)
             del copy.attribute[:]
+        elif node.op_type == "Resize" and graph.opset >= 11:
+            del copy.input[1:]
+            copy.input.extend([f"{node.output[0]}_roi", f"{node.output[0]}_scales"])
         for name in copy.input:
             if name and name not in reached and name not in constants:
                 constants[name] = graph.constants[name]

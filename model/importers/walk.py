@@ -11,6 +11,7 @@ import onnx
 from model.importers.constants import COMPUTED, QUANTIZERS, drops
 from model.importers.deferred import arithmetic, average_pool, normalize, pad, reduce_mean
 from model.importers.endings import in_file_order, own_layer
+from model.importers.enlarging import resize, transposed_convolution
 from model.importers.float_network import ConversionError, FloatNetwork
 from model.importers.graph import NodeReport, OnnxGraph, first_line
 from model.importers.inputs import as_layer, fold_back
@@ -288,6 +289,8 @@ _OF_INTEGERS = ("Cast", *_MOVING, *OF_PIXELS)
 
 _HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     "Conv": convolution,
+    "ConvTranspose": transposed_convolution,
+    **dict.fromkeys(("Upsample", "Resize"), resize),
     **dict.fromkeys(("Gemm", "MatMul"), linear),
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), arithmetic),
     "BatchNormalization": normalize,
