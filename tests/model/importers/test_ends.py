@@ -106,5 +106,5 @@ def test_conversion_chooses_thresholds_that_end_with_the_activation():
     assert found.accuracy_float_1bit == 1.0 and found.accuracy_snn > 0.8
     assert not run_frames(found.network, images).saturated_events.any()
     check_structure(found.network, floats)
-    with pytest.raises(ConversionError, match="must be of the kind, sizes and activation of the network's 'conv0'"):
+    with pytest.raises(ConversionError, match="must be of the kind, sizes, inputs and activation of the network's 'conv0'"):
         check_structure(found.network, import_model(graph(1e38).model(), "net"))
