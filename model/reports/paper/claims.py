@@ -158,10 +158,10 @@ def _coarser(found: PaperStudy) -> Cells:
 def _modules(found: PaperStudy) -> Cells:
     return (
         "Any module of a network converts (conclusion)",
-        "Convolutions of one and two dimensions with strides, dilations and groups, transposed ones, linear layers, ReLU and "
-        "ReLU6, max-pools, batch normalization, averages, flattening, branches that are added or concatenated, scales and offsets "
-        "of the input, and quantized files do; other activations, products of branches and recurrence do not, and are refused by "
-        "name (docs/conversion.md, docs/limits.md)",
+        "Convolutions of one and two dimensions with strides, dilations and groups, transposed ones, linear layers, ReLU "
+        "and ReLU6, max-pools, batch normalization, averages, flattening, branches that are added or concatenated, scales "
+        "and offsets of the input, and quantized files do; other activations, products of branches and recurrence do not, "
+        "and are refused by name (docs/conversion.md, docs/limits.md)",
         "in part",
     )
 
