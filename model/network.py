@@ -434,7 +434,10 @@ class Network:
             )
             known[layer.name] = shape = layer.output_shape(known[layer.source])
             for taker in layer.inputs[1:]:
-                found = taker.output_shape(known[taker.source])
+                try:
+                    found = taker.output_shape(known[taker.source])
+                except NetworkError as error:
+                    raise NetworkError(f"{layer.label}, {error}") from None
                 check(found == shape, f"{layer.label}, {taker.label}: shape must be {shape}, not {found}")
             units = _checked_size(layer.name, known[layer.name], units)
         object.__setattr__(self, "shapes", tuple(known[layer.name] for layer in self.layers))
@@ -477,16 +480,24 @@ class Network:
 
     def layer(self, name: str) -> Layer:
         """The layer of that name; `NetworkError` names the known ones where there is none."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise NetworkError(f"layer must be one of {', '.join(la.name for la in self.layers)}, not {name!r}")
+        return self.layers[self._index(name)]
 
     def shape_of(self, name: str) -> Shape:
         """Output shape of the layer called ``name`` (or of the input)."""
         if name == INPUT:
             return self.input_shape
-        return self.shapes[self.layers.index(self.layer(name))]
+        return self.shapes[self._index(name)]
+
+    def _index(self, name: str) -> int:
+        found = self._indices.get(name)
+        if found is None:
+            raise NetworkError(f"layer must be one of {', '.join(self._indices)}, not {name!r}")
+        return found
+
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        """Of each layer's name its place in `layers`."""
+        return {layer.name: index for index, layer in enumerate(self.layers)}
 
     def readers(self, name: str) -> tuple[Layer, ...]:
         """The layers that take the events of ``name``, in the order of `layers`."""
@@ -524,14 +535,18 @@ class Network:
     @cached_property
     def _forks(self) -> dict[str, str]:
         """Of each layer its immediate dominator."""
-        # Of each layer the layers through which every path to it passes, from the input on, itself last.
-        ways: dict[str, tuple[str, ...]] = {INPUT: (INPUT,)}
-        forks = {}
+        forks: dict[str, str] = {}
+        # How many dominators each has: of two layers that differ, the one with more is no dominator of the other.
+        depths = {INPUT: 0}
         for layer in self.layers:
-            first, *others = (ways[source] for source in layer.sources)
-            shared = tuple(at for at in first if all(at in other for other in others))
-            forks[layer.name] = shared[-1]
-            ways[layer.name] = (*shared, layer.name)
+            fork, *others = layer.sources
+            for other in others:
+                while fork != other:
+                    if depths[fork] > depths[other]:
+                        fork = forks[fork]
+                    else:
+                        other = forks[other]
+            forks[layer.name], depths[layer.name] = fork, depths[fork] + 1
         return forks
 
     @property

@@ -222,12 +222,13 @@ def _layer_from(
     whole = isinstance(joined, list) and all(isinstance(each, dict) for each in joined)
     check(whole, f"{label}: joined must be a list of objects, not {joined!r}")
     values = _part_from(entry, f"{name}", label, arrays, kinds, version)
-    inputs = [
-        projections[each["kind"]](
-            **_part_from(each, f"{name}.{number}", f"{label}, input {number}", arrays, projections, version)
-        )
-        for number, each in enumerate(joined, 1)
-    ]
+    inputs = []
+    for number, each in enumerate(joined, 1):
+        own = _part_from(each, f"{name}.{number}", f"{label}, input {number}", arrays, projections, version)
+        try:
+            inputs.append(projections[each["kind"]](**own))
+        except (NetworkError, TypeError) as error:
+            raise NetworkError(f"{label}, {error}") from None
     return kinds[entry["kind"]](**{**values, **({"joined": tuple(inputs)} if inputs else {})})
 
 

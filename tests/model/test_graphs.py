@@ -1,6 +1,8 @@
 """Networks that are graphs: the order at a merge, and golden model, engine and quantized network on random ones."""
 
+import json
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -22,6 +24,8 @@ from model.support.errors import NetworkError
 from tests.graphs import random_events, random_graph, residual_block
 
 MANY = 9850
+
+KIND = "layer 'block1', input 1: kind must be one of ['convolution', 'linear', 'transposed']"
 
 
 def one_to_one(name, source, joined=(), channels=1, **more):
@@ -78,6 +82,15 @@ def test_forks_are_immediate_dominators():
             assert network.fork(layer.name) == dominators[-1]
             seen[len(set(layer.sources)) > 1 and network.fork(layer.name) not in (INPUT, *layer.sources)] += 1
     assert min(seen.values()) > 20 and len(seen) == 2
+
+
+def test_forks_of_many_layers_are_found_in_no_time():
+    layers = [one_to_one(f"layer{at}", f"layer{at - 1}" if at else INPUT, (f"layer{at - 1}" if at else INPUT,)) for at in range(1000)]
+    network = Network(name="deep", input_shape=(1, 1, 1), layers=(*layers[:-1], replace(layers[-1], source="layer1")))
+    began = time.process_time()
+    assert [network.fork(name) for name in ("layer0", "layer500", "layer999")] == [INPUT, "layer499", "layer1"]
+    assert [network.shape_of(layer.name) for layer in layers] == [(1, 1, 1)] * 1000
+    assert time.process_time() - began < 1
 
 
 def path(network, name, without):
@@ -254,7 +267,7 @@ def test_a_residual_block_by_hand():
         ),
         (
             {"weights": np.ones((4, 3, 1, 1), int), "groups": 1},
-            "input from 'stem': weights take 3 input channels, but its source 'stem' has shape 6x6x4",
+            "layer 'block1', input from 'stem': weights take 3 input channels, but its source 'stem' has shape 6x6x4",
         ),
     ],
 )
@@ -264,6 +277,34 @@ def test_what_does_not_fit_is_refused(changes, message):
     changed = replace(block.joined[0], **changes)
     with pytest.raises(NetworkError, match=f"^{re.escape(message)}$"):
         replace(network, layers=(*network.layers[:2], replace(block, joined=(changed,)), *network.layers[3:]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "maxpool"}, f"{KIND}, not 'maxpool'"),
+        ({"kind": ["linear"]}, f"{KIND}, not ['linear']"),
+        ({"kind": None}, f"{KIND}, not None"),
+        (
+            {"joined": []},
+            "layer 'block1', input 1: fields must be ['averaged', 'groups', 'padding', 'source', 'stride'], not "
+            "['groups', 'joined', 'padding', 'source', 'stride']",
+        ),
+        ({"groups": 0}, "layer 'block1', input from 'stem': groups must be within 1..4, not 0"),
+        ({"stride": [1]}, "layer 'block1', input from 'stem': stride must be 2 integers, not [1]"),
+        ({"source": "block1"}, "layer 'block1': source must be an earlier layer or 'input', not 'block1'"),
+        ({"source": 3}, "layer 'block1', source of an input must be a name, not 3"),
+    ],
+)
+def test_a_files_inputs_are_checked(tmp_path, changes, message):
+    path = tmp_path / "net.npz"
+    residual_block().save(path)
+    arrays = dict(np.load(path))
+    header = json.loads(arrays["header"].tobytes())
+    header["layers"][2]["joined"][0] |= changes
+    np.savez(path, **{**arrays, "header": np.frombuffer(json.dumps(header).encode(), np.uint8)})
+    with pytest.raises(NetworkError, match=f"^{re.escape(f'{path}: {message}')}$"):
+        Network.load(path)
 
 
 def test_joined_are_projections():
