@@ -156,7 +156,7 @@ class Job:
 
     def network(self, thresholds: Sequence[float]) -> Network:
         """The integer network."""
-        return quantize(self.floats, thresholds, self.settings, name=self.name, origin=self.origin)
+        return quantize(self.floats, thresholds, self.settings, name=self.name, origin=self.origin, large=self.large)
 
     def corrected(self, thresholds: Sequence[float]) -> Network:
         """The same with corrected biases."""

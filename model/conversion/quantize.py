@@ -5,6 +5,7 @@ weight becomes ``round(w * theta_before * 2**f / theta_l)``, a bias ``round(b * 
 every threshold is a power of two, and ``theta_l`` itself is gone from the hardware.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,9 @@ __all__ = ["Settings", "count_at_end", "fit_widths", "quantize"]
 _WEIGHT_BITS = 8
 _HEADROOM = 2
 """Widths hold this many times the extremes seen in calibration."""
+
+_ROOM = 4
+"""The widest potential holds this many large activations, where it is known what one is: sums below zero may be as large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +129,18 @@ class Settings:
 
 
 def quantize(
-    float_network: FloatNetwork, thresholds: Sequence[float], settings: Settings, *, name: str, origin: str = ""
+    float_network: FloatNetwork,
+    thresholds: Sequence[float],
+    settings: Settings,
+    *,
+    name: str,
+    origin: str = "",
+    large: Sequence[float] = (),
 ) -> Network:
     """The integer network for these thresholds, one per neuron layer, at full widths.
+
+    Where large activations of all layers of neurons are given, weights have no more fractional bits than potentials have room
+    for: of wide weights, whose sums are wider.
 
     Raises
     ------
@@ -137,14 +150,14 @@ def quantize(
     coding = settings.coding
     # What a count of each source stands for, and how far its counts can go.
     sources = {INPUT: _Source(coding.value, Bounds.of_input(float_network.input_shape.channels, coding.levels))}
-    left = list(thresholds)
+    left = list(zip(thresholds, large or itertools.repeat(0.0), strict=bool(large)))
     for layer in float_network.layers:
         if layer.kind == "maxpool":
             layers.append(pool_of(layer, layer.source))
             sources[layer.name] = sources[layer.source]
         else:
-            theta = left.pop(0)
-            neurons, bounds = _neurons(float_network.path, layer, sources, theta, settings)
+            theta, most = left.pop(0)
+            neurons, bounds = _neurons(float_network.path, layer, sources, theta, settings, most)
             layers.append(neurons)
             sources[layer.name] = _Source(theta, bounds)
     return Network(
@@ -169,16 +182,17 @@ class _Source:
 
 
 def _neurons(
-    path: Path, layer: FloatLayer, sources: Mapping[str, _Source], theta: float, settings: Settings
+    path: Path, layer: FloatLayer, sources: Mapping[str, _Source], theta: float, settings: Settings, large: float
 ) -> tuple[Neurons, Bounds]:
-    """The layer in integers, and the bounds of its counts, from those of its sources."""
+    """The layer in integers, and the bounds of its counts, from those of its sources; ``large`` is 0 where it is not known."""
     assert layer.bias is not None
     scaled = [taken.weights * (sources[taken.source].value / theta) for taken in layer.inputs if taken.weights is not None]
     most = (1 << settings.bits - 1) - 1
     # Weights that are all 0 fit whatever the fraction.
     greatest = max(np.abs(weights).max() for weights in scaled)
     bits_left = np.log2(most / greatest) if greatest else np.inf
-    f = int(np.clip(np.floor(bits_left), 0, MOST_POTENTIAL_BITS - 4))
+    room = MOST_POTENTIAL_BITS - 1 - np.log2(max(_ROOM * large / theta, 8))
+    f = int(np.clip(np.floor(min(bits_left, room)), 0, None))
     if bits_left < 0:
         raise ConversionError(
             f"{path}: layer {layer.name!r}: largest weight must be at most {most} thresholds, not "

@@ -1,5 +1,6 @@
 """Networks that are graphs: the order at a merge, and golden model, engine and quantized network on random ones."""
 
+import itertools
 import json
 import re
 import time
@@ -85,7 +86,8 @@ def test_forks_are_immediate_dominators():
 
 
 def test_forks_of_many_layers_are_found_in_no_time():
-    layers = [one_to_one(f"layer{at}", f"layer{at - 1}" if at else INPUT, (f"layer{at - 1}" if at else INPUT,)) for at in range(1000)]
+    names = [INPUT, *(f"layer{at}" for at in range(1000))]
+    layers = [one_to_one(name, before, (before,)) for before, name in itertools.pairwise(names)]
     network = Network(name="deep", input_shape=(1, 1, 1), layers=(*layers[:-1], replace(layers[-1], source="layer1")))
     began = time.process_time()
     assert [network.fork(name) for name in ("layer0", "layer500", "layer999")] == [INPUT, "layer499", "layer1"]
