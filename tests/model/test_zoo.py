@@ -1,0 +1,43 @@
+"""The bundled network that fires deferred is what its record says."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from model.conversion.coding import InputCoding
+from model.conversion.quantize import quantize
+from model.conversion.quantized_frames import run_images
+from model.golden import answers
+from model.importers.onnx import import_onnx
+from model.network import Network, Neurons
+from model.support.datasets import load
+from model.training.finetune_settings import FinetuneSettings
+
+ZOO = Path(__file__).parents[2] / "model" / "zoo"
+
+
+def test_the_deferred_network_is_its_file_as_it_is():
+    """The ONNX file converts to it with the threshold 1.0 and weights as they are, but for widths."""
+    record = json.loads((ZOO / "mnist-deferred.finetune.json").read_text())
+    path = ZOO / "mnist-deferred.onnx"
+    network = Network.load(ZOO / "mnist-deferred.npz")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == record["onnx_sha256"]
+    assert network.content_hash == record["network_hash"]
+    assert (network.firing, network.input_levels, network.input_threshold) == ("deferred", 1, 160)
+    settings = FinetuneSettings(**record["settings"]).at_threshold_one(InputCoding(160, 1, 1))
+    floats = import_onnx(path)
+    again = quantize(floats, [1.0] * 4, settings, name=network.name)
+    for layer, expected in zip(network.layers, again.layers, strict=True):
+        if isinstance(layer, Neurons):
+            assert np.array_equal(layer.weights, expected.weights) and np.array_equal(layer.bias, expected.bias)
+            assert layer.threshold_log2 == expected.threshold_log2
+
+
+def test_it_answers():
+    """The digits are among those it was trained on: this finds a wrong file, not a wrong generalisation."""
+    network, data = Network.load(ZOO / "mnist-deferred.npz"), load("digits5k", "test")
+    found = run_images(network, data.images)
+    assert (answers(found.counts) == data.labels).mean() >= 0.985
+    assert found.operations.sum(axis=1).mean() < 100_000 and not found.saturated_events.any()
