@@ -86,7 +86,8 @@ def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
         channels = core.group_channels
         amounts: Counter[str] = Counter(core=1)
         if isinstance(first, Neurons):
-            fan_out, banks = FanOut.of(first, network.shape_of(first.source), core), core.rows * core.columns
+            source, *joined = map(network.shape_of, stage.sources)
+            fan_out, banks = FanOut.of(first, source, core, joined=joined), core.rows * core.columns
             lanes = core.lanes
             fires = _firing(network, first)
             amounts["lanes"] = lanes

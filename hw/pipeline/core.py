@@ -10,6 +10,7 @@ from hw.neuron import DeferredState, NeuronState
 from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.pipeline.groups import EventGrouper, GroupSelector
+from hw.pipeline.merge import Merge
 from hw.pipeline.pool import MaxPoolGroups
 from hw.pipeline.projection import ProjectionCore
 from hw.pipeline.serializer import Serializer
@@ -27,7 +28,8 @@ class LayerCore(wiring.Component):
     Operation
     ---------
     Projection core (or events as they come), one group of spikes at a time, max-pool on groups, one event per cycle, and a FIFO.
-    Input and output are a `StreamBuffer` each: no combinational path runs from one core through the router to another.
+    Several inputs are merged first (`Merge`). Inputs and output are a `StreamBuffer` each: no combinational path runs from one
+    core through the router to another.
 
     Timing
     ------
@@ -44,8 +46,8 @@ class LayerCore(wiring.Component):
 
     Members
     -------
-    events : In, stream of AddressEvent
-        Of the source.
+    events, events_1, ... : In, stream of AddressEvent
+        Of each input's source.
     spikes : Out, stream of AddressEvent
         Of the last layer.
     saturated : Out
@@ -71,7 +73,10 @@ class LayerCore(wiring.Component):
         }
         self._states = plan.states
         members: dict[str, In | Out] = {
-            "events": In(stream.Signature(AddressEvent(network.shape_of(stage.source)))),
+            **{
+                name: In(stream.Signature(AddressEvent(network.shape_of(source))))
+                for name, source in zip(_event_streams(stage), stage.sources, strict=True)
+            },
             "spikes": Out(stream.Signature(AddressEvent(network.shape_of(stage.name)))),
             "saturated": Out(1),
         }
@@ -87,6 +92,11 @@ class LayerCore(wiring.Component):
     def stage(self) -> Stage:
         """The layers that are built."""
         return self._stage
+
+    @property
+    def inputs(self) -> "tuple[stream.Interface, ...]":
+        """The streams of events that it takes, one for each of its stage's sources."""
+        return tuple(getattr(self, name) for name in _event_streams(self._stage))
 
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
@@ -112,6 +122,7 @@ class LayerCore(wiring.Component):
             more_bits=more_bits(network, first.name),
             flushes=self._flushes,
             start=first_states(network)[first.name],
+            joined=[network.shape_of(source) for source in self._stage.sources[1:]],
         )
 
     def _pool(self) -> MaxPoolGroups | None:
@@ -137,9 +148,7 @@ class LayerCore(wiring.Component):
         projection, pool = self._projection(), self._pool()
         first, last = self._stage.layers[0], self._stage.layers[-1]
         source = network.shape_of(self._stage.source)
-        m.submodules.input = taken = StreamBuffer(payload=AddressEvent(source))
-        wiring.connect(m, wiring.flipped(self.events), taken.taken)
-        seen: list[Value] = [taken.given.valid]
+        events, seen = self._taken_events(m)
         if projection:
             m.submodules.projection = projection
             m.submodules.selector = selector = GroupSelector(
@@ -148,7 +157,7 @@ class LayerCore(wiring.Component):
                 more_bits=more_bits(network, first.name),
                 flushes=self._flushes,
             )
-            wiring.connect(m, taken.given, projection.events)
+            wiring.connect(m, events, projection.events)
             wiring.connect(m, projection.groups, selector.steps)
             m.d.comb += self.saturated.eq(projection.saturated)
             if self._states:
@@ -160,7 +169,7 @@ class LayerCore(wiring.Component):
             _tap(m, before, self.groups[first.name])
         else:
             m.submodules.grouper = grouper = EventGrouper(shape=source, core=core, flushes=self._flushes)
-            wiring.connect(m, taken.given, grouper.events)
+            wiring.connect(m, events, grouper.events)
             before = grouper.groups
         if projection or not pool:
             # The selector's and the pool's handshake in one cycle would be the longest path of the machine.
@@ -193,6 +202,26 @@ class LayerCore(wiring.Component):
         if self._states:
             m.d.comb += self.busy.eq(Cat(*seen, serializer.events.valid, fifo.r_rdy, output.given.valid).any())
         return m
+
+    def _taken_events(self, m: Module) -> tuple[stream.Interface, list[Value]]:
+        """The events of all inputs, each after a register stage, as one stream; and of each input whether one waits there."""
+        taken = [StreamBuffer(payload=events.payload.shape()) for events in self.inputs]
+        for name, events, buffer in zip(_event_streams(self._stage), self.inputs, taken, strict=True):
+            m.submodules[name.replace("events", "input")] = buffer
+            wiring.connect(m, wiring.flipped(events), buffer.taken)
+        seen: list[Value] = [buffer.given.valid for buffer in taken]
+        if len(taken) == 1:
+            return taken[0].given, seen
+        shapes = [self._network.shape_of(source) for source in self._stage.sources]
+        m.submodules.merge = merge = Merge(shapes=shapes)
+        for number, buffer in enumerate(taken):
+            wiring.connect(m, buffer.given, getattr(merge, f"events_{number}"))
+        return merge.merged, seen
+
+
+def _event_streams(stage: Stage) -> list[str]:
+    """The names of the members that a core takes events by."""
+    return ["events", *(f"events_{number}" for number in range(1, len(stage.sources)))]
 
 
 def _tap(m: Module, watched: stream.Interface, copy: stream.Interface) -> None:

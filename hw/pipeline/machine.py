@@ -107,7 +107,8 @@ class Machine(wiring.Component):
         seen = {f"events_{name}": link for name, link in router.links.items()}
         for name, core in self._cores.items():
             m.submodules[f"core_{name}"] = core
-            wiring.connect(m, getattr(router, f"to_{name}"), core.events)
+            for reader, events in zip(router.readers(core.stage), core.inputs, strict=True):
+                wiring.connect(m, reader, events)
             wiring.connect(m, core.spikes, getattr(router, f"from_{name}"))
             seen |= {f"groups_{layer}": groups for layer, groups in core.groups.items()}
             if isinstance(core.stage.layers[0], Neurons):

@@ -1,5 +1,6 @@
-"""The projection core: events of one layer in, spike groups of the next one out."""
+"""The projection core: events of one layer, or of several merged, in, spike groups of the next one out."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed, rom_kind, style
 from hw.parts.tables import lookup, times
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.initial import InitialWords
+from hw.pipeline.merge import merged_shape
 from hw.pipeline.state import FrameReset, StateBank
 from hw.pipeline.state_probe import StateProbe
 from hw.pipeline.step_group import StepGroup, turned
@@ -179,11 +181,13 @@ class ProjectionCore(wiring.Component):
         As of `StepGroup`.
     start : State, optional
         What the layer starts a frame with (`model.rest.first_states`); the bias and counts of 0 where it is not given.
+    joined : sequence of Shape
+        Shapes of the sources of further inputs, whose events come merged with those of the first (`Merge`).
 
     Members
     -------
     events : In, stream of AddressEvent
-        Of the source.
+        Of the source, or of the `merged_shape` of several.
     groups : Out, stream of StepGroup
     saturated : Out
         Pulses once for each input event in which something saturated.
@@ -206,20 +210,21 @@ class ProjectionCore(wiring.Component):
         more_bits: int = 0,
         flushes: bool = False,
         start: State | None = None,
+        joined: Sequence[Shape] = (),
     ) -> None:
         self._layer = layer
         self._deferred = deferred
         self._more_bits = more_bits
         self._flushes = flushes
-        self._source = source
+        self._source = merged_shape([source, *joined])
         self._core = core
         self._output = layer.output_shape(source)
-        self._fan_out = FanOut.of(layer, source, core)
+        self._fan_out = FanOut.of(layer, source, core, joined=joined)
         self._states = states
         self._initial = _initial_states(layer, self._output, start)
         self._alike = borders(self._initial).alike
         members: dict[str, In | Out] = {
-            "events": In(stream.Signature(AddressEvent(source))),
+            "events": In(stream.Signature(AddressEvent(self._source))),
             "groups": Out(stream.Signature(self._step_layout)),
             "saturated": Out(1),
         }
@@ -457,10 +462,14 @@ class ProjectionCore(wiring.Component):
         channel_weight, block_weight = (
             Signal(range(fan_out.weight_depth), name=name, reset_less=True) for name in ("channel_weight", "block_weight")
         )
+        if fan_out.channel_weights:
+            of_channel: Value = lookup(m, "channel_lookup", fan_out.channel_weights, walked.c)
+        else:
+            of_channel = times(walked.c, fan_out.channel_weight)
         m.d.sync += [
             looked.y.eq(rows.first),
             looked.x.eq(columns.first),
-            channel_weight.eq(times(walked.c, fan_out.channel_weight)),
+            channel_weight.eq(of_channel),
             block_weight.eq(channel_weight + looked.block),
         ]
         negative = _delays(m, "negative", walked.negative, 7)
@@ -760,8 +769,8 @@ def _initial_states(layer: Neurons, output: Shape, start: State | None) -> Ints:
 
 
 def _weight_words(layer: Neurons, core: CorePlan, fan_out: FanOut) -> npt.NDArray[np.int64]:
-    """Weights by address: input channel (or input), tap, block; each word one weight per channel of the block."""
-    by_input = layer.weights.reshape(layer.channels, -1)
+    """Weights by address: input, its channel (or neuron), tap, block; each word one weight per channel of the block."""
+    by_input = np.concatenate([each.weights.reshape(layer.channels, -1) for each in layer.inputs], axis=1)
     padded = np.zeros((fan_out.blocks * core.channels, by_input.shape[1]), dtype=int)
     padded[: layer.channels] = by_input
     return padded.reshape(fan_out.blocks, core.channels, -1).transpose(2, 0, 1).reshape(-1, core.channels)

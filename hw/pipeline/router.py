@@ -11,7 +11,7 @@ from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import DISTRIBUTED, BuiltMemory
 from model.machine.limits import FRAMES_TO_LEAF, WATCHED_FIFO
 from model.machine.plan import Plan
-from model.machine.stages import ports, stages
+from model.machine.stages import Stage, ports, stages
 from model.network import INPUT, Network
 
 __all__ = ["FRAMES_WIDTH", "Router", "answered_ports", "enters"]
@@ -26,10 +26,11 @@ class Router(wiring.Component):
     Operation
     ---------
     Each link has one source and any number of readers, which all take every token once, in order, each at its own pace
-    within one token (multicast). The host's frames enter at the port they name, as if the layer before it had fired
-    them. A frame for another port than the last one waits until the machine is empty, so that two sources never compete
-    for a link. The host can watch any link: what passes is copied to `watched`, and waits for it, so that nothing is
-    lost. Between links the copies come first-come-first-served, nearest to the output first; each names its port.
+    within one token (multicast). A core has a reader for each of its inputs, two of one link where it takes that twice.
+    The host's frames enter at the port they name, as if the layer before it had fired them. A frame for another port than
+    the last one waits until the machine is empty, so that two sources never compete for a link. The host can watch any
+    link: what passes is copied to `watched`, and waits for it, so that nothing is lost. Between links the copies come
+    first-come-first-served, nearest to the output first; each names its port.
 
     A frame for a port that does not exist is taken and dropped.
 
@@ -53,8 +54,8 @@ class Router(wiring.Component):
         Mask of ports, where ``plan.watch``.
     from_NAME : In, stream of AddressEvent
         What core NAME fires.
-    to_NAME : Out, stream of AddressEvent
-        What core NAME takes.
+    to_NAME, to_1_NAME, ... : Out, stream of AddressEvent
+        What core NAME takes, by input.
     spikes : Out, stream of AddressEvent
         What the output layer fires.
     started : Out
@@ -78,12 +79,17 @@ class Router(wiring.Component):
             members["watch"] = In(len(network.layers) + 1)
         for stage in self._stages:
             members[f"from_{stage.name}"] = In(stream.Signature(AddressEvent(network.shape_of(stage.name))))
-            members[f"to_{stage.name}"] = Out(stream.Signature(AddressEvent(network.shape_of(stage.source))))
+            for number, source in enumerate(stage.sources):
+                members[_reader(stage, number)] = Out(stream.Signature(AddressEvent(network.shape_of(source))))
         self.links = {
             name: stream.Signature(AddressEvent(network.shape_of(name))).create(path=("link", name))
             for name in ports(network)
         }
         super().__init__(members)
+
+    def readers(self, stage: Stage) -> "tuple[stream.Interface, ...]":
+        """What the core of ``stage`` takes, by input."""
+        return tuple(getattr(self, _reader(stage, number)) for number in range(len(stage.sources)))
 
     @property
     def network(self) -> Network:
@@ -130,7 +136,12 @@ class Router(wiring.Component):
                 ]
         copies = {}
         for name, port in links.items():
-            readers = [getattr(self, f"to_{stage.name}") for stage in self._stages if stage.source == name]
+            readers = [
+                reader
+                for stage in self._stages
+                for source, reader in zip(stage.sources, self.readers(stage), strict=True)
+                if source == name
+            ]
             if name == self._network.output.name:
                 readers.append(self.spikes)
             branches = [(reader.valid, reader.ready) for reader in readers]
@@ -185,7 +196,7 @@ class Router(wiring.Component):
 
         # A frame for another port waits until every frame has left by every leaf that it reaches.
         self._injecting = injecting = Signal(token.port.shape())
-        leaves = [name for name in links if not any(stage.source == name for stage in self._stages)]
+        leaves = [name for name in links if not any(name in stage.sources for stage in self._stages)]
         busy, full = [], []
         for leaf in leaves:
             frames = Signal(FRAMES_WIDTH, name=f"frames_to_{leaf}")
@@ -259,11 +270,16 @@ def enters(network: Network, event: Value, *, inject: bool) -> Value:
     return Cat(found).any()
 
 
+def _reader(stage: Stage, number: int) -> str:
+    """The member that gives a core what its input ``number`` takes; no layer's name begins with a digit."""
+    return f"to_{number}_{stage.name}" if number else f"to_{stage.name}"
+
+
 def _below(network: Network, name: str) -> set[str]:
     """The link ``name`` and all that its tokens reach."""
     found = {name}
     for stage in stages(network):
-        if stage.source in found:
+        if any(source in found for source in stage.sources):
             found.add(stage.name)
     return found
 

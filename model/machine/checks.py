@@ -14,6 +14,12 @@ def check_plan(network: Network, plan: Plan) -> None:
     check_machine_can(network, folded=plan.folded)
     wanted = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
     found = [core.layer for core in plan.cores]
+    if network.branched and plan.inject:
+        merged = next(layer.name for layer in network.layers if len(layer.sources) > 1)
+        raise PlanError(
+            f"plan {plan.name!r}: inject must be false where a layer has several inputs, as {merged!r} has: a frame that enters "
+            "beyond the network's input does not reach them all"
+        )
     if wanted != found:
         raise PlanError(f"plan {plan.name!r}: cores must be {', '.join(wanted)}, not {', '.join(found)}")
     pooled = {stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1 and not plan.folded}

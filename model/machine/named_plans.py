@@ -35,12 +35,14 @@ DEFERRED_POOL_FIFO = 64
 
 
 def steps_per_event(network: Network, core: CorePlan) -> float:
-    """Mean cycles a core takes for an event, over all input positions, windows clipped at the border."""
-    rows, columns = fan_outs(network, core.layer)
+    """Mean cycles a core takes for an event, over all positions of an input, windows clipped; the mean of all its inputs."""
     blocks = math.ceil(network.shape_of(core.layer).channels / core.channels)
-    row_steps = sum(math.ceil(n / core.rows) for n in rows) / len(rows)
-    column_steps = sum(math.ceil(n / core.columns) for n in columns) / len(columns)
-    return max(1.0, row_steps * column_steps * blocks)
+    steps = []
+    for rows, columns in fan_outs(network, core.layer):
+        row_steps = sum(math.ceil(n / core.rows) for n in rows) / len(rows)
+        column_steps = sum(math.ceil(n / core.columns) for n in columns) / len(columns)
+        steps.append(max(1.0, row_steps * column_steps * blocks))
+    return sum(steps) / len(steps)
 
 
 def choices(network: Network, name: str) -> list[CorePlan]:
@@ -80,7 +82,8 @@ def named_plan(network: Network, name: str) -> Plan:
 
     ``minimal``: one lane per core, and states that the host can read. ``default``: 150 lanes, given to the slowest core one
     after the other, by each layer's events seen in calibration. ``fast``: every core takes one event per cycle. In these two,
-    FIFOs after the max-pools of a deferred network hold `DEFERRED_POOL_FIFO` groups. ``folded``: one core for all layers, as
+    FIFOs after the max-pools of a deferred network hold `DEFERRED_POOL_FIFO` groups. Where a layer has several inputs, the host
+    cannot inject events beyond the network's input. ``folded``: one core for all layers, as
     `model.machine.folded_plan.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
     """
     check_machine_can(network)
@@ -98,7 +101,7 @@ def named_plan(network: Network, name: str) -> Plan:
     if name != "minimal":
         pooled = pooled_at_flushes(network)
         cores = [replace(core, pool_fifo=DEFERRED_POOL_FIFO) if core.layer in pooled else core for core in cores]
-    plan = Plan(name=name, cores=tuple(cores), states=name == "minimal")
+    plan = Plan(name=name, cores=tuple(cores), inject=not network.branched, states=name == "minimal")
     check_plan(network, plan)
     return plan
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.network import INPUT, Convolution, Layer, MaxPool, Network, Neurons
-from model.projection import TransposedProjection
+from model.network import INPUT, Layer, MaxPool, Network, Neurons
+from model.projection import ConvolutionProjection, TransposedProjection
 from model.rest import first_states
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "pooled_at_flushes",
     "ports",
     "refused_by_hardware",
+    "refused_merge",
     "stages",
     "widest_step",
 ]
@@ -49,8 +50,13 @@ class Stage:
 
     @property
     def source(self) -> str:
-        """Name of the link that enters it."""
+        """Name of the link that enters it; of several that of the first input."""
         return self.layers[0].source
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the links that enter it, one for each input of its first layer."""
+        return self.layers[0].sources
 
 
 def stages(network: Network) -> tuple[Stage, ...]:
@@ -59,12 +65,13 @@ def stages(network: Network) -> tuple[Stage, ...]:
     Raises
     ------
     PlanError
-        A layer has several inputs, which no core merges, or is a transposed convolution, which none walks.
+        A layer has several inputs in a network that fires immediate, where no core merges them, or an input that is a transposed
+        convolution, which none walks.
     """
     found, fused = [], set()
     for layer in network.layers:
-        refusal = refused_by_hardware(layer)
-        if refusal and (len(layer.sources) > 1 or isinstance(layer, TransposedProjection)):
+        refusal = refused_by_hardware(layer) if any(isinstance(each, TransposedProjection) for each in layer.inputs) else None
+        if refusal := refusal or refused_merge(network, layer):
             raise PlanError(f"{layer.label}: {'; '.join(refusal)}")
         if layer.name in fused:
             continue
@@ -153,35 +160,54 @@ def most_spikes(network: Network, layer: Neurons) -> int:
 
 
 def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
-    """Why there is no hardware for ``layer``, and what could be done; None where there is."""
-    if len(layer.sources) > 1:
-        return (
-            f"{len(layer.sources)} inputs ({', '.join(layer.sources)}) have no merge in hardware yet",
-            "evaluate it in software, or make the network a chain",
-        )
-    if isinstance(layer, TransposedProjection):
+    """Why there is no hardware for ``layer``, whatever its network, and what could be done; None where there is."""
+    if any(isinstance(each, TransposedProjection) for each in layer.inputs):
         return "a transposed convolution is not built", "evaluate it in software, or enlarge frames before they are encoded"
     if isinstance(layer, MaxPool) and layer.overlapping:
         return (
             f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",
             "hardware needs a stride of at least the window",
         )
-    if isinstance(layer, Convolution) and layer.groups > 1:
-        return (
-            f"a convolution of {layer.groups} groups is not built as such",
-            "convert with --for-hardware, which writes grouped convolutions as ordinary ones",
-        )
+    for each in layer.inputs:
+        if isinstance(each, ConvolutionProjection) and each.groups > 1:
+            return (
+                f"a convolution of {each.groups} groups is not built as such",
+                "convert with --for-hardware, which writes grouped convolutions as ordinary ones",
+            )
     return None
 
 
-def fan_outs(network: Network, name: str) -> tuple[list[int], list[int]]:
-    """How many output rows each input row of layer ``name`` reaches, and the same for columns."""
-    layer = network.layer(name)
-    rows, columns = ([len(pairs) for pairs in layer.taps(network.shape_of(layer.source), axis)] for axis in (0, 1))
-    return rows, columns
+def refused_merge(network: Network, layer: Layer, *, folded: bool = False) -> tuple[str, str] | None:
+    """Why the inputs of ``layer`` are not merged in hardware, and what could be done; None where they are, or where it has one.
+
+    Parameters
+    ----------
+    network, layer : Network, Layer
+        What is to be built.
+    folded : bool
+        Whether as a folded machine.
+    """
+    if len(layer.sources) == 1 or (network.deferred and not folded):
+        return None
+    inputs = f"{len(layer.sources)} inputs ({', '.join(layer.sources)})"
+    if network.deferred:
+        return f"{inputs} are merged by no folded machine yet", "build it with a plan of a pipeline"
+    return (
+        f"{inputs}, and the network fires immediate: merges are built for deferred firing only",
+        "convert with --firing deferred",
+    )
+
+
+def fan_outs(network: Network, name: str) -> list[tuple[list[int], list[int]]]:
+    """Of each input of layer ``name`` how many output rows each of its rows reaches, and the same for columns."""
+    found = []
+    for taker, shape, _ in network.inputs(network.layer(name)):
+        rows, columns = ([len(pairs) for pairs in taker.taps(shape, axis)] for axis in (0, 1))
+        found.append((rows, columns))
+    return found
 
 
 def widest_step(network: Network, name: str) -> tuple[int, int, int]:
     """Channels, columns and rows of layer ``name`` that one event reaches at the most: what can be updated at once."""
-    rows, columns = fan_outs(network, name)
-    return network.shape_of(name).channels, max(1, *columns, 0), max(1, *rows, 0)
+    most = [max(1, *(reached for each in fan_outs(network, name) for reached in each[axis]), 0) for axis in (0, 1)]
+    return network.shape_of(name).channels, most[1], most[0]
