@@ -123,31 +123,43 @@ def run(network: Network, events: Events) -> Trace:
 
 
 def run_layer(
-    layer: Layer, shape: Shape, events: Events, *, start: State | None = None, flushes: Sequence[Flush] | None = None
+    layer: Layer,
+    shape: Shape,
+    events: Events,
+    *,
+    start: State | None = None,
+    flushes: Sequence[Flush] | None = None,
+    joined: Sequence[Shape] = (),
 ) -> LayerTrace:
-    """One frame through one layer of a single input.
+    """One frame through one layer.
 
     Parameters
     ----------
     layer : Layer
         The layer.
     shape : Shape
-        Of its source.
+        Of its source, or that of its first input.
     events : Events
-        What it takes of its source.
+        What it takes of its source, or of several merged (`Merge`).
     start : State | None
         What it starts with; the bias and counts of 0 where not given.
     flushes : Sequence[Flush] | None
         Deferred: the flushes among the events. Immediate where not given.
+    joined : Sequence[Shape]
+        Of the sources of further inputs.
     """
-    if len(layer.sources) > 1:
-        raise ValueError(f"layer {layer.name!r}: inputs must be one, not {len(layer.sources)}")
+    if len(layer.sources) != 1 + len(joined):
+        raise ValueError(f"layer {layer.name!r}: inputs must be {1 + len(joined)}, not {len(layer.sources)}")
     output = layer.output_shape(shape)
     if start is None and isinstance(layer, Neurons):
         start = State(np.broadcast_to(layer.bias.astype(np.int64), output), np.zeros(output, np.int64))
     elif start is None:
         start = State(np.zeros(shape, np.int64), np.zeros(output, np.int64))
-    return _run_layer(layer, (Input(layer, shape, 0),), events, start, flushes)
+    inputs, first = [], 0
+    for taker, size in zip(layer.inputs, (shape, *joined), strict=True):
+        inputs.append(Input(taker, size, first))
+        first += size.size
+    return _run_layer(layer, inputs, events, start, flushes)
 
 
 def _run_layer(

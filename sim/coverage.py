@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from model.arrays import Bools
-from model.events import input_flushes
 from model.golden import LayerTrace, Trace, fan_out
 from model.machine.cycles import Cycles
 from model.machine.initial import initial_words
 from model.machine.plan import Plan
 from model.machine.stages import core_plan, stages
-from model.network import INPUT, Layer, Network, Neurons, Shape
+from model.network import Layer, Network, Neurons
 from model.neuron import accumulate_residual, flush_residual, update_burst_residual, update_residual
 from model.rest import first_states
+from sim.scoreboard import taken_flushes
 
 __all__ = ["CoreCoverage", "Coverage", "LayerCoverage", "coverage", "layers_covered"]
 
@@ -155,7 +155,7 @@ def coverage(network: Network, plan: Plan, frames: Sequence[Trace], cycles: Cycl
 
 def layers_covered(network: Network, frames: Sequence[Trace]) -> tuple[LayerCoverage, ...]:
     """What happened in each layer."""
-    return tuple(_of_layer(network, frames, layer, shape) for layer, shape, _ in network.walk())
+    return tuple(_of_layer(network, frames, layer) for layer in network.layers)
 
 
 def _again(frame: Trace) -> int:
@@ -164,7 +164,7 @@ def _again(frame: Trace) -> int:
     return len(positive) - len(np.unique(positive))
 
 
-def _of_layer(network: Network, frames: Sequence[Trace], layer: Layer, shape: Shape) -> LayerCoverage:
+def _of_layer(network: Network, frames: Sequence[Trace], layer: Layer) -> LayerCoverage:
     traces = [frame.layers[layer.name] for frame in frames]
     at_rest = np.abs(first_states(network)[layer.name].count)
     classes, used, residuals, counts = 0, 0, 0, 0
@@ -172,8 +172,8 @@ def _of_layer(network: Network, frames: Sequence[Trace], layer: Layer, shape: Sh
         words = initial_words(network, layer)
         of_position = np.add.outer(np.array(words.row_classes) * words.count.shape[1], np.array(words.column_classes))
         classes = len(np.unique(of_position))
-        used = len(np.unique(of_position[_updated(traces, shape, network.deferred)]))
-        held = [_held(frame, layer, shape) for frame in frames if frame.layers[layer.name].saturated_updates]
+        used = len(np.unique(of_position[_updated(network, layer, traces)]))
+        held = [_held(frame, layer) for frame in frames if frame.layers[layer.name].saturated_updates]
         residuals, counts = (int(sum(number)) for number in zip(*held, strict=True)) if held else (0, 0)
     return LayerCoverage(
         layer=layer.name,
@@ -197,11 +197,12 @@ def _bursts(trace: LayerTrace) -> int:
     return int((same & ~np.append(False, same[:-1])).sum()) if len(same) else 0
 
 
-def _updated(traces: Sequence[LayerTrace], shape: Shape, deferred: bool) -> Bools:
+def _updated(network: Network, layer: Layer, traces: Sequence[LayerTrace]) -> Bools:
     """Which positions were updated; a flush visits all of them."""
-    layer = traces[0].layer
     height, width, _ = traces[0].count.shape
-    updated = np.full((height, width), deferred)
+    if network.deferred:
+        return np.ones((height, width), bool)
+    updated, shape = np.zeros((height, width), bool), network.shape_of(layer.source)
     rows, columns = ([[out for out, _ in reached] for reached in layer.taps(shape, axis)] for axis in (0, 1))
     for place in np.unique(np.concatenate([trace.events["address"] for trace in traces]) // shape.channels):
         y, x = divmod(int(place), shape.width)
@@ -209,19 +210,21 @@ def _updated(traces: Sequence[LayerTrace], shape: Shape, deferred: bool) -> Bool
     return updated
 
 
-def _held(frame: Trace, layer: Neurons, shape: Shape) -> tuple[int, int]:
+def _held(frame: Trace, layer: Neurons) -> tuple[int, int]:
     """Updates in which the residual was held at its end, and those in which the count was; counted by going through the frame."""
     network, events = frame.network, frame.layers[layer.name].events
-    start = first_states(network)[layer.name]
-    output, weights = layer.output_shape(shape), layer.weights.astype(np.int64)
+    start, inputs = first_states(network)[layer.name], network.inputs(layer)
+    output, weights = network.shape_of(layer.name), [each.weights.astype(np.int64) for each in layer.inputs]
     R, Q = start.potential - start.count * layer.theta, start.count.copy()
     residuals, counts, first = 0, 0, 0
     algorithm = update_residual if layer.burst == 1 else update_burst_residual
-    flushes = input_flushes(events, network.flush_events) if layer.source == INPUT else frame.layers[layer.source].flushes
     # Each event is a visit; deferred, the visits are at flushes.
-    for end in [flush.after for flush in flushes] if network.deferred else range(1, len(events) + 1):
+    for end in taken_flushes(frame, layer) if network.deferred else range(1, len(events) + 1):
         for event in events[first:end]:
-            for *slices, W in fan_out(layer, weights, shape, output, *shape.coordinates(event["address"])):
+            number = max(n for n, each in enumerate(inputs) if each.first <= event["address"])
+            shape = inputs[number].shape
+            place = shape.coordinates(event["address"] - inputs[number].first)
+            for *slices, W in fan_out(layer.inputs[number], weights[number], shape, output, *place):
                 window, drive = tuple(slices), event["sign"] * W
                 if network.deferred:
                     R[window] = accumulate_residual(layer, R[window], drive)

@@ -9,12 +9,12 @@ import numpy.typing as npt
 from amaranth.lib import data
 
 from hw.interface import Trace as TracePoint
-from model.events import input_flushes
+from model.events import Flush, input_flushes
 from model.golden import LayerTrace, Trace, run_layer
-from model.network import INPUT, Network, Neurons
+from model.network import INPUT, Layer, Network, Neurons
 from model.rest import first_states
 
-__all__ = ["FLUSHED", "Divergence", "Score", "Spike", "Token", "compare", "compare_cycles", "decode", "field"]
+__all__ = ["FLUSHED", "Divergence", "Score", "Spike", "Token", "compare", "compare_cycles", "decode", "field", "taken_flushes"]
 
 
 @dataclass(frozen=True)
@@ -115,22 +115,22 @@ class Divergence:
     def _flushed(self, network: Network, frame: Trace) -> list[str]:
         """``V`` and ``Q`` of the neuron as the golden model has them after the flush that it fires at, or does not."""
         trace = frame.layers[self.trace.layer]
-        layer, source = trace.layer, trace.layer.source
+        layer = trace.layer
         output, spike = network.shape_of(layer.name), self.expected or self.found
-        flushes = input_flushes(frame.events, network.flush_events) if source == INPUT else frame.layers[source].flushes
+        taken_before = taken_flushes(frame, layer)
         # Which of them that is: as many are before this place in the stream.
         number = sum(flush.after + before < self.index for before, flush in enumerate(trace.flushes[:-1]))
-        taken = flushes[number].after
+        taken = taken_before[number]
         lines = []
         if spike is not None and 0 <= spike.address < output.size:
             start = first_states(network)[layer.name]
-            state = run_layer(
-                layer, network.shape_of(source), trace.events[:taken], start=start, flushes=flushes[: number + 1]
-            )
+            source, *joined = map(network.shape_of, layer.sources)
+            flushes = [Flush(after, flush.origin) for after, flush in zip(taken_before, trace.flushes, strict=True)][: number + 1]
+            state = run_layer(layer, source, trace.events[:taken], start=start, flushes=flushes, joined=joined)
             neuron = output.coordinates(spike.address)
             potential = f"V = {state.potential[neuron]}, " if isinstance(layer, Neurons) else ""
             lines.append(f"  state           {potential}Q = {state.count[neuron]} after the flush, of neuron {neuron}")
-        which = "the flush at the end of the frame" if number == len(flushes) - 1 else f"flush {number} within the frame"
+        which = "the flush at the end of the frame" if number == len(taken_before) - 1 else f"flush {number} within the frame"
         lines.append(f"  caused by       {which}, after {taken} input events of the layer")
         return lines
 
@@ -251,6 +251,16 @@ def compare_cycles(
 def _earlier(one: Divergence, other: Divergence) -> bool:
     never = float("inf")
     return (never if one.cycle is None else one.cycle) < (never if other.cycle is None else other.cycle)
+
+
+def taken_flushes(frame: Trace, layer: Layer) -> list[int]:
+    """How many events a layer of a network that fires deferred has taken, of all its inputs, before each flush."""
+    network = frame.network
+    each = [
+        input_flushes(frame.events, network.flush_events) if source == INPUT else frame.layers[source].flushes
+        for source in layer.sources
+    ]
+    return [sum(flush.after for flush in together) for together in zip(*each, strict=True)]
 
 
 def _stream(network: Network, frame: Trace, layer: str) -> list[Spike | None]:
