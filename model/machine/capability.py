@@ -18,7 +18,7 @@ def check_machine_can(network: Network, *, folded: bool = False) -> None:
         Whether as a folded machine.
     """
     for layer in network.layers:
-        if refusal := refused_by_hardware(layer) or refused_merge(network, layer, folded=folded):
+        if refusal := refused_merge(network, layer, folded=folded) or refused_by_hardware(layer):
             raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
     if folded and network.flush_events:
         raise PlanError(

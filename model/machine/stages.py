@@ -70,8 +70,10 @@ def stages(network: Network) -> tuple[Stage, ...]:
     """
     found, fused = [], set()
     for layer in network.layers:
-        refusal = refused_by_hardware(layer) if any(isinstance(each, TransposedProjection) for each in layer.inputs) else None
-        if refusal := refusal or refused_merge(network, layer):
+        refusal = refused_merge(network, layer)
+        if any(isinstance(each, TransposedProjection) for each in layer.inputs):
+            refusal = refusal or refused_by_hardware(layer)
+        if refusal:
             raise PlanError(f"{layer.label}: {'; '.join(refusal)}")
         if layer.name in fused:
             continue

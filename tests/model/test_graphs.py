@@ -332,8 +332,8 @@ def test_one_of_a_linear_layers_inputs_may_be_a_convolution():
     assert trace.potentials.tolist() == (first // 4 * 4 + 4).tolist()
 
 
-def test_there_is_no_machine_for_them_yet():
-    message = r"^layer 'block1': 2 inputs \(inner1, stem\) have no merge in hardware yet; "
+def test_machines_have_merges_for_deferred_firing_only():
+    message = r"^layer 'block1': 2 inputs \(inner1, stem\), and the network fires immediate: merges are built for deferred "
     with pytest.raises(PlanError, match=message):
         named_plan(residual_block(), "minimal")
     with pytest.raises(PlanError, match=message):
