@@ -200,13 +200,14 @@ def _bursts(trace: LayerTrace) -> int:
 def _updated(network: Network, layer: Layer, traces: Sequence[LayerTrace]) -> Bools:
     """Which positions were updated; a flush visits all of them."""
     height, width, _ = traces[0].count.shape
-    if network.deferred:
-        return np.ones((height, width), bool)
-    updated, shape = np.zeros((height, width), bool), network.shape_of(layer.source)
-    rows, columns = ([[out for out, _ in reached] for reached in layer.taps(shape, axis)] for axis in (0, 1))
-    for place in np.unique(np.concatenate([trace.events["address"] for trace in traces]) // shape.channels):
-        y, x = divmod(int(place), shape.width)
-        updated[np.ix_(rows[y], columns[x])] = True
+    updated = np.full((height, width), network.deferred)
+    addresses = np.concatenate([trace.events["address"] for trace in traces])
+    for taker, shape, first in network.inputs(layer):
+        mine = addresses[(addresses >= first) & (addresses < first + shape.size)] - first
+        rows, columns = ([[out for out, _ in reached] for reached in taker.taps(shape, axis)] for axis in (0, 1))
+        for place in np.unique(mine // shape.channels):
+            y, x = divmod(int(place), shape.width)
+            updated[np.ix_(rows[y], columns[x])] = True
     return updated
 
 

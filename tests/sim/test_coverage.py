@@ -11,9 +11,10 @@ from model.events import make_events
 from model.golden import run
 from model.machine.named_plans import named_plan
 from model.machine.simulate import simulate
-from model.network import Convolution, Linear, MaxPool, Network, Padding, Shape
+from model.network import Convolution, ConvolutionProjection, Linear, MaxPool, Network, Padding, Shape
 from model.neuron import update
 from sim.coverage import CoreCoverage, Coverage, coverage, layers_covered
+from tests.graphs import random_graph
 from tests.hardware import mixed, random_frames, random_network
 
 
@@ -123,12 +124,28 @@ def test_saturation():
 def test_saturation_of_random_networks(seed):
     """Both kinds, an update may be of both: against the golden neuron's own word, which does not tell them apart."""
     several = (mixed(seed, rest=True), mixed(seed, rest=True, burst=2), mixed(seed, firing="deferred"))
-    for network in (random_network(seed), *several):
+    graphs = [random_graph(seed, firing=firing) for firing in ("immediate", "deferred")]
+    for network in (random_network(seed), *several, *graphs):
         traces = [run(network, events) for events in random_frames(network.input_shape, seed, events=80)]
         for layer in layers_covered(network, traces):
             union = sum(trace.layers[layer.layer].saturated_updates for trace in traces)
             kinds = (layer.residual_saturations, layer.count_saturations)
             assert max(kinds) <= union <= sum(kinds)
+
+
+def test_positions_that_any_input_updates():
+    """Of 3 x 3 positions of nine classes the input's window reaches the upper rows, that of the layer before the lower ones."""
+    numbers = {"threshold_log2": 1, "bias": np.zeros(1, int)}
+    ones = Convolution(name="ones", source="input", weights=np.full((1, 1, 1, 1), 2), **numbers)
+    below = ConvolutionProjection(source="ones", weights=np.ones((1, 1, 3, 3), int), padding=Padding(2, 1, 0, 1))
+    merge = Convolution(
+        name="merge", source="input", weights=np.ones((1, 1, 3, 3), int), padding=Padding(1, 1, 1, 1), threshold_log2=6,
+        bias=np.arange(9).reshape(3, 3, 1), joined=(below,),
+    )  # fmt: skip
+    network = of_inputs(ones, merge, shape=Shape(3, 3, 1))
+    for addresses, used in (([1], 9), ([0], 6), ([6], 4)):
+        assert layers_covered(network, [run(network, make_events(addresses))])[1].border_classes_used == used
+    assert layers_covered(network, [run(network, make_events([]))])[1].border_classes == 9
 
 
 def test_a_neuron_that_saturates_both_ways_is_of_both_kinds():

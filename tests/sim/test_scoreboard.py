@@ -6,9 +6,11 @@ from itertools import pairwise
 import pytest
 
 from hw.pipeline.machine import Machine
+from model.benchmark.ungrouped import ungrouped
 from model.golden import run
 from model.machine.named_plans import named_plan
-from sim.scoreboard import FLUSHED, Spike, Token, compare, decode
+from sim.scoreboard import FLUSHED, Spike, Token, _stream, compare, decode
+from tests.graphs import residual_block
 from tests.hardware import random_frames, random_network
 
 NETWORK = random_network(1)
@@ -153,6 +155,29 @@ def test_a_difference_at_a_flush_within_a_frame_has_the_state_of_that_flush(flus
         f"  state           V = {then.potential[neuron]}, Q = {then.count[neuron]} after the flush, of neuron {neuron}\n"
         "  caused by       flush 1 within the frame, after 18 input events of the layer\n"
     ) in score.first.report(network, frame, seed=1, plan="default", simulator="verilator")
+
+
+def test_a_difference_after_a_merge_has_the_state_of_its_flush():
+    """Flush by flush, what a layer of several inputs has taken is what all of them brought."""
+    network = ungrouped(replace(residual_block("deferred"), flush_events=9))
+    frame = run(network, random_frames(network.input_shape, 7)[0])
+    traces = [t for t in Machine(network=network, plan=named_plan(network, "minimal")).traces if t.name == "groups_block2"]
+    layer, before = frame.layers["block2"], [frame.layers[name] for name in ("inner2", "block1")]
+    stream = _stream(network, frame, "block2")
+    at = next(n for n in range(len(stream)) if stream[: n + 1].count(FLUSHED) == 2) - 1
+    tokens = [Token(spike, n) for n, spike in enumerate(stream)]
+    assert compare(network, [frame], traces, {"groups_block2": tokens}).mismatches == 0
+    tokens[at] = Token(Spike(stream[at].address, -stream[at].sign), at)
+    score = compare(network, [frame], traces, {"groups_block2": tokens})
+    neuron = network.shape_of("block2").coordinates(stream[at].address)
+    # A frame of the events up to there ends with the same state.
+    then = run(network, frame.events[:18]).layers["block2"]
+    taken = sum(each.flushes[1].after for each in before)
+    assert 0 < taken < len(layer.events)
+    assert (
+        f"  state           V = {then.potential[neuron]}, Q = {then.count[neuron]} after the flush, of neuron {neuron}\n"
+        f"  caused by       flush 1 within the frame, after {taken} input events of the layer\n"
+    ) in score.first.report(network, frame, seed=1, plan="minimal", simulator="verilator")
 
 
 def test_the_earliest_difference_comes_first():
