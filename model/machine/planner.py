@@ -200,7 +200,7 @@ def ladder(network: Network, demand: Demand, *, name: str = "planned") -> list[t
         for options in by_core:
             enough = max(pace, min(of.walker for of, _ in options))
             picked.append(next(option for option in options if option[0].walker <= enough))
-        plan = Plan(name=name, cores=tuple(core for _, core in picked))
+        plan = Plan(name=name, cores=tuple(core for _, core in picked), inject=not network.branched)
         found.setdefault(plan, max([*alone, *(of.cycles for of, _ in picked)]))
     return [(cycles, plan) for plan, cycles in found.items()]
 

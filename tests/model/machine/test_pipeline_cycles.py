@@ -17,6 +17,7 @@ from model.network import MaxPool, Network, Neurons, Padding, Shape
 from model.studies.random_network import drawn
 from sim.cosimulation import verify
 from sim.simulators import SIMULATORS
+from tests.graphs import random_graph
 from tests.hardware import bursting, random_convolution, random_frames, random_linear, random_network, restless
 
 
@@ -132,6 +133,27 @@ def test_every_cycle_of_flushes_within_a_frame_is_the_hardwares(seed, every, tmp
         assert result.answers == [trace.answer for trace in traces]
         # Each flush passes every link, and every core's groups.
         assert result.cycles_compared > sum(flushes) * (len(network.layers) + 1)
+
+
+GRAPHS = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in (2, 5) else []) for seed in range(2, 14)]
+
+
+@pytest.mark.parametrize("seed", GRAPHS)
+def test_every_cycle_of_a_graph_is_the_hardwares(seed, tmp_path):
+    """Layers with several inputs: merges take events as they come, until each has brought the flush; FIFOs at their least too."""
+    network = random_graph(seed, firing="deferred", plain=True)
+    assert network.branched
+    plan = replace(random_plan(network, seed), inject=False)
+    if seed % 3 == 2:
+        plan = replace(plan, cores=tuple(replace(core, event_fifo=2, group_fifo=8) for core in plan.cores))
+    frames = random_frames(network.input_shape, seed, frames=6, near=seed % 2 == 0)
+    for idle, stall in ((0, 0), (0.2, 0.6)):
+        result = verify(
+            network, plan, frames, out_dir=tmp_path, simulator="icarus", seed=seed, idle=idle, stall=stall,
+            watch=plan.watch and stall > 0,
+        )  # fmt: skip
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.cycles_compared > len(frames) * len(network.layers)
 
 
 def test_halves_go_to_the_even_count_at_each_flush_within_a_frame(tmp_path):
