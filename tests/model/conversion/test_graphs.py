@@ -111,7 +111,8 @@ def test_potentials_are_those_of_the_float_network():
         assert not spiking.saturated_events.any() and spiking.input_events.any()
         expected = before[floats.layers[-1].name].reshape(len(images), -1)
         found = spiking.potentials * (large[-1] / 128 / network.output.theta)
-        assert np.abs(found - expected).max() < 0.1 * large[-1]
+        # An output that cancels is as exact as what it is the difference of.
+        assert np.abs(found - expected).max() < 0.1 * max(large[-1], max(large) / 8)
         merges += sum(len(layer.sources) > 1 for layer in network.layers)
     assert merges > 20
 
