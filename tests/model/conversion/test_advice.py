@@ -99,7 +99,7 @@ def test_none_where_nothing_is_lost(given):
 def test_none_where_none_helps(given):
     """Of frames without a sense, more of anything makes no more: some are lost, and others won."""
     floats, data = given
-    found = convert(floats, data, Settings(levels=200.0, input_levels=100, weight_bits=16), name="net")
+    found = convert(floats, data, Settings(levels=400.0, input_levels=255, weight_bits=16), name="net")
     assert found.accuracy_float - found.accuracy_snn >= 0.002
     assert found.advice == ()
 
