@@ -50,7 +50,8 @@ def main(
     tell(data.notes)
     data = data.limited(frames)
     folder = out or Path("build") / network.name
-    # A study takes minutes: what cannot be written is better known before.
+    # A study takes minutes: what it does not take, and what cannot be written, is better known before.
+    network.refuse_branches("a study of robustness")
     for each in (folder, *((docs,) if docs else ())):
         write_all(each, {})
     with progress_bar(console) as bar:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from model.robustness import main
+from tests.graphs import residual_block
 from tests.model.studies.test_robustness import small
 
 ZOO = Path(__file__).parents[2] / "model" / "zoo" / "mnist-paper.npz"
@@ -91,3 +92,14 @@ def test_numbers_out_of_range(option):
     result = CliRunner().invoke(main, [str(ZOO), option, "0"])
     assert result.exit_code == 2
     assert f"Error: Invalid value for '{option}': 0 is not in the range x>=1." in result.stderr
+
+
+def test_branches_are_refused_before_anything_is_written(tmp_path):
+    residual_block("deferred").save(tmp_path / "net.npz")
+    np.savez(tmp_path / "data.npz", images=np.full((12, 6, 6, 1), 90, np.uint8), labels=np.arange(12) % 10)
+    done = CliRunner().invoke(
+        main, [str(tmp_path / "net.npz"), "--dataset", str(tmp_path / "data.npz"), "--out", str(tmp_path / "out")]
+    )
+    message = "error: layer 'block1': inputs must be one for a study of robustness, not 2"
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (2, message)
+    assert not (tmp_path / "out").exists()
