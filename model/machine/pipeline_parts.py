@@ -165,6 +165,17 @@ def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _fill(port, took):  # type: ignore[no-untyped-def]
+    """Input buffer: what the link brings comes in; ``took``: what it holds has been taken."""
+    if not port.buffer or took:
+        port.buffer = 1 if port.buffer_second else port.gets
+        port.buffer_second = 0
+    elif not port.buffer_second:
+        port.buffer_second = port.gets
+    port.gets = 0
+
+
+@njit(cache=True, nogil=True)
 def _merge(core, further, lists, taken):  # type: ignore[no-untyped-def]
     """Merge in front of the walker: an event of the first input that has one; an end, or a flush, once all have brought it.
 
@@ -189,25 +200,13 @@ def _merge(core, further, lists, taken):  # type: ignore[no-untyped-def]
         core.held_steps = steps
         core.at_token += 1
     took = taken and chosen in (-1, 0)
-    gets = core.gets
-    core.gets = 0
     core.at_input += took
-    if not core.buffer or took:
-        core.buffer = 1 if core.buffer_second else gets
-        core.buffer_second = 0
-    elif not core.buffer_second:
-        core.buffer_second = gets
+    _fill(core, took)
     for at in range(core.further_from, core.further_from + core.further):
         port = further[at]
         took = taken and chosen in (-1, 1 + at - core.further_from)
-        gets = port.gets
-        port.gets = 0
         port.at_input += took
-        if not port.buffer or took:
-            port.buffer = 1 if port.buffer_second else gets
-            port.buffer_second = 0
-        elif not port.buffer_second:
-            port.buffer_second = gets
+        _fill(port, took)
     return chosen != -2
 
 
@@ -231,18 +230,12 @@ def _step_core(core, further, lists, gives):  # type: ignore[no-untyped-def]
         if taken:
             core.held = held
         return doing, passes and core.has_neurons != 0, leaves and core.has_pool != 0
-    # Input buffer.
-    held, gets = core.buffer, core.gets
-    core.gets = 0
-    if not held or taken:
-        if taken and held and core.has_neurons:
-            core.held_steps = lists[core.steps_from + core.at_input]
-            core.at_input += 1
-            core.at_token += 1
-        core.buffer = 1 if core.buffer_second else gets
-        core.buffer_second = 0
-    elif not core.buffer_second:
-        core.buffer_second = gets
+    held = core.buffer
+    if taken and held and core.has_neurons:
+        core.held_steps = lists[core.steps_from + core.at_input]
+        core.at_input += 1
+        core.at_token += 1
+    _fill(core, taken)
     if taken and core.has_neurons:
         core.held = held
     return doing, passes and core.has_neurons != 0, leaves and core.has_pool != 0
