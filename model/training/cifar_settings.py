@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from model.support.errors import BadInputError
-from model.training.common import check_whole
+from model.training.common import check_numbers, check_whole
 
 __all__ = ["CLASSES", "FRAME", "NAME", "CifarSettings"]
 
@@ -60,13 +59,8 @@ class CifarSettings:
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
-        if not 0 < self.learning_rate < math.inf:
-            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise BadInputError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
-        for name in ("label_smoothing", "average_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise BadInputError(f"{name} must be at least 0 and less than 1, not {getattr(self, name)!r}")
+        shares = ["label_smoothing", "average_decay"]
+        check_numbers(self, positive=["learning_rate"], not_negative=["weight_decay"], shares=shares)
         for name, least in (("widths", 1), ("blocks", 0)):
             values = getattr(self, name)
             if not values or min(values) < least:

@@ -24,6 +24,7 @@ from model.training.common import (
     binarise,
     binarise_some,
     check_dataset,
+    check_numbers,
     check_whole,
     held_out,
     import_torch,
@@ -79,13 +80,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
-        if not 0 < self.learning_rate < math.inf:
-            raise BadInputError(f"learning_rate must be more than 0, not {self.learning_rate!r}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise BadInputError(f"weight_decay must be 0 or more, not {self.weight_decay!r}")
-        for name in ("dropout", "average_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise BadInputError(f"{name} must be at least 0 and less than 1, not {getattr(self, name)!r}")
+        check_numbers(self, positive=["learning_rate"], not_negative=["weight_decay"], shares=["dropout", "average_decay"])
         if not 0 <= self.binary_share <= 1:
             raise BadInputError(f"binary_share must be from 0 to 1, not {self.binary_share!r}")
 
