@@ -170,8 +170,8 @@ def main(
         text
         if as_json
         else f"{integers}: accuracy {held['accuracy_snn']:.2%} by spike count on {found.frames_held_out:,} held-out frames of "
-        f"{data.name} (the start: {held['accuracy_float_start']:.2%}), {held['spikes_per_neuron']} spikes per neuron, "
-        f"{held['accumulations_per_frame']:,} accumulations",
+        f"{data.name} (the float network at the start: {held['accuracy_float_start']:.2%}), "
+        f"{held['spikes_per_neuron']} spikes per neuron, {held['accumulations_per_frame']:,} accumulations",
         nl=not as_json,
     )
 

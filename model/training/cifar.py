@@ -144,7 +144,8 @@ class CifarTraining:
             state = torch.load(path, weights_only=True)
         except Exception as error:
             # A damaged file is reported by whatever the code that unpacks it happens to raise.
-            raise BadInputError(f"{path}: file to resume from must be one that a training wrote") from error
+            message = f"{path}: file to resume from must be one that a training wrote; delete it to start again"
+            raise BadInputError(message) from error
         if not isinstance(state, dict) or state.get("key") != self.key:
             raise BadInputError(f"{path}: file to resume from must be of the same data, settings, version and threads")
         self._network.load_state_dict(state["network"])

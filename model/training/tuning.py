@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -276,8 +275,10 @@ class Tuning:
     def _load(self, path: Path, key: str) -> None:
         try:
             state = torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-            raise BadInputError(f"{path}: file to resume from must be one that a fine-tuning wrote") from error
+        except Exception as error:
+            # A damaged file is reported by whatever the code that unpacks it happens to raise.
+            message = f"{path}: file to resume from must be one that a fine-tuning wrote; delete it to start again"
+            raise BadInputError(message) from error
         if not isinstance(state, dict) or state.get("key") != key:
             raise BadInputError(f"{path}: file to resume from must be of the same start, data, settings, version and threads")
         with torch.no_grad():

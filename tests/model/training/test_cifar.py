@@ -108,7 +108,7 @@ def test_a_file_to_resume_from_that_is_none(tmp_path):
     path.write_bytes(b"something else")
     with pytest.raises(BadInputError) as caught:
         CifarTraining(CifarSettings(**TINY), coloured(32)).run(lambda line: None, path)
-    assert str(caught.value) == f"{path}: file to resume from must be one that a training wrote"
+    assert str(caught.value) == f"{path}: file to resume from must be one that a training wrote; delete it to start again"
 
 
 def test_frames_are_shifted_and_mirrored():

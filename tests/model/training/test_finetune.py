@@ -342,7 +342,7 @@ def test_goes_on_where_it_was_stopped(small, tmp_path):
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         fine_tune(start, data, dataclasses.replace(settings, seed=2), resume=resume)
     resume.write_bytes(b"PK no archive")
-    message = f"{resume}: file to resume from must be one that a fine-tuning wrote"
+    message = f"{resume}: file to resume from must be one that a fine-tuning wrote; delete it to start again"
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         fine_tune(start, data, settings, resume=resume)
 
@@ -412,7 +412,7 @@ def test_command_writes_three_files_that_belong_together(files):
     held = record["held_out"]
     assert (
         f"tuned.npz: accuracy {held['accuracy_snn']:.2%} by spike count on 10 held-out frames of {files / 'data.npz'} "
-        f"(the start: {held['accuracy_float_start']:.2%}), {held['spikes_per_neuron']} spikes per neuron, "
+        f"(the float network at the start: {held['accuracy_float_start']:.2%}), {held['spikes_per_neuron']} spikes per neuron, "
         f"{held['accumulations_per_frame']:,} accumulations\n"
     ) in found.output
     # The float network beside it is the one that it was converted from.
