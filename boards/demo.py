@@ -1,11 +1,11 @@
-"""`python -m boards.demo`: draw a digit, and see spikes become an answer on a board, or on a virtual one."""
+"""`python -m boards.demo`: draw a digit or drop an image, and see spikes become an answer on a board, or on a virtual one."""
 
 import contextlib
 import json
 import re
 import webbrowser
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from boards.bundled import chosen_for, network_on
 from boards.demo_server import Demo, serve
 from boards.device import Device
-from boards.frames import Frames, frames_for
+from boards.frames import frames_for
 from boards.wire import BAUD
 from model.machine.named_plans import load_plan
 from model.machine.plan import Plan
@@ -26,7 +26,7 @@ from model.support.errors import Exit, fail
 
 __all__ = ["main"]
 
-DIGITS = 200
+FRAMES = 200
 """Frames on offer."""
 
 _BOARD = "ulx3s-85f"
@@ -37,42 +37,43 @@ def _terminal(demo: Demo, console: Console, ask: Callable[[], str], *, as_json: 
     """Frames and their answers, as text, until the end is asked for."""
     index = 0
     while True:
-        digit = demo.digit(index)
-        found = demo.classify(digit["pixels"])
+        frame = demo.frame(index)
+        found = demo.classify(frame["pixels"])
         if as_json:
-            print(json.dumps(_summary(digit, found)), flush=True)
+            print(json.dumps(_summary(frame, found)), flush=True)
         else:
-            _draw(demo, console, digit, found)
+            _draw(demo, console, frame, found)
         typed = ask().strip()
         if typed.lower() in ("q", "quit"):
             return
         index = int(typed) if re.fullmatch("[0-9]{1,9}", typed) else index + 1
 
 
-def _summary(digit: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _summary(frame: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """What was found of a frame, without its spikes."""
     names = ("answer", "counts", "equal", "cycles", "microseconds", "energy_nj", "accumulations", "spikes")
     return {
-        "frame": digit["index"],
-        "label": digit["label"],
+        "frame": frame["index"],
+        "label": frame["label"],
         **{name: found[name] for name in names},
         "input_events": len(found["input"]["address"]),
         "answer_stays_from_input_event": found["early"],
     }
 
 
-def _draw(demo: Demo, console: Console, digit: dict[str, Any], found: dict[str, Any]) -> None:
+def _draw(demo: Demo, console: Console, frame: dict[str, Any], found: dict[str, Any]) -> None:
     """A frame, the counts of its classes, and what it took."""
     shades = " .:-=+*#%@"
-    frame = np.array(digit["pixels"]).reshape(tuple(demo.network.input_shape)).mean(axis=2)
-    for line in frame[::2] if frame.shape[0] > 14 else frame:
+    grey = np.array(frame["pixels"]).reshape(tuple(demo.network.input_shape)).mean(axis=2)
+    for line in grey[::2] if grey.shape[0] > 14 else grey:
         console.print("".join(shades[int(p) * (len(shades) - 1) // 255] for p in line), highlight=False)
     least, most = min(found["counts"]), max(found["counts"])
+    width = max(len(demo.class_name(number)) for number in range(len(found["counts"])))
     for number, count in enumerate(found["counts"]):
         bar = "#" * round((count - least) / max(1, most - least) * 40)
         mark = "  <- answer" if number == found["answer"] else ""
-        console.print(f"{number}: {count:5d} {bar}{mark}", highlight=False)
-    said = "" if digit["label"] is None else f"a {digit['label']}; "
+        console.print(f"{demo.class_name(number):>{width}}: {count:5d} {bar}{mark}", highlight=False)
+    said = "" if frame["label"] is None else f"a {demo.class_name(frame['label'])}; "
     console.print(
         f"{said}{found['cycles']:,} cycles, {found['microseconds']:.1f} microseconds; {found['spikes']:,} "
         f"spikes, {found['accumulations']:,} accumulations; the answer stays from input event {found['early']} of "
@@ -126,8 +127,8 @@ def _on_virtual_board(
 
 
 @command(
-    help="Draw digits for a board, in a browser or in the terminal; without --port the board is virtual. NET is the network "
-    "(.npz) on the board; the bundled one for it by default."
+    help="Draw digits for a board, or drop images, in a browser, or take frames in the terminal; without --port the board is "
+    "virtual. NET is the network (.npz) on the board; the bundled one for it by default."
 )
 @click.option("--port", metavar="PORT", help="Serial port of a board, or its URL.")
 @click.option("--board", metavar="BOARD", help=f"Board to simulate; {_BOARD} by default.")
@@ -157,15 +158,16 @@ def main(
             network, plan, device, where = _on_board(asked, stack)
         else:
             network, plan, device, where = _on_virtual_board(asked, stack, console)
-        images, labels, name = frames_for(network, asked.dataset, asked.data_dir, None)
+        offered = frames_for(network, asked.dataset, asked.data_dir, None)
         if not device.loaded(network, plan):
             with doing(console, "loading weights"):
                 device.load(network, plan)
         clock_hz = clock_mhz * 1e6 if clock_mhz else device.identity.clock_hz
-        frames = Frames(images[:DIGITS], None if labels is None else labels[:DIGITS], name)
+        labels = None if offered.labels is None else offered.labels[:FRAMES]
+        frames = replace(offered, images=offered.images[:FRAMES], labels=labels)
         demo = Demo(network, plan, device, clock_hz, where, frames)
         if terminal:
-            console.print(f"{name}; return: the next one; a number: that one; q: the end", highlight=False)
+            console.print(f"{frames.name}; return: the next one; a number: that one; q: the end", highlight=False)
             with contextlib.suppress(EOFError, KeyboardInterrupt):
                 _terminal(demo, console, input, as_json=as_json)
             return

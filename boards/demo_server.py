@@ -30,6 +30,7 @@ from model.golden import Trace, answers, fan_out
 from model.machine.plan import Plan
 from model.machine.stages import ports
 from model.network import INPUT, Network, Neurons
+from model.projection import Projection
 from model.rest import first_states
 from model.support.errors import DeviceError
 
@@ -89,22 +90,28 @@ class Demo:
             "clock_mhz": self.clock_hz / 1e6,
             "input": list(network.input_shape),
             "classes": network.outputs,
-            "digits": len(self.frames.images),
+            "class_names": [self.class_name(number) for number in range(network.outputs)],
+            "frames": len(self.frames.images),
             "layers": [
                 {
                     "name": layer.name,
                     "kind": layer.KIND,
                     "shape": list(shape),
                     "neurons": isinstance(layer, Neurons),
+                    "sources": list(layer.sources),
                     "first_counts": first_states(network)[layer.name].count.reshape(-1).tolist(),
                 }
                 for layer, _, shape in network.walk()
             ],
         }
 
-    def digit(self, index: int) -> dict[str, Any]:
+    def class_name(self, number: int) -> str:
+        """Of a class: what the data calls it, or its number."""
+        return self.frames.classes[number] if number < len(self.frames.classes) else str(number)
+
+    def frame(self, index: int) -> dict[str, Any]:
         """A frame on offer, and its class; None for a frame without one."""
-        images, labels, _ = self.frames
+        images, labels = self.frames.images, self.frames.labels
         at = index % len(images)
         label = None if labels is None else int(labels[at])
         return {"index": at, "label": label, "pixels": images[at].reshape(-1).tolist()}
@@ -192,15 +199,17 @@ class Demo:
 
     @functools.cached_property
     def _output_weights(self) -> npt.NDArray[np.int64]:
-        """What an event at each address of the output layer's source adds to each output."""
-        layer = self.network.output
-        assert isinstance(layer, Neurons)
-        source, output = self.network.shape_of(layer.source), self.network.shapes[-1]
-        found, weights = np.zeros((source.size, *output), np.int64), layer.weights.astype(np.int64)
-        for address in range(source.size):
-            for rows, columns, channels, W in fan_out(layer, weights, source, output, *source.coordinates(address)):
-                found[address, rows, columns, channels] = W
-        return found.reshape(source.size, -1)
+        """What an event at each address of the output layer's sources, one behind the other, adds to each output."""
+        layer, output = self.network.output, self.network.shapes[-1]
+        inputs = self.network.inputs(layer)
+        found = np.zeros((sum(taken.shape.size for taken in inputs), *output), np.int64)
+        for taker, source, first in inputs:
+            assert isinstance(taker, Projection)
+            weights = taker.weights.astype(np.int64)
+            for address in range(source.size):
+                for rows, columns, channels, W in fan_out(taker, weights, source, output, *source.coordinates(address)):
+                    found[first + address, rows, columns, channels] = W
+        return found.reshape(len(found), -1)
 
     def _differs(self, trace: Trace, passed: list[WatchedSpike]) -> str:
         """The first spike that the board fired otherwise than the golden model; empty where there is none."""
@@ -262,8 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(HTTPStatus.OK, PAGE.read_bytes(), "text/html; charset=utf-8")
         elif path == "/about":
             self._json(self.demo.about())
-        elif path == "/digit" and index:
-            self._json(self.demo.digit(int(index[1])))
+        elif path == "/frame" and index:
+            self._json(self.demo.frame(int(index[1])))
         else:
             self._error(HTTPStatus.NOT_FOUND, f"{path}: not found")
 

@@ -1,14 +1,14 @@
 """Frames for a device: of a data set, or drawn where there is none of the network's shape."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from model.network import Network
-from model.support.datasets import DataError
-from model.support.frames import real_frames
+from model.support.datasets import DataError, Dataset
+from model.support.frames import real_data
 
 __all__ = ["SEED", "Frames", "frames_for", "labelled_frames"]
 
@@ -25,7 +25,8 @@ _DIGIT_CLASSES = 10
 """Their classes."""
 
 
-class Frames(NamedTuple):
+@dataclass(frozen=True)
+class Frames:
     """Frames, and where they are from.
 
     Parameters
@@ -36,11 +37,14 @@ class Frames(NamedTuple):
         Their classes; None where they are drawn.
     name : str
         What they are, for people.
+    classes : tuple of str
+        Names of the classes, where the data set has them.
     """
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64] | None
     name: str
+    classes: tuple[str, ...] = ()
 
 
 def frames_for(network: Network, dataset: str | None, data_dir: Path | None, count: int | None) -> Frames:
@@ -56,7 +60,7 @@ def frames_for(network: Network, dataset: str | None, data_dir: Path | None, cou
     if dataset is None and (tuple(network.input_shape) != _DIGITS or network.classes < _DIGIT_CLASSES):
         images = np.random.default_rng(SEED).integers(0, 256, (count or _DRAWN, *network.input_shape), dtype=np.uint8)
         return Frames(images, None, f"random frames, seed {SEED}")
-    return Frames(*real_frames(network, dataset, data_dir, count))
+    return _frames(real_data(network, dataset, data_dir, count))
 
 
 def labelled_frames(network: Network, dataset: str | None, data_dir: Path | None) -> Frames:
@@ -71,4 +75,8 @@ def labelled_frames(network: Network, dataset: str | None, data_dir: Path | None
         raise DataError(
             f"--dataset must be given: no bundled data has frames of {tuple(network.input_shape)}, as {network.name} takes them"
         )
-    return Frames(*real_frames(network, dataset or "mnist", data_dir, None))
+    return _frames(real_data(network, dataset or "mnist", data_dir, None))
+
+
+def _frames(data: Dataset) -> Frames:
+    return Frames(data.images, data.labels, data.name, data.classes)

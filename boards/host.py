@@ -159,17 +159,17 @@ def selftest(
     """See the help text above."""
     with Device.open(port, baud=baud, timeout=timeout) as device:
         network = network_on(device, net)
-        images, _, name = frames_for(network, dataset, data_dir, frames)
+        data = frames_for(network, dataset, data_dir, frames)
         _make_ready(device, network, plan)
         from boards.self_test import self_test
 
-        checks = self_test(device, network, images)
+        checks = self_test(device, network, data.images)
     passed = all(check.passed for check in checks)
     if as_json:
-        found = {"network": network.name, "port": port, "dataset": name, "frames": frames, "passed": passed}
+        found = {"network": network.name, "port": port, "dataset": data.name, "frames": frames, "passed": passed}
         print(json.dumps({**found, "checks": [asdict(check) for check in checks]}, indent=2))
     else:
-        print(f"{network.name} at {port}: {name}")
+        print(f"{network.name} at {port}: {data.name}")
         for check in checks:
             print(f"{'pass' if check.passed else 'FAIL'}  {check.name}: {check.seen}")
     if not passed:
@@ -202,16 +202,16 @@ def states(
     with Device.open(port, baud=baud, timeout=timeout) as device:
         network = network_on(device, net)
         name = layer or network.output.name
-        images, _, data_name = frames_for(network, dataset, data_dir, None)
-        if frame >= len(images):
-            raise DataError(f"--frame must be within 0..{len(images) - 1} of {data_name}, not {frame}")
+        data = frames_for(network, dataset, data_dir, None)
+        if frame >= len(data.images):
+            raise DataError(f"--frame must be within 0..{len(data.images) - 1} of {data.name}, not {frame}")
         _make_ready(device, network, plan)
         # Whatever is wrong with the request shows before a frame begins.
         device.state(network, name, 0, 0, 0)
         places = list(np.ndindex(*network.shape_of(name)))
         from boards.self_test import golden_states, layer_states
 
-        events = encode(network, images[frame])
+        events = encode(network, data.images[frame])
         console = make_console(stderr=True)
         with progress_bar(console) as bar:
             found, _ = layer_states(device, network, name, events, bar.track(places, description=name))
@@ -221,10 +221,10 @@ def states(
         for (y, x, c), state in zip(places, found, strict=True)
     ]
     if as_json:
-        head = {"network": network.name, "port": port, "dataset": data_name, "layer": name, "frame": frame}
+        head = {"network": network.name, "port": port, "dataset": data.name, "layer": name, "frame": frame}
         print(json.dumps({**head, "neurons": rows}, indent=2))
     else:
-        shown = Table("y", "x", "c", "potential", "count", title=f"{name}, frame {frame} of {data_name}")
+        shown = Table("y", "x", "c", "potential", "count", title=f"{name}, frame {frame} of {data.name}")
         for row in rows:
             shown.add_row(*(str(value) for value in row.values()))
         make_console().print(shown)

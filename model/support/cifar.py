@@ -141,7 +141,7 @@ def _published(content: bytes, split: str, where: str) -> Dataset:
     labels = records[:, 0].astype(np.int64)
     _check_labels(where, labels)
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Dataset(_NAME, np.ascontiguousarray(images), labels)
+    return Dataset(_NAME, np.ascontiguousarray(images), labels, classes=CLASSES)
 
 
 def _download(path: Path) -> bytes:
@@ -189,7 +189,7 @@ def _copies(path: Path, cache: Path) -> Dataset:
         # A cache that cannot be written, or was damaged, costs only time.
         images = made[0] if made else _decoded(path, jpeg.tobytes(), offsets)
     note = f"{path}: images are lossy JPEG copies of CIFAR-10, not the published pixels"
-    return Dataset(_COPIES_NAME, images, labels, (note,))
+    return Dataset(_COPIES_NAME, images, labels, (note,), CLASSES)
 
 
 def _read_copies(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -30,12 +30,15 @@ class Dataset:
         ``int64``, shape ``(frames,)``; classes count from 0.
     notes : tuple of str
         How the frames were read, where that was not as they come: a line each, for the user.
+    classes : tuple of str
+        Names of the classes, where the data has them.
     """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_array(self.name, "images", self.images, "uint8", 4, "(frames, height, width, channels)")
@@ -47,6 +50,10 @@ class Dataset:
                             f"not {len(self.labels)}")
         if self.labels.min() < 0:
             raise DataError(f"{self.name}: labels must be 0 or more, not {int(self.labels.min())}")
+        if self.classes and self.labels.max() >= len(self.classes):
+            last = len(self.classes) - 1
+            most = int(self.labels.max())
+            raise DataError(f"{self.name}: labels must be within 0..{last}, as its names of classes, not {most}")
 
     def __len__(self) -> int:
         """Frames in the dataset."""

@@ -14,7 +14,7 @@ from model.support.datasets import DataError, Dataset, load
 if TYPE_CHECKING:
     from model.network import Network
 
-__all__ = ["real_frames", "suited"]
+__all__ = ["real_data", "real_frames", "suited"]
 
 
 def real_frames(
@@ -27,6 +27,12 @@ def real_frames(
     ------
     DataError : no such data, too few frames, or frames that do not suit the network (`suited`)
     """
+    data = real_data(network, dataset, data_dir, count)
+    return data.images, data.labels, data.name
+
+
+def real_data(network: Network, dataset: str | None, data_dir: Path | None, count: int | None) -> Dataset:
+    """The same, with all that the data set says."""
     if dataset is None:
         try:
             data = load("mnist", "test", data_dir)
@@ -38,7 +44,7 @@ def real_frames(
         raise DataError(f"frames must be within 1..{len(data)} for {data.name}, not {count}")
     data = suited(network, data.first(count))
     tell(data.notes)
-    return data.images, data.labels, data.name
+    return data
 
 
 def suited(network: Network, data: Dataset) -> Dataset:

@@ -15,6 +15,7 @@ __all__ = ["load_npz"]
 
 _OF_ONE_SPLIT = (("x_{0}", "y_{0}"), ("{0}_images", "{0}_labels"), ("{0}_x", "{0}_y"), ("{0}_data", "{0}_labels"))
 _PLAIN = (("images", "labels"), ("x", "y"), ("data", "labels"))
+_CLASSES = "classes"
 _FULL = 255
 
 
@@ -24,7 +25,8 @@ def load_npz(path: Path, split: str) -> Dataset:
     Parameters
     ----------
     path : Path
-        The file. Its arrays are ``images`` and ``labels``, ``x`` and ``y``, ``x_train`` and ``y_train``, or the like.
+        The file. Its arrays are ``images`` and ``labels``, ``x`` and ``y``, ``x_train`` and ``y_train``, or the like;
+        ``classes`` are names of the classes.
     split : str
         Which arrays to take of a file with several splits; a file that has only one is taken whole for either.
 
@@ -46,6 +48,7 @@ def load_npz(path: Path, split: str) -> Dataset:
         with np.load(path, allow_pickle=False) as archive:
             names, name_notes = _names(path, archive.files, split)
             images, labels = (_array(path, archive, name) for name in names)
+            classes = _array(path, archive, _CLASSES) if _CLASSES in archive.files else None
     except DataError:
         raise
     except Exception as error:
@@ -54,7 +57,7 @@ def load_npz(path: Path, split: str) -> Dataset:
     images, image_notes = _pixels(path, _frames(path, images))
     labels, label_notes = _classes(path, labels, len(images))
     notes = (*name_notes, *image_notes, *label_notes)
-    return Dataset(str(path), images, labels, tuple(f"{path}: {note}" for note in notes))
+    return Dataset(str(path), images, labels, tuple(f"{path}: {note}" for note in notes), _class_names(path, classes))
 
 
 def _array(path: Path, archive: Mapping[str, np.ndarray], name: str) -> np.ndarray:
@@ -162,3 +165,13 @@ def _classes(path: Path, labels: np.ndarray, frames: int) -> tuple[np.ndarray, l
     if labels.ndim != 1:
         raise DataError(f"{path}: labels must be of shape (frames,) or one-hot, (frames, classes), not {shape}")
     return classes, []
+
+
+def _class_names(path: Path, classes: np.ndarray | None) -> tuple[str, ...]:
+    """Names of the classes; none where the array is something else, as a number of classes."""
+    if classes is None or classes.dtype.kind != "U" or classes.ndim != 1:
+        return ()
+    names = tuple(" ".join(name.split()) for name in classes.tolist())
+    if "" in names or len(set(names)) < len(names):
+        raise DataError(f"{path}: classes must be names that differ, not {', '.join(map(repr, names))}")
+    return names

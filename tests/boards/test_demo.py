@@ -11,10 +11,12 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from boards.demo import main
 from boards.demo_server import Demo, serve
@@ -29,10 +31,13 @@ from model.network import Network, Padding
 from model.rest import first_states
 from tests.boards.fake_device import FakeDevice
 from tests.boards.fake_device import served as fake
+from tests.graphs import random_graph
 from tests.hardware import mixed, random_convolution, random_linear, random_network
 
 NETWORK = random_network(2)
 PLAN = named_plan(NETWORK, "minimal")
+GRAPH = 7
+"""Of a random graph whose output takes three sources."""
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, *NETWORK.input_shape), dtype=np.uint8)
 
 
@@ -76,9 +81,12 @@ def test_the_page_loads_nothing_from_elsewhere(url):
 def test_what_is_on_the_board(url):
     status, about = ask(url + "/about")
     assert status == 200
-    assert (about["network"], about["input"], about["digits"]) == (NETWORK.name, list(NETWORK.input_shape), 3)
-    assert [layer["name"] for layer in about["layers"]] == [layer.name for layer in NETWORK.layers]
-    assert ask(url + "/digit?index=4")[1] == {"index": 1, "label": 1, "pixels": IMAGES[1].reshape(-1).tolist()}
+    assert (about["network"], about["input"], about["frames"]) == (NETWORK.name, list(NETWORK.input_shape), 3)
+    assert [(layer["name"], layer["sources"]) for layer in about["layers"]] == [
+        (layer.name, [layer.source]) for layer in NETWORK.layers
+    ]
+    assert about["class_names"] == [str(number) for number in range(NETWORK.outputs)]
+    assert ask(url + "/frame?index=4")[1] == {"index": 1, "label": 1, "pixels": IMAGES[1].reshape(-1).tolist()}
 
 
 @pytest.mark.parametrize("watch", [False, True])
@@ -117,8 +125,10 @@ def test_a_bad_frame_gets_one_line(url, body, message):
 
 @pytest.mark.parametrize(("firing", "every"), [("immediate", 0), ("deferred", 0), ("deferred", 9)])
 def test_answers_so_far(firing, every):
-    """Of a network whose frames start from counts of rest, and of one whose output takes averaged windows."""
-    for network in (mixed(3, firing=firing, rest=True, flush_events=every, wide=True), averaging(firing, every)):
+    """Of a network whose frames start from counts of rest, of one whose output takes averaged windows, and of a graph."""
+    graph = replace(random_graph(GRAPH, firing=firing, wide=True), rest=True, flush_events=every)
+    assert graph.output.joined
+    for network in (mixed(3, firing=firing, rest=True, flush_events=every, wide=True), averaging(firing, every), graph):
         demo = Demo(network, named_plan(random_network(2), "minimal"), None, 60e6, "none", Frames(IMAGES, None, "frames"))
         image = np.random.default_rng(4).integers(0, 256, network.input_shape, dtype=np.uint8)
         events = encode(network, image)
@@ -135,7 +145,8 @@ def test_answers_so_far(firing, every):
             assert found["potentials_over_time"][number] == (trace.potentials * 100 // network.output.theta).tolist()
             assert number < early or trace.answer == last
             assert number != early - 1 or trace.answer != last
-        assert demo.about()["layers"][0]["first_counts"] == first_states(network)["conv1"].count.reshape(-1).tolist()
+        first = first_states(network)[network.layers[0].name].count
+        assert demo.about()["layers"][0]["first_counts"] == first.reshape(-1).tolist()
 
 
 def averaging(firing, every):
@@ -253,8 +264,8 @@ def test_a_device_that_goes_wrong_is_said(capfd):
 def test_frames_without_a_class():
     stack, port = honest(NETWORK, IMAGES)
     with stack:
-        assert ask(f"http://localhost:{port}/digit?index=0")[1]["label"] is None
-        assert ask(f"http://localhost:{port}/digit?index=" + "9" * 5000)[0] == 404
+        assert ask(f"http://localhost:{port}/frame?index=0")[1]["label"] is None
+        assert ask(f"http://localhost:{port}/frame?index=" + "9" * 5000)[0] == 404
         status, found = ask(f"http://localhost:{port}/classify", {"pixels": IMAGES[0].reshape(-1).tolist(), "watch": True})
         assert (status, found["equal"], found["differs"]) == (200, True, "")
 
@@ -289,13 +300,14 @@ def test_terminal(tmp_path, monkeypatch):
 
 @pytest.mark.full
 def test_the_page_in_a_browser(tmp_path):
-    """Chromium: a real digit, one that is drawn by mouse, one by keyboard, and no sideways scrolling on a phone."""
+    """Chromium: a real digit, digits that are drawn by mouse and by keyboard, an image, and no sideways scrolling on a phone."""
     if not shutil.which("chromedriver"):
         pytest.skip("chromedriver is not installed; get it with: apt-get install chromium chromium-driver")
     webdriver = pytest.importorskip("selenium.webdriver")
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import WebDriverWait
 
     from boards.bundled import BUNDLED
     from model.network import Network
@@ -336,6 +348,18 @@ def test_the_page_in_a_browser(tmp_path):
             keys.send_keys(Keys.ARROW_DOWN)
         keys.key_up(" ").perform()
         assert settled() == ("every count equal to the golden model", "1")
+        # A digit of ten times the size, with black at its sides, becomes the digit again.
+        large = Image.fromarray(np.pad(images[1][:, :, 0], ((0, 0), (28, 28)))).resize((840, 280), Image.Resampling.NEAREST)
+        large.save(tmp_path / "digit.png")
+        browser.find_element(By.ID, "file").send_keys(str(tmp_path / "digit.png"))
+        assert settled() == ("every count equal to the golden model", str(labels[1]))
+        (tmp_path / "text.png").write_text("text")
+        browser.find_element(By.ID, "file").send_keys(str(tmp_path / "text.png"))
+        WebDriverWait(browser, 60).until(lambda _: text("verdict") == "text.png must be an image that the browser can read")
+        boxes = browser.find_elements(By.CSS_SELECTOR, "#graph g")
+        names = ["input", *(layer.name for layer in network.layers)]
+        assert [box.get_attribute("aria-label") for box in boxes] == [f"map of {name}" for name in names]
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#graph path")) == len(network.layers)
         browser.set_window_size(500, 900)
         time.sleep(0.5)
         assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")

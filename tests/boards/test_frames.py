@@ -42,15 +42,15 @@ def host(tmp_path, monkeypatch, data):
 
 
 def test_frames_of_any_shape(data):
-    images, labels, name = frames_for(NETWORK, data, None, 3)
-    assert (images.tolist(), labels.tolist(), name) == (IMAGES[:3].tolist(), [0, 1, 2], data)
-    images, labels, name = frames_for(NETWORK, None, None, 3)
-    assert (images.shape, labels, name) == ((3, *SHAPE), None, "random frames, seed 0")
-    assert images.tolist() == frames_for(NETWORK, None, None, None).images[:3].tolist()
-    assert len(np.unique(images)) > 100
+    found = frames_for(NETWORK, data, None, 3)
+    assert (found.images.tolist(), found.labels.tolist(), found.name) == (IMAGES[:3].tolist(), [0, 1, 2], data)
+    found = frames_for(NETWORK, None, None, 3)
+    assert (found.images.shape, found.labels, found.name) == ((3, *SHAPE), None, "random frames, seed 0")
+    assert found.images.tolist() == frames_for(NETWORK, None, None, None).images[:3].tolist()
+    assert len(np.unique(found.images)) > 100
     digits = Network.load(BUNDLED)
-    images, labels, name = frames_for(digits, "digits5k", None, 2)
-    assert (images.shape, labels.shape, name) == ((2, 28, 28, 1), (2,), "digits5k")
+    found = frames_for(digits, "digits5k", None, 2)
+    assert (found.images.shape, found.labels.shape, found.name) == ((2, 28, 28, 1), (2,), "digits5k")
 
 
 def test_refusals(data):

@@ -228,3 +228,19 @@ def test_dark_frames():
     images[2, 0, 0] = 52
     found = Dataset("own", images, LABELS).fitted((4, 5, 1), classes=3, threshold=51)
     assert found.notes == ("own: in 5 of 6 frames no pixel is greater than 51: nothing fires there",)
+
+
+def test_names_of_classes(tmp_path):
+    found, _ = read(tmp_path, images=IMAGES, labels=LABELS, classes=np.array(["cat", "dog  of mine", "frog"]))
+    assert found.classes == ("cat", "dog of mine", "frog") == found.limited(2).classes
+    # A number of classes is no name.
+    for other in (np.array(3), np.arange(3)):
+        assert read(tmp_path, images=IMAGES, labels=LABELS, classes=other)[0].classes == ()
+    path = tmp_path / "own.npz"
+    for names, message in (
+        (["cat", "dog"], "labels must be within 0..1, as its names of classes, not 2"),
+        (["cat", "cat", "dog"], "classes must be names that differ, not 'cat', 'cat', 'dog'"),
+        (["cat", " ", "dog"], "classes must be names that differ, not 'cat', '', 'dog'"),
+    ):
+        with pytest.raises(DataError, match=f"^{re.escape(f'{path}: {message}')}$"):
+            read(tmp_path, images=IMAGES, labels=LABELS, classes=np.array(names))
