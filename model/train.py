@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from model.support.cli import FilePath, FolderPath, OutFolder, command, tell
-from model.support.datasets import DATASETS, Dataset, load
+from model.support.datasets import DIGITS, Dataset, load
 from model.support.errors import BadInputError, Exit, fail
 from model.support.files import write_file
 from model.training.cifar_settings import NAME as CIFAR_NAME
@@ -75,15 +75,16 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
 
 
 @command()
-@click.option("--dataset", "dataset_name", type=click.Choice(DATASETS),
-              help="Data to train and test on: mnist by default, cifar10 with --cifar; digits5k needs no download.")
+@click.option("--dataset", "dataset_name", metavar="DATA",
+              help="Data to train and test on: mnist by default, or digits5k, which needs no download; with --cifar, cifar10 by "
+                   "default, or an .npz file with frames of both kinds, as model.images makes it.")
 @click.option("--data-dir", type=FolderPath(),
               help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--out", type=OutFolder(), required=True,
               help=f"Folder for {NAME}.onnx and {NAME}.train.json; with --sparse for {_SPARSE}.onnx, .npz and .train.json; "
-                   f"with --cifar for {CIFAR_NAME}.onnx and .train.json.")
+                   f"with --cifar for {CIFAR_NAME}.onnx and .train.json, or for DATA-resnet.onnx and so on.")
 @click.option("--sparse", is_flag=True, help="Fine-tune for few events, instead of training from the beginning.")
-@click.option("--cifar", is_flag=True, help="Train a small residual network on CIFAR-10.")
+@click.option("--cifar", is_flag=True, help="Train a small residual network on CIFAR-10, or on frames of one's own.")
 @click.option("--start", type=FilePath(),
               help="With --sparse: the network to start from; the bundled one by default.")
 @click.option("--teacher", type=FilePath(),
@@ -141,6 +142,9 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
         torch.set_num_threads(threads)
         keep_memory()
         dataset_name = dataset_name or ("cifar10" if cifar else "mnist")
+        if cifar == (dataset_name in DIGITS):
+            known = "cifar10 or an .npz file with --cifar" if cifar else f"{' or '.join(DIGITS)} without --cifar"
+            raise BadInputError(f"--dataset must be {known}, not {dataset_name!r}")
         dataset, test = (load(dataset_name, split, data_dir) for split in ("train", "test"))
         words = [*([f"--{mode}"] if mode else []), "--dataset", dataset_name, "--out", out.as_posix(), "--threads", str(threads)]
         for option, path in (("start", start), ("teacher", teacher)):
@@ -149,7 +153,7 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
         if isinstance(settings, TrainSettings):
             target, found, line = _make_paper(settings, dataset, test, out)
         elif isinstance(settings, CifarSettings):
-            target, found, line = _make_cifar(settings, dataset, test, out)
+            target, found, line = _make_cifar(settings, dataset, test, out / _resnet(dataset_name))
         else:
             target, found, line = _make_sparse(settings, dataset, test, out, start, teacher)
         text = json.dumps(given | found, indent=2) + "\n"
@@ -185,10 +189,13 @@ def _make_sparse(
     )
 
 
-def _make_cifar(settings: CifarSettings, dataset: Dataset, test: Dataset, out: Path) -> Made:
+def _resnet(dataset_name: str) -> str:
+    return f"{Path(dataset_name).stem}-resnet.onnx" if dataset_name.endswith(".npz") else f"{CIFAR_NAME}.onnx"
+
+
+def _make_cifar(settings: CifarSettings, dataset: Dataset, test: Dataset, target: Path) -> Made:
     from model.training.cifar import make
 
-    target = out / f"{CIFAR_NAME}.onnx"
     tell(dataset.notes)
     found = make(settings, dataset, test, target, lambda line: click.echo(line, err=True))
     accurate = f"accuracy {found['float_accuracy']:.2%} on {len(test)} test frames of {test.name}"

@@ -46,5 +46,5 @@ def test_the_door_of_each_package_is_small():
     assert doors["model"] == {
         *("network", "projection", "events", "neuron", "rest", "golden", "encode", "arrays", "from_torch"),
         *("check", "convert", "evaluate", "estimate", "train", "finetune", "paper", "robustness", "tradeoff", "small"),
-        *("suite", "two_layer", "paper_networks"),
+        *("suite", "two_layer", "paper_networks", "images"),
     }

@@ -1,4 +1,4 @@
-"""Training of a small residual network on CIFAR-10, from which spiking hardware for small devices is made."""
+"""Training of a small residual network on CIFAR-10 or frames of one's own, for spiking hardware on small devices."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import platformdirs
 import torch
 from torch import Tensor
@@ -22,11 +23,11 @@ from model.importers.onnx import import_onnx
 from model.support.datasets import DataError, Dataset
 from model.support.errors import BadInputError
 from model.support.files import write_file
-from model.training.cifar_settings import CLASSES, FRAME, NAME, CifarSettings
+from model.training.cifar_settings import CifarSettings
 from model.training.common import accuracy, track
 from model.training.residual import ResidualNetwork, export_residual
 
-__all__ = ["CifarTraining", "check_frames", "make", "resume_file", "shifted_and_mirrored"]
+__all__ = ["CifarTraining", "make", "resume_file", "shifted_and_mirrored"]
 
 _MOMENTUM = 0.9
 _BORDER = 4
@@ -44,15 +45,14 @@ class CifarTraining:
     settings : CifarSettings
         How.
     dataset : Dataset
-        Frames of `FRAME`; all of them are trained on.
+        Frames, all of which are trained on.
     """
 
     def __init__(self, settings: CifarSettings, dataset: Dataset) -> None:
-        check_frames(dataset)
         self._settings = settings
         self._images, self._labels = torch.from_numpy(dataset.images), torch.from_numpy(dataset.labels)
         torch.manual_seed(settings.seed)
-        network = ResidualNetwork(FRAME[2], settings.widths, settings.blocks, CLASSES)
+        network = ResidualNetwork(dataset.images.shape[3], settings.widths, settings.blocks, _classes(dataset))
         # What is computed does not depend on the order in memory, but for rounding; this one is faster.
         self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self._network).requires_grad_(False).eval()
@@ -155,14 +155,26 @@ class CifarTraining:
         self.losses = state["losses"]
 
 
-def check_frames(dataset: Dataset) -> None:
-    """Raise `DataError` where frames or classes are not those of CIFAR-10."""
-    if dataset.images.shape[1:] != FRAME:
+def _classes(dataset: Dataset) -> int:
+    """How many there are: those that have names, or those of the labels."""
+    found = len(dataset.classes) or int(dataset.labels.max()) + 1
+    if found < 2:
+        raise DataError(f"{dataset.name}: classes must be 2 or more, not {found}")
+    return found
+
+
+def _check_test(dataset: Dataset, test: Dataset) -> None:
+    """Raise `DataError` where test frames are not like those to train on, or are the same."""
+    frame = dataset.images.shape[1:]
+    if test.images.shape[1:] != frame:
         raise DataError(
-            f"{dataset.name}: images must be of (height, width, channels) {FRAME}, not {dataset.images.shape[1:]}"
+            f"{test.name}: test images must be of (height, width, channels) {frame}, as those to train on, "
+            f"not {test.images.shape[1:]}"
         )
-    if dataset.labels.max() >= CLASSES:
-        raise DataError(f"{dataset.name}: labels must be less than {CLASSES}, not {int(dataset.labels.max())}")
+    if test.labels.max() >= _classes(dataset):
+        raise DataError(f"{test.name}: test labels must be less than {_classes(dataset)}, not {int(test.labels.max())}")
+    if np.array_equal(dataset.images, test.images):
+        raise DataError(f"{test.name}: frames to train on and to test on must differ: x_train, y_train, x_test and y_test")
 
 
 def shifted_and_mirrored(images: Tensor) -> Tensor:
@@ -206,7 +218,9 @@ def resume_file(training: CifarTraining) -> Path:
     return Path(platformdirs.user_cache_dir("tally")) / "train" / f"{training.key}.pt"
 
 
-def make(settings: CifarSettings, dataset: Dataset, test: Dataset, path: Path, report: Callable[[str], None]) -> dict[str, Any]:
+def make(
+    settings: CifarSettings, dataset: Dataset, test: Dataset, path: Path, report: Callable[[str], None]
+) -> dict[str, Any]:
     """Train, export and measure on the test frames, once; gives what there is to report.
 
     Parameters
@@ -216,17 +230,18 @@ def make(settings: CifarSettings, dataset: Dataset, test: Dataset, path: Path, r
     test : Dataset
         Frames to measure on.
     path : Path
-        The ONNX file to write.
+        The ONNX file to write; its graph gets the file's name.
     report : Callable[[str], None]
         Is told a line after each epoch.
     """
-    check_frames(test)
+    _check_test(dataset, test)
     training = CifarTraining(settings, dataset)
     resume, started = resume_file(training), time.process_time()
     training.run(report, resume, progress=True)
     seconds = time.process_time() - started
     network = training.average
-    export_residual(network, NAME, FRAME, path)
+    height, width, channels = dataset.images.shape[1:]
+    export_residual(network, path.stem, (height, width, channels), path)
     floats = import_onnx(path)
     found = {
         "frames_train": len(dataset),

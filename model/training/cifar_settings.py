@@ -1,4 +1,4 @@
-"""Settings of the training on CIFAR-10."""
+"""Settings of the training on CIFAR-10, or on frames like its."""
 
 from __future__ import annotations
 
@@ -7,14 +7,9 @@ from dataclasses import dataclass
 from model.support.errors import BadInputError
 from model.training.common import check_numbers, check_whole
 
-__all__ = ["CLASSES", "FRAME", "NAME", "CifarSettings"]
+__all__ = ["NAME", "CifarSettings"]
 
 NAME = "cifar-resnet"
-
-FRAME = (32, 32, 3)
-"""What the network takes, as (height, width, channels)."""
-
-CLASSES = 10
 
 _PRECISIONS = ("float32", "bfloat16")
 

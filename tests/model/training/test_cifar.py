@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from model import train as train_module
+from model.importers.onnx import import_onnx
 from model.support.datasets import DataError, Dataset
 from model.support.errors import BadInputError
 from model.training.cifar import CifarTraining, make, shifted_and_mirrored
@@ -165,18 +166,45 @@ def test_a_rate_at_which_the_loss_is_not_finite():
 @pytest.mark.parametrize(
     ("shape", "label", "expected"),
     [
-        ((28, 28, 1), 0, "own: images must be of (height, width, channels) (32, 32, 3), not (28, 28, 1)"),
-        ((32, 32, 3), 10, "own: labels must be less than 10, not 10"),
+        (
+            (28, 28, 1), 0,
+            "own: test images must be of (height, width, channels) (32, 32, 3), as those to train on, not (28, 28, 1)",
+        ),
+        ((32, 32, 3), 10, "own: test labels must be less than 10, not 10"),
     ],
 )
 def test_frames_that_are_wrong(tmp_path, shape, label, expected):
     own = Dataset("own", np.zeros((4, *shape), np.uint8), np.full(4, label))
     with pytest.raises(DataError) as caught:
-        CifarTraining(CifarSettings(**TINY), own)
-    assert str(caught.value) == expected
-    with pytest.raises(DataError) as caught:
         make(CifarSettings(**TINY), coloured(32), own, Path(tmp_path / "net.onnx"), lambda line: None)
     assert str(caught.value) == expected
+
+
+def test_frames_to_train_on_are_no_test_and_one_class_is_none(tmp_path):
+    data = coloured(32)
+    with pytest.raises(DataError) as caught:
+        make(CifarSettings(**TINY), data, data, Path(tmp_path / "net.onnx"), lambda line: None)
+    assert str(caught.value) == (
+        "coloured: frames to train on and to test on must differ: x_train, y_train, x_test and y_test"
+    )
+    with pytest.raises(DataError) as caught:
+        CifarTraining(CifarSettings(**TINY), Dataset("own", data.images, np.zeros(32, np.int64)))
+    assert str(caught.value) == "own: classes must be 2 or more, not 1"
+
+
+def test_frames_of_ones_own(tmp_path, monkeypatch):
+    """Of another size and other classes; the file is named after them."""
+    made, test = coloured(96), coloured(20, seed=2)
+    few = np.array(["red", "green", "blue"])
+    arrays = {"x_train": made.images[:, :12, :20], "y_train": made.labels % 3, "x_test": test.images[:, :12, :20]}
+    np.savez(tmp_path / "pets.npz", **arrays, y_test=test.labels % 3, classes=few)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--cifar", "--dataset", "pets.npz", "--epochs", "1", "--widths", "4,6", "--blocks", "0,1", "--out", "here"]
+    outcome = CliRunner().invoke(train_module.main, [*arguments, "--threads", "1"])
+    assert outcome.exit_code == 0, outcome.output
+    network = import_onnx(tmp_path / "here" / "pets-resnet.onnx")
+    assert (tuple(network.input_shape), network.layers[-1].weights.shape[0]) == ((12, 20, 3), 3)
+    assert (tmp_path / "here" / "pets-resnet.train.json").exists()
 
 
 def test_command(monkeypatch, tmp_path):
@@ -220,8 +248,9 @@ def test_command(monkeypatch, tmp_path):
         (["--cifar", "--blocks", "1,2"], "blocks must be one number for each of the 3 widths, not (1, 2)"),
         (
             ["--cifar", "--dataset", "digits5k"],
-            "digits5k: images must be of (height, width, channels) (32, 32, 3), not (28, 28, 1)",
+            "--dataset must be cifar10 or an .npz file with --cifar, not 'digits5k'",
         ),
+        (["--dataset", "cifar10"], "--dataset must be mnist or digits5k without --cifar, not 'cifar10'"),
     ],
 )
 def test_command_with_bad_options(arguments, line, tmp_path, monkeypatch):

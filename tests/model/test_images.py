@@ -1,0 +1,138 @@
+"""A folder of images becomes a data set."""
+
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from model.images import main
+from model.support.datasets import load
+
+RNG = np.random.default_rng(1)
+
+
+def picture(path, size=(40, 30), mode="RGB", **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], len(mode))
+    Image.fromarray(RNG.integers(0, 256, shape, dtype=np.uint8), mode).save(path, **more)
+
+
+def made(folder, *options):
+    out = folder.parent / "data.npz"
+    found = CliRunner().invoke(main, [str(folder), "--out", str(out), *options])
+    assert found.exit_code == 0, found.output
+    return out, (found.stderr + found.stdout).replace(str(folder), "FOLDER").replace(str(out), "OUT")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    found = tmp_path / "pets"
+    for number in range(10):
+        picture(found / "cat" / f"{number}.png")
+        picture(found / "dog" / "more" / f"{number}.JPG", size=(25, 50))
+    (found / "cat" / "notes.txt").write_text("no image")
+    (found / ".hidden").mkdir()
+    return found
+
+
+def test_a_folder_of_two_classes(folder):
+    out, said = made(folder, "--size", "8")
+    assert said == (
+        "note: FOLDER: 1 files are no images by their names, and are passed over\n"
+        "OUT: 16 train and 4 test frames of 8 x 8 x 3; 2 classes: cat, dog\n"
+    )
+    train, test = load(str(out), "train"), load(str(out), "test")
+    assert (train.images.shape, test.images.shape, train.classes) == ((16, 8, 8, 3), (4, 8, 8, 3), ("cat", "dog"))
+    assert (np.bincount(train.labels).tolist(), np.bincount(test.labels).tolist()) == ([8, 8], [2, 2])
+    # Mixed, so that the first frames are of both classes.
+    assert 0 < train.labels[:8].sum() < 8
+    # What is there decides, and no chance: not the names either.
+    (folder / "cat" / "0.png").rename(folder / "cat" / "z.png")
+    before = out.read_bytes()
+    assert made(folder, "--size", "8")[0].read_bytes() == before
+    assert "of 8 x 12 x 1;" in made(folder, "--size", "8", "--width", "12", "--grey")[1]
+    assert "10 train and 10 test" in made(folder, "--test-share", "0.5")[1]
+
+
+def test_copies_of_an_image_are_on_one_side(folder):
+    for path in list((folder / "cat").glob("*.png")):
+        path.with_name(f"copy of {path.name}").write_bytes(path.read_bytes())
+    out, said = made(folder, "--size", "8")
+    assert ": 24 train and 6 test" in said
+    train, test = ({frame.tobytes() for frame in load(str(out), split).images} for split in ("train", "test"))
+    assert not train & test
+
+
+def test_train_and_test_are_taken_as_they_are(folder, tmp_path):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    folder.rename(whole / "train")
+    for name in ("cat", "dog"):
+        picture(whole / "test" / name / "one.bmp")
+    assert ": 20 train and 2 test frames of 32 x 32 x 3" in made(whole)[1]
+    (whole / "test" / "cat").rename(whole / "test" / "cow")
+    found = CliRunner().invoke(main, [str(whole), "--out", str(tmp_path / "o.npz")])
+    assert (found.exit_code, found.output) == (
+        2, f"error: {whole}: train and test must have the same classes, but one has no 'cat'\n",
+    )  # fmt: skip
+
+
+def test_pixels(tmp_path):
+    """The middle, upright; what is transparent is black; grey is what people see as bright."""
+    folder = tmp_path / "pixels"
+    pixels = np.zeros((6, 10, 3), np.uint8)
+    pixels[:, :2], pixels[:, 8:] = (255, 0, 0), (0, 255, 0)
+    pixels[:3, 2:8], pixels[3:, 2:8] = (10, 20, 30), (200, 100, 50)
+    for name in ("a", "b"):
+        for mark in (0, 1):
+            pixels[0, 0] = mark
+            image = Image.fromarray(pixels)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            exif = Image.Exif()
+            exif[0x0112] = 3  # Turned upside down.
+            image.rotate(180).save(folder / name / f"{mark}.png", exif=exif)
+    images = load(str(made(folder, "--size", "6")[0]), "train").images
+    for image in images:
+        # Lanczos rings at edges only where it scales; here it does not.
+        assert (image[:3] == (10, 20, 30)).all() and (image[3:] == (200, 100, 50)).all()
+    grey = load(str(made(folder, "--size", "6", "--grey")[0]), "train").images
+    assert set(grey.ravel().tolist()) == {18, 124}
+    clear = np.full((6, 6, 4), 255, np.uint8)
+    clear[:, :3, 3] = 0
+    for name in ("a", "b"):
+        for mark in (0, 1):
+            clear[0, 5] = 255 - mark
+            Image.fromarray(clear).save(folder / name / f"{mark}.png")
+    images = load(str(made(folder, "--size", "6")[0]), "train").images
+    assert (images[:, :, :3] == 0).all() and (images[:, :, 3:] >= 253).all()
+
+
+def test_refusals(folder, tmp_path):
+    (folder / "cat" / "notes.txt").unlink()
+
+    def refused(where, *options):
+        out = tmp_path / "none.npz"
+        found = CliRunner().invoke(main, [str(where), "--out", str(out), *options])
+        assert (found.exit_code, out.exists(), found.output.count("\n")) == (2, False, 1), found.output
+        return found.output
+
+    assert refused(tmp_path / "no") == f"error: {tmp_path / 'no'}: must be a folder with a folder of images for each class\n"
+    assert refused(folder / "cat") == (
+        f"error: {folder / 'cat'}: folders in it must be two or more, one for each class, not 0\n"
+    )
+    (folder / "empty").mkdir()
+    assert refused(folder).startswith(f"error: {folder / 'empty'}: must have images (.bmp, .gif, ")
+    picture(folder / "empty" / "1.png")
+    message = "images must be two different ones or more, for training and for testing"
+    assert refused(folder, "--size", "8").endswith(f"{folder / 'empty'}: {message}\n")
+    whole = (folder / "empty" / "1.png").read_bytes()
+    for content in (b"", b"text", whole[:100], whole[:-30]):
+        (folder / "empty" / "2.png").write_bytes(content)
+        found = refused(folder, "--size", "8")
+        assert re.search(rf"error: {re.escape(str(folder / 'empty' / '2.png'))}: must be an image that can be read: .", found)
+    # It says that it is huge.
+    huge = b"P5 60000 60000 255\n"
+    (folder / "empty" / "2.png").write_bytes(huge)
+    assert "2.png: must be an image that can be read: Image size (3600000000 pixels) exceeds limit" in refused(folder)
