@@ -29,7 +29,7 @@ from model.network import Network, Neurons
 from model.support.datasets import Dataset
 from model.support.names import printable
 from model.training.common import held_out, import_torch
-from model.training.finetune_settings import EpochLine, FinetuneSettings
+from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 
 __all__ = ["EpochLine", "FineTuned", "FinetuneSettings", "fine_tune"]
 
@@ -159,7 +159,7 @@ def fine_tune(
         held_out={"accuracy_float_start": float_accuracy, **_measured(network, found, held.labels)},
         frames_held_out=len(held),
         notes=training.notes,
-        warnings=_warnings(answers(found.counts), held.labels, float_accuracy),
+        warnings=(*_warnings(answers(found.counts), held.labels, float_accuracy), *_over_budget(settings, tuning.lines[chosen])),
     )
 
 
@@ -205,6 +205,16 @@ def _measured(network: Network, found: FrameSummaries, labels: npt.NDArray[np.in
         "accumulations_per_frame": round(float(found.operations.sum(axis=1).mean())),
         "saturated_events": int(found.saturated_events.sum()),
     }
+
+
+def _over_budget(settings: FinetuneSettings, line: EpochLine) -> tuple[str, ...]:
+    """That the epoch that was chosen takes more accumulations than asked for; none is within the budget then."""
+    if settings.accumulations is None or line.accumulations_per_frame <= NEAR * settings.accumulations:
+        return ()
+    return (
+        f"accumulations are {line.accumulations_per_frame:,.0f} per held-out frame, not the {settings.accumulations:,.0f} asked "
+        "for: more epochs or frames give the event price time",
+    )
 
 
 def _warnings(spiking: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], start: float) -> tuple[str, ...]:

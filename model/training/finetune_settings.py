@@ -11,7 +11,10 @@ from model.network import FIRINGS
 from model.support.errors import BadInputError
 from model.training.common import check_whole
 
-__all__ = ["EpochLine", "FinetuneSettings"]
+__all__ = ["NEAR", "EpochLine", "FinetuneSettings"]
+
+NEAR = 1.01
+"""How much of a budget of accumulations an epoch that is chosen may take."""
 
 _LOST_TO_INPUT = 0.05
 """Accuracy budget by which the coding of the input is chosen; of what few levels lose at first, fine-tuning wins back most."""

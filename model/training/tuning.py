@@ -24,7 +24,7 @@ from model.support.datasets import Dataset
 from model.support.errors import BadInputError
 from model.support.files import write_file
 from model.training.common import augment, track
-from model.training.finetune_settings import EpochLine, FinetuneSettings
+from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 from model.training.firing import Deferred, Firing, Immediate
 from model.training.quantized_layers import Outcome, QuantizedLayers, float_scores
 
@@ -44,9 +44,6 @@ _AVERAGED = 4
 
 _FALLING = 0.5
 """Part of the epochs in which accumulations fall to the budget."""
-
-_NEAR = 1.01
-"""How much of the budget an epoch that is chosen may take."""
 
 _STEEP = 2.0
 """Power by which the price follows what the accumulations are to those allowed."""
@@ -143,7 +140,7 @@ class Tuning:
         if not late:
             return 0
         budget = self._settings.accumulations
-        within = late if budget is None else [line for line in late if line.accumulations_per_frame <= _NEAR * budget]
+        within = late if budget is None else [line for line in late if line.accumulations_per_frame <= NEAR * budget]
         if not within:
             return min(late, key=lambda line: line.accumulations_per_frame).epoch
         return min(within, key=lambda line: line.held_out_loss).epoch

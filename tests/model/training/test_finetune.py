@@ -241,10 +241,15 @@ def test_price_follows_a_budget(small):
     assert within
     assert found.chosen == min(within, key=lambda line: line.held_out_loss).epoch
     assert found.held_out["accumulations_per_frame"] == round(found.epochs[found.chosen].accumulations_per_frame)
-    # Out of reach, the nearest is chosen.
+    assert not [line for line in found.warnings if "asked for" in line]
+    # Out of reach, the nearest is chosen, and said.
     found = fine_tune(start, data, dataclasses.replace(settings, epochs=3, accumulations=1.0))
     late = found.epochs[2:]
     assert found.chosen == min(late, key=lambda line: line.accumulations_per_frame).epoch
+    assert found.warnings[-1] == (
+        f"accumulations are {late[found.chosen - 2].accumulations_per_frame:,.0f} per held-out frame, not the 1 asked for: "
+        "more epochs or frames give the event price time"
+    )
     assert [line.event_price for line in found.epochs] == [2.0, 2.0, 2.0 * 4 / 3, 2.0 * (4 / 3) ** 2]
 
 
