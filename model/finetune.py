@@ -99,6 +99,17 @@ _USUAL = FinetuneSettings()
     help="The same in the last epoch; evenly from one to the other in between.",
 )
 @click.option(
+    "--mirror", is_flag=True, help="Shift frames by up to four pixels and mirror half of them, as suits photographs."
+)
+@click.option(
+    "--rest/--no-rest",
+    default=_USUAL.rest,
+    help="Whether frames start from the state at rest; without, hardware takes less memory, and more is sent.",
+)
+@click.option(
+    "--for-hardware", is_flag=True, help="Write grouped convolutions of TUNED.npz as ordinary ones, which hardware builds."
+)
+@click.option(
     "--teacher-share",
     type=Number(0, 1),
     default=_USUAL.teacher_share,
@@ -146,7 +157,9 @@ def main(
     start = import_onnx(onnx_file, input_shape=data.images.shape[1:], **more)  # type: ignore[arg-type]
     taught = start if teacher is None else _teacher(teacher, start, more)
     settings = FinetuneSettings(
-        input_step=input_step, augment=dataset_name in DIGITS if augment is None else augment, **options
+        input_step=input_step,
+        augment=dataset_name in DIGITS and not options["mirror"] if augment is None else augment,
+        **options,
     )
     resume = _resume_file(start, taught, data, settings, threads)
     found = fine_tune(

@@ -25,14 +25,12 @@ from model.support.errors import BadInputError
 from model.support.files import write_file
 from model.training.cifar_settings import CifarSettings
 from model.training.common import accuracy, track
+from model.training.photographs import shifted_and_mirrored
 from model.training.residual import ResidualNetwork, export_residual
 
-__all__ = ["CifarTraining", "make", "resume_file", "shifted_and_mirrored"]
+__all__ = ["CifarTraining", "make", "resume_file"]
 
 _MOMENTUM = 0.9
-_BORDER = 4
-"""Pixels by which a frame is shifted at most."""
-
 _WARM_UP = 0.15
 """Part of all steps in which the learning rate rises."""
 
@@ -100,7 +98,7 @@ class CifarTraining:
             for group in self._optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate((step + 1) / (settings.epochs * len(batches)))
             labels = self._labels[batch]
-            frames = shifted_and_mirrored(self._images[batch])
+            frames = shifted_and_mirrored(self._images[batch]).div_(255)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
                 scores = self._network(frames)
             scores = scores.float()
@@ -175,28 +173,6 @@ def _check_test(dataset: Dataset, test: Dataset) -> None:
         raise DataError(f"{test.name}: test labels must be less than {_classes(dataset)}, not {int(test.labels.max())}")
     if np.array_equal(dataset.images, test.images):
         raise DataError(f"{test.name}: frames to train on and to test on must differ: x_train, y_train, x_test and y_test")
-
-
-def shifted_and_mirrored(images: Tensor) -> Tensor:
-    """Shift each frame by a few pixels, zeros coming in from outside, and mirror half of them from left to right.
-
-    Parameters
-    ----------
-    images : torch.Tensor
-        ``uint8``, ``(frames, height, width, channels)``.
-
-    Returns
-    -------
-    torch.Tensor
-        ``float32``, ``(frames, channels, height, width)``, channels last in memory; full scale 1.0.
-    """
-    count, height, width, _ = images.shape
-    padded = functional.pad(images, (0, 0, _BORDER, _BORDER, _BORDER, _BORDER))
-    down, right = torch.randint(2 * _BORDER + 1, (2, count, 1))
-    rows, columns = torch.arange(height), torch.arange(width)
-    mirrored = torch.where(torch.rand(count, 1) < 0.5, columns.flip(0), columns)
-    taken = padded[torch.arange(count)[:, None, None], (rows + down)[:, :, None], (mirrored + right)[:, None, :]]
-    return taken.permute(0, 3, 1, 2).float().div_(255)
 
 
 def _rate(part: float) -> float:

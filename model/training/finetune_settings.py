@@ -66,6 +66,13 @@ class FinetuneSettings:
         Whether frames are rotated, scaled, sheared and shifted a little, as suits digits.
     augment_share, last_augment_share : float
         Which share of them, in the first epoch and in the last; evenly from one to the other. The others come as they are.
+    mirror : bool
+        Whether frames are shifted by up to four pixels, and half of them mirrored from left to right, as suits photographs.
+    rest : bool
+        Deferred: whether frames start from the state at rest. Without it a layer's neurons start alike whatever their place,
+        which takes less memory in hardware, and send what they have at rest in every frame.
+    for_hardware : bool
+        Whether the integer network has groups of convolutions written as ordinary ones.
     """
 
     seed: int = 1
@@ -91,6 +98,9 @@ class FinetuneSettings:
     augment: bool = False
     augment_share: float = 1.0
     last_augment_share: float = 1.0
+    mirror: bool = False
+    rest: bool = True
+    for_hardware: bool = False
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "weight_bits": 2, "moments": 1, "last_moments": 1})
@@ -123,6 +133,8 @@ class FinetuneSettings:
         for name in ("augment_share", "last_augment_share"):
             if not self.augment and getattr(self, name) != 1:
                 raise BadInputError(f"{name} must not be given without augment")
+        if self.augment and self.mirror:
+            raise BadInputError("augment must not be given with mirror")
 
     @property
     def conversion(self) -> Settings:
@@ -144,7 +156,7 @@ class FinetuneSettings:
             threshold=1.0,
             firing=self.firing,
             rounding=deferred,
-            rest=deferred,
+            rest=deferred and self.rest,
             input_levels=coding.levels,
             input_threshold=coding.first,
             input_step=coding.step if coding.levels > 1 else None,

@@ -116,9 +116,18 @@ def _side_by_side(values: Tensor, window: tuple[int, int]) -> list[Tensor]:
 
 
 class Deferred:
-    """Neurons compare when the frame ends; the last of a batch is a frame without events, whose counts are those at rest."""
+    """Neurons compare when the frame ends; the last of a batch is a frame without events, whose counts are those at rest.
+
+    Parameters
+    ----------
+    rest : bool
+        Whether frames start from the state at rest; otherwise from counts of 0, and what neurons have at rest is sent too.
+    """
 
     rounds = True
+
+    def __init__(self, *, rest: bool = True) -> None:
+        self._rest = rest
 
     def shown(self, pixels: Tensor, coding: InputCoding) -> Fired:
         counts = torch.ceil((pixels - coding.first) / coding.step).clamp_(0, coding.levels)
@@ -133,7 +142,8 @@ class Deferred:
         return self.fire(max_pool(fired.potential, window, stride, padding), fired.limits)
 
     def sent(self, fired: Fired, reach: Tensor | None = None) -> Tensor:
-        found: Tensor = _Sent.apply(fired.counts, reach)
+        counts = fired.counts if self._rest else torch.cat([fired.counts[:-1], torch.zeros_like(fired.counts[:1])])
+        found: Tensor = _Sent.apply(counts, reach)
         return found
 
     def final(self, fired: Fired) -> Tensor:

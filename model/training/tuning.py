@@ -26,6 +26,7 @@ from model.support.files import write_file
 from model.training.common import augment, track
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 from model.training.firing import Deferred, Firing, Immediate
+from model.training.photographs import shifted_and_mirrored
 from model.training.quantized_layers import Outcome, QuantizedLayers, float_scores
 
 __all__ = ["Tuning"]
@@ -170,7 +171,9 @@ class Tuning:
             rate = _rate(step / steps)
             for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
                 group["lr"] = peak * rate
-            loss = self._loss(_pixels(training.images[batch.numpy()], augmented=share), labels[batch])
+            images = training.images[batch.numpy()]
+            pixels = shifted_and_mirrored(torch.from_numpy(images)) if settings.mirror else _pixels(images, augmented=share)
+            loss = self._loss(pixels, labels[batch])
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -291,7 +294,7 @@ class Tuning:
 def _firing(settings: FinetuneSettings, epoch: int) -> Firing:
     """That of an epoch: the last quarter looks at more moments, which is closer to events one at a time, and slower."""
     if settings.firing == "deferred":
-        return Deferred()
+        return Deferred(rest=settings.rest)
     return Immediate(settings.last_moments if 4 * epoch > 3 * settings.epochs else settings.moments)
 
 

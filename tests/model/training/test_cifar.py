@@ -15,7 +15,7 @@ from model import train as train_module
 from model.importers.onnx import import_onnx
 from model.support.datasets import DataError, Dataset
 from model.support.errors import BadInputError
-from model.training.cifar import CifarTraining, make, shifted_and_mirrored
+from model.training.cifar import CifarTraining, make
 from model.training.cifar_settings import CifarSettings
 
 TINY = {"widths": (4, 6, 8), "blocks": (0, 1, 1), "batch_size": 32, "learning_rate": 0.1}
@@ -110,28 +110,6 @@ def test_a_file_to_resume_from_that_is_none(tmp_path):
     with pytest.raises(BadInputError) as caught:
         CifarTraining(CifarSettings(**TINY), coloured(32)).run(lambda line: None, path)
     assert str(caught.value) == f"{path}: file to resume from must be one that a training wrote; delete it to start again"
-
-
-def test_frames_are_shifted_and_mirrored():
-    torch.manual_seed(4)
-    images = torch.from_numpy(np.random.default_rng(4).integers(1, 256, (60, 32, 32, 3)).astype(np.uint8))
-    found = shifted_and_mirrored(images)
-    assert found.shape == (60, 3, 32, 32)
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    padded = np.pad(images.numpy(), ((0, 0), (4, 4), (4, 4), (0, 0)))
-    seen = set()
-    for frame, wide in zip(np.rint(found.permute(0, 2, 3, 1).numpy() * 255).astype(np.uint8), padded, strict=True):
-        cuts = {
-            (down, right, mirrored)
-            for down in range(9)
-            for right in range(9)
-            for mirrored in (False, True)
-            if np.array_equal(frame, wide[down : down + 32, right : right + 32][:, :: -1 if mirrored else 1])
-        }
-        assert len(cuts) == 1
-        seen |= cuts
-    downs, rights, mirrored = zip(*seen, strict=True)
-    assert (set(downs), set(rights), set(mirrored)) == (set(range(9)), set(range(9)), {False, True})
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from model.events import make_events
 from model.golden import run_layer
 from model.importers.normalization import Normalization
 from model.importers.onnx import import_model, import_onnx
+from model.machine.capability import check_machine_can
+from model.machine.plan import PlanError
 from model.network import Linear, Network, Neurons, Shape
 from model.support.datasets import Dataset
 from model.support.errors import BadInputError
@@ -34,6 +36,7 @@ from tests.quantized_graphs import usual
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
 firing = pytest.importorskip("model.training.firing")
 quantized_layers = pytest.importorskip("model.training.quantized_layers")
+residual = pytest.importorskip("model.training.residual")
 tuned_onnx = pytest.importorskip("model.training.tuned_onnx")
 tuning = pytest.importorskip("model.training.tuning")
 
@@ -251,6 +254,39 @@ def test_price_follows_a_budget(small):
         "more epochs or frames give the event price time"
     )
     assert [line.event_price for line in found.epochs] == [2.0, 2.0, 2.0 * 4 / 3, 2.0 * (4 / 3) ** 2]
+
+
+def test_without_rest_all_that_is_sent_has_its_price(small):
+    start, data, settings = small
+    settings = dataclasses.replace(settings, epochs=1)
+    found, rests = (fine_tune(start, data, dataclasses.replace(settings, rest=rest)) for rest in (False, True))
+    assert not found.network.rest and rests.network.rest
+    assert found.held_out["accumulations_per_frame"] == round(found.epochs[found.chosen].accumulations_per_frame)
+    assert found.epochs[0].accuracy == rests.epochs[0].accuracy
+    assert found.epochs[0].spikes_per_neuron > rests.epochs[0].spikes_per_neuron
+
+
+def test_photographs_of_a_residual_network_for_hardware(tmp_path):
+    torch.manual_seed(2)
+    network = residual.ResidualNetwork(3, (2, 2), (0, 2), 3).eval()
+    residual.export_residual(network, "net", (8, 8, 3), tmp_path / "net.onnx")
+    start = import_onnx(tmp_path / "net.onnx")
+    data = data_for(start, frames=60)
+    settings = FinetuneSettings(epochs=1, batch_size=32, levels=3.0, mirror=True, input_levels=2)
+    grouped = fine_tune(start, data, settings)
+    found = fine_tune(start, data, dataclasses.replace(settings, for_hardware=True))
+    with pytest.raises(PlanError) as caught:
+        check_machine_can(grouped.network)
+    assert str(caught.value) == (
+        "layer 'stage2_block2_sum': a convolution of 2 groups is not built as such; convert with --for-hardware, which writes "
+        "grouped convolutions as ordinary ones"
+    )
+    check_machine_can(found.network)
+    assert found.epochs == grouped.epochs
+    assert np.array_equal(run_images(found.network, data.images).counts, run_images(grouped.network, data.images).counts)
+    with pytest.raises(BadInputError) as refused:
+        dataclasses.replace(settings, augment=True)
+    assert str(refused.value) == "augment must not be given with mirror"
 
 
 def test_a_share_of_frames_is_augmented():

@@ -1,0 +1,34 @@
+"""How photographs are changed in training, so that a network sees each in many places."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["shifted_and_mirrored"]
+
+_BORDER = 4
+"""Pixels by which a frame is shifted at most."""
+
+
+def shifted_and_mirrored(images: Tensor) -> Tensor:
+    """Shift each frame by a few pixels, zeros coming in from outside, and mirror half of them from left to right.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        ``uint8``, ``(frames, height, width, channels)``.
+
+    Returns
+    -------
+    torch.Tensor
+        ``float32``, ``(frames, channels, height, width)``, channels last in memory; whole pixels of full scale 255.
+    """
+    count, height, width, _ = images.shape
+    padded = functional.pad(images, (0, 0, _BORDER, _BORDER, _BORDER, _BORDER))
+    down, right = torch.randint(2 * _BORDER + 1, (2, count, 1))
+    rows, columns = torch.arange(height), torch.arange(width)
+    mirrored = torch.where(torch.rand(count, 1) < 0.5, columns.flip(0), columns)
+    taken = padded[torch.arange(count)[:, None, None], (rows + down)[:, :, None], (mirrored + right)[:, None, :]]
+    return taken.permute(0, 3, 1, 2).float()
