@@ -90,7 +90,9 @@ class Evaluation:
     input_events_per_frame, spikes_per_neuron, accumulations_per_frame, macs_true, macs_paper, saturated_events
         As of a layer, for the whole network.
     frames_per_second : float
-        The pace of this machine.
+        The pace of this machine, every event of each frame.
+    float_frames_per_second : float or None
+        That of ONNX Runtime with the float network, where there is one.
     cores : int or None
         Processor cores of this machine.
     layers : tuple of LayerWork
@@ -124,6 +126,7 @@ class Evaluation:
     macs_paper: int
     saturated_events: int
     frames_per_second: float
+    float_frames_per_second: float | None = None
     cores: int | None
     layers: tuple[LayerWork, ...]
     agreement: tuple[Agreement, ...]
@@ -201,7 +204,7 @@ def evaluate(
                 f"{onnx} is not the float network that {network.name!r} was converted from: the weights of layer {other!r} are "
                 "others; all figures of the float network are another network's"
             )
-    accuracies = _float_accuracies(network, data, floats)
+    of_float = _float_network(network, data, floats)
     task = bar.add_task(f"{network.name} on {data.name}", total=len(data)) if bar else None
     # Loading the compiled kernels, which takes as long as a thousand frames, is no part of the pace.
     run_frames(network, data.images[:1])
@@ -226,7 +229,7 @@ def evaluate(
         network_hash=network.content_hash,
         dataset=data.name,
         float_network=str(onnx) if onnx is not None else None,
-        **accuracies,
+        **of_float,
         input_levels=network.input_levels,
         firing=network.firing,
         frames=len(data),
@@ -275,12 +278,17 @@ def _layers(network: Network, summaries: FrameSummaries) -> tuple[LayerWork, ...
     )
 
 
-def _float_accuracies(network: Network, data: Dataset, floats: FloatNetwork | None) -> dict[str, float]:
-    """Of the float network on grey frames and on frames as they are coded; none where there is no float network."""
+def _float_network(network: Network, data: Dataset, floats: FloatNetwork | None) -> dict[str, float]:
+    """Accuracies of the float network on grey frames and on frames as they are coded, and its pace; none where there is none."""
     if floats is None:
         return {}
     found = {}
     coded = InputCoding.of(network).frames(data.images)
     for key, images in (("accuracy_ann", data.images / 255), ("accuracy_ann_1bit", coded)):
-        found[key] = float((answers(floats.scores(images.astype(np.float32))) == data.labels).mean())
+        values = images.astype(np.float32)
+        # Of the second time: the first loads and optimizes the network.
+        started = time.monotonic()
+        scores = floats.scores(values)
+        found["float_frames_per_second"] = round(len(data) / (time.monotonic() - started), 1)
+        found[key] = float((answers(scores) == data.labels).mean())
     return found

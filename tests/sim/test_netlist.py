@@ -21,7 +21,8 @@ from hw.machines import machine_of
 from hw.pipeline.machine import Machine
 from model.machine.folded_layout import Folded
 from model.machine.named_plans import named_plan
-from model.network import MaxPool, Network, Padding, Shape
+from model.network import Convolution, Linear, MaxPool, Network, Padding, Shape
+from model.projection import LinearProjection
 from model.support.errors import Exit
 from model.support.frames import real_frames
 from sim.cosimulation import CACHE, verify
@@ -175,6 +176,30 @@ def test_a_netlist_of_other_firing_fires_the_same_spikes_in_the_same_cycles(fire
         if network.rest:
             initial = {memory.name for memory in built.memories if "initial" in memory.name}
             assert initial == {"core_pool.projection.initial_0", "core_pool.pool.initial"}
+
+
+@pytest.mark.full
+def test_a_netlist_of_a_graph_fires_the_same_spikes_in_the_same_cycles(tmp_path):
+    """A layer that takes a max-pool and, around it, what the pool takes; with flushes within a frame."""
+    need_icarus()
+    rng, numbers = np.random.default_rng(1), {"threshold_log2": 3, "weight_bits": 6}
+    shortcut = LinearProjection(source="conv", weights=rng.integers(-9, 20, (3, 32)))
+    layers = (
+        Convolution(name="conv", source="input", weights=rng.integers(-9, 20, (2, 1, 1, 1)), bias=np.zeros(2, int), **numbers),
+        MaxPool(name="pool", source="conv", window=(2, 2), stride=(2, 2)),
+        Linear(
+            name="out", source="pool", weights=rng.integers(-9, 20, (3, 8)), bias=np.zeros(3, int), activation="identity",
+            joined=(shortcut,), **numbers,
+        ),
+    )  # fmt: skip
+    network = Network(name="around", input_shape=Shape(4, 4, 1), layers=layers, firing="deferred", flush_events=4)
+    frames = random_frames(network.input_shape, 1, frames=5, events=25)
+    result = verify(
+        network, named_plan(network, "minimal"), frames, level="netlist", family=ECP5, simulator="icarus", out_dir=tmp_path,
+        idle=0.3, stall=0.3,
+    )  # fmt: skip
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert min(result.spikes_compared, result.cycles_compared) > 100
 
 
 @pytest.mark.full
