@@ -163,7 +163,16 @@ def one_line_errors() -> Iterator[None]:
         fail(error.exit_code, str(error))
     except OSError as error:
         fail(Exit.BAD_INPUT, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
-    except StoppedError:
+    except KeyboardInterrupt as stop:
+        _stopped(stop)
+    except SystemError as error:
+        # What a signal raises within compiled code, Python reports as the cause of such an error.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            _stopped(error.__cause__)
+        raise
+
+
+def _stopped(stop: KeyboardInterrupt) -> NoReturn:
+    if isinstance(stop, StoppedError):
         fail(Exit.TERMINATED, "terminated")
-    except KeyboardInterrupt:
-        fail(Exit.INTERRUPTED, "interrupted")
+    fail(Exit.INTERRUPTED, "interrupted")
