@@ -9,12 +9,13 @@ from hw.aer import AddressEvent, SpikeGroup
 from hw.neuron import DeferredState, NeuronState
 from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
+from hw.parts.queue import BlockQueue
 from hw.pipeline.groups import EventGrouper, GroupSelector
 from hw.pipeline.merge import Merge
 from hw.pipeline.pool import MaxPoolGroups
 from hw.pipeline.projection import ProjectionCore
 from hw.pipeline.serializer import Serializer
-from model.machine.plan import Plan
+from model.machine.plan import DISTRIBUTED_EVENTS, Plan
 from model.machine.stages import Stage, core_plan, count_bits, more_bits
 from model.network import MaxPool, Network, Neurons
 from model.rest import first_states
@@ -106,8 +107,21 @@ class LayerCore(wiring.Component):
         return (
             *(placed("projection", projection.memories) if projection else ()),
             *(placed("pool", pool.memories) if pool else ()),
-            BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED),
+            *(
+                placed("fifo", self._queue(self._stage.name, depth).memories)
+                if depth > DISTRIBUTED_EVENTS
+                else [BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED)]
+            ),
+            *(
+                memory
+                for number, source in enumerate(self._stage.sources[1:] if self._core.join_fifo else (), start=1)
+                for memory in placed(f"queue_{number}", self._queue(source, self._core.join_fifo).memories)
+            ),
         )
+
+    def _queue(self, source: str, depth: int) -> BlockQueue:
+        """A queue of events of a layer."""
+        return BlockQueue(payload=AddressEvent(self._network.shape_of(source)), depth=depth)
 
     def _projection(self) -> ProjectionCore | None:
         network, first = self._network, self._stage.layers[0]
@@ -187,29 +201,47 @@ class LayerCore(wiring.Component):
         m.submodules.serializer = serializer = Serializer(
             shape=network.shape_of(last.name), core=core, more_bits=more_bits(network, last.name), flushes=self._flushes
         )
-        m.submodules.fifo = fifo = SyncFIFO(width=serializer.events.payload.shape().size, depth=core.event_fifo)
-        m.submodules.output = output = StreamBuffer(payload=serializer.events.payload.shape())
-        wiring.connect(m, before, serializer.groups)
-        m.d.comb += [
-            fifo.w_en.eq(serializer.events.valid),
-            fifo.w_data.eq(serializer.events.payload),
-            serializer.events.ready.eq(fifo.w_rdy),
-            output.taken.valid.eq(fifo.r_rdy),
-            output.taken.payload.eq(fifo.r_data),
-            fifo.r_en.eq(output.taken.ready),
-        ]
+        payload = serializer.events.payload.shape()
+        output = StreamBuffer(payload=payload)
+        if core.event_fifo > DISTRIBUTED_EVENTS:
+            m.submodules.fifo = queue = self._queue(last.name, core.event_fifo)
+            m.submodules.output = output
+            wiring.connect(m, before, serializer.groups)
+            wiring.connect(m, serializer.events, queue.taken)
+            wiring.connect(m, queue.given, output.taken)
+            held = queue.holds
+        else:
+            m.submodules.fifo = fifo = SyncFIFO(width=payload.size, depth=core.event_fifo)
+            m.submodules.output = output
+            wiring.connect(m, before, serializer.groups)
+            m.d.comb += [
+                fifo.w_en.eq(serializer.events.valid),
+                fifo.w_data.eq(serializer.events.payload),
+                serializer.events.ready.eq(fifo.w_rdy),
+                output.taken.valid.eq(fifo.r_rdy),
+                output.taken.payload.eq(fifo.r_data),
+                fifo.r_en.eq(output.taken.ready),
+            ]
+            held = fifo.r_rdy
         wiring.connect(m, output.given, wiring.flipped(self.spikes))
         if self._states:
-            m.d.comb += self.busy.eq(Cat(*seen, serializer.events.valid, fifo.r_rdy, output.given.valid).any())
+            m.d.comb += self.busy.eq(Cat(*seen, serializer.events.valid, held, output.given.valid).any())
         return m
 
     def _taken_events(self, m: Module) -> tuple[stream.Interface, list[Value]]:
         """The events of all inputs, each after a register stage, as one stream; and of each input whether one waits there."""
         taken = [StreamBuffer(payload=events.payload.shape()) for events in self.inputs]
-        for name, events, buffer in zip(_event_streams(self._stage), self.inputs, taken, strict=True):
+        queued: list[Value] = []
+        for number, (name, events, buffer) in enumerate(zip(_event_streams(self._stage), self.inputs, taken, strict=True)):
             m.submodules[name.replace("events", "input")] = buffer
-            wiring.connect(m, wiring.flipped(events), buffer.taken)
-        seen: list[Value] = [buffer.given.valid for buffer in taken]
+            if number and self._core.join_fifo:
+                m.submodules[f"queue_{number}"] = queue = self._queue(self._stage.sources[number], self._core.join_fifo)
+                wiring.connect(m, wiring.flipped(events), queue.taken)
+                wiring.connect(m, queue.given, buffer.taken)
+                queued.append(queue.holds)
+            else:
+                wiring.connect(m, wiring.flipped(events), buffer.taken)
+        seen: list[Value] = [*(buffer.given.valid for buffer in taken), *queued]
         if len(taken) == 1:
             return taken[0].given, seen
         shapes = [self._network.shape_of(source) for source in self._stage.sources]

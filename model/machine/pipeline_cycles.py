@@ -22,7 +22,7 @@ from model.machine.pipeline_registers import CORE, FURTHER, LINK, LISTS, MACHINE
 from model.machine.plan import Plan
 from model.machine.registers import by_trace, logged, reset_host
 from model.machine.schedule import Schedule, schedule
-from model.machine.stages import Stage, ports, stages
+from model.machine.stages import Stage, core_plan, ports, stages
 from model.network import INPUT, Network
 
 __all__ = ["simulate_pipeline"]
@@ -118,6 +118,9 @@ class _Machine:
             ports_of += stage.layers[0].sources[1:]
         # One of each, so that there is something to compile for.
         further = np.zeros(max(1, len(ports_of)), FURTHER)
+        for core, stage in zip(cores, found, strict=True):
+            queued = further[core["further_from"] : core["further_from"] + core["further"]]
+            queued["queue"] = core_plan(network, plan, stage).join_fifo
         readers = np.zeros((len(names), len(cores) + 2 + len(ports_of)), np.int64)
         links = np.zeros(len(names), LINK)
         links["left"] = -1

@@ -49,13 +49,18 @@ def _serialize(core, lists, gives):  # type: ignore[no-untyped-def]
             core.at_leaving += 1
     elif room:
         core.serial_left -= 1
-    pops = core.events > 0 and not core.output_second
+    out = core.event_out != 0 if core.event_queue else core.events > 0
+    pops = out and not core.output_second
     if not core.output or gives:
         core.output = 1 if core.output_second else pops
         core.output_second = 0
     elif not core.output_second:
         core.output_second = pops
-    core.events += pushes - pops
+    moves = pops
+    if core.event_queue:
+        moves = core.events > 0 and (not out or pops)
+        core.event_out = moves or (out and not pops)
+    core.events += pushes - moves
     core.most_events = max(core.most_events, core.events)
     return ready, leaves
 
@@ -176,6 +181,19 @@ def _fill(port, took):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _fill_further(port, took):  # type: ignore[no-untyped-def]
+    """The same of a further input, which may have a queue between the link and its buffer."""
+    if port.queue:
+        enters, out = port.gets, port.queue_out != 0
+        pops = out and not port.buffer_second
+        moves = port.queued > 0 and (not out or pops)
+        port.queue_out = moves or (out and not pops)
+        port.queued += enters - moves
+        port.gets = pops
+    _fill(port, took)
+
+
+@njit(cache=True, nogil=True)
 def _merge(core, further, lists, taken):  # type: ignore[no-untyped-def]
     """Merge in front of the walker: an event of the first input that has one; an end, or a flush, once all have brought it.
 
@@ -206,7 +224,7 @@ def _merge(core, further, lists, taken):  # type: ignore[no-untyped-def]
         port = further[at]
         took = taken and chosen in (-1, 1 + at - core.further_from)
         port.at_input += took
-        _fill(port, took)
+        _fill_further(port, took)
     return chosen != -2
 
 
@@ -278,7 +296,8 @@ def _route(machine, cores, further, links, readers, taken, lists, input_frames):
             elif reader == readout + 1:
                 ready = not link.copy_second
             else:
-                ready = not further[reader - readout - 2].buffer_second
+                port = further[reader - readout - 2]
+                ready = port.queued != port.queue if port.queue else not port.buffer_second
             if ready and not taken[number, at]:
                 if reader < readout:
                     cores[reader].gets = 1

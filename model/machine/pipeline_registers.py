@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Ints
-from model.machine.plan import Plan
+from model.machine.plan import DISTRIBUTED_EVENTS, Plan
 from model.machine.registers import HOST, record
 from model.machine.schedule import flush_steps, state_words
 from model.machine.stages import Stage, core_plan
@@ -32,6 +32,8 @@ CORE = record(
     *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_flushes"),
     # Its further inputs: how many, and which is the first of them.
     *("further", "further_from"),
+    # Whether its FIFO of events is in block RAM, and if so whether an event is at its output.
+    *("event_queue", "event_out"),
     # Its registers.
     *("gets", "buffer", "buffer_second", "held", "held_steps", "step", "credits", "returned", "pipe", "sweep", "generation"),
     *("groups", "waiting", "selecting", "left", "turning", "selected"),
@@ -45,7 +47,9 @@ CORE = record(
 )
 
 FURTHER = record(
-    # Of a further input of a core the registers of its buffer; how far it has come in its list of steps, and where that begins.
+    # Of a further input of a core the queue in front of its buffer: how deep, how many it holds, whether one is at its output.
+    *("queue", "queued", "queue_out"),
+    # The registers of its buffer; how far it has come in its list of steps, and where that begins.
     *("gets", "buffer", "buffer_second", "at_input", "steps_from"),
 )
 
@@ -108,7 +112,7 @@ def reset_core(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     """Make a record of zeros a core after reset."""
     first, last, planned = stage.layers[0], stage.layers[-1], core_plan(network, plan, stage)
     core["has_neurons"], core["has_pool"] = isinstance(first, Neurons), isinstance(last, MaxPool)
-    core["event_fifo"] = planned.event_fifo
+    core["event_fifo"], core["event_queue"] = planned.event_fifo, planned.event_fifo > DISTRIBUTED_EVENTS
     core["generations"] = 2**planned.generation_bits - 1
     core["depth"] = core["sweep"] = state_words(first, network, planned)
     core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))

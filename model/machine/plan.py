@@ -16,6 +16,7 @@ from model.support.names import LAYER_NAME, SAFE_NAME, is_layer_name, is_safe_na
 
 __all__ = [
     "ARCHITECTURES",
+    "DISTRIBUTED_EVENTS",
     "DISTRIBUTED_WORDS",
     "FORMAT_VERSION",
     "CorePlan",
@@ -33,14 +34,26 @@ ARCHITECTURES = ("pipeline", "folded")
 STATE_MEMORIES = ("auto", "block", "distributed", "single_port")
 WEIGHT_MEMORIES = ("auto", "block", "single_port")
 
-_BOUNDS = {"group_fifo": (8, 1024), "pool_fifo": (8, 1024), "event_fifo": (2, 65536), "generation_bits": (1, 16)}
+_BOUNDS = {
+    "group_fifo": (8, 1024),
+    "pool_fifo": (8, 1024),
+    "event_fifo": (2, 65536),
+    "join_fifo": (2, 65536),
+    "generation_bits": (1, 16),
+}
 """What a core's numbers have to be within, where that is not 1..65536."""
+
+_NONE = ("pool_fifo", "join_fifo")
+"""Those that may be 0."""
 
 MOST_GROUPED = 16
 """Channels that a spike group has at the most: finding one among more takes longer than all else that happens in a cycle."""
 
 DISTRIBUTED_WORDS = 16
 """Words of a LUT RAM of the ECP5, the smallest of the devices: deeper ones cost a selection besides."""
+
+DISTRIBUTED_EVENTS = 256
+"""Events up to which the FIFO at a core's output is made of LUT RAM; a deeper one is a queue in block RAM."""
 
 
 class PlanError(BadInputError):
@@ -65,7 +78,11 @@ class CorePlan:
         Depth of the FIFO of groups after a max-pool that follows; 0 is `group_fifo`, and what a core without a max-pool has.
         Deferred, the deeper it is, the sooner a max-pool that has flushed takes the next frame.
     event_fifo : int
-        Depth of the FIFO of events at the core's output, in events; not of a folded machine.
+        Depth of the FIFO of events at the core's output, in events; not of a folded machine. Deeper than `DISTRIBUTED_EVENTS` it
+        takes block RAM. Where it holds what a layer sends at a flush, the layer takes the next frame meanwhile.
+    join_fifo : int
+        Depth of a FIFO, in block RAM, in front of each further input of a layer that has several and fires deferred; 0 is none.
+        Where it holds what comes around a block, the layers inside of the block take the next frame meanwhile.
     generation_bits : int
         Width of the tag by which state memory is reset lazily.
     state_memory : str
@@ -83,6 +100,7 @@ class CorePlan:
     group_fifo: int = 16
     pool_fifo: int = 0
     event_fifo: int = 16
+    join_fifo: int = 0
     generation_bits: int = 4
     state_memory: str = "auto"
     weight_memory: str = "auto"
@@ -95,11 +113,11 @@ class CorePlan:
                 value = getattr(self, item.name)
                 if isinstance(value, bool) or not isinstance(value, int):
                     raise TypeError(f"core {self.layer!r}: {item.name} must be an integer, not {value!r}")
-                if item.name == "pool_fifo" and value == 0:
+                if item.name in _NONE and value == 0:
                     continue
                 low, high = _BOUNDS.get(item.name, (1, 65536))
                 if not low <= value <= high:
-                    zero = "0 or " if item.name == "pool_fifo" else ""
+                    zero = "0 or " if item.name in _NONE else ""
                     raise PlanError(f"core {self.layer!r}: {item.name} must be {zero}within {low}..{high}, not {value}")
         for name, known in (("state_memory", STATE_MEMORIES), ("weight_memory", WEIGHT_MEMORIES)):
             if getattr(self, name) not in known:
@@ -192,7 +210,7 @@ class Plan:
         """SHA-256 of all but the name, in hexadecimal; equal for plans that are equal but for their names."""
         content = {name: value for name, value in asdict(self).items() if name != "name"}
         # A plan that says nothing of it is the plan that it was before it could.
-        content["cores"] = [{k: v for k, v in core.items() if (k, v) != ("pool_fifo", 0)} for core in content["cores"]]
+        content["cores"] = [{k: v for k, v in core.items() if k not in _NONE or v} for core in content["cores"]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
