@@ -202,16 +202,8 @@ def _batches(
 
 def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events]) -> FrameSummaries:
     streams = {INPUT: _inputs(network, images)}
-    starts = starts_of(network)
-    found = []
-    taken: dict[str, Stream] = {}
-    for layer in network.layers:
-        taken[layer.name] = stream = merged(network, layer, streams, taken)
-        if INPUT in layer.sources:
-            _check_addresses(network, layer, stream)
-        found.append(_run_layer(network, layer, stream, starts[layer.name], keep_states=layer is network.output))
-        streams[layer.name] = found[-1].spikes
-    last = found[[layer.name for layer in network.layers].index(network.output.name)]
+    found = list(_run_layers(network, streams))
+    last = found[-1]
     extremes = np.array([result.extremes for result in found], dtype=np.int64)
     return FrameSummaries(
         input_events=np.diff(streams[INPUT].starts),
@@ -229,14 +221,22 @@ def _summarize(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events
 def run_streams(network: Network, images: Sequence[npt.NDArray[np.uint8] | Events] | npt.NDArray[np.uint8]) -> dict[str, Stream]:
     """All spikes of all layers, by name, and the events of the input; in memory at once."""
     streams = {INPUT: _inputs(network, images)}
+    for _ in _run_layers(network, streams):
+        pass
+    return streams
+
+
+def _run_layers(network: Network, streams: dict[str, Stream]) -> Iterator["_Result"]:
+    """What each layer does, in order; its spikes come to the streams, of which the input's is there."""
     starts = starts_of(network)
     taken: dict[str, Stream] = {}
     for layer in network.layers:
         taken[layer.name] = stream = merged(network, layer, streams, taken)
         if INPUT in layer.sources:
             _check_addresses(network, layer, stream)
-        streams[layer.name] = _run_layer(network, layer, stream, starts[layer.name], keep_states=False).spikes
-    return streams
+        result = _run_layer(network, layer, stream, starts[layer.name], keep_states=layer is network.output)
+        streams[layer.name] = result.spikes
+        yield result
 
 
 def merged(network: Network, layer: Layer, streams: Mapping[str, Stream], taken: Mapping[str, Stream]) -> Stream:
