@@ -33,6 +33,9 @@ class DeferredMachine(FoldedMachine):
     however much fires. The counts that the last layer takes are the answer, and by a new generation of tags all states are those
     of a new frame.
 
+    Where the layers are no chain, an event is taken by all inputs of its link, one after the other. As a layer is flushed after
+    all that it takes the events of, and the order of what is added to it means nothing, several inputs need no more than that.
+
     Timing
     ------
     ============================================ =================================================
@@ -40,6 +43,7 @@ class DeferredMachine(FoldedMachine):
     ============================================ =================================================
     event of the host, spike of a flush          1, and where it reaches anything 4 and a block each, or 2 where its state has one
                                                  port, less one; 2 where it reaches nothing, of the last layer none
+    the same, of each further input that takes it 1 more
     flush of a layer                             7, and a block of neurons each
     its max-pool                                 6, and a block of each member of each window
     place that fires there                       7 more, but 2 where it is the last
@@ -111,7 +115,7 @@ class DeferredMachine(FoldedMachine):
         walk, pipeline, sweep, fired, request = parts.walk, parts.pipeline, parts.sweep, parts.fired, parts.pipeline.request
         pools = Cat(la.pool is not None for la in self._folded.layers)
         m.d.comb += [
-            walk.layer.eq(state.layer),
+            walk.taken_by.eq(state.taken_by),
             walk.event.eq(state.event),
             parts.memories.layer.eq(state.layer),
             pipeline.layer.eq(state.layer),
@@ -188,6 +192,7 @@ class DeferredMachine(FoldedMachine):
                 state.in_frame.eq(~state.ends),
                 state.at_end.eq(state.ends),
                 state.layer.eq(0),
+                *([] if self._folded.chain else [state.taken_by.eq(0)]),
                 *(state.event[name].eq(token[name]) for name in state.event.shape().members),
             ]
             m.next = "LOOK"
@@ -223,12 +228,26 @@ class DeferredMachine(FoldedMachine):
         # The next event comes to the lanes when this one has been written.
         with m.State("DRAIN"), m.If(~parts.pipeline.waits):
             self._go_on(m, state)
+        further = self._folded.further
+        if further:
+            with m.State("SHARE"), m.Switch(state.taken_by):
+                for before, number in further.items():
+                    with m.Case(before):
+                        self._take(m, state, number)
 
     def _go_on(self, m: Module, state: "_Flow") -> None:
-        """After an event: to the host's next, or to what its flush still has to send."""
+        """After an event: to the next input that takes it, to the host's next, or to what its flush still has to send."""
         m.next = "PICK"
         with m.If(state.at_end):
             m.next = "SEND"
+        if self._folded.further:
+            with m.Switch(state.taken_by), m.Case(*self._folded.further):
+                m.next = "SHARE"
+
+    def _take(self, m: Module, state: "_Flow", number: int) -> None:
+        """The event in hand is taken by that input."""
+        m.d.sync += [state.taken_by.eq(number), state.layer.eq(self._folded.inputs[number].layer)]
+        m.next = "LOOK"
 
     def _flush_a_layer(self, m: Module, parts: "_DeferredParts", state: "_Flow") -> None:
         """The state in which a layer's neurons, or the windows of its max-pool, are visited."""
@@ -255,16 +274,26 @@ class DeferredMachine(FoldedMachine):
                     *(parts.watch.token[name].eq(fired.spike[name]) for name in ("negative", "y", "x", "c")),
                     state.emits.eq(fired.valid & parts.watch.layer_ready),
                 ]
-            with m.If(state.emits & ~state.of_output):
-                m.d.sync += [
-                    state.layer.eq(state.flushed + 1),
-                    *(state.event[name].eq(fired.spike[name]) for name in state.event.shape().members),
-                ]
-                m.next = "LOOK"
+            self._give(m, parts, state)
             with m.If(~fired.valid):
                 m.d.comb += parts.sweep.skip.eq(1)
                 m.d.sync += state.layer.eq(state.flushed)
                 m.next = "FLUSH"
+
+    def _give(self, m: Module, parts: "_DeferredParts", state: "_Flow") -> None:
+        """A spike that leaves is taken by the next layer, or by the first input that takes it."""
+        event = [state.event[name].eq(parts.fired.spike[name]) for name in state.event.shape().members]
+        if self._folded.chain:
+            with m.If(state.emits & ~state.of_output):
+                m.d.sync += [state.layer.eq(state.flushed + 1), *event]
+                m.next = "LOOK"
+            return
+        with m.If(state.emits), m.Switch(state.flushed):
+            for number, la in enumerate(self._folded.layers):
+                if takers := self._folded.takers(la.link):
+                    with m.Case(number):
+                        m.d.sync += event
+                        self._take(m, state, takers[0])
 
     def _pass_the_end(self, m: Module, parts: "_DeferredParts", state: "_Flow") -> None:
         """States in which the end of the frame passes the link of a layer that was flushed, and the answer is found."""
@@ -349,6 +378,8 @@ class _Flow:
     ----------
     layer, event
         the event in hand, and the number of the layer that takes it or is flushed; registers, as are those up to ``waits``
+    taken_by
+        the number of the input that takes that event; where the layers are a chain, ``layer``
     flushed, pooled
         the number of the layer that is flushed, whether now of its max-pool's windows; both 0 at other times
     in_frame, at_end
@@ -374,6 +405,7 @@ class _Flow:
     def __init__(self, folded: Folded) -> None:
         number = range(max(2, len(folded.layers)))
         self.layer, self.flushed = Signal(number), Signal(number)
+        self.taken_by = self.layer if folded.chain else Signal(range(max(2, len(folded.inputs))))
         self.event = Signal(Event(folded))
         self.in_frame, self.at_end, self.pooled, self.saturated, self.waits = Signal(), Signal(), Signal(), Signal(), Signal()
         self.takes, self.ends, self.ends_pass, self.emits, self.requests = Signal(), Signal(), Signal(), Signal(), Signal()

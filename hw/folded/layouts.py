@@ -28,7 +28,7 @@ class Event(data.StructLayout):
     """
 
     def __init__(self, folded: Folded) -> None:
-        events = [AddressEvent(la.source) for la in folded.layers]
+        events = [AddressEvent(each.source) for each in folded.inputs]
         super().__init__({name: max(event[name].width for event in events) for name in _MEMBERS})
 
 
@@ -101,7 +101,7 @@ class Step(data.StructLayout):
 
     def __init__(self, folded: Folded) -> None:
         layers = folded.layers
-        rows, columns = (max(len(pairs) for la in layers for pairs in la.axis(axis)) for axis in (0, 1))
+        rows, columns = (max(len(pairs) for each in folded.inputs for pairs in each.axis(axis)) for axis in (0, 1))
         super().__init__(
             {
                 "y": range(max(2, *(la.output.height for la in layers))),

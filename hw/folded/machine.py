@@ -170,7 +170,7 @@ class FoldedMachine(wiring.Component):
         """The event in hand, its walk, and the blocks that are requested."""
         walk, pipeline, window, request = parts.walk, parts.pipeline, parts.window, parts.pipeline.request
         m.d.comb += [
-            walk.layer.eq(state.layer),
+            walk.taken_by.eq(state.layer),
             walk.event.eq(state.event),
             parts.memories.layer.eq(state.layer),
             pipeline.layer.eq(state.layer),

@@ -87,7 +87,7 @@ class Queues(wiring.Component):
         m.d.comb += self.waiting.eq(filled.any())
         for number, la in enumerate(layers[1:], start=1):
             head, tail = (Signal(range(la.queue_depth + 1), name=f"{name}_{number}") for name in ("head", "tail"))
-            layout = QueuedEvent(la.source, self._folded.more_bits)
+            layout = QueuedEvent(la.inputs[0].source, self._folded.more_bits)
             with m.If(filled[number] & ~filled[number + 1 :].any()):
                 m.d.comb += [self.deepest.eq(number), read.addr.eq(la.queue_base + head)]
                 with m.If(self._leaves(m, number, read.data, layout)):

@@ -9,8 +9,8 @@ from hw.folded.deferred_lane import IntegratedState
 from hw.folded.lane import SettledState
 from hw.folded.layouts import Event, Step
 from hw.parts.tables import lookup, scaled, times
-from model.machine.folded_layout import Folded, FoldedLayer
-from model.network import Convolution
+from model.machine.folded_layout import Folded, FoldedInput, FoldedLayer
+from model.projection import ConvolutionProjection
 
 __all__ = ["InitialStates", "Reach", "ReachTable", "Window", "WindowTable"]
 
@@ -52,7 +52,7 @@ class Reach(data.StructLayout):
 
 
 class ReachTable(wiring.Component):
-    """What each event of one layer reaches.
+    """What each event of one input of a layer reaches.
 
     A window is separable: rows and columns have a table each.
 
@@ -64,8 +64,8 @@ class ReachTable(wiring.Component):
     ----------
     folded : Folded
         the machine's layers
-    layer : FoldedLayer
-        the layer that takes the event
+    number : int
+        which of the machine's inputs takes the event
 
     Members
     -------
@@ -73,21 +73,22 @@ class ReachTable(wiring.Component):
     reach : Out, Reach
     """
 
-    def __init__(self, *, folded: Folded, layer: FoldedLayer) -> None:
+    def __init__(self, *, folded: Folded, number: int) -> None:
         self._folded = folded
-        self._layer = layer
+        self._input = folded.inputs[number]
         super().__init__({"event": In(Event(folded)), "reach": Out(Reach(folded))})
 
     @property
-    def layer(self) -> FoldedLayer:
-        """The layer that takes the event."""
-        return self._layer
+    def taken_by(self) -> FoldedInput:
+        """The input that takes the event."""
+        return self._input
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        la, event, reach = self._layer, self.event, self.reach
-        rows, columns, blocks = la.axis(0), la.axis(1), la.blocks
-        stride = la.layer.stride if isinstance(la.layer, Convolution) else (1, 1)
+        event, reach, taken_by = self.event, self.reach, self._input
+        rows, columns, blocks = taken_by.axis(0), taken_by.axis(1), taken_by.blocks
+        stride = taken_by.taker.stride if isinstance(taken_by.taker, ConvolutionProjection) else (1, 1)
+        weight_base = self._folded.layers[taken_by.layer].weight_base + taken_by.first_word
         row_weight, column_weight, channel_weight = self._weight_factors()
 
         # From the last block at a position to the first at the next one.
@@ -99,7 +100,7 @@ class ReachTable(wiring.Component):
             "first_x": (_firsts(columns, 0), event.x),
             "rows": (_after_first(rows), event.y),
             "columns": (_after_first(columns), event.x),
-            "weight_y": ([la.weight_base + tap * row_weight for tap in _firsts(rows, 1)], event.y),
+            "weight_y": ([weight_base + tap * row_weight for tap in _firsts(rows, 1)], event.y),
             "weight_x": ([tap * column_weight for tap in _firsts(columns, 1)], event.x),
             "row_jump": ([jump % wrap for jump in row_jumps], event.x),
         }
@@ -116,12 +117,12 @@ class ReachTable(wiring.Component):
 
     def _weight_factors(self) -> tuple[int, int, int]:
         """Blocks of weights from one row, column and channel to the next: of the kernel, or of the source where there is none."""
-        la = self._layer
-        if isinstance(la.layer, Convolution):
-            height, width = la.layer.kernel
-            return width * la.blocks, la.blocks, height * width * la.blocks
-        column = la.source.channels * la.blocks
-        return la.layer.taken(la.source).width * column, column, la.blocks
+        taker, source, blocks = self._input.taker, self._input.source, self._input.blocks
+        if isinstance(taker, ConvolutionProjection):
+            height, width = taker.kernel
+            return width * blocks, blocks, height * width * blocks
+        column = source.channels * blocks
+        return taker.taken(source).width * column, column, blocks
 
 
 def _firsts(axis: list[list[tuple[int, int]]], part: int) -> list[int]:

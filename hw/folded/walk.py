@@ -24,7 +24,7 @@ class Walk(wiring.Component):
     ======================================= ======
     from                                    cycles
     ======================================= ======
-    ``event`` and ``layer`` to ``reaches``  1
+    ``event`` and its number to ``reaches`` 1
     the same to ``start``                   at least 1
     ``start`` to the first ``step``         1
     ``advance`` to the next ``step``        1
@@ -40,8 +40,8 @@ class Walk(wiring.Component):
 
     Members
     -------
-    layer : In, range(layers)
-        number of the layer that takes the event
+    layer, or input where the layers are no chain : In, range(inputs)
+        number of the input that takes the event
     event : In, Event
     start : In, 1 bit
         the first block comes next
@@ -65,7 +65,7 @@ class Walk(wiring.Component):
         step = Step(folded)
         super().__init__(
             {
-                "layer": In(range(max(2, len(folded.layers)))),
+                "layer" if folded.chain else "input": In(range(max(2, len(folded.inputs)))),
                 "event": In(Event(folded)),
                 "start": In(1),
                 "advance": In(1),
@@ -83,17 +83,22 @@ class Walk(wiring.Component):
         """The machine's layers."""
         return self._folded
 
+    @property
+    def taken_by(self) -> Signal:
+        """Number of the input that takes the event."""
+        return self.layer if self._folded.chain else self.input
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         step = self.step
 
         # What the event reaches.
         reach = Signal(Reach(self._folded))
-        for number, la in enumerate(self._folded.layers):
-            m.submodules[f"reach_{number}"] = table = ReachTable(folded=self._folded, layer=la)
+        for number, each in enumerate(self._folded.inputs):
+            m.submodules[f"reach_{number}"] = table = ReachTable(folded=self._folded, number=number)
             m.d.comb += table.event.eq(self.event)
-            with m.If(self.layer == number):
-                m.d.sync += [reach.eq(table.reach), self.last_block.eq(la.blocks - 1)]
+            with m.If(self.taken_by == number):
+                m.d.sync += [reach.eq(table.reach), self.last_block.eq(each.blocks - 1)]
         m.d.comb += self.reaches.eq(reach.reaches)
 
         # The block after this one.

@@ -127,7 +127,7 @@ def _reset(network: Network, folded: Folded, *, idle: int, stall: int, seed: int
     links = ports(network)
     for la, layer in zip(folded.layers, layers, strict=True):
         layer["step_cycles"], layer["blocks"], layer["has_pool"] = la.step_cycles, la.blocks, la.pool is not None
-        layer["watched"] = watch >> links[(la.pool or la.layer).name] & 1
+        layer["watched"] = watch >> links[la.link] & 1
     return _Hardware(machine, layers, np.zeros((len(layers), activity), np.int8))
 
 

@@ -14,12 +14,13 @@ from model.engine.engine import Stream
 from model.events import Events
 from model.machine.cycles import Cycles
 from model.machine.folded_host import found_cycles, note, pass_cycles, reset_machine, run_batches, tick, wait_for_copy
-from model.machine.folded_layout import Folded, FoldedLayer
+from model.machine.folded_layout import Folded, FoldedInput, FoldedLayer
 from model.machine.plan import Plan
 from model.machine.registers import COMPARED, EVENTS, STARTED, record, write
 from model.machine.schedule import END, reached
 from model.machine.stages import ports
-from model.network import INPUT, Network, Shape
+from model.network import INPUT, Network
+from model.projection import Shape
 from model.support.compiled import njit
 
 __all__ = ["simulate_deferred"]
@@ -36,18 +37,23 @@ _LAYER = record(
     *("step_cycles", "blocks", "members", "has_pool", "watched"),
     # The cycles spent on it.
     "busy",
-    # How far it has come in its lists, and where its places begin.
-    *("at_token", "at_group", "at_fired", "first_place"),
+    # How far it has come in its lists, and where its places begin; the first input that takes its events, -1 for none.
+    *("at_group", "at_fired", "first_place", "first_taker"),
+)
+
+_INPUT = record(
+    # Its layer; the next input that takes the same events, -1 for none; how far it has come in its list.
+    *("layer", "further", "at_token"),
 )
 
 
 class _Lists(NamedTuple):
-    """Of all layers, one after the other, what happens in them.
+    """Of all layers, one after the other, what happens in them; and of all inputs.
 
     Parameters
     ----------
     steps : Ints
-        Of each event the blocks of its walk; of the first layer's, `END` for each end of a frame.
+        Of each event of an input the blocks of its walk; of the first input's, `END` for each end of a frame.
     groups : Ints
         Where a max-pool follows, the places of the neurons that fire: which blocks of them; `END` after each frame.
     fired : Ints
@@ -74,12 +80,15 @@ class _Hardware(NamedTuple):
         One.
     layers : array of _LAYER
         In order.
+    inputs : array of _INPUT
+        Those of all layers, in order.
     activity : array of int8
         As of `Cycles`.
     """
 
     machine: npt.NDArray[np.void]
     layers: npt.NDArray[np.void]
+    inputs: npt.NDArray[np.void]
     activity: npt.NDArray[np.int8]
 
 
@@ -109,18 +118,25 @@ def simulate_deferred(
     for la, layer in zip(folded.layers, layers, strict=True):
         layer["step_cycles"], layer["blocks"], layer["has_pool"] = la.step_cycles, la.state_words, la.pool is not None
         layer["members"] = _members(la)[-1]
-        layer["watched"] = watch >> links[(la.pool or la.layer).name] & 1
-    hardware = _Hardware(machine, layers, np.zeros((len(layers), activity), np.int8))
+        layer["watched"] = watch >> links[la.link] & 1
+        layer["first_taker"] = next(iter(folded.takers(la.link)), -1)
+    inputs = np.zeros(len(folded.inputs), _INPUT)
+    inputs["layer"] = [each.layer for each in folded.inputs]
+    inputs["further"] = [folded.further.get(number, -1) for number in range(len(inputs))]
+    hardware = _Hardware(machine, layers, inputs, np.zeros((len(layers), activity), np.int8))
 
     def run(streams: dict[str, Stream], tokens: int, final: bool) -> Ints:
-        by_layer = [_lists(network, la, streams) for la in folded.layers]
-        _rewind(layers, by_layer)
+        steps = [_steps(each, streams[each.taker.source]) for each in folded.inputs]
+        steps[0] = np.insert(steps[0], streams[INPUT].starts[1:], END)
+        by_layer = [_lists(la, streams) for la in folded.layers]
+        _rewind(hardware, steps, by_layer)
         # An event may be copied; a copy and an answer of the last batch may still wait.
         frames = len(streams[INPUT].starts) - 1
-        events = tokens + sum(int(lists.spikes.sum()) + frames for lists in by_layer)
-        groups = sum(len(lists.groups) + len(lists.fired) for lists in by_layer)
+        events = tokens + sum(int(lists[2].sum()) + frames for lists in by_layer)
+        groups = sum(len(lists[0]) + len(lists[1]) for lists in by_layer)
         log = np.empty((2, 2 * events + groups + 3 * frames + 2), np.int64)
-        _run(hardware, _Lists(*map(np.concatenate, zip(*by_layer, strict=True))), log, tokens, final)
+        lists = _Lists(np.concatenate(steps), *map(np.concatenate, zip(*by_layer, strict=True)))
+        _run(hardware, lists, log, tokens, final)
         return log[:, : int(machine["logged"][0])]
 
     found = run_batches(network, machine, images, batch=batch, done=done, run=run)
@@ -134,16 +150,18 @@ def _members(la: FoldedLayer) -> Ints:
     return np.repeat(np.outer(rows, columns).reshape(-1), la.blocks).cumsum()
 
 
-def _lists(network: Network, la: FoldedLayer, streams: dict[str, Stream]) -> _Lists:
-    """The lists of one layer."""
-    source = streams[la.layer.source]
-    y, x = np.divmod(source.address // la.source.channels, la.source.width)
-    steps = reached(la.layer, la.source, 0)[1][y] * reached(la.layer, la.source, 1)[1][x] * la.blocks
-    if la.layer.source == INPUT:
-        steps = np.insert(steps, source.starts[1:], END)
+def _steps(each: FoldedInput, source: Stream) -> Ints:
+    """Of each event of an input the blocks of its walk."""
+    y, x = np.divmod(source.address // each.source.channels, each.source.width)
+    rows, columns = (reached(each.taker, each.source, axis)[1] for axis in (0, 1))
+    return rows[y] * columns[x] * each.blocks
+
+
+def _lists(la: FoldedLayer, streams: dict[str, Stream]) -> tuple[Ints, Ints, Ints, Ints]:
+    """The lists of one layer: all but the first of `_Lists`."""
     groups, _ = _places(streams[la.layer.name], la.output, la) if la.pool else (np.zeros(0, np.int64), None)
-    fired, spikes = _places(streams[(la.pool or la.layer).name], la.leaving, la)
-    return _Lists(steps, groups, fired, spikes, _members(la))
+    fired, spikes = _places(streams[la.link], la.leaving, la)
+    return groups, fired, spikes, _members(la)
 
 
 def _places(stream: Stream, shape: Shape, la: FoldedLayer) -> tuple[Ints, Ints]:
@@ -157,15 +175,17 @@ def _places(stream: Stream, shape: Shape, la: FoldedLayer) -> tuple[Ints, Ints]:
     return np.insert(keys[1], ends, END), np.insert(spikes.astype(np.int64), ends, 0)
 
 
-def _rewind(layers: npt.NDArray[np.void], by_layer: Sequence[_Lists]) -> None:
-    """To the beginning of new lists, which lie one layer's after the other's."""
+def _rewind(hardware: _Hardware, steps: Sequence[Ints], by_layer: Sequence[tuple[Ints, Ints, Ints, Ints]]) -> None:
+    """To the beginning of new lists, which lie one input's, or one layer's, after the other's."""
     token = group = fired = place = 0
-    for layer, lists in zip(layers, by_layer, strict=True):
-        layer["at_token"], layer["at_group"], layer["at_fired"], layer["first_place"] = token, group, fired, place
-        token += len(lists.steps)
-        group += len(lists.groups)
-        fired += len(lists.fired)
-        place += len(lists.members)
+    for each, of_input in zip(hardware.inputs, steps, strict=True):
+        each["at_token"] = token
+        token += len(of_input)
+    for layer, (groups, places, _, members) in zip(hardware.layers, by_layer, strict=True):
+        layer["at_group"], layer["at_fired"], layer["first_place"] = group, fired, place
+        group += len(groups)
+        fired += len(places)
+        place += len(members)
 
 
 @njit(cache=True)
@@ -177,9 +197,9 @@ def _spend(hardware, number, begun):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _take(machine, layers, lists, log):  # type: ignore[no-untyped-def]
+def _take(machine, inputs, lists, log):  # type: ignore[no-untyped-def]
     """PICK: the host's next token. Returns whether it ends a frame, and the cycle in which it is taken."""
-    is_end = lists.steps[layers[0].at_token] == END
+    is_end = lists.steps[inputs[0].at_token] == END
     while not machine.host or (machine.watched and machine.copy) or (is_end and machine.result):
         tick(machine, log, False, False, False)
     begun = machine.cycle
@@ -187,23 +207,29 @@ def _take(machine, layers, lists, log):  # type: ignore[no-untyped-def]
     if not machine.in_frame:
         write(machine, log, STARTED)
     machine.in_frame = not is_end
-    layers[0].at_token += is_end
+    inputs[0].at_token += is_end
     tick(machine, log, True, machine.watched, False)
     return is_end, begun
 
 
 @njit(cache=True)
 def _add(hardware, number, lists, log, begun):  # type: ignore[no-untyped-def]
-    """An event that was taken in cycle ``begun`` is added to the neurons that it reaches."""
-    machine, layer = hardware.machine[0], hardware.layers[number]
-    # LOOK, SUM
-    pass_cycles(machine, log, 2)
-    steps = lists.steps[layer.at_token]
-    layer.at_token += 1
-    if steps:
-        # WALK, DRAIN
-        pass_cycles(machine, log, (steps - 1) * layer.step_cycles + _UPDATE)
-    _spend(hardware, number, begun)
+    """An event that was taken in cycle ``begun`` is added to the neurons that it reaches, by one input after another."""
+    machine = hardware.machine[0]
+    while number >= 0:
+        each = hardware.inputs[number]
+        # LOOK, SUM
+        pass_cycles(machine, log, 2)
+        steps = lists.steps[each.at_token]
+        each.at_token += 1
+        if steps:
+            # WALK, DRAIN
+            pass_cycles(machine, log, (steps - 1) * hardware.layers[each.layer].step_cycles + _UPDATE)
+        _spend(hardware, each.layer, begun)
+        number, begun = each.further, machine.cycle
+        if number >= 0:
+            # SHARE
+            pass_cycles(machine, log, 1)
 
 
 @njit(cache=True)
@@ -238,10 +264,10 @@ def _flush(hardware, number, lists, log):  # type: ignore[no-untyped-def]
             note(machine, log, EVENTS + 1 + number)
             taken = machine.cycle
             tick(machine, log, False, layer.watched, False)
-            if number + 1 < len(layers):
-                hardware.layers[number].busy += taken - spent
+            if layer.first_taker >= 0:
+                layer.busy += taken - spent
                 hardware.activity[number, spent:taken] = 1
-                _add(hardware, number + 1, lists, log, taken)
+                _add(hardware, layer.first_taker, lists, log, taken)
                 spent = machine.cycle
         layer.at_fired += 1
         pass_cycles(machine, log, 1)
@@ -266,7 +292,7 @@ def _run(hardware, lists, log, tokens, final):  # type: ignore[no-untyped-def]
         machine.sweeps = 0
         pass_cycles(machine, log, machine.tag_depth)
     for _ in range(tokens):
-        is_end, begun = _take(machine, layers, lists, log)
+        is_end, begun = _take(machine, hardware.inputs, lists, log)
         if not is_end:
             _add(hardware, 0, lists, log, begun)
             continue

@@ -12,6 +12,8 @@ plan says. `hw.folded.machine` builds it, `model.machine.folded_cycles` counts i
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +23,8 @@ from model.machine.initial import InitialWords, initial_words
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.stages import Stage, kept_pixel_bits, more_bits, stages
 from model.machine.stored_state import folded_state_bits
-from model.network import INPUT, Convolution, Linear, MaxPool, Network, Neurons, Shape
+from model.network import INPUT, Linear, MaxPool, Network, Neurons, Shape
+from model.projection import ConvolutionProjection, Projection
 
 __all__ = [
     "FOLDED_LANES",
@@ -30,7 +33,9 @@ __all__ = [
     "SINGLE_BITS",
     "SINGLE_WORDS",
     "WEIGHT_SLOT",
+    "Fixed",
     "Folded",
+    "FoldedInput",
     "FoldedLayer",
     "TooManyWordsError",
     "signature",
@@ -57,6 +62,57 @@ class TooManyWordsError(PlanError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoldedInput:
+    """An input of a layer of neurons in a folded machine.
+
+    Parameters
+    ----------
+    taker : Projection
+        The projection.
+    source : Shape
+        Shape of what comes in.
+    layer : int
+        Number of the layer.
+    lanes, blocks : int
+        Of that layer.
+    first_word : int
+        Which of the layer's blocks of weights is its first.
+    """
+
+    taker: Projection
+    source: Shape
+    layer: int
+    lanes: int
+    blocks: int
+    first_word: int
+
+    @property
+    def weight_words(self) -> int:
+        """Blocks of weights."""
+        return self.taker.weights.size // self.taker.channels * self.blocks
+
+    def axis(self, axis: int) -> list[list[tuple[int, int]]]:
+        """Of each input row (column) the output rows that it reaches, each with its tap as the weights in memory count."""
+        reached = self.taker.taps(self.source, axis)
+        if not isinstance(self.taker, ConvolutionProjection):
+            return reached
+        kernel = self.taker.kernel[axis]
+        return [[(o, kernel - 1 - k) for o, k in pairs] for pairs in reached]
+
+    def words(self, lanes: int) -> npt.NDArray[np.int32]:
+        """Its weights as they lie in a memory for so many lanes, ``(weight_words, lanes)``: by input channel, row and column of
+        the kernel from last to first, as the outputs go from first to last; of a linear input by address."""
+        weights, channels = self.taker.weights, self.taker.channels
+        if isinstance(self.taker, ConvolutionProjection):
+            weights = weights[:, :, ::-1, ::-1]
+        by_input = weights.reshape(channels, -1)
+        padded = np.zeros((self.blocks * self.lanes, by_input.shape[1]), np.int32)
+        padded[:channels] = by_input
+        words = padded.reshape(self.blocks, self.lanes, -1).transpose(2, 0, 1).reshape(-1, self.lanes)
+        return np.pad(words, ((0, 0), (0, lanes - self.lanes)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoldedLayer:
     """A neuron layer, with the max-pool after it, in a folded machine.
 
@@ -64,8 +120,10 @@ class FoldedLayer:
     ----------
     layer, pool : Neurons, MaxPool or None
         The layers.
-    source, output : Shape
-        Shapes of what comes in, and of the neurons.
+    inputs : tuple of FoldedInput
+        Its inputs.
+    output : Shape
+        Shape of the neurons.
     leaving : Shape
         Shape of what goes out: ``output``, or that of the pool.
     lanes : int
@@ -88,7 +146,7 @@ class FoldedLayer:
 
     layer: Neurons
     pool: MaxPool | None
-    source: Shape
+    inputs: tuple[FoldedInput, ...]
     output: Shape
     leaving: Shape
     lanes: int
@@ -114,21 +172,18 @@ class FoldedLayer:
 
     @property
     def weight_words(self) -> int:
-        """Blocks of weights."""
-        return self.layer.weights.size // self.output.channels * self.blocks
+        """Blocks of weights, of all inputs."""
+        return sum(each.weight_words for each in self.inputs)
+
+    @property
+    def link(self) -> str:
+        """Name of the link by which its events leave."""
+        return (self.pool or self.layer).name
 
     @property
     def step_cycles(self) -> int:
         """Cycles from one block to the next: a memory with one port reads and writes by turns."""
         return 2 if self.state_single else 1
-
-    def axis(self, axis: int) -> list[list[tuple[int, int]]]:
-        """Of each input row (column) the output rows that it reaches, each with its tap as the weights in memory count."""
-        reached = self.layer.taps(self.source, axis)
-        if not isinstance(self.layer, Convolution):
-            return reached
-        kernel = self.layer.kernel[axis]
-        return [[(o, kernel - 1 - k) for o, k in pairs] for pairs in reached]
 
     def window(self, axis: int) -> list[tuple[int, int, int] | None]:
         """Of each row (column) of neurons: the pool's row that it is in, the first row in that window, and how many; or None."""
@@ -159,16 +214,37 @@ class FoldedLayer:
         return (self.positions + members[0] * members[1]) * self.blocks
 
     def words(self, lanes: int) -> npt.NDArray[np.int32]:
-        """Its weights as they lie in a memory for so many lanes, ``(weight_words, lanes)``: by input channel, row and column of
-        the kernel from last to first, as the outputs go from first to last; of a linear layer by input address."""
-        weights = self.layer.weights
-        if isinstance(self.layer, Convolution):
-            weights = weights[:, :, ::-1, ::-1]
-        by_input = weights.reshape(self.output.channels, -1)
-        padded = np.zeros((self.blocks * self.lanes, by_input.shape[1]), np.int32)
-        padded[: self.output.channels] = by_input
-        words = padded.reshape(self.blocks, self.lanes, -1).transpose(2, 0, 1).reshape(-1, self.lanes)
-        return np.pad(words, ((0, 0), (0, lanes - self.lanes)))
+        """The weights of all its inputs, one input after the other, as they lie in a memory for so many lanes."""
+        return np.concatenate([each.words(lanes) for each in self.inputs])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """What no plan changes of a folded machine, so that many plans can be laid out in turn.
+
+    Parameters
+    ----------
+    stages : tuple of Stage
+        Its layers of neurons, each with the max-pool after it.
+    initial : dict of str to InitialWords
+        What the neurons of each start a frame with.
+    more_bits : int
+        As of `Folded`.
+    """
+
+    stages: tuple[Stage, ...]
+    initial: dict[str, InitialWords]
+    more_bits: int
+
+    @classmethod
+    def of(cls, network: Network) -> "Fixed":
+        """That of one network."""
+        neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
+        return cls(
+            stages=stages(network),
+            initial={layer.name: initial_words(network, layer) for layer in neurons},
+            more_bits=max(more_bits(network, layer.name) for layer in network.layers),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,8 +295,8 @@ class Folded:
     more_bits: int
 
     @classmethod
-    def of(cls, network: Network, plan: Plan) -> "Folded":
-        """Lay out ``network`` by ``plan``.
+    def of(cls, network: Network, plan: Plan, *, fixed: Fixed | None = None) -> "Folded":
+        """Lay out ``network`` by ``plan``; ``fixed`` where it is known already.
 
         Raises
         ------
@@ -229,9 +305,10 @@ class Folded:
         """
         where = f"plan {plan.name!r}"
         lanes, generation_bits = plan.lanes, _generation_bits(plan)
+        fixed = fixed or Fixed.of(network)
         layers: list[FoldedLayer] = []
-        for stage in stages(network):
-            layers.append(_placed(network, plan, stage, layers))
+        for stage in fixed.stages:
+            layers.append(_placed(network, plan, fixed, stage, layers))
         if not isinstance(layers[-1].layer, Linear) or layers[-1].pool:
             raise PlanError(f"layer {network.output.name!r}: a folded machine must end in a linear layer")
         # States in the same memory have the same form.
@@ -255,7 +332,7 @@ class Folded:
             raise TooManyWordsError(
                 f"{where}: words in the memory with one port must be at most {SINGLE_WORDS}, not {single_state + single_weight}"
             )
-        more = max(more_bits(network, layer.name) for layer in network.layers)
+        more = fixed.more_bits
         return cls(
             lanes=lanes,
             single_lanes=single_lanes,
@@ -270,10 +347,31 @@ class Folded:
             deferred=network.deferred,
             more_bits=more,
             queue_depth=sum(la.queue_depth for la in layers),
-            queue_width=max((1 + sum(_bits(n) for n in la.source) + more for la in layers[1:]), default=0),
+            queue_width=max((1 + more + sum(map(_bits, each.source)) for la in layers[1:] for each in la.inputs), default=0),
             single_state_words=single_state,
             single_weight_words=single_weight,
         )
+
+    @cached_property
+    def inputs(self) -> tuple[FoldedInput, ...]:
+        """The inputs of all layers, in order."""
+        return tuple(each for la in self.layers for each in la.inputs)
+
+    def takers(self, link: str) -> tuple[int, ...]:
+        """Numbers, within `inputs`, of those that take the events of a link."""
+        return tuple(number for number, each in enumerate(self.inputs) if each.taker.source == link)
+
+    @cached_property
+    def further(self) -> dict[int, int]:
+        """Of the numbers of inputs that share a link with a later one, that of the next such input."""
+        links = {each.taker.source for each in self.inputs}
+        return {number: after for link in links for number, after in pairwise(self.takers(link))}
+
+    @cached_property
+    def chain(self) -> bool:
+        """Whether each layer takes the events of the one before, and of nothing else: then layers and inputs count alike."""
+        links = (INPUT, *(la.link for la in self.layers[:-1]))
+        return [each.taker.source for each in self.inputs] == list(links)
 
     @property
     def single_words(self) -> int:
@@ -347,15 +445,18 @@ def _generation_bits(plan: Plan) -> int:
     return generation_bits
 
 
-def _placed(network: Network, plan: Plan, stage: Stage, placed: list[FoldedLayer]) -> FoldedLayer:
+def _placed(network: Network, plan: Plan, fixed: Fixed, stage: Stage, placed: list[FoldedLayer]) -> FoldedLayer:
     """The layer of a stage, after those that are placed already; `PlanError` where a folded machine has no such layer."""
     layer, lanes = stage.layers[0], plan.lanes
     before = placed[-1] if placed else None
-    source = (before.pool or before.layer).name if before else INPUT
     if not isinstance(layer, Neurons):
         raise PlanError(f"layer {layer.name!r}: a folded machine pools only after neurons that no other layer reads")
-    if layer.source != source:
-        raise PlanError(f"layer {layer.name!r}: source must be the layer before in a folded machine, not {layer.source!r}")
+    source = placed[-1].link if placed else INPUT
+    if not network.deferred and layer.source != source:
+        raise PlanError(
+            f"layer {layer.name!r}: source must be the layer before in a folded machine of a network that fires immediate, "
+            f"not {layer.source!r}"
+        )
     if layer.weight_bits > WEIGHT_SLOT:
         raise PlanError(
             f"layer {layer.name!r}: weight_bits must be at most {WEIGHT_SLOT} in a folded machine, not {layer.weight_bits}"
@@ -369,14 +470,15 @@ def _placed(network: Network, plan: Plan, stage: Stage, placed: list[FoldedLayer
     # A word of the memory with one port begins with a layer's first block of weights.
     slots = _slots(lanes) if weight_single else 1
     used = 1 << (core.channels - 1).bit_length() if state_single else lanes
+    blocks = -(-output.channels // used)
     return FoldedLayer(
         layer=layer,
         pool=stage.layers[1] if len(stage.layers) > 1 and isinstance(stage.layers[1], MaxPool) else None,
-        source=before.leaving if before else network.input_shape,
+        inputs=_inputs(network, layer, len(placed), used, blocks),
         output=output,
         leaving=network.shape_of(stage.name),
         lanes=used,
-        blocks=-(-output.channels // used),
+        blocks=blocks,
         state_single=state_single,
         weight_single=weight_single,
         # The bases are those of their own kind of memory.
@@ -385,8 +487,19 @@ def _placed(network: Network, plan: Plan, stage: Stage, placed: list[FoldedLayer
         tag_base=sum(la.positions for la in placed),
         queue_base=sum(la.queue_depth for la in placed),
         queue_depth=_most_fired(before) if before and not network.deferred else 0,
-        initial=initial_words(network, layer),
+        initial=fixed.initial[layer.name],
     )
+
+
+def _inputs(network: Network, layer: Neurons, number: int, lanes: int, blocks: int) -> tuple[FoldedInput, ...]:
+    """The inputs of a layer of that number."""
+    found: list[FoldedInput] = []
+    for taker, shape, _ in network.inputs(layer):
+        if not isinstance(taker, Projection):
+            raise TypeError(f"{layer.label}: inputs must be projections, not {taker!r}")
+        first = found[-1].first_word + found[-1].weight_words if found else 0
+        found.append(FoldedInput(taker=taker, source=shape, layer=number, lanes=lanes, blocks=blocks, first_word=first))
+    return tuple(found)
 
 
 def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
@@ -403,9 +516,9 @@ def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
 
 
 def _most_fired(before: FoldedLayer) -> int:
-    """Events that one event of ``before`` can cause: every neuron that it reaches fires once at most."""
-    rows, columns = (max(len(pairs) for pairs in before.axis(axis)) for axis in (0, 1))
-    return max(1, rows * columns * before.output.channels)
+    """Words that one event of ``before`` can fill: one for every neuron that it reaches."""
+    reached = [[max(len(pairs) for pairs in each.axis(axis)) for axis in (0, 1)] for each in before.inputs]
+    return max(1, *(rows * columns * before.output.channels for rows, columns in reached))
 
 
 def _packed(words: npt.NDArray[np.int32]) -> list[int]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from model.machine.blocks import UP5K_BLOCKS
 from model.machine.capability import check_machine_can
-from model.machine.folded_layout import FOLDED_LANES, SINGLE_BITS, Folded, FoldedLayer, TooManyWordsError
+from model.machine.folded_layout import FOLDED_LANES, SINGLE_BITS, Fixed, Folded, FoldedLayer, TooManyWordsError
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.stored_state import folded_state_bits
 from model.network import Network, Neurons
@@ -42,11 +42,11 @@ def folded_plan(network: Network, *, lanes: int = 8, blocks: int = UP5K_BLOCKS, 
     neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
     widest = max(layer.channels for layer in neurons)
     best: tuple[tuple[float, int], Plan] | None = None
-    fewest, trouble = 0, ""
+    fewest, trouble, fixed, cycles = 0, "", Fixed.of(network), _Cycles(deferred=network.deferred)
     tried = [n for n in FOLDED_LANES if n <= min(lanes, widest)]
     for plan in (plan for n in reversed(tried) for plan in _candidates(network, neurons, n, watch)):
         try:
-            found = Folded.of(network, plan)
+            found = Folded.of(network, plan, fixed=fixed)
         except TooManyWordsError:
             continue
         except PlanError as error:
@@ -56,7 +56,7 @@ def folded_plan(network: Network, *, lanes: int = 8, blocks: int = UP5K_BLOCKS, 
         fewest = min(fewest or needs, needs)
         if needs > blocks:
             continue
-        score = (sum(_mean_cycles(layer, deferred=found.deferred) for layer in found.layers), found.blocks)
+        score = (sum(map(cycles.mean, found.layers)), found.blocks)
         if best is None or score < best[0]:
             best = score, plan
     if best is not None:
@@ -92,8 +92,19 @@ def _lanes_of(layer: Neurons, lanes: int, state_memory: str, *, deferred: bool) 
     return max((n for n in FOLDED_LANES if n <= lanes and (state_memory != "single_port" or n * bits <= SINGLE_BITS)), default=1)
 
 
-def _mean_cycles(layer: FoldedLayer, *, deferred: bool) -> float:
-    """Cycles that the layer's blocks take of a mean frame, those of a flush included."""
-    rows, columns = (np.mean([len(pairs) for pairs in layer.axis(axis)]) for axis in (0, 1))
-    cycles = float(max(1.0, layer.layer.mean_events) * rows * columns * layer.blocks * layer.step_cycles)
-    return cycles + layer.flush_cycles if deferred else cycles
+class _Cycles:
+    """Cycles that layers take; found once for each layer and number of lanes."""
+
+    def __init__(self, *, deferred: bool) -> None:
+        self._deferred = deferred
+        self._found: dict[tuple[str, int, int], float] = {}
+
+    def mean(self, layer: FoldedLayer) -> float:
+        """Cycles that the layer's blocks take of a mean frame, those of a flush included."""
+        key = layer.layer.name, layer.lanes, layer.step_cycles
+        if key not in self._found:
+            reached = [[np.mean([len(pairs) for pairs in each.axis(axis)]) for axis in (0, 1)] for each in layer.inputs]
+            positions = np.mean([rows * columns for rows, columns in reached])
+            cycles = float(max(1.0, layer.layer.mean_events) * positions * layer.blocks * layer.step_cycles)
+            self._found[key] = cycles + layer.flush_cycles if self._deferred else cycles
+        return self._found[key]

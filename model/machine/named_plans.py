@@ -86,9 +86,9 @@ def named_plan(network: Network, name: str) -> Plan:
     cannot inject events beyond the network's input. ``folded``: one core for all layers, as
     `model.machine.folded_plan.folded_plan` lays it out for an iCE40 UP5K; its states can be read.
     """
-    check_machine_can(network)
     if name == FOLDED:
         return folded_plan(network)
+    check_machine_can(network)
     names = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
     if name == "minimal":
         cores = [CorePlan(layer=layer) for layer in names]

@@ -189,15 +189,12 @@ def refused_merge(network: Network, layer: Layer, *, folded: bool = False) -> tu
     folded : bool
         Whether as a folded machine.
     """
-    if len(layer.sources) == 1 or (network.deferred and not folded):
+    if len(layer.sources) == 1 or network.deferred:
         return None
-    inputs = f"{len(layer.sources)} inputs ({', '.join(layer.sources)})"
-    if network.deferred:
-        return f"{inputs} are merged by no folded machine yet", "build it with a plan of a pipeline"
-    return (
-        f"{inputs}, and the network fires immediate: merges are built for deferred firing only",
-        "convert with --firing deferred",
-    )
+    inputs = f"{len(layer.sources)} inputs ({', '.join(layer.sources)}), and the network fires immediate"
+    if folded:
+        return f"{inputs}: a folded machine merges for deferred firing only", "convert with --firing deferred"
+    return f"{inputs}: merges are built for deferred firing only", "convert with --firing deferred"
 
 
 def fan_outs(network: Network, name: str) -> list[tuple[list[int], list[int]]]:

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from model.machine.folded_layout import SINGLE_BITS
-from model.machine.folded_plan import folded_plan
-from model.machine.plan import Plan
+from model.machine.plan import CorePlan, Plan
 from model.machine.stored_state import StoredWidths
 from model.network import MaxPool, Network, Neurons, Padding, Shape
 from tests.hardware import random_convolution, random_linear
@@ -47,15 +46,16 @@ def random_plan(network, seed):
     chance = random.Random(seed)
     lanes = chance.choice([1, 2, 4, 8])
     cores = []
-    for core in folded_plan(network, lanes=lanes, blocks=10**6).cores:
-        channels = min(lanes, network.layer(core.layer).channels)
+    neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
+    for layer in neurons:
+        channels = min(lanes, layer.channels)
         state, weight = chance.choice([("block", "block"), ("block", "single_port"), *[("single_port", "block")] * 2])
         if state == "single_port":
             # As many of the widest states of any layer as a word holds, or fewer.
-            bits = StoredWidths.of([la for la in network.layers if isinstance(la, Neurons)]).bits
+            bits = StoredWidths.of(neurons).bits
             channels = min(channels, chance.choice([n for n in (1, 2, 4, 8) if n * bits <= SINGLE_BITS]))
         memories = {"state_memory": state, "weight_memory": weight, "generation_bits": chance.choice([1, 2, 4])}
-        cores.append(replace(core, channels=channels, **memories))
+        cores.append(CorePlan(layer=layer.name, channels=channels, **memories))
     bits = cores[0].generation_bits
     return Plan(
         name=f"random{seed}",

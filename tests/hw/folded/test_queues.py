@@ -18,7 +18,7 @@ def test_pushes_and_pops_in_any_order():
     full, popped = set(), dict.fromkeys(waiting, 0)
 
     async def push(ctx, number):
-        shape = folded.layers[number].source
+        shape = folded.inputs[number].source
         y, x, c = (chance.randrange(size) for size in (shape.height, shape.width, shape.channels))
         spike = {"negative": chance.randrange(2), "y": y, "x": x, "c": c}
         ctx.set(queues.layer, number - 1)

@@ -234,13 +234,13 @@ def test_where_there_are_no_merges():
         r"firing only; convert with --firing deferred$",
     ):
         named_plan(ungrouped(residual_block()), "minimal")
-    network = ungrouped(residual_block("deferred"))
     with pytest.raises(
         PlanError,
-        match=r"^layer 'block1': 2 inputs \(inner1, stem\) are merged by no folded machine yet; build it with a plan of a "
-        r"pipeline$",
+        match=r"^layer 'block1': 2 inputs \(inner1, stem\), and the network fires immediate: a folded machine merges for "
+        r"deferred firing only; convert with --firing deferred$",
     ):
-        named_plan(network, FOLDED)
+        named_plan(ungrouped(residual_block()), FOLDED)
+    network = ungrouped(residual_block("deferred"))
     plan = named_plan(network, "minimal")
     assert not plan.inject
     with pytest.raises(
