@@ -135,6 +135,7 @@ def test_further_rows(found):
         ("sigma-delta", "mnist-paper", "a threshold for each layer (the bundled conversion)"),
         ("sigma-delta", "mnist-paper", "fine-tuned for few events (mnist-sparse)"),
         ("deferred", "mnist-paper", "deferred firing, budget 0.5%"),
+        ("deferred", "mnist-paper", "deferred firing, fine-tuned (mnist-deferred)"),
         *(("rate", "larger", f"{steps} time steps, {key} input") for key in ("grey", "1-bit") for steps in (15, 25)),
         *(
             ("first spike", name, f"pixels are {key}, grey")

@@ -28,6 +28,7 @@ def found_lines(found: PaperStudy) -> str:
     with_pixels = [row.ours.spikes_per_neuron or 0.0 for row in found.table_one[:2] if row.ours]
     grey = found.accuracy_ann[found.network]["grey"]
     default = found.deferred["mnist-paper, budget 0.5%"]
+    tuned = found.deferred["mnist-paper, fine-tuned (mnist-deferred)"]
     ratios = " and ".join(f"{_ratio(found, at):.1f}" for at in range(len(found.direct)))
     lines = (
         "- Trained as the paper says and converted with its weights as they are, its network answers "
@@ -43,7 +44,8 @@ def found_lines(found: PaperStudy) -> str:
         f"{_percent(default.accuracy)} with {default.spikes_per_neuron:.4f} spikes a neuron and "
         f"{default.accumulations_per_frame:,} accumulations, the network that was fine-tuned for few events at "
         f"{_percent(found.sparse.accuracy)} with {found.sparse.spikes_per_neuron:.4f} and "
-        f"{found.sparse.accumulations_per_frame:,}.",
+        f"{found.sparse.accumulations_per_frame:,}, and one that was fine-tuned for both at {_percent(tuned.accuracy)} with "
+        f"{tuned.spikes_per_neuron:.4f} and {tuned.accumulations_per_frame:,}.",
     )
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,7 @@ from model.studies.one_threshold import INPUT_THRESHOLD, fired_per_frame
 from model.support.dataset import DataError, Dataset
 from model.support.errors import BadInputError
 
-__all__ = ["BUNDLED", "CONVOLUTIONAL", "SGD", "SPARSE", "TWO_LAYER"]
+__all__ = ["BUNDLED", "CONVOLUTIONAL", "DEFERRED", "SGD", "SPARSE", "TWO_LAYER"]
 __all__ += ["Binary", "Counting", "Measurements", "SigmaDelta", "counting", "large", "quantized_outputs", "sha256", "share"]
 
 _ZOO = Path(model.__path__[0]) / "zoo"
@@ -32,6 +32,7 @@ SGD = _ZOO / "paper" / "paper-sgd.onnx"
 CONVOLUTIONAL = _ZOO / "mnist-paper.onnx"
 BUNDLED = _ZOO / "mnist-paper.npz"
 SPARSE = _ZOO / "mnist-sparse.npz"
+DEFERRED = _ZOO / "mnist-deferred.npz"
 TWO_LAYER = _ZOO / "mnist-two-layer.onnx"
 
 _SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -111,7 +112,7 @@ class Measurements:
     def __init__(self, data: Dataset, calibration: Dataset, network: Path) -> None:
         self.data, self.calibration = data, calibration
         self.sgd, self.convolutional, self.two_layer = (import_onnx(path) for path in (network, CONVOLUTIONAL, TWO_LAYER))
-        self.bundled, self.sparse = Network.load(BUNDLED), Network.load(SPARSE)
+        self.bundled, self.sparse, self.tuned = (Network.load(path) for path in (BUNDLED, SPARSE, DEFERRED))
         for frames in (data, calibration):
             if frames.images.shape[1:] != tuple(self.sgd.input_shape):
                 raise DataError(

@@ -21,6 +21,7 @@ from model.studies.paper.look import Unreset, unreset
 from model.studies.paper.measurements import (
     BUNDLED,
     CONVOLUTIONAL,
+    DEFERRED,
     SPARSE,
     TWO_LAYER,
     Binary,
@@ -123,14 +124,16 @@ class Parts:
         return tuple(SweepPoint(threshold=threshold, figures=measure(threshold)) for threshold in thresholds)
 
     def deferred(self) -> dict[str, SigmaDelta]:
-        """Conversions to deferred firing."""
+        """Conversions to deferred firing, and a network that was fine-tuned for it."""
         name, network, path = self.networks[1]
-        return {
+        found = {
             f"{name}, budget {budget:.1%}": self.kept(
                 f"{name} deferred, budget {budget:g}", read(SigmaDelta), partial(self.made.deferred, network, budget), of=path
             )
             for budget in _BUDGETS
         }
+        tuned = self.kept("fine-tuned, deferred", read(SigmaDelta), partial(self.made.sigma_delta, self.made.tuned), of=DEFERRED)
+        return {**found, f"{name}, fine-tuned ({DEFERRED.stem})": tuned}
 
     def first_spikes(self) -> dict[str, dict[str, FirstSpikes]]:
         """The time to first spike by conversion alone."""

@@ -20,6 +20,7 @@ from model.studies.paper.look import Look, look
 from model.studies.paper.measurements import (
     BUNDLED,
     CONVOLUTIONAL,
+    DEFERRED,
     SPARSE,
     TWO_LAYER,
     Counting,
@@ -105,7 +106,7 @@ def study(
         frames=len(data),
         detail_frames=run.detail,
         calibration=Calibration(dataset=calibration.name, frames=len(calibration)),
-        sha256={path.name: sha256(path) for path in (network, CONVOLUTIONAL, BUNDLED, SPARSE, TWO_LAYER)},
+        sha256={path.name: sha256(path) for path in (network, CONVOLUTIONAL, BUNDLED, SPARSE, DEFERRED, TWO_LAYER)},
         table_one=_table_one(run, ann[network.stem]["grey"], thresholds, rates["grey"]),
         counting=counting(run.made.sgd),
         accuracy_ann=ann,
