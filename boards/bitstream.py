@@ -44,7 +44,7 @@ from model.engine.engine import run_fast
 from model.golden import Trace
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.machine.folded_layout import Folded
-from model.machine.named_plans import load_plan
+from model.machine.named_plans import is_folded, load_plan
 from model.machine.plan import Plan
 from model.network import Network
 from model.reports.conversion import conversion_json, conversion_lines
@@ -246,7 +246,7 @@ def _prepare(options: Options, steps: Steps) -> _Job:
     with steps.step(f"network {net}") as tell:
         if net.name != BUNDLED.name and options.net is None:
             steps.say(f"   {board.title} has no room for {BUNDLED.stem}: it gets {net.stem}")
-        network, conversion = _load(net, options, tell)
+        network, conversion = _load(net, options, tell, folded=is_folded(plan_name))
         plan = load_plan(network, plan_name)
         for name, value in (("watch", options.watch), ("states", options.states)):
             if value is not None:
@@ -277,7 +277,9 @@ def _link_hz(options: Options, board: Board) -> float:
     return board.clock((options.frequency_mhz or board.frequency_mhz) * 1e6).output_hz
 
 
-def _load(net: Path, options: Options, tell: Callable[[str], None]) -> tuple[Network, Conversion | None]:
+def _load(
+    net: Path, options: Options, tell: Callable[[str], None], *, folded: bool
+) -> tuple[Network, Conversion | None]:
     """The network, and what its conversion found where it is one."""
     if net.suffix != ".onnx":
         return Network.load(net), None
@@ -285,7 +287,7 @@ def _load(net: Path, options: Options, tell: Callable[[str], None]) -> tuple[Net
         net,
         calibrate=options.dataset or "digits5k",
         data_dir=options.data_dir,
-        settings=Settings(for_hardware=True),
+        settings=Settings(for_hardware=True, ungroup=folded),
         layout=options.layout,
         output=options.output,
         normalization=options.normalization,

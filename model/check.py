@@ -23,34 +23,28 @@ _STYLES = {"supported": "green", "folded": "cyan", "unsupported": "bold red"}
 
 @command(help="Say of each node of an ONNX file what becomes of it, or why it does not convert and what to do.")
 @click.argument("onnx_file", type=FilePath())
-@click.option(
-    "--for-hardware",
-    is_flag=True,
-    help="Count as unsupported what hardware does not build; count grouped convolutions as ordinary ones.",
-)
 @file_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     onnx_file: Path,
-    for_hardware: bool,
     layout: str | None,
     output: str | None,
     normalization: Normalization,
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    found = examine(onnx_file, for_hardware=for_hardware, layout=layout, output=output, normalization=normalization)
+    found = examine(onnx_file, layout=layout, output=output, normalization=normalization)
     problem = _problem(onnx_file, found)
     totals = _totals(found.network) if found.network is not None else None
     if as_json:
-        result = {"file": str(onnx_file), "converts": problem is None, "error": problem, "for_hardware": for_hardware}
+        result = {"file": str(onnx_file), "converts": problem is None, "error": problem}
         print(json.dumps({**result, "totals": totals, "nodes": [_as_json(report) for report in found.reports]}, indent=2))
     else:
         console = make_console()
         console.print(_table(one_line(str(onnx_file)), found.reports))
         if totals is not None:
             console.print(
-                f"converts{' for hardware' if for_hardware else ''}: {totals['layers']} layers, "
+                f"converts: {totals['layers']} layers, "
                 f"{totals['neurons']:,} neurons, {totals['weights']:,} weights, "
                 f"{totals['macs_per_frame']:,} MACs per frame as a float network"
             )

@@ -84,7 +84,12 @@ _ALIKE = ("input", "bits", "biases")
 @click.option(
     "--for-hardware",
     is_flag=True,
-    help="Refuse by name what hardware does not build; write grouped convolutions as ordinary ones.",
+    help="Refuse by name what hardware does not build.",
+)
+@click.option(
+    "--ungroup",
+    is_flag=True,
+    help="Write grouped convolutions as ordinary ones, with weights of 0, as folded machines need them.",
 )
 @click.option(
     "--firing",
@@ -137,6 +142,7 @@ def main(
     input_threshold: int | None,
     input_step: int | None,
     for_hardware: bool,
+    ungroup: bool,
     firing: str | None,
     rest: bool | None,
     burst: int | None,
@@ -160,6 +166,7 @@ def main(
         input_threshold=input_threshold,
         input_step=input_step,
         for_hardware=for_hardware,
+        ungroup=ungroup,
         firing=firing,
         rest=rest,
         burst=1 if burst is None else burst,
@@ -277,7 +284,7 @@ def _print(console: Console, found: Conversion, settings: Settings) -> None:
     if found.bias_corrected:
         console.print("biases make up for what rounding takes off on average (docs/conversion.md): without, more was lost")
     if found.groups_expanded:
-        console.print(f"groups written as ordinary convolutions, for hardware: {', '.join(found.groups_expanded)}")
+        console.print(f"groups written as ordinary convolutions: {', '.join(found.groups_expanded)}")
 
 
 def _saving(settings: Settings) -> str:

@@ -352,10 +352,9 @@ def fan_out(
             inputs = weights[:, projection.taken(shape).address(rows[0][1], columns[0][1], c)]
             yield slice(0, 1), slice(0, 1), slice(0, output.channels), inputs.reshape(1, 1, -1)
         elif isinstance(projection, ConvolutionProjection):
-            group, c_of_group = divmod(c, weights.shape[1])
-            each = output.channels // projection.groups
-            channels = slice(group * each, (group + 1) * each)
-            W = weights[channels, c_of_group][:, [k for _, k in rows]][:, :, [k for _, k in columns]]
+            reached = projection.channels_of(c)
+            channels = slice(reached.start, reached.stop)
+            W = weights[channels, c % weights.shape[1]][:, [k for _, k in rows]][:, :, [k for _, k in columns]]
             window = slice(rows[0][0], rows[-1][0] + 1), slice(columns[0][0], columns[-1][0] + 1)
             yield *window, channels, W.transpose(1, 2, 0)
 

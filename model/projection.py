@@ -183,6 +183,10 @@ class Projection:
         )
         return Shape(height, width, shape.channels)
 
+    def channels_of(self, c: int) -> range:
+        """The output channels that an event of channel ``c`` of its source reaches; consecutive."""
+        return range(self.channels)
+
     def output_shape(self, shape: Shape) -> Shape:
         """As `Layer.output_shape`."""
         raise NotImplementedError  # pragma: no cover - every kind of projection defines it
@@ -236,6 +240,10 @@ class ConvolutionProjection(Projection):
     def kernel(self) -> tuple[int, int]:
         """Kernel ``(height, width)``."""
         return int(self.weights.shape[2]), int(self.weights.shape[3])
+
+    def channels_of(self, c: int) -> range:
+        each, group = self.channels // self.groups, c // self.weights.shape[1]
+        return range(group * each, (group + 1) * each)
 
     def _check_channels(self, shape: Shape) -> None:
         taken = self.weights.shape[1] * self.groups

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 
 from model.benchmark.ungrouped import ungrouped
-from model.machine.named_plans import load_plan
+from model.machine.named_plans import is_folded, load_plan
 from model.network import Network
 from model.reports.markdown import markdown, with_table
 from model.support.cache import kept, source_hash
@@ -144,7 +144,9 @@ def checked(
     MismatchError
         Something differs.
     """
-    network = ungrouped(Network.load(folder / file))
+    network = Network.load(folder / file)
+    if is_folded(plan_name):
+        network = ungrouped(network)
     plan = load_plan(network, plan_name)
     images, _, _ = real_frames(network, dataset, data_dir, frames)
     sources = source_hash(*(ROOT / package for package in ("model", "hw", "sim")))

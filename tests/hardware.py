@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 
 from model.events import Events, make_events
 from model.machine.plan import CorePlan
-from model.network import Convolution, Linear, MaxPool, Network, Neurons, Padding, Shape
+from model.network import Convolution, Linear, MaxPool, Network, Neurons, Padding, Shape, Transposed
 
 END = {"kind": 1}
 
@@ -222,6 +222,52 @@ def random_network(seed: int) -> Network:
     )
     layers.append(random_linear(seed + 4, inputs=11, outputs=4, name="fc2", source="fc1", activation="identity"))
     return Network(name=f"random{seed}", input_shape=shape, layers=tuple(layers))
+
+
+def grouped(seed: int, *, firing: str = "immediate", burst: int = 1, flush_events: int = 0) -> Network:
+    """A small network of a grouped, a depthwise and a transposed convolution, none of whose inputs is one of zeros."""
+    rng = np.random.default_rng(seed)
+    shape = Shape(int(rng.integers(3, 5)), int(rng.integers(3, 5)), 4)
+    common: dict[str, Any] = {"threshold_log2": 5, "burst": burst}
+    first = random_convolution(
+        seed, inputs=2, groups=2, channels=6, name="grouped", kernel=(2, 3), stride=(1, 1), potential_bits=10, **common
+    )
+    second = random_convolution(
+        seed + 1, inputs=1, groups=6, channels=6 * int(rng.integers(1, 3)), name="depthwise", source="grouped", kernel=(3, 3),
+        stride=(1, int(rng.integers(1, 3))), padding=Padding(1, 1, 1, 1), **common,
+    )  # fmt: skip
+    groups = int(rng.integers(1, 3))
+    third = Transposed(
+        name="transposed", source="depthwise", weights=rng.integers(-60, 80, (4, second.channels // groups, 3, 2)),
+        bias=rng.integers(-30, 60, 4), groups=groups, stride=(2, int(rng.integers(1, 4))), more=(1, 0),
+        padding=Padding(*(int(n) for n in rng.integers(0, 2, 4))), threshold_log2=7, burst=burst,
+    )  # fmt: skip
+    size = third.output_shape(second.output_shape(first.output_shape(shape))).size
+    last = random_linear(
+        seed + 2, inputs=size, outputs=2, name="out", source="transposed", activation="identity", threshold_log2=6, burst=burst
+    )
+    return Network(
+        name=f"grouped{seed}",
+        input_shape=shape,
+        layers=(first, second, third, last),
+        firing=firing,
+        flush_events=flush_events,
+    )
+
+
+def overlapped(seed: int, *, burst: int = 1, **changes: Any) -> Network:
+    """A network with a max-pool after neurons, and one alone after it, whose windows overlap."""
+    first = random_convolution(
+        seed, inputs=2, kernel=(2, 2), channels=3, stride=(1, 1), padding=Padding(1, 1, 0, 0), threshold_log2=5, burst=burst
+    )
+    pools = (
+        MaxPool(name="after", source="conv", window=(3, 3), stride=(2, 1 + seed % 2), padding=Padding(1, 1, 1, 0)),
+        MaxPool(name="alone", source="after", window=(2, 2), stride=(1, 2 - seed % 2)),
+    )
+    size = pools[1].output_shape(pools[0].output_shape(first.output_shape(Shape(5, 6, 2)))).size
+    out = random_linear(seed + 1, inputs=size, outputs=3, name="out", source="alone", activation="identity", burst=burst)
+    layers = (first, *pools, out)
+    return Network(name=f"overlapped{seed}", input_shape=Shape(5, 6, 2), layers=layers, rest=seed > 2, **changes)
 
 
 def mixed(

@@ -266,6 +266,16 @@ class _Window(NamedTuple):
     """Which members the window has."""
 
 
+class _Visits(NamedTuple):
+    """Which of the windows that its position is in a group visits, one after the other."""
+
+    now: Value
+    """1 where one of them goes down the pipeline."""
+    row: Value
+    column: Value
+    """Which one along each axis."""
+
+
 class _Sweep(NamedTuple):
     """Where a flush is: all windows, and the parts of the channels of each."""
 
@@ -297,6 +307,9 @@ class MaxPoolGroups(wiring.Component):
     window's distances of all channels of the group are one word of a `StateBank`; what moves leaves as a group at the
     window's position.
 
+    Where windows overlap, a position belongs to several, and a group visits them in ascending ``(y, x)``. So that spikes leave in
+    order, each group is of one spike then, unless the network fires deferred.
+
     After a layer with bursts a word holds the members' counts, and what leaves is how far its maximum has moved
     (`BurstPoolLane`).
 
@@ -307,13 +320,14 @@ class MaxPoolGroups(wiring.Component):
 
     Timing
     ------
-    A group a cycle, `END` included; and a sweep once in many frames. Deferred, an ``END`` takes a cycle more for each group that
-    the layer has. 10 cycles from `groups` to `pooled`. Takes a group only while the FIFO has room for all that is in flight.
+    A group a cycle, `END` included, or a cycle for each window that it visits; and a sweep once in many frames. Deferred, an
+    ``END`` takes a cycle more for each group that the layer has. 10 cycles from `groups` to `pooled`. Takes a group only while
+    the FIFO has room for all that is in flight.
 
     Parameters
     ----------
     layer : MaxPool
-        The layer; its windows must not overlap.
+        The layer.
     shape : Shape
         Shape of its source.
     core : CorePlan
@@ -350,8 +364,6 @@ class MaxPoolGroups(wiring.Component):
         flushes: bool = False,
         start: State | None = None,
     ) -> None:
-        if layer.overlapping:
-            raise ValueError(f"layer {layer.name!r}: windows must not overlap: window {layer.window}, stride {layer.stride}")
         self._layer = layer
         self._shape = shape
         self._output = layer.output_shape(shape)
@@ -453,12 +465,16 @@ class MaxPoolGroups(wiring.Component):
         ]
 
         claim, sweep = take, None
+        visits = _Visits(take & ~is_end, Const(0), Const(0))
         if self._deferred:
             sweep = self._sweep(m, self.groups.valid & is_end & (credits != 0) & ~reset.sweeping)
             m.d.comb += self.groups.ready.eq((credits != 0) & ~reset.sweeping & (~is_end | sweep.done))
             claim = take | sweep.now
+        if max(self._most_visits) > 1:
+            visits = self._visits(m, is_end, (credits != 0) & ~reset.sweeping)
+            claim = claim | visits.now
 
-        tags, outside = self._look_up(m, take, is_end, sweep)
+        tags, outside = self._look_up(m, take, is_end, sweep, visits)
         self._access(m, tags, reset, state)
         up, down, more = self._count(m, tags, state) if self._counted else (*self._move(m, tags, state), [])
         looked_at = tags.fired.group | tags.fired.flush if sweep else tags.fired.group
@@ -489,6 +505,36 @@ class MaxPoolGroups(wiring.Component):
         ]
         return m
 
+    @property
+    def _most_visits(self) -> tuple[int, int]:
+        """The most windows that a row, and a column, of the source is in."""
+        rows, columns = (max(1, *map(len, self._layer.taps(self._shape, axis)), 0) for axis in (0, 1))
+        return rows, columns
+
+    def _visits(self, m: Module, is_end: Value, able: Value) -> _Visits:
+        """The windows of the group at hand, one where ``able``; it is taken with the last of them."""
+        group = self.groups.payload
+        now, last_row, last_column, last = (Signal(name=name) for name in ("visits", "last_row", "last_column", "last_visit"))
+        at, finals, reaches = [], [], []
+        for axis, (name, coordinate) in enumerate((("row", group.y), ("column", group.x))):
+            windows = [len(reached) for reached in self._layer.taps(self._shape, axis)]
+            at.append(Signal(range(self._most_visits[axis]), name=f"{name}_visit"))
+            finals.append(lookup(m, f"{name}_final", [max(0, count - 1) for count in windows], coordinate))
+            reaches.append(lookup(m, f"{name}_reaches", [int(count > 0) for count in windows], coordinate))
+        m.d.comb += [
+            now.eq(self.groups.valid & ~is_end & able),
+            last_row.eq(at[0] == finals[0]),
+            last_column.eq(at[1] == finals[1]),
+            last.eq((last_row & last_column) | ~(reaches[0] & reaches[1])),
+        ]
+        with m.If(~is_end & ~last):
+            m.d.comb += self.groups.ready.eq(0)
+        with m.If(now):
+            m.d.sync += at[1].eq(Mux(last | last_column, 0, at[1] + 1))
+            with m.If(last | last_column):
+                m.d.sync += at[0].eq(Mux(last, 0, at[0] + 1))
+        return _Visits(now, *at)
+
     def _sweep(self, m: Module, at_end: Value) -> _Sweep:
         """The steps of a flush, one where ``at_end`` and not all are done, parts of the channels innermost."""
         now, done = Signal(name="flush_now"), Signal(name="flush_done")
@@ -507,11 +553,14 @@ class MaxPoolGroups(wiring.Component):
             m.d.sync += done.eq(1)
         return _Sweep(now, done, at["y"], at["x"], at["part"])
 
-    def _look_up(self, m: Module, take: Value, is_end: Value, sweep: _Sweep | None) -> tuple[_Tags, Signal]:
-        """Which window the group that is taken is in, and which of its members; and whether it is in none."""
+    def _look_up(
+        self, m: Module, take: Value, is_end: Value, sweep: _Sweep | None, visits: _Visits
+    ) -> tuple[_Tags, Signal]:
+        """Which window the group is in, and which of its members; and whether it is in none."""
         group, members = self.groups.payload, self._members
         pooled_layout, more_bits = self._pooled_layout, self._source_more_bits
-        row, column = self._look_up_axis(m, "row", 0, group.y), self._look_up_axis(m, "column", 1, group.x)
+        row = self._look_up_axis(m, "row", 0, group.y, visits.row)
+        column = self._look_up_axis(m, "column", 1, group.x, visits.column)
         tag = data.StructLayout(
             {
                 "group": 1,
@@ -532,7 +581,7 @@ class MaxPoolGroups(wiring.Component):
         looked = tags["looked"]
         m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
         m.d.sync += [
-            looked.group.eq(take & ~is_end & row.inside & column.inside),
+            looked.group.eq(visits.now & row.inside & column.inside),
             looked.end.eq(take & is_end),
             looked.y.eq(row.index),
             looked.x.eq(column.index),
@@ -567,16 +616,22 @@ class MaxPoolGroups(wiring.Component):
                     looked.present.eq(Cat(r & c for r in rows for c in columns)),
                 ]
         outside = Signal()
-        m.d.sync += outside.eq(take & ~is_end & ~(row.inside & column.inside))
+        m.d.sync += outside.eq(visits.now & ~(row.inside & column.inside))
         return _Tags(*(tags[name] for name in _Tags._fields)), outside
 
     def _present(self, axis: int) -> set[tuple[int, int]]:
         """The windows along an axis, each with a member that it has."""
         return {pair for reached in self._layer.taps(self._shape, axis) for pair in reached}
 
-    def _look_up_axis(self, m: Module, name: str, axis: int, coordinate: Signal) -> _Window:
-        window = self._layer.window[axis]
-        windows = [reached[0] if reached else None for reached in self._layer.taps(self._shape, axis)]
+    def _look_up_axis(self, m: Module, name: str, axis: int, coordinate: Value, visit: Value) -> _Window:
+        window, slots = self._layer.window[axis], 1
+        if self._most_visits[axis] > 1:
+            slots, coordinate = 1 << len(visit), Cat(visit, coordinate)
+        windows = [
+            reached[slot] if slot < len(reached) else None
+            for reached in self._layer.taps(self._shape, axis)
+            for slot in range(slots)
+        ]
         present = self._present(axis)
         return _Window(
             index=lookup(m, f"{name}_window", [w[0] if w else 0 for w in windows], coordinate),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from hw.aer import AddressEvent, Kind
 from hw.neuron import (
@@ -38,6 +39,7 @@ from model.arrays import Ints
 from model.machine.borders import borders
 from model.machine.limits import STEP_CYCLES
 from model.machine.plan import CorePlan
+from model.machine.stages import flush_columns
 from model.network import Neurons, Shape
 from model.rest import State
 
@@ -65,6 +67,15 @@ class _Walk(NamedTuple):
     """Where layers fire deferred, the step of a flush."""
 
 
+class _Blocks(NamedTuple):
+    """The blocks of channels that an event visits at each position."""
+
+    first: Value
+    last: Value
+    begins: list[Any]
+    """Assignments where the next event is taken."""
+
+
 class _Sweep(NamedTuple):
     """Where a flush is: all positions of the layer, row after row, as many columns at once as there are banks."""
 
@@ -81,6 +92,8 @@ class _Sweep(NamedTuple):
     """Its word in each of these."""
     last_columns: Signal
     """1 where a row ends with it."""
+    column: Signal | None = None
+    """The column of banks that it is in, where it takes one of several."""
 
 
 class _Tags(NamedTuple):
@@ -122,6 +135,16 @@ class _Addresses(NamedTuple):
     generation: Signal
     flushed: list[Value]
     """Of each bank, whether it takes part in the step of a flush; none where there are no flushes."""
+    reached: "_Reached | None"
+    """Which lanes the event reaches; None where it is all of those that it visits."""
+
+
+class _Reached(NamedTuple):
+    """Which lanes of a block an event of a group of channels reaches, in the cycles in which that is looked at; a bit a lane."""
+
+    loading: Signal
+    updating: Signal
+    updated: Signal
 
 
 class _Bank(NamedTuple):
@@ -280,7 +303,7 @@ class ProjectionCore(wiring.Component):
             depth=self._fan_out.depth,
             generation_bits=self._core.generation_bits,
             memory=self._core.state_memory,
-            reuse=self._fan_out.blocks,
+            reuse=self._fan_out.reuse,
         )
 
     def _weight_memory(self) -> WeightMemory:
@@ -342,6 +365,7 @@ class ProjectionCore(wiring.Component):
             )
         )
         final_row, final_column = Signal.like(row_step), Signal.like(column_step)
+        blocks = self._blocks(m, block)
         last_block, last_column, last_row = Signal(), Signal(), Signal()
         is_end, reaches, issue, done = Signal(), Signal(), Signal(), Signal()
         # One less than there are: below 0, there are none.
@@ -351,7 +375,7 @@ class ProjectionCore(wiring.Component):
         ends, walked = (is_end & sweep.done, ~is_end & last_block) if sweep else (is_end, last_block)
         m.d.comb += [
             is_end.eq(event.kind == Kind.END),
-            last_block.eq(block == fan_out.blocks - 1),
+            last_block.eq(block == blocks.last),
             last_column.eq(column_step == final_column),
             last_row.eq(row_step == final_row),
             issue.eq(held & ~reset.sweeping & (credits >= 0) & (is_end | reaches)),
@@ -364,7 +388,7 @@ class ProjectionCore(wiring.Component):
         ]
         with m.If(issue & ~is_end):
             m.d.sync += first.eq(0)
-            m.d.sync += block.eq(Mux(last_block, 0, block + 1))
+            m.d.sync += block.eq(Mux(last_block, blocks.first, block + 1))
             with m.If(last_block):
                 m.d.sync += column_step.eq(Mux(last_column, 0, column_step + 1))
                 with m.If(last_column):
@@ -379,16 +403,30 @@ class ProjectionCore(wiring.Component):
                 reaches.eq((row_steps != 0) & (column_steps != 0)),
                 final_row.eq(row_steps - 1),
                 final_column.eq(column_steps - 1),
+                *blocks.begins,
             ]
         if sweep:
             with m.If(sweep.now):
                 m.d.sync += first.eq(0)
         return _Walk(event, held, first, row_step, column_step, block, ends, issue, credits, sweep)
 
+    def _blocks(self, m: Module, block: Signal) -> _Blocks:
+        """The blocks of the event in hand; at the end of a frame, which may be a flush, all of them."""
+        all_blocks, visited, event = self._fan_out.blocks, self._fan_out.visited, self.events.payload
+        if not visited:
+            return _Blocks(Const(0), Const(all_blocks - 1), [])
+        first, last = Signal.like(block, name="first_block"), Signal.like(block, name="final_block")
+        low = lookup(m, "first_block_lookup", [found.start for found in visited], event.c)
+        high = lookup(m, "final_block_lookup", [found.stop - 1 for found in visited], event.c)
+        at_end = event.kind == Kind.END
+        begins = Mux(at_end, 0, low)
+        return _Blocks(first, last, [block.eq(begins), first.eq(begins), last.eq(Mux(at_end, all_blocks - 1, high))])
+
     def _sweep(self, m: Module, at_end: Value, block: Signal, last_block: Signal) -> _Sweep:
         """The steps of a flush, one where ``at_end`` and not all are done, blocks of channels innermost."""
-        core, output = self._core, self._output
-        columns, words_a_row = -(-output.width // core.columns), -(-output.width // core.columns) * self._fan_out.blocks
+        core, output, blocks = self._core, self._output, self._fan_out.blocks
+        columns_of_step = flush_columns(core, blocks)
+        columns, words_a_row = -(-output.width // columns_of_step), -(-output.width // core.columns) * blocks
         now, done, last_columns, last_row = (
             Signal(name=f"flush_{name}") for name in ("now", "done", "last_columns", "last_row")
         )
@@ -397,6 +435,7 @@ class ProjectionCore(wiring.Component):
             for name, size in (("y", output.height), ("x", output.width), ("row", core.rows))
         )
         column, addr = Signal(range(columns), name="flush_column"), Signal(range(self._fan_out.depth), name="flush_addr")
+        of_banks = Signal(range(core.columns), name="flush_of_banks") if columns_of_step < core.columns else None
         m.d.comb += [
             now.eq(at_end & ~done),
             last_columns.eq(column == columns - 1),
@@ -407,7 +446,14 @@ class ProjectionCore(wiring.Component):
         with m.If(now):
             m.d.sync += [block.eq(Mux(last_block, 0, block + 1)), addr.eq(addr + 1)]
             with m.If(last_block):
-                m.d.sync += [column.eq(column + 1), x.eq(x + core.columns)]
+                m.d.sync += [column.eq(column + 1), x.eq(x + columns_of_step)]
+                if of_banks is not None:
+                    # The columns of banks take turns; the last of them goes on with the next words.
+                    m.d.sync += of_banks.eq(of_banks + 1)
+                    with m.If(last_columns | (of_banks == core.columns - 1)):
+                        m.d.sync += of_banks.eq(0)
+                    with m.Else():
+                        m.d.sync += addr.eq(addr - (blocks - 1))
                 with m.If(last_columns):
                     m.d.sync += [column.eq(0), x.eq(0), y.eq(y + 1), row.eq(row + 1)]
                     # The rows of banks take turns; the last of them goes on with the next words.
@@ -417,7 +463,7 @@ class ProjectionCore(wiring.Component):
                         m.d.sync += addr.eq(addr - (words_a_row - 1))
                     with m.If(last_row):
                         m.d.sync += [done.eq(1), y.eq(0), row.eq(0), addr.eq(0)]
-        return _Sweep(now, done, y, x, row, addr, last_columns)
+        return _Sweep(now, done, y, x, row, addr, last_columns, of_banks)
 
     def _tag(self, m: Module) -> _Tags:
         """What a step carries with it down the pipeline, and the cycles it takes there."""
@@ -492,7 +538,30 @@ class ProjectionCore(wiring.Component):
             flushed = self._flushed_banks(m, tags, walk.flush)
         clear_addr = _delays(m, "clear_addr", other_addr, 2)[-1]
         generation = _delays(m, "generation", reset.generation, 3)[-1]
-        return tags, _Addresses(rows, columns, block_weight, negative, clear, elsewhere, clear_addr, generation, flushed)
+        reached = self._reached(m, walked.c, looked.block) if fan_out.reached else None
+        return tags, _Addresses(
+            rows, columns, block_weight, negative, clear, elsewhere, clear_addr, generation, flushed, reached
+        )
+
+    def _reached(self, m: Module, c: Value, block: Value) -> _Reached:
+        """Which lanes, from one up to another, an event of channel ``c`` reaches in the ``block`` that comes a cycle later."""
+        reached, lanes = self._fan_out.reached, self._core.channels
+        offset = signed(bits_for(self._fan_out.blocks * lanes) + 1)
+        bounds = []
+        for name, channels in (("first", [found.start for found in reached]), ("end", [found.stop for found in reached])):
+            channel = lookup(m, f"reached_{name}_lookup", channels, c)
+            kept = Signal.like(channel, name=f"reached_{name}", reset_less=True)
+            lane = Signal(offset, name=f"lane_{name}", reset_less=True)
+            m.d.sync += [kept.eq(channel), lane.eq(kept - times(block, lanes))]
+            bounds.append(_delays(m, f"lane_{name}", lane, 4)[-1].as_signed())
+        first, end = bounds
+        now = _Reached(*(Signal(lanes, name=f"reached_{name}", reset_less=True) for name in _Reached._fields))
+        m.d.sync += [
+            now.loading.eq(Cat((first <= lane) & (end > lane) for lane in range(lanes))),
+            now.updating.eq(now.loading),
+            now.updated.eq(now.updating),
+        ]
+        return now
 
     def _flushed_banks(self, m: Module, tags: _Tags, flush: _Sweep) -> list[Value]:
         """Of each bank, whether the step of a flush that is looked up takes it; and where that step is."""
@@ -511,9 +580,14 @@ class ProjectionCore(wiring.Component):
             Signal(banks, name=f"flushed_{name}", reset_less=True)
             for name, banks in (("rows", core.rows), ("columns", core.columns))
         )
+        taken: list[Value] = [~last | (last_columns + n < output.width) for n in range(core.columns)]
+        if flush.column is not None:
+            column = Signal.like(flush.column, name="flushed_column", reset_less=True)
+            m.d.sync += column.eq(flush.column)
+            taken = [column == n for n in range(core.columns)]
         m.d.sync += [
             rows.eq(Cat(row == n for n in range(core.rows))),
-            columns.eq(Cat(~last | (last_columns + n < output.width) for n in range(core.columns))),
+            columns.eq(Cat(taken)),
         ]
         return [tags.looked.flush & rows[r] & columns[c] for r in range(core.rows) for c in range(core.columns)]
 
@@ -590,8 +664,10 @@ class ProjectionCore(wiring.Component):
             position_weight.eq(rows.weights[row] + columns.weights[column]),
             weight_sum.eq(position_weight + addresses.block_weight),
         ]
+        reached = addresses.reached
         if self._deferred:
-            return self._deferred_lanes(m, index, state, drives, negative[-1], weights, addresses.flushed[index])
+            drive = _driving(weights, negative[-1], reached)
+            return self._deferred_lanes(m, index, state, drives, drive, negative[-1], addresses.flushed[index])
         *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7, reset_less=False)
         # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
         sign = Signal(name=f"sign_{index}", reset_less=True)
@@ -610,30 +686,34 @@ class ProjectionCore(wiring.Component):
         for channel in range(core.channels):
             m.submodules[f"lane_{index}_{channel}"] = lane = (BurstLane if bursts else Lane)(layer=layer)
             m.d.sync += drives[channel].eq(weights.word[channel] ^ negative[-1].replicate(layer.weight_bits))
+            update, visits = lane.update.as_value(), en
+            if reached:
+                update = Mux(reached.updating[channel], update, state.word[channel].as_value())
+                visits = en & reached.updated[channel]
             m.d.comb += [
                 lane.state.eq(state.word[channel]),
                 lane.drive.eq(drives[channel]),
                 lane.negative.eq(sign),
-                state.update[channel].eq(lane.update),
+                state.update[channel].eq(update),
             ]
             comparison = (BurstComparison if bursts else Comparison)(layer=layer)
             m.submodules[f"comparison_{index}_{channel}"] = comparison
             m.d.comb += comparison.state.eq(after[channel])
             if isinstance(comparison, BurstComparison):
                 fired = spikes_of(comparison.change, self._more_bits)
-                m.d.sync += more[channel].eq(fired.more & en.replicate(self._more_bits))
+                m.d.sync += more[channel].eq(fired.more & visits.replicate(self._more_bits))
             else:
                 fired = Spikes(comparison.plus, comparison.minus, Const(0))
             m.d.sync += [
                 overflow[channel].eq(lane.overflow),
-                plus[channel].eq(fired.plus & en),
-                minus[channel].eq(fired.minus & en),
-                saturated[channel].eq((comparison.held | overflow[channel]) & en),
+                plus[channel].eq(fired.plus & visits),
+                minus[channel].eq(fired.minus & visits),
+                saturated[channel].eq((comparison.held | overflow[channel]) & visits),
             ]
         return _Bank(plus, minus, saturated, state.word, more)
 
     def _deferred_lanes(
-        self, m: Module, index: int, state: StateBank, drives: data.View, negative: Value, weights: WeightMemory, flushed: Value
+        self, m: Module, index: int, state: StateBank, drives: data.View, drive: list[Value], negative: Value, flushed: Value
     ) -> _Bank:
         """The lanes of a bank whose neurons fire deferred; ``flushed`` where a flush reads a word of it.
 
@@ -667,7 +747,7 @@ class ProjectionCore(wiring.Component):
                 change.eq(after - before),
             ]
             m.d.sync += [
-                drives[channel].eq(weights.word[channel] ^ negative.replicate(layer.weight_bits)),
+                drives[channel].eq(drive[channel]),
                 before.eq(state.word[channel].count),
                 after.eq(flush.count),
                 held[channel].eq(flush.held),
@@ -759,6 +839,15 @@ def _delays(m: Module, name: str, value: Value, cycles: int, *, reset_less: bool
     stages = [Signal(len(value), name=f"{name}_{cycle + 1}", reset_less=reset_less) for cycle in range(cycles)]
     m.d.sync += [after.eq(before) for before, after in pairwise([value, *stages])]
     return stages
+
+
+def _driving(weights: WeightMemory, negative: Value, reached: _Reached | None) -> list[Value]:
+    """What drives each lane: its weight, or the complement of it; of 0 where the event does not reach it."""
+    drives = []
+    for channel, weight in enumerate(weights.word):
+        visited = weight if reached is None else weight & reached.loading[channel].replicate(weights.weight_bits)
+        drives.append(visited ^ negative.replicate(weights.weight_bits))
+    return drives
 
 
 def _initial_states(layer: Neurons, output: Shape, start: State | None) -> Ints:

@@ -1,4 +1,4 @@
-"""A network as hardware builds it: grouped convolutions as ordinary ones, which fire the same spikes."""
+"""A network as folded machines walk it: grouped convolutions as ordinary ones, which fire the same spikes."""
 
 from dataclasses import replace
 from typing import TypeVar

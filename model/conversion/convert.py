@@ -20,7 +20,7 @@ from model.conversion.quantized_frames import run_images
 from model.engine.engine import run_frames
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatNetwork
-from model.importers.hardware_form import hardware_form
+from model.importers.hardware_form import without_groups
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.onnx import import_onnx
 from model.machine.capability import check_machine_can
@@ -64,7 +64,7 @@ class Conversion:
     steps : tuple[Step, ...]
         From the float network to the spiking one, where the accuracy went, on the first `EXPLAINED` frames.
     groups_expanded : tuple[str, ...]
-        Grouped convolutions that were written as ordinary ones, for hardware.
+        Grouped convolutions that were written as ordinary ones.
     notes : tuple[str, ...]
         How the calibration frames were read, where that was not as they come.
     warnings : tuple[str, ...]
@@ -125,8 +125,8 @@ def convert(
         return _from_quantized(float_network, calibration, settings, name=name, origin=origin)
     macs = float_network.macs
     grouped = tuple(layer.name for layer in float_network.layers if layer.groups > 1)
-    if settings.for_hardware:
-        float_network = hardware_form(float_network)
+    if settings.ungroup:
+        float_network = without_groups(float_network)
     settled = settle(float_network, calibration, settings, name=name, origin=origin, progress=progress)
     job, measured, theta_of = settled.job, settled.measured, settled.job.named(settled.thresholds)
     images, labels = job.data.images, job.data.labels
@@ -151,7 +151,7 @@ def convert(
         accumulations_per_frame=final.accumulations,
         frames=len(images),
         steps=steps,
-        groups_expanded=grouped if settings.for_hardware else (),
+        groups_expanded=grouped if settings.ungroup else (),
         bias_corrected=settled.corrected,
         notes=job.data.notes,
         warnings=_warnings(job.floats, job.data, job.settings, network, final.accuracy),
@@ -197,7 +197,7 @@ def _from_quantized(
         frames=len(data),
         macs_per_frame=floats.macs,
         steps=tuple(steps),
-        groups_expanded=tuple(la.name for la in floats.layers if la.groups > 1) if settings.for_hardware else (),
+        groups_expanded=tuple(la.name for la in floats.layers if la.groups > 1) if settings.ungroup else (),
         notes=(*data.notes, *found.notes),
         warnings=_warnings(floats, data, coded, network, accuracy),
         quantized=found.layers,

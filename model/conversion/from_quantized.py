@@ -28,7 +28,7 @@ from model.conversion.quantized_frames import run_images
 from model.conversion.ratio_weights import finest_fraction, made_up, with_frames, worst_error
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatNetwork, pool_of, refuse_branches
-from model.importers.hardware_form import hardware_form
+from model.importers.hardware_form import without_groups
 from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convolution, Layer, Network, Neurons
 
 __all__ = ["FromQuantized", "check_options", "from_quantized", "layers_as_built", "quantized_lines"]
@@ -181,7 +181,7 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
     """
     refuse_branches(floats, "converted with a file's levels")
     coding, source, rest = input_and_rest(floats, settings)
-    built = hardware_form(rest) if settings.for_hardware else rest
+    built = without_groups(rest) if settings.ungroup else rest
     scaled = _with_table(floats, rest, scaled_layers(built, source), settings)
     rest = built
     scaled = with_frames(rest, scaled, coding, images)

@@ -52,7 +52,9 @@ class Settings:
         Pixels fire when greater than the threshold, and once more for each step above it. `convert` chooses what is None
         (`model.conversion.coding.choose_coding`); 51, the paper's, with one level.
     for_hardware : bool
-        Refuse what hardware does not build, and write grouped convolutions as ordinary ones.
+        Refuse what hardware does not build.
+    ungroup : bool
+        Write grouped convolutions as ordinary ones, as folded machines walk them: with weights of 0.
     firing : str or None
         ``"immediate"`` or ``"deferred"`` (`model.network.Network`); None: deferred, except in the paper's mode.
     rest : bool or None
@@ -74,6 +76,7 @@ class Settings:
     input_threshold: int | None = None
     input_step: int | None = None
     for_hardware: bool = False
+    ungroup: bool = False
     firing: str | None = None
     rest: bool | None = None
     burst: int = 1

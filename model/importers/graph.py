@@ -93,18 +93,13 @@ class OnnxGraph:
         Named in errors.
     model : onnx.ModelProto
         The model.
-    for_hardware : bool
-        Whether to refuse what hardware does not build.
     output : str or None
         The output; may be None where there is only one.
     """
 
-    def __init__(
-        self, path: Path, model: onnx.ModelProto, *, for_hardware: bool = False, output: str | None = None
-    ) -> None:
+    def __init__(self, path: Path, model: onnx.ModelProto, *, output: str | None = None) -> None:
         structure = read_structure(path, model, output)
         self.path = path
-        self.for_hardware = for_hardware
         self.model = structure.model
         self.output = structure.output
         self.input = structure.input

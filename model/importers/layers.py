@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from model.arrays import Floats
-from model.importers.float_network import ConversionError, FloatLayer, pool_of
+from model.importers.float_network import ConversionError, FloatLayer
 from model.importers.folding import is_uniform
 from model.importers.graph import OnnxGraph, text
 from model.importers.inputs import append, as_layer, by_itself, channel_major, different_values, fold_back
@@ -17,7 +17,6 @@ from model.importers.limits import MOST_WEIGHTS
 from model.importers.parts import over_parts
 from model.importers.structure import label
 from model.importers.tensors import Data, along, axes_like, image_shape, no_padding, ordered
-from model.machine.stages import refused_by_hardware
 from model.network import MOST_WINDOW, Padding, Shape
 
 __all__ = [
@@ -131,8 +130,7 @@ def _report_convolution(
         f"convolution {graph.identifier(node)!r}: kernel {window[0]}x{window[1]}"
         + (f" (dilations {list(dilations)} written out with zeros)" if max(dilations) > 1 else "")
         + f", {shapes}"
-        + (f", {groups} groups" if groups > 1 else "")
-        + (" (written as an ordinary convolution for hardware)" if groups > 1 and graph.for_hardware else ""),
+        + (f", {groups} groups" if groups > 1 else ""),
     )
 
 
@@ -201,8 +199,6 @@ def max_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         stride=stride,
         padding=add_padding(padding, data.padding),
     )
-    if graph.for_hardware and (refused := refused_by_hardware(pool_of(layer))):
-        raise graph.error(node, *refused)
     graph.report(node, "supported", f"max-pool {layer.name!r}: window {window[0]}x{window[1]}, {shape} to {output}")
     return moved(data, output, (*data.layers, layer), axes_like(data, output))
 

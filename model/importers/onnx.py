@@ -7,7 +7,7 @@ compared with ONNX Runtime (`model.importers.agreement`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -15,7 +15,6 @@ import onnx
 from model.importers.agreement import check_agreement
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.importers.graph import NodeReport, OnnxGraph, damage_in_one_line, load
-from model.importers.hardware_form import hardware_form
 from model.importers.layouts import LAYOUTS, Start, starts, where
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.operators import SUPPORTED
@@ -60,7 +59,6 @@ class Examination:
 def examine(
     path: Path | str,
     *,
-    for_hardware: bool = False,
     layout: str | None = None,
     input_shape: Sequence[int] | None = None,
     output: str | None = None,
@@ -72,8 +70,6 @@ def examine(
     ----------
     path : Path or str
         The file.
-    for_hardware : bool
-        Whether what hardware does not build is unsupported too.
     layout : str or None
         One of `LAYOUTS`: channels first or last, where neither the file's nodes nor the data's shape say it.
     input_shape : sequence of int or None
@@ -90,19 +86,12 @@ def examine(
     """
     path = Path(path)
     with damage_in_one_line(path):
-        graph = OnnxGraph(path, load(path), for_hardware=for_hardware, output=output)
-        found = _examine(graph, layout, input_shape, normalization)
-        if for_hardware and found.network is not None:
-            try:
-                return replace(found, network=hardware_form(found.network))
-            except ConversionError as error:
-                return replace(found, network=None, error=error)
-        return found
+        return _examine(OnnxGraph(path, load(path), output=output), layout, input_shape, normalization)
 
 
-def report_nodes(path: Path | str, *, for_hardware: bool = False, output: str | None = None) -> list[NodeReport]:
+def report_nodes(path: Path | str, *, output: str | None = None) -> list[NodeReport]:
     """Every node of the file: the reports of `examine`."""
-    return examine(path, for_hardware=for_hardware, output=output).reports
+    return examine(path, output=output).reports
 
 
 def import_onnx(

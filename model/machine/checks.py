@@ -3,7 +3,7 @@
 from model.machine.capability import check_machine_can
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
-from model.machine.stages import stages, widest_step
+from model.machine.stages import grouped, one_block, stages, widest_step
 from model.network import Network, Neurons
 
 __all__ = ["check_plan"]
@@ -30,8 +30,10 @@ def check_plan(network: Network, plan: Plan) -> None:
             value = getattr(core, name)
             if value > limit:
                 raise PlanError(f"{where}: {name} must be within 1..{limit}, not {value}")
-        if core.columns > 1 and core.channels != channels:
-            raise PlanError(f"{where}: columns must be 1 unless channels is {channels}, not {core.columns}")
+        if core.columns > 1 and not one_block(network, core):
+            of_groups = grouped(network.layer(core.layer))
+            needed = "each event reaches one block of channels" if of_groups else f"channels is {channels}"
+            raise PlanError(f"{where}: columns must be 1 unless {needed}, not {core.columns}")
         if core.rows > 1 and core.columns != columns:
             raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
         if core.pool_fifo and core.layer not in pooled:

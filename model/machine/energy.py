@@ -15,8 +15,8 @@ import numpy as np
 
 from model.engine.engine import Stream
 from model.machine.plan import Plan
-from model.machine.schedule import flush_steps, reached, state_words
-from model.machine.stages import count_bits, stages
+from model.machine.schedule import flush_steps, mean_visits, reached, state_words
+from model.machine.stages import blocks_visited, count_bits, flush_columns, stages
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["ADD_PJ", "HOP_PJ", "MEMORY_PJ", "NOT_INCLUDED", "Energy", "add_pj", "energy", "memory_pj"]
@@ -112,12 +112,13 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
         additions_pj = state_pj = weights_pj = 0.0
         if isinstance(first, Neurons):
             core = plan.core(first.name)
-            blocks = -(-first.channels // core.channels)
             updates = 0.0
-            for taker, shape, _ in network.inputs(first):
-                y, x = np.divmod(streams[taker.source].address // shape.channels, shape.width)
+            for (taker, shape, _), of_channels in zip(network.inputs(first), blocks_visited(network, core), strict=True):
+                place, c = np.divmod(streams[taker.source].address, shape.channels)
+                y, x = np.divmod(place, shape.width)
                 rows, columns = (reached(taker, shape, axis)[1] for axis in (0, 1))
-                updates += float((rows[y] * columns[x]).sum()) / frames * blocks * core.channels
+                blocks = np.array([len(of) for of in of_channels])[c]
+                updates += float((rows[y] * columns[x] * blocks).sum()) / frames * core.channels
             # All that an update fires changes its neuron at once.
             fired = _firings(streams[first.name]) / frames
             word = first.potential_bits + first.count_bits + 1
@@ -125,7 +126,8 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             depth = state_words(first, network, core)
             if network.deferred:
                 # The weight; and in a flush, for each neuron, the count that it takes, and how far from its own that is.
-                visited = flushes * flush_steps(network, first, core) * core.channels * core.columns
+                at_once = flush_columns(core, -(-first.channels // core.channels))
+                visited = flushes * flush_steps(network, first, core) * core.channels * at_once
                 word = first.potential_bits + 1 + first.count_bits
                 additions += updates + 2 * visited
                 additions_pj += updates * add_pj(first.potential_bits + 1) + 2 * visited * add_pj(first.count_bits)
@@ -148,7 +150,9 @@ def energy(network: Network, plan: Plan, streams: Mapping[str, Stream]) -> tuple
             visited = flushes * shape.size
             # What a neuron of the same core fires in an update, or at a flush, comes at once.
             fused = isinstance(first, Neurons)
-            touched = (_firings(spikes) if fused else len(spikes.address)) / frames
+            taken = network.shape_of(last.source)
+            visits = mean_visits(last, taken, np.bincount(spikes.address, minlength=taken.size).reshape(taken))
+            touched = (_firings(spikes) if fused else len(spikes.address)) / frames * visits
             # After it, counts are told from the new maximum.
             compared = touched + visited * (members - 1 + written * members)
             additions += compared

@@ -7,7 +7,8 @@ from model.machine.capability import check_machine_can
 from model.machine.checks import check_plan
 from model.machine.folded_plan import folded_plan
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stages import fan_outs, pooled_at_flushes, widest_step
+from model.machine.schedule import flush_steps
+from model.machine.stages import blocks_visited, fan_outs, grouped, one_block, pooled_at_flushes, widest_step
 from model.network import Network, Neurons
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FOLDED",
     "NAMED_PLANS",
     "choices",
+    "is_folded",
     "load_plan",
     "named_plan",
     "steps_per_event",
@@ -36,9 +38,9 @@ DEFERRED_POOL_FIFO = 64
 
 def steps_per_event(network: Network, core: CorePlan) -> float:
     """Mean cycles a core takes for an event, over all positions of an input, windows clipped; the mean of all its inputs."""
-    blocks = math.ceil(network.shape_of(core.layer).channels / core.channels)
     steps = []
-    for rows, columns in fan_outs(network, core.layer):
+    for (rows, columns), visited in zip(fan_outs(network, core.layer), blocks_visited(network, core), strict=True):
+        blocks = sum(map(len, visited)) / len(visited)
         row_steps = sum(math.ceil(n / core.rows) for n in rows) / len(rows)
         column_steps = sum(math.ceil(n / core.columns) for n in columns) / len(columns)
         steps.append(max(1.0, row_steps * column_steps * blocks))
@@ -46,23 +48,46 @@ def steps_per_event(network: Network, core: CorePlan) -> float:
 
 
 def choices(network: Network, name: str) -> list[CorePlan]:
-    """Every useful parallelism of the core of layer ``name``, from one lane to the whole window a cycle."""
+    """Every useful parallelism of the core of layer ``name``, from one lane to the whole window a cycle.
+
+    Where events reach the channels of a group only, those that save no cycle over one of fewer lanes are none.
+    """
     channels, columns, rows = widest_step(network, name)
     blocks = sorted({math.ceil(channels / n) for n in range(1, channels + 1)})
     found = [CorePlan(layer=name, channels=math.ceil(channels / math.ceil(channels / n))) for n in blocks]
+    if grouped(network.layer(name)):
+        at_once = [core for core in found if one_block(network, core)]
+        found += [replace(core, columns=n) for core in at_once for n in range(2, columns + 1)]
+        found += [replace(core, columns=columns, rows=n) for core in at_once for n in range(2, rows + 1)]
+        return _worthwhile(network, found)
     found += [CorePlan(layer=name, channels=channels, columns=n) for n in range(2, columns + 1)]
     found += [CorePlan(layer=name, channels=channels, columns=columns, rows=n) for n in range(2, rows + 1)]
     unique = {core.lanes: core for core in reversed(found)}
     return [unique[lanes] for lanes in sorted(unique)]
 
 
+def _worthwhile(network: Network, options: list[CorePlan]) -> list[CorePlan]:
+    """From the fewest lanes on, those that take fewer cycles than all before them: for an event, or for a flush."""
+    costs = {core: (steps_per_event(network, core), flush_steps(network, network.layer(core.layer), core)) for core in options}
+    kept: list[CorePlan] = []
+    for core in sorted(options, key=lambda core: (core.lanes, costs[core])):
+        steps, flush = costs[core]
+        if not any(costs[other][0] <= steps and costs[other][1] <= flush for other in kept):
+            kept.append(core)
+    return kept
+
+
 def _balanced(network: Network, names: list[str], lanes: int) -> list[CorePlan]:
     """Give the slowest core more lanes, again and again, while ``lanes`` suffice."""
     options = {name: choices(network, name) for name in names}
     chosen = dict.fromkeys(names, 0)
+    # Where events visit the channels of a group only, a flush may take longer than they do.
+    flushes = any(grouped(layer) for layer in network.layers)
 
     def cycles(name: str, index: int) -> float:
-        return max(1.0, network.layer(name).mean_events) * steps_per_event(network, options[name][index])
+        layer, core = network.layer(name), options[name][index]
+        flush = flush_steps(network, layer, core) if flushes else 0
+        return max(1.0, layer.mean_events) * steps_per_event(network, core) + flush
 
     while True:
         slowest = max(names, key=lambda name: cycles(name, chosen[name]))
@@ -104,6 +129,11 @@ def named_plan(network: Network, name: str) -> Plan:
     plan = Plan(name=name, cores=tuple(cores), inject=not network.branched, states=name == "minimal")
     check_plan(network, plan)
     return plan
+
+
+def is_folded(text: str) -> bool:
+    """Whether a plan, by name or from a ``.json`` file, is of a folded machine."""
+    return Plan.load(text).folded if text.endswith(".json") else text == FOLDED
 
 
 def load_plan(network: Network, text: str) -> Plan:

@@ -75,8 +75,9 @@ def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def
     able = pool and core.pool_credits != 0 and core.pool_sweep == 0
     group = (core.selected if neurons else core.buffer) != 0
     present = core.between != 0 if neurons else group
-    # Before it takes the end of a frame, or a flush within one, a pool that fires deferred visits its windows.
-    flushing = pool and core.pool_flushes and present and lists[core.groups_from + core.at_group] <= FLUSHED
+    # Before it takes the end of a frame, or a flush within one, a pool that fires deferred visits its windows; and one whose
+    # windows overlap visits several before it takes a group.
+    flushing = pool and core.pool_visits and present and lists[core.groups_from + core.at_group] <= FLUSHED
     pool_ready = able and not flushing
     ready = core.between_second == 0 if neurons or not pool else pool_ready
     if pool:

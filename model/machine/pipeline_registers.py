@@ -29,7 +29,7 @@ that leave the core, flushes within it included."""
 
 CORE = record(
     # What it is.
-    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_flushes"),
+    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_visits"),
     # Its further inputs: how many, and which is the first of them.
     *("further", "further_from"),
     # Whether its FIFO of events is in block RAM, and if so whether an event is at its output.
@@ -116,6 +116,7 @@ def reset_core(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     core["generations"] = 2**planned.generation_bits - 1
     core["depth"] = core["sweep"] = state_words(first, network, planned)
     core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
-    core["flush"], core["pool_flushes"] = flush_steps(network, first, planned), network.deferred
+    core["flush"] = flush_steps(network, first, planned)
+    core["pool_visits"] = isinstance(last, MaxPool) and (network.deferred or last.overlapping)
     core["credits"], core["pool_credits"] = planned.group_fifo, planned.pool_depth
     core["generation"] = core["pool_generation"] = 1

@@ -18,9 +18,9 @@ from model.engine.engine import Stream, run_streams
 from model.machine.cycles import Cycles
 from model.machine.named_plans import choices
 from model.machine.plan import CorePlan, Plan
-from model.machine.schedule import flush_steps, reached
+from model.machine.schedule import flush_steps, mean_visits, reached
 from model.machine.simulate import simulate
-from model.machine.stages import Stage, pooled_at_flushes, stages
+from model.machine.stages import Stage, blocks_visited, pooled_at_flushes, stages
 from model.network import INPUT, MaxPool, Network, Neurons
 from model.projection import Shape
 from model.support.errors import DoesNotFitError
@@ -84,7 +84,7 @@ class Demand:
     frames : int
         Frames looked at.
     events : dict of str to array of float64
-        Of each neuron layer, mean input events per frame at each position, shape (height, width) of its source.
+        Of each input of each layer, mean events per frame of each unit of its source, ``(height, width, channels)``.
     fired : dict of str to Fired
         Of each neuron layer, what fires in it.
     sent : dict of str to float
@@ -107,20 +107,19 @@ class Demand:
         streams = run_streams(network, images)
         events, fired = {}, {}
         for layer in network.layers:
+            events[layer.name] = tuple(
+                _by_unit(streams[name], network.shape_of(name), len(images)) for name in layer.sources
+            )
             if isinstance(layer, Neurons):
-                events[layer.name] = tuple(
-                    _by_position(streams[name], network.shape_of(name), len(images)) for name in layer.sources
-                )
                 fired[layer.name] = Fired.of(streams[layer.name], network.shape_of(layer.name).channels)
         sent = {name: len(stream.address) / len(images) for name, stream in streams.items()}
         flushes = streams[INPUT].flushes
         return cls(len(images), events, fired, sent, len(flushes.after) / len(images) if flushes else 1.0)
 
 
-def _by_position(stream: Stream, shape: Shape, frames: int) -> npt.NDArray[np.float64]:
-    """Events of a stream at each position of its source in a mean frame."""
-    counts = np.bincount(stream.address // shape.channels, minlength=shape.height * shape.width)
-    return counts.reshape(shape.height, shape.width) / frames
+def _by_unit(stream: Stream, shape: Shape, frames: int) -> npt.NDArray[np.float64]:
+    """Events of each unit of a stream's source in a mean frame."""
+    return np.bincount(stream.address, minlength=shape.size).reshape(shape) / frames
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,8 @@ class Bound:
         Of the walker, a step per cycle; 0 for a max-pool alone, which has none.
     groups : float
         Of the selector of groups and of what follows it, a group per cycle; of a max-pool alone, an event per cycle. A max-pool
-        that fires deferred visits its windows besides.
+        that fires deferred visits its windows besides; where they overlap, a group takes a cycle for each that it is in, which
+        are counted for the mean event.
     serializer : float
         Of the serializer, an event per cycle.
     """
@@ -157,12 +157,14 @@ def bound(network: Network, demand: Demand, stage: Stage, core: CorePlan | None)
     """What bounds the core of ``stage``, planned as ``core``; None for a max-pool alone."""
     serializer, last = demand.sent[stage.name] + demand.ends, stage.layers[-1]
     ends = demand.ends
+    visits = 1.0
     if isinstance(last, MaxPool):
+        visits = mean_visits(last, network.shape_of(last.source), demand.events[last.name][0])
         alone = CorePlan(layer=last.name, channels=network.shape_of(last.source).channels)
         ends *= 1 + flush_steps(network, last, core or alone)
     if core is None:
-        return Bound(walker=0.0, groups=demand.sent[stage.source] + ends, serializer=serializer)
-    groups = demand.fired[core.layer].groups(core) + ends
+        return Bound(walker=0.0, groups=demand.sent[stage.source] * visits + ends, serializer=serializer)
+    groups = demand.fired[core.layer].groups(core) * visits + ends
     return Bound(walker=walker_cycles(network, demand, core), groups=groups, serializer=serializer)
 
 
@@ -172,12 +174,13 @@ def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
     A memory with one port is read and written by turns.
     """
     layer = network.layer(core.layer)
-    blocks = -(-network.shape_of(core.layer).channels // core.channels)
     cycles = 2 if core.state_memory == "single_port" else 1
     found = demand.ends * (flush_steps(network, layer, core) + 1)
-    for (taker, shape, _), events in zip(network.inputs(layer), demand.events[core.layer], strict=True):
+    visited = blocks_visited(network, core)
+    for (taker, shape, _), of_channels, events in zip(network.inputs(layer), visited, demand.events[core.layer], strict=True):
         rows, columns = (reached(taker, shape, axis)[1] for axis in (0, 1))
-        steps = np.outer(-(-rows // core.rows), -(-columns // core.columns)) * blocks
+        positions = np.outer(-(-rows // core.rows), -(-columns // core.columns))
+        steps = np.multiply.outer(positions, [len(blocks) for blocks in of_channels])
         found += float((events * np.maximum(1, steps * cycles)).sum())
     return found
 

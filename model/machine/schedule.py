@@ -13,11 +13,11 @@ import numpy.typing as npt
 from model.arrays import Ints
 from model.engine.engine import Stream
 from model.machine.plan import CorePlan, Plan
-from model.machine.stages import Stage, core_plan
+from model.machine.stages import Stage, blocks_reached, core_plan, flush_columns
 from model.network import Layer, MaxPool, Network, Neurons
 from model.projection import Projection, Shape
 
-__all__ = ["END", "FLUSH", "FLUSHED", "OUTSIDE", "Schedule", "flush_steps", "reached", "schedule", "state_words"]
+__all__ = ["END", "FLUSH", "FLUSHED", "OUTSIDE", "Schedule", "flush_steps", "mean_visits", "reached", "schedule", "state_words"]
 
 END = -1
 """Marks an end of frame, among steps and among groups."""
@@ -29,7 +29,7 @@ FLUSH = -3
 """Marks a flush within a frame, among steps and among groups."""
 
 FLUSHED = -4
-"""Marks a step of a max-pool's flush: less the spikes that leave for it."""
+"""Marks a step of a max-pool's flush, or a group's visit to a window before its last one: less the spikes that leave for it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Schedule:
         Of each of these, the groups of spikes that it makes; 1 for `END` and `FLUSH`.
     groups : Ints
         Of each of those groups, in order, the spikes that leave the core for it; `END`, `FLUSH`, or `OUTSIDE`. Where a max-pool
-        fires deferred, before each `END` and `FLUSH` the steps of its flush: `FLUSHED` less the spikes that leave for each.
+        fires deferred, before each `END` and `FLUSH` the steps of its flush: `FLUSHED` less the spikes that leave for each. Where
+        its windows overlap, the same before each group of its visits but the last.
 
     A max-pool alone has no steps: each event is a group.
     """
@@ -83,7 +84,8 @@ def flush_steps(network: Network, layer: Layer, core: CorePlan) -> int:
     height, width, channels = network.shape_of(layer.name)
     if isinstance(layer, MaxPool):
         return height * width * len(core.firsts(channels))
-    return height * -(-width // core.columns) * -(-channels // core.channels)
+    blocks = -(-channels // core.channels)
+    return height * -(-width // flush_columns(core, blocks)) * blocks
 
 
 def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stream]) -> Schedule:
@@ -118,12 +120,16 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
         if network.deferred:
             # All of it at a flush, position after position.
             event = ends_of[ends]
-            step = y * -(-height_width.width // core.columns) + x // core.columns
+            columns_of_step = flush_columns(core, blocks)
+            step = y * -(-height_width.width // columns_of_step) + x // columns_of_step
+            step = step * blocks + c // core.channels
         else:
             event = source.starts[ends] + spikes.cause
             step = (y - rows[0][in_y[event]]) // core.rows * column_steps[in_x[event]]
             step += (x - columns[0][in_x[event]]) // core.columns
-        step = step * blocks + c // core.channels
+            first_block, blocks_of = _blocks(first, network.shape_of(first.source), core)
+            in_c = source.address[event] % channels
+            step = step * blocks_of[in_c] + c // core.channels - first_block[in_c]
         token = _with_ends(event + ends, spikes, ends_of + np.arange(len(ends_of)))
         step = _with_ends(step, spikes, flush_steps(network, first, core))
         block, c = np.divmod(c, core.channels)
@@ -156,6 +162,8 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     at = np.flatnonzero(new_group)
     groups = np.add.reduceat(leaves, at) if len(at) else leaves
     groups = np.where(leaves[at] < 0, leaves[at], groups)
+    if isinstance(last, MaxPool) and last.overlapping:
+        groups = _with_visits(network, last, streams, groups, _with_ends(place, spikes, END)[at])
     if network.deferred and isinstance(last, MaxPool):
         groups = _with_flushes(network, last, core_plan(network, plan, stage), streams[last.name], groups)
     firsts = np.flatnonzero(new_step)
@@ -167,10 +175,46 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
 
 def _steps(network: Network, taker: Projection, core: CorePlan, source: Stream) -> Ints:
     """Of each token of an input the steps of its walk, `END` or `FLUSH`."""
-    blocks, shape = -(-taker.channels // core.channels), network.shape_of(taker.source)
+    shape = network.shape_of(taker.source)
     rows, columns = (reached(taker, shape, axis)[1] for axis in (0, 1))
-    y, x = np.divmod(source.address // shape.channels, shape.width)
+    place, c = np.divmod(source.address, shape.channels)
+    y, x = np.divmod(place, shape.width)
+    blocks = _blocks(taker, shape, core)[1][c]
     return _with_ends(-(-rows // core.rows)[y] * -(-columns // core.columns)[x] * blocks, source, _marks(source))
+
+
+def _blocks(taker: Projection, shape: Shape, core: CorePlan) -> tuple[Ints, Ints]:
+    """Of each channel of an input, the first block of channels that its events visit at a position, and how many."""
+    found = blocks_reached(taker, shape, core)
+    return np.array([blocks.start for blocks in found]), np.array([len(blocks) for blocks in found])
+
+
+def mean_visits(pool: MaxPool, shape: Shape, events: npt.NDArray[Any]) -> float:
+    """Windows that an event visits in the mean; of ``events`` there are so many of each unit of the pool's source."""
+    rows, columns = (reached(pool, shape, axis)[1] for axis in (0, 1))
+    visits = np.maximum(1, np.outer(rows, columns))[:, :, None]
+    total = events.sum()
+    return float((events * visits).sum() / total) if total else 1.0
+
+
+def _with_visits(network: Network, pool: MaxPool, streams: dict[str, Stream], groups: Ints, places: Ints) -> Ints:
+    """``groups``, of which each visits all windows that its position is in: before it those but the last."""
+    shape, pooled_shape = network.shape_of(pool.source), network.shape_of(pool.name)
+    (first_row, rows), (first_column, columns) = (reached(pool, shape, axis) for axis in (0, 1))
+    y, x = np.divmod(np.maximum(places, 0), shape.width)
+    visits = np.where(places < 0, 1, np.maximum(1, rows[y] * columns[x]))
+    last = np.cumsum(visits) - 1
+    leaving = np.zeros(visits.sum(), np.int64)
+    if not network.deferred:
+        # Spikes come one at a time, as groups of their own.
+        source, pooled = streams[pool.source], streams[pool.name]
+        of = np.flatnonzero(places >= 0)[np.repeat(source.starts[:-1], np.diff(pooled.starts)) + pooled.cause]
+        window_y, window_x = np.divmod(pooled.address // pooled_shape.channels, pooled_shape.width)
+        visit = (window_y - first_row[y[of]]) * columns[x[of]] + window_x - first_column[x[of]]
+        leaving = np.bincount(last[of] - visits[of] + 1 + visit, minlength=len(leaving))
+    found = FLUSHED - leaving
+    found[last] = np.where(groups < 0, groups, leaving[last])
+    return found
 
 
 def _with_flushes(network: Network, pool: MaxPool, core: CorePlan, pooled: Stream, groups: Ints) -> Ints:

@@ -6,21 +6,26 @@ import numpy as np
 
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
-from model.projection import ConvolutionProjection, TransposedProjection
+from model.projection import ConvolutionProjection, Projection, Shape, TransposedProjection
 from model.rest import first_states
 
 __all__ = [
     "INPUT_COUNT_BITS",
     "Stage",
+    "blocks_reached",
+    "blocks_visited",
     "core_plan",
     "count_bits",
     "fan_outs",
+    "flush_columns",
+    "grouped",
     "kept_pixel_bits",
     "more_bits",
     "most_spikes",
+    "one_block",
     "pooled_at_flushes",
     "ports",
-    "refused_by_hardware",
+    "refused_by_folded",
     "refused_merge",
     "stages",
     "widest_step",
@@ -62,25 +67,25 @@ class Stage:
 def stages(network: Network) -> tuple[Stage, ...]:
     """The cores of ``network``: a max-pool is fused to the neuron layer that it alone reads.
 
+    Not one whose windows overlap where neurons fire at once: all that a spike moves comes before what the next one does, so that
+    it takes spikes one at a time, as a link brings them.
+
     Raises
     ------
     PlanError
-        A layer has several inputs in a network that fires immediate, where no core merges them, or an input that is a transposed
-        convolution, which none walks.
+        A layer has several inputs in a network that fires immediate, where no core merges them.
     """
     found, fused = [], set()
     for layer in network.layers:
-        refusal = refused_merge(network, layer)
-        if any(isinstance(each, TransposedProjection) for each in layer.inputs):
-            refusal = refusal or refused_by_hardware(layer)
-        if refusal:
+        if refusal := refused_merge(network, layer):
             raise PlanError(f"{layer.label}: {'; '.join(refusal)}")
         if layer.name in fused:
             continue
         readers = network.readers(layer.name)
-        if isinstance(layer, Neurons) and len(readers) == 1 and isinstance(readers[0], MaxPool):
-            fused.add(readers[0].name)
-            found.append(Stage((layer, readers[0])))
+        alone = readers[0] if len(readers) == 1 else None
+        if isinstance(layer, Neurons) and isinstance(alone, MaxPool) and (network.deferred or not alone.overlapping):
+            fused.add(alone.name)
+            found.append(Stage((layer, alone)))
         else:
             found.append(Stage((layer,)))
     return tuple(found)
@@ -161,20 +166,20 @@ def most_spikes(network: Network, layer: Neurons) -> int:
     return min(burst, most - least, max(1, after >> layer.threshold_log2))
 
 
-def refused_by_hardware(layer: Layer) -> tuple[str, str] | None:
-    """Why there is no hardware for ``layer``, whatever its network, and what could be done; None where there is."""
-    if any(isinstance(each, TransposedProjection) for each in layer.inputs):
-        return "a transposed convolution is not built", "evaluate it in software, or enlarge frames before they are encoded"
+def refused_by_folded(layer: Layer) -> tuple[str, str] | None:
+    """Why no folded machine walks ``layer``, whatever its network, and what could be done; None where one does."""
     if isinstance(layer, MaxPool) and layer.overlapping:
         return (
-            f"max-pooling with window {layer.window} and stride {layer.stride} overlaps",
-            "hardware needs a stride of at least the window",
+            f"max-pooling with window {layer.window} and stride {layer.stride} overlaps, which no folded machine walks",
+            "build it with a plan of a pipeline",
         )
     for each in layer.inputs:
+        if isinstance(each, TransposedProjection):
+            return "a transposed convolution is walked by no folded machine", "build it with a plan of a pipeline"
         if isinstance(each, ConvolutionProjection) and each.groups > 1:
             return (
-                f"a convolution of {each.groups} groups is not built as such",
-                "convert with --for-hardware, which writes grouped convolutions as ordinary ones",
+                f"a convolution of {each.groups} groups is walked by no folded machine as such",
+                "build it with a plan of a pipeline, or convert with --ungroup, which writes it as an ordinary one",
             )
     return None
 
@@ -195,6 +200,33 @@ def refused_merge(network: Network, layer: Layer, *, folded: bool = False) -> tu
     if folded:
         return f"{inputs}: a folded machine merges for deferred firing only", "convert with --firing deferred"
     return f"{inputs}: merges are built for deferred firing only", "convert with --firing deferred"
+
+
+def grouped(layer: Layer) -> bool:
+    """Whether an event of any input of ``layer`` reaches some of its channels only."""
+    return any(isinstance(each, ConvolutionProjection) and each.groups > 1 for each in layer.inputs)
+
+
+def blocks_reached(taker: Projection, shape: Shape, core: CorePlan) -> list[range]:
+    """Of each channel of an input of ``shape``, the blocks of channels of ``core`` that its events visit at each position."""
+    reached = [taker.channels_of(c) for c in range(shape.channels)]
+    return [range(found.start // core.channels, -(-found.stop // core.channels)) for found in reached]
+
+
+def blocks_visited(network: Network, core: CorePlan) -> list[list[range]]:
+    """`blocks_reached` of each input of the layer of ``core``."""
+    inputs = [each for each in network.layer(core.layer).inputs if isinstance(each, Projection)]
+    return [blocks_reached(each, network.shape_of(each.source), core) for each in inputs]
+
+
+def one_block(network: Network, core: CorePlan) -> bool:
+    """Whether each event visits one block of channels at each position: then positions may be updated at once."""
+    return all(len(blocks) == 1 for each in blocks_visited(network, core) for blocks in each)
+
+
+def flush_columns(core: CorePlan, blocks: int) -> int:
+    """Columns that a step of a flush takes: one where there are several blocks, as all channels of a position come first."""
+    return 1 if blocks > 1 else core.columns
 
 
 def fan_outs(network: Network, name: str) -> list[tuple[list[int], list[int]]]:

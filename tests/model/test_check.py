@@ -53,26 +53,6 @@ def test_what_converts(tmp_path):
     }
 
 
-def test_for_hardware(tmp_path):
-    code, out, _ = run(good(tmp_path), "--json", "--for-hardware")
-    found = json.loads(out)
-    assert (code, found["for_hardware"], found["totals"]["weights"]) == (0, True, 36 + 8 + 12)
-    assert found["nodes"][0]["what"].endswith("2 groups (written as an ordinary convolution for hardware)")
-    path = Graph().conv(3, 2, 3).add("Relu").add("MaxPool", kernel_shape=[3, 3], strides=[2, 2], name="pool").save(
-        tmp_path / "overlap.onnx"
-    )
-    assert run(path)[0] == 0
-    code, out, error = run(path, "--for-hardware", "--json")
-    assert (code, error) == (
-        2,
-        f"error: {path}: node 'pool' (MaxPool): max-pooling with window (3, 3) and stride (2, 2) overlaps; "
-        "hardware needs a stride of at least the window",
-    )
-    found = json.loads(out)
-    assert (found["converts"], found["totals"]) == (False, None)
-    assert [node["status"] for node in found["nodes"]] == ["supported", "folded", "unsupported"]
-
-
 def test_all_that_does_not_convert_is_listed(tmp_path):
     g = Graph().conv(3, 2, 3, name="c1").add("Sigmoid", name="s1").conv(3, 3, 3, name="c2").add("Tanh", name="t2")
     g.add("DynamicQuantizeLinear", name="q").add("Flatten", name="f")

@@ -181,7 +181,7 @@ def test_it_converts():
     network = from_torch(trained(Separable()), (8, 7, 3))
     images = np.random.default_rng(3).integers(0, 256, (50, 8, 7, 3), dtype=np.uint8)
     labels = network.run((images > 51).astype(np.float32))[0].argmax(axis=1)
-    settings = Settings(accuracy_budget=0.3, for_hardware=True)
+    settings = Settings(accuracy_budget=0.3, for_hardware=True, ungroup=True)
     found = convert(network, Dataset(name="own", images=images, labels=labels), settings, name="separable")
     assert isinstance(found.network, Network) and found.groups_expanded == ("depthwise_Conv",)
     assert found.accuracy_float_1bit == 1.0 and found.accuracy_snn >= 0.5

@@ -378,7 +378,11 @@ def one(**fields):
     return Network(name="n", input_shape=Shape(1, 1, 1), layers=(Transposed(**fields),))
 
 
-def test_there_is_no_machine_for_transposed_convolutions_yet():
+def test_no_folded_machine_is_for_transposed_convolutions():
     network = one(name="up", source=INPUT, bias=[0], threshold_log2=1, stride=(2, 2), weights=np.ones((1, 1, 2, 2), int))
-    with pytest.raises(PlanError, match=r"^layer 'up': a transposed convolution is not built; "):
-        named_plan(network, "minimal")
+    named_plan(network, "minimal")
+    with pytest.raises(
+        PlanError,
+        match=r"^layer 'up': a transposed convolution is walked by no folded machine; build it with a plan of a pipeline$",
+    ):
+        named_plan(network, "folded")

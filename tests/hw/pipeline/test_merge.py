@@ -11,7 +11,6 @@ from amaranth.lib.wiring import In, Out
 from hw.parts.buffer import StreamBuffer
 from hw.pipeline.fan_out import FanOut
 from hw.pipeline.merge import Merge, merged_shape
-from model.benchmark.ungrouped import ungrouped
 from model.golden import run
 from model.machine.checks import check_plan
 from model.machine.named_plans import FOLDED, choices, named_plan
@@ -198,7 +197,7 @@ def test_what_the_random_graphs_have():
 
 @pytest.mark.parametrize("plan", ["minimal", pytest.param("wider", marks=pytest.mark.full)])
 def test_a_residual_block(plan, tmp_path):
-    result = same(ungrouped(residual_block("deferred")), plan, tmp_path, 3, simulator="verilator", frames=3)
+    result = same(residual_block("deferred"), plan, tmp_path, 3, simulator="verilator", frames=3)
     assert result.spikes_compared > 500
 
 
@@ -233,14 +232,14 @@ def test_where_there_are_no_merges():
         match=r"^layer 'block1': 2 inputs \(inner1, stem\), and the network fires immediate: merges are built for deferred "
         r"firing only; convert with --firing deferred$",
     ):
-        named_plan(ungrouped(residual_block()), "minimal")
+        named_plan(residual_block(), "minimal")
     with pytest.raises(
         PlanError,
         match=r"^layer 'block1': 2 inputs \(inner1, stem\), and the network fires immediate: a folded machine merges for "
         r"deferred firing only; convert with --firing deferred$",
     ):
-        named_plan(ungrouped(residual_block()), FOLDED)
-    network = ungrouped(residual_block("deferred"))
+        named_plan(residual_block(), FOLDED)
+    network = residual_block("deferred")
     plan = named_plan(network, "minimal")
     assert not plan.inject
     with pytest.raises(
@@ -249,9 +248,3 @@ def test_where_there_are_no_merges():
         r"beyond the network's input does not reach them all$",
     ):
         check_plan(network, replace(plan, inject=True))
-    with pytest.raises(
-        PlanError,
-        match=r"^layer 'block1': a convolution of 4 groups is not built as such; convert with --for-hardware, which writes "
-        r"grouped convolutions as ordinary ones$",
-    ):
-        named_plan(residual_block("deferred"), "minimal")

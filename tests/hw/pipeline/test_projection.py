@@ -11,9 +11,10 @@ from hw.pipeline.groups import GroupSelector
 from hw.pipeline.projection import ProjectionCore
 from model.golden import run
 from model.machine.checks import check_plan
+from model.machine.named_plans import choices
 from model.machine.plan import CorePlan, Plan
 from model.machine.stages import more_bits
-from model.network import Network, Shape
+from model.network import Network, Padding, Shape, Transposed
 from tests.hardware import (
     event_tokens,
     frames_of_groups,
@@ -203,3 +204,58 @@ def test_averaged_windows_of_a_convolution(columns):
     layer = random_convolution(3, inputs=2, kernel=(2, 3), channels=4, stride=(1, 1), averaged=(2, 3), count_max=2)
     covered = check(layer, shape, CorePlan(layer="conv", channels=4, columns=columns), frames=12, near=True)
     assert covered["spikes"] and covered["negative"]
+
+
+GROUPED = [
+    # Channels of a group in and out, groups, and channels, columns and rows of the core.
+    pytest.param(*case, marks=[] if number < 2 else [pytest.mark.full], id="-".join(map(str, case)))
+    for number, case in enumerate(
+        [
+            (1, 1, 5, 1, 3, 2),
+            (2, 3, 2, 4, 1, 1),
+            (1, 2, 3, 6, 2, 1),
+            (1, 1, 6, 4, 1, 1),
+            (3, 2, 2, 2, 3, 2),
+            (2, 2, 3, 1, 1, 1),
+            (1, 1, 4, 2, 3, 3),
+            (1, 4, 3, 4, 2, 1),
+            (2, 5, 2, 3, 1, 1),
+        ]
+    )
+]
+
+
+@pytest.mark.parametrize(("firing", "burst"), [("immediate", 1), ("immediate", 0), ("deferred", 1)])
+@pytest.mark.parametrize(("of_source", "of_layer", "groups", "channels", "columns", "rows"), GROUPED)
+def test_groups_visit_their_own_channels(of_source, of_layer, groups, channels, columns, rows, firing, burst):
+    """Also where a block of channels is of several groups, or of parts of some; none of it depends on rounds of generations."""
+    shape = Shape(4, 5, of_source * groups)
+    layer = random_convolution(
+        groups, inputs=of_source, channels=of_layer * groups, groups=groups, kernel=(3, 3), stride=(1, 1), padding=(1, 1, 1, 1),
+        potential_bits=8, burst=burst, threshold_log2=5,
+    )  # fmt: skip
+    core = CorePlan(layer="conv", channels=channels, columns=columns, rows=rows, generation_bits=1)
+    covered = check(layer, shape, core, near=True, stall=0.2, seed=3, firing=firing, frames=3)
+    assert min(covered["spikes"], covered["saturated"]) > 0
+    assert covered["several"] or (firing, burst) == ("immediate", 1)
+    memory = ProjectionCore(layer=layer, source=shape, core=core).memories
+    weights = sum(each.width * each.depth for each in memory if each.name.startswith("weights_0"))
+    # Every weight once, and what fills the last block.
+    blocks = -(-layer.channels // channels)
+    assert weights == layer.weights.size // layer.channels * blocks * channels * layer.weight_bits
+
+
+@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.full), pytest.param(3, marks=pytest.mark.full)])
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+def test_transposed_convolutions(seed, firing):
+    """Windows that overlap and that leave positions out, cut off, of all strides, and of groups too."""
+    rng, shape = np.random.default_rng(seed), Shape(3, 4, 2)
+    stride, groups = [((2, 1), 1), ((3, 2), 2), ((2, 3), 1), ((1, 2), 2)][seed]
+    layer = Transposed(
+        name="conv", source="input", weights=rng.integers(-60, 80, (4, 2 // groups, 3, 2)), bias=rng.integers(-30, 60, 4),
+        stride=stride, padding=Padding(1, 0, 0, 1), more=(stride[0] - 1, 0), groups=groups, threshold_log2=5, potential_bits=9,
+    )  # fmt: skip
+    plans = [CorePlan(layer="conv"), *choices(Network(name="test", input_shape=shape, layers=(layer,)), "conv")[1::2]]
+    for core in plans[seed % 2 :: 2]:
+        covered = check(layer, shape, core, near=seed % 2 == 0, stall=0.2, seed=seed, firing=firing, frames=2)
+        assert covered["spikes"] > 0

@@ -325,9 +325,9 @@ def test_one_output_answers_by_its_sign():
     assert (found.network.outputs, found.network.output.activation) == (1, "identity")
 
 
-def test_a_group_for_hardware_is_written_out():
+def test_a_group_is_written_out_where_that_is_asked_for():
     net = Quantized().round(2.0**-8).conv(4, 3, 2.0**-4, group=2).pool("AveragePool", 3).linear(16, 4)
-    plain, hardware = convert(net), convert(net, for_hardware=True)
+    plain, hardware = convert(net, for_hardware=True), convert(net, for_hardware=True, ungroup=True)
     assert [getattr(layer, "groups", 1) for layer in plain.network.layers] == [2, 2, 4, 1]
     assert [getattr(layer, "groups", 1) for layer in hardware.network.layers] == [1, 1, 1, 1]
     assert plain.differing == hardware.differing == 0

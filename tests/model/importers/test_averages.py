@@ -12,7 +12,7 @@ from model.encode import encode
 from model.engine.engine import run_fast
 from model.golden import run
 from model.importers.folding import spread_averages
-from model.importers.hardware_form import hardware_form
+from model.importers.hardware_form import without_groups
 from model.importers.onnx import import_model
 from model.machine.named_plans import named_plan
 from model.machine.simulate import simulate
@@ -93,19 +93,19 @@ def test_spikes_of_averages(construct):
 
 def test_hardware_has_averages_as_addresses():
     """No weight more for hardware: LeNet-5 has its own parameters there, too."""
-    floats = hardware_form(import_model(lenet5().model(), "lenet5"))
+    floats = without_groups(import_model(lenet5().model(), "lenet5"))
     assert sum(layer.weights.size + layer.bias.size for layer in floats.layers) == 61_706
     # Also where they would not spread over the weights: a padded convolution after windows that leave positions over.
     graph = Graph(shape=("frames", 2, 8, 8)).add("AveragePool", kernel_shape=[3, 3], strides=[3, 3])
     odd = import_model(graph.conv(2, 2, 2, pads=[1] * 4, name="conv3").add("Flatten").linear(18, 3).model(), "net")
-    assert [layer.averaged for layer in hardware_form(odd).layers] == [(3, 3), (1, 1)]
+    assert [layer.averaged for layer in without_groups(odd).layers] == [(3, 3), (1, 1)]
 
 
 def test_averages_convert_for_hardware():
     """The same network with the option as without, which both machines' cycle models run."""
     floats, data = import_model(pooled("into a linear layer, positions left over").model(), "net"), labelled()
     plain, built = (
-        convert(floats, data, Settings(for_hardware=flag, accuracy_budget=1.0), name="net").network for flag in (False, True)
+        convert(floats, data, Settings(ungroup=flag, accuracy_budget=1.0), name="net").network for flag in (False, True)
     )
     assert plain == built and built.layers[-1].averaged == (3, 2)
     events = [encode(built, image) for image in data.images[:2]]

@@ -8,17 +8,30 @@ import pytest
 
 from model.events import make_events
 from model.golden import run
+from model.machine.checks import check_plan
 from model.machine.cycles import ACTIVITIES
-from model.machine.named_plans import named_plan
+from model.machine.named_plans import choices, named_plan
 from model.machine.plan import CorePlan, Plan
 from model.machine.simulate import simulate
-from model.machine.stages import refused_by_hardware, stages
+from model.machine.stages import stages
 from model.network import MaxPool, Network, Neurons, Padding, Shape
 from model.studies.random_network import drawn
 from sim.cosimulation import verify
 from sim.simulators import SIMULATORS
 from tests.graphs import random_graph
-from tests.hardware import bursting, random_convolution, random_frames, random_linear, random_network, restless
+from tests.hardware import (
+    bursting,
+    grouped,
+    overlapped,
+    random_convolution,
+    random_frames,
+    random_linear,
+    random_network,
+    restless,
+)
+
+QUICK = ((1, ("immediate", 1, 0)),)
+"""Of the machines with groups, and of those with windows that overlap, those that are tested each time."""
 
 
 def random_plan(network, seed):
@@ -72,7 +85,6 @@ CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 3 e
 @pytest.mark.parametrize("seed", CASES)
 def test_every_cycle_is_the_hardwares(seed, tmp_path):
     network = pooled_input(seed) if seed % 4 == 0 else random_network(seed)
-    assert not any(refused_by_hardware(layer) for layer in network.layers)
     plan = random_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
     for idle, stall in ((0, 0), (0.5, 0), (0.1, 0.7)):
@@ -154,6 +166,63 @@ def test_every_cycle_of_a_graph_is_the_hardwares(seed, tmp_path):
         )  # fmt: skip
         assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
         assert result.cycles_compared > len(frames) * len(network.layers)
+
+
+GROUPED = [
+    pytest.param(seed, *how, marks=[pytest.mark.full] if (seed, how) not in QUICK else [])
+    for seed in range(1, 7)
+    for how in (("immediate", 1, 0), ("immediate", 0, 0), ("deferred", 1, 0), ("deferred", 1, 5))
+]
+
+
+@pytest.mark.parametrize(("seed", "firing", "burst", "every"), GROUPED)
+def test_every_cycle_of_groups_and_transposed_convolutions_is_the_hardwares(seed, firing, burst, every, tmp_path):
+    """Events visit some blocks of channels, some lanes of a block, windows that leave positions out; of any parallelism."""
+    network, chance = grouped(seed, firing=firing, burst=burst, flush_events=every), random.Random(seed)
+    options = [choices(network, layer.name) for layer in network.layers]
+    if firing == "immediate":
+        # A lane for each position of a window and channel of a group is an event a cycle.
+        assert options[1][-1].channels == network.layers[1].channels // 6
+    cores = [
+        replace(
+            chance.choice(of), group_fifo=8, event_fifo=chance.choice([2, 16]), generation_bits=chance.choice([1, 2, 4])
+        )
+        for of in options
+    ]
+    if seed % 2:
+        # All of a block is of several groups, or parts of them.
+        cores[0] = replace(cores[0], channels=4, columns=1, rows=1)
+        cores[1] = replace(cores[1], channels=4, columns=2, rows=1)
+    plan = Plan(name=f"grouped{seed}", cores=tuple(cores))
+    check_plan(network, plan)
+    frames = random_frames(network.input_shape, seed, frames=3, events=14, near=seed % 2 == 0)
+    result = verify(network, plan, frames, out_dir=tmp_path, simulator="icarus", seed=seed, idle=0.1, stall=0.3)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.answers == [run(network, events).answer for events in frames]
+    assert result.spikes_compared > 50 and result.cycles_compared > len(frames) * 20
+
+
+OVERLAPPED = [
+    pytest.param(seed, *how, marks=[pytest.mark.full] if (seed, how) not in QUICK else [])
+    for seed in range(1, 5)
+    for how in (("immediate", 1, 0), ("immediate", 0, 0), ("deferred", 1, 0), ("deferred", 1, 5))
+]
+
+
+@pytest.mark.parametrize(("seed", "firing", "burst", "every"), OVERLAPPED)
+def test_every_cycle_of_windows_that_overlap_is_the_hardwares(seed, firing, burst, every, tmp_path):
+    """Fused to their layer where neurons fire deferred; alone, a spike at a time, where they fire at once, bursts too."""
+    network = overlapped(seed, firing=firing, burst=burst, flush_events=every)
+    assert [len(stage.layers) for stage in stages(network)] == ([2, 1, 1] if firing == "deferred" else [1, 1, 1, 1])
+    cores = [CorePlan(layer="conv", channels=1 + seed % 3, group_fifo=8, event_fifo=2, generation_bits=1), CorePlan(layer="out")]
+    plan = Plan(name="overlapped", cores=tuple(cores))
+    frames = random_frames(network.input_shape, seed, frames=3, events=20, near=seed % 2 == 0)
+    traces = [run(network, events) for events in frames]
+    assert any((trace.layers[name].spikes["sign"] < 0).any() for trace in traces for name in ("after", "alone")) or not every
+    result = verify(network, plan, frames, out_dir=tmp_path, simulator="icarus", seed=seed, idle=0.1, stall=0.3)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert result.answers == [trace.answer for trace in traces]
+    assert result.spikes_compared > 50 and result.cycles_compared > len(frames) * 20
 
 
 def test_halves_go_to_the_even_count_at_each_flush_within_a_frame(tmp_path):

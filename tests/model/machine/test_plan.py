@@ -10,7 +10,7 @@ import pytest
 from model.machine.checks import check_plan
 from model.machine.named_plans import DEFAULT_LANES, NAMED_PLANS, load_plan, named_plan, steps_per_event
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stages import refused_by_hardware, stages
+from model.machine.stages import refused_by_folded, stages
 from model.network import MaxPool, Network, Shape
 from model.studies.random_network import drawn
 from model.support.names import LAYER_NAME, SAFE_NAME
@@ -98,32 +98,31 @@ def test_a_core_without_a_max_pool_has_no_fifo_after_it(name, layer):
         check_plan(network, replace(plan, cores=cores))
 
 
-def test_values_and_overlapping_pools():
+def test_values():
     with pytest.raises(PlanError, match=r"^core 'x': group_fifo must be within 8..1024, not 4$"):
         CorePlan(layer="x", group_fifo=4)
     with pytest.raises(PlanError, match=r"^core 'x': pool_fifo must be 0 or within 8..1024, not 7$"):
         CorePlan(layer="x", pool_fifo=7)
     with pytest.raises(PlanError, match=r"^architecture must be one of pipeline, folded, not 'other'$"):
         Plan(name="x", cores=(), architecture="other")
-    layers = [replace(la, stride=(1, 1)) if isinstance(la, MaxPool) and la.name == "pool2" else la for la in NETWORK.layers]
-    with pytest.raises(Exception, match=r"conv2|overlaps"):
-        named_plan(replace(NETWORK, layers=tuple(layers)), "minimal")
 
 
-def test_what_hardware_does_not_build():
+def test_what_folded_machines_do_not_walk():
     pool = MaxPool(name="p", source="input", window=(3, 2), stride=(2, 2))
-    assert refused_by_hardware(pool) == (
-        "max-pooling with window (3, 2) and stride (2, 2) overlaps",
-        "hardware needs a stride of at least the window",
+    assert refused_by_folded(pool) == (
+        "max-pooling with window (3, 2) and stride (2, 2) overlaps, which no folded machine walks",
+        "build it with a plan of a pipeline",
     )
     grouped = random_convolution(0, inputs=1, channels=4, groups=2, name="c")
     message = (
-        "layer 'c': a convolution of 2 groups is not built as such; convert with --for-hardware, which writes grouped "
-        "convolutions as ordinary ones"
+        "layer 'c': a convolution of 2 groups is walked by no folded machine as such; build it with a plan of a pipeline, or "
+        "convert with --ungroup, which writes it as an ordinary one"
     )
+    network = Network(name="n", input_shape=Shape(8, 8, 2), layers=(grouped,))
     with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
-        named_plan(Network(name="n", input_shape=Shape(8, 8, 2), layers=(grouped,)), "fast")
-    assert all(refused_by_hardware(layer) is None for layer in NETWORK.layers)
+        named_plan(network, "folded")
+    named_plan(network, "fast")
+    assert all(refused_by_folded(layer) is None for layer in NETWORK.layers)
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,17 @@ import pytest
 from boards.limits import limits
 from model.engine.engine import run_streams
 from model.machine.estimate import planned
-from model.machine.named_plans import choices, named_plan
+from model.machine.named_plans import choices, named_plan, steps_per_event
 from model.machine.plan import Plan, PlanError
 from model.machine.planner import Demand, bound, fastest, ladder, size_fifos, walker_cycles
-from model.machine.schedule import schedule
+from model.machine.schedule import flush_steps, schedule
 from model.machine.simulate import simulate
 from model.machine.stages import core_plan, stages
 from model.network import MaxPool, Network, Neurons, Padding
 from model.studies.random_network import drawn
 from model.support.datasets import Dataset
 from model.support.errors import DoesNotFitError
-from tests.hardware import bursting, random_convolution, random_linear, random_network
+from tests.hardware import bursting, grouped, overlapped, random_convolution, random_linear, random_network
 
 RNG = np.random.default_rng(7)
 
@@ -55,6 +55,36 @@ def test_walkers_take_the_cycles_foreseen(seed, firing, every):
         neurons = [core for core in found.cores if core.name != "pool2"]
         for core, use in zip(plan.cores, neurons, strict=True):
             assert round(walker_cycles(network, demand, core) * len(images), 6) == use.working
+
+
+@pytest.mark.parametrize(("firing", "every"), [("immediate", 0), ("deferred", 5)])
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_walkers_visit_the_channels_of_a_group(seed, firing, every):
+    """Of any parallelism that is worth its lanes: one that has more takes fewer steps for an event, or for a flush."""
+    network = grouped(seed, firing=firing, flush_events=every)
+    images = frames(network, 5)
+    demand = Demand.of(network, images)
+    options = [choices(network, layer.name) for layer in network.layers]
+    for number in range(max(map(len, options))):
+        plan = Plan(name="p", cores=tuple(of[min(number, len(of) - 1)] for of in options))
+        found = simulate(network, plan, images)
+        for core, use in zip(plan.cores, found.cores, strict=True):
+            assert round(walker_cycles(network, demand, core) * len(images), 6) == use.working
+    for of in options:
+        costs = [(steps_per_event(network, core), flush_steps(network, network.layer(core.layer), core)) for core in of]
+        for before, after in itertools.pairwise(costs):
+            assert after[0] < before[0] or after[1] < before[1]
+
+
+@pytest.mark.parametrize(("firing", "every"), [("immediate", 0), ("deferred", 5)])
+def test_a_pool_alone_takes_a_cycle_for_each_window(firing, every):
+    network = overlapped(2, firing=firing, flush_events=every)
+    images = frames(network, 6)
+    demand, streams, plan = Demand.of(network, images), run_streams(network, images), named_plan(network, "minimal")
+    stage = next(stage for stage in stages(network) if stage.name == "alone")
+    wanted = schedule(network, plan, stage, streams).groups
+    assert round(bound(network, demand, stage, None).groups * len(images), 6) == len(wanted)
+    assert len(wanted) > demand.sent["after"] * len(images)
 
 
 @pytest.mark.parametrize("firing", ["immediate", "deferred", "bursts", "flushes"])
