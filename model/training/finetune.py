@@ -24,7 +24,7 @@ from model.conversion.quantized_frames import run_images
 from model.engine.engine import FrameSummaries
 from model.golden import answers
 from model.importers.float_network import FloatNetwork
-from model.importers.hardware_form import hardware_form
+from model.importers.hardware_form import without_groups
 from model.importers.onnx import import_model
 from model.network import Network, Neurons
 from model.support.datasets import Dataset
@@ -143,7 +143,7 @@ def fine_tune(
     def converted(layers: QuantizedLayers) -> Network:
         floats = _imported(tuned_model(start, layers.folded(), name), start, name)
         if settings.for_hardware:
-            floats = hardware_form(floats)
+            floats = without_groups(floats)
         return quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=printable(origin))
 
     tuning = Tuning(job.floats, thresholds, coding, settings, teacher or start, converted, progress=progress)
