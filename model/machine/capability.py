@@ -1,7 +1,7 @@
 """What a network may ask for that no machine, or no folded one, is built for yet: refused by name, never answered wrongly."""
 
 from model.machine.plan import PlanError
-from model.machine.stages import refused_by_folded, refused_merge
+from model.machine.stages import refused_by_hardware, refused_merge
 from model.network import Network
 
 __all__ = ["check_machine_can"]
@@ -18,10 +18,7 @@ def check_machine_can(network: Network, *, folded: bool = False) -> None:
         Whether as a folded machine.
     """
     for layer in network.layers:
-        refusal = refused_merge(network, layer, folded=folded)
-        if folded:
-            refusal = refusal or refused_by_folded(layer)
-        if refusal:
+        if refusal := refused_merge(network, layer, folded=folded) or refused_by_hardware(layer, folded=folded):
             raise PlanError(f"layer {layer.name!r}: {'; '.join(refusal)}")
     if folded and network.flush_events:
         raise PlanError(

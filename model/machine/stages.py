@@ -25,7 +25,7 @@ __all__ = [
     "one_block",
     "pooled_at_flushes",
     "ports",
-    "refused_by_folded",
+    "refused_by_hardware",
     "refused_merge",
     "stages",
     "widest_step",
@@ -166,8 +166,18 @@ def most_spikes(network: Network, layer: Neurons) -> int:
     return min(burst, most - least, max(1, after >> layer.threshold_log2))
 
 
-def refused_by_folded(layer: Layer) -> tuple[str, str] | None:
-    """Why no folded machine walks ``layer``, whatever its network, and what could be done; None where one does."""
+def refused_by_hardware(layer: Layer, *, folded: bool = False) -> tuple[str, str] | None:
+    """Why there is no hardware for ``layer``, whatever its network, and what could be done; None where there is.
+
+    Parameters
+    ----------
+    layer : Layer
+        What is to be built.
+    folded : bool
+        Whether as a folded machine; a pipeline refuses no layer.
+    """
+    if not folded:
+        return None
     if isinstance(layer, MaxPool) and layer.overlapping:
         return (
             f"max-pooling with window {layer.window} and stride {layer.stride} overlaps, which no folded machine walks",

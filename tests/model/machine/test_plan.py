@@ -10,7 +10,7 @@ import pytest
 from model.machine.checks import check_plan
 from model.machine.named_plans import DEFAULT_LANES, NAMED_PLANS, load_plan, named_plan, steps_per_event
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stages import refused_by_folded, stages
+from model.machine.stages import refused_by_hardware, stages
 from model.network import MaxPool, Network, Shape
 from model.studies.random_network import drawn
 from model.support.names import LAYER_NAME, SAFE_NAME
@@ -109,7 +109,8 @@ def test_values():
 
 def test_what_folded_machines_do_not_walk():
     pool = MaxPool(name="p", source="input", window=(3, 2), stride=(2, 2))
-    assert refused_by_folded(pool) == (
+    assert refused_by_hardware(pool) is None
+    assert refused_by_hardware(pool, folded=True) == (
         "max-pooling with window (3, 2) and stride (2, 2) overlaps, which no folded machine walks",
         "build it with a plan of a pipeline",
     )
@@ -122,7 +123,7 @@ def test_what_folded_machines_do_not_walk():
     with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
         named_plan(network, "folded")
     named_plan(network, "fast")
-    assert all(refused_by_folded(layer) is None for layer in NETWORK.layers)
+    assert all(refused_by_hardware(layer, folded=True) is None for layer in NETWORK.layers)
 
 
 @pytest.mark.parametrize(
