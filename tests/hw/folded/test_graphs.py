@@ -90,7 +90,7 @@ def test_a_residual_network_from_its_file_to_the_machine(tmp_path):
     images = np.random.default_rng(1).integers(0, 256, (12, 6, 6, 1)).astype(np.uint8)
     labels = floats.scores(images.astype(np.float32) / 255).argmax(axis=1).astype(np.int64)
     data = Dataset("own", images, labels)
-    network = convert(floats, data, Settings(for_hardware=True, accuracy_budget=0.5), name="net").network
+    network = convert(floats, data, Settings(for_hardware=True, ungroup=True, accuracy_budget=0.5), name="net").network
     assert network.deferred and [len(layer.sources) for layer in network.layers] == [1, 1, 2, 2, 1]
     plan = named_plan(network, FOLDED)
     folded = Folded.of(network, plan)
