@@ -12,7 +12,7 @@ from hw.parts.memory import stored_bits
 from model.machine.plan import CorePlan
 from model.network import Network, Shape
 
-__all__ = ["AddressEvent", "HostEvent", "Kind", "SpikeGroup", "ends_frame"]
+__all__ = ["AddressEvent", "HostEvent", "Kind", "SpikeGroup", "ends_frame", "is_barrier"]
 
 
 class Kind(enum.Enum, shape=unsigned(1)):  # type: ignore[call-arg]
@@ -31,20 +31,31 @@ class AddressEvent(data.StructLayout):
     ----------
     shape : Shape
         Shape of the layer that fires.
+    levels : int
+        Levels of barriers among the events (`model.machine.barriers`).
 
     Members
     -------
     kind : `Kind`
-        The other members are 0 where it is ``END``, but for ``negative``.
+        The other members are 0 where it is ``END``, but for ``negative`` and ``closes``.
     negative
         1 where the spike's sign is -1. Of an ``END``, 1 where it is a flush within the frame, which goes on after it.
     y, x, c
         Coordinates of the neuron.
+    closes
+        How many levels close behind it; where there are any. An ``END`` that closes some is a barrier alone and ends no frame.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, levels: int = 0) -> None:
         self.neurons = shape
-        super().__init__({"kind": Kind, "negative": 1, **_coordinates(shape.height, shape.width, shape.channels)})
+        super().__init__(
+            {
+                "kind": Kind,
+                "negative": 1,
+                **_coordinates(shape.height, shape.width, shape.channels),
+                **_closes(levels),
+            }
+        )
 
 
 class HostEvent(data.StructLayout):
@@ -88,6 +99,8 @@ class SpikeGroup(data.StructLayout):
         Width of the spikes of a channel beyond its first; 0 where no neuron fires more than one at once.
     flushes : bool
         Whether there are flushes within a frame.
+    levels : int
+        As of `AddressEvent`.
 
     Attributes
     ----------
@@ -99,7 +112,7 @@ class SpikeGroup(data.StructLayout):
     Members
     -------
     kind : `Kind`
-        The other members are 0 where it is ``END``, but for ``flush``.
+        Where it is ``END`` the other members but for ``flush`` and ``closes`` mean nothing.
     y, x
         Position.
     part
@@ -111,9 +124,13 @@ class SpikeGroup(data.StructLayout):
         any room for it.
     flush
         1 where an ``END`` is a flush within the frame, which goes on after it; where there are any.
+    closes
+        As of `AddressEvent`, behind all of its spikes.
     """
 
-    def __init__(self, shape: Shape, core: CorePlan, more_bits: int = 0, *, flushes: bool = False) -> None:
+    def __init__(
+        self, shape: Shape, core: CorePlan, more_bits: int = 0, *, flushes: bool = False, levels: int = 0
+    ) -> None:
         self.neurons = shape
         self.more_bits = more_bits
         self.flushes = flushes
@@ -129,6 +146,7 @@ class SpikeGroup(data.StructLayout):
                 "minus": unsigned(self.channels),
                 **({"more": data.ArrayLayout(unsigned(more_bits), self.channels)} if more_bits else {}),
                 **({"flush": 1} if flushes else {}),
+                **_closes(levels),
             }
         )
 
@@ -136,6 +154,11 @@ class SpikeGroup(data.StructLayout):
     def stored_bits(self) -> int:
         """Bits of it that a memory keeps."""
         return stored_bits(self, {"y": self.neurons.height, "x": self.neurons.width, "part": len(self.firsts)})
+
+
+def is_barrier(token: data.View) -> Value:
+    """Whether ``token`` (`AddressEvent`, `SpikeGroup`), of a stream with barriers, is a barrier alone."""
+    return (token.kind == Kind.END) & (token.closes != 0)
 
 
 def ends_frame(network: Network, event: data.View) -> Value:
@@ -150,3 +173,7 @@ def _coordinates(height: int, width: int, channels: int) -> dict[str, object]:
         "x": unsigned(bits_for(width - 1)),
         "c": unsigned(bits_for(channels - 1)),
     }
+
+
+def _closes(levels: int) -> dict[str, object]:
+    return {"closes": unsigned(bits_for(levels))} if levels else {}

@@ -26,14 +26,17 @@ from hw.flow.verilog import machine_verilog
 from hw.folded.machine import FoldedMachine
 from hw.machines import AnyMachine, machine_of
 from model.encode import encode
-from model.engine.engine import run_fast
+from model.engine.engine import Stream, run_fast
 from model.events import Events
 from model.golden import Trace
+from model.machine.barrier_schedule import tokens_of
+from model.machine.barrier_tokens import Tokens
+from model.machine.barriers import barred
 from model.machine.cycles import Cycles
 from model.machine.limits import SATURATIONS_WIDTH
 from model.machine.plan import Plan, PlanError
 from model.machine.simulate import simulate as cycles
-from model.network import Network, Neurons
+from model.network import INPUT, Network, Neurons
 from model.support.errors import MismatchError
 from sim.coverage import Coverage, coverage
 from sim.netlist import cell_models, machine_netlist
@@ -391,7 +394,7 @@ def _score(
             record_number, cycle, text = line.split()
             by_name[names[int(record_number)]].append((int(cycle), _hexadecimal(text)))
     found = {trace.name: decode(network, trace, by_name[trace.name]) for trace in machine.traces}
-    score = compare(network, frames, machine.traces, found)
+    score = compare(network, frames, machine.traces, found, barriers=_barriers(machine, frames))
     mismatches, notes, first = score.mismatches, [], score.first
     if watch:
         watched = _watched(machine, by_name[WATCHED])
@@ -441,6 +444,16 @@ def _score(
         answers=answers,
         report=report,
     ), first
+
+
+def _barriers(machine: AnyMachine, frames: Sequence[Trace]) -> dict[str, Tokens]:
+    """Of each layer where barriers stand among its spikes, where there are any."""
+    network, plan = machine.network, machine.plan
+    if plan.folded or not barred(network):
+        return {}
+    streams = {INPUT: Stream.of([frame.events for frame in frames])}
+    streams |= {layer.name: Stream.of([frame.layers[layer.name].spikes for frame in frames]) for layer in network.layers}
+    return tokens_of(network, plan, streams)
 
 
 def _answers(

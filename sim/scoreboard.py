@@ -11,10 +11,23 @@ from amaranth.lib import data
 from hw.interface import Trace as TracePoint
 from model.events import Flush, input_flushes
 from model.golden import LayerTrace, Trace, run_layer
+from model.machine.barrier_tokens import BARE, Tokens
 from model.network import INPUT, Layer, Network, Neurons
 from model.rest import first_states
 
-__all__ = ["FLUSHED", "Divergence", "Score", "Spike", "Token", "compare", "compare_cycles", "decode", "field", "taken_flushes"]
+__all__ = [
+    "FLUSHED",
+    "Barrier",
+    "Divergence",
+    "Score",
+    "Spike",
+    "Token",
+    "compare",
+    "compare_cycles",
+    "decode",
+    "field",
+    "taken_flushes",
+]
 
 
 @dataclass(frozen=True)
@@ -30,10 +43,17 @@ FLUSHED = Spike(-1, 0)
 
 
 @dataclass(frozen=True)
-class Token:
-    """A token as recorded: a spike, `FLUSHED`, or the end of a frame (None), and its cycle."""
+class Barrier:
+    """What stands behind a spike, or behind nothing, that closes so many levels (`model.machine.barriers`)."""
 
-    spike: Spike | None
+    levels: int
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as recorded: a spike, `FLUSHED`, a barrier, or the end of a frame (None), and its cycle."""
+
+    spike: Spike | Barrier | None
     cycle: int
 
 
@@ -44,28 +64,33 @@ class Divergence:
     Parameters
     ----------
     trace, frame, index : TracePoint, int
-        Where: the trace, the frame, and the index in the frame's stream, flushes included.
+        Where: the trace, the frame, and the index in the frame's stream, flushes and barriers included.
     cycle : int | None
         When, in cycles since reset; None where the recording ended too early.
-    expected, found : Spike | None
+    expected, found : Spike | Barrier | None
         None is the end of the frame, `FLUSHED` a flush within it.
+    barriers : int
+        Barriers of the frame's stream before that.
     """
 
     trace: TracePoint
     frame: int
     index: int
     cycle: int | None
-    expected: Spike | None
-    found: Spike | None
+    expected: Spike | Barrier | None
+    found: Spike | Barrier | None
+    barriers: int = 0
 
     def report(self, network: Network, trace: Trace, *, seed: int, plan: str, simulator: str) -> str:
         """The report, in lines; ``trace`` is the golden trace of the frame."""
         layer = self.trace.layer
         shape = network.shape_of(layer)
 
-        def told(spike: Spike | None) -> str:
+        def told(spike: Spike | Barrier | None) -> str:
             if spike is None:
                 return "end of frame"
+            if isinstance(spike, Barrier):
+                return f"barrier of {spike.levels} {'level' if spike.levels == 1 else 'levels'}"
             if spike is FLUSHED:
                 return "flush within the frame"
             if not 0 <= spike.address < shape.size:
@@ -90,16 +115,17 @@ class Divergence:
         spikes = trace.spikes
         if not len(trace.events):
             return ["  caused by       no input event: the layer's input is empty"]
-        at = min(self.index, len(spikes) - 1)
+        at = min(self.index - self.barriers, len(spikes) - 1)
         cause = int(spikes["cause"][at]) if at >= 0 else 0
         event = trace.events[cause]
-        source = network.shape_of(trace.layer.source)
+        source, *joined = map(network.shape_of, trace.layer.sources)
         output = network.shape_of(trace.layer.name)
+        taker, shape, first = next(each for each in reversed(network.inputs(trace.layer)) if each.first <= event["address"])
         spike = self.expected or self.found
         lines = []
-        if spike is not None and 0 <= spike.address < output.size:
+        if isinstance(spike, Spike) and 0 <= spike.address < output.size:
             start = first_states(network)[trace.layer.name]
-            state = run_layer(trace.layer, source, trace.events[: cause + 1], start=start)
+            state = run_layer(trace.layer, source, trace.events[: cause + 1], start=start, joined=joined)
             neuron = output.coordinates(spike.address)
             potential = f"V = {state.potential[neuron]}, " if isinstance(trace.layer, Neurons) else ""
             lines.append(
@@ -108,7 +134,8 @@ class Divergence:
         sign = "+1" if event["sign"] > 0 else "-1"
         lines.append(
             f"  caused by       input event {cause} of the layer, {sign} from (y, x, c) = "
-            f"{source.coordinates(event['address'])}; input event {int(event['origin'])} of the network"
+            f"{shape.coordinates(event['address'] - first)}{f' of {taker.source}' if joined else ''}; input event "
+            f"{int(event['origin'])} of the network"
         )
         return lines
 
@@ -122,7 +149,7 @@ class Divergence:
         number = sum(flush.after + before < self.index for before, flush in enumerate(trace.flushes[:-1]))
         taken = taken_before[number]
         lines = []
-        if spike is not None and 0 <= spike.address < output.size:
+        if isinstance(spike, Spike) and 0 <= spike.address < output.size:
             start = first_states(network)[layer.name]
             source, *joined = map(network.shape_of, layer.sources)
             flushes = [Flush(after, flush.origin) for after, flush in zip(taken_before, trace.flushes, strict=True)][: number + 1]
@@ -168,6 +195,11 @@ def decode(network: Network, trace: TracePoint, records: Iterable[tuple[int, int
     shape, layout = network.shape_of(trace.layer), trace.layout
     tokens = []
     for cycle, payload in records:
+        closes = field(layout, payload, "closes") if "closes" in layout.members else 0
+        behind = [Token(Barrier(closes), cycle)] if closes else []
+        if behind and field(layout, payload, "kind"):
+            tokens += behind
+            continue
         if field(layout, payload, "kind"):
             within = trace.form == "events" and field(layout, payload, "negative")
             within = within or (trace.form == "groups" and layout.flushes and field(layout, payload, "flush"))
@@ -176,7 +208,7 @@ def decode(network: Network, trace: TracePoint, records: Iterable[tuple[int, int
         y, x = field(layout, payload, "y"), field(layout, payload, "x")
         if trace.form == "events":
             sign = -1 if field(layout, payload, "negative") else 1
-            tokens.append(Token(Spike(shape.address(y, x, field(layout, payload, "c")), sign), cycle))
+            tokens += [Token(Spike(shape.address(y, x, field(layout, payload, "c")), sign), cycle), *behind]
             continue
         first = layout.firsts[field(layout, payload, "part")]
         plus, minus, width = field(layout, payload, "plus"), field(layout, payload, "minus"), layout.more_bits
@@ -186,21 +218,35 @@ def decode(network: Network, trace: TracePoint, records: Iterable[tuple[int, int
                 if mask >> bit & 1:
                     spikes = 1 + (more >> bit * width & (1 << width) - 1)
                     tokens += [Token(Spike(shape.address(y, x, first + bit), sign), cycle)] * spikes
+        tokens += behind
     return tokens
 
 
 def compare(
-    network: Network, golden: Sequence[Trace], traces: Sequence[TracePoint], found: Mapping[str, Sequence[Token]]
+    network: Network,
+    golden: Sequence[Trace],
+    traces: Sequence[TracePoint],
+    found: Mapping[str, Sequence[Token]],
+    *,
+    barriers: Mapping[str, Tokens] | None = None,
 ) -> Score:
-    """Compare the recorded tokens of every trace with the golden frames."""
+    """Compare the recorded tokens of every trace with the golden frames.
+
+    ``barriers`` has, of each layer that sends some, where they stand among its spikes. A barrier counts as a token of its own,
+    behind the spike with which it came if it did.
+    """
+    standing = barriers or {}
     spikes = events = mismatches = 0
     first: Divergence | None = None
     for trace in traces:
-        expected: list[tuple[Spike | None, int, int]] = []
+        expected: list[tuple[Spike | Barrier | None, int, int]] = []
         for number, frame in enumerate(golden):
-            expected += [(spike, number, index) for index, spike in enumerate(_stream(network, frame, trace.layer))]
+            stream: Sequence[Spike | Barrier | None] = _stream(network, frame, trace.layer)
+            if trace.layer in standing:
+                stream = _with_barriers(stream, standing[trace.layer], number)
+            expected += [(spike, number, index) for index, spike in enumerate(stream)]
         tokens = found.get(trace.name, ())
-        compared = sum(spike is not None and spike is not FLUSHED for spike, _, _ in expected)
+        compared = sum(isinstance(spike, Spike) and spike is not FLUSHED for spike, _, _ in expected)
         if trace.form == "groups":
             spikes += compared
         else:
@@ -211,10 +257,14 @@ def compare(
         mismatches += len(wrong) + abs(len(expected) - len(tokens))
         if wrong:
             at, token = wrong[0], tokens[wrong[0]]
-            divergence = Divergence(trace, expected[at][1], expected[at][2], token.cycle, expected[at][0], token.spike)
+            number, index = expected[at][1:]
+            before = sum(isinstance(spike, Barrier) for spike, _, _ in expected[at - index : at])
+            divergence = Divergence(trace, number, index, token.cycle, expected[at][0], token.spike, before)
         elif len(tokens) < len(expected):
             want, number, index = expected[len(tokens)]
-            divergence = Divergence(trace, number, index, None, want, None)
+            at = len(tokens)
+            before = sum(isinstance(spike, Barrier) for spike, _, _ in expected[at - index : at])
+            divergence = Divergence(trace, number, index, None, want, None, before)
         elif len(tokens) > len(expected):
             token = tokens[len(expected)]
             divergence = Divergence(trace, len(golden) - 1, expected[-1][2] + 1, token.cycle, None, token.spike)
@@ -275,3 +325,13 @@ def _stream(network: Network, frame: Trace, layer: str) -> list[Spike | None]:
         found += [Spike(int(e["address"]), int(e["sign"])) for e in events[first:after]]
         found.append(FLUSHED)
     return [*found[:-1], None]
+
+
+def _with_barriers(stream: Sequence[Spike | Barrier | None], tokens: Tokens, frame: int) -> list[Spike | Barrier | None]:
+    """A frame's stream with the barriers that stand in it."""
+    mine = tokens.of(tokens.frame == frame)
+    spikes, found = iter(stream), list[Spike | Barrier | None]()
+    for spike, closes in zip(mine.spike.tolist(), mine.closes.tolist(), strict=True):
+        found += [next(spikes)] if spike != BARE else []
+        found += [Barrier(closes)] if closes else []
+    return [*found, *spikes]

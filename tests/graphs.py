@@ -10,7 +10,7 @@ from model.events import Events, make_events
 from model.network import INPUT, Convolution, Linear, MaxPool, Network, Transposed
 from model.projection import ConvolutionProjection, LinearProjection, Padding, Projection, Shape, TransposedProjection
 
-__all__ = ["random_events", "random_graph", "residual_block"]
+__all__ = ["nested_graph", "random_events", "random_graph", "residual_block"]
 
 
 def random_graph(
@@ -46,6 +46,73 @@ def random_graph(
         firing=firing,
         rest=bool(rng.random() < 0.5),
         flush_events=int(rng.choice([0, 0, 1, 3])) if deferred else 0,
+    )
+
+
+def nested_graph(seed: int) -> Network:
+    """A network that fires immediate whose forks and merges lie one within the other, as machines build them.
+
+    Ways of up to three layers, shortcuts, one source twice, max-pools alone and after neurons, whose windows leave a border out.
+    """
+    rng = np.random.default_rng(seed)
+    shapes = {INPUT: Shape(3, int(rng.integers(2, 4)), int(rng.integers(1, 3)))}
+    layers: list[Convolution | Linear | MaxPool] = []
+
+    def add(layer: Convolution | Linear | MaxPool) -> str:
+        layers.append(layer)
+        shapes[layer.name] = layer.output_shape(shapes[layer.source])
+        return layer.name
+
+    def window(source: str, channels: int) -> ConvolutionProjection:
+        kernel = (1, 1) if rng.random() < 0.4 else (3, 3)
+        border = Padding(*(size // 2 for size in (*kernel, *kernel)))
+        weights = _weights(rng, channels, shapes[source].channels, *kernel)
+        return ConvolutionProjection(source=source, weights=weights, padding=border)
+
+    def neurons(sources: list[str]) -> str:
+        channels = int(rng.integers(1, 3))
+        first, *joined = (window(source, channels) for source in sources)
+        common = {
+            "threshold_log2": int(rng.integers(4, 6)), "weight_bits": 6, "potential_bits": int(rng.choice([10, 16])),
+            "burst": int(rng.choice([1, 1, 3])),
+        }  # fmt: skip
+        return add(
+            Convolution(
+                name=f"layer{len(layers)}", source=first.source, weights=first.weights, padding=first.padding,
+                bias=_bias(rng, channels), joined=tuple(joined), **common,
+            )
+        )  # fmt: skip
+
+    def way(source: str, depth: int, *, pooled: bool) -> str:
+        if not pooled and rng.random() < 0.3:
+            return source
+        if not pooled or rng.random() < 0.6:
+            source = neurons([source])
+        if pooled:
+            source = add(MaxPool(name=f"pool{len(layers)}", source=source, window=(2, 2), stride=(2, 2)))
+        if depth and rng.random() < 0.6:
+            return region(source, depth - 1)
+        for _ in range(int(rng.integers(0, 3)) if depth else 0):
+            source = neurons([source])
+        return source
+
+    def region(source: str, depth: int) -> str:
+        pooled = depth == 1 and min(shapes[source][:2]) > 1 and rng.random() < 0.5
+        ends = [way(source, depth, pooled=pooled) for _ in range(int(rng.choice([2, 2, 3])))]
+        return neurons([ends[number] for number in rng.permutation(len(ends))])
+
+    # The last merge takes what has any shape.
+    stem = neurons([INPUT]) if rng.random() < 0.5 else INPUT
+    ends = [way(stem, 2, pooled=False) for _ in range(2)]
+    first, *joined = (LinearProjection(source=end, weights=_weights(rng, 3, shapes[end].size)) for end in ends)
+    add(
+        Linear(
+            name="out", source=first.source, weights=first.weights, bias=_bias(rng, 3), activation="identity",
+            threshold_log2=5, weight_bits=6, potential_bits=16, joined=tuple(joined),
+        )
+    )  # fmt: skip
+    return Network(
+        name=f"nested{seed}", input_shape=shapes[INPUT], layers=tuple(layers), firing="immediate", rest=bool(rng.random() < 0.5)
     )
 
 

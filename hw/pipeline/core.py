@@ -11,10 +11,11 @@ from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.parts.queue import BlockQueue
 from hw.pipeline.groups import EventGrouper, GroupSelector
-from hw.pipeline.merge import Merge
+from hw.pipeline.merge import Merge, OrderedMerge
 from hw.pipeline.pool import MaxPoolGroups
 from hw.pipeline.projection import ProjectionCore
 from hw.pipeline.serializer import Serializer
+from model.machine.barriers import barred, carried, own_level, taken_levels
 from model.machine.plan import DISTRIBUTED_EVENTS, Plan
 from model.machine.stages import Stage, core_plan, count_bits, more_bits
 from model.network import MaxPool, Network, Neurons
@@ -29,8 +30,8 @@ class LayerCore(wiring.Component):
     Operation
     ---------
     Projection core (or events as they come), one group of spikes at a time, max-pool on groups, one event per cycle, and a FIFO.
-    Several inputs are merged first (`Merge`). Inputs and output are a `StreamBuffer` each: no combinational path runs from one
-    core through the router to another.
+    Several inputs are merged first (`Merge`, or `OrderedMerge` where the network fires immediate). Inputs and output are a
+    `StreamBuffer` each: no combinational path runs from one core through the router to another.
 
     Timing
     ------
@@ -66,19 +67,27 @@ class LayerCore(wiring.Component):
         first, flushes = stage.layers[0], network.flush_events > 0
         self._core = core_plan(network, plan, stage)
         self._flushes = flushes
+        # Levels of barriers that leave, and that come.
+        self._levels, self._taken_levels = len(carried(network)[stage.name]), len(taken_levels(network, first))
         self.groups = {
             layer.name: stream.Signature(
-                SpikeGroup(network.shape_of(layer.name), self._core, more_bits(network, layer.name), flushes=flushes)
+                SpikeGroup(
+                    network.shape_of(layer.name),
+                    self._core,
+                    more_bits(network, layer.name),
+                    flushes=flushes,
+                    levels=self._levels,
+                )
             ).create(path=("groups", layer.name))
             for layer in stage.layers
         }
         self._states = plan.states
         members: dict[str, In | Out] = {
             **{
-                name: In(stream.Signature(AddressEvent(network.shape_of(source))))
+                name: In(stream.Signature(AddressEvent(network.shape_of(source), self._taken_levels)))
                 for name, source in zip(_event_streams(stage), stage.sources, strict=True)
             },
-            "spikes": Out(stream.Signature(AddressEvent(network.shape_of(stage.name)))),
+            "spikes": Out(stream.Signature(AddressEvent(network.shape_of(stage.name), self._levels))),
             "saturated": Out(1),
         }
         if plan.states:
@@ -103,25 +112,27 @@ class LayerCore(wiring.Component):
     def memories(self) -> tuple[BuiltMemory, ...]:
         """Those of its projection and of its pool, where there are, and the FIFO of events."""
         projection, pool = self._projection(), self._pool()
-        width, depth = AddressEvent(self._network.shape_of(self._stage.name)).size, self._core.event_fifo
+        width, depth = self.spikes.payload.shape().size, self._core.event_fifo
         return (
             *(placed("projection", projection.memories) if projection else ()),
             *(placed("pool", pool.memories) if pool else ()),
             *(
-                placed("fifo", self._queue(self._stage.name, depth).memories)
+                placed("fifo", self._queue(self._stage.name, depth, self._levels).memories)
                 if depth > DISTRIBUTED_EVENTS
                 else [BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED)]
             ),
             *(
                 memory
                 for number, source in enumerate(self._stage.sources[1:] if self._core.join_fifo else (), start=1)
-                for memory in placed(f"queue_{number}", self._queue(source, self._core.join_fifo).memories)
+                for memory in placed(
+                    f"queue_{number}", self._queue(source, self._core.join_fifo, self._taken_levels).memories
+                )
             ),
         )
 
-    def _queue(self, source: str, depth: int) -> BlockQueue:
+    def _queue(self, source: str, depth: int, levels: int) -> BlockQueue:
         """A queue of events of a layer."""
-        return BlockQueue(payload=AddressEvent(self._network.shape_of(source)), depth=depth)
+        return BlockQueue(payload=AddressEvent(self._network.shape_of(source), levels), depth=depth)
 
     def _projection(self) -> ProjectionCore | None:
         network, first = self._network, self._stage.layers[0]
@@ -137,6 +148,7 @@ class LayerCore(wiring.Component):
             flushes=self._flushes,
             start=first_states(network)[first.name],
             joined=[network.shape_of(source) for source in self._stage.sources[1:]],
+            levels=self._levels,
         )
 
     def _pool(self) -> MaxPoolGroups | None:
@@ -153,6 +165,7 @@ class LayerCore(wiring.Component):
             source_more_bits=more_bits(network, last.source) if len(self._stage.layers) > 1 else 0,
             more_bits=more_bits(network, last.name),
             flushes=self._flushes,
+            levels=self._levels,
             start=first_states(network)[last.name],
         )
 
@@ -170,6 +183,7 @@ class LayerCore(wiring.Component):
                 core=core,
                 more_bits=more_bits(network, first.name),
                 flushes=self._flushes,
+                levels=self._levels,
             )
             wiring.connect(m, events, projection.events)
             wiring.connect(m, projection.groups, selector.steps)
@@ -182,7 +196,9 @@ class LayerCore(wiring.Component):
             before = selector.groups
             _tap(m, before, self.groups[first.name])
         else:
-            m.submodules.grouper = grouper = EventGrouper(shape=source, core=core, flushes=self._flushes)
+            m.submodules.grouper = grouper = EventGrouper(
+                shape=source, core=core, flushes=self._flushes, levels=self._levels
+            )
             wiring.connect(m, events, grouper.events)
             before = grouper.groups
         if projection or not pool:
@@ -199,12 +215,16 @@ class LayerCore(wiring.Component):
             seen.append(before.valid)
             _tap(m, before, self.groups[last.name])
         m.submodules.serializer = serializer = Serializer(
-            shape=network.shape_of(last.name), core=core, more_bits=more_bits(network, last.name), flushes=self._flushes
+            shape=network.shape_of(last.name),
+            core=core,
+            more_bits=more_bits(network, last.name),
+            flushes=self._flushes,
+            levels=self._levels,
         )
         payload = serializer.events.payload.shape()
         output = StreamBuffer(payload=payload)
         if core.event_fifo > DISTRIBUTED_EVENTS:
-            m.submodules.fifo = queue = self._queue(last.name, core.event_fifo)
+            m.submodules.fifo = queue = self._queue(last.name, core.event_fifo, self._levels)
             m.submodules.output = output
             wiring.connect(m, before, serializer.groups)
             wiring.connect(m, serializer.events, queue.taken)
@@ -235,7 +255,8 @@ class LayerCore(wiring.Component):
         for number, (name, events, buffer) in enumerate(zip(_event_streams(self._stage), self.inputs, taken, strict=True)):
             m.submodules[name.replace("events", "input")] = buffer
             if number and self._core.join_fifo:
-                m.submodules[f"queue_{number}"] = queue = self._queue(self._stage.sources[number], self._core.join_fifo)
+                source, depth = self._stage.sources[number], self._core.join_fifo
+                m.submodules[f"queue_{number}"] = queue = self._queue(source, depth, self._taken_levels)
                 wiring.connect(m, wiring.flipped(events), queue.taken)
                 wiring.connect(m, queue.given, buffer.taken)
                 queued.append(queue.holds)
@@ -245,7 +266,13 @@ class LayerCore(wiring.Component):
         if len(taken) == 1:
             return taken[0].given, seen
         shapes = [self._network.shape_of(source) for source in self._stage.sources]
-        m.submodules.merge = merge = Merge(shapes=shapes)
+        merge: Merge | OrderedMerge
+        if barred(self._network):
+            own = own_level(self._network, self._stage.layers[0])
+            merge = OrderedMerge(shapes=shapes, levels=self._taken_levels, ends_here=own > 0)
+        else:
+            merge = Merge(shapes=shapes)
+        m.submodules.merge = merge
         for number, buffer in enumerate(taken):
             wiring.connect(m, buffer.given, getattr(merge, f"events_{number}"))
         return merge.merged, seen

@@ -24,7 +24,8 @@ class GroupSelector(wiring.Component):
     Operation
     ---------
     A step covers consecutive rows and columns, each position in the bank ``(y mod rows, x mod columns)``, and its channels are
-    chunks of one group each. The groups that fired leave one per cycle, in ascending ``(y, x, c)``.
+    chunks of one group each. The groups that fired leave one per cycle, in ascending ``(y, x, c)``. What the step closes closes
+    behind the last of them.
 
     Timing
     ------
@@ -37,7 +38,7 @@ class GroupSelector(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Its parallelism.
-    more_bits, flushes : int, bool
+    more_bits, flushes, levels : int, bool, int
         As of `SpikeGroup`.
 
     Members
@@ -46,15 +47,18 @@ class GroupSelector(wiring.Component):
     groups : Out, stream of SpikeGroup
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False) -> None:
+    def __init__(
+        self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False, levels: int = 0
+    ) -> None:
         self._shape = shape
         self._core = core
         self._more_bits = more_bits
         self._flushes = flushes
+        self._levels = levels
         super().__init__(
             {
-                "steps": In(stream.Signature(StepGroup(shape, core, more_bits, flushes=flushes))),
-                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes))),
+                "steps": In(stream.Signature(StepGroup(shape, core, more_bits, flushes=flushes, levels=levels))),
+                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes, levels=levels))),
             }
         )
 
@@ -67,7 +71,7 @@ class GroupSelector(wiring.Component):
         m = Module()
         core = self._core
         rows, columns, chunks = core.rows, core.columns, core.chunks
-        layout = StepGroup(self._shape, self._core, self._more_bits, flushes=self._flushes)
+        layout = self.steps.payload.shape()
         steps, group = self.steps.payload, self.groups.payload
         # Of each group of a step, in order, where it is.
         places = [(dy, dx, chunk) for dy in range(rows) for dx in range(columns) for chunk in range(chunks)]
@@ -96,7 +100,7 @@ class GroupSelector(wiring.Component):
 
         # The group that was selected, by its bank.
         turning, bank = Signal(layout, reset_less=True), Signal(len(places), reset_less=True)
-        placed = ("kind", "y", "x", "part", *(("flush",) if self._flushes else ()))
+        placed = ("kind", "y", "x", "part", *(("flush",) if self._flushes else ()), *(("closes",) if self._levels else ()))
         place_layout = data.StructLayout({name: group.shape()[name].shape for name in placed})
         place = Signal(place_layout, reset_less=True)
         with m.If(turns_on):
@@ -109,6 +113,7 @@ class GroupSelector(wiring.Component):
                 place.x.eq(step.x + encoded(selected, [dx for _, dx, _ in places])),
                 place.part.eq(times(step.block, chunks) + encoded(selected, [chunk for _, _, chunk in places])),
                 *([place.flush.eq(step.flush)] if self._flushes else []),
+                *([place.closes.eq(Mux(more, 0, step.closes))] if self._levels else []),
             ]
 
         # The group that leaves.
@@ -136,7 +141,7 @@ class EventGrouper(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Channels of a group.
-    more_bits, flushes : int, bool
+    more_bits, flushes, levels : int, bool, int
         As of `SpikeGroup`; an event is one spike.
 
     Members
@@ -145,14 +150,17 @@ class EventGrouper(wiring.Component):
     groups : Out, stream of SpikeGroup
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False) -> None:
+    def __init__(
+        self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False, levels: int = 0
+    ) -> None:
         self._shape = shape
         self._core = core
         self._flushes = flushes
+        self._levels = levels
         super().__init__(
             {
-                "events": In(stream.Signature(AddressEvent(shape))),
-                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes))),
+                "events": In(stream.Signature(AddressEvent(shape, levels))),
+                "groups": Out(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes, levels=levels))),
             }
         )
 
@@ -172,6 +180,8 @@ class EventGrouper(wiring.Component):
         ]
         if self._flushes:
             m.d.comb += group.flush.eq((event.kind == Kind.END) & event.negative)
+        if self._levels:
+            m.d.comb += group.closes.eq(event.closes)
         with m.If(event.kind == Kind.SPIKE):
             m.d.comb += [
                 group.part.eq(part),

@@ -12,6 +12,7 @@ from hw.pipeline.flush_inserter import FlushInserter
 from hw.pipeline.readout import Readout
 from hw.pipeline.router import Router
 from hw.pipeline.state_probe import QUIET_CYCLES
+from model.machine.barriers import carried
 from model.machine.checks import check_plan
 from model.machine.plan import Plan
 from model.machine.stages import ports, stages
@@ -82,8 +83,10 @@ class Machine(wiring.Component):
         for core in self._cores.values():
             for layer, groups in core.groups.items():
                 found.append(Trace(f"groups_{layer}", layer, "groups", groups.payload.shape()))
+        levels = {name: len(forks) for name, forks in carried(self._network).items()}
         for name in ports(self._network):
-            found.append(Trace(f"events_{name}", name, "events", AddressEvent(self._network.shape_of(name))))
+            layout = AddressEvent(self._network.shape_of(name), levels[name])
+            found.append(Trace(f"events_{name}", name, "events", layout))
         return tuple(found)
 
     def elaborate(self, platform: object) -> Module:

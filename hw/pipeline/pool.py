@@ -9,7 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from hw.aer import Kind, SpikeGroup
+from hw.aer import Kind, SpikeGroup, is_barrier
 from hw.neuron import spikes_of
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.parts.tables import lookup
@@ -318,6 +318,8 @@ class MaxPoolGroups(wiring.Component):
     (`DeferredPoolLane`). An ``END`` that is a flush within the frame sweeps as well; words are written then, and the generation
     stays.
 
+    What a group closes closes behind what moves for it, or alone where nothing does.
+
     Timing
     ------
     A group a cycle, `END` included, or a cycle for each window that it visits; and a sweep once in many frames. Deferred, an
@@ -338,7 +340,7 @@ class MaxPoolGroups(wiring.Component):
         Whether the network fires deferred.
     source_more_bits, more_bits : int
         As of `SpikeGroup`, of what comes and of what leaves.
-    flushes : bool
+    flushes, levels : bool, int
         As of `SpikeGroup`.
     start : State | None
         The counts of a frame's start; all alike where not given.
@@ -362,6 +364,7 @@ class MaxPoolGroups(wiring.Component):
         source_more_bits: int = 0,
         more_bits: int = 0,
         flushes: bool = False,
+        levels: int = 0,
         start: State | None = None,
     ) -> None:
         self._layer = layer
@@ -374,10 +377,11 @@ class MaxPoolGroups(wiring.Component):
         self._source_more_bits = source_more_bits
         self._more_bits = more_bits
         self._flushes = flushes
+        self._levels = levels
         self._initial = _distances(layer, shape, start)
         super().__init__(
             {
-                "groups": In(stream.Signature(SpikeGroup(shape, core, source_more_bits, flushes=flushes))),
+                "groups": In(stream.Signature(SpikeGroup(shape, core, source_more_bits, flushes=flushes, levels=levels))),
                 "pooled": Out(stream.Signature(self._pooled_layout)),
             }
         )
@@ -408,7 +412,7 @@ class MaxPoolGroups(wiring.Component):
     @property
     def _pooled_layout(self) -> SpikeGroup:
         """What leaves."""
-        return SpikeGroup(self._output, self._core, self._more_bits, flushes=self._flushes)
+        return SpikeGroup(self._output, self._core, self._more_bits, flushes=self._flushes, levels=self._levels)
 
     @property
     def _counted(self) -> bool:
@@ -457,11 +461,12 @@ class MaxPoolGroups(wiring.Component):
         group = self.groups.payload
         credits = Signal(range(self._core.pool_depth + 1), init=self._core.pool_depth)
         take, is_end = Signal(), Signal()
+        ends_frame = is_end & ~is_barrier(group) if self._levels else is_end
         m.d.comb += [
             self.groups.ready.eq((credits != 0) & ~reset.sweeping),
             take.eq(self.groups.valid & self.groups.ready),
             is_end.eq(group.kind == Kind.END),
-            reset.next_frame.eq(take & is_end & ~group.flush if self._flushes else take & is_end),
+            reset.next_frame.eq(take & is_end & ~group.flush if self._flushes else take & ends_frame),
         ]
 
         claim, sweep = take, None
@@ -481,15 +486,19 @@ class MaxPoolGroups(wiring.Component):
 
         pooled = Signal(pooled_layout)
         moves, blank = Signal(), Signal()
+        leaves, bare = moves, tags.fired.end
+        if self._levels:
+            leaves, bare = moves | tags.fired.closes.any(), ~moves
+            m.d.comb += pooled.closes.eq(tags.fired.closes)
         m.d.comb += [
             moves.eq((up | down).any()),
-            blank.eq(looked_at & ~moves),
-            pooled.kind.eq(Mux(tags.fired.end, Kind.END, Kind.SPIKE)),
+            blank.eq(looked_at & ~leaves),
+            pooled.kind.eq(Mux(bare, Kind.END, Kind.SPIKE)),
             pooled.plus.eq(up),
             pooled.minus.eq(down),
             *(pooled.more[channel].eq(spikes) for channel, spikes in enumerate(more) if self._more_bits),
             *([pooled.flush.eq(tags.fired.end & tags.fired.goes_on)] if self._flushes else []),
-            fifo.w_en.eq(tags.fired.end | (looked_at & moves)),
+            fifo.w_en.eq(tags.fired.end | (looked_at & leaves)),
             fifo.w_data.eq(pooled),
             self.pooled.valid.eq(fifo.r_rdy),
             self.pooled.payload.eq(fifo.r_data),
@@ -574,15 +583,18 @@ class MaxPoolGroups(wiring.Component):
                 "minus": self._channels,
                 **({"flush": 1} if sweep else {}),
                 **({"goes_on": 1} if self._flushes else {}),
+                **({"closes": pooled_layout["closes"].shape} if self._levels else {}),
                 **({"more": data.ArrayLayout(unsigned(more_bits), self._channels)} if more_bits else {}),
             }
         )
         tags = {name: Signal(tag, name=name) for name in POOL_CYCLES}
         looked = tags["looked"]
         m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
+        # Beyond all windows nothing is left of a group but what it closes.
+        alone = is_end | (group.closes.any() & ~(row.inside & column.inside)) if self._levels else is_end
         m.d.sync += [
             looked.group.eq(visits.now & row.inside & column.inside),
-            looked.end.eq(take & is_end),
+            looked.end.eq(take & alone),
             looked.y.eq(row.index),
             looked.x.eq(column.index),
             looked.part.eq(group.part),
@@ -595,6 +607,8 @@ class MaxPoolGroups(wiring.Component):
             m.d.sync += looked.more.eq(group.more)
         if self._flushes:
             m.d.sync += looked.goes_on.eq(group.flush)
+        if self._levels:
+            m.d.sync += looked.closes.eq(Mux(take, group.closes, 0))
         if sweep:
             m.d.sync += looked.flush.eq(sweep.now)
             with m.If(sweep.now):
@@ -616,7 +630,8 @@ class MaxPoolGroups(wiring.Component):
                     looked.present.eq(Cat(r & c for r in rows for c in columns)),
                 ]
         outside = Signal()
-        m.d.sync += outside.eq(visits.now & ~(row.inside & column.inside))
+        beyond = visits.now & ~(row.inside & column.inside)
+        m.d.sync += outside.eq(beyond & ~alone if self._levels else beyond)
         return _Tags(*(tags[name] for name in _Tags._fields)), outside
 
     def _present(self, axis: int) -> set[tuple[int, int]]:

@@ -58,13 +58,15 @@ class _Walk(NamedTuple):
     column_step: Signal
     block: Signal
     is_end: Signal
-    """1 where the event in hand is the end of its frame."""
+    """1 where the token in hand has no step but goes down the pipeline: the end of its frame, or a barrier alone."""
     issue: Signal
     """1 where a step, or an end, goes down the pipeline."""
     credits: Signal
     """Places that nothing in flight can claim, less one."""
     flush: "_Sweep | None" = None
     """Where layers fire deferred, the step of a flush."""
+    closes: Value | None = None
+    """How many levels of barriers close behind the step, where there are any."""
 
 
 class _Blocks(NamedTuple):
@@ -168,6 +170,9 @@ class ProjectionCore(wiring.Component):
     a bank of its own (`StateBank`). What fires in a step leaves as one `StepGroup`; a step without spikes leaves
     nothing. An ``END`` follows the last spike of its frame and starts the next generation of state.
 
+    Barriers pass through in their place: what an event closes closes behind the last step of its walk, with what that fires, or
+    alone where it fires nothing.
+
     An update of a layer with bursts fires several spikes at once (`BurstLane`, `BurstComparison`); the group says how many.
 
     In a network that fires deferred events only add (`DeferredLane`). An ``END`` is a flush first: a sweep over all positions in
@@ -181,6 +186,7 @@ class ProjectionCore(wiring.Component):
     ============================  =========================================================
     with ``n`` steps              ``n``; windows are clipped, blank steps are not taken
     without fan-out               1
+    a barrier alone               1
     ``END``                       1; and a sweep of the deepest bank once in many frames
     ``END``, deferred             besides, one for each row, each ``columns`` of it, each block
     ============================  =========================================================
@@ -202,6 +208,8 @@ class ProjectionCore(wiring.Component):
         Whether the network fires deferred.
     more_bits, flushes : int, bool
         As of `StepGroup`.
+    levels : int
+        As of `StepGroup`, and of `AddressEvent`.
     start : State, optional
         What the layer starts a frame with (`model.rest.first_states`); the bias and counts of 0 where it is not given.
     joined : sequence of Shape
@@ -234,11 +242,13 @@ class ProjectionCore(wiring.Component):
         flushes: bool = False,
         start: State | None = None,
         joined: Sequence[Shape] = (),
+        levels: int = 0,
     ) -> None:
         self._layer = layer
         self._deferred = deferred
         self._more_bits = more_bits
         self._flushes = flushes
+        self._levels = levels
         self._source = merged_shape([source, *joined])
         self._core = core
         self._output = layer.output_shape(source)
@@ -247,7 +257,7 @@ class ProjectionCore(wiring.Component):
         self._initial = _initial_states(layer, self._output, start)
         self._alike = borders(self._initial).alike
         members: dict[str, In | Out] = {
-            "events": In(stream.Signature(AddressEvent(self._source))),
+            "events": In(stream.Signature(AddressEvent(self._source, levels))),
             "groups": Out(stream.Signature(self._step_layout)),
             "saturated": Out(1),
         }
@@ -295,7 +305,7 @@ class ProjectionCore(wiring.Component):
     @property
     def _step_layout(self) -> StepGroup:
         """What a step fires."""
-        return StepGroup(self._output, self._core, self._more_bits, flushes=self._flushes)
+        return StepGroup(self._output, self._core, self._more_bits, flushes=self._flushes, levels=self._levels)
 
     def _state_bank(self) -> StateBank:
         return StateBank(
@@ -351,7 +361,7 @@ class ProjectionCore(wiring.Component):
     def _walk(self, m: Module, reset: FrameReset) -> _Walk:
         """The walker: takes events, and goes through the steps of each."""
         core, fan_out = self._core, self._fan_out
-        event = Signal(AddressEvent(self._source))
+        event = Signal(self.events.payload.shape())
         held, first = Signal(), Signal()
         row_step = Signal(range(fan_out.rows.most_steps))
         column_step = Signal(range(fan_out.columns.most_steps))
@@ -373,8 +383,13 @@ class ProjectionCore(wiring.Component):
         sweep = self._sweep(m, issue & is_end, block, last_block) if self._deferred else None
         # The end of a frame has no steps, unless it is a flush.
         ends, walked = (is_end & sweep.done, ~is_end & last_block) if sweep else (is_end, last_block)
+        closes: Value | None = None
+        ends_frame = ends
+        if self._levels:
+            closes = Mux(ends | (last_block & last_column & last_row), event.closes, 0)
+            ends_frame = ends & ~event.closes.any()
         m.d.comb += [
-            is_end.eq(event.kind == Kind.END),
+            is_end.eq((event.kind == Kind.END) | (event.closes.any() & ~reaches) if self._levels else event.kind == Kind.END),
             last_block.eq(block == blocks.last),
             last_column.eq(column_step == final_column),
             last_row.eq(row_step == final_row),
@@ -383,7 +398,7 @@ class ProjectionCore(wiring.Component):
                 (issue & (ends | (walked & last_column & last_row)))
                 | (held & ~reset.sweeping & ~is_end & ~reaches)
             ),
-            reset.next_frame.eq(issue & ends & ~event.negative if self._flushes else issue & ends),
+            reset.next_frame.eq(issue & ends_frame & ~event.negative if self._flushes else issue & ends_frame),
             self.events.ready.eq(~held | done),
         ]
         with m.If(issue & ~is_end):
@@ -408,7 +423,7 @@ class ProjectionCore(wiring.Component):
         if sweep:
             with m.If(sweep.now):
                 m.d.sync += first.eq(0)
-        return _Walk(event, held, first, row_step, column_step, block, ends, issue, credits, sweep)
+        return _Walk(event, held, first, row_step, column_step, block, ends, issue, credits, sweep, closes)
 
     def _blocks(self, m: Module, block: Signal) -> _Blocks:
         """The blocks of the event in hand; at the end of a frame, which may be a flush, all of them."""
@@ -478,6 +493,7 @@ class ProjectionCore(wiring.Component):
                 "block": step_layout["block"].shape,
                 **({"flush": 1} if self._deferred else {}),
                 **({"goes_on": 1} if self._flushes else {}),
+                **({"closes": step_layout["closes"].shape} if self._levels else {}),
             }
         )
         tags = {name: Signal(tag, name=name) for name in STEP_CYCLES}
@@ -502,6 +518,7 @@ class ProjectionCore(wiring.Component):
             issued.first.eq(walk.first),
             issued.block.eq(walk.block),
             *([issued.goes_on.eq(walk.event.negative)] if self._flushes else []),
+            *([issued.closes.eq(walk.closes)] if walk.closes is not None else []),
         ]
         rows = _look_up(m, "row", fan_out.rows, walked.y, walked_row)
         columns = _look_up(m, "column", fan_out.columns, walked.x, walked_column)
@@ -768,6 +785,11 @@ class ProjectionCore(wiring.Component):
         more = [Cat(bank.more[chunk]) for bank in banks for chunk in chunks if self._more_bits]
         group, pushed = Signal(step_layout, reset_less=True), Signal(step_layout, reset_less=True)
         pushes, blank = Signal(), Signal()
+        # A step that fires nothing leaves for what it closes alone.
+        fires, pushed_kind = group.fired.any(), group.kind
+        leaves = fires | tags.masked.closes.any() if self._levels else fires
+        if self._levels:
+            pushed_kind = Mux(fires, Kind.SPIKE, Kind.END)
         phases = {
             name: lookup(m, f"{name}_lookup", [n % banks_a_side for n in range(size)], coordinate)
             for name, banks_a_side, size, coordinate in (
@@ -784,10 +806,11 @@ class ProjectionCore(wiring.Component):
             *(group.minus[index].eq(mask) for index, mask in enumerate(minus)),
             *(group.more[index].eq(spikes) for index, spikes in enumerate(more)),
             *([group.flush.eq(fired.end & fired.goes_on)] if self._flushes else []),
+            *([group.closes.eq(fired.closes)] if self._levels else []),
             *(group.fired[index].eq((plus[index] | minus[index]).any()) for index in range(len(plus))),
-            pushed.as_value().eq(Cat(ordered if name == "fired" else group[name] for name, _ in step_layout)),
-            pushes.eq(tags.masked.end | (tags.masked.step & group.fired.any())),
-            blank.eq(tags.masked.step & ~group.fired.any()),
+            pushed.as_value().eq(Cat({"fired": ordered, "kind": pushed_kind}.get(name, group[name]) for name, _ in step_layout)),
+            pushes.eq(tags.masked.end | (tags.masked.step & leaves)),
+            blank.eq(tags.masked.step & ~leaves),
         ]
         return pushed, pushes, blank
 

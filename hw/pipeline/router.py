@@ -1,14 +1,18 @@
 """The AER router: every path between cores, and the host's way in and out."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, Value
+from typing import NamedTuple
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from hw.aer import AddressEvent, HostEvent, Kind, ends_frame
+from hw.aer import AddressEvent, HostEvent, Kind, ends_frame, is_barrier
 from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import DISTRIBUTED, BuiltMemory
+from hw.parts.tables import lookup
+from model.machine.barriers import carried, closed, taken_levels
 from model.machine.limits import FRAMES_TO_LEAF, WATCHED_FIFO
 from model.machine.plan import Plan
 from model.machine.stages import Stage, ports, stages
@@ -20,17 +24,27 @@ FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
 """Width of the counters of frames in flight."""
 
 
+class _Branch(NamedTuple):
+    """A reader of a link."""
+
+    valid: Signal
+    ready: Value
+    wants: Value | None = None
+    """Whether it wants the token that is there; None where it wants all."""
+
+
 class Router(wiring.Component):
     """Links the cores by the network's graph.
 
     Operation
     ---------
-    Each link has one source and any number of readers, which all take every token once, in order, each at its own pace
-    within one token (multicast). A core has a reader for each of its inputs, two of one link where it takes that twice.
-    The host's frames enter at the port they name, as if the layer before it had fired them. A frame for another port than
-    the last one waits until the machine is empty, so that two sources never compete for a link. The host can watch any
-    link: what passes is copied to `watched`, and waits for it, so that nothing is lost. Between links the copies come
-    first-come-first-served, nearest to the output first; each names its port.
+    Each link has one source and any number of readers, which all take every token once, in order, each at its own pace within one
+    token (multicast). A reader that does not need the barriers of a link is not offered those that come alone, and is told of
+    each token only what closes behind it that it needs. A core has a reader for each of its inputs, two of one link where it
+    takes that twice. The host's frames enter at the port they name, as if the layer before it had fired them. A frame for another
+    port than the last one waits until the machine is empty, so that two sources never compete for a link. The host can watch any
+    link: what passes is copied to `watched`, and waits for it, so that nothing is lost. Between links the copies come first-come-
+    first-served, nearest to the output first; each names its port.
 
     A frame for a port that does not exist is taken and dropped.
 
@@ -78,14 +92,19 @@ class Router(wiring.Component):
             members["watched"] = Out(stream.Signature(HostEvent(network)))
             members["watch"] = In(len(network.layers) + 1)
         for stage in self._stages:
-            members[f"from_{stage.name}"] = In(stream.Signature(AddressEvent(network.shape_of(stage.name))))
+            members[f"from_{stage.name}"] = In(stream.Signature(self._event(stage.name)))
+            levels = len(taken_levels(network, stage.layers[0]))
             for number, source in enumerate(stage.sources):
-                members[_reader(stage, number)] = Out(stream.Signature(AddressEvent(network.shape_of(source))))
+                members[_reader(stage, number)] = Out(stream.Signature(AddressEvent(network.shape_of(source), levels)))
         self.links = {
-            name: stream.Signature(AddressEvent(network.shape_of(name))).create(path=("link", name))
+            name: stream.Signature(self._event(name)).create(path=("link", name))
             for name in ports(network)
         }
         super().__init__(members)
+
+    def _event(self, name: str) -> AddressEvent:
+        """What passes on the link called ``name``."""
+        return AddressEvent(self._network.shape_of(name), len(carried(self._network)[name]))
 
     def readers(self, stage: Stage) -> "tuple[stream.Interface, ...]":
         """What the core of ``stage`` takes, by input."""
@@ -136,16 +155,15 @@ class Router(wiring.Component):
                 ]
         copies = {}
         for name, port in links.items():
-            readers = [
-                reader
+            branches: list[_Branch] = [
+                _Branch(reader.valid, reader.ready, self._give(m, name, stage, reader))
                 for stage in self._stages
                 for source, reader in zip(stage.sources, self.readers(stage), strict=True)
                 if source == name
             ]
             if name == self._network.output.name:
-                readers.append(self.spikes)
-            branches = [(reader.valid, reader.ready) for reader in readers]
-            m.d.comb += [reader.payload.eq(link[name].payload) for reader in readers]
+                branches.append(_Branch(self.spikes.valid, self.spikes.ready))
+                m.d.comb += self.spikes.payload.eq(link[name].payload)
             if self._plan.watch:
                 # A register stage for each link's copies: whose turn it is does not hold up the link.
                 m.submodules[f"copies_{name}"] = buffer = StreamBuffer(payload=link[name].payload.shape())
@@ -153,11 +171,33 @@ class Router(wiring.Component):
                 watched = self.watch[port]
                 branch = Signal(name=f"copy_branch_{name}")
                 m.d.comb += [buffer.taken.valid.eq(branch & watched), buffer.taken.payload.eq(link[name].payload)]
-                branches.append((branch, buffer.taken.ready | ~watched))
+                # The host sees no barriers.
+                wants = ~is_barrier(link[name].payload) if carried(self._network)[name] else None
+                branches.append(_Branch(branch, buffer.taken.ready | ~watched, wants))
             _fork(m, name, link[name].valid, link[name].ready, branches)
         if self._plan.watch:
             self._merge_copies(m, copies, links)
         return m
+
+    def _give(self, m: Module, name: str, stage: Stage, reader: stream.Interface) -> Value | None:
+        """Give the core of ``stage`` what passes on the link ``name``; whether it wants that, where it is not all of it."""
+        token, layer = self.links[name].payload, stage.layers[0]
+        if not carried(self._network)[name] and not taken_levels(self._network, layer):
+            m.d.comb += reader.payload.eq(token)
+            return None
+        m.d.comb += [reader.payload[field].eq(token[field]) for field in ("kind", "negative", "y", "x", "c")]
+        if not taken_levels(self._network, layer):
+            return ~is_barrier(token)
+        closing = closed(self._network, name, layer)
+        spike = token.kind == Kind.SPIKE
+        # An end that closes none ends the frame.
+        first: Value = Mux(spike, closing[0], 0)
+        if not carried(self._network)[name]:
+            m.d.comb += reader.payload.closes.eq(first)
+            return None
+        found = lookup(m, f"closes_of_{name}_for_{stage.name}", closing, token.closes)
+        m.d.comb += reader.payload.closes.eq(Mux(token.closes == 0, first, found))
+        return spike | (token.closes == 0) | (found != 0)
 
     def _connect_host(self, m: Module, link: stream.Interface, valid: Signal, ready: Signal) -> None:
         token = self.host.payload
@@ -288,16 +328,19 @@ def _by_port(port: Signal, of: dict[int, bool]) -> Value:
     return Array(int(of.get(number, False)) for number in range(1 << len(port)))[port]
 
 
-def _fork(m: Module, name: str, valid: Value, ready: Signal, branches: list[tuple[Signal, Value]]) -> None:
-    """Give each token to every branch once; it leaves when the last one has taken it."""
+def _fork(m: Module, name: str, valid: Value, ready: Signal, branches: list[_Branch]) -> None:
+    """Give each token to every branch that wants it once; it leaves when the last one has taken it."""
     if not branches:
         m.d.comb += ready.eq(1)
     elif len(branches) == 1:
-        m.d.comb += [branches[0][0].eq(valid), ready.eq(branches[0][1])]
+        # A link carries nothing that its only reader does not want.
+        m.d.comb += [branches[0].valid.eq(valid), ready.eq(branches[0].ready)]
     else:
         taken = Signal(len(branches), name=f"taken_{name}")
-        takes = Cat(branch_ready for _, branch_ready in branches) | taken
+        takes = Cat(branch.ready if branch.wants is None else branch.ready | ~branch.wants for branch in branches) | taken
         m.d.comb += ready.eq(takes.all())
-        m.d.comb += [branch_valid.eq(valid & ~taken[n]) for n, (branch_valid, _) in enumerate(branches)]
+        for number, branch in enumerate(branches):
+            offered = valid & ~taken[number]
+            m.d.comb += branch.valid.eq(offered if branch.wants is None else offered & branch.wants)
         with m.If(valid):
             m.d.sync += taken.eq(takes & ~ready.replicate(len(branches)))

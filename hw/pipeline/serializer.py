@@ -16,6 +16,8 @@ __all__ = ["Serializer"]
 class Serializer(wiring.Component):
     """Sends the spikes of a group one after the other, in ascending channel, those of a channel together.
 
+    What a group closes closes behind the last of them.
+
     Timing
     ------
     A group with ``n`` spikes takes ``n`` cycles, ``END`` takes one; the next group follows without a gap. 1 cycle from
@@ -27,7 +29,7 @@ class Serializer(wiring.Component):
         Shape of the layer that fires.
     core : CorePlan
         Channels of a group.
-    more_bits, flushes : int, bool
+    more_bits, flushes, levels : int, bool, int
         As of `SpikeGroup`.
 
     Members
@@ -36,15 +38,18 @@ class Serializer(wiring.Component):
     events : Out, stream of AddressEvent
     """
 
-    def __init__(self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False) -> None:
+    def __init__(
+        self, *, shape: Shape, core: CorePlan, more_bits: int = 0, flushes: bool = False, levels: int = 0
+    ) -> None:
         self._shape = shape
         self._core = core
         self._more_bits = more_bits
         self._flushes = flushes
+        self._levels = levels
         super().__init__(
             {
-                "groups": In(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes))),
-                "events": Out(stream.Signature(AddressEvent(shape))),
+                "groups": In(stream.Signature(SpikeGroup(shape, core, more_bits, flushes=flushes, levels=levels))),
+                "events": Out(stream.Signature(AddressEvent(shape, levels))),
             }
         )
 
@@ -55,7 +60,7 @@ class Serializer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = SpikeGroup(self._shape, self._core, self._more_bits, flushes=self._flushes)
+        layout = self.groups.payload.shape()
         group, channels = Signal(layout, reset_less=True), layout.channels
         # The channel that leaves, those still to go, and whether there are any: found while the one before leaves.
         selected, rest = (Signal(channels, name=name, reset_less=True) for name in ("selected", "rest"))
@@ -87,6 +92,8 @@ class Serializer(wiring.Component):
         if self._flushes:
             with m.Else():
                 m.d.comb += event.negative.eq(group.flush)
+        if self._levels:
+            m.d.comb += event.closes.eq(Mux(last, group.closes, 0))
         with m.If(take):
             m.d.sync += [held.eq(self.groups.valid), group.eq(self.groups.payload), base.eq(first)]
             m.d.sync += next_of(fires, selected, rest, more)

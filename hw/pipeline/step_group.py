@@ -21,13 +21,13 @@ class StepGroup(data.StructLayout):
         Shape of the layer that fires.
     core : CorePlan
         Its parallelism.
-    more_bits, flushes : int, bool
+    more_bits, flushes, levels : int, bool, int
         As of `hw.aer.SpikeGroup`.
 
     Members
     -------
     kind : `Kind`
-        The other members are 0 where it is ``END``, but for ``flush``.
+        Where it is ``END``, nothing has fired, and the other members but for ``flush`` and ``closes`` mean nothing.
     y, x
         First position of the step.
     block
@@ -40,11 +40,13 @@ class StepGroup(data.StructLayout):
         Of each chunk, bank after bank, one bit per channel.
     more
         Of each chunk, bank after bank, the spikes of each channel beyond its first; where there is any room for it.
-    flush
+    flush, closes
         As of `hw.aer.SpikeGroup`.
     """
 
-    def __init__(self, shape: Shape, core: CorePlan, more_bits: int = 0, *, flushes: bool = False) -> None:
+    def __init__(
+        self, shape: Shape, core: CorePlan, more_bits: int = 0, *, flushes: bool = False, levels: int = 0
+    ) -> None:
         chunks = core.rows * core.columns * core.chunks
         blocks = -(-shape.channels // core.channels)
         self._values = {
@@ -63,6 +65,7 @@ class StepGroup(data.StructLayout):
                 "minus": data.ArrayLayout(unsigned(core.group_channels), chunks),
                 **({"more": data.ArrayLayout(unsigned(core.group_channels * more_bits), chunks)} if more_bits else {}),
                 **({"flush": 1} if flushes else {}),
+                **({"closes": unsigned(bits_for(levels))} if levels else {}),
             }
         )
 

@@ -38,11 +38,10 @@ def check_plan(network: Network, plan: Plan) -> None:
             raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
         if core.pool_fifo and core.layer not in pooled:
             raise PlanError(f"{where}: pool_fifo must be 0 in a core without a max-pool of its own, not {core.pool_fifo}")
-        several = network.deferred and len(network.layer(core.layer).sources) > 1
+        several = len(network.layer(core.layer).sources) > 1
         if core.join_fifo and (plan.folded or not several):
             raise PlanError(
-                f"{where}: join_fifo must be 0 in a core without several inputs of a pipeline that fires deferred, not "
-                f"{core.join_fifo}"
+                f"{where}: join_fifo must be 0 in a core without several inputs of a pipeline, not {core.join_fifo}"
             )
         if not plan.folded and "single_port" in (core.state_memory, core.weight_memory):
             raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")

@@ -16,12 +16,15 @@ import numpy as np
 from model.arrays import Images, Ints
 from model.engine.engine import Stream, run_streams
 from model.events import Events
+from model.machine.barrier_schedule import schedules
+from model.machine.barrier_tokens import BARE, Tokens
+from model.machine.barriers import barred, carried, closed
 from model.machine.cycles import ACTIVITIES, CoreUse, CycleError, Cycles
 from model.machine.pipeline_parts import HANG, run
 from model.machine.pipeline_registers import CORE, FURTHER, LINK, LISTS, MACHINE, Hardware, reset_core
 from model.machine.plan import Plan
 from model.machine.registers import by_trace, logged, reset_host
-from model.machine.schedule import Schedule, schedule
+from model.machine.schedule import Schedule
 from model.machine.stages import Stage, core_plan, ports, stages
 from model.network import INPUT, Network
 
@@ -54,7 +57,7 @@ def simulate_pipeline(
 
     def spikes(begin: int) -> tuple[list[Schedule], Stream, list[Stream]]:
         streams = run_streams(network, images[begin : begin + batch])
-        found = [schedule(network, plan, stage, streams) for stage in machine.stages]
+        found = schedules(network, plan, machine.stages, streams)
         return found, streams[INPUT], [streams[stage.name] for stage in machine.stages]
 
     # What fires does not depend on when: the next batches' spikes are found while the cycles of this one pass.
@@ -76,7 +79,7 @@ class _Machine:
 
     Parameters
     ----------
-    plan, stages : Plan, tuple of Stage
+    network, plan, stages : Network, Plan, tuple of Stage
         What it is of.
     hardware : Hardware
         The registers.
@@ -94,6 +97,7 @@ class _Machine:
         Of each batch when what passed, by trace.
     """
 
+    network: Network
     plan: Plan
     stages: tuple[Stage, ...]
     hardware: Hardware
@@ -115,6 +119,7 @@ class _Machine:
         for stage, core in zip(found, cores, strict=True):
             reset_core(core, network, plan, stage)
             core["further_from"], core["further"] = len(ports_of), len(stage.layers[0].sources) - 1
+            core["ordered"], core["barriers"] = barred(network), len(carried(network)[stage.name]) > 0
             ports_of += stage.layers[0].sources[1:]
         # One of each, so that there is something to compile for.
         further = np.zeros(max(1, len(ports_of)), FURTHER)
@@ -140,6 +145,7 @@ class _Machine:
         machine["flush_events"] = network.flush_events
         machine["output_link"] = names.index(network.output.name)
         return cls(
+            network=network,
             plan=plan,
             stages=found,
             hardware=Hardware(
@@ -162,12 +168,15 @@ class _Machine:
     def feed(self, schedules: Sequence[Schedule], inputs: Stream, leaving: Sequence[Stream]) -> None:
         """More frames; what has been read of the ones before is forgotten."""
         for number, (found, core) in enumerate(zip(schedules, self.hardware.cores, strict=True)):
-            more = {name: getattr(found, name) for name in LISTS if name not in ("frame_events", "steps")}
+            more = {name: getattr(found, name) for name in LISTS if name not in ("frame_events", "unwanted", "steps")}
             more["steps"] = found.steps[0] if found.steps else np.zeros(0, np.int64)
             more["fired_token"] = more["fired_token"] + self.tokens_fed[number]
-            more["frame_events"] = _frame_tokens(leaving[number])
-            # An end is one of all inputs.
-            self.tokens_fed[number] += sum(int((steps >= 0).sum()) for steps in found.steps[1:]) + len(more["steps"])
+            more["frame_events"], more["unwanted"] = _frame_tokens(leaving[number]), np.zeros(0, np.int64)
+            if found.leaving:
+                more["frame_events"] = np.bincount(found.leaving.frame, minlength=len(leaving[number].starts) - 1)
+            if found.leaving and core["barriers"]:
+                more["unwanted"] = self._unwanted(number, found.leaving, more["frame_events"])
+            self.tokens_fed[number] += found.walked
             for port, steps in enumerate(found.steps[1:], int(core["further_from"])):
                 read = max(0, int(self.hardware.further[port]["at_input"]) - self.further_forgotten[port])
                 self.further_steps[port] = np.concatenate([self.further_steps[port][read:], steps])
@@ -180,6 +189,22 @@ class _Machine:
         self.input_frames = np.concatenate([self.input_frames, _frame_tokens(inputs)])
         self.hardware.machine["tokens_left"] += int(events.sum()) + len(events)
         self.hardware.machine["frames_left"] += len(events)
+
+    def _unwanted(self, number: int, leaving: Tokens, frame_events: Ints) -> Ints:
+        """Of each token that leaves a core a bit for each reader, in the order of `Hardware.readers`, that is not given it."""
+        source, further = self.stages[number].name, [(stage, name) for stage in self.stages for name in stage.sources[1:]]
+        readers = self.hardware.readers[1 + number, : int(self.hardware.links[1 + number]["readers"])]
+        found = np.zeros(len(leaving.spike), np.int64)
+        for bit, reader in enumerate(readers.tolist()):
+            # The readout ends no region of a fork, and the host sees no barriers.
+            layer = None
+            if reader < len(self.stages):
+                layer = self.stages[reader].layers[0]
+            elif reader >= len(self.stages) + 2:
+                layer = further[reader - len(self.stages) - 2][0].layers[0]
+            closes = closed(self.network, source, layer) if layer else (0,) * (1 + len(carried(self.network)[source]))
+            found |= ((leaving.spike == BARE) & (np.array(closes)[leaving.closes] == 0)).astype(np.int64) << bit
+        return np.insert(found, np.cumsum(frame_events), 0)
 
     def run(self, *, final: bool, record: bool) -> None:
         """Until the source has no more tokens, or, if these are the last, until the last answer is taken."""

@@ -9,7 +9,7 @@ import numpy as np
 from model.machine.cycles import ACTIVITIES
 from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
 from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, draw, write
-from model.machine.schedule import END, FLUSH, FLUSHED, OUTSIDE
+from model.machine.schedule import END, FLUSH, FLUSHED, OUTSIDE, SILENT
 from model.network import MOST_UNITS
 from model.support.compiled import njit
 
@@ -230,6 +230,45 @@ def _merge(core, further, lists, taken):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def _merge_in_order(core, further, lists, taken):  # type: ignore[no-untyped-def]
+    """Merge in front of the walker where barriers keep the order: a token of the input whose turn it is, the end of all.
+
+    Takes what ``taken`` says from the buffers, and fills these. Returns whether there is a token for the walker.
+    """
+    turn, all_end, present, found = core.turn, core.buffer != 0, core.buffer, np.int64(0)
+    if core.buffer:
+        found = lists[core.steps_from + core.at_input]
+        all_end = found == END
+    for at in range(core.further_from, core.further_from + core.further):
+        port = further[at]
+        at_end = port.buffer != 0 and lists[port.steps_from + port.at_input] == END
+        all_end = all_end and at_end
+        if turn == 1 + at - core.further_from:
+            present = port.buffer
+            if present:
+                found = lists[port.steps_from + port.at_input]
+    steps = found >> 1
+    there = present != 0 and found != END
+    held = all_end or (there and steps != SILENT)
+    # What is not for the walker waits for nothing.
+    leaves = there and (taken or steps == SILENT)
+    if taken and held:
+        core.held_steps = END if all_end else steps
+        core.at_token += 1
+    took = (leaves and turn == 0) or (all_end and taken)
+    core.at_input += took
+    _fill(core, took)
+    for at in range(core.further_from, core.further_from + core.further):
+        port = further[at]
+        took = (leaves and turn == 1 + at - core.further_from) or (all_end and taken)
+        port.at_input += took
+        _fill_further(port, took)
+    if leaves and found & 1:
+        core.turn = 0 if turn == core.further else turn + 1
+    return held
+
+
+@njit(cache=True, nogil=True)
 def _step_core(core, further, lists, gives):  # type: ignore[no-untyped-def]
     """One clock edge of a core; ``gives``: an event leaves its output buffer.
 
@@ -245,7 +284,7 @@ def _step_core(core, further, lists, gives):  # type: ignore[no-untyped-def]
         taken = taker_ready
         doing = _SWEEPING if pool_sweeps else _WORKING if passes or flushes else _BLOCKED if group else _STARVED
     if core.further:
-        held = _merge(core, further, lists, taken)
+        held = _merge_in_order(core, further, lists, taken) if core.ordered else _merge(core, further, lists, taken)
         if taken:
             core.held = held
         return doing, passes and core.has_neurons != 0, leaves and core.has_pool != 0
@@ -288,8 +327,13 @@ def _route(machine, cores, further, links, readers, taken, lists, input_frames):
         if not link.valid:
             continue
         everyone = True
+        unwanted = 0
+        if number and cores[number - 1].barriers:
+            unwanted = lists[cores[number - 1].unwanted_from + cores[number - 1].at_unwanted]
         for at in range(link.readers):
             reader = readers[number, at]
+            if unwanted >> at & 1:
+                taken[number, at] = True
             if reader < readout:
                 ready = not cores[reader].buffer_second
             elif reader == readout:
@@ -314,6 +358,8 @@ def _route(machine, cores, further, links, readers, taken, lists, input_frames):
         if everyone:
             for at in range(link.readers):
                 taken[number, at] = False
+            if number:
+                cores[number - 1].at_unwanted += cores[number - 1].barriers
         # Which tokens are ends of frames: each link counts down its frame's events.
         if link.left < 0:
             if number == 0:

@@ -23,15 +23,19 @@ LISTS = {
     "groups": "at_group",
     "tokens": "at_leaving",
     "frame_events": "at_frame",
+    "unwanted": "at_unwanted",
 }
-"""The lists of a schedule, each with how far it is read; that of steps is of the first input, the last one of events per frame
-that leave the core, flushes within it included."""
+"""The lists of a schedule, each with how far it is read; that of steps is of the first input. After these the events per frame
+that leave the core, flushes and barriers within it included; and of each token that leaves it, where there are barriers, a bit
+for each reader that is not given it."""
 
 CORE = record(
     # What it is.
     *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_visits"),
-    # Its further inputs: how many, and which is the first of them.
-    *("further", "further_from"),
+    # Its further inputs: how many, and which is the first of them; whether barriers keep their order, and whose turn it is.
+    *("further", "further_from", "ordered", "turn"),
+    # Whether barriers leave it.
+    *("barriers",),
     # Whether its FIFO of events is in block RAM, and if so whether an event is at its output.
     *("event_queue", "event_out"),
     # Its registers.
@@ -40,7 +44,7 @@ CORE = record(
     *("pool_credits", "pool_returned", "pool_outside", "pool_pipe", "pool_sweep", "pool_generation", "pooled"),
     *("between", "between_second", "serializing", "serial_left", "events", "output", "output_second"),
     # How far each part has come in the lists of its schedule; where each of them begins among all lists.
-    *("at_token", "at_input", "at_fired", "at_step", "at_group", "at_leaving", "at_frame"),
+    *("at_token", "at_input", "at_fired", "at_step", "at_group", "at_leaving", "at_frame", "at_unwanted"),
     *(f"{name}_from" for name in LISTS),
     # The most that each FIFO held.
     *("most_groups", "most_pooled", "most_events"),

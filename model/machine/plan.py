@@ -81,7 +81,7 @@ class CorePlan:
         Depth of the FIFO of events at the core's output, in events; not of a folded machine. Deeper than `DISTRIBUTED_EVENTS` it
         takes block RAM. Where it holds what a layer sends at a flush, the layer takes the next frame meanwhile.
     join_fifo : int
-        Depth of a FIFO, in block RAM, in front of each further input of a layer that has several and fires deferred; 0 is none.
+        Depth of a FIFO, in block RAM, in front of each further input of a layer that has several; 0 is none.
         Where it holds what comes around a block, the layers inside of the block take the next frame meanwhile.
     generation_bits : int
         Width of the tag by which state memory is reset lazily.

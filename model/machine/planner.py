@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from model.arrays import Ints
 from model.engine.engine import Stream, run_streams
+from model.machine.barrier_tokens import BARE, Tokens, of_streams, take
+from model.machine.barriers import barred
 from model.machine.cycles import Cycles
 from model.machine.named_plans import choices
 from model.machine.plan import CorePlan, Plan
@@ -91,6 +93,9 @@ class Demand:
         Of the input and each layer, mean events per frame.
     ends : float
         Mean ends per frame: its own, and flushes within it.
+    barriers : dict of str to tuple of float
+        Of each layer, mean barriers per frame that come to it alone and that leave it alone, whatever the plan; there may be more
+        where the last step of a walk fires nothing.
     """
 
     frames: int
@@ -98,6 +103,7 @@ class Demand:
     fired: dict[str, Fired]
     sent: dict[str, float]
     ends: float
+    barriers: dict[str, tuple[float, float]]
 
     @classmethod
     def of(cls, network: Network, images: npt.NDArray[np.uint8]) -> "Demand":
@@ -114,7 +120,19 @@ class Demand:
                 fired[layer.name] = Fired.of(streams[layer.name], network.shape_of(layer.name).channels)
         sent = {name: len(stream.address) / len(images) for name, stream in streams.items()}
         flushes = streams[INPUT].flushes
-        return cls(len(images), events, fired, sent, len(flushes.after) / len(images) if flushes else 1.0)
+        ends = len(flushes.after) / len(images) if flushes else 1.0
+        return cls(len(images), events, fired, sent, ends, _barriers(network, streams))
+
+
+def _barriers(network: Network, streams: dict[str, Stream]) -> dict[str, tuple[float, float]]:
+    if not barred(network):
+        return dict.fromkeys((layer.name for layer in network.layers), (0.0, 0.0))
+    tokens, frames = of_streams(network, streams), len(streams[INPUT].starts) - 1
+
+    def alone(found: Tokens) -> float:
+        return float(np.count_nonzero(found.spike == BARE)) / frames
+
+    return {layer.name: (alone(take(network, layer, tokens).merged), alone(tokens[layer.name])) for layer in network.layers}
 
 
 def _by_unit(stream: Stream, shape: Shape, frames: int) -> npt.NDArray[np.float64]:
@@ -124,7 +142,8 @@ def _by_unit(stream: Stream, shape: Shape, frames: int) -> npt.NDArray[np.float6
 
 @dataclass(frozen=True)
 class Bound:
-    """Cycles that the parts of a core take for a mean frame, its ``END`` and flushes included, if nothing holds them up.
+    """Cycles that the parts of a core take for a mean frame if nothing holds them up; ``END`` and flushes included, and the least
+    that barriers take.
 
     Parameters
     ----------
@@ -155,7 +174,8 @@ class Bound:
 
 def bound(network: Network, demand: Demand, stage: Stage, core: CorePlan | None) -> Bound:
     """What bounds the core of ``stage``, planned as ``core``; None for a max-pool alone."""
-    serializer, last = demand.sent[stage.name] + demand.ends, stage.layers[-1]
+    first, last = stage.layers[0], stage.layers[-1]
+    serializer = demand.sent[stage.name] + demand.barriers[stage.name][1] + demand.ends
     ends = demand.ends
     visits = 1.0
     if isinstance(last, MaxPool):
@@ -163,8 +183,9 @@ def bound(network: Network, demand: Demand, stage: Stage, core: CorePlan | None)
         alone = CorePlan(layer=last.name, channels=network.shape_of(last.source).channels)
         ends *= 1 + flush_steps(network, last, core or alone)
     if core is None:
-        return Bound(walker=0.0, groups=demand.sent[stage.source] * visits + ends, serializer=serializer)
-    groups = demand.fired[core.layer].groups(core) * visits + ends
+        groups = demand.sent[stage.source] * visits + demand.barriers[first.name][0] + ends
+        return Bound(walker=0.0, groups=groups, serializer=serializer)
+    groups = demand.fired[core.layer].groups(core) * visits + demand.barriers[first.name][1] + ends
     return Bound(walker=walker_cycles(network, demand, core), groups=groups, serializer=serializer)
 
 
@@ -175,7 +196,7 @@ def walker_cycles(network: Network, demand: Demand, core: CorePlan) -> float:
     """
     layer = network.layer(core.layer)
     cycles = 2 if core.state_memory == "single_port" else 1
-    found = demand.ends * (flush_steps(network, layer, core) + 1)
+    found = demand.ends * (flush_steps(network, layer, core) + 1) + demand.barriers[core.layer][0]
     visited = blocks_visited(network, core)
     for (taker, shape, _), of_channels, events in zip(network.inputs(layer), visited, demand.events[core.layer], strict=True):
         rows, columns = (reached(taker, shape, axis)[1] for axis in (0, 1))

@@ -12,12 +12,26 @@ import numpy.typing as npt
 
 from model.arrays import Ints
 from model.engine.engine import Stream
+from model.machine.barrier_tokens import Tokens
 from model.machine.plan import CorePlan, Plan
 from model.machine.stages import Stage, blocks_reached, core_plan, flush_columns
 from model.network import Layer, MaxPool, Network, Neurons
 from model.projection import Projection, Shape
 
-__all__ = ["END", "FLUSH", "FLUSHED", "OUTSIDE", "Schedule", "flush_steps", "mean_visits", "reached", "schedule", "state_words"]
+__all__ = [
+    "END",
+    "FLUSH",
+    "FLUSHED",
+    "OUTSIDE",
+    "SILENT",
+    "Schedule",
+    "blocks_of_channels",
+    "flush_steps",
+    "mean_visits",
+    "reached",
+    "schedule",
+    "state_words",
+]
 
 END = -1
 """Marks an end of frame, among steps and among groups."""
@@ -31,6 +45,9 @@ FLUSH = -3
 FLUSHED = -4
 """Marks a step of a max-pool's flush, or a group's visit to a window before its last one: less the spikes that leave for it."""
 
+SILENT = -5
+"""Marks a barrier alone that goes no further than a merge, among steps."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -40,16 +57,21 @@ class Schedule:
     ----------
     steps : tuple of Ints
         Of each input, and of each of its tokens, the steps of its walk; `END` for an end of frame, `FLUSH` for a flush within one
-        (whose steps are `flush_steps`, and one).
+        (whose steps are `flush_steps`, and one). Where barriers order a merge, twice that, and one more where the token ends its
+        input's turn; `SILENT` in place of steps where the token is not for the walker.
     fired_token, fired_step : Ints
         Of each step that fires (and of each `END` and `FLUSH`), its input token and its number in the walk. Of several inputs
         tokens count together, and an `END` or `FLUSH` of all of them once: before it stand the events of all.
     fired_groups : Ints
         Of each of these, the groups of spikes that it makes; 1 for `END` and `FLUSH`.
     groups : Ints
-        Of each of those groups, in order, the spikes that leave the core for it; `END`, `FLUSH`, or `OUTSIDE`. Where a max-pool
+        Of each of those groups, in order, the tokens that leave the core for it; `END`, `FLUSH`, or `OUTSIDE`. Where a max-pool
         fires deferred, before each `END` and `FLUSH` the steps of its flush: `FLUSHED` less the spikes that leave for each. Where
         its windows overlap, the same before each group of its visits but the last.
+    walked : int
+        The tokens that the walker takes.
+    fired, leaving : Tokens or None
+        What fires in its first layer, and what leaves the core, where there are barriers.
 
     A max-pool alone has no steps: each event is a group.
     """
@@ -59,6 +81,9 @@ class Schedule:
     fired_step: Ints
     fired_groups: Ints
     groups: Ints
+    walked: int
+    fired: Tokens | None = None
+    leaving: Tokens | None = None
 
     @property
     def tokens(self) -> Ints:
@@ -127,7 +152,7 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
             event = source.starts[ends] + spikes.cause
             step = (y - rows[0][in_y[event]]) // core.rows * column_steps[in_x[event]]
             step += (x - columns[0][in_x[event]]) // core.columns
-            first_block, blocks_of = _blocks(first, network.shape_of(first.source), core)
+            first_block, blocks_of = blocks_of_channels(first, network.shape_of(first.source), core)
             in_c = source.address[event] % channels
             step = step * blocks_of[in_c] + c // core.channels - first_block[in_c]
         token = _with_ends(event + ends, spikes, ends_of + np.arange(len(ends_of)))
@@ -170,7 +195,9 @@ def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stre
     of_step = np.add.reduceat(new_group.astype(np.int64), firsts) if len(firsts) else firsts
     if not isinstance(first, Neurons):
         firsts = of_step = np.zeros(0, np.int64)
-    return Schedule(steps, token[firsts], step[firsts], of_step, groups)
+    # Of several inputs an end is one of all of them.
+    walked = sum(int((more >= 0).sum()) for more in steps[1:]) + len(steps[0]) if steps else 0
+    return Schedule(steps, token[firsts], step[firsts], of_step, groups, walked)
 
 
 def _steps(network: Network, taker: Projection, core: CorePlan, source: Stream) -> Ints:
@@ -179,11 +206,11 @@ def _steps(network: Network, taker: Projection, core: CorePlan, source: Stream) 
     rows, columns = (reached(taker, shape, axis)[1] for axis in (0, 1))
     place, c = np.divmod(source.address, shape.channels)
     y, x = np.divmod(place, shape.width)
-    blocks = _blocks(taker, shape, core)[1][c]
+    blocks = blocks_of_channels(taker, shape, core)[1][c]
     return _with_ends(-(-rows // core.rows)[y] * -(-columns // core.columns)[x] * blocks, source, _marks(source))
 
 
-def _blocks(taker: Projection, shape: Shape, core: CorePlan) -> tuple[Ints, Ints]:
+def blocks_of_channels(taker: Projection, shape: Shape, core: CorePlan) -> tuple[Ints, Ints]:
     """Of each channel of an input, the first block of channels that its events visit at a position, and how many."""
     found = blocks_reached(taker, shape, core)
     return np.array([blocks.start for blocks in found]), np.array([len(blocks) for blocks in found])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.machine.barriers import entangled
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
 from model.projection import ConvolutionProjection, Projection, Shape, TransposedProjection
@@ -73,7 +74,7 @@ def stages(network: Network) -> tuple[Stage, ...]:
     Raises
     ------
     PlanError
-        A layer has several inputs in a network that fires immediate, where no core merges them.
+        A layer's events reach merges on two ways that could hold each other up (`model.machine.barriers.entangled`).
     """
     found, fused = [], set()
     for layer in network.layers:
@@ -204,12 +205,17 @@ def refused_merge(network: Network, layer: Layer, *, folded: bool = False) -> tu
     folded : bool
         Whether as a folded machine.
     """
-    if len(layer.sources) == 1 or network.deferred:
-        return None
-    inputs = f"{len(layer.sources)} inputs ({', '.join(layer.sources)}), and the network fires immediate"
-    if folded:
+    if folded and len(layer.sources) > 1 and not network.deferred:
+        inputs = f"{len(layer.sources)} inputs ({', '.join(layer.sources)}), and the network fires immediate"
         return f"{inputs}: a folded machine merges for deferred firing only", "convert with --firing deferred"
-    return f"{inputs}: merges are built for deferred firing only", "convert with --firing deferred"
+    found = None if folded else entangled(network)
+    if found and found[0] == layer.name:
+        return (
+            f"its events reach {found[1]!r} and {found[2]!r} on two ways, and the network fires immediate: "
+            f"merges would have to keep all that an event of {network.fork(layer.name)!r} causes",
+            "convert with --firing deferred",
+        )
+    return None
 
 
 def grouped(layer: Layer) -> bool:

@@ -18,7 +18,6 @@ from model.events import make_events
 from model.golden import run
 from model.machine.named_plans import named_plan
 from model.machine.plan import PlanError
-from model.machine.stages import stages
 from model.network import INPUT, Convolution, Linear, MaxPool, Network, Transposed
 from model.projection import ConvolutionProjection, Padding, Shape, TransposedProjection
 from model.support.errors import NetworkError
@@ -330,14 +329,6 @@ def test_one_of_a_linear_layers_inputs_may_be_a_convolution():
     trace = same(network, encode(network, np.full((2, 2, 1), 255, np.uint8)))
     first = np.array([0 + 1 + 2 + 3, 4 + 5 + 6 + 7])
     assert trace.potentials.tolist() == (first // 4 * 4 + 4).tolist()
-
-
-def test_machines_have_merges_for_deferred_firing_only():
-    message = r"^layer 'block1': 2 inputs \(inner1, stem\), and the network fires immediate: merges are built for deferred "
-    with pytest.raises(PlanError, match=message):
-        named_plan(residual_block(), "minimal")
-    with pytest.raises(PlanError, match=message):
-        stages(residual_block())
 
 
 def test_a_transposed_convolution_is_pytorchs_definition():

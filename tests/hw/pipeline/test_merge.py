@@ -10,8 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.parts.buffer import StreamBuffer
 from hw.pipeline.fan_out import FanOut
-from hw.pipeline.merge import Merge, merged_shape
+from hw.pipeline.merge import Merge, OrderedMerge, merged_shape
 from model.golden import run
+from model.machine.barriers import barred, carried, entangled
 from model.machine.checks import check_plan
 from model.machine.named_plans import FOLDED, choices, named_plan
 from model.machine.plan import CorePlan, PlanError
@@ -19,7 +20,7 @@ from model.machine.stages import stages
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape
 from model.projection import ConvolutionProjection, LinearProjection
 from sim.cosimulation import verify
-from tests.graphs import random_graph, residual_block
+from tests.graphs import nested_graph, random_graph, residual_block
 from tests.hardware import random_frames, simulate, sink, source
 
 LEAST_GROUP_FIFO, LEAST_EVENT_FIFO = 8, 2
@@ -29,8 +30,8 @@ SHAPES = (Shape(2, 3, 2), Shape(4, 1, 3), Shape(1, 1, 5))
 class Buffered(wiring.Component):
     """A merge after a register stage for each input, as in a core."""
 
-    def __init__(self):
-        self.merge = Merge(shapes=SHAPES)
+    def __init__(self, merge=None):
+        self.merge = merge or Merge(shapes=SHAPES)
         self.buffers = [StreamBuffer(payload=getattr(self.merge, f"events_{n}").payload.shape()) for n in range(len(SHAPES))]
         members = {f"events_{n}": In(buffer.taken.signature.flip()) for n, buffer in enumerate(self.buffers)}
         super().__init__({**members, "merged": Out(self.merge.merged.signature)})
@@ -114,6 +115,57 @@ def test_the_first_input_goes_first_and_an_end_waits():
     simulate(merge, check)
 
 
+def in_turns(seed, levels, *, ends_here, frames=6):
+    """Of each input random frames of some turns, which may be empty, and what an ordered merge of them sends."""
+    rng = np.random.default_rng(seed)
+    streams, merged = [[] for _ in SHAPES], []
+    for _ in range(frames):
+        for _ in range(rng.integers(0, 4)):
+            # All inputs close as many levels with a turn; each within its turn brings what it likes.
+            closes = int(rng.integers(1, levels + 1))
+            for number, (shape, stream) in enumerate(zip(SHAPES, streams, strict=True)):
+                before = merged_shape([Shape(0, 0, 0), *SHAPES[:number]])
+                out = closes - ends_here if number == len(SHAPES) - 1 else 0
+                turn = []
+                for address in rng.integers(0, shape.size, rng.choice([0, 1, 5])):
+                    y, x, c = shape.coordinates(address)
+                    turn.append({"kind": 0, "negative": int(rng.integers(2)), "y": y, "x": x, "c": c, "closes": 0})
+                if not turn or rng.random() < 0.5:
+                    turn.append({"kind": 1, "negative": 0, "y": 0, "x": 0, "c": 0, "closes": 0})
+                turn[-1]["closes"] = closes
+                stream += turn
+                for token in turn:
+                    spike, now = not token["kind"], out if token is turn[-1] else 0
+                    moved = zip(("y", "x", "c"), before, strict=True)
+                    if spike or now:
+                        at = {name: (token[name] + first) * spike for name, first in moved}
+                        merged.append({**token, **at, "closes": now})
+        end = {"kind": 1, "negative": 0, "y": 0, "x": 0, "c": 0, "closes": 0}
+        for stream in (*streams, merged):
+            stream.append(dict(end))
+    return streams, merged
+
+
+@pytest.mark.parametrize(("levels", "ends_here"), [(1, True), (2, True), (2, False)])
+def test_inputs_take_turns(levels, ends_here):
+    for seed, idle in enumerate([(0, 0, 0), (0.7, 0, 0.3), (0, 0.8, 0.5)]):
+        component = Buffered(OrderedMerge(shapes=SHAPES, levels=levels, ends_here=ends_here))
+        streams, wanted = in_turns(seed, levels, ends_here=ends_here)
+        sources = [source(getattr(component, f"events_{n}"), stream, idle=idle[n], seed=n) for n, stream in enumerate(streams)]
+        found = []
+        simulate(component, *sources, sink(component.merged, found, len(wanted), stall=(0, 0.6)[seed % 2]))
+        names = [name for name in wanted[0] if name != "closes" or levels > ends_here]
+        assert [{name: int(getattr(token, name).value if name == "kind" else getattr(token, name)) for name in names}
+                for token in found] == [{name: token[name] for name in names} for token in wanted]  # fmt: skip
+
+
+def test_turns_need_a_level():
+    with pytest.raises(ValueError, match=r"^levels must be at least 1, not 0$"):
+        OrderedMerge(shapes=SHAPES, levels=0, ends_here=False)
+    with pytest.raises(ValueError, match=r"^shapes must be at least two, not 1$"):
+        OrderedMerge(shapes=SHAPES[:1], levels=1, ends_here=True)
+
+
 def test_shapes_are_at_least_two():
     assert merged_shape(SHAPES) == Shape(7, 5, 10)
     with pytest.raises(ValueError, match=r"^shapes must be at least two, not 1$"):
@@ -150,18 +202,18 @@ def wider(network):
     return replace(named_plan(network, "minimal"), name="wider", cores=tuple(cores), states=False, watch=False)
 
 
-def same(network, plan, out_dir, seed, *, simulator="icarus", level="rtl", frames=5):
+def same(network, plan, out_dir, seed, *, simulator="icarus", level="rtl", frames=5, events=40):
     """Every spike, event and cycle, answer and saturation counter, back to back and with stalled sinks, FIFOs at their least."""
     plan = named_plan(network, "minimal") if plan == "minimal" else wider(network)
     cores = tuple(replace(core, group_fifo=LEAST_GROUP_FIFO, event_fifo=LEAST_EVENT_FIFO) for core in plan.cores)
     plan = replace(plan, cores=cores)
-    given = random_frames(network.input_shape, seed, frames=frames)
+    given = random_frames(network.input_shape, seed, frames=frames, events=events)
     result = verify(
         network, plan, given, level=level, simulator=simulator, out_dir=out_dir, seed=seed, idle=0.1, stall=0.4, watch=plan.watch
     )
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert result.answers == [run(network, events).answer for events in given]
-    links, flushes = len(stages(network)) + 1, result.coverage.layers[0].flushes
+    links, flushes = len(stages(network)) + 1, result.coverage.layers[0].flushes if network.deferred else len(given)
     assert flushes >= len(given) and result.cycles_compared > flushes * links
     return result
 
@@ -181,6 +233,42 @@ def test_random_graphs(seed, plan, tmp_path):
     assert result.spikes_compared > 20
 
 
+IN_ORDER = [(seed, plan) for seed in (0, 1, 3, 4, 6, 8, 9, 10, 11, 13, 14, 15) for plan in ("minimal", "wider")]
+
+
+@pytest.mark.parametrize(
+    ("seed", "plan"),
+    [pytest.param(*each, marks=[] if each in ((1, "minimal"), (4, "wider")) else [pytest.mark.full]) for each in IN_ORDER],
+)
+def test_merges_of_networks_that_fire_immediate(seed, plan, tmp_path):
+    """Forks within forks, shortcuts, one source twice, max-pools between: barriers keep the order."""
+    network = nested_graph(seed)
+    assert barred(network)
+    same(network, plan, tmp_path, seed, frames=2, events=10)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("plan", ["minimal", "wider"])
+@pytest.mark.parametrize("seed", [0, 4, 10, 16, 27, 30, 33, 37, 44, 57])
+def test_random_graphs_that_fire_immediate(seed, plan, tmp_path):
+    network = random_graph(seed, plain=True)
+    assert barred(network) and not entangled(network)
+    same(network, plan, tmp_path, seed, frames=2, events=20)
+
+
+def test_what_the_graphs_that_fire_immediate_have():
+    """Three levels of barriers, max-pools alone and fused between fork and merge, one source twice, ways of three layers."""
+    networks = [nested_graph(seed) for seed, _ in IN_ORDER]
+    assert {len(forks) for network in networks for forks in carried(network).values()} == {0, 1, 2, 3}
+    cores = [(stage, len(carried(network)[stage.name])) for network in networks for stage in stages(network)]
+    assert any(len(stage.layers) == 2 and levels for stage, levels in cores)
+    assert any(isinstance(stage.layers[0], MaxPool) and levels for stage, levels in cores)
+    assert any(len(set(stage.sources)) < len(stage.sources) for stage, _ in cores)
+    traces = [run(network, random_frames(network.input_shape, 1, frames=1)[0]) for network in networks]
+    spikes = [len(trace.layers[layer.name].spikes) for trace in traces for layer in trace.network.layers]
+    assert 0 in spikes and max(spikes) > 100
+
+
 def test_what_the_random_graphs_have():
     """Flushes within frames, one source twice, linear inputs beside windows, pools alone and fused, and what saturates."""
     networks = [random_graph(seed, firing="deferred", plain=True) for seed in range(15)]
@@ -198,6 +286,13 @@ def test_what_the_random_graphs_have():
 @pytest.mark.parametrize("plan", ["minimal", pytest.param("wider", marks=pytest.mark.full)])
 def test_a_residual_block(plan, tmp_path):
     result = same(residual_block("deferred"), plan, tmp_path, 3, simulator="verilator", frames=3)
+    assert result.spikes_compared > 500
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("plan", ["minimal", "wider"])
+def test_a_residual_block_that_fires_immediate(plan, tmp_path):
+    result = same(residual_block(), plan, tmp_path, 3, simulator="verilator", frames=3)
     assert result.spikes_compared > 500
 
 
@@ -227,12 +322,6 @@ def test_a_layer_that_a_pool_and_another_read_is_not_fused(tmp_path):
 
 
 def test_where_there_are_no_merges():
-    with pytest.raises(
-        PlanError,
-        match=r"^layer 'block1': 2 inputs \(inner1, stem\), and the network fires immediate: merges are built for deferred "
-        r"firing only; convert with --firing deferred$",
-    ):
-        named_plan(residual_block(), "minimal")
     with pytest.raises(
         PlanError,
         match=r"^layer 'block1': 2 inputs \(inner1, stem\), and the network fires immediate: a folded machine merges for "

@@ -18,7 +18,7 @@ from model.network import MaxPool, Network, Neurons, Padding, Shape
 from model.studies.random_network import drawn
 from sim.cosimulation import verify
 from sim.simulators import SIMULATORS
-from tests.graphs import random_graph
+from tests.graphs import nested_graph, random_graph
 from tests.hardware import (
     bursting,
     grouped,
@@ -223,6 +223,24 @@ def test_every_cycle_of_windows_that_overlap_is_the_hardwares(seed, firing, burs
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert result.answers == [trace.answer for trace in traces]
     assert result.spikes_compared > 50 and result.cycles_compared > len(frames) * 20
+
+
+ORDERED = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed != 10 else []) for seed in (1, 4, 6, 8, 10, 11, 13)]
+
+
+@pytest.mark.parametrize("seed", ORDERED)
+def test_every_cycle_of_a_graph_with_barriers_is_the_hardwares(seed, tmp_path):
+    """Any parallelism and any FIFOs: where barriers go alone depends on it, and so does the cycle of every token."""
+    network = nested_graph(seed)
+    plan = replace(random_plan(network, seed), inject=False)
+    frames = random_frames(network.input_shape, seed, frames=3, events=10, near=seed % 2 == 0)
+    for idle, stall in ((0, 0), (0.2, 0.6)):
+        result = verify(
+            network, plan, frames, out_dir=tmp_path, simulator="icarus", seed=seed, idle=idle, stall=stall,
+            watch=plan.watch and stall > 0,
+        )  # fmt: skip
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        assert result.cycles_compared > len(frames) * len(network.layers)
 
 
 def test_halves_go_to_the_even_count_at_each_flush_within_a_frame(tmp_path):

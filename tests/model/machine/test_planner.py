@@ -8,6 +8,7 @@ import pytest
 
 from boards.limits import limits
 from model.engine.engine import run_streams
+from model.machine.barrier_schedule import schedules
 from model.machine.estimate import planned
 from model.machine.named_plans import choices, named_plan, steps_per_event
 from model.machine.plan import Plan, PlanError
@@ -19,6 +20,7 @@ from model.network import MaxPool, Network, Neurons, Padding
 from model.studies.random_network import drawn
 from model.support.datasets import Dataset
 from model.support.errors import DoesNotFitError
+from tests.graphs import nested_graph
 from tests.hardware import bursting, grouped, overlapped, random_convolution, random_linear, random_network
 
 RNG = np.random.default_rng(7)
@@ -118,6 +120,27 @@ def test_parts_take_the_cycles_of_their_schedule(seed, firing):
                 assert network.deferred or len(wanted.groups) == wanted.fired_groups.sum()
             assert getattr(found, found.part) == found.cycles <= cycles
     assert alone == 3 * sum(isinstance(stage.layers[0], MaxPool) for stage in stages(network))
+
+
+@pytest.mark.parametrize("seed", [1, 8])
+def test_barriers_are_foreseen(seed):
+    """No more than there are: whether the last step of a walk fires, and with it a barrier goes, depends on the plan."""
+    network = nested_graph(seed)
+    images = frames(network, 4)
+    demand, streams = Demand.of(network, images), run_streams(network, images)
+    assert any(taken > 0 for taken, _ in demand.barriers.values()) and any(left > 0 for _, left in demand.barriers.values())
+    for name in ("minimal", "fast"):
+        plan = named_plan(network, name)
+        found_cycles = simulate(network, plan, images)
+        wanted = schedules(network, plan, stages(network), streams)
+        for stage, of_stage, use in zip(stages(network), wanted, found_cycles.cores, strict=True):
+            core = core_plan(network, plan, stage) if isinstance(stage.layers[0], Neurons) else None
+            found = bound(network, demand, stage, core)
+            # A max-pool takes together what fires in a step, and so may send a barrier less.
+            pooled = len(stage.layers) > 1
+            assert round(found.groups * len(images), 6) <= len(of_stage.groups)
+            assert pooled or round(found.serializer * len(images), 6) <= of_stage.tokens.sum()
+            assert round(found.walker * len(images), 6) <= use.working or not core
 
 
 def talkative():

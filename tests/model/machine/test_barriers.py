@@ -1,0 +1,159 @@
+"""Barriers: where they are needed, and that with them each merge takes its events in the order of its definition."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.engine.engine import merged, run_streams
+from model.events import make_events
+from model.machine.barrier_schedule import schedules, tokens_of
+from model.machine.barrier_tokens import BARE, inputs_of, leaving, of_streams, take
+from model.machine.barriers import barred, carried, closed, entangled, own_level, taken_levels
+from model.machine.capability import check_machine_can
+from model.machine.named_plans import named_plan
+from model.machine.plan import PlanError
+from model.machine.stages import stages
+from model.network import INPUT, Linear, Network, Shape
+from model.projection import LinearProjection
+from tests.graphs import nested_graph, random_graph, residual_block
+from tests.hardware import random_frames
+
+
+def graph(**sources):
+    """A network of small linear layers, each with the sources given by name, the last one its output."""
+    layers = []
+    for name, of in sources.items():
+        first, *joined = (LinearProjection(source=source, weights=np.full((2, 2), 4)) for source in of.split())
+        layers.append(
+            Linear(
+                name=name, source=first.source, weights=first.weights, bias=np.zeros(2, int), threshold_log2=2,
+                joined=tuple(joined), activation="identity",
+            )
+        )  # fmt: skip
+    return Network(name="graph", input_shape=Shape(1, 1, 2), layers=tuple(layers), firing="immediate")
+
+
+NESTED = graph(f="input", a="f", b="a", c="a", d="b c", e="f d", side="f", out="e input")
+"""Three forks, one within the other: of ``d``, whose events pass on the way to ``e``, of ``e``, and of ``out``."""
+
+
+def test_a_link_carries_what_a_merge_after_it_needs():
+    assert carried(NESTED) == {
+        INPUT: (), "f": (INPUT,), "a": (INPUT, "f"), "b": (INPUT, "f", "a"), "c": (INPUT, "f", "a"), "d": (INPUT, "f"),
+        "e": (INPUT,), "side": (), "out": (),
+    }  # fmt: skip
+    assert [taken_levels(NESTED, NESTED.layer(name)) for name in ("b", "d", "e", "side", "out")] == [
+        (INPUT, "f", "a"), (INPUT, "f", "a"), (INPUT, "f"), (), (INPUT,),
+    ]  # fmt: skip
+    assert [own_level(NESTED, NESTED.layer(name)) for name in ("b", "d", "e", "out")] == [0, 1, 1, 1]
+
+
+def test_a_core_is_told_of_what_it_needs():
+    """An event of a fork closes its own level, even where it says nothing; who needs no barriers of a link is told of none."""
+    told = {(source, name): closed(NESTED, source, NESTED.layer(name)) for name in carried(NESTED) if name != INPUT
+            for source in NESTED.layer(name).sources}  # fmt: skip
+    assert told[INPUT, "f"] == (1,) and told[INPUT, "out"] == (1,)
+    assert told["f", "a"] == (1, 2) and told["f", "e"] == (1, 2) and told["f", "side"] == (0, 0)
+    assert told["a", "b"] == told["a", "c"] == (1, 2, 3)
+    assert told["b", "d"] == (0, 1, 2, 3) and told["d", "e"] == (0, 1, 2) and told["e", "out"] == (0, 1)
+
+
+def test_a_level_passes_a_merge_of_its_own_fork_where_another_follows():
+    network = graph(a="input", b="input", c="a b", d="c input", out="d")
+    assert carried(network) == {INPUT: (), "a": (INPUT,), "b": (INPUT,), "c": (INPUT,), "d": (), "out": ()}
+    assert [own_level(network, network.layer(name)) for name in ("c", "d")] == [0, 1]
+    assert entangled(network) is None
+
+
+def test_none_where_nothing_is_merged_or_its_order_means_nothing():
+    chain, deferred = graph(a="input", out="a"), replace(NESTED, firing="deferred")
+    for network in (chain, deferred):
+        assert not barred(network) and entangled(network) is None
+        assert set(carried(network).values()) == {()}
+        assert not any(taken_levels(network, layer) for layer in network.layers)
+
+
+def test_what_leaves_closes_behind_the_last_spike_or_alone():
+    found = leaving(np.array([2, 0, 0, 1]), np.array([1, 0, 2, 0]), np.array([0, 0, 1, 1]))
+    assert (found.spike.tolist(), found.closes.tolist()) == ([0, 1, BARE, 2], [0, 1, 2, 0])
+    assert found.frame.tolist() == [0, 0, 1, 1]
+    nothing = leaving(*(np.zeros(0, np.int64) for _ in range(3)))
+    assert len(nothing.spike) == 0
+
+
+def in_order(network, streams, tokens):
+    """Each merge takes its events in the order of the definition; returns how many were taken at merges."""
+    taken, events = {}, 0
+    for layer in network.layers:
+        taken[layer.name] = wanted = merged(network, layer, streams, taken)
+        if len(layer.sources) > 1:
+            found = take(network, layer, tokens)
+            fires = found.merged.spike != BARE
+            number, index = found.number[fires], found.index[fires]
+            assert number.tolist() == wanted.number.tolist()
+            spikes = [int(found.inputs[n].spike[i]) for n, i in zip(number, index, strict=True)]
+            assert spikes == wanted.index.tolist()
+            assert found.merged.spike[fires].tolist() == list(range(len(spikes)))
+            events += len(spikes)
+    return events
+
+
+@pytest.mark.parametrize("make", [random_graph, nested_graph])
+def test_the_order_is_that_of_the_definition(make):
+    """Of entangled graphs too: what these lack is room, not order."""
+    events = 0
+    for seed in range(12):
+        network = make(seed, plain=True) if make is random_graph else make(seed)
+        streams = run_streams(network, random_frames(network.input_shape, seed, frames=2, events=6))
+        events += in_order(network, streams, of_streams(network, streams))
+    assert events > 500
+
+
+@pytest.mark.parametrize("name", ["minimal", "fast"])
+def test_the_order_does_not_depend_on_where_cores_send_barriers(name):
+    """With few lanes a barrier goes alone more often, and a fork's own then is one more, of nothing: all branches have it."""
+    for seed in (1, 4):
+        network = nested_graph(seed)
+        streams = run_streams(network, random_frames(network.input_shape, seed, frames=2, events=6))
+        cores, plan = stages(network), named_plan(network, name)
+        tokens = {INPUT: inputs_of(streams[INPUT]), **tokens_of(network, plan, streams)}
+        assert in_order(network, streams, tokens) > 30
+        for stage, found in zip(cores, schedules(network, plan, cores, streams), strict=True):
+            assert found.leaving is not None and found.tokens.sum() == len(found.leaving.spike) + len(streams[INPUT].starts) - 1
+            assert (found.leaving.spike != BARE).sum() == len(streams[stage.name].address)
+
+
+@pytest.mark.parametrize(
+    ("network", "where"),
+    [
+        (graph(a="input", b="input", m="a b", n="b a", out="m n"), ("a", "m", "n")),
+        (graph(a="input", b="a input", out="input a b"), ("a", "b", "out")),
+        (graph(a="input", out="a a input"), ("a", "out", "out")),
+        (graph(f="input", a="f", b="f", c="a b", d="b", out="c d"), ("b", "c", "out")),
+    ],
+    ids=["crossing", "dense", "twice", "bridge"],
+)
+def test_what_is_entangled_is_refused_by_name(network, where):
+    assert entangled(network) == where
+    layer, one, other = where
+    message = (
+        f"layer {layer!r}: its events reach {one!r} and {other!r} on two ways, and the network fires immediate: merges would "
+        f"have to keep all that an event of {network.fork(layer)!r} causes; convert with --firing deferred"
+    )
+    with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
+        check_machine_can(network)
+    check_machine_can(replace(network, firing="deferred"))
+
+
+def test_what_lies_one_within_the_other_is_not_entangled():
+    twice = graph(a="input", b="a a", out="b")
+    for network in (NESTED, twice, residual_block(), *map(nested_graph, range(40))):
+        assert barred(network) or not network.branched
+        assert entangled(network) is None
+
+
+def test_an_empty_frame_has_no_barriers():
+    streams = run_streams(NESTED, [make_events([])] * 2)
+    assert all(len(tokens.spike) == 0 for tokens in of_streams(NESTED, streams).values())
