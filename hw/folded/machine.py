@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In
 from hw.aer import AddressEvent, Kind, SpikeGroup
 from hw.folded.answer import Answer
 from hw.folded.block_pipeline import BlockPipeline
+from hw.folded.branches import Branches
 from hw.folded.burst_block import BurstBlock
 from hw.folded.fired_block import FiredBlock
 from hw.folded.layouts import Event
@@ -37,6 +38,9 @@ class FoldedMachine(wiring.Component):
     window are read, and what does not move their maximum goes no further. The rest goes to the next layer's queue, or is an
     output spike; then the walk resumes after that block. At the end of a frame all queues are empty: the counts of the last
     layer are read, and by a new generation of tags all other states are those of a new frame.
+
+    Where the layers are no chain, the deepest link that has an event serves it to the inputs that take it, one after the other,
+    each time with all that follows (`model.machine.folded_order`): `Branches` are in the place of `Queues`.
 
     `Walk` says which block is next, `BlockPipeline` updates it in the `Memories`, `FiredBlock` has the spikes that leave,
     `PoolWindow` and `Queues` say where to, and `Answer` reads out; here is the control that makes them take turns.
@@ -145,7 +149,7 @@ class FoldedMachine(wiring.Component):
             pipeline=BlockPipeline(folded=folded),
             window=PoolWindow(folded=folded),
             fired=(BurstBlock if folded.more_bits else FiredBlock)(folded=folded),
-            queues=Queues(folded=folded),
+            queues=(Queues if folded.chain else Branches)(folded=folded),
             answer=Answer(network=network, folded=folded),
             watch=Watch(network=network, folded=folded) if self._plan.watch else None,
         )
@@ -170,7 +174,7 @@ class FoldedMachine(wiring.Component):
         """The event in hand, its walk, and the blocks that are requested."""
         walk, pipeline, window, request = parts.walk, parts.pipeline, parts.window, parts.pipeline.request
         m.d.comb += [
-            walk.taken_by.eq(state.layer),
+            walk.taken_by.eq(state.taken_by),
             walk.event.eq(state.event),
             parts.memories.layer.eq(state.layer),
             pipeline.layer.eq(state.layer),
@@ -250,17 +254,21 @@ class FoldedMachine(wiring.Component):
                 with m.If(state.saturated & (state.layer == number) & ~count.all()):
                     m.d.sync += count.eq(count + 1)
             with m.If(queues.waiting):
-                if not self._folded.more_bits:
-                    m.d.comb += queues.pop.eq(1)
-                m.d.sync += state.layer.eq(queues.deepest)
+                if isinstance(queues, Queues):
+                    if not self._folded.more_bits:
+                        m.d.comb += queues.pop.eq(1)
+                    m.d.sync += state.layer.eq(queues.deepest)
                 m.next = "FETCH"
             with m.Else():
                 self._take_from_host(m, parts, state)
         with m.State("FETCH"):
-            if self._folded.more_bits:
-                m.d.comb += queues.pop.eq(1)
+            if isinstance(queues, Queues):
+                if self._folded.more_bits:
+                    m.d.comb += queues.pop.eq(1)
+                m.next = "LOOK"
+            else:
+                self._serve(m, queues, state)
             m.d.sync += state.event.eq(queues.event)
-            m.next = "LOOK"
         if parts.watch:
             # The end of a frame passes on the link of every layer in turn.
             with m.State("ENDS"):
@@ -270,6 +278,17 @@ class FoldedMachine(wiring.Component):
                         m.next = "LOOK"
                     with m.Else():
                         m.d.sync += state.layer.eq(state.layer + 1)
+
+    def _serve(self, m: Module, branches: Branches, state: "_Control") -> None:
+        """An event is taken by the input whose turn it is, or kept by it."""
+        m.d.comb += branches.serve.eq(1)
+        m.next = "PICK"
+        with m.If(branches.takes):
+            m.next = "LOOK"
+            m.d.sync += state.taken_by.eq(branches.taken_by)
+            for number, each in enumerate(self._folded.inputs):
+                with m.If(branches.taken_by == number):
+                    m.d.sync += state.layer.eq(each.layer)
 
     def _take_from_host(self, m: Module, parts: "_Parts", state: "_Control") -> None:
         folded, host, token = self._folded, self.host, self.host.payload
@@ -294,6 +313,17 @@ class FoldedMachine(wiring.Component):
                 *(state.event[name].eq(token[name]) for name in state.event.shape().members),
             ]
             m.next = "LOOK"
+            if isinstance(parts.queues, Branches):
+                # At the end of a frame all blocks of the last layer are walked, as by an event of its first input.
+                last, first = len(folded.inputs) - len(folded.layers[-1].inputs), folded.links[0].services[0].number
+                m.d.sync += [
+                    state.taken_by.eq(Mux(state.ends, last, first)),
+                    state.layer.eq(Mux(state.ends, len(folded.layers) - 1, folded.inputs[first].layer)),
+                ]
+                m.d.comb += [
+                    parts.queues.hosts.eq(~state.ends),
+                    *(parts.queues.host[name].eq(token[name]) for name in state.event.shape().members),
+                ]
             if self._plan.watch:
                 with m.If(state.ends & self.watch[1:].any()):
                     m.d.sync += state.layer.eq(0)
@@ -463,7 +493,7 @@ class _Parts:
     pipeline: BlockPipeline
     window: PoolWindow
     fired: FiredBlock | BurstBlock
-    queues: Queues
+    queues: Queues | Branches
     answer: Answer
     watch: Watch | None
 
@@ -475,6 +505,8 @@ class _Control:
     ----------
     layer, event
         the event in hand, and the number of the layer that takes it; registers, as are those up to ``waits``
+    taken_by
+        the number of the input that takes that event; where the layers are a chain, ``layer``
     in_frame, at_end
         whether a frame has begun; whether its end was taken and it is read out
     saturated
@@ -491,6 +523,7 @@ class _Control:
 
     def __init__(self, folded: Folded) -> None:
         self.layer = Signal(range(max(2, len(folded.layers))))
+        self.taken_by = self.layer if folded.chain else Signal(range(max(2, len(folded.inputs))))
         self.event = Signal(Event(folded))
         self.in_frame, self.at_end, self.saturated, self.waits = Signal(), Signal(), Signal(), Signal()
         self.takes, self.ends, self.ends_pass, self.emits, self.requests = Signal(), Signal(), Signal(), Signal(), Signal()

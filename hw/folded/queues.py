@@ -86,10 +86,11 @@ class Queues(wiring.Component):
         filled = Signal(len(layers))
         m.d.comb += self.waiting.eq(filled.any())
         for number, la in enumerate(layers[1:], start=1):
-            head, tail = (Signal(range(la.queue_depth + 1), name=f"{name}_{number}") for name in ("head", "tail"))
+            queue = self._folded.links[number].queue
+            head, tail = (Signal(range(queue.depth + 1), name=f"{name}_{number}") for name in ("head", "tail"))
             layout = QueuedEvent(la.inputs[0].source, self._folded.more_bits)
             with m.If(filled[number] & ~filled[number + 1 :].any()):
-                m.d.comb += [self.deepest.eq(number), read.addr.eq(la.queue_base + head)]
+                m.d.comb += [self.deepest.eq(number), read.addr.eq(queue.base + head)]
                 with m.If(self._leaves(m, number, read.data, layout)):
                     m.d.sync += head.eq(head + 1)
                     with m.If(head + 1 == tail):
@@ -100,7 +101,7 @@ class Queues(wiring.Component):
             with m.If(self.layer == number - 1):
                 m.d.comb += [
                     write.en.eq(self.push),
-                    write.addr.eq(la.queue_base + tail),
+                    write.addr.eq(queue.base + tail),
                     write.data.eq(
                         Cat(
                             self.following if name == "more" else self.spike[name][: layout[name].width]

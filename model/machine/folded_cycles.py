@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Images, Ints
-from model.engine.engine import Stream
+from model.engine.engine import Stream, merged
 from model.events import Events
 from model.machine.cycles import Cycles
 from model.machine.folded_host import found_cycles, note, pass_cycles, reset_machine, run_batches, tick, wait_for_copy
 from model.machine.folded_layout import Folded, FoldedLayer
+from model.machine.folded_order import Action
 from model.machine.plan import Plan
 from model.machine.registers import COMPARED, EVENTS, STARTED, record, write
-from model.machine.schedule import END, OUTSIDE, schedule
-from model.machine.stages import Stage, ports, stages
+from model.machine.schedule import END, reached
+from model.machine.stages import ports, stages
 from model.network import INPUT, Network
 from model.support.compiled import njit
 
@@ -31,14 +32,27 @@ PIPELINE = 4
 POOL_PIPELINE = 3
 """Cycles from a position of the pool's window asked for to its count."""
 
+_TAKE, _KEEP, _RELEASE = range(3)
+
+_ACTIONS = {Action.TAKE: _TAKE, Action.KEEP: _KEEP, Action.RELEASE: _RELEASE}
+
 _LAYER = record(
     # What it is: cycles from one block to the next, blocks at a position, whether a pool follows, whether its link is watched.
     *("step_cycles", "blocks", "has_pool", "watched"),
-    # Events that wait for it, the most that ever did, and the cycles spent on it.
-    *("queued", "highest", "busy"),
+    # The cycles spent on it.
+    "busy",
     # How far it has come in its lists, and where these begin and end.
     *("at_token", "at_fired", "first_token", "end_fired"),
 )
+
+_LINK = record(
+    # Its services: the first of them, and how many.
+    *("first", "services"),
+    # Events that wait on it, the most that ever did; how many services the first of them has had.
+    *("queued", "highest", "served"),
+)
+
+_SERVICE = record("action", "number", "layer")
 
 
 class _Lists(NamedTuple):
@@ -72,12 +86,21 @@ class _Hardware(NamedTuple):
         One.
     layers : array of _LAYER
         In order.
+    links : array of _LINK
+        The network's input, and what leaves each layer.
+    services : array of _SERVICE
+        Of all links.
+    kept : Ints
+        Of each input, how many events it keeps.
     activity : array of int8
         As of `Cycles`.
     """
 
     machine: npt.NDArray[np.void]
     layers: npt.NDArray[np.void]
+    links: npt.NDArray[np.void]
+    services: npt.NDArray[np.void]
+    kept: Ints
     activity: npt.NDArray[np.int8]
 
 
@@ -105,7 +128,8 @@ def simulate_folded(
     hardware.machine["records"] = record
 
     def run(streams: dict[str, Stream], tokens: int, final: bool) -> Ints:
-        by_layer = [_lists(network, plan, stage, la, streams) for stage, la in zip(cores, folded.layers, strict=True)]
+        taken = _taken(network, streams)
+        by_layer = [_lists(network, la, taken[la.layer.name], streams) for la in folded.layers]
         _rewind(hardware.layers, by_layer)
         # An event may be copied, and a group may pass the pool; a copy and an answer of the last batch may still wait.
         frames = len(streams[INPUT].starts) - 1
@@ -116,36 +140,69 @@ def simulate_folded(
         return log[:, : int(hardware.machine["logged"][0])]
 
     found = run_batches(network, hardware.machine, images, batch=batch, done=done, run=run)
-    layers = hardware.layers
-    queued = np.append(layers["highest"][1:], 0)
-    return found_cycles(network, len(images), found, busy=layers["busy"], queued=queued, activity=hardware.activity)
+    queued = hardware.links["highest"][1:]
+    return found_cycles(network, len(images), found, busy=hardware.layers["busy"], queued=queued, activity=hardware.activity)
 
 
 def _reset(network: Network, folded: Folded, *, idle: int, stall: int, seed: int, watch: int, activity: int) -> _Hardware:
     """The registers after reset."""
     machine, layers = reset_machine(folded, idle=idle, stall=stall, seed=seed, watch=watch), np.zeros(len(folded.layers), _LAYER)
-    links = ports(network)
+    watched = ports(network)
     for la, layer in zip(folded.layers, layers, strict=True):
         layer["step_cycles"], layer["blocks"], layer["has_pool"] = la.step_cycles, la.blocks, la.pool is not None
-        layer["watched"] = watch >> links[la.link] & 1
-    return _Hardware(machine, layers, np.zeros((len(layers), activity), np.int8))
+        layer["watched"] = watch >> watched[la.link] & 1
+    links, every = np.zeros(len(folded.links), _LINK), [service for link in folded.links for service in link.services]
+    links["services"] = [len(link.services) for link in folded.links]
+    links["first"] = np.cumsum(links["services"]) - links["services"]
+    services = np.zeros(len(every), _SERVICE)
+    for of, service in zip(services, every, strict=True):
+        of["action"], of["number"], of["layer"] = _ACTIONS[service.action], service.number, folded.inputs[service.number].layer
+    kept = np.zeros(len(folded.inputs), np.int64)
+    return _Hardware(machine, layers, links, services, kept, np.zeros((len(layers), activity), np.int8))
 
 
-def _lists(network: Network, plan: Plan, stage: Stage, la: FoldedLayer, streams: dict[str, Stream]) -> _Lists:
+def _taken(network: Network, streams: dict[str, Stream]) -> dict[str, Stream]:
+    """What each layer takes of its sources."""
+    found: dict[str, Stream] = {}
+    for layer in network.layers:
+        found[layer.name] = merged(network, layer, streams, found)
+    return found
+
+
+def _lists(network: Network, la: FoldedLayer, taken: Stream, streams: dict[str, Stream]) -> _Lists:
     """The lists of one layer."""
-    found, spikes = schedule(network, plan, stage, streams), streams[la.layer.name]
-    frame = np.repeat(np.arange(len(spikes.starts) - 1), np.diff(spikes.starts))
-    position, channel = np.divmod(spikes.address, la.output.channels)
-    key = np.stack([frame, spikes.cause, position, channel // la.lanes])
-    first = np.ones(len(frame), bool)
-    first[1:] = (key[:, 1:] != key[:, :-1]).any(axis=0)
-    y, x = np.divmod(position[first], la.output.width)
-    sizes = [np.array([entry[2] if entry else 0 for entry in la.window(axis)]) for axis in (0, 1)]
-    ends = found.groups == END
-    members = np.zeros(len(found.groups), np.int64)
-    members[~ends] = sizes[0][y] * sizes[1][x]
-    survivors = np.where(found.groups == OUTSIDE, 0, found.groups)
-    return _Lists(found.steps[0], found.fired_token, found.fired_step, survivors, members)
+    spikes, frames = streams[la.layer.name], len(taken.starts) - 1
+    number = np.zeros(len(taken.address), np.int64) if taken.number is None else taken.number
+    # Of each event that it takes, the first row and column that it reaches, and how many.
+    reaches = np.zeros((4, len(number)), np.int64)
+    for place, (taker, shape, first) in enumerate(network.inputs(la.layer)):
+        mine = number == place
+        y, x = np.divmod((taken.address[mine] - first) // shape.channels, shape.width)
+        (first_y, rows), (first_x, columns) = (reached(taker, shape, axis) for axis in (0, 1))
+        reaches[:, mine] = first_y[y], first_x[x], rows[y], columns[x]
+    first_y, first_x, rows, columns = reaches
+    steps = np.insert(rows * columns * la.blocks, taken.starts[1:], END)
+
+    # Spikes of a block follow each other.
+    event = taken.starts[spikes.frame] + spikes.cause
+    position, channel = np.divmod(spikes.address.astype(np.int64), la.output.channels)
+    y, x = np.divmod(position, la.output.width)
+    step = ((y - first_y[event]) * columns[event] + x - first_x[event]) * la.blocks + channel // la.lanes
+    new = np.ones(len(event), bool)
+    new[1:] = (event[1:] != event[:-1]) | (step[1:] != step[:-1])
+    at = np.flatnonzero(new)
+    leaves, members = np.ones(len(event), np.int64), np.zeros(len(at), np.int64)
+    if la.pool:
+        pooled = streams[la.pool.name]
+        leaves = np.bincount(spikes.starts[pooled.frame] + pooled.cause, minlength=len(event))
+        sizes = [np.array([entry[2] if entry else 0 for entry in la.window(axis)]) for axis in (0, 1)]
+        members = sizes[0][y[at]] * sizes[1][x[at]]
+    survivors = np.add.reduceat(leaves, at) if len(at) else leaves
+
+    # An end of frame is a token, and as one that fires.
+    ends = np.searchsorted(spikes.frame[at], np.arange(frames), side="right")
+    token = np.insert(event[at] + spikes.frame[at], ends, taken.starts[1:] + np.arange(frames))
+    return _Lists(steps, token, np.insert(step[at], ends, 0), np.insert(survivors, ends, 0), np.insert(members, ends, 0))
 
 
 def _rewind(layers: npt.NDArray[np.void], by_layer: Sequence[_Lists]) -> None:
@@ -207,7 +264,7 @@ def _end(machine, layers, log):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _fire(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
+def _fire(machine, layers, links, number, lists, log):  # type: ignore[no-untyped-def]
     """A block that fires: FIRED; MEMBERS, SETTLE; EMIT; RESUME."""
     layer = layers[number]
     groups = EVENTS + 1 + len(layers) + 2 * number
@@ -225,15 +282,15 @@ def _fire(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
             note(machine, log, groups + 1)
         note(machine, log, EVENTS + 1 + number)
         tick(machine, log, False, layer.watched, False)
-    if number + 1 < len(layers):
-        following = layers[number + 1]
-        following.queued += survivors
-        following.highest = max(following.highest, following.queued)
+    if links[number + 1].services:
+        link = links[number + 1]
+        link.queued += survivors
+        link.highest = max(link.highest, link.queued)
     pass_cycles(machine, log, 1)
 
 
 @njit(cache=True)
-def _visit(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
+def _visit(machine, layers, links, number, lists, log):  # type: ignore[no-untyped-def]
     """All that an event reaches."""
     layer = layers[number]
     # LOOK, SUM
@@ -250,32 +307,54 @@ def _visit(machine, layers, number, lists, log):  # type: ignore[no-untyped-def]
         if not fires:
             pass_cycles(machine, log, 1)
             break
-        _fire(machine, layers, number, lists, log)
+        _fire(machine, layers, links, number, lists, log)
+
+
+@njit(cache=True)
+def _serve(hardware, number, log):  # type: ignore[no-untyped-def]
+    """PICK, FETCH: a link's first event is served once more. Returns the layer that takes an event by it, -1 for none."""
+    link = hardware.links[number]
+    service = hardware.services[link.first + link.served]
+    pass_cycles(hardware.machine[0], log, 2)
+    if service.action == _RELEASE and hardware.kept[service.number]:
+        hardware.kept[service.number] -= 1
+        return service.layer
+    if service.action == _KEEP:
+        hardware.kept[service.number] += 1
+    link.served += 1
+    if link.served == link.services:
+        link.served = 0
+        link.queued -= 1
+    return service.layer if service.action == _TAKE else -1
 
 
 @njit(cache=True)
 def _run(hardware, lists, log, tokens, final):  # type: ignore[no-untyped-def]
     """Until so many tokens are taken and, at the end, answered."""
-    machine, layers = hardware.machine[0], hardware.layers
+    machine, layers, links = hardware.machine[0], hardware.layers, hardware.links
     if machine.sweeps:
         machine.sweeps = 0
         pass_cycles(machine, log, machine.tag_depth)
     while tokens:
         # PICK
         begun = machine.cycle
-        number = len(layers) - 1
-        while number > 0 and not layers[number].queued:
+        number = len(links) - 1
+        while number >= 0 and not links[number].queued:
             number -= 1
-        if number:
-            layers[number].queued -= 1
-            pass_cycles(machine, log, 2)
+        if number >= 0:
+            number = _serve(hardware, number, log)
+            if number < 0:
+                continue
         else:
             is_end, begun = _take(machine, layers, lists, log)
             tokens -= 1
             if is_end:
                 _end(machine, layers, log)
                 continue
-        _visit(machine, layers, number, lists, log)
+            # The host's event waits where the first input is not the only one that takes it.
+            number = hardware.services[links[0].first].layer
+            links[0].served, links[0].queued = 1 % links[0].services, links[0].services > 1
+        _visit(machine, layers, links, number, lists, log)
         layers[number].busy += machine.cycle - begun
         hardware.activity[number, begun : machine.cycle] = 1
     while final and (machine.result or machine.copy):

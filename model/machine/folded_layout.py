@@ -11,6 +11,7 @@ Here is where everything lies: the states and weights of each layer, in block RA
 plan says. `hw.folded.machine` builds it, `model.machine.folded_cycles` counts its cycles.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -19,16 +20,18 @@ import numpy as np
 import numpy.typing as npt
 
 from model.machine.blocks import SB_RAM40_4K
+from model.machine.folded_order import Action, Join, Service, orders
 from model.machine.initial import InitialWords, initial_words
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.stages import Stage, kept_pixel_bits, more_bits, stages
+from model.machine.stages import Stage, kept_pixel_bits, more_bits, most_spikes, stages
 from model.machine.stored_state import folded_state_bits
-from model.network import INPUT, Linear, MaxPool, Network, Neurons, Shape
+from model.network import INPUT, Layer, Linear, MaxPool, Network, Neurons, Shape
 from model.projection import ConvolutionProjection, Projection
 
 __all__ = [
     "FOLDED_LANES",
     "LEAST_PACKET",
+    "MOST_QUEUED",
     "SIGNATURE_POLYNOMIAL",
     "SINGLE_BITS",
     "SINGLE_WORDS",
@@ -37,6 +40,8 @@ __all__ = [
     "Folded",
     "FoldedInput",
     "FoldedLayer",
+    "FoldedLink",
+    "FoldedQueue",
     "TooManyWordsError",
     "signature",
 ]
@@ -55,6 +60,10 @@ SIGNATURE_POLYNOMIAL = 0x1B
 
 FOLDED_LANES = (1, 2, 4, 8)
 """Lanes that a folded machine can have."""
+
+
+MOST_QUEUED = 1 << 16
+"""Events that may wait in all queues together."""
 
 
 class TooManyWordsError(PlanError):
@@ -138,8 +147,6 @@ class FoldedLayer:
         Address of its first block of weights; the memory with one port has several blocks in a word.
     tag_base : int
         Address of its first tag; it has one per position.
-    queue_base, queue_depth : int
-        Of its queue of events; the first layer has none, nor has any where neurons fire deferred.
     initial : InitialWords
         What its neurons start a frame with.
     """
@@ -156,8 +163,6 @@ class FoldedLayer:
     state_base: int
     weight_base: int
     tag_base: int
-    queue_base: int
-    queue_depth: int
     initial: InitialWords
 
     @property
@@ -218,6 +223,36 @@ class FoldedLayer:
         return np.concatenate([each.words(lanes) for each in self.inputs])
 
 
+@dataclass(frozen=True)
+class FoldedQueue:
+    """A queue of events, in the memory that has all of them.
+
+    Parameters
+    ----------
+    base, depth : int
+        Its first word, and how many it has.
+    """
+
+    base: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class FoldedLink:
+    """A link of a machine that fires immediate: the network's input, or what leaves a layer.
+
+    Parameters
+    ----------
+    services : tuple of Service
+        What becomes of each of its events, in order; none where no input takes them.
+    queue : FoldedQueue
+        Where its events wait; of no words where none do. Of the network's input one at the most waits, in a register.
+    """
+
+    services: tuple[Service, ...]
+    queue: FoldedQueue
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fixed:
     """What no plan changes of a folded machine, so that many plans can be laid out in turn.
@@ -228,21 +263,32 @@ class Fixed:
         Its layers of neurons, each with the max-pool after it.
     initial : dict of str to InitialWords
         What the neurons of each start a frame with.
-    more_bits : int
+    links, kept, more_bits
         As of `Folded`.
     """
 
     stages: tuple[Stage, ...]
     initial: dict[str, InitialWords]
+    links: tuple[FoldedLink, ...]
+    kept: dict[int, FoldedQueue]
     more_bits: int
 
     @classmethod
     def of(cls, network: Network) -> "Fixed":
         """That of one network."""
+        cores = stages(network)
+        for stage in cores:
+            if not isinstance(stage.layers[0], Neurons):
+                raise PlanError(
+                    f"layer {stage.layers[0].name!r}: a folded machine pools only after neurons that no other layer reads"
+                )
         neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
+        links, kept = ((), {}) if network.deferred else _queues(network, cores)
         return cls(
-            stages=stages(network),
+            stages=cores,
             initial={layer.name: initial_words(network, layer) for layer in neurons},
+            links=links,
+            kept=kept,
             more_bits=max(more_bits(network, layer.name) for layer in network.layers),
         )
 
@@ -275,6 +321,10 @@ class Folded:
         Whether the network fires deferred.
     more_bits : int
         Width of how many spikes a neuron, or a window of a max-pool, fires at once beyond its first.
+    links : tuple of FoldedLink
+        Where neurons fire immediate, the network's input, and what leaves each of ``layers``.
+    kept : dict of int to FoldedQueue
+        Of the numbers of inputs that keep events, where these wait.
     """
 
     lanes: int
@@ -293,6 +343,8 @@ class Folded:
     pixel_bits: int
     deferred: bool
     more_bits: int
+    links: tuple[FoldedLink, ...]
+    kept: dict[int, FoldedQueue]
 
     @classmethod
     def of(cls, network: Network, plan: Plan, *, fixed: Fixed | None = None) -> "Folded":
@@ -346,8 +398,13 @@ class Folded:
             pixel_bits=kept_pixel_bits(network),
             deferred=network.deferred,
             more_bits=more,
-            queue_depth=sum(la.queue_depth for la in layers),
-            queue_width=max((1 + more + sum(map(_bits, each.source)) for la in layers[1:] for each in la.inputs), default=0),
+            links=fixed.links,
+            kept=fixed.kept,
+            queue_depth=sum(queue.depth for queue in (*(link.queue for link in fixed.links), *fixed.kept.values())),
+            queue_width=max(
+                (1 + more + sum(map(_bits, each.source)) for la in layers for each in la.inputs if each.taker.source != INPUT),
+                default=0,
+            ),
             single_state_words=single_state,
             single_weight_words=single_weight,
         )
@@ -448,15 +505,8 @@ def _generation_bits(plan: Plan) -> int:
 def _placed(network: Network, plan: Plan, fixed: Fixed, stage: Stage, placed: list[FoldedLayer]) -> FoldedLayer:
     """The layer of a stage, after those that are placed already; `PlanError` where a folded machine has no such layer."""
     layer, lanes = stage.layers[0], plan.lanes
-    before = placed[-1] if placed else None
     if not isinstance(layer, Neurons):
-        raise PlanError(f"layer {layer.name!r}: a folded machine pools only after neurons that no other layer reads")
-    source = placed[-1].link if placed else INPUT
-    if not network.deferred and layer.source != source:
-        raise PlanError(
-            f"layer {layer.name!r}: source must be the layer before in a folded machine of a network that fires immediate, "
-            f"not {layer.source!r}"
-        )
+        raise TypeError(f"layer must be of neurons, not {layer!r}")
     if layer.weight_bits > WEIGHT_SLOT:
         raise PlanError(
             f"layer {layer.name!r}: weight_bits must be at most {WEIGHT_SLOT} in a folded machine, not {layer.weight_bits}"
@@ -485,8 +535,6 @@ def _placed(network: Network, plan: Plan, fixed: Fixed, stage: Stage, placed: li
         state_base=sum(la.state_words for la in placed if la.state_single is state_single),
         weight_base=sum(-(-la.weight_words // slots) * slots for la in placed if la.weight_single is weight_single),
         tag_base=sum(la.positions for la in placed),
-        queue_base=sum(la.queue_depth for la in placed),
-        queue_depth=_most_fired(before) if before and not network.deferred else 0,
         initial=fixed.initial[layer.name],
     )
 
@@ -515,10 +563,53 @@ def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
     return core
 
 
-def _most_fired(before: FoldedLayer) -> int:
-    """Words that one event of ``before`` can fill: one for every neuron that it reaches."""
-    reached = [[max(len(pairs) for pairs in each.axis(axis)) for axis in (0, 1)] for each in before.inputs]
-    return max(1, *(rows * columns * before.output.channels for rows, columns in reached))
+def _queues(network: Network, cores: Sequence[Stage]) -> tuple[tuple[FoldedLink, ...], dict[int, FoldedQueue]]:
+    """The links of a machine that fires immediate, and the queues of what inputs keep."""
+    joins = [
+        Join(taker.source, stage.layers[0].name, stage.name, place)
+        for stage in cores
+        for place, taker in enumerate(stage.layers[0].inputs)
+    ]
+    served = orders(network, joins)
+    used, links, kept = 0, [FoldedLink(served[INPUT], FoldedQueue(0, 0))], {}
+    for stage in cores:
+        services = served.get(stage.name, ())
+        # Every neuron that an event reaches fires at most: a word each.
+        queue = FoldedQueue(used, max(1, *_reaches(network, stage.layers[0])) if services else 0)
+        links.append(FoldedLink(services, queue))
+        used += queue.depth
+    for service in (service for services in served.values() for service in services):
+        if service.action is Action.KEEP:
+            join = joins[service.number]
+            depth = _caused(network, cores, network.fork(join.layer), join.link)
+            kept[service.number] = FoldedQueue(used, depth)
+            used += depth
+            if used > MOST_QUEUED:
+                raise PlanError(
+                    f"layer {join.layer!r}: its input from {join.link!r} keeps up to {depth} events until the inputs before it "
+                    f"have come, and all queues of a folded machine must have at most {MOST_QUEUED}"
+                )
+    return tuple(links), kept
+
+
+def _reaches(network: Network, layer: Layer) -> list[int]:
+    """Of each input of a layer how many neurons an event of it reaches at the most."""
+    found = []
+    for taker, shape, _ in network.inputs(layer):
+        rows, columns = (max(len(pairs) for pairs in taker.taps(shape, axis)) for axis in (0, 1))
+        found.append(rows * columns * network.shape_of(layer.name).channels)
+    return found
+
+
+def _caused(network: Network, cores: Sequence[Stage], fork: str, link: str) -> int:
+    """Events of a link that one event of the fork before it causes at the most."""
+    caused = {fork: 1}
+    for stage in cores:
+        layer = stage.layers[0]
+        if isinstance(layer, Neurons) and stage.name != fork and all(source in caused for source in layer.sources):
+            pairs = zip(layer.sources, _reaches(network, layer), strict=True)
+            caused[stage.name] = sum(caused[source] * reached for source, reached in pairs) * most_spikes(network, layer)
+    return caused[link]
 
 
 def _packed(words: npt.NDArray[np.int32]) -> list[int]:

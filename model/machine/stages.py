@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.machine.barriers import entangled
-from model.machine.plan import CorePlan, Plan, PlanError
+from model.machine.plan import CorePlan, Plan
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
 from model.projection import ConvolutionProjection, Projection, Shape, TransposedProjection
 from model.rest import first_states
@@ -70,16 +70,9 @@ def stages(network: Network) -> tuple[Stage, ...]:
 
     Not one whose windows overlap where neurons fire at once: all that a spike moves comes before what the next one does, so that
     it takes spikes one at a time, as a link brings them.
-
-    Raises
-    ------
-    PlanError
-        A layer's events reach merges on two ways that could hold each other up (`model.machine.barriers.entangled`).
     """
     found, fused = [], set()
     for layer in network.layers:
-        if refusal := refused_merge(network, layer):
-            raise PlanError(f"{layer.label}: {'; '.join(refusal)}")
         if layer.name in fused:
             continue
         readers = network.readers(layer.name)
@@ -163,7 +156,7 @@ def most_spikes(network: Network, layer: Neurons) -> int:
     residual = start.potential - start.count * layer.theta
     fires = np.where(residual < 0, start.count > least, start.count < most)
     before = max(layer.theta - 1, int(np.abs(residual[fires]).max(initial=0)))
-    after = min(before + int(np.abs(layer.weights).max()), 1 << layer.potential_bits - 1)
+    after = min(before + max(int(np.abs(each.weights).max()) for each in layer.inputs), 1 << layer.potential_bits - 1)
     return min(burst, most - least, max(1, after >> layer.threshold_log2))
 
 
@@ -203,11 +196,8 @@ def refused_merge(network: Network, layer: Layer, *, folded: bool = False) -> tu
     network, layer : Network, Layer
         What is to be built.
     folded : bool
-        Whether as a folded machine.
+        Whether as a folded machine, which merges whatever the firing.
     """
-    if folded and len(layer.sources) > 1 and not network.deferred:
-        inputs = f"{len(layer.sources)} inputs ({', '.join(layer.sources)}), and the network fires immediate"
-        return f"{inputs}: a folded machine merges for deferred firing only", "convert with --firing deferred"
     found = None if folded else entangled(network)
     if found and found[0] == layer.name:
         return (

@@ -15,9 +15,10 @@ from model.importers.onnx import import_model
 from model.machine.estimate import estimate
 from model.machine.folded_layout import Folded
 from model.machine.named_plans import FOLDED, named_plan
+from model.machine.plan import PlanError
 from model.machine.simulate import simulate
-from model.network import INPUT
-from model.projection import LinearProjection
+from model.network import INPUT, Convolution, Linear, Network
+from model.projection import ConvolutionProjection, LinearProjection, Padding, Shape
 from model.support.dataset import Dataset
 from sim.cosimulation import verify
 from tests.graphs import random_graph, residual_block
@@ -53,6 +54,49 @@ def same(network, plan, out_dir, seed, *, simulator="icarus", frames=5):
 def test_random_graphs_that_fire_deferred(seed, tmp_path):
     network = graph(seed, "deferred")
     same(network, random_plan(network, seed), tmp_path, seed)
+
+
+@pytest.mark.parametrize("seed", [seed if seed == 5 else pytest.param(seed, marks=pytest.mark.full) for seed in SEEDS])
+def test_random_graphs_that_fire_immediate(seed, tmp_path):
+    """Also bursts, and what merges keep; queues hold no more than they must."""
+    network = graph(seed, "immediate")
+    same(network, random_plan(network, seed), tmp_path, seed, frames=3)
+
+
+def test_what_the_random_graphs_that_fire_immediate_have():
+    """Inputs that keep and release, with bursts and without; inputs that are served in another order than they are listed."""
+    networks = {seed: graph(seed, "immediate") for seed in SEEDS}
+    folded = [Folded.of(network, random_plan(network, seed)) for seed, network in networks.items()]
+    assert {bool(each.more_bits) for each in folded if each.kept} == {True, False}
+    assert any(not each.kept for each in folded)
+    numbers = [[service.number for service in link.services] for each in folded for link in each.links]
+    assert any(found != sorted(found) for found in numbers)
+
+
+def test_what_would_wait_without_end_is_refused():
+    """Of an event of the stem the second convolution may cause more than any queue holds, and the merge takes it second."""
+    stem, inner = (
+        Convolution(
+            name=name, source=source, weights=np.ones((64, channels, 3, 3), int), bias=np.zeros(64, int), threshold_log2=3,
+            padding=Padding(1, 1, 1, 1),
+        )
+        for name, source, channels in (("stem", INPUT, 1), ("inner", "stem", 64))
+    )  # fmt: skip
+    outer = replace(inner, name="outer", source="inner")
+    merge = Convolution(
+        name="merge", source="stem", weights=np.ones((2, 64, 1, 1), int), bias=np.zeros(2, int), threshold_log2=3,
+        joined=tuple(ConvolutionProjection(source=name, weights=np.ones((2, 64, 1, 1), int)) for name in ("outer", "inner")),
+    )  # fmt: skip
+    out = Linear(
+        name="out", source="merge", weights=np.ones((3, 50), int), bias=np.zeros(3, int), threshold_log2=3, activation="identity"
+    )
+    network = Network(name="wide", input_shape=Shape(5, 5, 1), layers=(stem, inner, outer, merge, out))
+    with pytest.raises(
+        PlanError,
+        match=r"^layer 'merge': its input from 'outer' keeps up to 331776 events until the inputs before it have come, and all "
+        r"queues of a folded machine must have at most 65536$",
+    ):
+        named_plan(network, FOLDED)
 
 
 def test_what_the_random_graphs_have():
@@ -108,14 +152,18 @@ def test_a_residual_network_from_its_file_to_the_machine(tmp_path):
 
 
 @pytest.mark.full
-def test_a_residual_block(tmp_path):
-    network = ungrouped(residual_block("deferred"))
-    result = same(network, named_plan(network, FOLDED), tmp_path, 3, simulator="verilator", frames=3)
+@pytest.mark.parametrize("firing", ["deferred", "immediate"])
+def test_a_residual_block(firing, tmp_path):
+    network = ungrouped(residual_block(firing))
+    plan = named_plan(network, FOLDED)
+    assert not Folded.of(network, plan).kept
+    result = same(network, plan, tmp_path, 3, simulator="verilator", frames=3)
     assert result.spikes_compared > 500
 
 
-def test_cycles_do_not_depend_on_how_frames_are_batched():
-    network = graph(5, "deferred")
+@pytest.mark.parametrize("firing", ["deferred", "immediate"])
+def test_cycles_do_not_depend_on_how_frames_are_batched(firing):
+    network = graph(5, firing)
     plan, frames = random_plan(network, 5), random_frames(network.input_shape, 5, frames=7)
     one, other = (simulate(network, plan, frames, idle=9000, stall=9000, record=True, batch=batch) for batch in (2, 64))
     assert all(np.array_equal(one.passed[name], cycles) for name, cycles in other.passed.items())

@@ -27,7 +27,7 @@ def test_pushes_and_pops_in_any_order():
         await ctx.tick()
         ctx.set(queues.push, 0)
         waiting[number].append(spike)
-        if len(waiting[number]) == folded.layers[number].queue_depth:
+        if len(waiting[number]) == folded.links[number].queue.depth:
             full.add(number)
 
     async def pop(ctx):
@@ -52,7 +52,7 @@ def test_pushes_and_pops_in_any_order():
             # An event of a layer fires; all that it fires is taken, and all that this fires, before the next one is.
             for number in waiting:
                 if not waiting[number]:
-                    for _ in range(chance.choice([0, 1, folded.layers[number].queue_depth])):
+                    for _ in range(chance.choice([0, 1, folded.links[number].queue.depth])):
                         await push(ctx, number)
             for _ in range(chance.randrange(8)):
                 if any(waiting.values()):

@@ -14,7 +14,7 @@ from hw.pipeline.merge import Merge, OrderedMerge, merged_shape
 from model.golden import run
 from model.machine.barriers import barred, carried, entangled
 from model.machine.checks import check_plan
-from model.machine.named_plans import FOLDED, choices, named_plan
+from model.machine.named_plans import choices, named_plan
 from model.machine.plan import CorePlan, PlanError
 from model.machine.stages import stages
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape
@@ -322,12 +322,6 @@ def test_a_layer_that_a_pool_and_another_read_is_not_fused(tmp_path):
 
 
 def test_where_there_are_no_merges():
-    with pytest.raises(
-        PlanError,
-        match=r"^layer 'block1': 2 inputs \(inner1, stem\), and the network fires immediate: a folded machine merges for "
-        r"deferred firing only; convert with --firing deferred$",
-    ):
-        named_plan(residual_block(), FOLDED)
     network = residual_block("deferred")
     plan = named_plan(network, "minimal")
     assert not plan.inject
