@@ -11,7 +11,8 @@ from model.golden import run
 from model.importers.onnx import import_model
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
-from model.network import Convolution, Network
+from model.network import MaxPool, Network, Transposed
+from model.projection import ConvolutionProjection
 from model.support.datasets import Dataset
 from tests.hardware import event_tokens, pairs, simulate, sink, source
 from tests.onnx_graphs import Graph
@@ -46,6 +47,24 @@ NETWORKS = {
     .add("Relu")
     .add("MaxPool", kernel_shape=[2, 3], strides=[3, 3], pads=[1, 0, 0, 2])
     .add("Transpose", perm=[0, 2, 3, 1])
+    .add("Flatten")
+    .linear(12, 3),
+    "transposed convolution": lambda g: g.conv(3, 2, 3, strides=[2, 2], pads=[1] * 4)
+    .add("Relu")
+    .add("ConvTranspose", g.rng.normal(0, 0.4, (3, 2, 3, 2)), strides=[2, 1], pads=[1, 0, 0, 1])
+    .add("Relu")
+    .add("Flatten")
+    .linear(64, 3),
+    "repeated values, then a convolution": lambda g: g.conv(3, 2, 3, strides=[2, 2], pads=[1] * 4)
+    .add("Relu")
+    .add("Resize", "", np.array([1.0, 1.0, 2.0, 2.0]), mode="nearest")
+    .conv(2, 3, 3, pads=[1] * 4)
+    .add("Relu")
+    .add("Flatten")
+    .linear(128, 3),
+    "max-pool whose windows overlap": lambda g: g.conv(3, 2, 3)
+    .add("Relu")
+    .add("MaxPool", kernel_shape=[3, 3], strides=[2, 2])
     .add("Flatten")
     .linear(12, 3),
     "global max-pool": lambda g: g.conv(3, 2, 3).add("Relu").add("GlobalMaxPool").add("Flatten").linear(3, 3),
@@ -95,5 +114,8 @@ def converted(construct) -> Network:
     labels = floats.run((images > 51).astype(np.float32))[0].reshape(30, -1).argmax(axis=1)
     data = Dataset(name="own", images=images, labels=labels)
     network = convert(floats, data, Settings(threshold=0.3, for_hardware=True), name="net").network
-    assert all(layer.groups == 1 for layer in network.layers if isinstance(layer, Convolution))
+    groups = {layer.groups for layer in network.layers if isinstance(layer, ConvolutionProjection)}
+    assert groups == ({1, 2} if "depthwise" in construct else {1})
+    kinds = {"transposed": Transposed, "repeated": Transposed, "overlap": MaxPool}
+    assert all(any(isinstance(layer, kind) for layer in network.layers) for word, kind in kinds.items() if word in construct)
     return network
