@@ -173,6 +173,9 @@ class ProjectionCore(wiring.Component):
     Barriers pass through in their place: what an event closes closes behind the last step of its walk, with what that fires, or
     alone where it fires nothing.
 
+    An event of a group of channels visits the blocks that its group is in. Where a block has channels of other groups besides,
+    their lanes rest: they leave their state as it was, or add 0 where the network fires deferred.
+
     An update of a layer with bursts fires several spikes at once (`BurstLane`, `BurstComparison`); the group says how many.
 
     In a network that fires deferred events only add (`DeferredLane`). An ``END`` is a flush first: a sweep over all positions in
@@ -188,7 +191,8 @@ class ProjectionCore(wiring.Component):
     without fan-out               1
     a barrier alone               1
     ``END``                       1; and a sweep of the deepest bank once in many frames
-    ``END``, deferred             besides, one for each row, each ``columns`` of it, each block
+    ``END``, deferred             besides, one for each row, each ``columns`` of it, each block;
+                                  where blocks are several, one column at a time
     ============================  =========================================================
 
     From an event taken to its first group at `groups`: 15 cycles. A step is issued only while the FIFO after the lanes

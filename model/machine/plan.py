@@ -1,7 +1,8 @@
 """The plan: how much hardware a network gets. It decides time, area and energy, never a spike.
 
 Parallelism is nested, so that the canonical order of spikes needs no sorting: lanes go to channels first;
-once all channels of a position are updated at once, to columns; once a whole row of the window is, to rows.
+once all channels of a position that an event reaches are updated at once, to columns; once a whole row of the window is, to rows.
+Of a convolution with groups those are the channels of one group, of a depthwise one a single channel.
 """
 
 import hashlib

@@ -18,7 +18,7 @@ from model.machine.named_plans import choices, named_plan
 from model.machine.plan import CorePlan, PlanError
 from model.machine.stages import stages
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape
-from model.projection import ConvolutionProjection, LinearProjection
+from model.projection import ConvolutionProjection, LinearProjection, TransposedProjection
 from sim.cosimulation import verify
 from tests.graphs import nested_graph, random_graph, residual_block
 from tests.hardware import random_frames, simulate, sink, source
@@ -267,6 +267,26 @@ def test_what_the_graphs_that_fire_immediate_have():
     traces = [run(network, random_frames(network.input_shape, 1, frames=1)[0]) for network in networks]
     spikes = [len(trace.layers[layer.name].spikes) for trace in traces for layer in trace.network.layers]
     assert 0 in spikes and max(spikes) > 100
+
+
+EVERY_KIND = range(15, 27)
+"""Seeds of graphs with groups, transposed convolutions and windows that overlap too."""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", EVERY_KIND)
+def test_random_graphs_of_every_kind_of_layer(seed, tmp_path):
+    network = random_graph(seed, firing="deferred")
+    assert same(network, ("minimal", "wider")[seed % 2], tmp_path, seed, frames=3).spikes_compared > 20
+
+
+def test_what_the_graphs_of_every_kind_have():
+    networks = [random_graph(seed, firing="deferred") for seed in EVERY_KIND]
+    inputs = [each for network in networks for layer in network.layers for each in layer.inputs]
+    assert len([each for each in inputs if isinstance(each, TransposedProjection)]) > 3
+    assert len([each for each in inputs if isinstance(each, ConvolutionProjection) and each.groups > 1]) > 5
+    assert any(isinstance(each, MaxPool) and each.overlapping for each in inputs)
+    assert all(network.branched for network in networks)
 
 
 def test_what_the_random_graphs_have():
