@@ -22,7 +22,7 @@ def quantized() -> Network:
     """Of levels with a sign; every one of its layers may meet sums that are half way between two."""
     frames = RNG.integers(0, 256, (40, *SHAPE), dtype=np.uint8)
     floats = import_model(usual(signed=True).model(), "net.onnx")
-    return from_quantized(floats, frames, Settings(for_hardware=True), name="net").network
+    return from_quantized(floats, frames, Settings(for_hardware=True, ungroup=True), name="net").network
 
 
 def without_halves(network: Network) -> Network:
