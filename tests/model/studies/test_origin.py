@@ -49,7 +49,7 @@ def test_bundled_networks_are_of_their_float_networks(name):
         Settings(accuracy_budget=1, weight_bits=3),
         Settings(accuracy_budget=1, weight_bits=16),
         Settings(threshold=1.0),
-        Settings(accuracy_budget=1, for_hardware=True),
+        Settings(accuracy_budget=1, ungroup=True),
         Settings(accuracy_budget=1, firing="deferred", channel_thresholds=True),
     ],
 )
