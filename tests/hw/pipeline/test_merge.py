@@ -272,6 +272,9 @@ def test_what_the_graphs_that_fire_immediate_have():
 EVERY_KIND = range(15, 27)
 """Seeds of graphs with groups, transposed convolutions and windows that overlap too."""
 
+EVERY_KIND_IN_ORDER = (9, 14, 16, 43, 44, 63, 66)
+"""Those of graphs that fire immediate."""
+
 
 @pytest.mark.full
 @pytest.mark.parametrize("seed", EVERY_KIND)
@@ -280,8 +283,18 @@ def test_random_graphs_of_every_kind_of_layer(seed, tmp_path):
     assert same(network, ("minimal", "wider")[seed % 2], tmp_path, seed, frames=3).spikes_compared > 20
 
 
-def test_what_the_graphs_of_every_kind_have():
-    networks = [random_graph(seed, firing="deferred") for seed in EVERY_KIND]
+@pytest.mark.full
+@pytest.mark.parametrize("seed", EVERY_KIND_IN_ORDER)
+def test_random_graphs_of_every_kind_that_fire_immediate(seed, tmp_path):
+    """Barriers close behind the last block of a group, the last window that a spike moves, and where nothing is reached."""
+    network = random_graph(seed)
+    assert barred(network) and not entangled(network)
+    same(network, ("minimal", "wider")[seed % 2], tmp_path, seed, frames=2, events=20)
+
+
+@pytest.mark.parametrize(("firing", "seeds"), [("deferred", EVERY_KIND), ("immediate", EVERY_KIND_IN_ORDER)])
+def test_what_the_graphs_of_every_kind_have(firing, seeds):
+    networks = [random_graph(seed, firing=firing) for seed in seeds]
     inputs = [each for network in networks for layer in network.layers for each in layer.inputs]
     assert len([each for each in inputs if isinstance(each, TransposedProjection)]) > 3
     assert len([each for each in inputs if isinstance(each, ConvolutionProjection) and each.groups > 1]) > 5
