@@ -51,6 +51,8 @@ class FoldedMachine(wiring.Component):
     what                                         cycles
     ============================================ =================================================
     event from a queue, from the host            4, 3
+    where the layers are no chain                4 each time that an event is taken; 2 each time that one is kept, and once all
+                                                 that an input kept is released
     block                                        1, or 2 where its state has one port; 4 more a walk, or 3 with one port
     block that fires                             4 (3) more after it, 2, and one a spike that leaves, at least 1
     with a max-pool                              3 more and one per position of the window; in no window, 2 in all
