@@ -107,7 +107,7 @@ _USUAL = FinetuneSettings()
     help="Whether frames start from the state at rest; without, hardware takes less memory, and more is sent.",
 )
 @click.option(
-    "--for-hardware", is_flag=True, help="Write grouped convolutions of TUNED.npz as ordinary ones, as folded machines need them."
+    "--ungroup", is_flag=True, help="Write grouped convolutions of TUNED.npz as ordinary ones, as folded machines need them."
 )
 @click.option(
     "--teacher-share",

@@ -142,7 +142,7 @@ def fine_tune(
 
     def converted(layers: QuantizedLayers) -> Network:
         floats = _imported(tuned_model(start, layers.folded(), name), start, name)
-        if settings.for_hardware:
+        if settings.ungroup:
             floats = without_groups(floats)
         return quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=printable(origin))
 

@@ -71,7 +71,7 @@ class FinetuneSettings:
     rest : bool
         Deferred: whether frames start from the state at rest. Without it a layer's neurons start alike whatever their place,
         which takes less memory in hardware, and send what they have at rest in every frame.
-    for_hardware : bool
+    ungroup : bool
         Whether the integer network has groups of convolutions written as ordinary ones.
     """
 
@@ -100,7 +100,7 @@ class FinetuneSettings:
     last_augment_share: float = 1.0
     mirror: bool = False
     rest: bool = True
-    for_hardware: bool = False
+    ungroup: bool = False
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "weight_bits": 2, "moments": 1, "last_moments": 1})

@@ -11,7 +11,7 @@ from model.conversion.coding import InputCoding
 from model.conversion.quantize import quantize
 from model.conversion.quantized_frames import run_images
 from model.golden import answers
-from model.importers.hardware_form import hardware_form
+from model.importers.hardware_form import without_groups
 from model.importers.onnx import import_onnx
 from model.machine.capability import check_machine_can
 from model.machine.checks import check_plan
@@ -32,16 +32,16 @@ def test_the_float_network_is_that_of_its_record(name):
     assert (floats.macs, len(floats.layers)) == (record["macs_per_frame"], {"cifar-small": 6, "cifar-resnet": 10}[name])
 
 
-@pytest.mark.parametrize("name", ["cifar-small"])
+@pytest.mark.parametrize("name", ["cifar-small", "cifar-resnet"])
 def test_the_integer_network_is_its_file_as_it_is(name):
     record, path = json.loads((ZOO / f"{name}.finetune.json").read_text()), ZOO / f"{name}.onnx"
     network = Network.load(ZOO / f"{name}.npz")
     check_machine_can(network)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == record["onnx_sha256"]
     assert network.content_hash == record["network_hash"]
-    coding = InputCoding(record["input_threshold"], record["input_levels"], record["input_step"])
+    coding = InputCoding(first=record["input_threshold"], step=record["input_step"], levels=record["input_levels"])
     assert InputCoding.of(network) == coding
-    floats = hardware_form(import_onnx(path))
+    floats = without_groups(import_onnx(path))
     settings = FinetuneSettings(**record["settings"]).at_threshold_one(coding)
     again = quantize(floats, [1.0] * len(floats.layers), settings, name=network.name)
     for layer, expected in zip(network.layers, again.layers, strict=True):
@@ -54,7 +54,9 @@ def test_the_plan_suits_its_network():
     check_plan(Network.load(ZOO / "cifar-small.npz"), Plan.load(ZOO / "cifar-small-plan.json"))
 
 
-@pytest.mark.parametrize(("name", "accuracy", "accumulations"), [("cifar-small", 0.7, 4_000_000)])
+@pytest.mark.parametrize(
+    ("name", "accuracy", "accumulations"), [("cifar-small", 0.7, 4_000_000), ("cifar-resnet", 0.78, 8_000_000)]
+)
 def test_it_answers(name, accuracy, accumulations, monkeypatch):
     """On frames that no training saw, few enough for a short test, where there are any."""
 

@@ -266,7 +266,7 @@ def test_without_rest_all_that_is_sent_has_its_price(small):
     assert found.epochs[0].spikes_per_neuron > rests.epochs[0].spikes_per_neuron
 
 
-def test_photographs_of_a_residual_network_for_hardware(tmp_path):
+def test_photographs_of_a_residual_network_without_groups(tmp_path):
     torch.manual_seed(2)
     network = residual.ResidualNetwork(3, (2, 2), (0, 2), 3).eval()
     residual.export_residual(network, "net", (8, 8, 3), tmp_path / "net.onnx")
@@ -274,7 +274,7 @@ def test_photographs_of_a_residual_network_for_hardware(tmp_path):
     data = data_for(start, frames=60)
     settings = FinetuneSettings(epochs=1, batch_size=32, levels=3.0, mirror=True, input_levels=2)
     grouped = fine_tune(start, data, settings)
-    found = fine_tune(start, data, dataclasses.replace(settings, for_hardware=True))
+    found = fine_tune(start, data, dataclasses.replace(settings, ungroup=True))
     with pytest.raises(PlanError) as caught:
         check_machine_can(grouped.network, folded=True)
     assert str(caught.value) == (
