@@ -13,6 +13,8 @@ comes by the order in which the inputs of `F` are served. Two things have to be 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 
 from model.network import Network
 
@@ -76,15 +78,20 @@ class _Fork:
 
     def sorted(self, more: Iterable[tuple[Service, Service]] = ()) -> list[Service] | None:
         """The services in order, those of inputs with lower numbers first where it does not matter; None where there is none."""
-        after = {each: set(self.before.get(each, ())) for each in self.services}
+        sorter: TopologicalSorter[Service] = TopologicalSorter({each: self.before.get(each, ()) for each in self.services})
         for first, second in more:
-            after[second].add(first)
+            sorter.add(second, first)
+        try:
+            sorter.prepare()
+        except CycleError:
+            return None
         found: list[Service] = []
-        while len(found) < len(after):
-            ready = [each for each in self.services if each not in found and after[each] <= set(found)]
-            if not ready:
-                return None
-            found.append(min(ready, key=lambda each: each.number))
+        ready: list[tuple[int, Service]] = []
+        while sorter.is_active():
+            for each in sorter.get_ready():
+                heappush(ready, (each.number, each))
+            found.append(heappop(ready)[1])
+            sorter.done(found[-1])
         return found
 
 
@@ -123,42 +130,36 @@ def orders(network: Network, inputs: Sequence[Join]) -> Mapping[str, tuple[Servi
 
 def _merge(fork: _Fork, link: str, inputs: Sequence[Join], takers: Mapping[str, Sequence[int]], mine: Sequence[int]) -> None:
     """See to it that a merge's inputs take in order."""
-    arrives = {each: _arrives(each.number, inputs, takers, set(mine), fork.keep) for each in fork.services}
-    if all(len(found) <= 1 for found in arrives.values()):
+    found = _arrivals([each.number for each in fork.services], inputs, takers, mine, fork.keep)
+    arrives = dict(zip(fork.services, found, strict=True))
+    if all(len(each) <= 1 for each in found):
         # Of each of the fork's services all that arrives does so at one input.
-        at = {each: min(found) for each, found in arrives.items() if found}
+        at = {each: min(there) for each, there in arrives.items() if there}
         pairs = [(first, second) for first in at for second in at if inputs[at[first]].place < inputs[at[second]].place]
         if fork.sorted(pairs) is not None:
             for first, second in pairs:
                 fork.before.setdefault(second, set()).add(first)
             return
-    last = {each for each, found in arrives.items() if found}
-    for number in mine[1:]:
-        takes = inputs[number].link == link
-        service = Service(Action.TAKE if takes else Action.RELEASE, number)
-        last.discard(service)
-    for number in mine[1:]:
-        takes = inputs[number].link == link
-        service = Service(Action.TAKE if takes else Action.RELEASE, number)
-        if not takes:
-            fork.services.append(service)
-            fork.keep.add(number)
-        fork.before.setdefault(service, set()).update(last)
-        last = last | {service}
+    turns = [Service(Action.TAKE if inputs[number].link == link else Action.RELEASE, number) for number in mine[1:]]
+    earlier = {each for each, there in arrives.items() if there} - set(turns)
+    for turn in turns:
+        if turn.action is Action.RELEASE:
+            fork.services.append(turn)
+            fork.keep.add(turn.number)
+        fork.before.setdefault(turn, set()).update(earlier)
+        earlier.add(turn)
 
 
-def _arrives(
-    number: int, inputs: Sequence[Join], takers: Mapping[str, Sequence[int]], mine: set[int], keep: set[int]
-) -> frozenset[int]:
-    """At which of a merge's inputs something arrives of what an input takes, kept events left out."""
-    found, seen, waiting = set(), set(), [number]
-    while waiting:
-        at = waiting.pop()
-        if at in seen:
-            continue
-        seen.add(at)
-        if at in mine:
-            found.add(at)
-            continue
-        waiting += [after for after in takers.get(inputs[at].leaves, ()) if after not in keep]
-    return frozenset(found)
+def _arrivals(
+    numbers: Sequence[int], inputs: Sequence[Join], takers: Mapping[str, Sequence[int]], mine: Sequence[int], keep: set[int]
+) -> list[frozenset[int]]:
+    """Of each of those inputs, at which of a merge's inputs something arrives of what it takes, kept events left out."""
+    # Of each link before the merge, from the last one back, where what passes there arrives.
+    of_link: dict[str, frozenset[int]] = {}
+
+    def arrives(number: int) -> frozenset[int]:
+        return frozenset((number,)) if number in mine else of_link.get(inputs[number].leaves, frozenset())
+
+    for link in dict.fromkeys(inputs[number].leaves for number in reversed(range(mine[0]))):
+        of_link[link] = frozenset().union(*(arrives(number) for number in takers.get(link, ()) if number not in keep))
+    return [arrives(number) for number in numbers]
