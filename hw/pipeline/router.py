@@ -18,13 +18,13 @@ from model.machine.plan import Plan
 from model.machine.stages import Stage, ports, stages
 from model.network import INPUT, Network
 
-__all__ = ["FRAMES_WIDTH", "Router", "answered_ports", "enters"]
+__all__ = ["FRAMES_WIDTH", "Branch", "Router", "answered_ports", "enters", "fork"]
 
 FRAMES_WIDTH = bits_for(FRAMES_TO_LEAF)
 """Width of the counters of frames in flight."""
 
 
-class _Branch(NamedTuple):
+class Branch(NamedTuple):
     """A reader of a link."""
 
     valid: Signal
@@ -155,14 +155,14 @@ class Router(wiring.Component):
                 ]
         copies = {}
         for name, port in links.items():
-            branches: list[_Branch] = [
-                _Branch(reader.valid, reader.ready, self._give(m, name, stage, reader))
+            branches: list[Branch] = [
+                Branch(reader.valid, reader.ready, self._give(m, name, stage, reader))
                 for stage in self._stages
                 for source, reader in zip(stage.sources, self.readers(stage), strict=True)
                 if source == name
             ]
             if name == self._network.output.name:
-                branches.append(_Branch(self.spikes.valid, self.spikes.ready))
+                branches.append(Branch(self.spikes.valid, self.spikes.ready))
                 m.d.comb += self.spikes.payload.eq(link[name].payload)
             if self._plan.watch:
                 # A register stage for each link's copies: whose turn it is does not hold up the link.
@@ -173,8 +173,8 @@ class Router(wiring.Component):
                 m.d.comb += [buffer.taken.valid.eq(branch & watched), buffer.taken.payload.eq(link[name].payload)]
                 # The host sees no barriers.
                 wants = ~is_barrier(link[name].payload) if carried(self._network)[name] else None
-                branches.append(_Branch(branch, buffer.taken.ready | ~watched, wants))
-            _fork(m, name, link[name].valid, link[name].ready, branches)
+                branches.append(Branch(branch, buffer.taken.ready | ~watched, wants))
+            fork(m, name, link[name].valid, link[name].ready, branches)
         if self._plan.watch:
             self._merge_copies(m, copies, links)
         return m
@@ -328,7 +328,7 @@ def _by_port(port: Signal, of: dict[int, bool]) -> Value:
     return Array(int(of.get(number, False)) for number in range(1 << len(port)))[port]
 
 
-def _fork(m: Module, name: str, valid: Value, ready: Signal, branches: list[_Branch]) -> None:
+def fork(m: Module, name: str, valid: Value, ready: Signal, branches: list[Branch]) -> None:
     """Give each token to every branch that wants it once; it leaves when the last one has taken it."""
     if not branches:
         m.d.comb += ready.eq(1)

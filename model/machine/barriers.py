@@ -61,8 +61,8 @@ def entangled(network: Network) -> tuple[str, str, str] | None:
     """A layer whose events merges take on two ways within one event of a fork before it; these two readers. None where none is.
 
     There a merge that waits for one way may hold up the other, on which the first one waits: without room for all that an event
-    of the fork causes, such a machine can hang. Elsewhere it cannot, however short FIFOs are: of the layers that an event of a
-    layer reaches no other way, one stream leads out, or none.
+    of the fork causes (`model.machine.turns`), such a machine can hang. Elsewhere it cannot, however short FIFOs are: of the
+    layers that an event of a layer reaches no other way, one stream leads out, or none.
     """
     for layer in network.layers if barred(network) else ():
         within = {layer.name}

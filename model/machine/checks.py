@@ -4,6 +4,7 @@ from model.machine.capability import check_machine_can
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
 from model.machine.stages import grouped, one_block, stages, widest_step
+from model.machine.turns import joins
 from model.network import Network, Neurons
 
 __all__ = ["check_plan"]
@@ -23,6 +24,7 @@ def check_plan(network: Network, plan: Plan) -> None:
     if wanted != found:
         raise PlanError(f"plan {plan.name!r}: cores must be {', '.join(wanted)}, not {', '.join(found)}")
     pooled = {stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1 and not plan.folded}
+    joined = {} if plan.folded else joins(network)
     for core in plan.cores:
         channels, columns, rows = widest_step(network, core.layer)
         where = f"plan {plan.name!r}: core {core.layer!r}"
@@ -42,6 +44,12 @@ def check_plan(network: Network, plan: Plan) -> None:
         if core.join_fifo and (plan.folded or not several):
             raise PlanError(
                 f"{where}: join_fifo must be 0 in a core without several inputs of a pipeline, not {core.join_fifo}"
+            )
+        deep = joined.get(core.layer, 0)
+        if core.join_fifo < deep:
+            raise PlanError(
+                f"{where}: join_fifo must be at least {deep}, as many events of an input as one of "
+                f"{network.fork(core.layer)!r} may cause, or the machine could hang; not {core.join_fifo}"
             )
         if not plan.folded and "single_port" in (core.state_memory, core.weight_memory):
             raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")

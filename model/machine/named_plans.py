@@ -9,6 +9,7 @@ from model.machine.folded_plan import folded_plan
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.schedule import flush_steps
 from model.machine.stages import blocks_visited, fan_outs, grouped, one_block, pooled_at_flushes, widest_step
+from model.machine.turns import joins
 from model.network import Network, Neurons
 
 __all__ = [
@@ -54,14 +55,15 @@ def choices(network: Network, name: str) -> list[CorePlan]:
     """
     channels, columns, rows = widest_step(network, name)
     blocks = sorted({math.ceil(channels / n) for n in range(1, channels + 1)})
-    found = [CorePlan(layer=name, channels=math.ceil(channels / math.ceil(channels / n))) for n in blocks]
+    least = CorePlan(layer=name, join_fifo=joins(network).get(name, 0))
+    found = [replace(least, channels=math.ceil(channels / math.ceil(channels / n))) for n in blocks]
     if grouped(network.layer(name)):
         at_once = [core for core in found if one_block(network, core)]
         found += [replace(core, columns=n) for core in at_once for n in range(2, columns + 1)]
         found += [replace(core, columns=columns, rows=n) for core in at_once for n in range(2, rows + 1)]
         return _worthwhile(network, found)
-    found += [CorePlan(layer=name, channels=channels, columns=n) for n in range(2, columns + 1)]
-    found += [CorePlan(layer=name, channels=channels, columns=columns, rows=n) for n in range(2, rows + 1)]
+    found += [replace(least, channels=channels, columns=n) for n in range(2, columns + 1)]
+    found += [replace(least, channels=channels, columns=columns, rows=n) for n in range(2, rows + 1)]
     unique = {core.lanes: core for core in reversed(found)}
     return [unique[lanes] for lanes in sorted(unique)]
 
@@ -116,7 +118,7 @@ def named_plan(network: Network, name: str) -> Plan:
     check_machine_can(network)
     names = [layer.name for layer in network.layers if isinstance(layer, Neurons)]
     if name == "minimal":
-        cores = [CorePlan(layer=layer) for layer in names]
+        cores = [CorePlan(layer=layer, join_fifo=joins(network).get(layer, 0)) for layer in names]
     elif name == "default":
         cores = _balanced(network, names, DEFAULT_LANES)
     elif name == "fast":

@@ -35,11 +35,14 @@ ARCHITECTURES = ("pipeline", "folded")
 STATE_MEMORIES = ("auto", "block", "distributed", "single_port")
 WEIGHT_MEMORIES = ("auto", "block", "single_port")
 
+MOST_JOINED = 65536
+"""The deepest FIFO in front of a further input of a merge."""
+
 _BOUNDS = {
     "group_fifo": (8, 1024),
     "pool_fifo": (8, 1024),
     "event_fifo": (2, 65536),
-    "join_fifo": (2, 65536),
+    "join_fifo": (2, MOST_JOINED),
     "generation_bits": (1, 16),
 }
 """What a core's numbers have to be within, where that is not 1..65536."""
@@ -83,7 +86,8 @@ class CorePlan:
         takes block RAM. Where it holds what a layer sends at a flush, the layer takes the next frame meanwhile.
     join_fifo : int
         Depth of a FIFO, in block RAM, in front of each further input of a layer that has several; 0 is none.
-        Where it holds what comes around a block, the layers inside of the block take the next frame meanwhile.
+        Where it holds what comes around a block, the layers inside of the block take the next frame meanwhile. Where neurons fire
+        at once it may be needed (`model.machine.turns.joins`).
     generation_bits : int
         Width of the tag by which state memory is reset lazily.
     state_memory : str

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.machine.barriers import entangled
 from model.machine.plan import CorePlan, Plan
 from model.network import INPUT, Layer, MaxPool, Network, Neurons
 from model.projection import ConvolutionProjection, Projection, Shape, TransposedProjection
@@ -27,7 +26,6 @@ __all__ = [
     "pooled_at_flushes",
     "ports",
     "refused_by_hardware",
-    "refused_merge",
     "stages",
     "widest_step",
 ]
@@ -185,26 +183,6 @@ def refused_by_hardware(layer: Layer, *, folded: bool = False) -> tuple[str, str
                 f"a convolution of {each.groups} groups is walked by no folded machine as such",
                 "build it with a plan of a pipeline, or convert with --ungroup, which writes it as an ordinary one",
             )
-    return None
-
-
-def refused_merge(network: Network, layer: Layer, *, folded: bool = False) -> tuple[str, str] | None:
-    """Why the inputs of ``layer`` are not merged in hardware, and what could be done; None where they are, or where it has one.
-
-    Parameters
-    ----------
-    network, layer : Network, Layer
-        What is to be built.
-    folded : bool
-        Whether as a folded machine, which merges whatever the firing.
-    """
-    found = None if folded else entangled(network)
-    if found and found[0] == layer.name:
-        return (
-            f"its events reach {found[1]!r} and {found[2]!r} on two ways, and the network fires immediate: "
-            f"merges would have to keep all that an event of {network.fork(layer.name)!r} causes",
-            "convert with --firing deferred",
-        )
     return None
 
 

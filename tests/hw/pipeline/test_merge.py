@@ -247,13 +247,19 @@ def test_merges_of_networks_that_fire_immediate(seed, plan, tmp_path):
     same(network, plan, tmp_path, seed, frames=2, events=10)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("plan", ["minimal", "wider"])
-@pytest.mark.parametrize("seed", [0, 4, 10, 16, 27, 30, 33, 37, 44, 57])
+@pytest.mark.parametrize(
+    ("seed", "plan"),
+    [
+        pytest.param(seed, plan, marks=[] if (seed, plan) == (2, "minimal") else [pytest.mark.full])
+        for seed in (0, 2, 3, 4, 6, 7, 10, 14, 16, 20, 27, 30, 33, 37, 44, 57)
+        for plan in ("minimal", "wider")
+    ],
+)
 def test_random_graphs_that_fire_immediate(seed, plan, tmp_path):
+    """Merges of what comes on several ways at once too, which have queues that hold it."""
     network = random_graph(seed, plain=True)
-    assert barred(network) and not entangled(network)
-    same(network, plan, tmp_path, seed, frames=2, events=20)
+    assert barred(network) and (entangled(network) is not None) == (seed in (2, 3, 6, 7, 14, 20))
+    same(network, plan, tmp_path, seed, frames=2, events=10)
 
 
 def test_what_the_graphs_that_fire_immediate_have():

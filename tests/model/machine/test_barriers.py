@@ -9,12 +9,14 @@ import pytest
 from model.engine.engine import merged, run_streams
 from model.events import make_events
 from model.machine.barrier_schedule import schedules, tokens_of
-from model.machine.barrier_tokens import BARE, inputs_of, leaving, of_streams, take
+from model.machine.barrier_tokens import BARE, given, inputs_of, leaving, of_streams, take
 from model.machine.barriers import barred, carried, closed, entangled, own_level, taken_levels
 from model.machine.capability import check_machine_can
+from model.machine.checks import check_plan
 from model.machine.named_plans import named_plan
 from model.machine.plan import PlanError
 from model.machine.stages import stages
+from model.machine.turns import joins, most_in_turn
 from model.network import INPUT, Linear, Network, Shape
 from model.projection import LinearProjection
 from tests.graphs import nested_graph, random_graph, residual_block
@@ -135,16 +137,67 @@ def test_the_order_does_not_depend_on_where_cores_send_barriers(name):
     ],
     ids=["crossing", "dense", "twice", "bridge"],
 )
-def test_what_is_entangled_is_refused_by_name(network, where):
+def test_what_is_entangled_has_queues(network, where):
+    """In front of each input of a merge but the first, for all that an event of its fork may cause there."""
     assert entangled(network) == where
-    layer, one, other = where
+    needed = joins(network)
+    assert needed and all(len(network.layer(name).sources) > 1 for name in needed)
+    for name in ("minimal", "fast"):
+        plan = named_plan(network, name)
+        assert {core.layer: core.join_fifo for core in plan.cores if core.join_fifo} == needed
+        short = plan.core(next(iter(needed)))
+        cores = tuple(replace(core, join_fifo=core.join_fifo - 1) if core is short else core for core in plan.cores)
+        message = (
+            f"plan {name!r}: core {short.layer!r}: join_fifo must be at least {short.join_fifo}, as many events of an input as "
+            f"one of {network.fork(short.layer)!r} may cause, or the machine could hang; not {short.join_fifo - 1}"
+        )
+        with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
+            check_plan(network, replace(plan, cores=cores))
+    assert joins(replace(network, firing="deferred")) == {}
+
+
+def test_what_an_event_may_cause_is_bounded():
+    """An event reaches both neurons of a layer, each of which fires once, and a barrier: three tokens for each that is taken."""
+    network = graph(a="input", b="a input", out="input a b")
+    assert most_in_turn(network, INPUT) == {INPUT: 1, "a": 3, "b": 12, "out": 48}
+    assert most_in_turn(network, "a") == {"a": 1}
+    assert joins(network) == {"out": 12}
+    for seed in (1, 2, 3, 7):
+        network = random_graph(seed, plain=True)
+        streams = run_streams(network, random_frames(network.input_shape, seed, frames=2, events=6))
+        for tokens in (of_streams(network, streams), tokens_of(network, named_plan(network, "minimal"), streams)):
+            for layer in network.layers:
+                for source in layer.sources if len(layer.sources) > 1 and layer.name in tokens else ():
+                    if source in tokens and source != INPUT:
+                        found, _ = given(network, source, layer, tokens[source])
+                        # Turns end with what closes the merge's own level.
+                        turn = np.cumsum(found.closes > 0) - (found.closes > 0)
+                        most = most_in_turn(network, network.fork(layer.name))[source]
+                        assert np.bincount(turn).max(initial=0) <= most
+
+
+def test_more_than_a_queue_holds_is_refused():
+    wide = {"threshold_log2": 2, "activation": "identity"}
+    layers = [
+        Linear(name="a", source=INPUT, weights=np.full((300, 1), 4), bias=np.zeros(300, int), **wide),
+        Linear(
+            name="b", source="a", weights=np.full((300, 300), 4), bias=np.zeros(300, int), **wide,
+            joined=(LinearProjection(source=INPUT, weights=np.full((300, 1), 4)),),
+        ),
+        Linear(
+            name="out", source="a", weights=np.full((2, 300), 4), bias=np.zeros(2, int), **wide,
+            joined=(LinearProjection(source="b", weights=np.full((2, 300), 4)),),
+        ),
+    ]  # fmt: skip
+    network = Network(name="dense", input_shape=Shape(1, 1, 1), layers=tuple(layers), firing="immediate")
     message = (
-        f"layer {layer!r}: its events reach {one!r} and {other!r} on two ways, and the network fires immediate: merges would "
-        f"have to keep all that an event of {network.fork(layer)!r} causes; convert with --firing deferred"
+        "layer 'out': an event of 'input' may cause 90902 events of 'b', and the network fires immediate: a merge keeps 65536 at "
+        "most; convert with --firing deferred"
     )
     with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
         check_machine_can(network)
     check_machine_can(replace(network, firing="deferred"))
+    check_machine_can(network, folded=True)
 
 
 def test_what_lies_one_within_the_other_is_not_entangled():
