@@ -23,12 +23,6 @@ _STYLES = {"supported": "green", "folded": "cyan", "unsupported": "bold red"}
 
 @command(help="Say of each node of an ONNX file what becomes of it, or why it does not convert and what to do.")
 @click.argument("onnx_file", type=FilePath())
-@click.option(
-    "--for-hardware",
-    is_flag=True,
-    expose_value=False,
-    help="Says no more than without it: pipelines build what converts, but for some merges of networks that fire immediate.",
-)
 @file_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
