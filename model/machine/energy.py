@@ -15,8 +15,8 @@ import numpy as np
 
 from model.engine.engine import Stream
 from model.machine.plan import Plan
-from model.machine.schedule import flush_steps, mean_visits, reached, state_words
-from model.machine.stages import blocks_visited, count_bits, flush_columns, stages
+from model.machine.schedule import mean_visits, reached, state_words
+from model.machine.stages import blocks_visited, count_bits, flush_columns, flush_steps, stages
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["ADD_PJ", "HOP_PJ", "MEMORY_PJ", "NOT_INCLUDED", "Energy", "add_pj", "energy", "memory_pj"]

@@ -7,8 +7,7 @@ from model.machine.capability import check_machine_can
 from model.machine.checks import check_plan
 from model.machine.folded_plan import folded_plan
 from model.machine.plan import CorePlan, Plan, PlanError
-from model.machine.schedule import flush_steps
-from model.machine.stages import blocks_visited, fan_outs, grouped, one_block, pooled_at_flushes, widest_step
+from model.machine.stages import blocks_visited, fan_outs, flush_steps, grouped, one_block, pooled_at_flushes, widest_step
 from model.machine.turns import joins
 from model.network import Network, Neurons
 

@@ -14,7 +14,7 @@ from model.arrays import Ints
 from model.engine.engine import Stream
 from model.machine.barrier_tokens import Tokens
 from model.machine.plan import CorePlan, Plan
-from model.machine.stages import Stage, blocks_reached, core_plan, flush_columns
+from model.machine.stages import Stage, blocks_reached, core_plan, flush_columns, flush_steps
 from model.network import Layer, MaxPool, Network, Neurons
 from model.projection import Projection, Shape
 
@@ -26,7 +26,6 @@ __all__ = [
     "SILENT",
     "Schedule",
     "blocks_of_channels",
-    "flush_steps",
     "mean_visits",
     "reached",
     "schedule",
@@ -100,17 +99,6 @@ def state_words(layer: Layer, network: Network, core: CorePlan) -> int:
         return shape.height * shape.width * len(core.firsts(shape.channels))
     blocks = -(-shape.channels // core.channels)
     return -(-shape.height // core.rows) * -(-shape.width // core.columns) * blocks
-
-
-def flush_steps(network: Network, layer: Layer, core: CorePlan) -> int:
-    """Steps of a flush, as the end of a frame is one: none in a network that fires at once."""
-    if not network.deferred:
-        return 0
-    height, width, channels = network.shape_of(layer.name)
-    if isinstance(layer, MaxPool):
-        return height * width * len(core.firsts(channels))
-    blocks = -(-channels // core.channels)
-    return height * -(-width // flush_columns(core, blocks)) * blocks
 
 
 def schedule(network: Network, plan: Plan, stage: Stage, streams: dict[str, Stream]) -> Schedule:

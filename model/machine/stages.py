@@ -18,6 +18,7 @@ __all__ = [
     "count_bits",
     "fan_outs",
     "flush_columns",
+    "flush_steps",
     "grouped",
     "kept_pixel_bits",
     "more_bits",
@@ -211,6 +212,17 @@ def one_block(network: Network, core: CorePlan) -> bool:
 def flush_columns(core: CorePlan, blocks: int) -> int:
     """Columns that a step of a flush takes: one where there are several blocks, as all channels of a position come first."""
     return 1 if blocks > 1 else core.columns
+
+
+def flush_steps(network: Network, layer: Layer, core: CorePlan) -> int:
+    """Steps of a flush, as the end of a frame is one: none in a network that fires at once."""
+    if not network.deferred:
+        return 0
+    height, width, channels = network.shape_of(layer.name)
+    if isinstance(layer, MaxPool):
+        return height * width * len(core.firsts(channels))
+    blocks = -(-channels // core.channels)
+    return height * -(-width // flush_columns(core, blocks)) * blocks
 
 
 def fan_outs(network: Network, name: str) -> list[tuple[list[int], list[int]]]:
