@@ -1,9 +1,10 @@
 """Where a layer has several inputs: their events as one stream."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, Kind, is_barrier
@@ -16,6 +17,17 @@ def merged_shape(shapes: Sequence[Shape]) -> Shape:
     """The shape whose rows, columns and channels are those of all inputs, one after the other."""
     heights, widths, channels = zip(*shapes, strict=True)
     return Shape(sum(heights), sum(widths), sum(channels))
+
+
+def _moved(merged: data.View, event: data.View, before: Sequence[Shape]) -> list[Any]:
+    """Assignments: a spike of an input, its coordinates moved behind those of the inputs before."""
+    shape = merged_shape([Shape(0, 0, 0), *before])
+    return [
+        merged.negative.eq(event.negative),
+        merged.y.eq(event.y + shape.height),
+        merged.x.eq(event.x + shape.width),
+        merged.c.eq(event.c + shape.channels),
+    ]
 
 
 class Merge(wiring.Component):
@@ -76,18 +88,12 @@ class Merge(wiring.Component):
         ]
         for number, each in enumerate(inputs):
             chosen = Signal(name=f"chosen_{number}")
-            before = merged_shape([Shape(0, 0, 0), *self._shapes[:number]])
             m.d.comb += [
                 chosen.eq(spikes[number] & ~spikes[:number].any() if number else spikes[number]),
                 each.ready.eq(merged.ready & (chosen | all_end)),
             ]
             with m.If(chosen):
-                m.d.comb += [
-                    merged.payload.negative.eq(each.payload.negative),
-                    merged.payload.y.eq(each.payload.y + before.height),
-                    merged.payload.x.eq(each.payload.x + before.width),
-                    merged.payload.c.eq(each.payload.c + before.channels),
-                ]
+                m.d.comb += _moved(merged.payload, each.payload, self._shapes[:number])
         return m
 
 
@@ -155,7 +161,6 @@ class OrderedMerge(wiring.Component):
             m.d.comb += [merged.valid.eq(1), *(each.ready.eq(merged.ready) for each in inputs)]
         for number, each in enumerate(inputs):
             is_last = number == len(inputs) - 1
-            before = merged_shape([Shape(0, 0, 0), *self._shapes[:number]])
             # What it closes behind the merge, and whether it says anything there.
             closes = Signal.like(each.payload.closes, name=f"closes_{number}")
             goes_on, leaves = Signal(name=f"goes_on_{number}"), Signal(name=f"leaves_{number}")
@@ -173,10 +178,7 @@ class OrderedMerge(wiring.Component):
                 with m.If(spike):
                     m.d.comb += [
                         merged.payload.kind.eq(Kind.SPIKE),
-                        merged.payload.negative.eq(each.payload.negative),
-                        merged.payload.y.eq(each.payload.y + before.height),
-                        merged.payload.x.eq(each.payload.x + before.width),
-                        merged.payload.c.eq(each.payload.c + before.channels),
+                        *_moved(merged.payload, each.payload, self._shapes[:number]),
                     ]
             with m.If(leaves & ends_turn):
                 m.d.sync += turn.eq(0 if is_last else number + 1)

@@ -54,11 +54,12 @@ def test_the_plan_suits_its_network():
     check_plan(Network.load(ZOO / "cifar-small.npz"), Plan.load(ZOO / "cifar-small-plan.json"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "accuracy", "accumulations"), [("cifar-small", 0.7, 4_000_000), ("cifar-resnet", 0.78, 8_000_000)]
 )
 def test_it_answers(name, accuracy, accumulations, monkeypatch):
-    """On frames that no training saw, few enough for a short test, where there are any."""
+    """On frames that no training saw, where there are any: they are no part of the project, and not downloaded for a test."""
 
     def not_here(path):
         raise DataError("CIFAR-10 is not here, and not downloaded for a test")

@@ -168,14 +168,15 @@ def test_every_cycle_of_a_graph_is_the_hardwares(seed, tmp_path):
         assert result.cycles_compared > len(frames) * len(network.layers)
 
 
-GROUPED = [
-    pytest.param(seed, *how, marks=[pytest.mark.full] if (seed, how) not in QUICK else [])
-    for seed in range(1, 7)
-    for how in (("immediate", 1, 0), ("immediate", 0, 0), ("deferred", 1, 0), ("deferred", 1, 5))
-]
+def in_every_way(seeds):
+    """Seeds, each with all ways to fire: the firing, the burst, and the events between flushes."""
+    ways = (("immediate", 1, 0), ("immediate", 0, 0), ("deferred", 1, 0), ("deferred", 1, 5))
+    return [
+        pytest.param(seed, *how, marks=[pytest.mark.full] if (seed, how) not in QUICK else []) for seed in seeds for how in ways
+    ]
 
 
-@pytest.mark.parametrize(("seed", "firing", "burst", "every"), GROUPED)
+@pytest.mark.parametrize(("seed", "firing", "burst", "every"), in_every_way(range(1, 7)))
 def test_every_cycle_of_groups_and_transposed_convolutions_is_the_hardwares(seed, firing, burst, every, tmp_path):
     """Events visit some blocks of channels, some lanes of a block, windows that leave positions out; of any parallelism."""
     network, chance = grouped(seed, firing=firing, burst=burst, flush_events=every), random.Random(seed)
@@ -202,14 +203,7 @@ def test_every_cycle_of_groups_and_transposed_convolutions_is_the_hardwares(seed
     assert result.spikes_compared > 50 and result.cycles_compared > len(frames) * 20
 
 
-OVERLAPPED = [
-    pytest.param(seed, *how, marks=[pytest.mark.full] if (seed, how) not in QUICK else [])
-    for seed in range(1, 5)
-    for how in (("immediate", 1, 0), ("immediate", 0, 0), ("deferred", 1, 0), ("deferred", 1, 5))
-]
-
-
-@pytest.mark.parametrize(("seed", "firing", "burst", "every"), OVERLAPPED)
+@pytest.mark.parametrize(("seed", "firing", "burst", "every"), in_every_way(range(1, 5)))
 def test_every_cycle_of_windows_that_overlap_is_the_hardwares(seed, firing, burst, every, tmp_path):
     """Fused to their layer where neurons fire deferred; alone, a spike at a time, where they fire at once, bursts too."""
     network = overlapped(seed, firing=firing, burst=burst, flush_events=every)
