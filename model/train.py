@@ -116,6 +116,8 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
               help="With --cifar: residual blocks of each stage; 0,2,2 by default. Each stage but the first halves the frame.")
 @click.option("--label-smoothing", type=float,
               help="With --cifar: share of the loss in which all classes count as much; 0.05 by default.")
+@click.option("--cutout", type=int,
+              help="With --cifar: height and width of a square of zeros put anywhere onto each frame; 0, none, by default.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
               help="With --cifar: what convolutions compute in while training; float32 by default.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads; 2 by default, 1 with --sparse.")

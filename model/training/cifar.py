@@ -25,7 +25,7 @@ from model.support.errors import BadInputError
 from model.support.files import write_file
 from model.training.cifar_settings import CifarSettings
 from model.training.common import accuracy, track
-from model.training.photographs import shifted_and_mirrored
+from model.training.photographs import cut_out, shifted_and_mirrored
 from model.training.residual import ResidualNetwork, export_residual
 
 __all__ = ["CifarTraining", "make", "resume_file"]
@@ -98,7 +98,7 @@ class CifarTraining:
             for group in self._optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate((step + 1) / (settings.epochs * len(batches)))
             labels = self._labels[batch]
-            frames = shifted_and_mirrored(self._images[batch]).div_(255)
+            frames = cut_out(shifted_and_mirrored(self._images[batch]).div_(255), settings.cutout)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
                 scores = self._network(frames)
             scores = scores.float()

@@ -32,6 +32,8 @@ class CifarSettings:
         Of the convolutions' and the linear layer's weights.
     label_smoothing : float
         Share of the loss in which all classes count as much.
+    cutout : int
+        Height and width of the square of zeros that is put anywhere onto each frame. 0 puts none.
     average_decay : float
         Decay per step of the moving average of weights and statistics. The average is what is exported.
     widths, blocks : tuple of int
@@ -47,13 +49,14 @@ class CifarSettings:
     learning_rate: float = 0.2
     weight_decay: float = 5e-4
     label_smoothing: float = 0.05
+    cutout: int = 0
     average_decay: float = 0.998
     widths: tuple[int, ...] = (16, 32, 64)
     blocks: tuple[int, ...] = (0, 2, 2)
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
+        check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "cutout": 0})
         shares = ["label_smoothing", "average_decay"]
         check_numbers(self, positive=["learning_rate"], not_negative=["weight_decay"], shares=shares)
         for name, least in (("widths", 1), ("blocks", 0)):

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from model.training.photographs import shifted_and_mirrored  # noqa: E402
+from model.training.photographs import cut_out, shifted_and_mirrored  # noqa: E402
 
 
 def test_photographs_are_shifted_and_mirrored():
@@ -28,3 +28,25 @@ def test_photographs_are_shifted_and_mirrored():
         seen |= cuts
     downs, rights, mirrored = zip(*seen, strict=True)
     assert (set(downs), set(rights), set(mirrored)) == (set(range(9)), set(range(9)), {False, True})
+
+
+def test_a_square_is_cut_out_of_each_frame_anywhere():
+    torch.manual_seed(5)
+    frames = torch.rand(400, 3, 9, 12) + 1
+    found = cut_out(frames, 4)
+    gone = found == 0
+    assert torch.equal(found[~gone], frames[~gone])
+    # All channels lose the same.
+    assert torch.equal(gone.all(1), gone.any(1))
+    middles = set()
+    for frame in gone[:, 0].numpy():
+        rows, columns = np.flatnonzero(frame.any(1)), np.flatnonzero(frame.any(0))
+        assert np.array_equal(frame, np.outer(frame.any(1), frame.any(0)))
+        for at, length in ((rows, 9), (columns, 12)):
+            # What is missing of a side lies beyond the border.
+            assert np.array_equal(at, np.arange(at[0], at[-1] + 1))
+            assert len(at) == 4 or (len(at) >= 2 and (at[0] == 0 or at[-1] == length - 1))
+        middles.add((rows[-1], columns[-1]))
+    assert {row for row, _ in middles} == set(range(1, 9)) and {column for _, column in middles} == set(range(1, 12))
+    assert torch.equal(cut_out(frames, 0), frames)
+    assert (cut_out(frames, 24) == 0).all()
