@@ -35,7 +35,7 @@ def shifted_and_mirrored(images: Tensor) -> Tensor:
 
 
 def cut_out(frames: Tensor, size: int) -> Tensor:
-    """Set a square of each frame to zero, so that a network does not rest on one part of what is shown (DeVries and Taylor, 2017).
+    """Set a square of each frame to zero, so that a network does not rest on one part of what it sees (DeVries and Taylor 2017).
 
     Parameters
     ----------

@@ -199,8 +199,8 @@ def test_command(monkeypatch, tmp_path):
     assert json.loads(outcome.stdout) == report
     assert report["command"] == (
         "python -m model.train --cifar --dataset cifar10 --out here --threads 1 --seed 1 --epochs 1 --batch-size 32 "
-        "--learning-rate 0.2 --weight-decay 0.0005 --label-smoothing 0.05 --cutout 0 --average-decay 0.998 --widths 4,6 --blocks 0,1 "
-        "--precision float32"
+        "--learning-rate 0.2 --weight-decay 0.0005 --label-smoothing 0.05 --cutout 0 --average-decay 0.998 --widths 4,6 "
+        "--blocks 0,1 --precision float32"
     )
     assert (report["dataset"], report["widths"], report["blocks"]) == ("coloured", [4, 6], [0, 1])
     first = (tmp_path / "here" / "cifar-resnet.onnx").read_bytes()
