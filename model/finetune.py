@@ -21,7 +21,7 @@ from model.support.datasets import DIGITS, Dataset, load
 from model.support.errors import BadInputError
 from model.support.files import check_apart, check_writable_file, write_all
 from model.support.names import safe_name
-from model.training.common import import_torch, keep_memory, versions
+from model.training.common import PRECISIONS, import_torch, keep_memory, versions
 from model.training.finetune import FineTuned, FinetuneSettings, fine_tune
 
 _USUAL = FinetuneSettings()
@@ -101,6 +101,8 @@ _USUAL = FinetuneSettings()
 @click.option(
     "--mirror", is_flag=True, help="Shift frames by up to four pixels and mirror half of them, as suits photographs."
 )
+@click.option("--cutout", type=click.IntRange(0), default=_USUAL.cutout,
+              help="Height and width of a square of zeros put anywhere onto each frame; 0: none.")
 @click.option(
     "--rest/--no-rest",
     default=_USUAL.rest,
@@ -119,6 +121,8 @@ _USUAL = FinetuneSettings()
               help="Peak learning rate, as a part of the size of a layer's weights.")
 @click.option("--batch-size", type=click.IntRange(1), default=_USUAL.batch_size, help="Frames per step.")
 @click.option("--seed", type=click.IntRange(0), default=_USUAL.seed, help="Seed of everything random.")
+@click.option("--precision", type=click.Choice(PRECISIONS), default=_USUAL.precision,
+              help="What layers compute in while training; bfloat16 is faster on processors that have it.")
 @click.option("--threads", type=click.IntRange(1), default=1, help="Processor threads.")
 @file_options
 @click.option("--json", "as_json", is_flag=True, help="Print TUNED.finetune.json on standard output.")

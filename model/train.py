@@ -16,7 +16,7 @@ from model.support.errors import BadInputError, Exit, fail
 from model.support.files import write_file
 from model.training.cifar_settings import NAME as CIFAR_NAME
 from model.training.cifar_settings import CifarSettings
-from model.training.common import ZOO, check_dataset, import_torch, keep_memory, versions
+from model.training.common import PRECISIONS, ZOO, check_dataset, import_torch, keep_memory, versions
 from model.training.paper_network import NAME, TrainSettings, export_onnx, load_network, report_training, train
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
               help="With --cifar: share of the loss in which all classes count as much; 0.05 by default.")
 @click.option("--cutout", type=int,
               help="With --cifar: height and width of a square of zeros put anywhere onto each frame; 0, none, by default.")
-@click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
+@click.option("--precision", type=click.Choice(PRECISIONS),
               help="With --cifar: what convolutions compute in while training; float32 by default.")
 @click.option("--threads", type=click.IntRange(1), help="Processor threads; 2 by default, 1 with --sparse.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.support.errors import BadInputError
-from model.training.common import check_numbers, check_whole
+from model.training.common import check_numbers, check_precision, check_whole
 
 __all__ = ["NAME", "CifarSettings"]
 
 NAME = "cifar-resnet"
-
-_PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -67,5 +65,4 @@ class CifarSettings:
             raise BadInputError(f"blocks must be one number for each of the {len(self.widths)} widths, not {self.blocks!r}")
         if self.blocks[-1] == 0:
             raise BadInputError(f"blocks must be 1 or more in the last stage, not {self.blocks!r}")
-        if self.precision not in _PRECISIONS:
-            raise BadInputError(f"precision must be 'float32' or 'bfloat16', not {self.precision!r}")
+        check_precision(self.precision)

@@ -22,8 +22,9 @@ from model.support.errors import BadInputError, ToolMissingError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["INPUT_SHAPE", "INPUT_THRESHOLD", "ZOO", "accuracy", "as_asked", "augment", "binarise", "check_dataset",
-           "check_numbers", "check_whole", "held_out", "import_torch", "keep_memory", "to_tensor", "track", "versions"]
+__all__ = ["INPUT_SHAPE", "INPUT_THRESHOLD", "PRECISIONS", "ZOO", "accuracy", "as_asked", "augment", "binarise",
+           "check_dataset", "check_numbers", "check_precision", "check_whole", "held_out", "import_torch", "keep_memory",
+           "to_tensor", "track", "versions"]
 
 T = TypeVar("T")
 
@@ -38,6 +39,9 @@ ZOO = Path(__file__).parent.parent / "zoo"
 # One training frame of 12 is held out: 5,000 of the 60,000 of MNIST.
 _HOLD_OUT = 12
 
+PRECISIONS = ("float32", "bfloat16")
+"""What layers may compute in while training."""
+
 # A pixel of exactly 0.2 of full scale, 51 of 255, does not fire.
 INPUT_THRESHOLD = 51
 
@@ -50,6 +54,12 @@ def check_whole(settings: object, least: dict[str, int]) -> None:
             raise TypeError(f"{name} must be an integer, not {value!r}")
         if value < low:
             raise BadInputError(f"{name} must be {low} or more, not {value!r}")
+
+
+def check_precision(precision: str) -> None:
+    """Raise `BadInputError` where that is nothing that a training computes in."""
+    if precision not in PRECISIONS:
+        raise BadInputError(f"precision must be {' or '.join(map(repr, PRECISIONS))}, not {precision!r}")
 
 
 def check_numbers(

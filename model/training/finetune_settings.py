@@ -9,7 +9,7 @@ from model.conversion.coding import InputCoding
 from model.conversion.quantize import Settings
 from model.network import FIRINGS
 from model.support.errors import BadInputError
-from model.training.common import check_whole
+from model.training.common import check_precision, check_whole
 
 __all__ = ["NEAR", "EpochLine", "FinetuneSettings"]
 
@@ -68,11 +68,16 @@ class FinetuneSettings:
         Which share of them, in the first epoch and in the last; evenly from one to the other. The others come as they are.
     mirror : bool
         Whether frames are shifted by up to four pixels, and half of them mirrored from left to right, as suits photographs.
+    cutout : int
+        Height and width of the square of zeros that is put anywhere onto each frame. 0 puts none.
     rest : bool
         Deferred: whether frames start from the state at rest. Without it a layer's neurons start alike whatever their place,
         which takes less memory in hardware, and send what they have at rest in every frame.
     ungroup : bool
         Whether the integer network has groups of convolutions written as ordinary ones.
+    precision : str
+        What the layers compute in while training: ``"float32"``, or ``"bfloat16"``, faster on processors that have it. Weights,
+        and what is said of held-out frames, are ``float32``.
     """
 
     seed: int = 1
@@ -99,11 +104,16 @@ class FinetuneSettings:
     augment_share: float = 1.0
     last_augment_share: float = 1.0
     mirror: bool = False
+    cutout: int = 0
     rest: bool = True
     ungroup: bool = False
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
-        check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "weight_bits": 2, "moments": 1, "last_moments": 1})
+        check_whole(
+            self, {"seed": 0, "epochs": 1, "batch_size": 1, "weight_bits": 2, "moments": 1, "last_moments": 1, "cutout": 0}
+        )
+        check_precision(self.precision)
         if self.weight_bits > 16:
             raise BadInputError(f"weight_bits must be within 2..16, not {self.weight_bits!r}")
         if self.firing not in FIRINGS:

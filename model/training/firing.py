@@ -66,8 +66,8 @@ class Firing(Protocol):
     def pool(self, fired: Fired, window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> Fired:
         """Maxima of windows."""
 
-    def sent(self, fired: Fired, reach: Tensor | None = None) -> Tensor:
-        """How many spikes all units sent in all frames; each as often as the neurons that it ``reach``es by its position."""
+    def sent(self, fired: Fired) -> Tensor:
+        """How many spikes all channels sent in all frames, ``(height, width)``."""
 
     def final(self, fired: Fired) -> Tensor:
         """Counts at the end of the frame, ``(frames, channels, height, width)``."""
@@ -93,19 +93,21 @@ class _Floor(torch.autograd.Function):
 
 
 class _Sent(torch.autograd.Function):
-    """What counts differ by from those of the last frame, added up, times ``reach`` by position."""
+    """What counts differ by from those of the last frame, or from 0, added up by position."""
 
     @staticmethod
-    def forward(ctx: Any, counts: Tensor, reach: Tensor | None) -> Tensor:
-        moved = counts[:-1] - counts[-1:]
-        sizes = moved.abs() if reach is None else moved.abs() * reach
-        ctx.signs = moved.sign_() if reach is None else moved.sign_().mul_(reach)
-        return sizes.sum(dtype=torch.float64).to(counts.dtype)
+    def forward(ctx: Any, counts: Tensor, from_last: bool) -> Tensor:
+        moved = counts[:-1] - counts[-1:] if from_last else counts[:-1]
+        # Sums of one position are whole numbers that float32 holds.
+        sums = moved.abs().sum(dim=(0, 1), dtype=torch.promote_types(counts.dtype, torch.float32))
+        ctx.from_last, ctx.signs = from_last, moved.sign()
+        return sums
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        of_frames = ctx.signs * gradient
-        return torch.cat([of_frames, -of_frames.sum(dim=0, keepdim=True)]), None
+        of_frames = ctx.signs * gradient.to(ctx.signs.dtype)
+        of_last = -of_frames.sum(dim=0, keepdim=True) if ctx.from_last else torch.zeros_like(of_frames[:1])
+        return torch.cat([of_frames, of_last]), None
 
 
 def _side_by_side(values: Tensor, window: tuple[int, int]) -> list[Tensor]:
@@ -141,9 +143,8 @@ class Deferred:
         # The greatest count is that of the greatest potential, which is where the gradient belongs.
         return self.fire(max_pool(fired.potential, window, stride, padding), fired.limits)
 
-    def sent(self, fired: Fired, reach: Tensor | None = None) -> Tensor:
-        counts = fired.counts if self._rest else torch.cat([fired.counts[:-1], torch.zeros_like(fired.counts[:1])])
-        found: Tensor = _Sent.apply(counts, reach)
+    def sent(self, fired: Fired) -> Tensor:
+        found: Tensor = _Sent.apply(fired.counts, self._rest)
         return found
 
     def final(self, fired: Fired) -> Tensor:
@@ -212,10 +213,9 @@ class Immediate:
         potential = max_pool(fired.potential.detach(), window, stride, padding)
         return Fired(potential, counts + (counts.floor() - counts).detach(), fired.limits)
 
-    def sent(self, fired: Fired, reach: Tensor | None = None) -> Tensor:
+    def sent(self, fired: Fired) -> Tensor:
         counts = self._by_moment(fired.counts)
-        moved = torch.diff(counts, dim=0, prepend=torch.zeros_like(counts[:1])).abs()
-        return (moved if reach is None else moved * reach).sum()
+        return torch.diff(counts, dim=0, prepend=torch.zeros_like(counts[:1])).abs().sum(dim=(0, 1, 2))
 
     def final(self, fired: Fired) -> Tensor:
         return self._by_moment(fired.counts)[-1]

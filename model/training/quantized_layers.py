@@ -229,8 +229,8 @@ class QuantizedLayers:
         kind = torch.float64 if exact else torch.float32
         firing, rounded = self.firing, self._rounded()
         fired = {INPUT: firing.shown(pixels.to(kind), self.coding)}
-        spikes = accumulations = torch.zeros((), dtype=kind)
-        frames = len(pixels)
+        sent = {INPUT: firing.sent(fired[INPUT])}
+        spikes = accumulations = torch.zeros((), dtype=torch.float64)
         for layer in self._layers:
             if isinstance(layer, FloatLayer):
                 name = layer.name
@@ -240,17 +240,19 @@ class QuantizedLayers:
                 weights, bias = next(rounded)
                 potential: Tensor | None = None
                 for each, own in zip(layer.inputs, weights, strict=True):
-                    taken = fired[each.taken.source]
-                    accumulations = accumulations + firing.sent(taken, each.reach) / frames
-                    sums = weighted(each.taken, taken.counts, own.to(kind), bias.to(kind) if potential is None else None)
+                    source = each.taken.source
+                    accumulations = accumulations + (sent[source].double() * each.reach).sum()
+                    sums = weighted(each.taken, fired[source].counts, own.to(kind), bias.to(kind) if potential is None else None)
                     potential = sums if potential is None else potential + sums
                 assert potential is not None
                 fired[name] = firing.fire(potential, layer.limits)
-                spikes = spikes + firing.sent(fired[name]) / frames
+            sent[name] = firing.sent(fired[name])
+            if isinstance(layer, _Neurons):
+                spikes = spikes + sent[name].double().sum()
             if kept is not None:
                 kept[name] = firing.final(fired[name]).detach()
         counts = firing.final(fired[name]).permute(0, 2, 3, 1).flatten(1)
-        return Outcome(counts, counts * self.unit, spikes, accumulations)
+        return Outcome(counts, counts * self.unit, spikes / len(pixels), accumulations / len(pixels))
 
 
 def weighted(layer: FloatProjection, values: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:

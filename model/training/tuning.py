@@ -26,7 +26,7 @@ from model.support.files import write_file
 from model.training.common import augment, track
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 from model.training.firing import Deferred, Firing, Immediate
-from model.training.photographs import shifted_and_mirrored
+from model.training.photographs import cut_out, shifted_and_mirrored
 from model.training.quantized_layers import Outcome, QuantizedLayers, float_scores
 
 __all__ = ["Tuning"]
@@ -173,7 +173,7 @@ class Tuning:
                 group["lr"] = peak * rate
             images = training.images[batch.numpy()]
             pixels = shifted_and_mirrored(torch.from_numpy(images)) if settings.mirror else _pixels(images, augmented=share)
-            loss = self._loss(pixels, labels[batch])
+            loss = self._loss(cut_out(pixels, settings.cutout), labels[batch])
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -188,12 +188,13 @@ class Tuning:
 
     def _loss(self, pixels: Tensor, labels: Tensor) -> Tensor:
         settings = self._settings
-        found = self._layers(pixels)
-        scores = _by_class(found.scores)
-        loss = (1 - settings.teacher_share) * functional.cross_entropy(scores, labels)
-        if settings.teacher_share:
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            found = self._layers(pixels)
             with torch.no_grad():
-                taught = _by_class(float_scores(self._teacher, pixels))
+                taught = _by_class(float_scores(self._teacher, pixels)).float() if settings.teacher_share else None
+        scores = _by_class(found.scores).float()
+        loss = (1 - settings.teacher_share) * functional.cross_entropy(scores, labels)
+        if taught is not None:
             logs = functional.log_softmax(scores / _SOFTENED, dim=1)
             distance = functional.kl_div(logs, functional.softmax(taught / _SOFTENED, dim=1), reduction="batchmean")
             loss = loss + settings.teacher_share * _SOFTENED**2 * distance

@@ -266,6 +266,25 @@ def test_without_rest_all_that_is_sent_has_its_price(small):
     assert found.epochs[0].spikes_per_neuron > rests.epochs[0].spikes_per_neuron
 
 
+def test_what_is_said_of_held_out_frames_is_exact_whatever_training_computes_in(small):
+    start, data, settings = small
+    found, exact = (
+        fine_tune(start, data, dataclasses.replace(settings, epochs=1, precision=name)) for name in ("bfloat16", "float32")
+    )
+    assert found.epochs[0] == exact.epochs[0]
+    assert found.epochs[1].loss != exact.epochs[1].loss
+    line = found.epochs[found.chosen]
+    assert found.held_out["accuracy_snn"] == line.accuracy
+    assert found.held_out["accumulations_per_frame"] == round(line.accumulations_per_frame)
+
+
+def test_frames_with_a_square_cut_out_are_other_frames(small):
+    start, data, settings = small
+    plain_frames, cut = (fine_tune(start, data, dataclasses.replace(settings, epochs=1, cutout=size)) for size in (0, 3))
+    assert plain_frames.epochs[0] == cut.epochs[0]
+    assert plain_frames.epochs[1].loss != cut.epochs[1].loss
+
+
 def test_photographs_of_a_residual_network_without_groups(tmp_path):
     torch.manual_seed(2)
     network = residual.ResidualNetwork(3, (2, 2), (0, 2), 3).eval()
@@ -361,9 +380,10 @@ class StoppedError(Exception):
     """In place of a signal."""
 
 
-def test_goes_on_where_it_was_stopped(small, tmp_path):
+@pytest.mark.parametrize("more", [{}, {"precision": "bfloat16", "cutout": 3}], ids=["", "bfloat16"])
+def test_goes_on_where_it_was_stopped(small, tmp_path, more):
     start, data, settings = small
-    settings = dataclasses.replace(settings, augment=True, augment_share=0.7, last_augment_share=0.2, accumulations=300.0)
+    settings = dataclasses.replace(settings, augment=True, augment_share=0.7, last_augment_share=0.2, accumulations=300.0, **more)
     whole = fine_tune(start, data, settings)
     resume = tmp_path / "part.pt"
 
