@@ -55,7 +55,7 @@ def tool_version(name: str) -> str:
     command = Path(find_tool(name))
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=False)
     text = (done.stdout + done.stderr).strip()
-    match = re.search(r"Yosys [\d.+]+|nextpnr-\d[\w.+-]*|ecppack.*|openFPGALoader.*|Version [\d.]+-\S+", text)
+    match = re.search(r"Yosys [\d.+]+|nextpnr-\d[\w.+-]*|ecppack Version .*|openFPGALoader.*|Version [\d.]+-\S+", text)
     if match:
         return f"{command.name}: {match.group(0)}"
     package = TOOLS[name][2].split()[-1]

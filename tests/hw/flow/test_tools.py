@@ -6,7 +6,7 @@ import time
 import pytest
 
 import hw.flow.tools
-from hw.flow.tools import find_tool, run_tool
+from hw.flow.tools import find_tool, run_tool, tool_version
 from model.support.errors import ToolMissingError
 
 
@@ -31,3 +31,22 @@ def test_a_tool_ends_where_its_run_is_interrupted(tmp_path, monkeypatch):
         run_tool("yosys", [], log=tmp_path / "log", line=interrupt)
     # Its end is waited for.
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "expected"),
+    [
+        ("ecppack", "Project Trellis ecppack Version 1.4-82-g3afe7b5", "ecppack Version 1.4-82-g3afe7b5"),
+        ("ecpunpack", "Project Trellis ecpunpack Version 1.4-82-g3afe7b5", "Version 1.4-82-g3afe7b5"),
+        ("yosys", "Yosys 0.70 (git sha1 1234567)", "Yosys 0.70"),
+        ("nextpnr-ecp5", '"nextpnr-ecp5" -- Next Generation Place and Route (Version nextpnr-0.11.1)', "nextpnr-0.11.1"),
+    ],
+)
+def test_a_version_is_the_same_when_a_tool_runs_for_the_first_time(tmp_path, monkeypatch, name, said, expected):
+    tool = tmp_path / "tool"
+    monkeypatch.setattr(hw.flow.tools, "find_tool", lambda name: str(tool))
+    first = f"echo 'Preparing to run {name}. This might take a while...' >&2\n"
+    for before in (first, ""):
+        tool.write_text(f"#!/bin/sh\n{before}echo '{said}' >&2\n")
+        tool.chmod(0o755)
+        assert tool_version(name) == f"tool: {expected}"
