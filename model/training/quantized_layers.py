@@ -27,6 +27,9 @@ from model.training.firing import Firing, Limits, max_pool
 __all__ = ["Folded", "Outcome", "QuantizedLayers", "float_scores", "weighted"]
 
 _MOST_FRACTION = MOST_POTENTIAL_BITS - 4
+_CLIPPED_BITS = 2
+"""How many bits the largest weights of a layer may lose at the top, so that the others keep more at the bottom."""
+
 _MOST_BIAS = (1 << MOST_POTENTIAL_BITS - 2) - 1
 
 
@@ -184,11 +187,16 @@ class QuantizedLayers:
                 weights = each.weights / scale.reshape(-1, *[1] * (each.weights.ndim - 1))
                 if each.taken.source in scales:
                     weights = weights * _of_inputs(each.taken, scales[each.taken.source])
-                most = self._most / each.unit
-                found.append(weights.clamp(-most, most) * each.area)
-            exact = [each.exact(weights) for each, weights in zip(layer.inputs, found, strict=True)]
-            limit = _MOST_BIAS * 2.0 ** -self._fraction(exact) - 1
-            yield Folded(layer.layer, tuple(found), (layer.bias / scale).clamp(-limit, limit), layer.limits)
+                found.append(weights * each.area)
+            fraction = self._clipping_fraction([each.exact(weights) for each, weights in zip(layer.inputs, found, strict=True)])
+            # Rounded it is the most, and conversion leaves it the same fraction.
+            most = (self._most - 0.25) * 2.0**-fraction
+            clipped = [
+                weights.clamp(-most * each.area / each.unit, most * each.area / each.unit)
+                for each, weights in zip(layer.inputs, found, strict=True)
+            ]
+            limit = _MOST_BIAS * 2.0**-fraction - 1
+            yield Folded(layer.layer, tuple(clipped), (layer.bias / scale).clamp(-limit, limit), layer.limits)
             scales[layer.layer.name] = scale
 
     def _rounded(self) -> Iterator[tuple[list[Tensor], Tensor]]:
@@ -213,6 +221,17 @@ class QuantizedLayers:
         # Of what is not a number the loss is none either, and says so.
         left = np.log2(self._most / greatest) if greatest > 0 else np.inf
         return int(np.clip(np.floor(left), 0, _MOST_FRACTION))
+
+    def _clipping_fraction(self, inputs: Sequence[Tensor]) -> int:
+        """Fractional bits with which rounding and clipping together change the weights of all inputs least."""
+        usual = self._fraction(inputs)
+
+        def error(fraction: int) -> float:
+            step = 2.0**-fraction
+            changed = ((weights / step).round().clamp(-self._most, self._most) * step - weights for weights in inputs)
+            return sum(float(each.square().sum()) for each in changed)
+
+        return min((min(usual + more, _MOST_FRACTION) for more in range(_CLIPPED_BITS + 1)), key=error)
 
     def __call__(self, pixels: Tensor, *, kept: dict[str, Tensor] | None = None, exact: bool = False) -> Outcome:
         """Run frames.

@@ -135,8 +135,25 @@ def pixels_of(images):
     return torch.from_numpy(images).permute(0, 3, 1, 2).float()
 
 
+def test_a_large_weight_is_clipped_where_the_others_gain_more():
+    floats = import_model(plain().model(), "net.onnx")
+    layers, _ = layers_of(floats, data_for(floats), FinetuneSettings(weight_bits=5), scaled=False)
+    # What the others need, of which a little more than there is makes the large one.
+    steps = []
+    for neurons in layers._neurons:
+        weights = neurons.inputs[0].weights.detach()
+        steps.append(2.0 ** np.ceil(np.log2(float(weights.abs().max()) / 15)))
+        weights.flatten()[0] = 17 * steps[-1]
+    with torch.no_grad():
+        rounded = [weights.flatten() for (weights,), _ in layers._rounded()]
+    for neurons, found, step in zip(layers._neurons, rounded, steps, strict=True):
+        exact = neurons.inputs[0].weights.detach().double().flatten()
+        assert found[0] == 15 * step
+        assert (found - exact)[1:].abs().max() <= step / 2
+
+
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
-@pytest.mark.parametrize(("levels", "bits"), [(1, 8), (4, 6)])
+@pytest.mark.parametrize(("levels", "bits"), [(1, 8), (4, 6), (4, 3)])
 def test_forward_is_the_integer_network(network, levels, bits):
     """Counts of every layer, spikes and accumulations, through the file that is written."""
     normalization = NORMALIZED if network is grouped else Normalization()
