@@ -3,19 +3,22 @@
 This command puts the parts together, so it knows of hardware and boards; nothing else in `model` does.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.table import Table
+from rich.table import Table as PrintedTable
 
 from boards.definitions import Board, board_named
 from boards.limits import limits
 from hw.flow.area import estimate_area
+from hw.flow.block_use import blocks_by_core
 from model.machine.estimate import CALIBRATED, Estimate, considered, estimate, memories_of, planned
 from model.machine.named_plans import FOLDED, load_plan
 from model.network import Network
-from model.reports.estimate_page import considered_table, cores_table, estimate_page, summary
+from model.reports.estimate_page import blocks_table, considered_table, cores_table, estimate_page, summary
+from model.reports.html import Table
 from model.support.cli import FilePath, FolderPath, Number, OutFile, OutFolder, command, doing, make_console, progress_bar, tell
 from model.support.datasets import load
 from model.support.errors import BadInputError, DoesNotFitError
@@ -119,7 +122,7 @@ def main(
     if plan.folded:
         found = replace(found, memories=memories_of(network, plan))
     else:
-        found = replace(found, area=estimate_area(network, plan))
+        found = replace(found, area=estimate_area(network, plan), blocks=blocks_by_core(network, plan))
     if board is not None:
         found = replace(found, board=board, short_of=tuple(short_of(plan)) if judged else None)
     if choice is not None:
@@ -145,23 +148,24 @@ def _own_plan(board: Board) -> str | None:
 
 def _print(found: Estimate, folder: Path) -> None:
     if found.plans_considered is not None:
-        considered_plans = considered_table(found.plans_considered)
-        plans = Table(title="plans considered")
-        for title in considered_plans.titles:
-            plans.add_column(title, justify="right")
-        for row in considered_plans.rows:
-            plans.add_row(*row)
-        make_console().print(plans)
+        _print_table("plans considered", considered_table(found.plans_considered), words=())
     cores = cores_table(found)
-    printed = Table(title=f"{found.network}, plan {found.plan}")
-    for title in cores.titles[:-2]:
-        printed.add_column(title, justify="left" if title == "core" else "right")
-    for row in cores.rows:
-        printed.add_row(*row[:-2])
-    make_console().print(printed)
+    _print_table(f"{found.network}, plan {found.plan}", Table(cores.titles[:-2], [row[:-2] for row in cores.rows]))
+    if found.blocks:
+        _print_table("memory blocks", blocks_table(found.blocks))
     for name, text in summary(found):
         print(f"{name}: {text}")
     print(f"timeline: {folder / 'estimate.html'}")
+
+
+def _print_table(title: str, table: Table, *, words: Sequence[int] = (0,)) -> None:
+    """Print a table on standard output; columns of ``words`` begin at the left."""
+    printed = PrintedTable(title=title)
+    for index, heading in enumerate(table.titles):
+        printed.add_column(heading, justify="left" if index in words else "right")
+    for row in table.rows:
+        printed.add_row(*row)
+    make_console().print(printed)
 
 
 if __name__ == "__main__":

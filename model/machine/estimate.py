@@ -39,6 +39,7 @@ __all__ = [
     "Estimate",
     "FoldedMemories",
     "PlannedArea",
+    "PlannedBlocks",
     "considered",
     "estimate",
     "memories_of",
@@ -70,6 +71,34 @@ class PlannedArea(Protocol):
     @property
     def fmax_mhz(self) -> tuple[float, float]:
         """Clocks of the slowest and the fastest of the designs that were measured."""
+
+
+class PlannedBlocks(Protocol):
+    """What the memory blocks of a core hold, as `hw.flow.block_use.BlockUse` says it."""
+
+    @property
+    def core(self) -> str:
+        """The core, or what is around the cores."""
+
+    @property
+    def weights(self) -> int:
+        """Blocks that hold weights."""
+
+    @property
+    def states(self) -> int:
+        """Blocks that hold potentials and counts."""
+
+    @property
+    def others(self) -> int:
+        """Blocks that hold something else."""
+
+    @property
+    def freed_by_weight_bit(self) -> int | None:
+        """Blocks that are free if each weight has a bit less."""
+
+    @property
+    def freed_by_potential_bit(self) -> int | None:
+        """Blocks that are free if each potential has a bit less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +256,8 @@ class Estimate:
         Of a folded machine, what its memories take.
     area : PlannedArea or None
         Of a pipeline, what it takes.
+    blocks : tuple of PlannedBlocks or None
+        Of a pipeline, what its memory blocks hold, core by core.
     board : str or None
         The board that was asked for.
     short_of : tuple of str or None
@@ -256,6 +287,7 @@ class Estimate:
     energy_nj_per_frame: EnergyEstimate
     memories: FoldedMemories | None = None
     area: PlannedArea | None = None
+    blocks: tuple[PlannedBlocks, ...] | None = None
     board: str | None = None
     short_of: tuple[str, ...] | None = None
     plans_considered: tuple[Considered, ...] | None = None

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from model.machine.cycles import ACTIVITIES, Cycles
 from model.machine.energy import Energy
-from model.machine.estimate import Considered, Estimate
+from model.machine.estimate import Considered, Estimate, PlannedBlocks
 from model.machine.folded_layout import SINGLE_WORDS
 from model.reports.html import PLOTS, Table, lay_out, page, picture
 
-__all__ = ["considered_table", "cores_table", "estimate_page", "summary", "timeline"]
+__all__ = ["blocks_table", "considered_table", "cores_table", "estimate_page", "summary", "timeline"]
 
 _COLORS = {"starved": "#e9edf1", "working": "#2463a8", "blocked": "#c8641b", "sweeping": "#8a93a0"}
 
@@ -55,6 +55,7 @@ def estimate_page(found: Estimate, shown: Cycles) -> str:
         title=f"{found.network}, plan {found.plan}",
         summary=Table(("", ""), summary(found), words=(0, 1)),
         cores=cores_table(found),
+        blocks=blocks_table(found.blocks) if found.blocks else None,
         considered=considered_table(found.plans_considered) if found.plans_considered is not None else None,
         energy=_energy_table(found.energy_nj_per_frame.cores),
         not_included=", ".join(found.energy_nj_per_frame.not_included),
@@ -125,6 +126,24 @@ def cores_table(found: Estimate) -> Table:
             )
         )
     return Table(titles, rows)
+
+
+def blocks_table(blocks: Sequence[PlannedBlocks]) -> Table:
+    """What memory blocks hold, and how many would be free with a bit less."""
+
+    def text(count: int | None) -> str:
+        return "" if count is None else f"{count:,}"
+
+    titles = ("core", "weights", "states", "others", "freed by a bit less of weights", "of potentials")
+    rows = [
+        (of.core, *map(text, (of.weights, of.states, of.others, of.freed_by_weight_bit, of.freed_by_potential_bit)))
+        for of in blocks
+    ]
+    columns = [
+        [getattr(of, name) or 0 for of in blocks]
+        for name in ("weights", "states", "others", "freed_by_weight_bit", "freed_by_potential_bit")
+    ]
+    return Table(titles, [*rows, ("all", *(text(sum(column)) for column in columns))])
 
 
 def considered_table(plans: Sequence[Considered]) -> Table:
