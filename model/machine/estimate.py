@@ -47,7 +47,13 @@ __all__ = [
 ]
 
 CALIBRATED = 100
-"""Frames that FIFOs are sized on."""
+"""Frames that FIFOs are sized on, if they do not hold too many events."""
+
+_EVENTS = 800_000
+"""Events of all layers in the frames that FIFOs are sized on, each of which is simulated for each FIFO that is tried."""
+
+_FEWEST_CALIBRATED = 10
+"""Frames that FIFOs are sized on, whatever they hold."""
 
 _SHOWN = 3
 """The frame whose timeline is drawn: by then all cores are at work."""
@@ -342,7 +348,8 @@ def planned(
     check_machine_can(network)
     demand = Demand.of(network, images)
     plans = ladder(network, demand)
-    some = images[:CALIBRATED]
+    few = int(_EVENTS / max(1.0, sum(demand.sent.values())))
+    some = images[: max(_FEWEST_CALIBRATED, min(CALIBRATED, few))]
     if cycles is None:
         return Choice(size_fifos(network, fastest(network, demand, short_of, images=some), some, short_of)[0], plans)
     least = min(pace for pace, _ in plans)

@@ -8,6 +8,7 @@ import pytest
 
 from boards.limits import limits
 from model.engine.engine import run_streams
+from model.machine import estimate as estimating
 from model.machine.barrier_schedule import schedules
 from model.machine.estimate import planned
 from model.machine.named_plans import choices, named_plan, steps_per_event
@@ -228,3 +229,19 @@ def test_what_cannot_be_had():
         planned(network, images, cycles=300, short_of=one)
     with pytest.raises(ValueError, match=r"^images must be at least one frame$"):
         Demand.of(network, images[:0])
+
+
+def test_fifos_are_sized_on_fewer_frames_where_these_hold_many_events(monkeypatch):
+    network, looked_at = small(), []
+    images = frames(network, 120)
+    sent = sum(Demand.of(network, images).sent.values())
+
+    def sized(network, plan, images, short_of):
+        looked_at.append(len(images))
+        return size_fifos(network, plan, images, short_of)
+
+    monkeypatch.setattr(estimating, "size_fifos", sized)
+    for events in (1, 40.5 * sent, 1e9):
+        monkeypatch.setattr(estimating, "_EVENTS", events)
+        planned(network, images)
+    assert looked_at == [10, 40, 100]
