@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ _USUAL = FinetuneSettings()
     help="File to write, TUNED.onnx; TUNED.npz, the integer network, and TUNED.finetune.json come beside it.",
 )
 @click.option(
-    "--teacher", type=FilePath(), help="A float network of the same input whose answers are learned; the start by default."
+    "--teacher", "teachers", type=FilePath(), multiple=True,
+    help="A float network of the same input whose answers are learned; the start by default. Several teach together."
 )
 @click.option(
     "--event-price",
@@ -131,7 +133,7 @@ def main(
     dataset_name: str,
     data_dir: Path | None,
     out: Path,
-    teacher: Path | None,
+    teachers: tuple[Path, ...],
     input_step: int | None,
     augment: bool | None,
     threads: int,
@@ -147,7 +149,9 @@ def main(
     goes on where it was stopped, after the last whole epoch, and ends with the same result.
     """
     integers, record = out.with_suffix(".npz"), out.with_suffix(".finetune.json")
-    check_apart("--out", out, {"the ONNX file": onnx_file, "the teacher's file": teacher})
+    check_apart("--out", out, {"the ONNX file": onnx_file})
+    for teacher in teachers:
+        check_apart("--out", out, {"the teacher's file": teacher})
     for path in (integers, record):
         check_writable_file("--out", path)
     check_apart("--out", integers, {"the data": Path(dataset_name)})
@@ -159,25 +163,25 @@ def main(
     data = load(dataset_name, "train", data_dir)
     more = {"layout": layout, "output": output, "normalization": normalization}
     start = import_onnx(onnx_file, input_shape=data.images.shape[1:], **more)  # type: ignore[arg-type]
-    taught = start if teacher is None else _teacher(teacher, start, more)
+    teaching = [_teacher(path, start, more) for path in teachers]
     settings = FinetuneSettings(
         input_step=input_step,
         augment=dataset_name in DIGITS and not options["mirror"] if augment is None else augment,
         **options,
     )
-    resume = _resume_file(start, taught, data, settings, threads)
+    resume = _resume_file([start, *teaching], data, settings, threads)
     found = fine_tune(
         start,
         data,
         settings,
-        teacher=taught,
+        teachers=teaching,
         name=safe_name(out.stem),
         progress=True,
         report=lambda line: click.echo(line, err=True),
         resume=resume,
     )
     tell(found.notes, found.warnings)
-    given = {"start": str(onnx_file), "teacher": None if teacher is None else str(teacher), "normalization": str(normalization)}
+    given = {"start": str(onnx_file), "teachers": [str(teacher) for teacher in teachers], "normalization": str(normalization)}
     model = found.model.SerializeToString(deterministic=True)
     text = json.dumps(given | _record(found, settings, data, threads, model), indent=2) + "\n"
     write_all(out.parent, {out.name: model, integers.name: found.network.to_bytes(), record.name: text})
@@ -205,10 +209,10 @@ def _teacher(path: Path, start: FloatNetwork, more: dict[str, Any]) -> FloatNetw
     return found
 
 
-def _resume_file(start: FloatNetwork, teacher: FloatNetwork, data: Dataset, settings: FinetuneSettings, threads: int) -> Path:
-    """Where epochs that are done are kept, by all that they depend on."""
-    found = hashlib.sha256(repr((settings, threads, start.factors, teacher.factors)).encode())
-    for network in (start, teacher):
+def _resume_file(floats: Sequence[FloatNetwork], data: Dataset, settings: FinetuneSettings, threads: int) -> Path:
+    """Where epochs that are done are kept, by all that they depend on: ``floats`` are the start and the teachers."""
+    found = hashlib.sha256(repr((settings, threads, [network.factors for network in floats])).encode())
+    for network in floats:
         found.update(network.model.SerializeToString(deterministic=True))
     found.update(data.images.tobytes() + data.labels.tobytes())
     return Path(platformdirs.user_cache_dir("tally")) / "finetune" / f"{found.hexdigest()}.pt"

@@ -7,7 +7,7 @@ Hinton et al. 2015). What comes out is for the threshold 1.0 in every layer, wei
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def fine_tune(
     dataset: Dataset,
     settings: FinetuneSettings,
     *,
-    teacher: FloatNetwork | None = None,
+    teachers: Sequence[FloatNetwork] = (),
     name: str = "tuned",
     progress: bool = False,
     report: Callable[[str], None] = lambda line: None,
@@ -105,8 +105,8 @@ def fine_tune(
         Training frames.
     settings : FinetuneSettings
         How.
-    teacher : FloatNetwork, optional
-        The network whose answers on frames as they are are part of the loss; the start where None.
+    teachers : sequence of FloatNetwork
+        Networks whose answers on frames as they are, together, are part of the loss; the start where there are none.
     name : str
         Of the network.
     progress : bool
@@ -146,7 +146,7 @@ def fine_tune(
             floats = without_groups(floats)
         return quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=printable(origin))
 
-    tuning = Tuning(job.floats, thresholds, coding, settings, teacher or start, converted, progress=progress)
+    tuning = Tuning(job.floats, thresholds, coding, settings, teachers or [start], converted, progress=progress)
     chosen = tuning.run(training, held, report, resume)
     model = tuned_model(start, tuning.averaged.folded(), name)
     floats = _imported(model, start, name)

@@ -72,8 +72,8 @@ class Tuning:
         Of the input.
     settings : FinetuneSettings
         How.
-    teacher : FloatNetwork
-        Whose answers on frames as they are are learned.
+    teachers : sequence of FloatNetwork
+        Whose answers on frames as they are are learned, the mean of their probabilities.
     converted : callable
         The integer network of layers.
     progress : bool
@@ -86,12 +86,12 @@ class Tuning:
         thresholds: Sequence[float],
         coding: InputCoding,
         settings: FinetuneSettings,
-        teacher: FloatNetwork,
+        teachers: Sequence[FloatNetwork],
         converted: Callable[[QuantizedLayers], Network],
         *,
         progress: bool = False,
     ) -> None:
-        self._settings, self._teacher, self._converted, self._progress = settings, teacher, converted, progress
+        self._settings, self._teachers, self._converted, self._progress = settings, tuple(teachers), converted, progress
         self._neurons, self._macs = floats.neurons, floats.macs
         self._layers, self.averaged = (
             QuantizedLayers(floats, thresholds, coding, weight_bits=settings.weight_bits, firing=_firing(settings, 1))
@@ -190,15 +190,20 @@ class Tuning:
         settings = self._settings
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
             found = self._layers(pixels)
-            with torch.no_grad():
-                taught = _by_class(float_scores(self._teacher, pixels)).float() if settings.teacher_share else None
+            taught = self._taught(pixels) if settings.teacher_share else None
         scores = _by_class(found.scores).float()
         loss = (1 - settings.teacher_share) * functional.cross_entropy(scores, labels)
         if taught is not None:
             logs = functional.log_softmax(scores / _SOFTENED, dim=1)
-            distance = functional.kl_div(logs, functional.softmax(taught / _SOFTENED, dim=1), reduction="batchmean")
+            distance = functional.kl_div(logs, taught, reduction="batchmean")
             loss = loss + settings.teacher_share * _SOFTENED**2 * distance
         return loss + self._price * self._events(found.spikes, found.accumulations)
+
+    @torch.no_grad()
+    def _taught(self, pixels: Tensor) -> Tensor:
+        """What the teachers say of frames, as probabilities of the classes."""
+        scores = [_by_class(float_scores(teacher, pixels)).float() for teacher in self._teachers]
+        return torch.stack([functional.softmax(each / _SOFTENED, dim=1) for each in scores]).mean(dim=0)
 
     def _events(self, spikes: Any, accumulations: Any) -> Any:
         """Spikes per neuron, and accumulations for each multiplication of the float network."""
@@ -253,7 +258,8 @@ class Tuning:
             found.update(tensor.detach().numpy().tobytes())
         for data in (training, held):
             found.update(data.images.tobytes() + data.labels.tobytes())
-        found.update(self._teacher.model.SerializeToString(deterministic=True))
+        for teacher in self._teachers:
+            found.update(teacher.model.SerializeToString(deterministic=True))
         choices = (asdict(self._settings), self._layers.coding, torch.__version__, torch.get_num_threads())
         found.update(repr(choices).encode())
         return found.hexdigest()

@@ -295,6 +295,21 @@ def test_what_is_said_of_held_out_frames_is_exact_whatever_training_computes_in(
     assert found.held_out["accumulations_per_frame"] == round(line.accumulations_per_frame)
 
 
+def test_teachers_teach_together(small):
+    start, data, settings = small
+    graph = Graph(seed=9).conv(6, 2, 3).add("Relu").add("MaxPool", **TWO).add("Flatten").linear(54, 4)
+    other = import_model(graph.model(), "other.onnx")
+    settings = dataclasses.replace(settings, epochs=1, teacher_share=1.0)
+    losses = [
+        fine_tune(start, data, settings, teachers=teachers).epochs[1].loss
+        for teachers in ([], [start], [start, start], [other], [start, other], [other, start])
+    ]
+    own, same, twice, others, together, turned = losses
+    assert own == same == pytest.approx(twice)
+    assert together == pytest.approx(turned)
+    assert len({round(loss, 4) for loss in (own, others, together)}) == 3
+
+
 def test_frames_with_a_square_cut_out_are_other_frames(small):
     start, data, settings = small
     plain_frames, cut = (fine_tune(start, data, dataclasses.replace(settings, epochs=1, cutout=size)) for size in (0, 3))
@@ -372,7 +387,7 @@ def test_what_came_out_can_be_gone_on_from(small):
     start, data, settings = small
     settings = dataclasses.replace(settings, epochs=1)
     first = fine_tune(start, data, settings)
-    again = fine_tune(first.floats, data, dataclasses.replace(settings, keep_thresholds=True), teacher=start)
+    again = fine_tune(first.floats, data, dataclasses.replace(settings, keep_thresholds=True), teachers=[start])
     before, after = first.epochs[1], again.epochs[0]
     assert (after.accuracy, after.spikes_per_neuron, after.accumulations_per_frame) == (
         before.accuracy,
