@@ -19,7 +19,7 @@ from amaranth.hdl import UnusedElaboratable
 
 from hw.aer import AddressEvent, HostEvent
 from hw.interface import Result
-from hw.link.encoder import Encoder
+from hw.link.encoders import encoder_of
 from hw.link.link import Link
 from hw.neuron import DeferredState, NeuronState
 from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, placed
@@ -69,7 +69,7 @@ def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
     link = Link(network=network, plan=plan, clock_hz=1.0, saturations=1, timeout=1, settle=1)
     return [
         *Machine(network=network, plan=plan).memories,
-        *placed("encoder", Encoder(network=network).memories),
+        *placed("encoder", encoder_of(network).memories),
         *placed("link", link.memories),
     ]
 

@@ -1,8 +1,8 @@
-"""The encoder: a frame of pixels in, its events out, the pixel furthest past its limit first. Compare `model/encode.py`."""
+"""The encoder for one level: a frame of pixels in, its events out, the brightest first. Compare `model/encode.py`."""
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In, Out
@@ -19,7 +19,7 @@ LEVELS = 256
 
 
 class Encoder(wiring.Component):
-    """Intensity-to-delay coding by counting sort.
+    """Intensity-to-delay coding by counting sort, of pixels that fire once or not.
 
     Operation
     ---------
@@ -27,19 +27,15 @@ class Encoder(wiring.Component):
     the order, brightest first, and each pixel, in raster order, the next place of its brightness: equal pixels keep their
     order. Last, the events leave in order, and an ``END``.
 
-    With several levels a pixel is counted, and gets a place, once for each of its spikes, each time darker by a step: how far
-    past its limit a spike is, is how far past the first limit that is.
-
     Timing
     ------
     Every memory's output has a register after it, and every read waits for that. For ``n`` pixels of which ``k`` fire:
-    ``3 * n`` cycles to take them, ``3 * 256 + 5 * k + 1`` to sort, ``3 * (k + 1)`` to send, and 256 to clear. Each spike of a
-    pixel after its first takes 2 cycles more when it is taken, 2 to sort and 3 to send.
+    ``3 * n`` cycles to take them, ``3 * 256 + 5 * k + 1`` to sort, ``3 * (k + 1)`` to send, and 256 to clear.
 
     Parameters
     ----------
     network : Network
-        Gives the input shape, and the limits above which a pixel fires.
+        Gives the input shape, and the threshold above which a pixel fires; of one input level.
 
     Members
     -------
@@ -51,6 +47,8 @@ class Encoder(wiring.Component):
 
     def __init__(self, *, network: Network) -> None:
         check_machine_can(network)
+        if network.input_levels != 1:
+            raise ValueError(f"network {network.name!r}: input_levels must be 1, not {network.input_levels}")
         self._network = network
         super().__init__(
             {
@@ -61,23 +59,18 @@ class Encoder(wiring.Component):
 
     @property
     def network(self) -> Network:
-        """Gives the input shape, and the limits above which a pixel fires."""
+        """Gives the input shape, and the threshold above which a pixel fires."""
         return self._network
 
     @property
     def memories(self) -> tuple[BuiltMemory, BuiltMemory, BuiltMemory]:
         """The pixels that are kept, the place of each brightness in the order, and the order."""
-        address_width = self._address_width
+        address_width, pixels = self._address_width, self._network.input_shape.size
         return (
-            BuiltMemory.written(name="kept", width=8 + address_width, depth=self._network.input_shape.size),
-            BuiltMemory.written(name="places", width=bits_for(self._most_spikes), depth=LEVELS),
-            BuiltMemory.written(name="order", width=address_width, depth=self._most_spikes),
+            BuiltMemory.written(name="kept", width=8 + address_width, depth=pixels),
+            BuiltMemory.written(name="places", width=bits_for(pixels), depth=LEVELS),
+            BuiltMemory.written(name="order", width=address_width, depth=pixels),
         )
-
-    @property
-    def _most_spikes(self) -> int:
-        """How many a frame can have."""
-        return self._network.input_shape.size * self._network.input_levels
 
     @property
     def _address_width(self) -> int:
@@ -88,7 +81,7 @@ class Encoder(wiring.Component):
         m = Module()
         shape = self._network.input_shape
         event = self.events.payload
-        place_width = bits_for(self._most_spikes)
+        place_width = bits_for(shape.size)
         address_width = self._address_width
 
         kept, places, order = (
@@ -109,7 +102,6 @@ class Encoder(wiring.Component):
         count, index, total = Signal(place_width), Signal(place_width), Signal(place_width)
         level = Signal(8)
         pixel = Signal(8)
-        fired = Signal(range(self._network.input_levels))
         last = Signal()
         m.d.comb += [
             address[: len(c)].eq(c),
@@ -137,7 +129,6 @@ class Encoder(wiring.Component):
             total=total,
             level=level,
             pixel=pixel,
-            fired=fired,
             last=last,
         )
         with m.FSM():
@@ -162,19 +153,17 @@ class Encoder(wiring.Component):
         with m.State("TOOK"):
             m.next = "COUNT"
         with m.State("COUNT"):
-            several = self._network.input_levels > 1
             fires = d.pixel > self._network.input_threshold
-            kept = fires & (d.fired == 0) if several else fires
             m.d.comb += [
                 d.kept_write.addr.eq(d.count),
                 d.kept_write.data.eq(d.pixel | d.address << 8),
-                d.kept_write.en.eq(kept),
+                d.kept_write.en.eq(fires),
                 d.place_write.addr.eq(d.pixel),
                 d.place_write.data.eq(d.place_data + 1),
                 d.place_write.en.eq(fires),
             ]
             m.d.sync += [
-                d.count.eq(d.count + kept),
+                d.count.eq(d.count + fires),
                 d.c.eq(Mux(d.c == shape.channels - 1, 0, d.c + 1)),
                 d.level.eq(LEVELS - 1),
                 d.total.eq(0),
@@ -187,25 +176,6 @@ class Encoder(wiring.Component):
             m.next = "TAKE"
             with m.If(d.last):
                 m.next = "LOOK"
-            if several:
-                with m.If(self._fires_again(m, d)):
-                    # The pixel stays in hand.
-                    m.d.sync += [d.c.eq(d.c), d.x.eq(d.x), d.y.eq(d.y)]
-                    m.next = "TOOK"
-
-    def _fires_again(self, m: Module, d: "_Datapath") -> Value:
-        """In a state in which a spike is counted, or gets its place: whether the pixel has another one, which is then in hand."""
-        levels, step = self._network.input_levels, self._network.input_step
-        again, darker = Signal(), Signal(8)
-        m.d.comb += [
-            again.eq((d.pixel > self._network.input_threshold + step) & (d.fired != levels - 1)),
-            darker.eq(d.pixel - step),
-            d.place_read.addr.eq(darker),
-        ]
-        m.d.sync += d.fired.eq(0)
-        with m.If(again):
-            m.d.sync += [d.fired.eq(d.fired + 1), d.pixel.eq(darker)]
-        return again
 
     def _sort(self, m: Module, d: "_Datapath") -> None:
         """States that give each brightness its place, and each pixel the next one of its brightness."""
@@ -230,39 +200,31 @@ class Encoder(wiring.Component):
             m.next = "FIND"
         with m.State("FIND"):
             m.d.comb += d.place_read.addr.eq(d.kept_data[:8])
-            if self._network.input_levels > 1:
-                m.d.sync += d.pixel.eq(d.kept_data[:8])
             m.next = "FOUND"
         with m.State("FOUND"):
             m.next = "SORT"
         with m.State("SORT"):
-            several = self._network.input_levels > 1
             m.d.comb += [
                 d.order_write.addr.eq(d.place_data),
                 d.order_write.data.eq(d.kept_data[8:]),
                 d.order_write.en.eq(1),
-                d.place_write.addr.eq(d.pixel if several else d.kept_data[:8]),
+                d.place_write.addr.eq(d.kept_data[:8]),
                 d.place_write.data.eq(d.place_data + 1),
                 d.place_write.en.eq(1),
             ]
             m.d.sync += d.index.eq(d.index + 1)
             m.next = "FETCH"
-            if several:
-                with m.If(self._fires_again(m, d)):
-                    m.d.sync += d.index.eq(d.index)
-                    m.next = "FOUND"
 
     def _send(self, m: Module, d: "_Datapath") -> None:
         """States in which the events leave in order, and their ``END``."""
         event = self.events.payload
-        spikes = d.total if self._network.input_levels > 1 else d.count
         with m.State("LOAD"):
             m.next = "LOADED"
         with m.State("LOADED"):
             m.next = "SEND"
         with m.State("SEND"):
             m.d.comb += self.events.valid.eq(1)
-            with m.If(d.index == spikes):
+            with m.If(d.index == d.count):
                 m.d.comb += event.kind.eq(Kind.END)
             with m.Else():
                 m.d.comb += [
@@ -273,7 +235,7 @@ class Encoder(wiring.Component):
             with m.If(self.events.ready):
                 m.d.sync += d.index.eq(d.index + 1)
                 m.next = "LOAD"
-                with m.If(d.index == spikes):
+                with m.If(d.index == d.count):
                     m.d.sync += [d.count.eq(0), d.index.eq(0), d.level.eq(0)]
                     m.next = "CLEAR"
 
@@ -290,10 +252,10 @@ class _Datapath:
         what was read, a register later
     y, x, c, address, last : Signal
         the pixel in hand, packed, and whether it is the frame's last
-    pixel, fired, level : Signal
-        its brightness, less a step for each time that it has fired; how often that is; the brightness whose place is looked for
+    pixel, level : Signal
+        its brightness; the one whose place is looked for
     count, index, total : Signal
-        pixels that fire; the one in hand of those, or of their spikes; spikes that are brighter than ``level``
+        pixels that fire; the one in hand of those; those that are brighter than ``level``
     """
 
     kept_write: WritePort
@@ -312,5 +274,4 @@ class _Datapath:
     total: Signal
     level: Signal
     pixel: Signal
-    fired: Signal
     last: Signal

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.folded.machine import FoldedMachine
-from hw.link.encoder import Encoder
+from hw.link.encoders import encoder_of
 from hw.link.flash import FLASH_PORTS, FlashReader
 from hw.link.link import Link
 from hw.link.scan_encoder import ScanEncoder
@@ -105,7 +105,7 @@ class System(wiring.Component):
             lean=folded is not None,
             weights=weights,
         )
-        m.submodules.encoder = encoder = ScanEncoder(network=network) if folded else Encoder(network=network)
+        m.submodules.encoder = encoder = ScanEncoder(network=network) if folded else encoder_of(network)
         m.d.comb += [receiver.line.eq(self.rx), self.tx.eq(transmitter.line)]
         if self._flash_addr is None:
             wiring.connect(m, receiver.data, link.received)

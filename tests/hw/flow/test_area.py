@@ -65,11 +65,11 @@ def elaborated(network: Network, plan: Plan) -> dict[str, tuple[int, int, str | 
 
 
 @pytest.mark.parametrize("firing", ["immediate", "deferred"])
-@pytest.mark.parametrize("seed", [1, 3])
+@pytest.mark.parametrize(("seed", "coding"), [(1, {}), (3, {"input_threshold": 30, "input_step": 45, "input_levels": 4})])
 @pytest.mark.parametrize("name", ["minimal", "default"])
-def test_a_system_has_the_memories_that_its_parts_tell(seed, name, firing):
+def test_a_system_has_the_memories_that_its_parts_tell(seed, coding, name, firing):
     """Before it is elaborated, and after: of FIFOs, told is what synthesis leaves of a word."""
-    network = replace(random_network(seed), firing=firing)
+    network = replace(random_network(seed), firing=firing, **coding)
     plan = replace(named_plan(network, name), watch=True)
     told = memories(network, plan)
     built = elaborated(network, plan)

