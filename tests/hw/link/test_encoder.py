@@ -212,8 +212,8 @@ def built(network):
 
 
 def test_memories_hold_pixels_once_whatever_their_levels():
-    assert built(coded((28, 28, 1), 51, 1, 1)) == ([("kept", 18, 784), ("places", 10, 256), ("order", 10, 784)], 3)
-    assert built(coded((28, 28, 1), 31, 63, 4)) == ([("kept", 9, 784), ("places", 10, 63), ("order", 13, 784)], 2)
+    assert built(coded((28, 28, 1), 51, 1, 1)) == ([("kept", 19, 784), ("places", 10, 256), ("order", 11, 784)], 4)
+    assert built(coded((28, 28, 1), 31, 63, 4)) == ([("kept", 9, 784), ("places", 10, 63), ("order", 14, 784)], 2)
     # As the bundled networks for colour images.
     assert built(coded((32, 32, 3), 24, 32, 8)) == ([("kept", 9, 3072), ("places", 12, 32), ("order", 16, 3072)], 5)
     assert built(coded((32, 32, 3), 12, 16, 16)) == ([("kept", 9, 3072), ("places", 12, 16), ("order", 17, 3072)], 5)
