@@ -11,7 +11,7 @@ with ONNX Runtime on the calibration frames (`model.conversion.exactness`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from model.arrays import Images, Ints
 from model.conversion.bounds import Bounds
-from model.conversion.exact_weights import bit_for_bit, exact_fraction, fixed, frame_of, needed_bits, of_table
+from model.conversion.exact_weights import bit_for_bit, bounds_of_sums, exact_fraction, fixed, frame_of, needed_bits, of_table
 from model.conversion.exactness import Exactness, compared, with_comparison
 from model.conversion.levels import Scaled, input_and_rest, is_chosen, is_own, levels_of_pixels, scaled_layers, step_of
 from model.conversion.multiples import of_multiples
@@ -27,9 +27,9 @@ from model.conversion.quantize import Settings
 from model.conversion.quantized_frames import run_images
 from model.conversion.ratio_weights import finest_fraction, made_up, with_frames, worst_error
 from model.golden import answers
-from model.importers.float_network import ConversionError, FloatNetwork, pool_of, refuse_branches
+from model.importers.float_network import ConversionError, FloatNetwork, pool_of
 from model.importers.hardware_form import without_groups
-from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Convolution, Layer, Network, Neurons
+from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Layer, Network, Neurons
 
 __all__ = ["FromQuantized", "check_options", "from_quantized", "layers_as_built", "quantized_lines"]
 
@@ -152,18 +152,21 @@ def quantized_lines(floats: FloatNetwork) -> list[str]:
     coding, source, rest = input_and_rest(floats, Settings())
     scaled = _with_table(floats, rest, scaled_layers(rest, source), Settings())
     kinds: dict[str, list[str]] = {kind: [] for kind in _KINDS}
-    bounds = Bounds.of_input(rest.input_shape.channels, coding.levels)
+    bounds = {INPUT: Bounds.of_input(rest.input_shape.channels, coding.levels)}
     for layer in rest.layers:
-        if layer.name in scaled:
-            one, windows = scaled[layer.name], bounds.of_windows(layer.averaged)
-            frame = frame_of(one, INPUT)
-            low, high = frame.count_limits
-            bounds = Bounds(np.full(len(one.weights), low), np.full(len(one.weights), high))
-            kind = _RATIO
-            if (found := _exactly(floats.path, one, frame, windows, MOST_POTENTIAL_BITS)) is not None:
-                kind = _BIT_FOR_BIT if found[1] else _MULTIPLES
-                bounds = _bounds(found[0], windows)
-            kinds[kind].append(layer.name)
+        if layer.kind == "maxpool":
+            bounds[layer.name] = bounds[layer.source]
+            continue
+        one = scaled[layer.name]
+        frame = frame_of(one)
+        low, high = frame.count_limits
+        channels = len(frame.weights)
+        bounds[layer.name] = Bounds(np.full(channels, low), np.full(channels, high))
+        kind = _RATIO
+        if (found := _exactly(floats.path, one, frame, bounds, MOST_POTENTIAL_BITS)) is not None:
+            kind = _BIT_FOR_BIT if found[1] else _MULTIPLES
+            bounds[layer.name] = _bounds(found[0], bounds)
+        kinds[kind].append(layer.name)
     lines = [
         "the file is quantized: it is converted with deferred firing and its own levels, and with an input of "
         f"{coding.levels} level{'s' if coding.levels > 1 else ''}"
@@ -179,7 +182,6 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
     ConversionError
         A layer has no levels, or numbers that do not fit.
     """
-    refuse_branches(floats, "converted with a file's levels")
     coding, source, rest = input_and_rest(floats, settings)
     built = without_groups(rest) if settings.ungroup else rest
     scaled = _with_table(floats, rest, scaled_layers(built, source), settings)
@@ -187,16 +189,15 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
     scaled = with_frames(rest, scaled, coding, images)
     layers: list[Layer] = []
     exactness: list[Exactness] = []
-    bounds = Bounds.of_input(rest.input_shape.channels, coding.levels)
-    before = INPUT
+    bounds = {INPUT: Bounds.of_input(rest.input_shape.channels, coding.levels)}
     for layer in rest.layers:
         if layer.kind == "maxpool":
-            layers.append(pool_of(layer, before))
+            layers.append(pool_of(layer))
+            bounds[layer.name] = bounds[layer.source]
         else:
-            made, bounds, near = _integers(rest, scaled[layer.name], before, bounds)
+            made, bounds[layer.name], near = _integers(rest, scaled[layer.name], bounds)
             layers.append(made)
             exactness.append(near)
-        before = layer.name
     network = Network(
         name=name,
         input_shape=rest.input_shape,
@@ -208,7 +209,7 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
         firing="deferred",
         rest=settings.rests,
     )
-    network = _with_output(floats, network, scaled.get(before), images)
+    network = _with_output(floats, network, scaled.get(rest.layers[-1].name), images)
     output = network.output
     if rest.layers[-1].quantizer is None and isinstance(output, Neurons) and not exactness[-1].exact:
         # Its counts are not levels, and coarser than the units that its worst is in.
@@ -262,83 +263,82 @@ _FOLDED_IN_OUTPUT = (
 
 
 def _integers(
-    floats: FloatNetwork, scaled: Scaled, source: str, counts: Bounds
+    floats: FloatNetwork, scaled: Scaled, counts: Mapping[str, Bounds]
 ) -> tuple[Neurons, Bounds, Exactness]:
-    """The layer in integers, and the bounds of its counts, from those of its source."""
-    path, frame = floats.path, frame_of(scaled, source)
-    windows = counts.of_windows(scaled.layer.averaged)
+    """The layer in integers, and the bounds of its counts, from those of its sources."""
+    path, frame = floats.path, frame_of(scaled)
     finest = finest_fraction(scaled, frame)
-    if (found := _exactly(path, scaled, frame, windows, finest)) is not None:
-        return _sized(found[0], windows, bit_for_bit=found[1])
-    f = _own_fraction(path, scaled, frame, windows, finest)
+    if (found := _exactly(path, scaled, frame, counts, finest)) is not None:
+        return _sized(found[0], counts, bit_for_bit=found[1])
+    f = _own_fraction(path, scaled, frame, counts, finest)
     if f is not None:
-        own, _ = bit_for_bit(path, scaled, frame, windows, f)
+        own, _ = bit_for_bit(path, scaled, frame, counts, f)
         reason = _UNIT_CUT_OFF if scaled.layer.quantizer is None else _HALVES_UP
-        return _sized(own, windows, bit_for_bit=True, worst=1, reason=reason.format(own))
+        return _sized(own, counts, bit_for_bit=True, worst=1, reason=reason.format(own))
     f = min(finest, MOST_POTENTIAL_BITS - 4)
     if scaled.layer.quantizer is None:
         # What tells the greatest output needs no unit of its own.
-        scaled, f = _scaled_with_guard(path, scaled, frame, windows, f), 0
+        scaled, f = _scaled_with_guard(path, scaled, frame, counts, f), 0
     elif f >= 0:
-        f = _fraction_with_guard(path, scaled, frame, windows, f)
+        f = _fraction_with_guard(path, scaled, frame, counts, f)
     else:
         raise ConversionError(
             f"{path}: layer {scaled.layer.name!r}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} times as large"
         )
-    made = fixed(path, made_up(scaled, frame, f), frame, windows, f)
-    worst = worst_error(scaled, made, windows)
+    made = fixed(path, made_up(scaled, frame, f), frame, counts, f)
+    worst = worst_error(scaled, made, counts)
     reason = _FOLDED_IN_OUTPUT if scaled.layer.quantizer is None else _FOLDED_IN
-    return _sized(made, windows, worst=worst, reason=reason.format(made, worst))
+    return _sized(made, counts, worst=worst, reason=reason.format(made, worst))
 
 
 def _exactly(
-    path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int
+    path: Path, scaled: Scaled, frame: Neurons, counts: Mapping[str, Bounds], finest: int
 ) -> tuple[Neurons, bool] | None:
     """The layer where every sum can give the file's level, and whether with the file's weights bit for bit; None elsewhere."""
     if scaled.table is not None and (found := of_table(scaled, frame)) is not None:
         return found, True
-    f = _own_fraction(path, scaled, frame, windows, finest)
+    f = _own_fraction(path, scaled, frame, counts, finest)
     if f is not None:
-        own, is_exact = bit_for_bit(path, scaled, frame, windows, f)
+        own, is_exact = bit_for_bit(path, scaled, frame, counts, f)
         if is_exact:
             return own, True
-    found = of_multiples(scaled, frame, windows)
+    found = of_multiples(scaled, frame, counts)
     return None if found is None else (found, False)
 
 
-def _own_fraction(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int) -> int | None:
+def _own_fraction(path: Path, scaled: Scaled, frame: Neurons, counts: Mapping[str, Bounds], finest: int) -> int | None:
     """The fractional bits with which weights are the file's; None where there are none, or more than ``finest`` and no room."""
-    f = exact_fraction(scaled.weights)
-    if f is None or f <= finest or needed_bits(fixed(path, scaled, frame, windows, f), windows) <= MOST_POTENTIAL_BITS:
+    f = exact_fraction(scaled)
+    if f is None or f <= finest or needed_bits(fixed(path, scaled, frame, counts, f), counts) <= MOST_POTENTIAL_BITS:
         return f
     return None
 
 
-def _fraction_with_guard(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int) -> int:
+def _fraction_with_guard(path: Path, scaled: Scaled, frame: Neurons, counts: Mapping[str, Bounds], finest: int) -> int:
     """The most fractional bits, up to ``finest``, at which no sum passes the guard bit; ``finest`` where that costs too many."""
     for f in range(finest, max(finest - _MOST_FOR_GUARD, 0) - 1, -1):
-        if needed_bits(fixed(path, scaled, frame, windows, f), windows) <= MOST_POTENTIAL_BITS + 1:
+        if needed_bits(fixed(path, scaled, frame, counts, f), counts) <= MOST_POTENTIAL_BITS + 1:
             return f
     return finest
 
 
-def _scaled_with_guard(path: Path, scaled: Scaled, frame: Neurons, windows: Bounds, finest: int) -> Scaled:
+def _scaled_with_guard(path: Path, scaled: Scaled, frame: Neurons, counts: Mapping[str, Bounds], finest: int) -> Scaled:
     """An output without levels in the finest unit, up to ``2**-finest``, in which no sum passes the guard bit."""
     tried = [
-        replace(scaled, weights=scaled.weights * 2.0**f, bias=scaled.bias * 2.0**f)
+        replace(scaled, weights=tuple(values * 2.0**f for values in scaled.weights), bias=scaled.bias * 2.0**f)
         for f in range(finest, finest - _MOST_FOR_GUARD_OF_OUTPUT - 1, -1)
     ]
     fitting = (
-        one for one in tried if needed_bits(fixed(path, one, frame, windows, 0), windows) <= MOST_POTENTIAL_BITS + 1
+        one for one in tried if needed_bits(fixed(path, one, frame, counts, 0), counts) <= MOST_POTENTIAL_BITS + 1
     )
     return next(fitting, tried[0])
 
 
 def _sized(
-    made: Neurons, windows: Bounds, *, bit_for_bit: bool = False, worst: int = 0, reason: str = ""
+    made: Neurons, counts: Mapping[str, Bounds], *, bit_for_bit: bool = False, worst: int = 0, reason: str = ""
 ) -> tuple[Neurons, Bounds, Exactness]:
     """The layer with a potential as wide as it needs, and the bounds of its counts."""
-    needed = needed_bits(made, windows)
+    needed = needed_bits(made, counts)
     made = replace(made, potential_bits=max(min(needed, MOST_POTENTIAL_BITS), made.threshold_log2 + 2))
     near = Exactness(
         name=made.name,
@@ -349,13 +349,13 @@ def _sized(
         reason=reason,
         overflow=max(0, needed - MOST_POTENTIAL_BITS),
     )
-    return made, _bounds(made, windows), near
+    return made, _bounds(made, counts), near
 
 
-def _bounds(made: Neurons, windows: Bounds) -> Bounds:
-    """Of the counts of the layer, from those that its weights take."""
-    sums = windows.sums(made.weights.astype(np.int64), made.groups if isinstance(made, Convolution) else 1)
-    found, (low, high) = sums.counts(made.bias, made.theta, relu=made.relu, deferred=True), made.count_limits
+def _bounds(made: Neurons, counts: Mapping[str, Bounds]) -> Bounds:
+    """Of the counts of the layer, from those of its sources."""
+    known = bounds_of_sums(made, [taken.weights for taken in made.inputs], counts)
+    found, (low, high) = known.counts(made.bias, made.theta, relu=made.relu, deferred=True), made.count_limits
     return Bounds(np.clip(found.least, low, high), np.clip(found.greatest, low, high))
 
 
@@ -401,5 +401,5 @@ def _with_events(network: Network, images: Images) -> Network:
     layers = []
     for index, layer in enumerate(network.layers):
         events[layer.name] = float(found.spikes[:, index].mean())
-        layers.append(replace(layer, mean_events=round(events[layer.source], 1)))
+        layers.append(replace(layer, mean_events=round(sum(events[source] for source in layer.sources), 1)))
     return replace(network, layers=tuple(layers))

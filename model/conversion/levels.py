@@ -6,6 +6,7 @@ counts, above the lowest where they do not start at 0, and its activation is in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +15,9 @@ from model.arrays import Floats, Ints
 from model.conversion.coding import InputCoding
 from model.conversion.quantize import Settings
 from model.encode import counts_of_pixels
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, FloatProjection, projection_of
 from model.importers.folding import scale_inputs
-from model.network import MOST_COUNT_BITS, MOST_WEIGHT_BITS
+from model.network import INPUT, MOST_COUNT_BITS, MOST_WEIGHT_BITS, Shape
 
 __all__ = [
     *("FULL", "Scaled", "Source", "input_and_rest", "is_chosen", "is_own", "is_whole"),
@@ -43,10 +44,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Scaled:
-    """A layer in thresholds: counts are the whole ones of ``weights`` times counts, plus ``bias``."""
+    """A layer in thresholds: counts are the whole ones of ``weights`` times counts, plus ``bias``; weights are by input."""
 
     layer: FloatLayer
-    weights: Floats
+    weights: tuple[Floats, ...]
     bias: Floats
     half: float
     limits: tuple[int, int]
@@ -55,12 +56,22 @@ class Scaled:
     """The level that a count of 0 is."""
     greatest: float = 0.0
     """Of the potential on calibration frames, sign aside."""
-    means: Floats | None = None
-    """Of the counts of its source on them, ``(height, width, channels)``."""
-    moments: Floats | None = None
-    """Mean products of the counts that its weights take, two and two, on some of them."""
+    means: tuple[Floats, ...] = ()
+    """Of the counts of each of its sources on them, ``(height, width, channels)``."""
+    moments: tuple[Floats | None, ...] = ()
+    """Of each input mean products of the counts that its weights take, two and two, on some of them."""
     table: Ints | None = None
     """Of each pixel value and channel the count, of a layer that only rounds the input."""
+
+    @property
+    def rows(self) -> Floats:
+        """All weights of each output channel, ``(channels, weights)``."""
+        return np.concatenate([values.reshape(len(values), -1) for values in self.weights], axis=1)
+
+    @property
+    def largest(self) -> float:
+        """The largest weight, sign aside."""
+        return max(float(np.abs(values).max()) for values in self.weights)
 
 
 def input_and_rest(floats: FloatNetwork, settings: Settings) -> tuple[InputCoding, Source, FloatNetwork]:
@@ -71,7 +82,8 @@ def input_and_rest(floats: FloatNetwork, settings: Settings) -> tuple[InputCodin
         coding = settings.coding
         rest = floats.without_first() if is_own(first) and len(floats.layers) > 1 else floats
         return coding, Source(coding.value), rest
-    if not is_own(first) or len(floats.layers) == 1:
+    others = any(taken.source == INPUT for layer in floats.layers[1:] for taken in layer.inputs)
+    if not is_own(first) or len(floats.layers) == 1 or others:
         return every, Source(every.value), floats
     assert first.quantizer is not None
     levels = levels_of_pixels(floats, first)
@@ -84,15 +96,19 @@ def input_and_rest(floats: FloatNetwork, settings: Settings) -> tuple[InputCodin
 def scaled_layers(floats: FloatNetwork, source: Source) -> dict[str, Scaled]:
     """Each layer of neurons in thresholds."""
     found: dict[str, Scaled] = {}
-    for layer, shape, _ in floats.walk():
+    sources = {INPUT: source}
+    for layer in floats.layers:
         if layer.kind == "maxpool":
+            sources[layer.name] = sources[layer.source]
             continue
-        taken, area = layer.taken(shape), layer.averaged[0] * layer.averaged[1]
-        step, offset = np.full(taken, source.step), np.full(taken, source.step * source.offset * area)
-        moved = scale_inputs(replace(layer, averaged=(1, 1)), step, offset)
-        assert moved is not None and moved.weights is not None and moved.bias is not None
+        assert layer.bias is not None
+        weights, bias = [], layer.bias
+        for taken in layer.inputs:
+            own, offset = _of_counts(layer, taken, floats.shape_of(taken.source), sources[taken.source])
+            weights.append(own)
+            bias = bias + offset
         if layer.quantizer is None:
-            found[layer.name] = _without_levels(layer, moved.weights, moved.bias, floats.outputs)
+            found[layer.name] = _without_levels(layer, weights, bias)
             continue
         low, high = layer.level_limits
         bits = (high - low).bit_length()
@@ -105,18 +121,36 @@ def scaled_layers(floats: FloatNetwork, source: Source) -> dict[str, Scaled]:
         scale = layer.quantizer.scale
         half = 0.0 if layer.quantizer.rounding == "floor" else 0.5
         found[layer.name] = Scaled(
-            layer, moved.weights / scale, moved.bias / scale - base, half, (low - base, high - base), signed_bits, base
+            layer,
+            tuple(values / scale for values in weights),
+            bias / scale - base,
+            half,
+            (low - base, high - base),
+            signed_bits,
+            base,
         )
-        source = Source(scale, base)
+        sources[layer.name] = Source(scale, base)
     return found
 
 
-def _without_levels(layer: FloatLayer, weights: Floats, bias: Floats, outputs: int) -> Scaled:
+def _of_counts(layer: FloatLayer, taken: FloatProjection, shape: Shape, source: Source) -> tuple[Floats, Floats]:
+    """Of an input of a layer its weights on counts, and what it adds to the bias."""
+    assert taken.weights is not None
+    size, area = taken.taken(shape), taken.averaged[0] * taken.averaged[1]
+    step, offset = np.full(size, source.step), np.full(size, source.step * source.offset * area)
+    alone = replace(layer, **{**vars(projection_of(taken)), "averaged": (1, 1)}, bias=np.zeros(len(taken.weights)), joined=())
+    moved = scale_inputs(alone, step, offset)
+    assert moved is not None and moved.weights is not None and moved.bias is not None
+    return moved.weights, moved.bias
+
+
+def _without_levels(layer: FloatLayer, weights: Sequence[Floats], bias: Floats) -> Scaled:
     """The output without levels, in the step between its weights, so that they are integers where the file's are."""
-    unit = step_between(weights)
+    every = np.concatenate([values.reshape(-1) for values in weights])
+    unit = step_between(every)
     if unit is None:
-        unit = float(np.abs(weights).max()) / ((1 << MOST_WEIGHT_BITS - 1) - 1)
-    return Scaled(layer, weights / unit, bias / unit, 0.0, (0, 0), MOST_COUNT_BITS)
+        unit = float(np.abs(every).max()) / ((1 << MOST_WEIGHT_BITS - 1) - 1)
+    return Scaled(layer, tuple(values / unit for values in weights), bias / unit, 0.0, (0, 0), MOST_COUNT_BITS)
 
 
 def step_of(scaled: Scaled) -> float:
@@ -127,6 +161,7 @@ def is_own(layer: FloatLayer) -> bool:
     """Whether a layer takes each value by itself and only rounds it."""
     return (
         layer.quantizer is not None
+        and not layer.joined
         and layer.kind == "convolution"
         and layer.window == layer.stride == layer.averaged == (1, 1)
         and layer.weights is not None

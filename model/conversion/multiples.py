@@ -8,18 +8,22 @@ frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Bools, Floats, Ints
 from model.conversion.bounds import Bounds
-from model.conversion.exact_weights import needed_bits
+from model.conversion.exact_weights import bounds_of_sums, needed_bits, with_weights
 from model.conversion.levels import Scaled, step_between
 from model.network import MOST_POTENTIAL_BITS, MOST_WEIGHT_BITS, Neurons
 
 __all__ = ["of_multiples"]
+
+T = TypeVar("T", np.int64, np.float64)
 
 _HALF_WAY = 1e-6
 """Part of a step between sums within which a sum is taken to be half way between two levels."""
@@ -97,7 +101,7 @@ class _Rises:
         return np.where((least == -limit) | (most == limit), near, (least + most) >> 1)
 
 
-def of_multiples(scaled: Scaled, frame: Neurons, windows: Bounds) -> Neurons | None:
+def of_multiples(scaled: Scaled, frame: Neurons, counts: Mapping[str, Bounds]) -> Neurons | None:
     """The layer with multiples of the file's weights that give the file's levels for every sum; None where there are none.
 
     Parameters
@@ -106,23 +110,22 @@ def of_multiples(scaled: Scaled, frame: Neurons, windows: Bounds) -> Neurons | N
         The layer in thresholds.
     frame : Neurons
         Its geometry and limits.
-    windows : Bounds
-        Of the counts that its weights take.
+    counts : Mapping of (str, Bounds)
+        Of the counts of its sources.
     """
-    steps = [step_between(row) for row in scaled.weights.reshape(len(scaled.weights), -1)]
+    steps = [step_between(row) for row in scaled.rows]
     known = np.array([step for step in steps if step is not None])
     if len(known) < len(steps) or scaled.layer.quantizer is None:
         return None
-    along = (-1, *[1] * (scaled.weights.ndim - 1))
-    integers = np.rint(scaled.weights / known.reshape(along)).astype(np.int64)
-    largest = np.abs(integers).reshape(len(known), -1).max(axis=1)
-    sums = windows.sums(integers, scaled.layer.groups)
+    integers = [np.rint(values / _along(known, values)).astype(np.int64) for values in scaled.weights]
+    largest = np.abs(np.rint(scaled.rows / known[:, np.newaxis])).max(axis=1)
+    reach = bounds_of_sums(frame, integers, counts)
     # Of each channel the biases that there are, and which of them is where.
     biases = [np.unique(row, return_inverse=True) for row in scaled.bias.reshape(-1, len(known)).T]
     if sum(len(found) for found, _ in biases) * (scaled.limits[1] - scaled.limits[0]) > _MOST_RISES:
         return None
     channels = [
-        _Rises.of(scaled, known[n], int(largest[n]), found, (int(sums.least[n]), int(sums.greatest[n])))
+        _Rises.of(scaled, known[n], int(largest[n]), found, (int(reach.least[n]), int(reach.greatest[n])))
         for n, (found, _) in enumerate(biases)
     ]
     for f in range(MOST_POTENTIAL_BITS - 1):
@@ -130,12 +133,17 @@ def of_multiples(scaled: Scaled, frame: Neurons, windows: Bounds) -> Neurons | N
             return None
         made = _with_fraction(frame, scaled, integers, channels, [where for _, where in biases], f)
         if made is not None:
-            return made if needed_bits(made, windows) <= MOST_POTENTIAL_BITS else None
+            return made if needed_bits(made, counts) <= MOST_POTENTIAL_BITS else None
     return None
 
 
+def _along(channels: npt.NDArray[T], values: npt.NDArray[np.generic]) -> npt.NDArray[T]:
+    """One number for each output channel, so that it meets weights."""
+    return channels.reshape(-1, *[1] * (values.ndim - 1))
+
+
 def _with_fraction(
-    frame: Neurons, scaled: Scaled, integers: Ints, channels: list[_Rises], where: list[npt.NDArray[np.intp]], f: int
+    frame: Neurons, scaled: Scaled, integers: Sequence[Ints], channels: list[_Rises], where: list[npt.NDArray[np.intp]], f: int
 ) -> Neurons | None:
     """The layer with ``f`` fractional bits; None where a channel has no multiplier."""
     multipliers, columns = [], []
@@ -145,10 +153,6 @@ def _with_fraction(
             return None
         multipliers.append(found[0])
         columns.append(found[1][places])
-    along = (-1, *[1] * (integers.ndim - 1))
-    weights = integers * np.array(multipliers).reshape(along)
-    bits = max(2, int(max(weights.max(), -1 - weights.min())).bit_length() + 1)
+    weights = [values * _along(np.array(multipliers), values) for values in integers]
     bias = np.stack(columns, axis=1).reshape(scaled.bias.shape)
-    return replace(
-        frame, weights=weights.astype(np.int32), bias=bias.astype(np.int32), threshold_log2=f, weight_bits=bits
-    )
+    return with_weights(frame, weights, bias=bias.astype(np.int32), threshold_log2=f)

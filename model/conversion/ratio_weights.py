@@ -4,15 +4,17 @@ They are as fine as there is room for, rounded together so that sums come out ne
 on average. What there is room for, and what is lost, is found on calibration frames.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from model.arrays import Floats, Images
+from model.arrays import Floats, Images, Ints
 from model.conversion.bounds import Bounds
 from model.conversion.coding import InputCoding
 from model.conversion.exact_weights import frame_of, greatest_count
 from model.conversion.levels import Scaled
+from model.conversion.projections import driven, forget
 from model.conversion.rounded_weights import moments_of, rounded_together
 from model.importers.float_network import FloatNetwork, pool_of
 from model.network import INPUT, MOST_POTENTIAL_BITS, MOST_WEIGHT_BITS, Neurons, Shape
@@ -34,26 +36,32 @@ def with_frames(
 ) -> dict[str, Scaled]:
     """The layers with what calibration frames say of them."""
     greatest: dict[str, float] = dict.fromkeys(scaled, 0.0)
-    sums: dict[str, Floats | float] = dict.fromkeys(scaled, 0.0)
-    moments: dict[str, Floats | None] = dict.fromkeys(scaled)
+    totals: dict[str, Floats] = {}
+    moments: dict[str, list[Floats | None]] = {name: [None] * len(one.weights) for name, one in scaled.items()}
     for at in range(0, len(images), _BATCH):
-        counts = coding.counts(images[at : at + _BATCH])
-        for layer, shape, output in floats.walk():
+        counts: dict[str, Ints] = {INPUT: coding.counts(images[at : at + _BATCH])}
+        totals[INPUT] = counts[INPUT].sum(axis=0) + totals.get(INPUT, 0.0)
+        for layer in floats.layers:
             if layer.kind == "maxpool":
-                counts = pooled(pool_of(layer), counts)
-                continue
-            one = scaled[layer.name]
-            frame = frame_of(one, INPUT)
-            potential = weighted_sums(frame, one.weights, counts.astype(np.float64), shape, output) + one.bias
-            greatest[layer.name] = max(greatest[layer.name], float(np.abs(potential).max()))
-            sums[layer.name] = sums[layer.name] + counts.sum(axis=0)
-            if at < _MOMENT_FRAMES and (found := moments_of(frame, counts.astype(np.float64), shape)) is not None:
-                before = moments[layer.name]
-                moments[layer.name] = found if before is None else before + found
-            counts = np.clip(np.floor(potential + one.half), *frame.count_limits).astype(np.int64)
+                counts[layer.name] = pooled(pool_of(layer), counts[layer.source])
+            else:
+                one = scaled[layer.name]
+                frame = frame_of(one)
+                values = {name: counts[name].astype(np.float64) for name in frame.sources}
+                potential = driven(floats, layer, values, one.weights) + one.bias
+                greatest[layer.name] = max(greatest[layer.name], float(np.abs(potential).max()))
+                for index, taker in enumerate(frame.inputs if at < _MOMENT_FRAMES else ()):
+                    found, before = moments_of(taker, values[taker.source]), moments[layer.name][index]
+                    moments[layer.name][index] = found if before is None or found is None else before + found
+                counts[layer.name] = np.clip(np.floor(potential + one.half), *frame.count_limits).astype(np.int64)
+            totals[layer.name] = counts[layer.name].sum(axis=0) + totals.get(layer.name, 0.0)
+            forget(counts, floats.layers, layer.name)
     return {
         name: replace(
-            one, greatest=greatest[name], means=np.asarray(sums[name], np.float64) / len(images), moments=moments[name]
+            one,
+            greatest=greatest[name],
+            means=tuple(totals[taken.source] / len(images) for taken in one.layer.inputs),
+            moments=tuple(moments[name]),
         )
         for name, one in scaled.items()
     }
@@ -62,24 +70,28 @@ def with_frames(
 def finest_fraction(scaled: Scaled, frame: Neurons) -> int:
     """The most fractional bits that weights and potentials have room for."""
     room = (1 << MOST_POTENTIAL_BITS - 1) / (_HEADROOM * max(scaled.greatest, greatest_count(frame)) + 1)
-    widest = ((1 << MOST_WEIGHT_BITS - 1) - 1) / max(np.abs(scaled.weights).max(), 1e-30)
+    widest = ((1 << MOST_WEIGHT_BITS - 1) - 1) / max(scaled.largest, 1e-30)
     return int(np.floor(np.log2(min(room, widest))))
 
 
 def made_up(scaled: Scaled, frame: Neurons, f: int) -> Scaled:
     """The layer with rounded weights, and biases that make up for what these lose on average."""
-    assert scaled.means is not None
-    shape = Shape(*scaled.means.shape)
-    flat = (scaled.weights * float(1 << f)).reshape(len(scaled.weights), -1)
-    whole = np.rint(flat) if scaled.moments is None else rounded_together(flat, scaled.moments)
-    weights = whole.reshape(scaled.weights.shape) / (1 << f)
-    lost = weighted_sums(frame, scaled.weights - weights, scaled.means[np.newaxis], shape, scaled.layer.output_shape(shape))[0]
-    bias = scaled.bias + (lost if scaled.bias.ndim == 3 else lost.mean(axis=(0, 1)))
-    return replace(scaled, weights=weights, bias=bias)
+    weights, bias = [], scaled.bias
+    for taker, own, means, moments in zip(frame.inputs, scaled.weights, scaled.means, scaled.moments, strict=True):
+        shape = Shape(*means.shape)
+        flat = (own * float(1 << f)).reshape(len(own), -1)
+        whole = np.rint(flat) if moments is None else rounded_together(flat, moments)
+        weights.append(whole.reshape(own.shape) / (1 << f))
+        lost = weighted_sums(taker, own - weights[-1], means[np.newaxis], shape, scaled.layer.output_shape(shape))[0]
+        bias = bias + (lost if scaled.bias.ndim == 3 else lost.mean(axis=(0, 1)))
+    return replace(scaled, weights=tuple(weights), bias=bias)
 
 
-def worst_error(scaled: Scaled, made: Neurons, windows: Bounds) -> int:
+def worst_error(scaled: Scaled, made: Neurons, counts: Mapping[str, Bounds]) -> int:
     """How far a count can be from its level where the counts before it are right."""
-    off = np.abs(scaled.weights * made.theta - made.weights)
-    most = max(int(np.abs(windows.least).max()), int(np.abs(windows.greatest).max()))
-    return int((off.reshape(len(off), -1).sum(axis=1).max() * most + 1) / made.theta) + 1
+    off = np.zeros(len(made.weights))
+    for taker, own in zip(made.inputs, scaled.weights, strict=True):
+        windows = counts[taker.source].of_windows(taker.averaged)
+        most = max(int(np.abs(windows.least).max()), int(np.abs(windows.greatest).max()))
+        off += np.abs(own * made.theta - taker.weights).reshape(len(own), -1).sum(axis=1) * most
+    return int((off.max() + 1) / made.theta) + 1

@@ -8,7 +8,7 @@ brain surgeon, as Frantar et al., "GPTQ", 2022, use it).
 import numpy as np
 
 from model.arrays import Floats
-from model.network import Convolution, Linear, Neurons, Shape
+from model.projection import ConvolutionProjection, LinearProjection, Projection, TransposedProjection
 
 __all__ = ["moments_of", "rounded_together"]
 
@@ -19,22 +19,20 @@ _DAMPING = 0.01
 """Part of the mean square of a count that is added to all, so that counts which are always 0 have no say."""
 
 
-def moments_of(layer: Neurons, counts: Floats, shape: Shape) -> Floats | None:
+def moments_of(layer: Projection, counts: Floats) -> Floats | None:
     """Sums over frames and positions of the products of the counts that the weights of an output take, two and two.
 
     Parameters
     ----------
-    layer : Neurons
-        Gives the geometry.
+    layer : Projection
+        An input of a layer, which gives the geometry.
     counts : Floats
-        Of its source, ``(frames, *shape)``.
-    shape : Shape
-        Of its source.
+        Of its source, ``(frames, height, width, channels)``.
 
     Returns
     -------
     Floats or None
-        ``(weights, weights)``; None of a layer with groups, or with too many.
+        ``(weights, weights)``; None where it has groups, or too many weights, or is transposed.
     """
     if layer.weights[0].size > _MOST_INPUTS:
         return None
@@ -43,10 +41,10 @@ def moments_of(layer: Neurons, counts: Floats, shape: Shape) -> Floats | None:
     # A weight takes all counts of its window.
     whole = counts[:, : rows // height * height, : columns // width * width]
     counts = whole.reshape(frames, rows // height, height, columns // width, width, channels).sum(axis=(2, 4))
-    if isinstance(layer, Linear):
+    if isinstance(layer, LinearProjection):
         taken = counts.reshape(len(counts), -1)
         return taken.T @ taken
-    if not isinstance(layer, Convolution) or layer.groups > 1:
+    if not isinstance(layer, ConvolutionProjection) or isinstance(layer, TransposedProjection) or layer.groups > 1:
         return None
     top, left, bottom, right = layer.padding
     padded = np.pad(counts, ((0, 0), (top, bottom), (left, right), (0, 0)))

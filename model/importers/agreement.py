@@ -4,7 +4,7 @@ Every import ends here. The layers are written as a plain ONNX model of their ow
 address, so that what was folded, permuted or understood wrongly shows as a difference on random frames.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model.arrays import Floats
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, FloatProjection, is_float32, run_model
 from model.importers.limits import MOST_VALUES
-from model.network import INPUT
+from model.network import INPUT, Shape
 
 __all__ = ["check_agreement"]
 
@@ -53,7 +53,7 @@ def check_agreement(network: FloatNetwork) -> None:
                 )
     frames = _frames(network)
     expected = network.run(frames)[0].reshape(len(frames), -1).astype(np.float64)
-    own, images = _own_model(network), frames.transpose(0, 3, 1, 2)
+    own, images = _own_model(network.layers, {INPUT: network.input_shape}), {f"from_{INPUT}": frames.transpose(0, 3, 1, 2)}
     found = run_model(network.path, own, images, ["answer"], optimized=not network.quantized)[0].astype(np.float64)
     if expected.shape != found.shape:
         raise ConversionError(
@@ -91,20 +91,21 @@ def _check_levels(network: FloatNetwork, frames: npt.NDArray[np.float32], expect
     """
     named = [layer.tensor for layer in network.layers[:-1] if layer.quantizer is not None]
     tensors = iter(network.run(frames, named) if named else [])
-    given, shape, part = frames, network.input_shape, []
+    given = {INPUT: frames.transpose(0, 3, 1, 2)}
     for layer, _, output in network.walk():
-        part.append(layer)
         is_last = layer is network.layers[-1]
         if layer.quantizer is None and not is_last:
             continue
-        part[0] = replace(part[0], source=INPUT)
-        own = _own_model(replace(network, layers=tuple(part), input_shape=shape))
-        found = run_model(network.path, own, given.transpose(0, 3, 1, 2), ["answer"], optimized=False)[0].astype(np.float64)
+        part, sources = _with_pools(network, layer)
+        own = _own_model(part, {name: network.shape_of(name) for name in sources})
+        fed = {f"from_{name}": given[name] for name in sources}
+        found = run_model(network.path, own, fed, ["answer"], optimized=False)[0].astype(np.float64)
         step = layer.quantizer.scale if layer.quantizer is not None else 0.0
         theirs = expected
         if not is_last:
-            given = (layer.levels(next(tensors), output) * step).astype(np.float32)
-            shape, part, theirs = output, [], given.reshape(len(frames), -1).astype(np.float64)
+            values = (layer.levels(next(tensors), output) * step).astype(np.float32)
+            given[layer.name] = values.transpose(0, 3, 1, 2)
+            theirs = values.reshape(len(frames), -1).astype(np.float64)
         differences = np.abs(found - theirs)
         most = 1.5 * step or _TOLERANCE * max(np.abs(theirs).max(), np.abs(found).max(), _ROUNDING)
         if differences.max() > most or (step and (differences > step / 2).mean() > _MOST_HALF_WAY):
@@ -112,6 +113,18 @@ def _check_levels(network: FloatNetwork, frames: npt.NDArray[np.float32], expect
                 f"{network.path}: layer {layer.name!r}: must give what ONNX Runtime gives on random frames, not up to "
                 f"{differences.max():.4g} off; report this file"
             )
+
+
+def _with_pools(network: FloatNetwork, layer: FloatLayer) -> tuple[list[FloatLayer], list[str]]:
+    """The layer, last, with the pools in front of it, and what these and the layer take from elsewhere."""
+    pools = {one.name: one for one in network.layers if one.kind == "maxpool"}
+    wanted, left = {layer.name}, [layer]
+    while left:
+        more = {taken.source for taken in left.pop().inputs if taken.source in pools} - wanted
+        wanted |= more
+        left += [pools[name] for name in more]
+    part = [one for one in network.layers if one.name in wanted]
+    return part, sorted({taken.source for one in part for taken in one.inputs} - wanted)
 
 
 def _is_finite(network: FloatNetwork, layer: FloatLayer, frames: npt.NDArray[np.float32]) -> bool:
@@ -131,8 +144,8 @@ def _geometry(taken: FloatProjection) -> dict[str, list[int]]:
     return {"kernel_shape": list(taken.window), "strides": list(taken.stride), "pads": list(taken.padding)}
 
 
-def _own_model(network: FloatNetwork) -> onnx.ModelProto:
-    """The layers as a model, its output ``answer`` by address; a layer's inputs are summed."""
+def _own_model(layers: Sequence[FloatLayer], sources: Mapping[str, Shape]) -> onnx.ModelProto:
+    """The layers as a model whose inputs are these sources, its output ``answer`` by address; a layer's inputs are summed."""
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
 
@@ -168,8 +181,8 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
             value = add("Conv", [value, constant(weights), *more], group=taken.groups, **_geometry(taken))
         return add("Add", [value, constant(bias.transpose(2, 0, 1))]) if bias.ndim == 3 else value
 
-    values = {INPUT: "image"}
-    for layer in network.layers:
+    values = {name: f"from_{name}" for name in sources}
+    for layer in layers:
         if layer.weights is None or layer.bias is None:
             values[layer.name] = add("MaxPool", [values[layer.source]], **_geometry(layer))
             continue
@@ -186,12 +199,14 @@ def _own_model(network: FloatNetwork) -> onnx.ModelProto:
             value = add("Max", [value, constant(np.array(layer.quantizer.low))])
             value = add("Mul", [add("Min", [value, constant(np.array(layer.quantizer.high))]), step])
         values[layer.name] = value
-    nodes.append(helper.make_node("Identity", [by_address(values[network.layers[-1].name])], ["answer"]))
-    height, width, channels = network.input_shape
+    nodes.append(helper.make_node("Identity", [by_address(values[layers[-1].name])], ["answer"]))
     graph = helper.make_graph(
         nodes,
         "layers",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["frames", channels, height, width])],
+        [
+            helper.make_tensor_value_info(values[name], TensorProto.FLOAT, ["frames", channels, height, width])
+            for name, (height, width, channels) in sources.items()
+        ],
         [helper.make_empty_tensor_value_info("answer")],
         constants,
     )

@@ -1,6 +1,6 @@
 """The float network that a conversion starts from: a graph of layers, and the ONNX model that it was read from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ __all__ = [
     "ungrouped_weights",
 ]
 
+
+Frames = npt.NDArray[np.floating] | npt.NDArray[np.uint8]
 
 _Number = TypeVar("_Number", bound=np.number)
 _Float = TypeVar("_Float", np.float32, np.float64, np.floating)
@@ -311,13 +313,13 @@ def is_float32(values: npt.NDArray[np.floating]) -> bool:
 def run_model(
     path: Path,
     model: onnx.ModelProto,
-    frames: npt.NDArray[np.floating] | npt.NDArray[np.uint8],
+    frames: Frames | Mapping[str, Frames],
     tensors: Sequence[str],
     at_once: int = _MOST_AT_ONCE,
     *,
     optimized: bool = True,
 ) -> list[npt.NDArray[np.float32]]:
-    """Run an ONNX model of one input, any number of frames, in float32.
+    """Run an ONNX model, any number of frames, in float32.
 
     Parameters
     ----------
@@ -325,8 +327,8 @@ def run_model(
         Named in errors.
     model : onnx.ModelProto
         The model.
-    frames : numpy.ndarray
-        As the model takes them.
+    frames : numpy.ndarray or Mapping of (str, numpy.ndarray)
+        As the model takes them: its one input, or each by its name.
     tensors : sequence of str
         The outputs to return.
     at_once : int
@@ -346,10 +348,13 @@ def run_model(
     parts: list[list[npt.NDArray[np.float32]]] = []
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        kind = np.uint8 if frames.dtype == np.uint8 else np.float32
-        for at in range(0, len(frames), at_once):
-            parts.append(session.run(list(tensors), {name: np.ascontiguousarray(frames[at : at + at_once], kind)}))
+        given = frames if isinstance(frames, Mapping) else {session.get_inputs()[0].name: frames}
+        for at in range(0, max(map(len, given.values())), at_once):
+            fed = {
+                name: np.ascontiguousarray(values[at : at + at_once], np.uint8 if values.dtype == np.uint8 else np.float32)
+                for name, values in given.items()
+            }
+            parts.append(session.run(list(tensors), fed))
     except Exception as error:  # ONNX Runtime's exceptions have no public base
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ConversionError(f"{path}: ONNX Runtime cannot run it: {first}") from error

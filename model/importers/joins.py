@@ -21,7 +21,7 @@ from model.network import Shape
 
 __all__ = ["JOINING", "JOINS", "join", "settle_reports"]
 
-JOINING = ("Add", "Sub", "Sum", "Concat")
+JOINING = ("Add", "Sub", "Sum", "Concat", "QLinearAdd", "QLinearConcat")
 """Operators that may take several tensors that are not constants."""
 
 JOINS = "branches are joined by Add, Sub or Sum of tensors of one shape, and by Concat along the channels"
@@ -38,18 +38,12 @@ def join(graph: OnnxGraph, node: onnx.NodeProto, known: Mapping[str, Data]) -> D
     graph : OnnxGraph
         The graph.
     node : onnx.NodeProto
-        One of `JOINING`.
+        One of ONNX's own of `JOINING`.
     known : mapping of str to Data
         What is known of those of its inputs that are not constants.
     """
-    for name, data in known.items():
+    for data in known.values():
         no_padding(graph, data)
-        if any(layer.quantizer is not None for part in (data, *data.parts) for layer in part.layers):
-            raise graph.error(
-                node,
-                f"input {printable(name)!r} must not be of levels: branches of quantized files are not read",
-                "export the float network",
-            )
     return _concatenated(graph, node, known) if node.op_type == "Concat" else _summed(graph, node, known)
 
 
@@ -122,6 +116,11 @@ def _concatenated(graph: OnnxGraph, node: onnx.NodeProto, known: Mapping[str, Da
     if len(given) < len(node.input):
         name = next(name for name in node.input if name not in known)
         raise graph.error(node, f"input {printable(name)!r} must not be a constant", "concatenate data only")
+    levels = [data.levels for data in given]
+    if any(own != levels[0] for own in levels):
+        raise graph.error(
+            node, "levels that are joined must have one scale and one zero point", "put a DequantizeLinear in front of it"
+        )
     axis = int(graph.attributes(node, ("axis",)).get("axis", 1))
     rank = len(given[0].axes)
     found = axis + rank if axis < 0 else axis
@@ -134,7 +133,7 @@ def _concatenated(graph: OnnxGraph, node: onnx.NodeProto, known: Mapping[str, Da
     if flat and rank != 2:
         raise _not_channels(graph, node, given, found)
     parts: list[Data] = []
-    for data in given:
+    for data in (replace(own, levels=None, integers=False) for own in given):
         if data.join == "sum" or (data.parts and flat and data.inside[:2] != (1, 1)):
             data = as_layer(graph, data)
         parts += data.parts or (data if flat else _image(graph, data),)
@@ -146,7 +145,14 @@ def _concatenated(graph: OnnxGraph, node: onnx.NodeProto, known: Mapping[str, Da
     joined_by = tuple(by for data in given if data.join == "concat" for by in data.joined_by)
     graph.report(node, "folded", f"{len(parts)} inputs of the layer after it, each with its part of the channels")
     return Data(
-        value=node.output[0], shape=shape, axes=axes, parts=tuple(parts), join="concat", joined_by=(*joined_by, node)
+        value=node.output[0],
+        shape=shape,
+        axes=axes,
+        levels=levels[0],
+        integers=levels[0] is not None,
+        parts=tuple(parts),
+        join="concat",
+        joined_by=(*joined_by, node),
     )
 
 

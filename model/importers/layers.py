@@ -287,13 +287,15 @@ def _ending(graph: OnnxGraph, node: onnx.NodeProto, data: Data, end: float) -> D
 
 def waiting_end(graph: OnnxGraph, data: Data) -> ConversionError:
     """The error of an end between two levels that no quantizer rounds after it."""
-    assert data.last is not None and data.ended_by is not None
-    quantizer = data.layers[data.last].quantizer
+    assert data.ended_by is not None
+    part = next((part for part in data.parts if part.end is not None), data)
+    assert part.last is not None
+    quantizer = part.layers[part.last].quantizer
     assert quantizer is not None
     return graph.error(
         data.ended_by,
         f"must end at a level of the quantizer before it, in steps of {quantizer.scale:g}, or in front of another one, not at "
-        f"{data.end:g}",
+        f"{part.end:g}",
     )
 
 

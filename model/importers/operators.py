@@ -48,6 +48,8 @@ SUPPORTED = {
     "QGemm": "linear layer with levels",
     "QLinearAveragePool": "convolution with levels that averages",
     "QLinearGlobalAveragePool": "convolution with levels that averages",
+    "QLinearAdd": "branches: inputs of a layer with levels",
+    "QLinearConcat": "branches: inputs of a layer with levels, each with its part of the channels",
 }
 """What becomes of each operator."""
 
@@ -57,7 +59,9 @@ _QONNX = ("qonnx.custom_op.general", "onnx.brevitas")
 _DOMAINS = {
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), (*_ONNX, *_MICROSOFT)),
     **dict.fromkeys(("Quant", "IntQuant", "Trunc", "BipolarQuant"), _QONNX),
-    **dict.fromkeys(("QGemm", "QLinearAveragePool", "QLinearGlobalAveragePool"), _MICROSOFT),
+    **dict.fromkeys(
+        ("QGemm", "QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearAdd", "QLinearConcat"), _MICROSOFT
+    ),
 }
 """Whose each operator is that is not ONNX's own."""
 
@@ -75,7 +79,7 @@ PASSING = (
 
 _QUANTIZED = (
     *("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),
-    *("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearConcat", "QLinearSoftmax"),
+    *("QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"),
 )
 _QUANTIZED_DOMAINS = ("qonnx.", "finn.", "onnx.brevitas")
 
@@ -133,7 +137,7 @@ def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
             f"operator {full} is not one of a quantized file that is read",
             "quantize the network without it"
             if operator in ("QLinearSoftmax", "QLinearSigmoid")
-            else "quantize with QuantizeLinear and DequantizeLinear (static, a chain), or export the float network",
+            else "quantize with QuantizeLinear and DequantizeLinear (static), or export the float network",
         )
     if not operator:
         return "must have an operator", "give its op_type one of ONNX's"

@@ -18,7 +18,7 @@ from model.importers.inputs import as_layer, by_itself, channel_major
 from model.importers.tensors import Data, axes_like, channels_first, of_parts, ranges
 from model.network import Padding, Shape
 
-__all__ = ["averaged_parts", "or_by_itself", "over_parts", "scaled_parts"]
+__all__ = ["averaged_parts", "of_each", "or_by_itself", "over_parts", "scaled_parts"]
 
 Handler = Callable[[OnnxGraph, onnx.NodeProto, Data], Data]
 
@@ -41,6 +41,11 @@ def or_by_itself(handler: Handler, graph: OnnxGraph, node: onnx.NodeProto, data:
             return handler(graph, node, replace(own, value=data.value, layers=(*own.layers[:-1], layer)))
         except ConversionError:
             raise error from None
+
+
+def of_each(graph: OnnxGraph, node: onnx.NodeProto, data: Data, handler: Handler) -> Data:
+    """What is done to each part of a concatenation."""
+    return _of_channels(graph, node, data, [handler] * len(data.parts))
 
 
 def averaged_parts(
@@ -103,7 +108,9 @@ def _of_channels(
         axes = axes or (data.axes if shape == whole else axes_like(data, shape))
         joined = replace(data, shape=shape, axes=axes, padding=parts[0].padding, padded_by=parts[0].padded_by)
         parts = [_bare(part) for part in parts]
-    joined = replace(joined, parts=tuple(parts))
+    ends = [(part.end, part.ended_by) for part in parts if part.end is not None]
+    end, ended_by = ends[0] if ends else (None, None)
+    joined = replace(joined, parts=tuple(parts), end=end, ended_by=ended_by)
     _report(graph, node, copies)
     if not any(joined.padding):
         joined = replace(joined, value=node.output[0])

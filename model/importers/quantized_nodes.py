@@ -6,7 +6,7 @@ each value by itself. Operators on integers (``QLinearConv`` and its like) are r
 and a quantizer, which is what ONNX says that they mean.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,14 +19,18 @@ from model.importers.deferred import affine, average_pool
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.importers.folding import Average
 from model.importers.graph import OnnxGraph, text
-from model.importers.inputs import by_itself, channel_major, fold_back
+from model.importers.inputs import as_layer, by_itself, channel_major, fold_back
 from model.importers.layers import clip, convolution, linear
 from model.importers.operators import SUPPORTED
+from model.importers.parts import of_each
 from model.importers.quantizer import ROUNDINGS, Quantizer, limits_of, limits_of_bits, type_limits
 from model.importers.structure import printable, type_name
 from model.importers.tensors import Data, Levels, nothing
 
-__all__ = ["OF_LEVELS", "QUANTIZED", "check_levels", "expanded"]
+__all__ = [
+    *("OF_LEVELS", "OF_PIXELS", "QUANTIZED", "ROUNDING", "as_numbers", "check_levels", "dequantized", "expanded"),
+    *("requantized", "taken"),
+]
 
 _MOST_LEVEL_BITS = 16
 
@@ -35,8 +39,6 @@ _ON_GRID = 1e-6
 
 _FULL = 255
 """The greatest pixel."""
-
-_FLOAT = "export the float network"
 
 _RANGE = "quantize activations to at most 16 bits, with one scale and one zero point for the whole tensor"
 
@@ -47,13 +49,13 @@ def quantize_linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     if data.integers:
         raise graph.error(node, "input must be of a float type")
     found, limits = _levels(graph, node, 1, 2, int(attributes.get("output_dtype", 0)))
-    return _rounded(graph, node, data, found, limits, dequantized=(node.output[0], *node.input[1:]))
+    return _rounded(graph, node, data, found, limits, node.input[1:])
 
 
 def dequantize_linear(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """The numbers that levels stand for."""
     graph.attributes(node, ("axis", "block_size", "output_dtype"))
-    found = _taken(graph, node, data, 1, 2)
+    found = taken(graph, node, data, 1, 2)
     graph.report(node, "folded", SUPPORTED[node.op_type] if data.levels is not None else "scale and offset of the input")
     return replace(found, levels=None, integers=False)
 
@@ -73,11 +75,7 @@ def quant(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
         raise graph.error(node, f"must be in a file of opset 11 or newer, not {graph.opset}")
     if node.op_type == "Trunc":
         _check_truncated(graph, node, data)
-    found = _attached(graph, node, data, _of_quant(graph, node))
-    if found.layers[-1].tensor == "":
-        layer = replace(found.layers[-1], tensor=channel_major(graph, replace(found, value=node.output[0])))
-        found = replace(found, layers=(*found.layers[:-1], layer))
-    return found
+    return _attached(graph, node, data, _of_quant(graph, node), lambda node: node.output[0])
 
 
 def _of_quant(graph: OnnxGraph, node: onnx.NodeProto) -> Quantizer:
@@ -131,6 +129,13 @@ def clip_levels(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A Clip of levels, between a quantizer and its dequantizer, narrows them; any other is an activation."""
     if data.levels is None:
         return clip(graph, node, data)
+    if data.parts:
+        levels = data.levels
+
+        def clip_part(graph: OnnxGraph, node: onnx.NodeProto, part: Data) -> Data:
+            return replace(clip_levels(graph, node, replace(part, levels=levels)), levels=None)
+
+        return of_each(graph, node, data, clip_part)
     low, high = (_integer(graph, node, n) for n in (1, 2))
     assert data.last is not None
     layer = data.layers[data.last]
@@ -146,15 +151,13 @@ def cast_levels(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A Cast of levels to a type that holds them all; any other is one between float types."""
     if data.levels is None:
         return nothing(graph, node, data)
-    assert data.last is not None
-    quantizer, zero = data.layers[data.last].quantizer, data.levels.zero
-    assert quantizer is not None
+    quantizers = [part.layers[part.last].quantizer for part in data.parts or (data,) if part.last is not None]
+    ends = [end + data.levels.zero for found in quantizers if found is not None for end in (found.low, found.high)]
+    low, high = min(ends), max(ends)
     name = type_name(int(graph.attributes(node, ("to", "saturate")).get("to", 0)))
     limits = type_limits(name)
-    if limits is None or not limits[0] <= quantizer.low + zero <= quantizer.high + zero <= limits[1]:
-        raise graph.error(
-            node, f"to must be a type of integers that holds levels {quantizer.low + zero} to {quantizer.high + zero}, not {name}"
-        )
+    if limits is None or not limits[0] <= low <= high <= limits[1]:
+        raise graph.error(node, f"to must be a type of integers that holds levels {low} to {high}, not {name}")
     graph.report(node, "folded", "nothing: the same levels")
     return data
 
@@ -192,7 +195,7 @@ def _levels(
     return Levels(value, point, name), limits
 
 
-def _taken(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: int, zero: int) -> Data:
+def taken(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: int, zero: int) -> Data:
     """The input of a node that takes levels, with scale and zero point at its inputs; pixels of an input of integers are levels.
 
     Levels that are taken for other numbers than those that they were made of are refused.
@@ -210,34 +213,51 @@ def _taken(graph: OnnxGraph, node: onnx.NodeProto, data: Data, scale: int, zero:
         levels, _ = _levels(graph, node, scale, zero)
         factor, offset = np.full((1, 1, 1), levels.scale), np.full((1, 1, 1), -levels.scale * levels.zero)
         return affine(graph, node, data, factor, offset)
-    taken = Levels(float(found.reshape(-1)[0]), int(point.astype(np.int64).reshape(-1)[0]))
-    if taken != data.levels:
+    given = Levels(float(found.reshape(-1)[0]), int(point.astype(np.int64).reshape(-1)[0]))
+    if given != data.levels:
         raise graph.error(
             node,
             f"scale and zero point must be those of the quantizer before it, {data.levels.scale:g} and {data.levels.zero}, not "
-            f"{taken.scale:g} and {taken.zero}",
+            f"{given.scale:g} and {given.zero}",
         )
     return data
 
 
 def _rounded(
-    graph: OnnxGraph, node: onnx.NodeProto, data: Data, found: Levels, limits: tuple[int, int], dequantized: tuple[str, ...]
+    graph: OnnxGraph, node: onnx.NodeProto, data: Data, found: Levels, limits: tuple[int, int], step: Sequence[str]
 ) -> Data:
-    """Data rounded to these levels; ``dequantized`` are the inputs of a dequantizer that gives what they stand for."""
-    quantizer = Quantizer(scale=found.scale, low=limits[0] - found.zero, high=limits[1] - found.zero)
-    rounded = _attached(graph, node, data, quantizer)
-    if rounded.layers[-1].tensor == "":
+    """Data rounded to these levels; ``step`` are their scale and zero point as inputs of a dequantizer."""
+
+    def numbers(node: onnx.NodeProto) -> str:
         name = f"{node.output[0]}_dequantized"
-        graph.extra.node.append(helper.make_node("DequantizeLinear", list(dequantized), [name]))
-        layer = replace(rounded.layers[-1], tensor=channel_major(graph, replace(rounded, value=name)))
-        rounded = replace(rounded, layers=(*rounded.layers[:-1], layer))
-    return replace(rounded, levels=found, integers=True)
+        graph.extra.node.append(helper.make_node("DequantizeLinear", [node.output[0], *step], [name]))
+        return name
+
+    quantizer = Quantizer(scale=found.scale, low=limits[0] - found.zero, high=limits[1] - found.zero)
+    return replace(_attached(graph, node, data, quantizer, numbers), levels=found, integers=True)
 
 
-def _attached(graph: OnnxGraph, node: onnx.NodeProto, data: Data, quantizer: Quantizer) -> Data:
-    """The quantizer as that of the layer before it, or of a layer of its own, whose tensor is still to be named."""
+def _attached(
+    graph: OnnxGraph, node: onnx.NodeProto, data: Data, quantizer: Quantizer, numbers: Callable[[onnx.NodeProto], str]
+) -> Data:
+    """The quantizer as that of the layer before it, of a layer of its own, or of each part of what is concatenated.
+
+    ``numbers`` names the tensor with the numbers that a node's output stands for.
+    """
+    if data.join == "sum":
+        data = as_layer(graph, data)
     if data.parts:
-        raise graph.error(node, "must not round what joins branches: those of quantized files are not read", _FLOAT)
+        found = of_each(graph, node, data, lambda graph, node, part: _attached(graph, node, part, quantizer, numbers))
+        return replace(found, value=node.output[0])
+    found = _with_levels(graph, node, data, quantizer)
+    if found.layers[-1].tensor == "":
+        layer = replace(found.layers[-1], tensor=channel_major(graph, replace(found, value=numbers(node))))
+        found = replace(found, layers=(*found.layers[:-1], layer))
+    return found
+
+
+def _with_levels(graph: OnnxGraph, node: onnx.NodeProto, data: Data, quantizer: Quantizer) -> Data:
+    """The quantizer as that of the layer before it, or of a layer of its own, whose tensor is still to be named."""
     if data.average is not None or data.affine is not None:
         data = fold_back(graph, data) or data
     waits = data.average is not None or data.affine is not None
@@ -281,8 +301,8 @@ def _check_range(graph: OnnxGraph, node: onnx.NodeProto, quantizer: Quantizer) -
         raise graph.error(node, f"must leave more than one level, not {quantizer.low} to {quantizer.high}")
 
 
-def _weights(graph: OnnxGraph, node: onnx.NodeProto, first: int, axis: int) -> Floats:
-    """Constant weights, scale and zero point at inputs ``first`` and on, as the numbers that they stand for."""
+def dequantized(graph: OnnxGraph, node: onnx.NodeProto, first: int, axis: int = 0) -> Floats:
+    """Constant integers, scale and zero point at inputs ``first`` and on, as the numbers that they stand for."""
     found = []
     for index in range(first, first + 3):
         name = node.input[index]
@@ -342,18 +362,19 @@ def _as_float(
     return found
 
 
-def _requantized(graph: OnnxGraph, node: onnx.NodeProto, found: Data, scale: int) -> Data:
+def requantized(graph: OnnxGraph, node: onnx.NodeProto, found: Data, scale: int) -> Data:
     """The output of an operator on levels, rounded to the levels whose scale and zero point are its inputs ``scale`` and on."""
     levels, limits = _levels(graph, node, scale, scale + 1)
+    if found.join == "sum":
+        found = as_layer(graph, found)
     what = graph.reports[node.output[0]].what
     layers = found.layers
-    if found.average is None and layers:
+    is_new = bool(layers) and layers[-1].kind != "maxpool" and layers[-1].quantizer is None
+    if is_new:
         # The tensor of the float operator is none of the file's.
         layers = (*layers[:-1], replace(layers[-1], tensor=""))
-    rounded = _rounded(
-        graph, node, replace(found, layers=layers), levels, limits, (node.output[0], *node.input[scale : scale + 2])
-    )
-    if found.average is None:
+    rounded = _rounded(graph, node, replace(found, layers=layers), levels, limits, node.input[scale : scale + 2])
+    if is_new:
         quantizer = rounded.layers[-1].quantizer
         assert quantizer is not None
         graph.report(node, "supported", f"{what}, levels {_words(quantizer)}")
@@ -362,11 +383,11 @@ def _requantized(graph: OnnxGraph, node: onnx.NodeProto, found: Data, scale: int
 
 def qlinear_conv(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A convolution of levels."""
-    data = _taken(graph, node, data, 1, 2)
-    constants = [_weights(graph, node, 3, 0)]
+    data = taken(graph, node, data, 1, 2)
+    constants = [dequantized(graph, node, 3, 0)]
     if len(node.input) > 8 and node.input[8]:
         constants.append(_bias(graph, node, 8, _scales(graph, node, 1, 4)))
-    return _requantized(graph, node, _as_float(graph, node, data, "Conv", constants, convolution), 6)
+    return requantized(graph, node, _as_float(graph, node, data, "Conv", constants, convolution), 6)
 
 
 def _bias(graph: OnnxGraph, node: onnx.NodeProto, index: int, scale: npt.NDArray[np.float64]) -> Floats:
@@ -380,30 +401,30 @@ def qlinear_matmul(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A product of levels with constant weights."""
     if node.input[0] in graph.constants:
         raise graph.error(node, "the constant must be the second input")
-    data = _taken(graph, node, data, 1, 2)
-    found = _as_float(graph, node, data, "MatMul", [_weights(graph, node, 3, 1)], linear)
-    return _requantized(graph, node, found, 6)
+    data = taken(graph, node, data, 1, 2)
+    found = _as_float(graph, node, data, "MatMul", [dequantized(graph, node, 3, 1)], linear)
+    return requantized(graph, node, found, 6)
 
 
 def qgemm(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """A linear layer of levels; its output is of levels, or of numbers where it has no scale."""
-    data = _taken(graph, node, data, 1, 2)
+    data = taken(graph, node, data, 1, 2)
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    constants = [_weights(graph, node, 3, 0 if attributes.get("transB", 0) else 1)]
+    constants = [dequantized(graph, node, 3, 0 if attributes.get("transB", 0) else 1)]
     if len(node.input) > 6 and node.input[6]:
         constants.append(_bias(graph, node, 6, _scales(graph, node, 1, 4) * float(attributes.get("alpha", 1.0))))
     found = _as_float(graph, node, data, "Gemm", constants, linear)
-    return _requantized(graph, node, found, 7) if len(node.input) > 7 and node.input[7] else found
+    return requantized(graph, node, found, 7) if len(node.input) > 7 and node.input[7] else found
 
 
 def qlinear_average_pool(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     """An average of levels, rounded to levels."""
-    data = _taken(graph, node, data, 1, 2)
+    data = taken(graph, node, data, 1, 2)
     if any(a.name == "channels_last" and a.i for a in node.attribute):
         raise graph.error(node, "channels_last must be 0, not 1")
     operator = node.op_type.removeprefix("QLinear")
     found = _as_float(graph, node, data, operator, [], average_pool, leave=("channels_last",))
-    return _requantized(graph, node, found, 3)
+    return requantized(graph, node, found, 3)
 
 
 def expanded(graph: OnnxGraph, node: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
@@ -432,12 +453,6 @@ def check_levels(network: FloatNetwork) -> None:
     ConversionError
         One line that names the layer that has no levels.
     """
-    if network.quantized and network.branched:
-        layer = next(layer for layer in network.layers if layer.joined)
-        raise ConversionError(
-            f"{network.path}: layer {layer.name!r}: must have one input, not {len(layer.inputs)}: branches of quantized files "
-            "are not read; export the float network"
-        )
     neurons = [layer for layer in network.layers if layer.kind != "maxpool"]
     for layer in neurons[:-1] if network.quantized else ():
         if layer.quantizer is None:
@@ -461,14 +476,15 @@ ROUNDING = ("Quant", "IntQuant", "Trunc")
 """QONNX's quantizers, which a runtime does not have."""
 
 OF_PIXELS = (
-    *("MaxPool", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"),
+    *("MaxPool", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd", "QLinearConcat"),
     *("QLinearAveragePool", "QLinearGlobalAveragePool"),
 )
 """Operators that an input of integers may go into."""
 
 OF_LEVELS = (
-    *("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Clip", "Cast"),
+    *("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Clip", "Cast", "Concat"),
     *("DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAveragePool", "QLinearGlobalAveragePool"),
+    *("QLinearAdd", "QLinearConcat"),
 )
 """Operators that levels may go through."""
 

@@ -21,6 +21,7 @@ from model.importers.layouts import Start
 from model.importers.limits import MOST_MACS, MOST_VALUES
 from model.importers.operators import PASSING, SUPPORTED, is_supported, refusal
 from model.importers.parts import or_by_itself
+from model.importers.quantized_joins import OF_BRANCHES, join_levels
 from model.importers.quantized_nodes import OF_LEVELS, OF_PIXELS, QUANTIZED, as_numbers
 from model.importers.runnable import runnable
 from model.importers.schema import misuse, output_name
@@ -191,11 +192,13 @@ class Walk:
 
     def _step(self, node: onnx.NodeProto, arriving: Sequence[str], data: Data) -> Data:
         known = {name: self._checked(node, found) for name in arriving if (found := self._known[name]) is not None}
-        if len(arriving) > 1 or node.op_type in ("Sum", "Concat"):
+        if node.op_type in OF_BRANCHES:
+            found = join_levels(self.graph, node, known)
+        elif len(arriving) > 1 or node.op_type in ("Sum", "Concat"):
             found = join(self.graph, node, known)
         else:
             handler = _HANDLERS[node.op_type]
-            if node.op_type in _ACTIVATIONS and self._branches:
+            if node.op_type in _ACTIVATIONS and self._branches and data.levels is None:
                 handler = partial(or_by_itself, handler)
             found = handler(self.graph, node, self._checked(node, data))
         self.graph.check_size(node, found.shape)
@@ -241,10 +244,10 @@ class Walk:
         if all(part.last is None for part in (data, *data.parts)):
             raise ConversionError(f"{self.graph.path}: must have a Conv, Gemm or MatMul node")
         no_padding(self.graph, data)
-        if data.parts:
-            data = as_layer(self.graph, data)
         if data.end is not None:
             raise waiting_end(self.graph, data)
+        if data.parts:
+            data = replace(as_layer(self.graph, data), levels=data.levels)
         if data.scaled_by or data.averaged_by:
             data = fold_back(self.graph, data) or own_layer(self.graph, data)
         data = in_file_order(self.graph, data)

@@ -5,8 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from model.conversion.from_quantized import from_quantized
-from model.conversion.quantize import Settings
 from model.importers.onnx import ConversionError, import_model, report_nodes
 from tests.onnx_graphs import TWO, Graph, kinds, same
 from tests.random_onnx_graphs import RandomGraph
@@ -417,30 +415,12 @@ def test_refusals(what, tmp_path):
     assert message.startswith(f"node {refused[0].name!r} ({refused[0].operator}): {refused[0].what}")
 
 
-@pytest.mark.parametrize("joined", [True, False])
-def test_levels_are_not_joined(joined):
-    graph, before = two()
-    step = (np.array(0.1), np.array(0.0), np.array(8.0))
-    if joined:
-        graph.add("Quant", *step, domain="qonnx.custom_op.general")
-        rounded = graph.last
-        graph.add("Quant", *step, data=before, domain="qonnx.custom_op.general").add("Add", rounded, name="add")
-    else:
-        graph.add("Add", before, name="add").add("Quant", *step, name="q", domain="qonnx.custom_op.general")
-    message = (
-        "node 'add' (Add): input 't5' must not be of levels: branches of quantized files are not read"
-        if joined
-        else "node 'q' (Quant): must not round what joins branches: those of quantized files are not read"
-    )
-    with pytest.raises(ConversionError, match=f"^net: {re.escape(message)}; export the float network$"):
-        import_model(end(graph, 3).model(), "net")
-
-
-def test_levels_behind_a_sum_that_is_a_layer():
+def test_levels_of_only_some_branches_are_refused():
+    """The sum is rounded, the activation that is its shortcut is not."""
     graph, before = stem()
     graph.conv(3, 3, 3, **SAME).add("Add", before, name="add")
     graph.add("Quant", np.array(0.1), np.array(0.0), np.array(8.0), domain="qonnx.custom_op.general")
-    message = "layer 'add': must have one input, not 2: branches of quantized files are not read; export the float network"
+    message = "layer 'stem': must have a quantizer after it, as others of the file have; quantize all activations, or none"
     with pytest.raises(ConversionError, match=f"^net: {re.escape(message)}$"):
         import_model(end(graph, 3).model(), "net")
 
@@ -461,12 +441,7 @@ def test_what_becomes_of_each_node(tmp_path):
     assert what["join"] == ("folded", "2 inputs of layer 'c', each with its part of the channels")
 
 
-def test_what_does_not_take_branches_says_so():
-    graph, before = stem()
-    network = import_model(end(graph.conv(3, 3, 3, **SAME).add("Add", before).add("Relu"), 3).model(), "net")
-    frames = np.zeros((1, *network.input_shape), np.uint8)
-    with pytest.raises(ConversionError, match=r"^net: branches are imported but not converted with a file's levels yet$"):
-        from_quantized(network, frames, Settings(), name="net")
+def test_a_chain_is_no_graph():
     chain = import_model(end(stem()[0], 3).model(), "net")
     assert not chain.branched and inputs(chain) == {"stem": ["input"], "gemm4": ["stem"]}
     assert inputs(chain.without_first()) == {"gemm4": ["input"]}

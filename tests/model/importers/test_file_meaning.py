@@ -356,7 +356,7 @@ def test_quantized_weights_are_read_in_every_opset(opset):
             "MultiThreshold",
             "qonnx.custom_op.general",
             "operator qonnx.custom_op.general.MultiThreshold is not one of a quantized file that is read; quantize with "
-            "QuantizeLinear and DequantizeLinear (static, a chain), or export the float network",
+            "QuantizeLinear and DequantizeLinear (static), or export the float network",
         ),
         (
             "Relu",

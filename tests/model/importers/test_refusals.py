@@ -150,7 +150,7 @@ REFUSED = {
     "quantized convolution": (
         lambda g: g.add("DynamicQuantizeLinear", name="q").conv(2, 2, 3),
         "node 'q' (DynamicQuantizeLinear): operator DynamicQuantizeLinear is not one of a quantized file that is read; quantize "
-        "with QuantizeLinear and DequantizeLinear (static, a chain), or export the float network",
+        "with QuantizeLinear and DequantizeLinear (static), or export the float network",
     ),
     "recurrence": (
         lambda g: g.add("LSTM", name="l"),
