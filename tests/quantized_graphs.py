@@ -255,6 +255,14 @@ def usual(form="qdq", opset=13, *, per_channel=False, seed=0, **how):
     return net.linear(24 // 4, 5, 2.0**-2)
 
 
+def residual(form="qdq", *, rounds=True, **how):
+    """A block whose shortcut is its source; its second convolution is rounded, or is not."""
+    net = Quantized(form, **how).round(2.0**-4, bits=4).conv(4, 3, 2.0**-4, pads=[1] * 4)
+    before = net.place
+    net.conv(4, 3, 2.0**-5, pads=[1] * 4).conv(4, 3, 2.0**-5 if rounds else None, relu=False, pads=[1] * 4)
+    return net.sum(before, 2.0**-3).pool("AveragePool", 4, out_step=2.0**-5).linear(16, 5, 2.0**-4)
+
+
 class RandomBranches:
     """A random network with branches whose scales are powers of two: residual sums, shortcuts, concatenations, pools, averages.
 

@@ -5,8 +5,9 @@ fires deferred counts ``floor((W n + B) / 2**f)`` within its limits. So counts `
 do not start at 0 (`model.conversion.levels`); ``B`` holds the bias, what the lowest levels bring along, and half a threshold for
 rounding; and ``W`` is ``w`` bit for bit wherever the three scales together are a power of two (for each channel one,
 `model.conversion.exact_weights`). Where they are not, ``W`` has the ratio folded in, in as many bits as there is room for, and a
-count may be off where a sum is next to the middle between two levels (`model.conversion.ratio_weights`). Every layer is compared
-with ONNX Runtime on the calibration frames (`model.conversion.exactness`).
+count may be off where a sum is next to the middle between two levels (`model.conversion.ratio_weights`). A layer of several
+inputs has a ``scale_in`` of each; a sum of levels has ones for ``w``. Every layer is compared with ONNX Runtime on the
+calibration frames (`model.conversion.exactness`).
 """
 
 from __future__ import annotations

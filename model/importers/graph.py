@@ -155,7 +155,11 @@ class OnnxGraph:
         found.CopyFrom(node)
         found.name = node_name(node)
         del found.output[:]
-        found.output.append(f"{node.output[0]}/{ending}")
+        # An operator on levels is done to parts twice, as the float operator and as the quantizer after it.
+        name = f"{node.output[0]}/{ending}"
+        while name in self._copied:
+            name += "_"
+        found.output.append(name)
         self._copied[found.output[0]] = self._copied.get(node.output[0], node.output[0])
         return found
 

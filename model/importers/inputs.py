@@ -161,6 +161,8 @@ def _enlarged(data: Data, layer: FloatLayer) -> FloatLayer | None:
     before = data.layers[-1] if data.layers else None
     if before is None or before.kind != "transposed" or before.weights is None or before.relu or before.joined:
         return None
+    if before.quantizer is not None:
+        return None
     upsamples = before.groups == before.weights.shape[0] and before.window == before.stride and not any(before.padding)
     single = layer.stride == layer.averaged == (1, 1) and layer.kind == "convolution"
     if not (upsamples and single and before.bias is not None and not before.bias.any() and (before.weights == 1).all()):

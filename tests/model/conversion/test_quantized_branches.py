@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from model.conversion.from_quantized import FromQuantized, from_quantized, quantized_lines
+from model.conversion.from_quantized import FromQuantized, from_quantized, layers_as_built, quantized_lines
 from model.conversion.quantize import Settings
 from model.conversion.quantized import quantized_counts
 from model.encode import encode
@@ -20,8 +20,9 @@ from model.importers.onnx import import_model, import_onnx
 from model.importers.quantizer import Quantizer
 from model.machine.capability import check_machine_can
 from model.network import Neurons
+from model.studies.origin import another_origin, check_structure
 from tests.onnx_graphs import Graph
-from tests.quantized_graphs import FORMS, SHAPE, Quantized, RandomBranches
+from tests.quantized_graphs import FORMS, SHAPE, Quantized, RandomBranches, residual
 
 FRAMES = np.random.default_rng(4).integers(0, 256, (20, *SHAPE), dtype=np.uint8)
 FRAMES[0], FRAMES[1] = 0, 255
@@ -63,14 +64,6 @@ def same(net: Quantized) -> FromQuantized:
     return found
 
 
-def residual(form="qdq", *, rounds=True, **how) -> Quantized:
-    """A block whose shortcut is its source; its second convolution is rounded, or is not."""
-    net = Quantized(form, **how).round(2.0**-4, bits=4).conv(4, 3, 2.0**-4, **SAME)
-    before = net.place
-    net.conv(4, 3, 2.0**-5, **SAME).conv(4, 3, 2.0**-5 if rounds else None, relu=False, **SAME)
-    return net.sum(before, 2.0**-3).pool("AveragePool", 4, out_step=2.0**-5).linear(16, 5, 2.0**-4)
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_residual_blocks(form):
     """Both operands are counts; the sum has them with what their levels stand for, in units of its own."""
@@ -84,6 +77,9 @@ def test_residual_blocks(form):
     assert [taken.weights.reshape(-1).tolist() for taken in made.inputs] == [[1] * 4, [2] * 4]
     assert (made.threshold_log2, made.halves_to_even) == (2, True)
     check_machine_can(found.network)
+    built = layers_as_built(floats, found.network)
+    check_structure(found.network, built)
+    assert another_origin(found.network, built) is None
 
 
 def test_what_becomes_of_a_residual_block():
@@ -160,6 +156,18 @@ def test_two_quantizers_of_the_input():
     net.round(2.0**-3).sum(first, 2.0**-4)
     found = same(net.conv(4, 3, 2.0**-3).linear(144, 4, 2.0**-2))
     assert found.network.input_levels == 255 and found.network.layers[2].sources == ("QuantizeLinear_2", "QuantizeLinear_0")
+
+
+@pytest.mark.parametrize("operator", ["ConvTranspose", "Resize"])
+def test_what_enlarges(operator):
+    net = Quantized().round(2.0**-4, bits=4).conv(3, 3, 2.0**-3, **SAME)
+    if operator == "Resize":
+        net.last = net.add("Resize", net.last, "", net.constant([1.0, 1.0, 2.0, 2.0]), mode="nearest")
+    else:
+        weights, _ = net.weights((3, 3, 2, 2), 2.0**-4, 1)
+        net.last = net.add("ConvTranspose", net.last, *weights, strides=[2, 2])
+    found = same(net.activate(operator != "Resize").round(2.0**-2).conv(2, 3, 2.0**-2).linear(14 * 14 * 2, 4))
+    assert [layer.KIND for layer in found.network.layers] == ["convolution", "transposed", "convolution", "linear"]
 
 
 def test_a_constant_is_added_to_levels():
