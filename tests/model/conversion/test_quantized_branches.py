@@ -186,7 +186,7 @@ def test_the_golden_model_counts_the_levels():
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [1, 3])
 def test_random_networks(form, seed):
     same(RandomBranches(seed, form).net)
 
