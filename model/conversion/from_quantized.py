@@ -183,6 +183,8 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
     ConversionError
         A layer has no levels, or numbers that do not fit.
     """
+    if any(taken.kind == "transposed" for layer in floats.layers for taken in layer.inputs):
+        raise ConversionError(f"{floats.path}: transposed convolutions are imported but not converted with a file's levels yet")
     coding, source, rest = input_and_rest(floats, settings)
     built = without_groups(rest) if settings.ungroup else rest
     scaled = _with_table(floats, rest, scaled_layers(built, source), settings)

@@ -158,18 +158,6 @@ def test_two_quantizers_of_the_input():
     assert found.network.input_levels == 255 and found.network.layers[2].sources == ("QuantizeLinear_2", "QuantizeLinear_0")
 
 
-@pytest.mark.parametrize("operator", ["ConvTranspose", "Resize"])
-def test_what_enlarges(operator):
-    net = Quantized().round(2.0**-4, bits=4).conv(3, 3, 2.0**-3, **SAME)
-    if operator == "Resize":
-        net.last = net.add("Resize", net.last, "", net.constant([1.0, 1.0, 2.0, 2.0]), mode="nearest")
-    else:
-        weights, _ = net.weights((3, 3, 2, 2), 2.0**-4, 1)
-        net.last = net.add("ConvTranspose", net.last, *weights, strides=[2, 2])
-    found = same(net.activate(operator != "Resize").round(2.0**-2).conv(2, 3, 2.0**-2).linear(14 * 14 * 2, 4))
-    assert [layer.KIND for layer in found.network.layers] == ["convolution", "transposed", "convolution", "linear"]
-
-
 def test_a_constant_is_added_to_levels():
     net = Quantized("operators").round(2.0**-4).conv(3, 3, 2.0**-3)
     before, levels = net.levels, net.constant(np.arange(3).reshape(1, 3, 1, 1) * 9, np.uint8)
