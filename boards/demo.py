@@ -17,6 +17,7 @@ from boards.bundled import chosen_for, network_on
 from boards.demo_server import Demo, serve
 from boards.device import Device
 from boards.frames import frames_for
+from boards.listening import listen_option, tell_reach, url_host
 from boards.wire import BAUD
 from model.machine.named_plans import load_plan
 from model.machine.plan import Plan
@@ -139,13 +140,14 @@ def _on_virtual_board(
     "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; what the board says by default."
 )
 @click.option("--http", "http_port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port of the page.")
+@listen_option
 @click.option("--terminal", is_flag=True, help="Use the terminal instead of the page.")
 @click.option("--json", "as_json", is_flag=True, help="With --terminal: a line of JSON for each frame.")
 @click.option("--no-browser", is_flag=True, help="Do not open the page.")
 @click.option("--dataset", metavar="DATA", help="Frames to offer: mnist, digits5k, cifar10 or an .npz file; digits by default.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 def main(
-    clock_mhz: float | None, http_port: int, terminal: bool, as_json: bool, no_browser: bool, **wanted: Any
+    clock_mhz: float | None, http_port: int, listen: str, terminal: bool, as_json: bool, no_browser: bool, **wanted: Any
 ) -> None:
     """See the help text above."""
     # What goes on must not be among the JSON.
@@ -171,17 +173,18 @@ def main(
             with contextlib.suppress(EOFError, KeyboardInterrupt):
                 _terminal(demo, console, input, as_json=as_json)
             return
-        _serve(demo, http_port, console, browser=not no_browser)
+        _serve(demo, listen, http_port, console, browser=not no_browser)
 
 
-def _serve(demo: Demo, http_port: int, console: Console, *, browser: bool) -> None:
+def _serve(demo: Demo, listen: str, http_port: int, console: Console, *, browser: bool) -> None:
     """Serve the page until Ctrl-C."""
     try:
-        server = serve(demo, http_port)
+        server = serve(demo, http_port, address=listen)
     except OSError as error:
-        fail(Exit.BAD_INPUT, f"--http {http_port}: {error.strerror}; 0 takes a port that is free")
+        fail(Exit.BAD_INPUT, f"--listen {listen} --http {http_port}: {error.strerror}; --http 0 takes a port that is free")
     with server:
-        url = f"http://localhost:{server.server_address[1]}/"
+        tell_reach(listen)
+        url = f"http://{url_host(listen)}:{server.server_address[1]}/"
         console.print(f"{demo.network.name} on {demo.where}: {url} (Ctrl-C ends)")
         if browser:
             webbrowser.open(url)

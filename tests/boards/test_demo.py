@@ -1,6 +1,8 @@
 """The demo: what its server says, and its page in a real browser."""
 
+import base64
 import contextlib
+import hashlib
 import itertools
 import json
 import re
@@ -19,9 +21,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from boards.demo import main
-from boards.demo_server import Demo, serve
+from boards.demo_server import CONNECTIONS, Demo, serve
 from boards.device import Device
 from boards.frames import Frames
+from boards.listening import LOOPBACK
 from boards.virtual_board import VirtualBoard
 from hw.link.protocol import Command, packet
 from model.encode import encode
@@ -146,7 +149,7 @@ def test_answers_so_far(firing, every):
             assert number < early or trace.answer == last
             assert number != early - 1 or trace.answer != last
         first = first_states(network)[network.layers[0].name].count
-        assert demo.about()["layers"][0]["first_counts"] == first.reshape(-1).tolist()
+        assert demo.about["layers"][0]["first_counts"] == first.reshape(-1).tolist()
 
 
 def averaging(firing, every):
@@ -155,7 +158,9 @@ def averaging(firing, every):
     return Network(name="averaging", input_shape=(6, 6, 1), layers=(conv, last), firing=firing, flush_events=every)
 
 
-def honest(network, images, labels=None, *, lie=lambda sequence, command, payload: None, timeout=60.0, seconds=60.0):
+def honest(
+    network, images, labels=None, *, lie=lambda sequence, command, payload: None, timeout=60.0, seconds=60.0, address=LOOPBACK
+):
     """A demo of a device in this process, which answers as the golden model where it does not lie.
 
     It has ``timeout`` seconds for an answer, once it has said what it is, and a request ``seconds``.
@@ -166,7 +171,7 @@ def honest(network, images, labels=None, *, lie=lambda sequence, command, payloa
     device = stack.enter_context(Device.open(url, timeout=60, retries=0))
     device._exchange.timeout = timeout
     demo = Demo(network, plan, device, 60e6, "fake", Frames(images, labels, "frames"))
-    server = stack.enter_context(serve(demo, 0, seconds=seconds))
+    server = stack.enter_context(serve(demo, 0, seconds=seconds, address=address))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     stack.callback(thread.join)
@@ -177,14 +182,25 @@ def honest(network, images, labels=None, *, lie=lambda sequence, command, payloa
 def spoken(port, request):
     """All that a server says to these bytes, until it closes the connection."""
     with socket.create_connection(("localhost", port), timeout=60) as connection:
-        connection.sendall(request)
-        return b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+        with contextlib.suppress(OSError):
+            connection.sendall(request)
+        said = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := connection.recv(4096):
+                said += more
+        return said.decode()
+
+
+def to(port, request):
+    """A request with the server's name in it."""
+    return re.sub(rb"(HTTP/1\.[01]\r\n)", rb"\1Host: localhost:%d\r\n" % port, request, count=1)
 
 
 def post(body, length=None):
     return b"POST /classify HTTP/1.0\r\nContent-Length: %d\r\n\r\n%s" % (len(body) if length is None else length, body)
 
 
+LENGTH = "Content-Length must be a number of bytes, and no Transfer-Encoding there"
 MOST = 16 * NETWORK.input_shape.size + 1024
 
 
@@ -198,15 +214,19 @@ MOST = 16 * NETWORK.input_shape.size + 1024
         (post(b'{"pixels": [' + b"9" * 1500 + b"]}"), f"pixels must be {NETWORK.input_shape.size} whole numbers"),
         (post(b"\xff\xfe\xfd"), "a frame must be JSON: "),
         (post(b" " * (MOST + 1)), f"a frame must take at most {MOST} bytes, not {MOST + 1}"),
-        (post(b"{}", -5), "Content-Length must be a number of bytes, not '-5'"),
-        (b"POST /classify HTTP/1.0\r\n\r\n", "Content-Length must be a number of bytes, not ''"),
+        (post(b"{}", -5), f"{LENGTH}, not '-5'"),
+        (b"POST /classify HTTP/1.0\r\n\r\n", f"{LENGTH}, not ''"),
+        (b"POST /classify HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 20\r\n\r\n{}", f"{LENGTH}, not '2,20'"),
+        (b"POST /classify HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", f"{LENGTH}, not ''"),
+        (b"POST /classify HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}", f"{LENGTH}, not '2'"),
     ],
-    ids=["lists", "objects", "lists within", "no whole numbers", "a long number", "no text", "too long", "below 0", "no length"],
+    ids=["lists", "objects", "lists within", "no whole numbers", "a long number", "no text", "too long", "below 0", "no length",
+         "two lengths", "chunks", "chunks and a length"],
 )
 def test_a_request_that_cannot_be_gets_one_line(request_bytes, message, capfd):
     stack, port = honest(NETWORK, IMAGES)
     with stack:
-        said = spoken(port, request_bytes)
+        said = spoken(port, to(port, request_bytes))
         head, _, body = said.partition("\r\n\r\n")
         assert head.startswith("HTTP/1.0 400 ")
         error = json.loads(body)["error"]
@@ -214,6 +234,135 @@ def test_a_request_that_cannot_be_gets_one_line(request_bytes, message, capfd):
         assert ask(f"http://localhost:{port}/about")[0] == 200
     # No traceback from the server's thread.
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "message"),
+    [
+        (b"GET /about HTTP/1.1\r\nHost: evil.example:PORT\r\n\r\n", 403, "HOST, not evil.example:PORT"),
+        (b"GET /about HTTP/1.1\r\nHost: localhost:1\r\n\r\n", 403, "HOST, not localhost:1"),
+        (b"GET /about HTTP/1.1\r\nHost: localhost.evil.example:PORT\r\n\r\n", 403, "HOST, not localhost.evil.example:PORT"),
+        (b"GET /about HTTP/1.1\r\nHost: localhost:PORT\r\nHost: evil\r\n\r\n", 403, "HOST, not localhost:PORT, evil"),
+        (b"GET /about HTTP/1.0\r\n\r\n", 403, "HOST, not left out"),
+        (b"GET /about\r\n\r\n", 403, "HOST, not left out"),
+        (
+            b"POST /classify HTTP/1.1\r\nHost: localhost:PORT\r\nOrigin: http://evil.example\r\nContent-Length: 2\r\n\r\n{}",
+            403,
+            "Origin must be http://localhost:PORT, not http://evil.example",
+        ),
+        (
+            b"POST /classify HTTP/1.1\r\nHost: localhost:PORT\r\nOrigin: null\r\nContent-Length: 2\r\n\r\n{}",
+            403,
+            "Origin must be http://localhost:PORT, not null",
+        ),
+        (
+            b"GET /about HTTP/1.1\r\nHost: localhost:PORT\r\nOrigin: http://127.0.0.1:PORT\r\n\r\n",
+            403,
+            "Origin must be http://localhost:PORT, not http://127.0.0.1:PORT",
+        ),
+        (b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n", 404, "/../../etc/passwd: not found"),
+        (b"GET //a\x1b[2J HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n", 404, "/a [2J: not found"),
+        (b"GET http://x/about HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n", 404, "http://x/about: not found"),
+        (
+            b"GET /frame?index=-1 HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n",
+            404,
+            "/frame: index must be a number of at most nine digits",
+        ),
+        (b"GET /classify HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n", 405, "/classify: method must be POST, not GET"),
+        (b"OPTIONS /classify HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n", 405, "/classify: method must be POST, not OPTIONS"),
+        (b"PUT / HTTP/1.1\r\nHost: localhost:PORT\r\nContent-Length: 3\r\n\r\nabc", 405, "/: method must be GET, not PUT"),
+        (b"<script> / HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n", 405, "/: method must be GET, not <script>"),
+        (b"GET / HTTP/3.0\r\n\r\n", 505, "Invalid HTTP version (3.0)"),
+        (b"GET / and more HTTP/1.1\r\n\r\n", 400, "Bad request syntax ('GET / and more HTTP/1.1')"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 431, "first line and headers must be at most 16384 bytes"),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 20_000 + b"\r\n\r\n", 431, "first line and headers must be at most 16384 bytes"),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 120 + b"\r\n", 431, "Too many headers"),
+    ],
+)
+def test_who_is_no_page_of_this_server_gets_one_line(server, request_bytes, status, message, capfd):
+    def filled(text):
+        return text.replace("HOST", "Host must be 127.0.0.1:PORT or localhost:PORT").replace("PORT", str(server))
+
+    head, _, body = spoken(server, request_bytes.replace(b"PORT", b"%d" % server)).partition("\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.splitlines()[1:])
+    assert head.startswith(f"HTTP/1.0 {status} ")
+    assert json.loads(body) == {"error": filled(message)}
+    assert headers["Content-Type"] == "application/json"
+    assert headers.get("Allow") == ({"/classify": "POST"}.get(message.split(":")[0], "GET") if status == 405 else None)
+    assert_safe(headers, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    assert capfd.readouterr().err == ""
+
+
+def assert_safe(headers, policy):
+    wanted = {
+        "Server": "Tally",
+        "Content-Security-Policy": policy,
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+    assert {name: headers.get(name) for name in wanted} == wanted
+    assert not any(name.lower().startswith("access-control-") for name in headers)
+
+
+@pytest.fixture(scope="module")
+def server():
+    stack, port = honest(NETWORK, IMAGES)
+    with stack:
+        yield port
+
+
+def test_the_page_may_run_its_own_script_and_no_other(server):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server}/") as reply:
+        headers, page = dict(reply.headers), reply.read().decode()
+    own = {}
+    for kind in ("script", "style"):
+        text = re.search(rf"<{kind}>(.*)</{kind}>", page, re.DOTALL)[1]
+        own[kind] = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    assert_safe(
+        headers,
+        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        f"script-src 'sha256-{own['script']}'; style-src 'sha256-{own['style']}'; img-src data:; connect-src 'self'",
+    )
+    # What the policy would not let work.
+    assert re.findall(r" style=| on[a-z]+=|innerHTML|insertAdjacent|document\.write|eval\(", page) == []
+
+
+def test_head_has_no_body(server):
+    said = spoken(server, to(server, b"HEAD / HTTP/1.1\r\n\r\n"))
+    assert said.startswith("HTTP/1.0 405 ") and said.endswith("\r\n\r\n")
+
+
+def test_requests_at_once_are_bounded(server):
+    """Connections that say nothing take no more than their share of threads, and those beyond are closed."""
+    address = ("127.0.0.1", server)
+    threads = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(CONNECTIONS + 8)]
+        # The last is refused when all before it are served or refused.
+        assert silent[-1].recv(1) == b""
+        assert threading.active_count() <= threads + CONNECTIONS
+    deadline = time.monotonic() + 60
+    while (threading.active_count() > threads) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ask(f"http://127.0.0.1:{server}/about")[0] == 200
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_another_address_of_this_machine():
+    stack, port = honest(NETWORK, IMAGES, address="::1")
+    with stack:
+        assert ask(f"http://[::1]:{port}/about")[0] == 200
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def test_every_address_of_this_machine():
+    stack, port = honest(NETWORK, IMAGES, address="0.0.0.0")
+    with stack:
+        assert ask(f"http://127.0.0.2:{port}/about")[0] == 200
+        assert spoken(port, b"GET /about HTTP/1.1\r\nHost: 127.0.0.2:%d\r\n\r\n" % port).startswith("HTTP/1.0 403 ")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +375,7 @@ def test_a_slow_request_ends_and_holds_nobody(begun, status, capfd):
     with stack, contextlib.ExitStack() as slow:
         connections = [slow.enter_context(socket.create_connection(("localhost", port), timeout=60)) for _ in range(8)]
         for connection in connections:
-            connection.sendall(begun)
+            connection.sendall(to(port, begun))
         assert ask(f"http://localhost:{port}/about")[0] == 200
         for connection in connections:
             said = b"".join(iter(lambda connection=connection: connection.recv(4096), b"")).decode()
