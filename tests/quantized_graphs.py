@@ -360,9 +360,9 @@ class RandomBranches:
         net.sum(pooled, self._step(), zero=self._zero(lowest=True))
 
     def _waiting(self):
-        """A sum that is not rounded, for the convolution after it."""
+        """A sum that is not rounded, for the convolution after it; with a concatenation in it, it would be a layer."""
         before = self.net.place
-        if self.net.form == "operators":
+        if self.net.form == "operators" or self.kinds[-2:-1] == ["concat"]:
             self._identity()
             return
         self._conv(before.shape[2], relu=True)
