@@ -25,7 +25,12 @@ def layer(step, bias, *, low=0, high=15, rounding="even", weights=((3, -2, 1), (
         kind="linear", source="input", name="fc", tensor="", weights=weights, bias=np.array(bias), quantizer=quantizer
     )
     half = 0.5 if rounding == "even" else 0.0
-    return Scaled(floats, weights, np.array(bias) - low, half, (0, high - low), 0, low)
+    return Scaled(floats, (weights,), np.array(bias) - low, half, (0, high - low), 0, low)
+
+
+def up_to(most):
+    """Bounds of the counts of the input."""
+    return {INPUT: Bounds.of_input(3, most)}
 
 
 def level(value, low, high, rounding):
@@ -50,9 +55,8 @@ def test_every_sum_has_the_files_level(what):
     steps, biases, how = CASES[what]
     low, high, rounding = (how.get(name, usual) for name, usual in (("low", 0), ("high", 15), ("rounding", "even")))
     scaled = layer([float(n) for n in steps], [float(n) for n in biases], **how)
-    windows = Bounds(np.zeros(3, np.int64), np.full(3, 15))
-    made = of_multiples(scaled, frame_of(scaled, INPUT), windows)
-    assert made is not None and needed_bits(made, windows) <= 24
+    made = of_multiples(scaled, frame_of(scaled), up_to(15))
+    assert made is not None and needed_bits(made, up_to(15)) <= 24
     inputs = np.stack(np.meshgrid(*[np.arange(16)] * 3), axis=-1).reshape(-1, 3)
     potentials = inputs @ made.weights.T.astype(int) + made.bias
     counts = np.clip(potentials >> made.threshold_log2, 0, high - low)
@@ -68,15 +72,15 @@ def test_every_sum_has_the_files_level(what):
 def test_more_levels_than_a_multiplier_tells_apart_are_given_up():
     """Sums of 16 bits at 255 levels: where each level begins takes finer weights than there are."""
     scaled = layer([0.00391, 0.0041, 0.1], [0.3, 0.1, 0.0], high=255, weights=[(127, -100, 1), (90, 11, 2), (0, 0, 0)])
-    assert of_multiples(scaled, frame_of(scaled, INPUT), Bounds(np.zeros(3, np.int64), np.full(3, 255))) is None
+    assert of_multiples(scaled, frame_of(scaled), up_to(255)) is None
 
 
 def test_halves_at_all_levels_have_no_multiples():
     """Every other one would have to go up, which takes a neuron that rounds them to even."""
     scaled = layer([1 / 6, 0.1, 1], [0.0, 2.0, 4.0])
-    assert of_multiples(scaled, frame_of(scaled, INPUT), Bounds(np.zeros(3, np.int64), np.full(3, 15))) is None
+    assert of_multiples(scaled, frame_of(scaled), up_to(15)) is None
 
 
 def test_weights_of_no_common_step_have_no_multiples():
     scaled = layer([1, 1, 1], [0.0] * 3, weights=[(1, np.pi, np.e), (1, 1, 1), (1, 1, 1)])
-    assert of_multiples(scaled, frame_of(scaled, INPUT), Bounds(np.zeros(3, np.int64), np.full(3, 15))) is None
+    assert of_multiples(scaled, frame_of(scaled), up_to(15)) is None
