@@ -35,6 +35,6 @@ def test_moments_are_those_of_what_weights_take():
     for layer in (conv, linear, averaged):
         sums = weighted_sums(layer, layer.weights, counts, shape, layer.output_shape(shape)).reshape(-1, 3)
         flat = layer.weights.reshape(3, -1)
-        assert (flat @ moments_of(layer, counts, shape) @ flat.T == sums.T @ sums).all()
+        assert (flat @ moments_of(layer, counts) @ flat.T == sums.T @ sums).all()
     grouped = Convolution(weights=rng.integers(-9, 9, (2, 1, 3, 2)), groups=2, **(geometry | {"bias": np.zeros(2, int)}))
-    assert moments_of(grouped, counts, shape) is None
+    assert moments_of(grouped, counts) is None
