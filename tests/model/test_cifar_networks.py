@@ -55,8 +55,9 @@ def test_the_integer_network_is_its_file_as_it_is(name):
         assert layer.threshold_log2 == expected.threshold_log2
 
 
-def test_the_plan_suits_its_network():
-    check_plan(Network.load(ZOO / "cifar-small.npz"), Plan.load(ZOO / "cifar-small-plan.json"))
+@pytest.mark.parametrize("name", ["cifar-small", "cifar-resnet"])
+def test_the_plan_suits_its_network(name):
+    check_plan(Network.load(ZOO / f"{name}.npz"), Plan.load(ZOO / f"{name}-plan.json"))
 
 
 @pytest.mark.full
