@@ -63,7 +63,7 @@ def test_talking_loads_nothing_heavy():
             assert (loaded, isinstance(json.loads(output), dict)) == ([], True)
         output, loaded = started("boards.demo", "--port", url, "--no-browser", "--http", "0")
         assert loaded == []
-        assert "".join(output.split()).startswith(f"mnist-smallon{url}:http://localhost:")
+        assert "".join(output.split()).startswith(f"mnist-smallon{url}:http://127.0.0.1:")
 
 
 def test_the_list_is_of_what_can_be_loaded():
