@@ -161,8 +161,8 @@ def markdown(report: dict[str, Any]) -> str:
     rows = [
         ("board", report["board"]),
         ("state of proof", report["state_of_proof"]),
-        *([("converted", conversion["summary"])] if conversion else []),
-        *([("**warning**", warning) for warning in conversion["warnings"]] if conversion else []),
+        *([("converted", _as_text(conversion["summary"]))] if conversion else []),
+        *([("**warning**", _as_text(warning)) for warning in conversion["warnings"]] if conversion else []),
         ("plan", f"{report['plan']}, {report['lanes']} lanes"),
         ("frames verified", f"{report['frames_verified']} of {_as_text(report['dataset'])}, {report['frames_right']} right"),
         ("spikes compared", f"{report['spikes_compared']:,}, {report['mismatches']} mismatches"),
@@ -180,8 +180,8 @@ def markdown(report: dict[str, Any]) -> str:
         ("spikes per neuron per frame", report["spikes_per_neuron"]),
         ("accumulations per frame", f"{report['accumulations_per_frame']:,}"),
         ("tools", "; ".join(report["tools"].values()) + f"; seed {report['seed']}"),
-        ("bitstream", report["bitstream"]),
-        *([("weights, for its flash", report["weights_image"])] if report["weights_image"] else []),
+        ("bitstream", _as_text(report["bitstream"])),
+        *([("weights, for its flash", _as_text(report["weights_image"]))] if report["weights_image"] else []),
     ]
     lines = [f"# {report['network']}", "", _as_text(report["origin"]), "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows]

@@ -1,11 +1,12 @@
 // A board without a board: the system's RTL, clocked, with its UART behind a TCP port. See boards/virtual_board.py.
 //
-// The wire has DIVISOR cycles a bit. One client at a time; bytes from it wait until the wire is free, as in a USB bridge.
+// The wire has DIVISOR cycles a bit. One client at a time, the others wait; bytes from it wait until the wire is free, as in a
+// USB bridge. What begins otherwise than a packet is none, such as a browser, which any web page can send here.
 // Says its cycles since power-up for each line of standard input, and runs on at full speed while it is asked. Ends where that
 // input does, so that it does not outlive the program that started it.
 
-#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -130,37 +131,47 @@ class Flash {
 };
 #endif
 
-int listen_on(int port) {
-  const int listening = socket(AF_INET, SOCK_STREAM, 0);
+int listen_on(const char* host, const char* port) {
+  addrinfo wanted{}, *found = nullptr;
+  wanted.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  wanted.ai_socktype = SOCK_STREAM;
+  if (const int wrong = getaddrinfo(host, port, &wanted, &found)) {
+    std::fprintf(stderr, "%s: %s\n", host, gai_strerror(wrong));
+    std::exit(1);
+  }
+  const int listening = socket(found->ai_family, SOCK_STREAM, 0);
+  if (listening < 0) fail("socket");
   const int yes = 1;
   setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  if (bind(listening, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0) fail("bind");
+  if (bind(listening, found->ai_addr, found->ai_addrlen) < 0) fail("bind");
+  freeaddrinfo(found);
   if (listen(listening, 1) < 0) fail("listen");
+  sockaddr_storage address{};
   socklen_t size = sizeof address;
   getsockname(listening, reinterpret_cast<sockaddr*>(&address), &size);
+  char taken[NI_MAXSERV];
+  getnameinfo(reinterpret_cast<sockaddr*>(&address), size, nullptr, 0, taken, sizeof taken, NI_NUMERICSERV);
   fcntl(listening, F_SETFL, O_NONBLOCK);
-  std::printf("%d\n", ntohs(address.sin_port));
+  std::printf("%s\n", taken);
   std::fflush(stdout);
   return listening;
 }
 
 }  // namespace
 
+// Arguments: address, port, and a file with what the flash holds.
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
+  if (argc < 4) return 2;
   VerilatedContext context;
   context.commandArgs(argc, argv);
   Vsystem top(&context);
 #ifdef FLASH_ADDR
-  if (argc < 3) return 2;
-  Flash flash(argv[2]);
+  Flash flash(argv[3]);
 #endif
-  const int listening = listen_on(argc > 1 ? std::atoi(argv[1]) : 0);
+  const int listening = listen_on(argv[1], argv[2]);
   int client = -1;
+  bool begun = false;  // whether the client has sent anything
   Sender to_board;
   Receiver from_board;
   fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
@@ -196,7 +207,8 @@ int main(int argc, char** argv) {
       std::fflush(stdout);
       quiet = 0;
     }
-    const int more = accept(listening, nullptr, nullptr);
+    // Who says nothing keeps nobody out.
+    const int more = begun ? -1 : accept(listening, nullptr, nullptr);
     if (more >= 0) {
       if (client >= 0) close(client);
       client = more;
@@ -211,12 +223,15 @@ int main(int argc, char** argv) {
       continue;
     }
     char bytes[4096];
-    const ssize_t got = to_board.queue.size() < kQueued ? recv(client, bytes, sizeof bytes, 0) : 1;
-    if (to_board.queue.size() < kQueued && got > 0) {
+    const bool room = to_board.queue.size() < kQueued;
+    const ssize_t got = room ? recv(client, bytes, sizeof bytes, 0) : 1;
+    const bool none = room && got > 0 && !begun && static_cast<uint8_t>(bytes[0]) != SYNC;
+    if (room && got > 0 && !none) {
       to_board.queue.insert(to_board.queue.end(), bytes, bytes + got);
+      begun = true;
       quiet = 0;
     }
-    const bool gone = got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
+    const bool gone = none || got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
     if (!gone && !from_board.found.empty()) {
       // What a host does not take is lost, as on a wire.
       send(client, from_board.found.data(), from_board.found.size(), MSG_NOSIGNAL);
@@ -225,6 +240,7 @@ int main(int argc, char** argv) {
     if (gone) {
       close(client);
       client = -1;
+      begun = false;
     }
   }
 }

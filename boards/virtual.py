@@ -10,6 +10,7 @@ import click
 
 from boards.bundled import chosen_for
 from boards.definitions import Board, board_named
+from boards.listening import listen_option, tell_reach
 from boards.virtual_board import VirtualBoard
 from hw.flow.area import estimate_area
 from model.machine.folded_layout import Folded
@@ -31,9 +32,17 @@ __all__ = ["main"]
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
 @click.option("--flash/--no-flash", help="Whether its flash holds the weights, as hw.build --program-flash writes them.")
 @click.option("--port", default=4567, show_default=True, type=click.IntRange(0, 65535), help="TCP port; 0 for a free one.")
+@listen_option
 @click.option("--json", "as_json", is_flag=True, help="Say where it is as a line of JSON.")
 def main(
-    board: str, net: Path | None, plan_name: str | None, states: bool | None, flash: bool, port: int, as_json: bool
+    board: str,
+    net: Path | None,
+    plan_name: str | None,
+    states: bool | None,
+    flash: bool,
+    port: int,
+    listen: str,
+    as_json: bool,
 ) -> None:
     """See the help text above."""
     console = make_console(stderr=True)
@@ -48,7 +57,8 @@ def main(
     if flash and not device.reads_flash(network, plan):
         fail(Exit.BAD_INPUT, f"--flash must not be given: no weights of plan {plan.name} on {device.title} are in a flash")
     with doing(console, "virtual board") as say:
-        machine = VirtualBoard.of(device, network, plan, flash=flash, port=port, tell=say)
+        machine = VirtualBoard.of(device, network, plan, flash=flash, port=port, address=listen, tell=say)
+    tell_reach(listen)
     with machine, contextlib.suppress(KeyboardInterrupt):
         if as_json:
             said = {"board": device.name, "network": network.name, "plan": plan.name, "url": machine.url, "port": machine.port}

@@ -1,7 +1,7 @@
 """A board without a board: the system's own RTL, compiled by Verilator, its UART on a TCP port.
 
-Every command for a board works on it unchanged, as ``--port socket://localhost:PORT``. Time there is that of the simulation:
-cycles are those of the board, seconds are not.
+Every command for a board works on it unchanged, as ``--port socket://localhost:PORT``. It has one client at a time. Time there is
+that of the simulation: cycles are those of the board, seconds are not.
 """
 
 import subprocess
@@ -12,10 +12,12 @@ from tempfile import NamedTemporaryFile
 from types import TracebackType
 
 from boards.definitions import Board
+from boards.listening import LOOPBACK, url_host
 from boards.wire import BAUD
 from hw.flow.families.ice40 import ICE40
 from hw.flow.verilog import system_verilog
 from hw.link.flash import flash_image
+from hw.link.protocol import SYNC
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.network import Network
@@ -46,7 +48,9 @@ class VirtualBoard:
     flash : bytes
         What that flash holds from there on; it is erased otherwise.
     port : int
-        TCP port on this machine; 0 for any that is free.
+        TCP port; 0 for any that is free.
+    address : str
+        Where it listens: on this machine alone by default.
     tell : Callable[[str], None]
         Told what goes on, as compiling takes a while.
 
@@ -65,6 +69,7 @@ class VirtualBoard:
         flash_addr: int | None = None,
         flash: bytes = b"",
         port: int = 0,
+        address: str = LOOPBACK,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         tell("writing Verilog")
@@ -76,7 +81,7 @@ class VirtualBoard:
         sources = {"system.v": text}
         if plan.folded and Folded.of(network, plan).single_words:
             sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
-        defines = {"DIVISOR": DIVISOR}
+        defines = {"DIVISOR": DIVISOR, "SYNC": SYNC}
         if flash_addr is not None:
             defines["FLASH_ADDR"] = flash_addr
         program = build_program(top="system", sources=sources, main=main, defines=defines, cache=CACHE)
@@ -85,13 +90,13 @@ class VirtualBoard:
             image.write(flash)
             image.flush()
             self._process = subprocess.Popen(
-                [program, str(port), image.name], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+                [program, address, str(port), image.name], stdin=pipe, stdout=pipe, stderr=pipe, text=True
             )
             assert self._process.stdout is not None and self._process.stderr is not None
             line = self._process.stdout.readline()
         if not line:
-            raise SimulationError(f"virtual board, port {port}: {self._process.stderr.read().strip()}")
-        self.port = int(line)
+            raise SimulationError(f"virtual board, {address}, port {port}: {self._process.stderr.read().strip()}")
+        self.address, self.port = address, int(line)
 
     @classmethod
     def of(
@@ -102,6 +107,7 @@ class VirtualBoard:
         *,
         flash: bool = False,
         port: int = 0,
+        address: str = LOOPBACK,
         tell: Callable[[str], None] = lambda text: None,
     ) -> "VirtualBoard":
         """``board`` with this machine on it; with ``flash``, weights are in its flash where that is where they are read.
@@ -118,13 +124,14 @@ class VirtualBoard:
             flash_addr=board.flash_addr if reads else None,
             flash=flash_image(network, plan) if flash and reads else b"",
             port=port,
+            address=address,
             tell=tell,
         )
 
     @property
     def url(self) -> str:
         """What to give as a serial port."""
-        return f"socket://localhost:{self.port}"
+        return f"socket://{url_host(self.address)}:{self.port}"
 
     def seconds(self) -> float:
         """Time on its wire since it was switched on, at `boards.wire.BAUD`: a clock for who waits for it, however slow it is.

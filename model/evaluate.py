@@ -14,6 +14,7 @@ from model.reports.evaluation_page import evaluation_page
 from model.studies.evaluation import Evaluation, evaluate
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar, tell
 from model.support.datasets import Split, load
+from model.support.errors import one_line
 from model.support.files import check_writable_folder, write_all
 from model.support.results import plain, to_json
 
@@ -88,7 +89,7 @@ def _print(found: Evaluation) -> None:
     make_console().print(table)
     for key, value in plain(found).items():
         if isinstance(value, (int, float)) or (key in ("network_hash", "float_network") and value is not None):
-            print(f"{key}: {value}")
+            print(one_line(f"{key}: {value}"))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from model.support.cli import FolderPath, Number, OutFile, command, make_console, progress_bar, tell
+from model.support.errors import one_line
 from model.support.files import write_file
 from model.support.image_folder import SPLITS, find_images
 
@@ -35,7 +36,7 @@ def main(folder: Path, out: Path, size: int, width: int | None, grey: bool, test
     if found.passed_over:
         tell([f"{folder}: {found.passed_over:,} files are no images by their names, and are passed over"])
     with progress_bar(make_console(stderr=True)) as bar:
-        files = bar.track(found.files, description=str(folder))
+        files = bar.track(found.files, description=one_line(str(folder)))
         splits = found.splits(size, width or size, 1 if grey else 3, test_share=test_share, files=files)
     arrays: dict[str, np.ndarray] = {"classes": np.array(found.classes)}
     for name, split in splits.items():
@@ -45,7 +46,7 @@ def main(folder: Path, out: Path, size: int, width: int | None, grey: bool, test
     write_file(out, written.getvalue())
     shape = " x ".join(map(str, splits[SPLITS[0]].images.shape[1:]))
     counts = " and ".join(f"{len(split.labels):,} {name}" for name, split in splits.items())
-    click.echo(f"{out}: {counts} frames of {shape}; {len(found.classes)} classes: {', '.join(found.classes)}")
+    click.echo(one_line(f"{out}: {counts} frames of {shape}; {len(found.classes)} classes: {', '.join(found.classes)}"))
 
 
 if __name__ == "__main__":

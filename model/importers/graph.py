@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import helper, numpy_helper, shape_inference
+from onnx import external_data_helper, helper, numpy_helper, shape_inference
 
 from model.arrays import Floats
 from model.importers.constants import QUANTIZERS, Array, constants_of
@@ -23,6 +23,9 @@ from model.support.files import opened
 from model.support.names import layer_name
 
 __all__ = ["NodeReport", "OnnxGraph", "damage_in_one_line", "first_line", "load", "permutation", "text"]
+
+_MOST_BYTES = 1 << 31
+"""Of a file, as protocol buffers have it; and of all tensors that lie in others."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,12 @@ def damage_in_one_line(path: Path) -> Iterator[None]:
 def load(path: Path) -> onnx.ModelProto:
     """Read a file; `ConversionError` says why it cannot be."""
     try:
-        opened(path).close()
-        model = onnx.load(str(path))
+        with opened(path) as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise ConversionError(f"{path}: must be an ONNX file of at most {_MOST_BYTES:,} bytes")
+        model = onnx.load_model_from_string(text)
+        _load_external(path, model)
     except OSError as error:
         raise ConversionError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
@@ -82,6 +89,22 @@ def load(path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise ConversionError(f"{path}: must be an ONNX file with a graph")
     return model
+
+
+def _load_external(path: Path, model: onnx.ModelProto) -> None:
+    """Read the tensors that lie in other files of the same folder; many may name one file, or all of a large one."""
+    tensors = [*model.graph.initializer, *(attribute.t for node in model.graph.node for attribute in node.attribute)]
+    left = _MOST_BYTES
+    for tensor in filter(external_data_helper.uses_external_data, tensors):
+        found = external_data_helper.ExternalDataInfo(tensor)
+        size = (path.parent / found.location).stat().st_size - (found.offset or 0) if found.length is None else found.length
+        left -= max(0, size)
+        if left < 0:
+            raise ValueError(f"tensors in other files must have at most {_MOST_BYTES:,} bytes together")
+        # It refuses files that are elsewhere, and links.
+        external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
 
 
 class OnnxGraph:

@@ -8,9 +8,6 @@ import http.client
 import io
 import itertools
 import tarfile
-import urllib.error
-import urllib.request
-import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +20,10 @@ from PIL import Image, features
 from model.support.cache import kept
 from model.support.cli import make_console, progress_bar
 from model.support.dataset import DataError, Dataset
-from model.support.files import write_file
+from model.support.download import download
+from model.support.files import opened, write_file
+from model.support.names import shortened
+from model.support.npz import ArchiveError, Npz
 
 __all__ = ["CLASSES", "load_cifar10"]
 
@@ -38,6 +38,9 @@ _PIXELS = 32 * 32 * 3
 _TIMEOUT_S = 30
 _CHUNK = 1 << 20
 _ARRAYS = ("jpeg", "offsets", "labels", "classes")
+_MOST_FRAMES = 60_000
+_MOST_BYTES = 1 << 29
+"""What the arrays of a file of copies may hold, several times what they do."""
 _TAR_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error)
 
 
@@ -109,7 +112,9 @@ def load_cifar10(split: str, folders: Sequence[Path], cache: Path) -> Dataset:
 
 def _checked(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        with opened(path) as file:
+            # A byte more than there should be shows that this is another file, whatever its length.
+            content = file.read(_PUBLISHED.size + 1)
     except OSError as error:
         raise DataError(f"{path}: archive of CIFAR-10 must be readable: {error.strerror}") from error
     found = hashlib.sha256(content).hexdigest()
@@ -149,7 +154,7 @@ def _download(path: Path) -> bytes:
     url, size = _PUBLISHED.url, _PUBLISHED.size
     content = bytearray()
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, progress_bar(make_console(stderr=True)) as bar:
+        with download(url, timeout=_TIMEOUT_S) as response, progress_bar(make_console(stderr=True)) as bar:
             task = bar.add_task(_PUBLISHED.name, total=size)
             # A byte more than there should be shows that this is another file, whatever its length.
             while len(content) <= size and (part := response.read(min(_CHUNK, size + 1 - len(content)))):
@@ -195,10 +200,10 @@ def _copies(path: Path, cache: Path) -> Dataset:
 def _read_copies(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bytes of all images, where each begins, and labels."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if name in _ARRAYS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{path}: copies of CIFAR-10 must be a readable .npz file: {error}") from error
+        with Npz(path, most_bytes=_MOST_BYTES, kinds="biufU") as archive:
+            arrays = {name: archive.array(name) for name in archive.names if name in _ARRAYS}
+    except (OSError, ArchiveError) as error:
+        raise DataError(f"{path}: copies of CIFAR-10 must be a readable .npz file: {shortened(str(error))}") from error
     if lacking := [name for name in _ARRAYS if name not in arrays]:
         raise DataError(f"{path}: copies of CIFAR-10 must have the arrays {', '.join(_ARRAYS)}: {lacking[0]} is missing")
     jpeg, offsets, labels, classes = (arrays[name] for name in _ARRAYS)
@@ -207,8 +212,10 @@ def _read_copies(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for name, array in (("offsets", offsets), ("labels", labels)):
         if array.dtype.kind not in "iu" or array.ndim != 1:
             raise DataError(f"{path}: {name} must be integers in one row, not {array.dtype} of shape {array.shape}")
-    if tuple(classes.tolist()) != CLASSES:
-        raise DataError(f"{path}: classes must be {', '.join(CLASSES)}, in this order, not {', '.join(map(str, classes.flat))}")
+    if not np.array_equal(classes, CLASSES):
+        raise DataError(f"{path}: classes must be {', '.join(CLASSES)}, in this order")
+    if len(labels) > _MOST_FRAMES:
+        raise DataError(f"{path}: labels must be at most {_MOST_FRAMES:,}, not {len(labels):,}")
     if len(labels) == 0 or len(offsets) != len(labels) + 1:
         raise DataError(f"{path}: offsets must be one more than the {len(labels)} labels, not {len(offsets)}")
     offsets = offsets.astype(np.int64)

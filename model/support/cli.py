@@ -203,6 +203,13 @@ def tell(notes: Iterable[str] = (), warnings: Iterable[str] = ()) -> None:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
 
 
+class _Console(Console):
+    """A console that no text commands: what is not printable, escape codes too, is a space."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        return super().render_str("".join(c if c.isprintable() or c in "\n\t" else " " for c in text), **options)
+
+
 def make_console(*, stderr: bool = False, width_in_file: int | None = None) -> Console:
     """Where tables and lines are shown. Text, in tables too, is shown as it is: brackets in a name mean nothing.
 
@@ -213,7 +220,7 @@ def make_console(*, stderr: bool = False, width_in_file: int | None = None) -> C
     width_in_file : int or None
         Characters of a line where there is no terminal; None for what the environment says, or 80.
     """
-    console = Console(stderr=stderr, markup=False, emoji=False)
+    console = _Console(stderr=stderr, markup=False, emoji=False)
     if width_in_file is not None and not console.is_terminal:
         console.width = width_in_file
     console.width = max(console.width, _LEAST_WIDTH)

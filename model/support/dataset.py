@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model.support.errors import BadInputError
+from model.support.names import printable
 
 __all__ = ["DataError", "Dataset"]
 
@@ -41,6 +42,8 @@ class Dataset:
     classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # It is often that of a file, and a terminal shows it.
+        object.__setattr__(self, "name", printable(self.name))
         _check_array(self.name, "images", self.images, "uint8", 4, "(frames, height, width, channels)")
         _check_array(self.name, "labels", self.labels, "int64", 1, "(frames,)")
         if len(self.images) == 0:

@@ -9,8 +9,6 @@ import importlib.util
 import io
 import math
 import os
-import urllib.error
-import urllib.request
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +20,8 @@ import platformdirs
 
 from model.support.cifar import load_cifar10
 from model.support.dataset import DataError, Dataset
-from model.support.files import write_file
+from model.support.download import download
+from model.support.files import opened, write_file
 from model.support.own_data import load_npz
 
 __all__ = ["DATASETS", "DIGITS", "MIRRORS", "DataError", "Dataset", "Split", "load", "read_idx"]
@@ -38,7 +37,6 @@ DATASETS = (*DIGITS, "cifar10")
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "http://yann.lecun.com/exdb/mnist/",
 )
 """Where the MNIST files are published. What comes from a mirror counts only if its checksum is right."""
 
@@ -55,6 +53,11 @@ class _MnistFile:
     name: str
     size: int
     sha256: str
+
+    @property
+    def most_compressed(self) -> int:
+        """Bytes of the file at the most where it is compressed: that adds next to nothing."""
+        return self.size + self.size // 100 + 1024
 
 
 _MNIST: dict[str, tuple[_MnistFile, _MnistFile]] = {
@@ -199,8 +202,11 @@ def _mnist_array(file: _MnistFile, folders: Sequence[Path]) -> np.ndarray:
 
 def _read_mnist(file: _MnistFile, path: Path) -> np.ndarray:
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
+        compressed = path.suffix == ".gz"
+        with opened(path) as stream:
+            # One byte more than there may be is enough to see that there is more.
+            content = stream.read(1 + (file.most_compressed if compressed else file.size))
+        if compressed:
             content = _decompress(content, file.size)
     except _READ_ERRORS as error:
         raise DataError(f"{path}: MNIST file must be readable: {error}") from error
@@ -223,9 +229,8 @@ def _download(file: _MnistFile, mirrors: Sequence[str], path: Path) -> bytes:
     for mirror in mirrors:
         url = f"{mirror}{file.name}.gz"
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
-                # Compression adds next to nothing to its input: more than this is not the file.
-                compressed = response.read(file.size + file.size // 100 + 1024)
+            with download(url, timeout=_TIMEOUT_S) as response:
+                compressed = response.read(file.most_compressed)
             content = _decompress(compressed, file.size)
         except _DOWNLOAD_ERRORS as error:
             reasons.append(f"{url}: {getattr(error, 'reason', None) or error}")

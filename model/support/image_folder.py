@@ -22,6 +22,9 @@ SPLITS = ("train", "test")
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Files that are taken for images; others are passed over."""
 
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""What such files may hold: for some others, which a file may hold whatever its name is, Pillow starts other programs."""
+
 _TEXT = 200
 """Characters of what is wrong with a file that are shown."""
 
@@ -165,11 +168,12 @@ def _folders(folder: Path) -> list[Path]:
 
 def _read(path: Path, label: int, height: int, width: int, channels: int) -> tuple[bytes, int, npt.NDArray[np.uint8]]:
     try:
-        digest = hashlib.sha256(path.read_bytes()).digest()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
         with warnings.catch_warnings():
             # An image that claims to be huge is not decoded.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 return digest, label, frame_of(image, height, width, channels)
     except Exception as error:
         # Pillow reports a damaged file by whatever its decoders happen to raise.

@@ -4,12 +4,15 @@ What a file means is read where it can only mean one thing (floats from 0 to 1, 
 mean several is refused in one line.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from model.support.dataset import DataError, Dataset
+from model.support.files import opened
+from model.support.names import printable, shortened
+from model.support.npz import ArchiveError, Npz
 
 __all__ = ["load_npz"]
 
@@ -17,6 +20,12 @@ _OF_ONE_SPLIT = (("x_{0}", "y_{0}"), ("{0}_images", "{0}_labels"), ("{0}_x", "{0
 _PLAIN = (("images", "labels"), ("x", "y"), ("data", "labels"))
 _CLASSES = "classes"
 _FULL = 255
+
+_MOST_BYTES = 1 << 32
+"""What the arrays of a data set may hold: a small file may claim to be any number of frames."""
+
+_KINDS = "biufcU"
+"""Kinds of arrays that are read, to say what they must be instead, and names."""
 
 
 def load_npz(path: Path, split: str) -> Dataset:
@@ -38,35 +47,24 @@ def load_npz(path: Path, split: str) -> Dataset:
     if not path.is_file():
         raise DataError(f"{path}: dataset must be an existing .npz file")
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             start = file.read(6)
         if start == b"\x93NUMPY":
             raise DataError(f"{path}: dataset must be an archive of arrays, not one array")
-        # Of what is neither, numpy would say that it is an archive of objects.
         if not start.startswith(b"PK"):
             raise DataError(f"{path}: dataset must be an .npz file, as numpy.savez writes it, not one that begins with {start!r}")
-        with np.load(path, allow_pickle=False) as archive:
-            names, name_notes = _names(path, archive.files, split)
-            images, labels = (_array(path, archive, name) for name in names)
-            classes = _array(path, archive, _CLASSES) if _CLASSES in archive.files else None
-    except DataError:
-        raise
-    except Exception as error:
-        # numpy reports a damaged archive by whatever its zip, header and unpickling code happens to raise.
-        raise DataError(f"{path}: dataset must be a readable .npz file: {error}") from error
+        with Npz(path, most_bytes=_MOST_BYTES, kinds=_KINDS) as archive:
+            names, name_notes = _names(path, archive.names, split)
+            images, labels = (archive.array(name) for name in names)
+            classes = archive.array(_CLASSES) if _CLASSES in archive.names else None
+    except OSError as error:
+        raise DataError(f"{path}: dataset must be readable: {error.strerror}") from None
+    except ArchiveError as error:
+        raise DataError(f"{path}: dataset: {shortened(str(error))}") from None
     images, image_notes = _pixels(path, _frames(path, images))
     labels, label_notes = _classes(path, labels, len(images))
     notes = (*name_notes, *image_notes, *label_notes)
     return Dataset(str(path), images, labels, tuple(f"{path}: {note}" for note in notes), _class_names(path, classes))
-
-
-def _array(path: Path, archive: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    try:
-        return archive[name]
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise DataError(f"{path}: array {name!r} must be numbers, not Python objects") from None
-        raise
 
 
 def _of_split(split: str) -> list[tuple[str, str]]:
@@ -171,7 +169,11 @@ def _class_names(path: Path, classes: np.ndarray | None) -> tuple[str, ...]:
     """Names of the classes; none where the array is something else, as a number of classes."""
     if classes is None or classes.dtype.kind != "U" or classes.ndim != 1:
         return ()
-    names = tuple(" ".join(name.split()) for name in classes.tolist())
+    try:
+        # A page and a terminal show them.
+        names = tuple(" ".join(printable(name).split()) for name in classes.tolist())
+    except (ValueError, SystemError):
+        raise DataError(f"{path}: classes must be names, not numbers that no letter has") from None
     if "" in names or len(set(names)) < len(names):
-        raise DataError(f"{path}: classes must be names that differ, not {', '.join(map(repr, names))}")
+        raise DataError(f"{path}: classes must be names that differ, not {shortened(', '.join(map(repr, names)))}")
     return names

@@ -25,7 +25,7 @@ def test_where_it_is_as_json(tmp_path):
             assert line, process.stderr.read()
             said = json.loads(line)
             assert (said["board"], said["network"], said["plan"]) == ("ulx3s-85f", "random2", "minimal")
-            assert said["url"] == f"socket://localhost:{said['port']}"
+            assert said["url"] == f"socket://127.0.0.1:{said['port']}"
             with Device.open(said["url"], timeout=60) as device:
                 device.require(network)
             process.send_signal(signal.SIGINT)

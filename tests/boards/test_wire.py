@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from boards.device import Device, DeviceError
-from hw.link.protocol import HEADER_BYTES, RESULT
+from hw.link.protocol import HEADER_BYTES, RESULT, SYNC
 from tests.boards.small_board import IMAGES, expected
 
 
@@ -29,6 +29,8 @@ def between(board, to_board, to_host=lambda data: data):
         wire = socket.create_connection(("localhost", board.port))
         threading.Thread(target=carry, args=(wire, host, to_host), daemon=True).start()
         carry(host, wire, to_board)
+        # The other thread still reads from it: closing it alone would not tell the board.
+        wire.shutdown(socket.SHUT_RDWR)
         wire.close()
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -93,7 +95,7 @@ def test_a_frame_is_cut_off_and_the_next_one_is_right(board):
 
 def test_noise_before_a_packet(board):
     with socket.create_connection(("localhost", board.port)) as wire:
-        wire.sendall(bytes(np.random.default_rng(3).integers(0, 256, 3000, dtype=np.uint8)))
+        wire.sendall(bytes([SYNC]) + bytes(np.random.default_rng(3).integers(0, 256, 3000, dtype=np.uint8)))
     with Device.open(board.url, clock=board.seconds) as device:
         found = device.classify(IMAGES[4])
         assert (found.answer, found.counts) == expected(IMAGES[4])

@@ -1,6 +1,8 @@
 """A folder of images becomes a data set."""
 
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -133,6 +135,22 @@ def test_refusals(folder, tmp_path):
         found = refused(folder, "--size", "8")
         assert re.search(rf"error: {re.escape(str(folder / 'empty' / '2.png'))}: must be an image that can be read: .", found)
     # It says that it is huge.
-    huge = b"P5 60000 60000 255\n"
+    parts = ((b"IHDR", struct.pack(">2L5B", 60000, 60000, 8, 0, 0, 0, 0)), (b"IDAT", b""))
+    chunks = [struct.pack(">L", len(part)) + name + part + struct.pack(">L", zlib.crc32(name + part)) for name, part in parts]
+    huge = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
     (folder / "empty" / "2.png").write_bytes(huge)
     assert "2.png: must be an image that can be read: Image size (3600000000 pixels) exceeds limit" in refused(folder)
+
+
+def test_what_a_file_holds_decides_not_its_name(folder, tmp_path, monkeypatch):
+    """PostScript, for which Pillow would start an interpreter, in a file that is called an image."""
+    (tmp_path / "bin").mkdir()
+    interpreter = tmp_path / "bin" / "gs"
+    interpreter.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (folder / "cat" / "0.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
+    found = CliRunner().invoke(main, [str(folder), "--out", str(tmp_path / "data.npz")])
+    assert found.exit_code == 2
+    assert found.stderr.splitlines()[-1].startswith(f"error: {folder}/cat/0.png: must be an image that can be read")
+    assert not (tmp_path / "started").exists()

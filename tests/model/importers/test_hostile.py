@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from model.importers.float_network import ConversionError
+from model.importers.graph import load
 from tests.onnx_graphs import Graph
 
 GIGABYTE = 1 << 30
@@ -295,3 +298,32 @@ def test_a_long_chain_is_read_in_linear_time(tmp_path):
         graph.add("Identity")
     code, said, _ = check(graph.linear(16, 3).save(tmp_path / "net.onnx"))
     assert (code, said) == (0, "")
+
+
+def test_tensors_in_other_files(tmp_path):
+    """Those of the same folder are read; not what lies elsewhere, nor more than a file may be."""
+    path, beside = tmp_path / "in" / "net.onnx", tmp_path / "in" / "net.data"
+    path.parent.mkdir()
+    model = claim(2, 8, 8).conv(3, 2, 3, name="c").model()
+    held = [tensor.raw_data for tensor in model.graph.initializer]
+    onnx.save(model, path, save_as_external_data=True, location=beside.name, size_threshold=0)
+    assert beside.stat().st_size and [tensor.raw_data for tensor in load(path).graph.initializer] == held
+    (tmp_path / "in" / "link").symlink_to("/etc/passwd")
+    with (tmp_path / "in" / "large").open("wb") as file:
+        file.truncate(200 * GIGABYTE)
+    shutil.copy(beside, tmp_path / "outside")
+    for place, message in (
+        ("../outside", "points outside the directory"),
+        ("/etc/passwd", "it is an absolute path"),
+        ("link", "it is a symbolic link"),
+        ("large", "tensors in other files must have at most 2,147,483,648 bytes together"),
+    ):
+        changed = onnx.load(path, load_external_data=False)
+        tensor = changed.graph.initializer[0]
+        del tensor.external_data[:]
+        tensor.external_data.add(key="location", value=place)
+        other = path.with_name("other.onnx")
+        other.write_bytes(changed.SerializeToString())
+        with pytest.raises(ConversionError) as caught:
+            load(other)
+        assert str(caught.value).startswith(f"{other}: must be an ONNX file: ") and message in str(caught.value)

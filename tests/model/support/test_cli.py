@@ -104,3 +104,16 @@ def test_what_is_being_done_is_no_markup(monkeypatch):
 
 def test_width_where_there_is_no_terminal():
     assert make_console(width_in_file=140).width == 140
+
+
+def test_no_text_commands_a_terminal(capsys):
+    """Not where it stands by itself, in a table or in its title."""
+    escapes = "a\x1b]0;own\x07\x1b[2J\u202eb\nc"
+    table = Table("x", title=escapes)
+    table.add_row(escapes)
+    console = make_console()
+    console.print(escapes)
+    console.print(table)
+    shown = capsys.readouterr().out
+    assert [c for c in shown if not c.isprintable() and c != "\n"] == []
+    assert "a ]0;own  [2J b\nc" in shown

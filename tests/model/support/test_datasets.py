@@ -11,7 +11,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from model.support import datasets
+from model.support import datasets, download
 from model.support.datasets import DataError, Dataset, load, read_idx
 
 
@@ -46,8 +46,9 @@ def tiny_mnist(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def serve():
-    """Start web servers that answer from a dict of path to bytes; each gives its base address and its log."""
+def serve(monkeypatch):
+    """Start web servers that answer from a dict of path to bytes; each gives its base address and its log. They know no TLS."""
+    monkeypatch.setattr(download, "SCHEMES", ("http",))
     servers = []
 
     def start(answers):
@@ -340,10 +341,10 @@ def test_npz_unreadable(tmp_path):
         f"{path}: dataset must be an .npz file, as numpy.savez writes it, not one that begins with b'some t'"
     )
     path.write_bytes(b"PK\x03\x04 and no more")
-    assert message(load, str(path), "test") == f"{path}: dataset must be a readable .npz file: File is not a zip file"
+    assert message(load, str(path), "test") == f"{path}: dataset: must be a whole archive of arrays: its end is missing"
     np.savez(path, images=np.array([None]), labels=np.zeros(1, int))
     assert message(load, str(path), "test") == (
-        f"{path}: array 'images' must be numbers, not Python objects"
+        f"{path}: dataset: member 'images.npy' must hold numbers, not '|O'"
     )
     single = io.BytesIO()
     np.save(single, np.zeros(3))
