@@ -1,5 +1,6 @@
 """An ONNX file as it is read: constants, attributes, inferred shapes, and one line for each thing that is wrong."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,9 +78,9 @@ def load(path: Path) -> onnx.ModelProto:
     """Read a file; `ConversionError` says why it cannot be."""
     try:
         with opened(path) as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise ConversionError(f"{path}: must be an ONNX file of at most {_MOST_BYTES:,} bytes")
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise ConversionError(f"{path}: must be an ONNX file of at most {_MOST_BYTES:,} bytes")
+            text = file.read()
         model = onnx.load_model_from_string(text)
         _load_external(path, model)
     except OSError as error:
