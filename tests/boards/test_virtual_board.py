@@ -12,6 +12,7 @@ from boards.device import Device
 from boards.virtual_board import VirtualBoard
 from hw.link.protocol import Command, packet
 from sim.simulators import SimulationError
+from tests.addresses import has_ipv6
 from tests.boards.small_board import IMAGES, NETWORK, PLAN, expected
 
 
@@ -78,8 +79,11 @@ def test_a_client_that_says_nothing_keeps_nobody_out(board):
         assert (found.answer, found.counts) == expected(IMAGES[1])
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_another_address():
+    if not has_ipv6():
+        with pytest.raises(SimulationError, match=r"^virtual board, ::1, port 0: \w+: "):
+            VirtualBoard(NETWORK, PLAN, address="::1")
+        return
     with VirtualBoard(NETWORK, PLAN, address="::1") as board:
         assert board.url == f"socket://[::1]:{board.port}"
         with pytest.raises(ConnectionRefusedError):
