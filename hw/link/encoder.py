@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory, ReadPort, WritePort
-from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from hw.aer import AddressEvent, Kind
+from hw.aer import Kind
+from hw.link.frame_encoder import FrameEncoder
 from hw.parts.memory import BuiltMemory, style
-from model.machine.capability import check_machine_can
 from model.network import Network
 
 __all__ = ["Encoder"]
@@ -18,7 +16,7 @@ __all__ = ["Encoder"]
 LEVELS = 256
 
 
-class Encoder(wiring.Component):
+class Encoder(FrameEncoder):
     """Intensity-to-delay coding by counting sort, of pixels that fire once or not.
 
     Operation
@@ -39,28 +37,14 @@ class Encoder(wiring.Component):
 
     Members
     -------
-    pixels : In, stream of 8 bits
-        Raster order ``(y, x, c)``.
-    events : Out, stream of AddressEvent
-        Of the input.
+    pixels, events
+        As of `hw.link.frame_encoder.FrameEncoder`.
     """
 
     def __init__(self, *, network: Network) -> None:
-        check_machine_can(network)
         if network.input_levels != 1:
             raise ValueError(f"network {network.name!r}: input_levels must be 1, not {network.input_levels}")
-        self._network = network
-        super().__init__(
-            {
-                "pixels": In(stream.Signature(unsigned(8))),
-                "events": Out(stream.Signature(AddressEvent(network.input_shape))),
-            }
-        )
-
-    @property
-    def network(self) -> Network:
-        """Gives the input shape, and the threshold above which a pixel fires."""
-        return self._network
+        super().__init__(network=network)
 
     @property
     def memories(self) -> tuple[BuiltMemory, BuiltMemory, BuiltMemory]:

@@ -6,20 +6,18 @@ Compare `model/encode.py`.
 from dataclasses import dataclass
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data
 from amaranth.lib.memory import Memory, ReadPort, WritePort
-from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from hw.aer import AddressEvent, Kind
+from hw.aer import Kind
+from hw.link.frame_encoder import FrameEncoder
 from hw.parts.memory import BuiltMemory, style
-from model.machine.capability import check_machine_can
-from model.network import Network
 
 __all__ = ["LevelsEncoder"]
 
 
-class LevelsEncoder(wiring.Component):
+class LevelsEncoder(FrameEncoder):
     """Intensity-to-delay coding with several levels: one counting sort, then rounds over its result.
 
     Operation
@@ -53,26 +51,9 @@ class LevelsEncoder(wiring.Component):
 
     Members
     -------
-    pixels : In, stream of 8 bits
-        Raster order ``(y, x, c)``.
-    events : Out, stream of AddressEvent
-        Of the input.
+    pixels, events
+        As of `hw.link.frame_encoder.FrameEncoder`.
     """
-
-    def __init__(self, *, network: Network) -> None:
-        check_machine_can(network)
-        self._network = network
-        super().__init__(
-            {
-                "pixels": In(stream.Signature(unsigned(8))),
-                "events": Out(stream.Signature(AddressEvent(network.input_shape))),
-            }
-        )
-
-    @property
-    def network(self) -> Network:
-        """Gives the input shape, and the limits above which a pixel fires."""
-        return self._network
 
     @property
     def memories(self) -> tuple[BuiltMemory, BuiltMemory, BuiltMemory]:

@@ -1,19 +1,16 @@
 """An encoder without memories to sort in: it looks for each brightness in turn. Compare `hw/link/encoder.py`."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
-from hw.aer import AddressEvent, Kind
-from model.machine.capability import check_machine_can
+from hw.aer import Kind
+from hw.link.frame_encoder import FrameEncoder
 from model.machine.stages import kept_pixel_bits
-from model.network import Network
 
 __all__ = ["ScanEncoder"]
 
 
-class ScanEncoder(wiring.Component):
+class ScanEncoder(FrameEncoder):
     """Intensity-to-delay coding by scanning.
 
     Operation
@@ -36,23 +33,8 @@ class ScanEncoder(wiring.Component):
     Members
     -------
     pixels, events
-        As of `hw.link.encoder.Encoder`.
+        As of `hw.link.frame_encoder.FrameEncoder`.
     """
-
-    def __init__(self, *, network: Network) -> None:
-        check_machine_can(network)
-        self._network = network
-        super().__init__(
-            {
-                "pixels": In(stream.Signature(unsigned(8))),
-                "events": Out(stream.Signature(AddressEvent(network.input_shape))),
-            }
-        )
-
-    @property
-    def network(self) -> Network:
-        """Gives the input shape, and the limits above which a pixel fires."""
-        return self._network
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
