@@ -7,13 +7,11 @@ from typing import NamedTuple
 
 import serial
 
+from boards.choices import BAUD
 from hw.link.protocol import HEADER_BYTES, SYNC, crc8, packet
 from model.support.errors import DeviceError
 
 __all__ = ["BAUD", "Packet", "Wire", "printable"]
-
-BAUD = 1_000_000
-"""Bits per second of the host link, where none are asked for."""
 
 _QUIET = 0.25
 """Seconds without a byte after which a wire is quiet: more than those after which a device gives up a packet that stands still,

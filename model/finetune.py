@@ -22,8 +22,9 @@ from model.support.datasets import DIGITS, Dataset, load
 from model.support.errors import BadInputError
 from model.support.files import check_apart, check_writable_file, write_all
 from model.support.names import safe_name
-from model.training.common import PRECISIONS, import_torch, keep_memory, versions
+from model.training.common import import_torch, keep_memory, versions
 from model.training.finetune import FineTuned, FinetuneSettings, fine_tune
+from model.training.settings import PRECISIONS
 
 _USUAL = FinetuneSettings()
 

@@ -37,6 +37,7 @@ from model.projection import (
     window_outputs,
     window_taps,
 )
+from model.support.choices import FIRINGS
 from model.support.errors import NetworkError
 from model.support.files import write_file
 from model.support.names import LAYER_NAME, MOST_TEXT, SAFE_NAME, is_layer_name, is_printable, is_safe_name
@@ -68,9 +69,6 @@ __all__ = [
     "TransposedProjection",
     "taps",
 ]
-
-FIRINGS = ("immediate", "deferred")
-"""When a network's neurons compare: at every update, or at a flush."""
 
 INPUT = "input"
 """The name by which a layer takes the network's input events."""

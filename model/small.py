@@ -18,8 +18,9 @@ from onnx import helper
 from model.support.cli import command
 from model.support.datasets import Dataset
 from model.support.errors import BadInputError, Exit, fail
-from model.training.common import INPUT_THRESHOLD, accuracy, binarise, check_whole, import_torch
+from model.training.common import INPUT_THRESHOLD, accuracy, binarise, import_torch
 from model.training.plain import CLASSES, export_plain, report_plain, train_plain, training_options
+from model.training.settings import check_whole
 
 if TYPE_CHECKING:
     from torch import nn

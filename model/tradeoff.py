@@ -11,11 +11,12 @@ from rich.table import Table
 from model.reports.html import svg
 from model.reports.tradeoff_plot import tradeoff_plot
 from model.studies.tradeoff import Point, Tradeoff, study
+from model.support.choices import ZOO
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar
 from model.support.datasets import DIGITS, load
 from model.support.files import write_all
 from model.support.results import plain, to_json
-from model.training.common import ZOO, import_torch, keep_memory
+from model.training.common import import_torch, keep_memory
 from model.training.paper_network import load_network
 from model.training.sparse import SparseSettings
 

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from model.support.choices import ZOO
 from model.support.cli import FilePath, FolderPath, OutFolder, command, tell
 from model.support.datasets import DIGITS, Dataset, load
 from model.support.errors import BadInputError, Exit, fail
 from model.support.files import write_file
 from model.training.cifar_settings import NAME as CIFAR_NAME
 from model.training.cifar_settings import CifarSettings
-from model.training.common import PRECISIONS, ZOO, check_dataset, import_torch, keep_memory, versions
+from model.training.common import check_dataset, import_torch, keep_memory, versions
 from model.training.paper_network import NAME, TrainSettings, export_onnx, load_network, report_training, train
+from model.training.settings import PRECISIONS
 
 if TYPE_CHECKING:
     from model.training.sparse import SparseSettings

@@ -38,6 +38,7 @@ from model.machine.plan import Plan, PlanError
 from model.machine.simulate import simulate as cycles
 from model.network import INPUT, Network, Neurons
 from model.support.errors import MismatchError
+from sim.choices import LEVELS
 from sim.coverage import Coverage, coverage
 from sim.netlist import cell_models, machine_netlist
 from sim.recorder import RESULT, WATCHED, records, wrapper
@@ -53,9 +54,6 @@ warnings.simplefilter("ignore", UnusedElaboratable)
 
 CACHE = Path("build") / "cache"
 """Where compiled simulations, generated Verilog and netlists are kept."""
-
-LEVELS = ("rtl", "netlist")
-"""What can be simulated: the Verilog of a machine, or what synthesis for a family makes of it."""
 
 SLICE_CYCLES = {"rtl": 20_000, "netlist": 1_000}
 """How often it is asked whether a simulation is done: netlists take far longer for a cycle."""

@@ -15,12 +15,11 @@ from cocotb_tools.runner import Runner, Verilator, get_runner
 
 from model.support.cache import alone
 from model.support.errors import BadInputError, MismatchError, ToolError, ToolMissingError
+from sim.choices import SIMULATORS
 from sim.tables import tables_in_files
 from sim.watchdog import HANGS
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator"]
-
-SIMULATORS = ("verilator", "icarus")
 
 _MAKEFLAGS = "-j2 OPT_FAST={fast} OPT_SLOW=-O0"
 """For the C++ compiler: its higher levels take longer than the simulations that they speed up."""

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, log2
-from pathlib import Path
 
 from amaranth.hdl import UnusedElaboratable
 
 from hw.aer import AddressEvent, HostEvent
+from hw.flow.choices import AREA
 from hw.interface import Result
 from hw.link.encoders import encoder_of
 from hw.link.link import Link
@@ -34,9 +34,6 @@ __all__ = ["AREA", "Area", "estimate_area", "features", "memories"]
 
 # Machines are made here to be asked what they are built of, and not elaborated.
 warnings.simplefilter("ignore", UnusedElaboratable)
-
-AREA = Path(__file__).parent / "area.json"
-"""The designs that were measured, and what was fitted to them."""
 
 LUT_RAM_CELLS = 6
 """TRELLIS_COMB cells of a LUT RAM: four hold bits, two write (nextpnr-ecp5)."""

@@ -13,9 +13,9 @@ import onnxruntime
 from onnx import helper
 
 from model.arrays import Floats
+from model.importers.errors import ConversionError
 from model.importers.quantizer import Quantizer
 from model.network import INPUT, MaxPool, Padding, Shape
-from model.support.errors import BadInputError
 
 __all__ = [
     "ConversionError",
@@ -43,18 +43,6 @@ _MOST_AT_ONCE = 256
 
 _VALUES_AT_ONCE = 1 << 25
 """Values of the largest tensor that it may hold at once."""
-
-
-class ConversionError(BadInputError):
-    """A file or a node of it cannot be converted; the message names it.
-
-    Where it is about a node, ``node`` is the name of the node's first output, ``reason`` the message without file, node
-    and remedy, and ``remedy`` what could be done.
-    """
-
-    node = ""
-    reason = ""
-    remedy = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,10 +20,7 @@ from model.importers.structure import FLOATS, printable, type_name
 from model.importers.tensors import Data, filled, letter_sizes
 from model.network import Shape
 
-__all__ = ["LAYOUTS", "Start", "starts", "where"]
-
-LAYOUTS = ("nchw", "nhwc")
-"""Channels first, and channels last."""
+__all__ = ["Start", "starts", "where"]
 
 _UINT8_FULL = 255.0
 
@@ -42,7 +39,7 @@ class Start:
     data : Data
         The input with its axes.
     layout : str
-        One of `LAYOUTS`; empty where it has no channels.
+        One of `model.support.choices.LAYOUTS`; empty where it has no channels.
     factors : tuple[Floats, Floats] or None
         Scale and offset of each channel, where the network takes other numbers than pixels of 0 to 1.
     """
@@ -75,7 +72,7 @@ def starts(
     graph : OnnxGraph
         The file's graph.
     layout : str or None
-        One of `LAYOUTS`, where it is known.
+        One of `model.support.choices.LAYOUTS`, where it is known.
     input_shape : sequence of int or None
         Shape of the data's frames, where it is known: a vector of that size may be such a frame.
     normalization : Normalization

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+from model.importers.errors import ConversionError
 
-from model.arrays import Floats
-from model.importers.float_network import ConversionError
+if TYPE_CHECKING:
+    from model.arrays import Floats
 
 __all__ = ["AS_THEY_ARE", "Normalization"]
 
@@ -52,6 +53,9 @@ class Normalization:
 
     def factors(self, channels: int) -> tuple[Floats, Floats]:
         """Scale and offset of each channel."""
+        # Commands make one before they load arrays.
+        import numpy as np
+
         mean, std = (np.broadcast_to(np.array(values, np.float64), channels) for values in (self.mean, self.std))
         with np.errstate(over="ignore"):
             return (1.0 if self.scale is None else self.scale) / std, -mean / std

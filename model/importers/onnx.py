@@ -15,11 +15,12 @@ import onnx
 from model.importers.agreement import check_agreement
 from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork
 from model.importers.graph import NodeReport, OnnxGraph, damage_in_one_line, load
-from model.importers.layouts import LAYOUTS, Start, starts, where
+from model.importers.layouts import Start, starts, where
 from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.importers.operators import SUPPORTED
 from model.importers.quantized_nodes import check_levels
 from model.importers.walk import Walk
+from model.support.choices import LAYOUTS
 
 __all__ = [
     "LAYOUTS",

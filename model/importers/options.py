@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from model.importers.layouts import LAYOUTS
 from model.importers.normalization import AS_THEY_ARE, Normalization
+from model.support.choices import LAYOUTS
 from model.support.cli import Number
 
 __all__ = ["LayerNames", "file_options"]

@@ -12,9 +12,10 @@ from model.studies.event_classifier import EventClassifier, flat, gabor_filters,
 from model.studies.poisson import PoissonNetwork, run_poisson, settled, spike_counts
 from model.support.dataset import Dataset
 from model.training.balanced_rates import BalancedSettings, train_balanced
-from model.training.common import as_asked, check_dataset, held_out
+from model.training.common import check_dataset, held_out
 from model.training.histogram_classifier import ClassifierSettings, train_classifier
 from model.training.paper_trained import Trained
+from model.training.settings import as_asked
 
 __all__ = ["train_balanced_rates", "train_event_classifier"]
 

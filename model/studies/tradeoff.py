@@ -15,9 +15,10 @@ from model.conversion.quantize import Settings
 from model.importers.onnx import import_onnx
 from model.network import Network
 from model.support.cache import kept
+from model.support.choices import ZOO
 from model.support.datasets import Dataset
 from model.support.results import BESIDE, to_json
-from model.training.common import ZOO, held_out
+from model.training.common import held_out
 from model.training.paper_network import export_onnx, load_network
 from model.training.sparse import SparseSettings, fine_tune, measure
 

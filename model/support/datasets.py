@@ -13,11 +13,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import platformdirs
 
+from model.support.choices import DIGITS, Split
 from model.support.cifar import load_cifar10
 from model.support.dataset import DataError, Dataset
 from model.support.download import download
@@ -25,11 +25,6 @@ from model.support.files import opened, write_file
 from model.support.own_data import load_npz
 
 __all__ = ["DATASETS", "DIGITS", "MIRRORS", "DataError", "Dataset", "Split", "load", "read_idx"]
-
-Split = Literal["train", "test"]
-
-DIGITS = ("mnist", "digits5k")
-"""The names that `load` knows of handwritten digits, frames of 28 x 28 x 1."""
 
 DATASETS = (*DIGITS, "cifar10")
 """The names that `load` knows."""

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.support.datasets import Dataset
-from model.training.common import accuracy, check_dataset, check_numbers, check_whole, held_out, import_torch, to_tensor
+from model.training.common import accuracy, check_dataset, held_out, import_torch, to_tensor
+from model.training.settings import check_numbers, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

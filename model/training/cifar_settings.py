@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model.support.errors import BadInputError
-from model.training.common import check_numbers, check_precision, check_whole
+from model.training.settings import check_numbers, check_precision, check_whole
 
 __all__ = ["NAME", "CifarSettings"]
 

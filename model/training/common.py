@@ -8,8 +8,6 @@ import math
 import platform
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -17,14 +15,13 @@ import rich.console
 import rich.progress
 
 from model.support.datasets import DataError, Dataset
-from model.support.errors import BadInputError, ToolMissingError
+from model.support.errors import ToolMissingError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["INPUT_SHAPE", "INPUT_THRESHOLD", "PRECISIONS", "ZOO", "accuracy", "as_asked", "augment", "binarise",
-           "check_dataset", "check_numbers", "check_precision", "check_whole", "held_out", "import_torch", "keep_memory",
-           "to_tensor", "track", "versions"]
+__all__ = ["INPUT_SHAPE", "INPUT_THRESHOLD", "accuracy", "augment", "binarise", "check_dataset", "held_out",
+           "import_torch", "keep_memory", "to_tensor", "track", "versions"]
 
 T = TypeVar("T")
 
@@ -33,53 +30,11 @@ INPUT_SHAPE = (28, 28, 1)
 
 CLASSES = 10
 
-ZOO = Path(__file__).parent.parent / "zoo"
-"""Folder of the bundled networks."""
-
 # One training frame of 12 is held out: 5,000 of the 60,000 of MNIST.
 _HOLD_OUT = 12
 
-PRECISIONS = ("float32", "bfloat16")
-"""What layers may compute in while training."""
-
 # A pixel of exactly 0.2 of full scale, 51 of 255, does not fire.
 INPUT_THRESHOLD = 51
-
-
-def check_whole(settings: object, least: dict[str, int]) -> None:
-    """Raise `TypeError` or `ValueError` where a field is not a whole number, or less than its least."""
-    for name, low in least.items():
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be an integer, not {value!r}")
-        if value < low:
-            raise BadInputError(f"{name} must be {low} or more, not {value!r}")
-
-
-def check_precision(precision: str) -> None:
-    """Raise `BadInputError` where that is nothing that a training computes in."""
-    if precision not in PRECISIONS:
-        raise BadInputError(f"precision must be {' or '.join(map(repr, PRECISIONS))}, not {precision!r}")
-
-
-def check_numbers(
-    settings: object, *, positive: Iterable[str] = (), not_negative: Iterable[str] = (), shares: Iterable[str] = ()
-) -> None:
-    """Raise `BadInputError` where a field is not more than 0, not 0 or more, or no share: at least 0, and less than 1."""
-    for names, constraint, holds in (
-        (positive, "more than 0", lambda value: 0 < value < math.inf),
-        (not_negative, "0 or more", lambda value: 0 <= value < math.inf),
-        (shares, "at least 0 and less than 1", lambda value: 0 <= value < 1),
-    ):
-        for name in names:
-            value = getattr(settings, name)
-            if not holds(value):
-                raise BadInputError(f"{name} must be {constraint}, not {value!r}")
-
-
-def as_asked(settings: T, seed: int, epochs: int | None) -> T:
-    """Settings with a seed, and with a number of passes over the training frames where it is not to be their own."""
-    return replace(settings, seed=seed, **({} if epochs is None else {"epochs": epochs}))  # type: ignore[type-var]
 
 
 def import_torch() -> Any:

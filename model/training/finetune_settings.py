@@ -9,7 +9,7 @@ from model.conversion.coding import InputCoding
 from model.conversion.quantize import Settings
 from model.network import FIRINGS
 from model.support.errors import BadInputError
-from model.training.common import check_precision, check_whole
+from model.training.settings import check_precision, check_whole
 
 __all__ = ["NEAR", "EpochLine", "FinetuneSettings"]
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Ints
-from model.training.common import check_numbers, check_whole, import_torch
+from model.training.common import import_torch
+from model.training.settings import check_numbers, check_whole
 
 __all__ = ["ClassifierSettings", "train_classifier"]
 

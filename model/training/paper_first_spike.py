@@ -18,19 +18,10 @@ from rich.console import Console
 
 from model.support.dataset import Dataset
 from model.support.errors import BadInputError
-from model.training.common import (
-    INPUT_SHAPE,
-    accuracy,
-    as_asked,
-    check_dataset,
-    check_numbers,
-    check_whole,
-    held_out,
-    import_torch,
-    to_tensor,
-)
+from model.training.common import INPUT_SHAPE, accuracy, check_dataset, held_out, import_torch, to_tensor
 from model.training.paper_trained import Trained
 from model.training.plain import CLASSES, train_plain
+from model.training.settings import as_asked, check_numbers, check_whole
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,7 +14,6 @@ import click
 import numpy as np
 
 from model.support.datasets import DataError, Dataset
-from model.support.errors import BadInputError
 from model.support.files import write_file
 from model.training.common import (
     CLASSES,
@@ -24,13 +23,12 @@ from model.training.common import (
     binarise,
     binarise_some,
     check_dataset,
-    check_numbers,
-    check_whole,
     held_out,
     import_torch,
     to_tensor,
     track,
 )
+from model.training.paper_settings import NAME, TrainSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,49 +39,6 @@ __all__ = ["LAYERS", "NAME", "TrainResult", "TrainSettings", "build_network", "e
 LAYERS = {0: "conv1", 3: "conv2", 8: "fc1", 11: "fc2"}
 
 _OPSET = 17
-
-NAME = "mnist-paper"
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Everything that decides the outcome of a training, beside the data and the versions of the libraries.
-
-    Parameters
-    ----------
-    seed : int
-        Of the initial weights, the order of frames, augmentation and dropout.
-    epochs : int
-        Passes over the training frames.
-    batch_size : int
-        Frames per step.
-    learning_rate : float
-        Peak of the one-cycle schedule of AdamW.
-    weight_decay : float
-        Of AdamW; it keeps outliers out of the weights, which one scale per layer has to cover later.
-    dropout : float
-        Share of values dropped before each linear layer. As in the paper.
-    binary_share : float
-        Share of training frames shown as 1-bit; the others are grey.
-    average_decay : float
-        Decay per step of the moving average of the weights. The average is what is exported.
-    """
-
-    seed: int = 1
-    epochs: int = 60
-    batch_size: int = 128
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.05
-    dropout: float = 0.5
-    binary_share: float = 0.7
-    average_decay: float = 0.998
-
-    def __post_init__(self) -> None:
-        check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1})
-        check_numbers(self, positive=["learning_rate"], not_negative=["weight_decay"], shares=["dropout", "average_decay"])
-        if not 0 <= self.binary_share <= 1:
-            raise BadInputError(f"binary_share must be from 0 to 1, not {self.binary_share!r}")
-
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:

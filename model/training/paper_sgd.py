@@ -14,19 +14,10 @@ from rich.console import Console
 
 from model.support.dataset import Dataset
 from model.support.errors import BadInputError
-from model.training.common import (
-    accuracy,
-    as_asked,
-    binarise,
-    check_dataset,
-    check_numbers,
-    check_whole,
-    held_out,
-    import_torch,
-    to_tensor,
-)
+from model.training.common import accuracy, binarise, check_dataset, held_out, import_torch, to_tensor
 from model.training.paper_network import LAYERS, build_network, export_onnx
 from model.training.paper_trained import Trained
+from model.training.settings import as_asked, check_numbers, check_whole
 
 if TYPE_CHECKING:
     from torch import nn

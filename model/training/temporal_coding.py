@@ -27,17 +27,9 @@ from numba import njit
 from rich.console import Console
 
 from model.support.dataset import Dataset
-from model.training.common import (
-    CLASSES,
-    INPUT_SHAPE,
-    as_asked,
-    check_dataset,
-    check_numbers,
-    check_whole,
-    held_out,
-    import_torch,
-)
+from model.training.common import CLASSES, INPUT_SHAPE, check_dataset, held_out, import_torch
 from model.training.paper_trained import Trained
+from model.training.settings import as_asked, check_numbers, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from model import paper_networks
 from model.paper_networks import NETWORKS, main
+from model.support.choices import ZOO
 from model.support.npz import read_npz
-from model.training.common import ZOO
 from model.training.paper_trained import Trained, archive
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from model.support.choices import ZOO
 from model.support.files import write_file
-from model.training.common import ZOO
 from sim import suite
 from sim.cosimulation import VerifyResult
 from sim.coverage import Coverage

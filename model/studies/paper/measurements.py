@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import model
 from model.arrays import Images, Ints
 from model.conversion.convert import convert
 from model.conversion.quantize import Settings, quantize
@@ -21,19 +20,19 @@ from model.importers.onnx import import_onnx
 from model.network import INPUT, MaxPool, Network, Neurons
 from model.rest import pooled, rounded, weighted_sums
 from model.studies.one_threshold import INPUT_THRESHOLD, fired_per_frame
+from model.support.choices import PAPER_SGD, ZOO
 from model.support.dataset import DataError, Dataset
 from model.support.errors import BadInputError
 
 __all__ = ["BUNDLED", "CONVOLUTIONAL", "DEFERRED", "SGD", "SPARSE", "TWO_LAYER"]
 __all__ += ["Binary", "Counting", "Measurements", "SigmaDelta", "counting", "large", "quantized_outputs", "sha256", "share"]
 
-_ZOO = Path(model.__path__[0]) / "zoo"
-SGD = _ZOO / "paper" / "paper-sgd.onnx"
-CONVOLUTIONAL = _ZOO / "mnist-paper.onnx"
-BUNDLED = _ZOO / "mnist-paper.npz"
-SPARSE = _ZOO / "mnist-sparse.npz"
-DEFERRED = _ZOO / "mnist-deferred.npz"
-TWO_LAYER = _ZOO / "mnist-two-layer.onnx"
+SGD = PAPER_SGD
+CONVOLUTIONAL = ZOO / "mnist-paper.onnx"
+BUNDLED = ZOO / "mnist-paper.npz"
+SPARSE = ZOO / "mnist-sparse.npz"
+DEFERRED = ZOO / "mnist-deferred.npz"
+TWO_LAYER = ZOO / "mnist-two-layer.onnx"
 
 _SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Of a large activation: thresholds that are tried where neurons fire once or not."""

@@ -9,9 +9,9 @@ import pytest
 from model.benchmark.peer import as_torch, outputs, rate_code
 from model.importers.float_network import ConversionError
 from model.importers.onnx import import_model, import_onnx
+from model.support.choices import ZOO
 from model.support.datasets import Dataset, load
 from model.support.errors import ToolMissingError
-from model.training.common import ZOO
 from tests.onnx_graphs import TWO, Graph, relu_conv
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")

@@ -11,9 +11,9 @@ from model.benchmark.entries import Entry
 from model.benchmark.peer import PeerPoint, PeerResult
 from model.benchmark.run import Plan, run
 from model.network import Network
+from model.support.choices import ZOO
 from model.support.datasets import Dataset, load
 from model.support.errors import ToolMissingError
-from model.training.common import ZOO
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,11 @@ import pytest
 
 from model.network import Shape
 from model.studies.first_spike_paper import TABLE_ROWS, float_scores, measure, read_first_spike
+from model.support.choices import ZOO
 from model.support.dataset import DataError, Dataset
 from model.support.datasets import load
 from model.support.errors import BadInputError
-from model.training.common import ZOO, held_out
+from model.training.common import held_out
 
 
 def arrays_of(rng):

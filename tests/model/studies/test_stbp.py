@@ -7,10 +7,10 @@ import pytest
 
 from model.network import Shape
 from model.studies.stbp import LeakyLayer, StbpNetwork, measure, read_stbp, run_stbp
+from model.support.choices import ZOO
 from model.support.dataset import Dataset
 from model.support.datasets import load
 from model.support.errors import NetworkError
-from model.training.common import ZOO
 
 
 def layer(weights, bias, name="f"):

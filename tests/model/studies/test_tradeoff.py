@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from model.support.choices import ZOO
 from model.support.datasets import Dataset, load
-from model.training.common import ZOO
 from model.training.sparse import SparseSettings
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
