@@ -1,5 +1,7 @@
 """`python -m boards.demo`: draw a digit or drop an image, and see spikes become an answer on a board, or on a virtual one."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import re
@@ -7,23 +9,22 @@ import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-from rich.console import Console
 
-from boards.bundled import chosen_for, network_on
-from boards.demo_server import Demo, serve
-from boards.device import Device
-from boards.frames import frames_for
+from boards.choices import BAUD
 from boards.listening import listen_option, tell_reach, url_host
-from boards.wire import BAUD
-from model.machine.named_plans import load_plan
-from model.machine.plan import Plan
-from model.network import Network
 from model.support.cli import FilePath, FolderPath, Number, command, doing, make_console
 from model.support.errors import Exit, fail
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from boards.demo_server import Demo
+    from boards.device import Device
+    from model.machine.plan import Plan
+    from model.network import Network
 
 __all__ = ["main"]
 
@@ -64,6 +65,8 @@ def _summary(frame: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
 
 def _draw(demo: Demo, console: Console, frame: dict[str, Any], found: dict[str, Any]) -> None:
     """A frame, the counts of its classes, and what it took."""
+    import numpy as np
+
     shades = " .:-=+*#%@"
     grey = np.array(frame["pixels"]).reshape(tuple(demo.network.input_shape)).mean(axis=2)
     for line in grey[::2] if grey.shape[0] > 14 else grey:
@@ -98,6 +101,9 @@ class _Wanted:
 
 def _on_board(wanted: _Wanted, stack: contextlib.ExitStack) -> tuple[Network, Plan, Device, str]:
     """Network, plan and device at a serial port, and the port: the device says what it is."""
+    from boards.bundled import network_on
+    from boards.device import Device
+
     if wanted.board:
         fail(Exit.BAD_INPUT, "--board must not be given with --port: the device says what is on it")
     assert wanted.port is not None
@@ -113,8 +119,12 @@ def _on_virtual_board(
 ) -> tuple[Network, Plan, Device, str]:
     """Network, plan and device of a virtual board, which starts, and its name."""
     # Amaranth and the simulators are only needed here.
+    from boards.bundled import chosen_for
     from boards.definitions import board_named
+    from boards.device import Device
     from boards.virtual_board import VirtualBoard
+    from model.machine.named_plans import load_plan
+    from model.network import Network
 
     kind = board_named(wanted.board or _BOARD)
     net, plan_name = chosen_for(kind, wanted.net, wanted.plan)
@@ -150,6 +160,9 @@ def main(
     clock_mhz: float | None, http_port: int, listen: str, terminal: bool, as_json: bool, no_browser: bool, **wanted: Any
 ) -> None:
     """See the help text above."""
+    from boards.demo_server import Demo
+    from boards.frames import frames_for
+
     # What goes on must not be among the JSON.
     console = make_console(stderr=as_json)
     if as_json and not terminal:
@@ -178,6 +191,8 @@ def main(
 
 def _serve(demo: Demo, listen: str, http_port: int, console: Console, *, browser: bool) -> None:
     """Serve the page until Ctrl-C."""
+    from boards.demo_server import serve
+
     try:
         server = serve(demo, http_port, address=listen)
     except OSError as error:

@@ -1,26 +1,25 @@
 """`python -m boards.host`: a board from the host's side, over any serial port."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Table
 
-from boards.bundled import network_on
-from boards.device import Device
-from boards.frames import frames_for, labelled_frames
-from boards.wire import BAUD, printable
-from model.encode import encode
-from model.network import Network
-from model.support.cli import FilePath, FolderPath, Number, OutFolder, group, make_console, progress_bar
-from model.support.datasets import DataError
+from boards.choices import BAUD
+from model.support.cli import FilePath, FolderPath, Number, OutFolder, group, make_console, make_table, progress_bar
 from model.support.errors import BadInputError, Exit, fail
 from model.support.files import write_file
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from boards.device import Device
+    from model.network import Network
 
 __all__ = ["main"]
 
@@ -67,8 +66,17 @@ def main() -> None:
     """See the help text above."""
 
 
+def _opened(port: str, baud: int, timeout: float) -> Device:
+    """The device at a port."""
+    from boards.device import Device
+
+    return Device.open(port, baud=baud, timeout=timeout)
+
+
 def _show(found: dict[str, Any], as_json: bool) -> None:
     """Print what was found: a line for each name, or JSON."""
+    from boards.wire import printable
+
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -81,7 +89,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
 @_json
 def identify(port: str, baud: int, timeout: float, as_json: bool) -> None:
     """See the help text above."""
-    with Device.open(port, baud=baud, timeout=timeout) as device:
+    with _opened(port, baud, timeout) as device:
         _show(asdict(device.identity), as_json)
 
 
@@ -90,7 +98,7 @@ def identify(port: str, baud: int, timeout: float, as_json: bool) -> None:
 @_json
 def status(port: str, baud: int, timeout: float, as_json: bool) -> None:
     """See the help text above."""
-    with Device.open(port, baud=baud, timeout=timeout) as device:
+    with _opened(port, baud, timeout) as device:
         _show({**asdict(device.errors()), "saturations": list(device.saturations())}, as_json)
 
 
@@ -99,7 +107,7 @@ def status(port: str, baud: int, timeout: float, as_json: bool) -> None:
 @_json
 def reset(port: str, baud: int, timeout: float, as_json: bool) -> None:
     """See the help text above."""
-    with Device.open(port, baud=baud, timeout=timeout) as device:
+    with _opened(port, baud, timeout) as device:
         device.reset()
     if as_json:
         _show({"port": port, "network_hash": device.identity.network_hash}, as_json)
@@ -111,7 +119,9 @@ def reset(port: str, baud: int, timeout: float, as_json: bool) -> None:
 @_json
 def load(port: str, baud: int, timeout: float, net: Path | None, plan: str | None, as_json: bool) -> None:
     """See the help text above."""
-    with Device.open(port, baud=baud, timeout=timeout) as device:
+    from boards.bundled import network_on
+
+    with _opened(port, baud, timeout) as device:
         network = network_on(device, net)
         _make_ready(device, network, plan, anew=True)
     words = device.identity.weight_words
@@ -157,7 +167,10 @@ def selftest(
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    with Device.open(port, baud=baud, timeout=timeout) as device:
+    from boards.bundled import network_on
+    from boards.frames import frames_for
+
+    with _opened(port, baud, timeout) as device:
         network = network_on(device, net)
         data = frames_for(network, dataset, data_dir, frames)
         _make_ready(device, network, plan)
@@ -199,7 +212,14 @@ def states(
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    with Device.open(port, baud=baud, timeout=timeout) as device:
+    import numpy as np
+
+    from boards.bundled import network_on
+    from boards.frames import frames_for
+    from model.encode import encode
+    from model.support.dataset import DataError
+
+    with _opened(port, baud, timeout) as device:
         network = network_on(device, net)
         name = layer or network.output.name
         data = frames_for(network, dataset, data_dir, None)
@@ -224,7 +244,7 @@ def states(
         head = {"network": network.name, "port": port, "dataset": data.name, "layer": name, "frame": frame}
         print(json.dumps({**head, "neurons": rows}, indent=2))
     else:
-        shown = Table("y", "x", "c", "potential", "count", title=f"{name}, frame {frame} of {data.name}")
+        shown = make_table("y", "x", "c", "potential", "count", title=f"{name}, frame {frame} of {data.name}")
         for row in rows:
             shown.add_row(*(str(value) for value in row.values()))
         make_console().print(shown)
@@ -260,7 +280,11 @@ def evaluate(
     as_json: bool,
 ) -> None:
     """See the help text above."""
-    with Device.open(port, baud=baud, timeout=timeout) as device:
+    from boards.bundled import network_on
+    from boards.frames import labelled_frames
+    from model.support.dataset import DataError
+
+    with _opened(port, baud, timeout) as device:
         network = network_on(device, net)
         data = labelled_frames(network, dataset, data_dir)
         total = frames or len(data.images)
@@ -304,6 +328,8 @@ def evaluate(
 
 
 def _progress() -> Progress:
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+
     return progress_bar(make_console(stderr=True), MofNCompleteColumn(), TimeRemainingColumn())
 
 

@@ -1,15 +1,20 @@
 """`python -m boards.table FOLDER ...`: what builds found, as one table: a row of each folder's ``report.json``."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from boards.build_table import BuildRow, table
 from model.support.cli import FolderPath, command
 from model.support.errors import BadInputError
 from model.support.files import checked_json, opened
+
+if TYPE_CHECKING:
+    from boards.build_table import BuildRow
 
 __all__ = ["main"]
 
@@ -19,11 +24,15 @@ __all__ = ["main"]
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON on standard output.")
 def main(folders: tuple[Path, ...], as_json: bool) -> None:
     """See the help text above."""
+    from boards.build_table import table
+
     rows = [_row(folder / "report.json") for folder in folders]
     print(json.dumps([asdict(row) for row in rows], indent=2) if as_json else table(rows))
 
 
 def _row(path: Path) -> BuildRow:
+    from boards.build_table import BuildRow
+
     try:
         with opened(path) as file:
             return BuildRow.of(checked_json(file.read()))

@@ -1,24 +1,24 @@
 """`python -m boards.virtual`: a board in simulation, its UART on a TCP port."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from boards.bundled import chosen_for
-from boards.definitions import Board, board_named
 from boards.listening import listen_option, tell_reach
-from boards.virtual_board import VirtualBoard
-from hw.flow.area import estimate_area
-from model.machine.folded_layout import Folded
-from model.machine.named_plans import load_plan
-from model.machine.plan import Plan
-from model.network import Network
 from model.support.cli import FilePath, command, doing, make_console
 from model.support.errors import Exit, fail
+
+if TYPE_CHECKING:
+    from boards.definitions import Board
+    from model.machine.plan import Plan
+    from model.network import Network
 
 __all__ = ["main"]
 
@@ -45,6 +45,12 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from boards.bundled import chosen_for
+    from boards.definitions import board_named
+    from boards.virtual_board import VirtualBoard
+    from model.machine.named_plans import load_plan
+    from model.network import Network
+
     console = make_console(stderr=True)
     device = board_named(board)
     net, plan_name = chosen_for(device, net, plan_name)
@@ -70,6 +76,9 @@ def main(
 
 def _short(device: Board, network: Network, plan: Plan) -> list[str]:
     """What the board has too little of, as far as that is known before synthesis."""
+    from hw.flow.area import estimate_area
+    from model.machine.folded_layout import Folded
+
     if plan.folded:
         return device.short_of_folded(Folded.of(network, plan))
     if not device.of_family.HAS_AREA_MODEL:

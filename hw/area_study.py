@@ -1,17 +1,20 @@
 """`python -m hw.area_study`: place designs of many networks and plans, and fit the area model to them."""
 
+from __future__ import annotations
+
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
-from boards.area_fit import CACHE, DESIGNS, Design, design_of, fitted, measure
-from hw.flow.area import AREA
-from model.support.cli import OutFile, command, make_console, progress_bar
+from hw.flow.choices import AREA
+from model.support.cli import OutFile, command, make_console, make_table, progress_bar
 from model.support.files import write_file
+
+if TYPE_CHECKING:
+    from boards.area_fit import Design
 
 
 @command(help="Place designs of many networks and plans, and fit the area model to them; writes hw/flow/area.json.")
@@ -22,6 +25,8 @@ from model.support.files import write_file
 @click.option("--json", "as_json", is_flag=True, help="Print what was written, as JSON on standard output.")
 def main(jobs: int, only: int | None, keep: bool, out: Path, as_json: bool) -> None:
     """See the help text above."""
+    from boards.area_fit import CACHE, DESIGNS, design_of, fitted, measure
+
     console = make_console(stderr=True)
     with ThreadPoolExecutor(jobs) as pool, progress_bar(console) as bar:
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -42,7 +47,7 @@ def main(jobs: int, only: int | None, keep: bool, out: Path, as_json: bool) -> N
     if as_json:
         print(text)
         return
-    table = Table()
+    table = make_table()
     for title in ("design", "lanes", "LUTs", "predicted", "FFs", "predicted", "LUT RAMs", "blocks", "predicted", "MHz"):
         table.add_column(title, justify="left" if title == "design" else "right")
     for found in result["designs"]:

@@ -5,16 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Table
 
-from boards.bitstream import Options, build
-from boards.definitions import BOARDS, board_named
-from boards.programmer import program
-from boards.top import BAUD
-from hw.flow.tools import find_tool
+from boards.choices import BAUD
 from model.importers.normalization import Normalization
 from model.importers.options import file_options
-from model.support.cli import FilePath, FolderPath, Number, OutFolder, command, make_console
+from model.support.cli import FilePath, FolderPath, Number, OutFolder, command, make_console, make_table
 from model.support.errors import Exit, fail
 
 
@@ -86,6 +81,11 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from boards.bitstream import Options, build
+    from boards.definitions import board_named
+    from boards.programmer import program
+    from hw.flow.tools import find_tool
+
     if list_boards:
         _list_boards(as_json)
         return
@@ -136,10 +136,12 @@ def main(
 
 
 def _list_boards(as_json: bool) -> None:
+    from boards.definitions import BOARDS
+
     if as_json:
         print(json.dumps([asdict(board) for board in BOARDS.values()], indent=2))
         return
-    table = Table()
+    table = make_table()
     for column in ("name", "board", "family", "device", "LUT4", "memories", "MHz"):
         table.add_column(column)
     for board in BOARDS.values():

@@ -1,20 +1,23 @@
 """What of an ONNX file converts, what does not, why, and what could be done."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
-from model.conversion.from_quantized import quantized_lines
-from model.importers.float_network import FloatNetwork
 from model.importers.normalization import Normalization
-from model.importers.onnx import Examination, NodeReport, examine
 from model.importers.options import file_options
-from model.support.cli import FilePath, command, make_console
+from model.support.cli import FilePath, command, make_console, make_table
 from model.support.errors import Exit, fail, one_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from model.importers.float_network import FloatNetwork
+    from model.importers.onnx import Examination, NodeReport
 
 __all__: list[str] = []
 
@@ -33,6 +36,9 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from model.conversion.from_quantized import quantized_lines
+    from model.importers.onnx import examine
+
     found = examine(onnx_file, layout=layout, output=output, normalization=normalization)
     problem = _problem(onnx_file, found)
     totals = _totals(found.network) if found.network is not None else None
@@ -86,7 +92,9 @@ def _totals(network: FloatNetwork) -> dict[str, Any]:
 
 
 def _table(title: str, reports: list[NodeReport]) -> Table:
-    table = Table(title=title)
+    from rich.text import Text
+
+    table = make_table(title=title)
     remedies = any(report.remedy for report in reports)
     for column in ("node", "operator", "status", "what becomes of it, or why not", *(["what to do"] if remedies else [])):
         table.add_column(column, overflow="fold")

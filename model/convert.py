@@ -1,24 +1,28 @@
 """`python -m model.convert`: an ONNX file becomes a spiking network of integers."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
-from rich.table import Table
 
-from model.conversion.convert import EXPLAINED, Conversion, convert_file
-from model.conversion.explain import verdict
-from model.conversion.quantize import Settings
 from model.importers.normalization import Normalization
 from model.importers.options import LayerNames, file_options
-from model.network import FIRINGS, Neurons
-from model.reports.conversion import advice_lines, conversion_json, conversion_summary
-from model.support.cli import FilePath, FolderPath, Number, OutFile, command, doing, make_console, tell
+from model.support.choices import FIRINGS
+from model.support.cli import FilePath, FolderPath, Number, OutFile, command, doing, make_console, make_table, tell
 from model.support.errors import Exit, fail
 from model.support.files import check_apart, not_written
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from model.conversion.convert import Conversion
+    from model.conversion.quantize import Settings
 
 _ALIKE = ("input", "bits", "biases")
 """Columns of what was tried that say nothing where all their cells are the same."""
@@ -156,6 +160,10 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from model.conversion.convert import convert_file
+    from model.conversion.quantize import Settings
+    from model.reports.conversion import conversion_json, conversion_summary
+
     console = make_console(stderr=True)
     settings = Settings(
         weight_bits=weight_bits,
@@ -251,7 +259,12 @@ def _not_the_papers(settings: Settings) -> str | None:
 
 def _print(console: Console, found: Conversion, settings: Settings) -> None:
     """The tables of the layers and of the steps of accuracy, and what there is to say about them."""
-    table = Table(title=f"{found.network.name}: {found.network.origin}")
+    from model.conversion.convert import EXPLAINED
+    from model.conversion.explain import verdict
+    from model.network import Neurons
+    from model.reports.conversion import advice_lines
+
+    table = make_table(title=f"{found.network.name}: {found.network.origin}")
     for column in ("layer", "kind", "output", "theta", "f", "weight/potential/count bits", "events in"):
         table.add_column(column)
     for layer, _, shape in found.network.walk():
@@ -266,7 +279,7 @@ def _print(console: Console, found: Conversion, settings: Settings) -> None:
     console.print(table)
     if found.tried:
         console.print(_tried(found))
-    ladder = Table(title=f"where the accuracy went, on {min(found.frames, EXPLAINED)} of these frames")
+    ladder = make_table(title=f"where the accuracy went, on {min(found.frames, EXPLAINED)} of these frames")
     for column in ("step", "layer", "accuracy", "lost"):
         ladder.add_column(column)
     for step in found.steps:
@@ -298,7 +311,7 @@ def _saving(settings: Settings) -> str:
 
 def _tried(found: Conversion) -> Table:
     """What the search measured, in order; of the input, weights and biases only what was not the same in all."""
-    table = Table(title="what was tried, and what came of it on the calibration frames")
+    table = make_table(title="what was tried, and what came of it on the calibration frames")
     columns = {
         "input": [str(tried.input_levels) for tried in found.tried],
         "levels": [", ".join(f"{levels:.4g}" for levels in tried.levels) for tried in found.tried],

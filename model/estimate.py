@@ -3,28 +3,36 @@
 This command puts the parts together, so it knows of hardware and boards; nothing else in `model` does.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table as PrintedTable
 
-from boards.definitions import Board, board_named
-from boards.limits import limits
-from hw.flow.area import estimate_area
-from hw.flow.block_use import blocks_by_core
-from model.machine.estimate import CALIBRATED, Estimate, considered, estimate, memories_of, planned
-from model.machine.named_plans import FOLDED, load_plan
-from model.network import Network
-from model.reports.estimate_page import blocks_table, considered_table, cores_table, estimate_page, summary
-from model.reports.html import Table
-from model.support.cli import FilePath, FolderPath, Number, OutFile, OutFolder, command, doing, make_console, progress_bar, tell
-from model.support.datasets import load
+from model.support.cli import (
+    FilePath,
+    FolderPath,
+    Number,
+    OutFile,
+    OutFolder,
+    command,
+    doing,
+    make_console,
+    make_table,
+    progress_bar,
+    tell,
+)
 from model.support.errors import BadInputError, DoesNotFitError
 from model.support.files import check_apart, check_writable_folder, not_written, write_all
-from model.support.frames import suited
 from model.support.results import to_json
+
+if TYPE_CHECKING:
+    from boards.definitions import Board
+    from model.machine.estimate import Estimate
+    from model.reports.html import Table
 
 _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 """Clocks where none is asked for: what an ECP5 meets, and what an iCE40 UP5K does."""
@@ -73,6 +81,17 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from boards.definitions import board_named
+    from boards.limits import limits
+    from hw.flow.area import estimate_area
+    from hw.flow.block_use import blocks_by_core
+    from model.machine.estimate import CALIBRATED, considered, estimate, memories_of, planned
+    from model.machine.named_plans import load_plan
+    from model.network import Network
+    from model.reports.estimate_page import estimate_page
+    from model.support.datasets import load
+    from model.support.frames import suited
+
     console = make_console(stderr=True)
     if save_plan is not None:
         check_apart("--save-plan", save_plan, {"the network": net, "the dataset": Path(dataset)})
@@ -143,10 +162,15 @@ def main(
 
 def _own_plan(board: Board) -> str | None:
     """The plan of a board for which no area model plans, or that has only room for a folded machine; None for others."""
+    from model.machine.named_plans import FOLDED
+
     return None if board.of_family.HAS_AREA_MODEL and board.plan != FOLDED else board.plan
 
 
 def _print(found: Estimate, folder: Path) -> None:
+    from model.reports.estimate_page import blocks_table, considered_table, cores_table, summary
+    from model.reports.html import Table
+
     if found.plans_considered is not None:
         _print_table("plans considered", considered_table(found.plans_considered), words=())
     cores = cores_table(found)
@@ -160,7 +184,7 @@ def _print(found: Estimate, folder: Path) -> None:
 
 def _print_table(title: str, table: Table, *, words: Sequence[int] = (0,)) -> None:
     """Print a table on standard output; columns of ``words`` begin at the left."""
-    printed = PrintedTable(title=title)
+    printed = make_table(title=title)
     for index, heading in enumerate(table.titles):
         printed.add_column(heading, justify="left" if index in words else "right")
     for row in table.rows:

@@ -1,22 +1,22 @@
 """Accuracy, spikes and operations of a network on a data set: `python -m model.evaluate`."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
-from rich.table import Table
 
 from model.importers.normalization import Normalization
-from model.importers.onnx import import_onnx
 from model.importers.options import file_options
-from model.network import Network
-from model.reports.evaluation_page import evaluation_page
-from model.studies.evaluation import Evaluation, evaluate
-from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar, tell
-from model.support.datasets import Split, load
+from model.support.choices import Split
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table, progress_bar, tell
 from model.support.errors import one_line
 from model.support.files import check_writable_folder, write_all
 from model.support.results import plain, to_json
+
+if TYPE_CHECKING:
+    from model.studies.evaluation import Evaluation
 
 
 @command(help="Accuracy, spikes and operations of a network on a data set.")
@@ -47,6 +47,12 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from model.importers.onnx import import_onnx
+    from model.network import Network
+    from model.reports.evaluation_page import evaluation_page
+    from model.studies.evaluation import evaluate
+    from model.support.datasets import load
+
     console = make_console(stderr=True)
     network = Network.load(net)
     folder = out or Path("build") / network.name
@@ -71,7 +77,7 @@ def main(
 
 
 def _print(found: Evaluation) -> None:
-    table = Table(title=f"{found.network} on {found.frames:,} frames of {found.dataset}")
+    table = make_table(title=f"{found.network} on {found.frames:,} frames of {found.dataset}")
     table.add_column("layer")
     table.add_column("shape")
     for title in ("events in", "spikes", "per neuron", "adds", "saturated"):

@@ -7,24 +7,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import platformdirs
 
-from model.importers.float_network import FloatNetwork
 from model.importers.normalization import Normalization
-from model.importers.onnx import import_onnx
 from model.importers.options import file_options
-from model.network import FIRINGS
+from model.support.choices import DIGITS, FIRINGS
 from model.support.cli import FilePath, FolderPath, Number, OutFile, command, tell
-from model.support.datasets import DIGITS, Dataset, load
 from model.support.errors import BadInputError
 from model.support.files import check_apart, check_writable_file, write_all
 from model.support.names import safe_name
-from model.training.common import import_torch, keep_memory, versions
-from model.training.finetune import FineTuned, FinetuneSettings, fine_tune
+from model.training.finetune_settings import FinetuneSettings
 from model.training.settings import PRECISIONS
+
+if TYPE_CHECKING:
+    from model.importers.float_network import FloatNetwork
+    from model.support.dataset import Dataset
+    from model.training.finetune import FineTuned
 
 _USUAL = FinetuneSettings()
 
@@ -149,6 +149,11 @@ def main(
     What comes out is a float network with weights in units of thresholds, and the integer network that it is. The same command
     goes on where it was stopped, after the last whole epoch, and ends with the same result.
     """
+    from model.importers.onnx import import_onnx
+    from model.support.datasets import load
+    from model.training.common import import_torch, keep_memory
+    from model.training.finetune import fine_tune
+
     integers, record = out.with_suffix(".npz"), out.with_suffix(".finetune.json")
     check_apart("--out", out, {"the ONNX file": onnx_file})
     for teacher in teachers:
@@ -200,6 +205,8 @@ def main(
 
 def _teacher(path: Path, start: FloatNetwork, more: dict[str, Any]) -> FloatNetwork:
     """The float network of a file, for the frames and classes of the start."""
+    from model.importers.onnx import import_onnx
+
     found = import_onnx(path, input_shape=start.input_shape, **more)
     wanted = (tuple(start.input_shape), start.outputs)
     if (tuple(found.input_shape), found.outputs) != wanted:
@@ -212,6 +219,8 @@ def _teacher(path: Path, start: FloatNetwork, more: dict[str, Any]) -> FloatNetw
 
 def _resume_file(floats: Sequence[FloatNetwork], data: Dataset, settings: FinetuneSettings, threads: int) -> Path:
     """Where epochs that are done are kept, by all that they depend on: ``floats`` are the start and the teachers."""
+    import platformdirs
+
     found = hashlib.sha256(repr((settings, threads, [network.factors for network in floats])).encode())
     for network in floats:
         found.update(network.model.SerializeToString(deterministic=True))
@@ -221,6 +230,8 @@ def _resume_file(floats: Sequence[FloatNetwork], data: Dataset, settings: Finetu
 
 def _record(found: FineTuned, settings: FinetuneSettings, data: Dataset, threads: int, model: bytes) -> dict[str, Any]:
     """What TUNED.finetune.json says of the fine-tuning."""
+    from model.training.common import versions
+
     network = found.network
     return {
         "dataset": data.name,

@@ -6,12 +6,10 @@ import io
 from pathlib import Path
 
 import click
-import numpy as np
 
 from model.support.cli import FolderPath, Number, OutFile, command, make_console, progress_bar, tell
 from model.support.errors import one_line
 from model.support.files import write_file
-from model.support.image_folder import SPLITS, find_images
 
 __all__ = ["main"]
 
@@ -32,6 +30,10 @@ _MOST = 1024
               help="Share of each class's images that is for testing, where FOLDER has no train/ and test/.")  # fmt: skip
 def main(folder: Path, out: Path, size: int, width: int | None, grey: bool, test_share: float) -> None:
     """See the help text above."""
+    import numpy as np
+
+    from model.support.image_folder import SPLITS, find_images
+
     found = find_images(folder)
     if found.passed_over:
         tell([f"{folder}: {found.passed_over:,} files are no images by their names, and are passed over"])

@@ -1,27 +1,31 @@
 """The paper's Table I and Figures 2 to 4 by one command: `python -m model.paper`."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
 from model.reports.markdown import with_table
-from model.reports.paper.page import DOCS_TABLES, docs_tables, figure_files, paper_page, table_one
-from model.studies.paper.measurements import SGD
-from model.studies.paper.results import PaperStudy
-from model.studies.paper.study import study
-from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar
-from model.support.datasets import load
+from model.support.choices import PAPER_SGD
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table, progress_bar
 from model.support.errors import BadInputError
 from model.support.files import check_writable_folder, write_all, write_file
 from model.support.results import to_json
+
+if TYPE_CHECKING:
+    from model.studies.paper.results import PaperStudy
 
 
 @command(help="The paper's Table I, Figures 2 to 4 and claims, measured: our figures beside the published ones.")
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option(
-    "--network", type=FilePath(), default=SGD, help="ONNX file of the paper's own rows; by default the bundled paper-sgd.onnx."
+    "--network",
+    type=FilePath(),
+    default=PAPER_SGD,
+    help="ONNX file of the paper's own rows; by default the bundled paper-sgd.onnx.",
 )
 @click.option("--frames", type=click.IntRange(1), help="Only this many frames of the test split, the first ones; all by default.")
 @click.option(
@@ -51,6 +55,10 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from model.reports.paper.page import docs_tables, figure_files, paper_page
+    from model.studies.paper.study import study
+    from model.support.datasets import load
+
     console = make_console(stderr=True)
     if not network.is_file():
         raise BadInputError(
@@ -83,6 +91,8 @@ def main(
 
 def _page_to_fill(docs: Path) -> str:
     """What stands in the page, which has to have a place for each table."""
+    from model.reports.paper.page import DOCS_TABLES
+
     try:
         text = (docs / "paper.md").read_text()
     except OSError as error:
@@ -101,8 +111,10 @@ def _filled(docs: Path, text: str, name: str, table: str) -> str:
 
 
 def _print(found: PaperStudy) -> None:
+    from model.reports.paper.page import table_one
+
     table = table_one(found)
-    shown = Table(title=f"Table I, {found.frames:,} frames of {found.dataset}", title_justify="left")
+    shown = make_table(title=f"Table I, {found.frames:,} frames of {found.dataset}", title_justify="left")
     for title in table.titles:
         shown.add_column(title)
     for cells in table.rows:

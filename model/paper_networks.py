@@ -1,35 +1,35 @@
 """`python -m model.paper_networks NAME`: train a network that the paper's Table I is measured on."""
 
+from __future__ import annotations
+
 import hashlib
+import importlib
 import json
 import shlex
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from model.studies.rate_training import train_balanced_rates, train_event_classifier
+from model.support.choices import DIGITS
 from model.support.cli import FolderPath, OutFolder, command, make_console
-from model.support.datasets import DIGITS, load
 from model.support.files import write_all
-from model.training.common import check_dataset, import_torch, keep_memory, versions
-from model.training.paper_first_spike import train_convolutional, train_two_layers
-from model.training.paper_sgd import train_sgd
-from model.training.paper_trained import Train, archive
-from model.training.stbp import train_stbp
-from model.training.temporal_coding import train_fast, train_large
 
-NETWORKS: dict[str, Train] = {
-    "balanced-rates": train_balanced_rates,
-    "event-classifier": train_event_classifier,
-    "first-spike-convolutional": train_convolutional,
-    "first-spike-two-layer": train_two_layers,
-    "paper-sgd": train_sgd,
-    "stbp": train_stbp,
-    "temporal-600": train_fast,
-    "temporal-800": train_large,
+if TYPE_CHECKING:
+    from model.training.paper_trained import Train
+
+NETWORKS = {
+    "balanced-rates": ("model.studies.rate_training", "train_balanced_rates"),
+    "event-classifier": ("model.studies.rate_training", "train_event_classifier"),
+    "first-spike-convolutional": ("model.training.paper_first_spike", "train_convolutional"),
+    "first-spike-two-layer": ("model.training.paper_first_spike", "train_two_layers"),
+    "paper-sgd": ("model.training.paper_sgd", "train_sgd"),
+    "stbp": ("model.training.stbp", "train_stbp"),
+    "temporal-600": ("model.training.temporal_coding", "train_fast"),
+    "temporal-800": ("model.training.temporal_coding", "train_large"),
 }
-"""Of each network what trains it."""
+"""Of each network the module and the function that train it."""
 
 
 @command(context_settings={"show_default": True})
@@ -50,13 +50,19 @@ def main(
     Some training frames are held out, and the accuracy on them is in NAME.train.json. Test frames have no part in it:
     `python -m model.paper` measures them. The result is the same each time, given the same versions and processor.
     """
+    from model.support.datasets import load
+    from model.training.common import check_dataset, import_torch, keep_memory, versions
+    from model.training.paper_trained import archive
+
     import_torch().set_num_threads(1)
     keep_memory()
     dataset = load(dataset_name, "train", data_dir)
     check_dataset(dataset)
     console = make_console(stderr=True)
+    module, function = NETWORKS[name]
+    train: Train = getattr(importlib.import_module(module), function)
     started = time.process_time()
-    trained = NETWORKS[name](dataset, seed, epochs, console)
+    trained = train(dataset, seed, epochs, console)
     seconds = time.process_time() - started
     files: dict[str, bytes | str] = {}
     if trained.arrays:

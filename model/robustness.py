@@ -1,20 +1,19 @@
 """What the answer is worth under disturbances: `python -m model.robustness`."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
-from rich.table import Table
 
-from model.network import Network
-from model.reports.robustness_page import figure_files, label_of, level_of, robustness_page
-from model.studies.robustness import study
-from model.studies.robustness_results import Robustness
-from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar, tell
-from model.support.datasets import Split, load
+from model.support.choices import Split
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table, progress_bar, tell
 from model.support.files import write_all
-from model.support.frames import suited
 from model.support.results import to_json
+
+if TYPE_CHECKING:
+    from model.studies.robustness_results import Robustness
 
 
 @command(help="What the answer is worth when events come in another order, get lost or multiply, and weight bits flip.")
@@ -43,6 +42,12 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from model.network import Network
+    from model.reports.robustness_page import figure_files, robustness_page
+    from model.studies.robustness import study
+    from model.support.datasets import load
+    from model.support.frames import suited
+
     console = make_console(stderr=True)
     network = Network.load(net)
     data = load(dataset, split, data_dir)
@@ -68,10 +73,12 @@ def main(
 
 def _print(found: Robustness) -> None:
     """The tables of the study, for a terminal."""
+    from model.reports.robustness_page import label_of, level_of
+
     console = make_console(width_in_file=140)
     columns = ("accuracy", "least", "greatest", "potential", "changed", "per neuron", "adds", "saturated")
     for name, rows in found.tables.items():
-        shown = Table(title=f"{name}, {found.frames:,} frames of {found.dataset}", title_justify="left")
+        shown = make_table(title=f"{name}, {found.frames:,} frames of {found.dataset}", title_justify="left")
         shown.add_column("disturbance")
         for title in ("", *columns):
             shown.add_column(title, justify="right")
@@ -87,7 +94,7 @@ def _print(found: Robustness) -> None:
                 f"{of.saturated_events_per_frame:.3g}",
             )
         console.print(shown)
-    shown = Table(title=f"counts against the quantized network's, {found.parting.frames:,} frames", title_justify="left")
+    shown = make_table(title=f"counts against the quantized network's, {found.parting.frames:,} frames", title_justify="left")
     shown.add_column("order, layer")
     for title in ("magnitude", "hysteresis", "backlog", "inherited", "gain", "correlation", "negative", "answer after"):
         shown.add_column(title, justify="right")

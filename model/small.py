@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from onnx import helper
 
 from model.support.cli import command
-from model.support.datasets import Dataset
 from model.support.errors import BadInputError, Exit, fail
-from model.training.common import INPUT_THRESHOLD, accuracy, binarise, import_torch
-from model.training.plain import CLASSES, export_plain, report_plain, train_plain, training_options
+from model.training.options import training_options
 from model.training.settings import check_whole
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from model.support.dataset import Dataset
 
 __all__ = ["SmallSettings", "export_small", "main", "train_small"]
 
@@ -67,6 +66,9 @@ class SmallSettings:
 
 def train_small(settings: SmallSettings, dataset: Dataset, *, progress: bool = False) -> nn.Sequential:
     """`train_plain` of this network, on frames of one bit per pixel."""
+    from model.training.common import INPUT_THRESHOLD, import_torch
+    from model.training.plain import CLASSES, train_plain
+
     torch = import_torch()
 
     def build() -> nn.Sequential:
@@ -85,6 +87,10 @@ def train_small(settings: SmallSettings, dataset: Dataset, *, progress: bool = F
 
 def export_small(network: nn.Sequential, path: Path) -> None:
     """Write a network of `train_small` as ONNX. The same weights give the same bytes."""
+    from onnx import helper
+
+    from model.training.plain import export_plain
+
     nodes = [
         helper.make_node(
             "Conv",
@@ -116,6 +122,9 @@ def main(
     The test frames are measured once, at the end. A minute or two on one processor core; the result is the same each time,
     given the same versions, processor and number of threads.
     """
+    from model.training.common import accuracy, binarise
+    from model.training.plain import report_plain
+
     try:
         settings = SmallSettings(**options)
         report = report_plain(

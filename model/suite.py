@@ -1,22 +1,24 @@
 """`python -m model.suite`: eight networks as people train them, float, quantized and spiking, beside a peer's rate code."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
 from model.benchmark.entries import ENTRIES, Entry, chosen
-from model.benchmark.run import Plan, SuiteResult, run
-from model.benchmark.table import rows, tables
+from model.benchmark.plan import Plan
 from model.reports.markdown import with_table
-from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console
-from model.support.datasets import DIGITS, load
+from model.support.choices import DIGITS
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table
 from model.support.errors import BadInputError
 from model.support.files import write_all, write_file
 from model.support.results import to_json
-from model.support.steps import Steps
-from model.training.common import import_torch, keep_memory
+
+if TYPE_CHECKING:
+    from model.benchmark.run import SuiteResult
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,12 @@ def main(
 
     Every step is kept in the folder by what it was made of, so that a second run does only what changed.
     """
+    from model.benchmark.run import run
+    from model.benchmark.table import rows, tables
+    from model.support.datasets import load
+    from model.support.steps import Steps
+    from model.training.common import import_torch, keep_memory
+
     torch = import_torch()
     torch.set_num_threads(1)
     keep_memory()
@@ -101,7 +109,7 @@ def main(
     if as_json:
         print(text, end="")
         return
-    shown = Table(title=f"{len(test):,} test frames of {dataset}")
+    shown = make_table(title=f"{len(test):,} test frames of {dataset}")
     shown.add_column("network")
     for title in ("float", "spiking", "spikes", "accumulations", "MACs", "peer's, in steps", "pixels as a current"):
         shown.add_column(title, justify="right")

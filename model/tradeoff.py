@@ -1,24 +1,22 @@
 """Accuracy against spikes, and against weight bits, by fine-tuning: `python -m model.tradeoff`."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.table import Table
 
-from model.reports.html import svg
-from model.reports.tradeoff_plot import tradeoff_plot
-from model.studies.tradeoff import Point, Tradeoff, study
-from model.support.choices import ZOO
-from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, progress_bar
-from model.support.datasets import DIGITS, load
+from model.support.choices import DIGITS, ZOO
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table, progress_bar
 from model.support.files import write_all
 from model.support.results import plain, to_json
-from model.training.common import import_torch, keep_memory
-from model.training.paper_network import load_network
-from model.training.sparse import SparseSettings
+from model.training.sparse_settings import SparseSettings
+
+if TYPE_CHECKING:
+    from model.studies.tradeoff import Point, Tradeoff
 
 
 def _numbers(kind: type) -> Any:
@@ -58,6 +56,13 @@ def main(
 
     About two minutes per point on one processor core; points are kept, and made once.
     """
+    from model.reports.html import svg
+    from model.reports.tradeoff_plot import tradeoff_plot
+    from model.studies.tradeoff import study
+    from model.support.datasets import load
+    from model.training.common import import_torch, keep_memory
+    from model.training.paper_network import load_network
+
     console = make_console(stderr=True)
     common = SparseSettings(epochs=epochs, event_price=price, moments=6, learning_rate=5e-4, keep_thresholds=True)
     at_prices = [replace(common, event_price=value) for value in prices]
@@ -86,7 +91,7 @@ def main(
 
 
 def _print(found: Tradeoff) -> None:
-    table = Table(title=f"{found.frames_validation:,} held-out frames of {found.dataset}")
+    table = make_table(title=f"{found.frames_validation:,} held-out frames of {found.dataset}")
     for title in ("price", "bits", "accuracy", "spikes per neuron", "accumulations"):
         table.add_column(title, justify="right")
     for point in (*found.prices, *found.bits):

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from model.support.choices import ZOO
+from model.support.choices import DIGITS, ZOO
 from model.support.cli import FilePath, FolderPath, OutFolder, command, tell
-from model.support.datasets import DIGITS, Dataset, load
 from model.support.errors import BadInputError, Exit, fail
 from model.support.files import write_file
 from model.training.cifar_settings import NAME as CIFAR_NAME
 from model.training.cifar_settings import CifarSettings
-from model.training.common import check_dataset, import_torch, keep_memory, versions
-from model.training.paper_network import NAME, TrainSettings, export_onnx, load_network, report_training, train
+from model.training.paper_settings import NAME, TrainSettings
 from model.training.settings import PRECISIONS
+from model.training.sparse_settings import SparseSettings
 
 if TYPE_CHECKING:
-    from model.training.sparse import SparseSettings
+    from model.support.dataset import Dataset
 
     Settings = TrainSettings | SparseSettings | CifarSettings
     Made = tuple[Path, dict[str, Any], str]
@@ -33,6 +32,8 @@ _SPARSE = "mnist-sparse"
 
 def _given(settings: Settings, command: str, dataset: Dataset, threads: int) -> dict[str, Any]:
     """What a report says of how a network came to be."""
+    from model.training.common import versions
+
     return {
         "command": command,
         "dataset": dataset.name,
@@ -44,8 +45,6 @@ def _given(settings: Settings, command: str, dataset: Dataset, threads: int) -> 
 
 def _settings(mode: str | None, options: dict[str, Any]) -> Settings:
     """The settings of the kind of training, with what was given in place of their defaults."""
-    from model.training.sparse import SparseSettings
-
     kinds: dict[str | None, type[Settings]] = {None: TrainSettings, "sparse": SparseSettings, "cifar": CifarSettings}
     known = {which: {field.name for field in fields(kind)} for which, kind in kinds.items()}
     given = {name: value for name, value in options.items() if value is not None}
@@ -133,6 +132,9 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
     resumes after the last whole epoch when the same command is given again. The result is the same each time, given the same
     versions, processor and number of threads.
     """
+    from model.support.datasets import load
+    from model.training.common import import_torch, keep_memory
+
     try:
         if sparse and cifar:
             raise BadInputError("--sparse must not be given with --cifar")
@@ -168,6 +170,9 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
 
 
 def _make_paper(settings: TrainSettings, dataset: Dataset, test: Dataset, out: Path) -> Made:
+    from model.training.common import check_dataset
+    from model.training.paper_network import export_onnx, report_training, train
+
     check_dataset(test)
     target = out / f"{NAME}.onnx"
     result = train(settings, dataset, progress=True)
@@ -180,6 +185,8 @@ def _make_paper(settings: TrainSettings, dataset: Dataset, test: Dataset, out: P
 def _make_sparse(
     settings: SparseSettings, dataset: Dataset, test: Dataset, out: Path, start: Path | None, teacher: Path | None
 ) -> Made:
+    from model.training.common import check_dataset
+    from model.training.paper_network import load_network
     from model.training.sparse import make
 
     check_dataset(test)

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from onnx import helper
 
 from model.support.cli import command
-from model.support.datasets import Dataset
 from model.support.errors import BadInputError, Exit, fail
-from model.training.common import INPUT_SHAPE, accuracy, import_torch
-from model.training.plain import CLASSES, export_plain, report_plain, train_plain, training_options
+from model.training.options import training_options
 from model.training.settings import check_whole
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from model.support.dataset import Dataset
 
 __all__ = ["TwoLayerSettings", "export_two_layer", "main", "train_two_layer"]
 
@@ -72,6 +71,9 @@ class TwoLayerSettings:
 
 def train_two_layer(settings: TwoLayerSettings, dataset: Dataset, *, progress: bool = False) -> nn.Sequential:
     """`train_plain` of this network."""
+    from model.training.common import INPUT_SHAPE, import_torch
+    from model.training.plain import CLASSES, train_plain
+
     torch = import_torch()
 
     def build() -> nn.Sequential:
@@ -88,6 +90,10 @@ def train_two_layer(settings: TwoLayerSettings, dataset: Dataset, *, progress: b
 
 def export_two_layer(network: nn.Sequential, path: Path) -> None:
     """Write a network of `train_two_layer` as ONNX: Flatten, Gemm, Relu, Gemm. The same weights give the same bytes."""
+    from onnx import helper
+
+    from model.training.plain import export_plain
+
     nodes = [
         helper.make_node("Flatten", ["image"], ["flat"], name="flatten", axis=1),
         helper.make_node("Gemm", ["flat", "fc1.weight", "fc1.bias"], ["fc1_out"], name="fc1", transB=1),
@@ -110,6 +116,9 @@ def main(
     The test frames are measured once, at the end. About three minutes on one processor core; the result is the same each
     time, given the same versions, processor and number of threads.
     """
+    from model.training.common import accuracy
+    from model.training.plain import report_plain
+
     try:
         settings = TwoLayerSettings(**options)
         report = report_plain(

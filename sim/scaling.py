@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
-from model.support.cli import OutFolder, command, make_console, progress_bar
+from model.support.cli import OutFolder, command, make_console, make_table, progress_bar
 from model.support.files import write_file
-from sim.scaling_study import FRAMES, STUDIES, areas_of_designs, exponent, measured, plots, speeds_of_models
 
 
 @command(help="Measure how cycles, area and the models' own speed scale; writes scaling.json and scaling.svg.")
@@ -18,6 +16,8 @@ from sim.scaling_study import FRAMES, STUDIES, areas_of_designs, exponent, measu
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON on standard output.")
 def main(out: Path, docs: Path | None, as_json: bool) -> None:
     """See the help text above."""
+    from sim.scaling_study import FRAMES, STUDIES, areas_of_designs, exponent, measured, plots, speeds_of_models
+
     found: dict[str, Any] = {"frames": FRAMES, "studies": {}}
     with progress_bar(make_console(stderr=True)) as bar:
         task = bar.add_task("scaling", total=len(STUDIES) + 2)
@@ -46,7 +46,7 @@ def main(out: Path, docs: Path | None, as_json: bool) -> None:
         return
     for study in STUDIES:
         of = found["studies"][study.name]
-        table = Table(title=f"{study.law} (exponent {of['exponent']:.2f})")
+        table = make_table(title=f"{study.law} (exponent {of['exponent']:.2f})")
         for title in (study.quantity, "lanes", "cycles per frame", "busiest part", "latency"):
             table.add_column(title, justify="right")
         for row in of["points"]:

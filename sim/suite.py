@@ -1,27 +1,25 @@
 """`python -m sim.suite`: the RTL of the networks of `python -m model.suite`, spike for spike and cycle for cycle."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
-from model.benchmark.ungrouped import ungrouped
-from model.machine.named_plans import is_folded, load_plan
-from model.network import Network
 from model.reports.markdown import markdown, with_table
-from model.support.cache import kept, source_hash
-from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console
-from model.support.datasets import DIGITS
+from model.support.choices import DIGITS
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table
 from model.support.errors import BadInputError, MismatchError
 from model.support.files import checked_json, opened, write_all, write_file
-from model.support.frames import real_frames
 from model.support.results import plain
-from model.support.steps import Steps
-from sim.cosimulation import VerifyResult, verify
+
+if TYPE_CHECKING:
+    from sim.cosimulation import VerifyResult
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,6 +73,8 @@ def main(
 
     One after the other; minutes each, most of which compile the simulation. What was found is kept and found once.
     """
+    from model.support.steps import Steps
+
     page = docs.read_text() if docs else ""
     found = []
     with Steps(make_console(stderr=True)) as steps:
@@ -92,7 +92,7 @@ def main(
     if as_json:
         print(text, end="")
         return
-    shown = Table(title=f"RTL, plan {plan_name}, {frames} frames: nothing differs")
+    shown = make_table(title=f"RTL, plan {plan_name}, {frames} frames: nothing differs")
     shown.add_column("network")
     for title in ("lanes", "spikes compared", "tokens whose cycle was compared", "cycles per frame"):
         shown.add_column(title, justify="right")
@@ -144,6 +144,13 @@ def checked(
     MismatchError
         Something differs.
     """
+    from model.benchmark.ungrouped import ungrouped
+    from model.machine.named_plans import is_folded, load_plan
+    from model.network import Network
+    from model.support.cache import kept, source_hash
+    from model.support.frames import real_frames
+    from sim.cosimulation import verify
+
     network = Network.load(folder / file)
     if is_folded(plan_name):
         network = ungrouped(network)

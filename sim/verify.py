@@ -1,23 +1,24 @@
 """`python -m sim.verify`: spike-for-spike co-simulation of a whole machine against the golden model, on real frames."""
 
+from __future__ import annotations
+
 import json
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.progress import Progress, TaskID
 
-from hw.flow.families.registry import FAMILIES, family_named
-from model.machine.named_plans import load_plan
-from model.network import Network
+from hw.flow.choices import FAMILY_NAMES
 from model.support.cli import FilePath, FolderPath, Number, OutFolder, command, make_console, progress_bar
 from model.support.errors import Exit, fail
 from model.support.files import check_writable_folder, write_file
-from model.support.frames import real_frames
-from sim.cosimulation import LEVELS, verify
-from sim.simulators import SIMULATORS
+from sim.choices import LEVELS, SIMULATORS
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class _Teller:
@@ -66,7 +67,7 @@ only simulates.
 @click.option("--simulator", default="verilator", show_default=True, type=click.Choice([*SIMULATORS, "both"]))
 @click.option("--level", default="rtl", show_default=True, type=click.Choice(LEVELS), help="What is simulated.")
 @click.option(
-    "--family", default="ecp5", show_default=True, type=click.Choice(list(FAMILIES)),
+    "--family", default="ecp5", show_default=True, type=click.Choice(FAMILY_NAMES),
     help="Device family that a netlist is synthesized for.",
 )
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file; mnist where it is found.")
@@ -108,6 +109,12 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from hw.flow.families.registry import family_named
+    from model.machine.named_plans import load_plan
+    from model.network import Network
+    from model.support.frames import real_frames
+    from sim.cosimulation import verify
+
     console = make_console(stderr=True)
     results = []
     network = Network.load(net)

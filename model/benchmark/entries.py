@@ -1,16 +1,22 @@
 """The networks of the suite: where each comes from, and what its file does not say."""
 
+from __future__ import annotations
+
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model.benchmark.networks.meanstd import MEAN, STD
-from model.importers.float_network import FloatNetwork
 from model.importers.normalization import AS_THEY_ARE, Normalization
-from model.importers.onnx import import_onnx
-from model.support.dataset import Dataset
 
-__all__ = ["ENTRIES", "Entry", "chosen"]
+if TYPE_CHECKING:
+    from model.importers.float_network import FloatNetwork
+    from model.support.dataset import Dataset
+
+__all__ = ["ENTRIES", "MEAN", "STD", "Entry", "chosen"]
+
+MEAN, STD = 0.1307, 0.3081
+"""Of MNIST's pixels, as PyTorch's first example has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,8 @@ class Entry:
 
     def read(self, path: Path, dataset: Dataset) -> FloatNetwork:
         """Import its ONNX file, for frames of the shape of ``dataset``'s."""
+        from model.importers.onnx import import_onnx
+
         return import_onnx(path, input_shape=dataset.images.shape[1:], output=self.output, normalization=self.normalization)
 
 

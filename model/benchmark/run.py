@@ -13,6 +13,7 @@ import numpy as np
 from model.benchmark.entries import Entry
 from model.benchmark.measure import LayerMeasured, Measured, measure
 from model.benchmark.peer import PIXELS, PeerPoint, PeerResult, rate_code
+from model.benchmark.plan import Plan
 from model.conversion.choice import accuracy_of
 from model.conversion.convert import convert_file
 from model.importers.float_network import FloatNetwork
@@ -29,31 +30,6 @@ __all__ = ["Plan", "Spiking", "SuiteResult", "run"]
 MODEL = Path(__file__).parents[1]
 _APART = ("benchmark", "machine", "reports", "studies", "suite.py", "training", "zoo")
 """What of `model` has no part in conversion and measuring."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the suite does with each network.
-
-    Parameters
-    ----------
-    seed : int
-        Of the training.
-    calibrated : int
-        Training frames that conversion is calibrated on.
-    tuning_epochs : int
-        Passes of fine-tuning; 0 for none.
-    peer_frames : int
-        Test frames, the first ones, on which it is compared with the peer; 0 for no comparison.
-    peer_steps : int
-        Time steps that the peer may take.
-    """
-
-    seed: int = 1
-    calibrated: int = 5000
-    tuning_epochs: int = 4
-    peer_frames: int = 1000
-    peer_steps: int = 32
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,9 @@
-"""What all command lines share: commands, types of options, standard streams, and what is shown on a terminal."""
+"""What all command lines share: commands, types of options, standard streams, and what is shown on a terminal.
+
+It loads rich only to show something: ``--help`` needs none of it.
+"""
+
+from __future__ import annotations
 
 import math
 import signal
@@ -7,17 +12,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from model.support.errors import BadInputError, StoppedError, one_line, one_line_errors
 from model.support.files import check_writable_file, check_writable_folder
 from model.support.processes import Started, started, terminate
 from model.support.streams import standard_streams
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
+    from rich.table import Table
 
 __all__ = [
     "Command",
@@ -31,6 +38,7 @@ __all__ = [
     "doing",
     "group",
     "make_console",
+    "make_table",
     "progress_bar",
     "tell",
 ]
@@ -203,13 +211,6 @@ def tell(notes: Iterable[str] = (), warnings: Iterable[str] = ()) -> None:
         print(f"warning: {one_line(warning)}", file=sys.stderr)
 
 
-class _Console(Console):
-    """A console that no text commands: what is not printable, escape codes too, is a space."""
-
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
-        return super().render_str("".join(c if c.isprintable() or c in "\n\t" else " " for c in text), **options)
-
-
 def make_console(*, stderr: bool = False, width_in_file: int | None = None) -> Console:
     """Where tables and lines are shown. Text, in tables too, is shown as it is: brackets in a name mean nothing.
 
@@ -220,16 +221,27 @@ def make_console(*, stderr: bool = False, width_in_file: int | None = None) -> C
     width_in_file : int or None
         Characters of a line where there is no terminal; None for what the environment says, or 80.
     """
-    console = _Console(stderr=stderr, markup=False, emoji=False)
+    from model.support.console import PlainConsole
+
+    console = PlainConsole(stderr=stderr, markup=False, emoji=False)
     if width_in_file is not None and not console.is_terminal:
         console.width = width_in_file
     console.width = max(console.width, _LEAST_WIDTH)
     return console
 
 
+def make_table(*titles: str, **options: Any) -> Table:
+    """A table for a console; arguments as of `rich.table.Table`."""
+    from rich.table import Table
+
+    return Table(*titles, **options)
+
+
 @contextmanager
 def doing(console: Console, text: str) -> Iterator[Callable[[str], None]]:
     """What is being done, on a terminal; gives what to call with what is done next."""
+    from rich.text import Text
+
     with console.status(Text(text)) as shown:
         yield lambda text: shown.update(Text(text))
 
@@ -244,6 +256,8 @@ def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
     *columns : ProgressColumn
         What stands after the bar: by default percents and the time that is left.
     """
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     return Progress(
         TextColumn("{task.description}", style="progress.description", markup=False),
         BarColumn(),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from model.conversion.coding import InputCoding
-from model.conversion.quantize import Settings
-from model.network import FIRINGS
+from model.support.choices import FIRINGS
 from model.support.errors import BadInputError
 from model.training.settings import check_precision, check_whole
+
+if TYPE_CHECKING:
+    from model.conversion.coding import InputCoding
+    from model.conversion.quantize import Settings
 
 __all__ = ["NEAR", "EpochLine", "FinetuneSettings"]
 
@@ -149,6 +152,8 @@ class FinetuneSettings:
     @property
     def conversion(self) -> Settings:
         """How the start is prepared."""
+        from model.conversion.quantize import Settings
+
         return Settings(
             weight_bits=self.weight_bits,
             input_levels=self.input_levels,
@@ -160,6 +165,8 @@ class FinetuneSettings:
 
     def at_threshold_one(self, coding: InputCoding) -> Settings:
         """How the outcome is converted: the threshold 1.0 in every layer, weights as they are."""
+        from model.conversion.quantize import Settings
+
         deferred = self.firing == "deferred"
         return Settings(
             weight_bits=self.weight_bits,

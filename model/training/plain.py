@@ -19,15 +19,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from model.support.cli import FolderPath, OutFolder
-from model.support.datasets import DIGITS, DataError, Dataset, load
+from model.support.datasets import DataError, Dataset, load
 from model.support.files import write_file
 from model.training.common import INPUT_SHAPE, augment, import_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["CLASSES", "PlainSettings", "export_plain", "report_plain", "train_plain", "training_options"]
+__all__ = ["CLASSES", "PlainSettings", "export_plain", "report_plain", "train_plain"]
 
 CLASSES = 10
 
@@ -150,31 +149,6 @@ def export_plain(
     model = helper.make_model(graph, producer_name="tally", ir_version=8, opset_imports=[helper.make_opsetid("", _OPSET)])
     onnx.checker.check_model(model, full_check=True)
     write_file(path, model.SerializeToString(deterministic=True))
-
-
-def training_options(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The options that the commands of such trainings have in common; ``name`` is that of their files."""
-    options = [
-        click.option(
-            "--dataset", "dataset_name", type=click.Choice(DIGITS), default="mnist", help="Data to train and test on."
-        ),
-        click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in."),
-        click.option(
-            "--out",
-            type=OutFolder(),
-            required=True,
-            help=f"Folder for {name}.onnx and {name}.train.json.",
-        ),
-        click.option("--threads", type=click.IntRange(1), default=1, help="Processor threads."),
-        click.option("--seed", type=int, default=1, help="Seed of everything random."),
-    ]
-
-    def add(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
 
 
 def report_plain(

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
+from model.benchmark.entries import MEAN, STD
 from model.benchmark.networks.torch_training import export, fit, seeded
 from model.support.dataset import Dataset
 
-__all__ = ["MEAN", "STD", "train"]
-
-MEAN, STD = 0.1307, 0.3081
-"""Of MNIST's pixels; the file takes pixels that are normalized so."""
+__all__ = ["train"]
 
 
 def train(dataset: Dataset, path: Path, seed: int) -> None:
