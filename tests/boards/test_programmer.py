@@ -33,7 +33,7 @@ def test_what_the_programmer_is_told(tmp_path, monkeypatch, board, option, weigh
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "report.md").write_text("")
-    monkeypatch.setattr("hw.build.build", lambda options, console: {"bitstream": "net.bit", "weights_image": weights})
+    monkeypatch.setattr("boards.bitstream.build", lambda options, console: {"bitstream": "net.bit", "weights_image": weights})
     done = CliRunner().invoke(main, ["--board", board, option])
     assert done.exit_code == 0, done.output
     assert [line.split() for line in (tmp_path / "calls").read_text().splitlines()] == calls
@@ -45,6 +45,6 @@ def test_a_programmer_that_fails_without_an_exit_code(tmp_path, monkeypatch):
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hw.build.build", lambda options, console: {"bitstream": "net.bit", "weights_image": None})
+    monkeypatch.setattr("boards.bitstream.build", lambda options, console: {"bitstream": "net.bit", "weights_image": None})
     done = CliRunner().invoke(main, ["--program"])
     assert (done.exit_code, done.stderr) == (7, "error: openfpgaloader failed; see net.program.log\n")

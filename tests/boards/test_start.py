@@ -1,4 +1,4 @@
-"""What talks to a board starts without what only models, hardware and plots need."""
+"""Commands load what they need only to run: not for ``--help``, and what talks to a board never what only models need."""
 
 import json
 import subprocess
@@ -7,6 +7,10 @@ import sys
 import pytest
 
 from boards.bundled import BUNDLED
+from boards.host import main as host
+from boards.tally import COMMANDS
+from hw.flow.choices import FAMILY_NAMES
+from hw.flow.families.registry import FAMILIES
 from model.machine.named_plans import named_plan
 from model.network import Network
 from tests.boards.fake_device import FakeDevice, served
@@ -39,20 +43,48 @@ def started(*args):
     return found.stdout, loaded
 
 
+HELP_SCRIPT = """
+import contextlib, io, json, runpy, sys
+
+at_start = set(sys.modules)
+module, *words = sys.argv[1:]
+told = []
+for option in ("--help", "--none-such"):
+    sys.argv = [module, *words, option]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module(module, run_name="__main__")
+        except SystemExit as error:
+            told.append([error.code, out.getvalue(), err.getvalue()])
+packages = {name.partition(".")[0] for name in set(sys.modules) - at_start}
+print(json.dumps([told, sorted(packages - sys.stdlib_module_names)]))
+"""
+
+
 @pytest.mark.parametrize(
-    "args",
-    [
-        ["boards.device"],
-        ["boards.host", "--help"],
-        *(["boards.host", name, "--help"] for name in ("identify", "status", "reset", "load", "selftest", "states", "evaluate")),
-        ["boards.demo", "--help"],
-    ],
+    "words",
+    [*([module] for module, _ in COMMANDS.values()), ["boards.tally"], *(["boards.host", name] for name in host.commands)],
     ids=" ".join,
 )
-def test_a_start_loads_nothing_heavy(args):
-    output, loaded = started(*args)
+def test_help_and_a_wrong_option_load_nothing_but_click(words):
+    """The packages that are loaded are the project's own and click: arrays, tables, plots and tools come with the work."""
+    found = subprocess.run([sys.executable, "-c", HELP_SCRIPT, *words], capture_output=True, text=True, check=True)
+    (helped, refused), packages = json.loads(found.stdout)
+    assert [name for name in packages if name not in ("boards", "click", "hw", "model", "sim")] == []
+    assert "click" in packages
+    assert (helped[0], helped[1].startswith("Usage: "), helped[2]) == (0, True, "")
+    assert (refused[0], refused[1]) == (2, "")
+    assert "No such option" in refused[2] and "--none-such" in refused[2]
+
+
+def test_a_netlist_can_be_of_every_family():
+    assert tuple(FAMILIES) == FAMILY_NAMES
+
+
+def test_a_device_loads_nothing_heavy():
+    _, loaded = started("boards.device")
     assert loaded == []
-    assert output.startswith("Usage: ") or args == ["boards.device"]
 
 
 def test_talking_loads_nothing_heavy():

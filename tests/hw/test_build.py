@@ -51,6 +51,6 @@ def test_list_boards():
     ],
 )
 def test_what_cannot_be_programmed(monkeypatch, args, message):
-    monkeypatch.setattr("hw.build.build", None)
+    monkeypatch.setattr("boards.bitstream.build", None)
     done = CliRunner().invoke(main, args)
     assert (done.exit_code, done.stderr) == (2, f"error: {message}\n")

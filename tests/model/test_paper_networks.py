@@ -1,13 +1,13 @@
 """The command that trains the networks of Table I: what it writes, and what it refuses."""
 
 import hashlib
+import importlib
 import json
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from model import paper_networks
 from model.paper_networks import NETWORKS, main
 from model.support.choices import ZOO
 from model.support.npz import read_npz
@@ -26,7 +26,7 @@ def test_it_writes_the_network_and_how_it_came_to_be(torch, tmp_path, monkeypatc
         seen.append((data.name, seed, epochs))
         return Trained(record={"held_out_accuracy": 0.5}, arrays={"w": np.arange(3, dtype=np.float32)}, onnx=b"model")
 
-    monkeypatch.setitem(paper_networks.NETWORKS, "paper-sgd", train)
+    monkeypatch.setattr("model.training.paper_sgd.train_sgd", train)
     arguments = ["paper-sgd", "--dataset", "digits5k", "--seed", "7", "--epochs", "2", "--out", str(tmp_path)]
     result = CliRunner().invoke(main, arguments)
     assert (result.exit_code, seen) == (0, [("digits5k", 7, 2)])
@@ -42,6 +42,11 @@ def test_it_writes_the_network_and_how_it_came_to_be(torch, tmp_path, monkeypatc
 def test_archives_of_the_same_arrays_are_the_same_bytes():
     arrays = {"a": np.ones((3, 2), np.float16), "b": np.arange(4)}
     assert archive(arrays) == archive(dict(arrays))
+
+
+def test_each_network_has_what_trains_it():
+    for module, function in NETWORKS.values():
+        assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_a_network_that_is_none_is_refused():
