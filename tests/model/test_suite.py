@@ -20,7 +20,7 @@ def run(entry, folder, train, test, plan, **more):
 
 
 def test_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(suite, "run", run)
+    monkeypatch.setattr("model.benchmark.run.run", run)
     monkeypatch.chdir(tmp_path)
     Path("page.md").write_text(PAGE)
     arguments = ["--dataset", "digits5k", "--networks", "mlp,lenet5", "--seed", "7", "--peer-frames", "5000", "--docs", "page.md"]
@@ -41,7 +41,7 @@ def test_command(tmp_path, monkeypatch):
 
 
 def test_bad_input(tmp_path, monkeypatch):
-    monkeypatch.setattr(suite, "run", run)
+    monkeypatch.setattr("model.benchmark.run.run", run)
     monkeypatch.chdir(tmp_path)
     Path("page.md").write_text("nothing here\n")
     other = CliRunner().invoke(suite.main, ["--dataset", "digits5k", "--networks", "mlp,lenet"])

@@ -19,7 +19,7 @@ def few():
 
 
 def test_command(few, monkeypatch, tmp_path):
-    monkeypatch.setattr(tradeoff, "load", lambda name, split, data_dir: few)
+    monkeypatch.setattr("model.support.datasets.load", lambda name, split, data_dir: few)
     monkeypatch.chdir(tmp_path)
     arguments = ["--dataset", "digits5k", "--prices", "1,9", "--bits", "8,4", "--epochs", "1", "--docs", "docs", "--json"]
     result = CliRunner().invoke(tradeoff.main, arguments)

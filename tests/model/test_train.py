@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from model import train as module
+from model.support.choices import ZOO
 from model.support.datasets import DataError, Dataset, load
 from model.training import common, paper_network
 
@@ -175,7 +176,7 @@ def test_dataset_errors(shape, label, expected):
 def test_command(monkeypatch, digits, tmp_path):
     test = load("digits5k", "test")
     few = {"train": Dataset("digits5k", digits.images[::10], digits.labels[::10]), "test": test}
-    monkeypatch.setattr(module, "load", lambda name, split, data_dir: few[split])
+    monkeypatch.setattr("model.support.datasets.load", lambda name, split, data_dir: few[split])
     monkeypatch.chdir(tmp_path)
     outcome = CliRunner().invoke(
         module.main, ["--dataset", "digits5k", "--epochs", "1", "--out", "here", "--threads", "1", "--seed", "9", "--json"]
@@ -213,11 +214,10 @@ def test_command_with_bad_option(tmp_path):
 
 def test_bundled_network(digits):
     """The digits are among those it was trained on: this finds a wrong file, not a wrong generalisation."""
-    zoo = common.ZOO
-    report = json.loads((zoo / "mnist-paper.train.json").read_text())
-    assert hashlib.sha256((zoo / "mnist-paper.onnx").read_bytes()).hexdigest() == report["onnx_sha256"]
+    report = json.loads((ZOO / "mnist-paper.train.json").read_text())
+    assert hashlib.sha256((ZOO / "mnist-paper.onnx").read_bytes()).hexdigest() == report["onnx_sha256"]
     assert report["float_accuracy_grey"] >= 0.991
     assert report["float_accuracy_1bit"] >= 0.991
     for images in (digits.images, common.binarise(digits.images)):
-        scores = run(zoo / "mnist-paper.onnx", (images.transpose(0, 3, 1, 2) / 255).astype(np.float32))
+        scores = run(ZOO / "mnist-paper.onnx", (images.transpose(0, 3, 1, 2) / 255).astype(np.float32))
         assert (scores.argmax(1) == digits.labels).mean() >= 0.99

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from model.support.choices import ZOO
 from model.support.files import write_file
-from sim import suite
+from sim import cosimulation, suite
 from sim.cosimulation import VerifyResult
 from sim.coverage import Coverage
 
@@ -51,7 +51,7 @@ def verified(monkeypatch):
             coverage=Coverage(frames=len(images), input_spikes_of_higher_levels=0, layers=(), cores=()),
         )
 
-    monkeypatch.setattr(suite, "verify", verify)
+    monkeypatch.setattr("sim.cosimulation.verify", verify)
     return found
 
 
@@ -78,13 +78,13 @@ def test_command(folder, verified):
 
 
 def test_a_difference_is_an_error_and_is_not_kept(folder, verified, monkeypatch):
-    right = suite.verify
+    right = cosimulation.verify
 
     def differs(*arguments, **options):
         found = right(*arguments, **options)
         return VerifyResult.of({**vars(found), "coverage": vars(found.coverage), "cycle_mismatches": 1, "report": "late"})
 
-    monkeypatch.setattr(suite, "verify", differs)
+    monkeypatch.setattr("sim.cosimulation.verify", differs)
     for _ in range(2):
         found = CliRunner().invoke(suite.main, ["--dataset", "digits5k", "--networks", "one"])
         assert found.exit_code == 5

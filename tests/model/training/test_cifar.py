@@ -188,7 +188,7 @@ def test_frames_of_ones_own(tmp_path, monkeypatch):
 def test_command(monkeypatch, tmp_path):
     frames = {"train": coloured(64), "test": coloured(20, seed=2)}
     asked = []
-    monkeypatch.setattr(train_module, "load", lambda name, split, data_dir: asked.append((name, split)) or frames[split])
+    monkeypatch.setattr("model.support.datasets.load", lambda name, split, data_dir: asked.append((name, split)) or frames[split])
     monkeypatch.chdir(tmp_path)
     arguments = ["--cifar", "--epochs", "1", "--widths", "4,6", "--blocks", "0,1", "--batch-size", "32", "--out", "here"]
     arguments += ["--threads", "1"]

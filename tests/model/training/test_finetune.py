@@ -7,6 +7,7 @@ import re
 import sys
 
 import numpy as np
+import platformdirs
 import pytest
 from click.testing import CliRunner
 
@@ -476,7 +477,7 @@ def test_settings_refuse(wrong, message):
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """A network with its normalization in options, and its data, in a folder of their own; the cache too."""
-    monkeypatch.setattr(finetune_module.platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
     path = plain().save(tmp_path / "net.onnx")
     floats = import_onnx(path, normalization=NORMALIZED)
     data = data_for(floats, frames=120)

@@ -18,13 +18,12 @@ from model.events import make_events
 from model.golden import run_layer
 from model.importers.onnx import import_onnx
 from model.network import Linear, Network, Shape
+from model.support.choices import ZOO
 from model.support.datasets import Dataset, load
 from model.training import common, paper_network
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
 sparse = pytest.importorskip("model.training.sparse")
-
-ZOO = common.ZOO
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +167,7 @@ def test_command_with_bad_options(arguments, line, tmp_path, monkeypatch):
 
 def test_command(monkeypatch, digits, tmp_path):
     few = {"train": digits, "test": load("digits5k", "test")}
-    monkeypatch.setattr(train_module, "load", lambda name, split, data_dir: few[split])
+    monkeypatch.setattr("model.support.datasets.load", lambda name, split, data_dir: few[split])
     monkeypatch.chdir(tmp_path)
     arguments = ["--sparse", "--dataset", "digits5k", "--epochs", "1", "--moments", "2", "--out", "here", "--json"]
     arguments += ["--last-epochs", "1", "--last-moments", "3"]
