@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from model.importers.normalization import Normalization
-from model.importers.options import file_options
+from model.importers.normalization import AS_THEY_ARE, Normalization
+from model.importers.options import file_options, gives_normalization
 from model.support.choices import Split
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table, progress_bar, tell
 from model.support.errors import one_line
@@ -47,6 +47,7 @@ def main(
     as_json: bool,
 ) -> None:
     """See the help text above."""
+    from model.conversion.origin_line import normalization_in
     from model.importers.onnx import import_onnx
     from model.network import Network
     from model.reports.evaluation_page import evaluation_page
@@ -55,17 +56,24 @@ def main(
 
     console = make_console(stderr=True)
     network = Network.load(net)
+    given = normalization if gives_normalization() else None
     folder = out or Path("build") / network.name
     check_writable_folder("--out", folder)
     if onnx is not None:
         # What is wrong with it is said before data are looked for, which may mean a download.
-        import_onnx(onnx, layout=layout, input_shape=network.input_shape, output=output, normalization=normalization)
+        import_onnx(
+            onnx,
+            layout=layout,
+            input_shape=network.input_shape,
+            output=output,
+            normalization=given or normalization_in(network.origin) or AS_THEY_ARE,
+        )
     data = load(dataset, split, data_dir).limited(frames)
     beside = net.with_suffix(".onnx")
     with progress_bar(console) as bar:
         floats = onnx or (beside if beside.exists() else None)
         found = evaluate(
-            network, data, onnx=floats, layout=layout, output=output, normalization=normalization, detail=detail, bar=bar
+            network, data, onnx=floats, layout=layout, output=output, normalization=given, detail=detail, bar=bar
         )
     tell(found.notes, found.warnings)
     write_all(folder, {"evaluate.json": to_json(found), "evaluate.html": evaluation_page(found)})

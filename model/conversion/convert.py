@@ -15,6 +15,7 @@ from model.conversion.exactness import Exactness
 from model.conversion.explain import Step, explain
 from model.conversion.fewest import Tried
 from model.conversion.from_quantized import check_options, from_quantized
+from model.conversion.origin_line import origin_line
 from model.conversion.quantize import Settings, fit_widths
 from model.conversion.quantized_frames import run_images
 from model.engine.engine import run_frames
@@ -27,7 +28,7 @@ from model.machine.capability import check_machine_can
 from model.network import Network
 from model.support.datasets import DataError, Dataset, load
 from model.support.errors import NetworkError
-from model.support.names import SAFE_NAME, is_safe_name, printable, safe_name
+from model.support.names import SAFE_NAME, is_safe_name, safe_name
 
 __all__ = ["EXPLAINED", "Conversion", "convert", "convert_file"]
 
@@ -303,6 +304,5 @@ def convert_file(
     choices = [label, *_named_choices(settings)]
     if float_network.quantized:
         choices = ["quantized file", "firing deferred"]
-    label = ", ".join(filter(None, (str(normalization), *choices)))
-    origin = printable(f"{Path(path).name}, {label} on {len(data.images)} frames of {data.name}")
+    origin = origin_line(Path(path).name, normalization, ", ".join(choices), frames=len(data.images), data=data.name)
     return convert(float_network, data, settings, name=name, origin=origin, progress=progress)

@@ -42,7 +42,7 @@ class Normalization:
     def __str__(self) -> str:
         scale = () if self.scale is None else (self.scale,)
         given = (("scale", scale, ()), ("mean", self.mean, (0.0,)), ("std", self.std, (1.0,)))
-        return ", ".join(f"{name} {' '.join(map('{:g}'.format, found))}" for name, found, usual in given if found != usual)
+        return ", ".join(f"{name} {' '.join(map(_text, found))}" for name, found, usual in given if found != usual)
 
     def misfit(self, channels: int) -> str:
         """What is wrong with it for so many channels; empty where it fits."""
@@ -59,6 +59,12 @@ class Normalization:
         mean, std = (np.broadcast_to(np.array(values, np.float64), channels) for values in (self.mean, self.std))
         with np.errstate(over="ignore"):
             return (1.0 if self.scale is None else self.scale) / std, -mean / std
+
+
+def _text(value: float) -> str:
+    """The number, exactly."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 AS_THEY_ARE = Normalization()

@@ -10,7 +10,7 @@ from model.importers.normalization import AS_THEY_ARE, Normalization
 from model.support.choices import LAYOUTS
 from model.support.cli import Number
 
-__all__ = ["LayerNames", "file_options"]
+__all__ = ["LayerNames", "file_options", "gives_normalization"]
 
 
 class _Numbers(click.ParamType):
@@ -73,3 +73,9 @@ def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(normalization=normalization, **rest)
 
     return functools.reduce(lambda made, option: option(made), reversed(options), with_normalization)
+
+
+def gives_normalization() -> bool:
+    """Whether the command that runs was given ``--mean``, ``--std`` or ``--scale``."""
+    given = click.get_current_context().params
+    return any(given[name] is not None for name in ("mean", "std", "scale"))

@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rich.progress import Progress
 from model.conversion.chance import warn_of_chance
 from model.conversion.coding import InputCoding
 from model.conversion.from_quantized import layers_as_built
+from model.conversion.origin_line import normalization_in
 from model.conversion.quantized import quantized_counts
 from model.engine.engine import FrameSummaries, run_frames
 from model.golden import answers
@@ -25,6 +27,9 @@ from model.support.dataset import Dataset
 from model.support.frames import suited
 
 __all__ = ["Evaluation", "LayerWork", "evaluate", "macs"]
+
+
+_NONE = "no --mean, --std or --scale"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,7 @@ class Evaluation:
     frames : int
         Frames.
     notes : tuple of str
-        How the frames were read, where that was not as they come.
+        How the frames were read, and the float network, where that was not as they come.
     warnings : tuple of str
         What speaks against the result.
     accuracy_qann : float
@@ -158,7 +163,7 @@ def evaluate(
     onnx: Path | None = None,
     layout: str | None = None,
     output: str | None = None,
-    normalization: Normalization = AS_THEY_ARE,
+    normalization: Normalization | None = None,
     detail: int = 1000,
     bar: Progress | None = None,
 ) -> Evaluation:
@@ -173,7 +178,8 @@ def evaluate(
     onnx : Path, optional
         The float network's file.
     layout, output, normalization : str, str, Normalization, optional
-        What that file does not say (`model.importers.onnx.examine`).
+        What that file does not say (`model.importers.onnx.examine`). The normalization is by default the one that the network's
+        origin says it was converted with.
     detail : int
         Number of frames, the first ones, of which every spike is looked at: agreement of counts, course of the answer.
     bar : Progress, optional
@@ -192,18 +198,12 @@ def evaluate(
         The float network cannot be read, or has other layers.
     """
     data = suited(network, data)
-    floats, doubts = None, []
+    floats, notes = None, data.notes
+    doubts: list[str] = []
     if onnx is not None:
-        floats = import_onnx(
-            onnx, layout=layout, input_shape=network.input_shape, output=output, normalization=normalization
-        )
-        floats = layers_as_built(floats, network)
-        check_structure(network, floats)
-        if (other := another_origin(network, floats)) is not None:
-            doubts.append(
-                f"{onnx} is not the float network that {network.name!r} was converted from: the weights of layer {other!r} are "
-                "others; all figures of the float network are another network's"
-            )
+        floats, doubts = _read(network, onnx, layout, output, normalization)
+        if normalization is None and (recorded := normalization_in(network.origin)) not in (None, AS_THEY_ARE):
+            notes += (f"the float network is read with {recorded}, as {network.name!r} was converted",)
     of_float = _float_network(network, data, floats)
     task = bar.add_task(f"{network.name} on {data.name}", total=len(data)) if bar else None
     # Loading the compiled kernels, which takes as long as a thousand frames, is no part of the pace.
@@ -233,7 +233,7 @@ def evaluate(
         input_levels=network.input_levels,
         firing=network.firing,
         frames=len(data),
-        notes=data.notes,
+        notes=notes,
         warnings=(*doubts, *warn_of_chance("the spiking network", by_count, data.labels)),
         accuracy_qann=float((quantized == data.labels).mean()),
         accuracy_snn=float((by_count == data.labels).mean()),
@@ -251,6 +251,36 @@ def evaluate(
         course=course,
         confusion=confusion(by_count, data.labels, network.classes),
     )
+
+
+def _read(
+    network: Network, onnx: Path, layout: str | None, output: str | None, normalization: Normalization | None
+) -> tuple[FloatNetwork, list[str]]:
+    """The float network of ``network``, and what speaks against its being that."""
+    recorded, doubts = normalization_in(network.origin), []
+    chosen = normalization or recorded or AS_THEY_ARE
+    read = partial(import_onnx, onnx, layout=layout, input_shape=network.input_shape, output=output)
+    floats = read(normalization=chosen)
+    if recorded not in (None, chosen) and not _same_input(floats, read(normalization=recorded)):
+        doubts.append(
+            f"{onnx} is read with {str(chosen) or _NONE}, but {network.name!r} was converted with {str(recorded) or _NONE}: all "
+            "figures of the float network are another network's; leave --mean, --std and --scale out, and they are those of the "
+            "conversion"
+        )
+    floats = layers_as_built(floats, network)
+    check_structure(network, floats)
+    if (other := another_origin(network, floats)) is not None:
+        doubts.append(
+            f"{onnx} is not the float network that {network.name!r} was converted from: the weights of layer {other!r} are "
+            "others; all figures of the float network are another network's"
+        )
+    return floats, doubts
+
+
+def _same_input(floats: FloatNetwork, other: FloatNetwork) -> bool:
+    """Whether two readings of a file take the same in place of pixels, but for what a text may have rounded."""
+    ones = [(1.0, 0.0) if each.factors is None else each.factors for each in (floats, other)]
+    return all(np.allclose(first, second, rtol=1e-5, atol=1e-9) for first, second in zip(*ones, strict=True))
 
 
 def _layers(network: Network, summaries: FrameSummaries) -> tuple[LayerWork, ...]:

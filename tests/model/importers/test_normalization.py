@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from onnx import TensorProto
 
 from model.check import main as check
+from model.conversion.origin_line import normalization_in, origin_line, tuned_line
 from model.conversion.quantize import Settings, quantize
 from model.conversion.quantized import counts_of_layers
 from model.convert import main as convert
@@ -131,11 +132,16 @@ def test_what_it_is_called():
     assert str(Normalization(mean=MEAN, std=(0.5,), scale=255)) == "scale 255, mean 0.4 0.2 0.7, std 0.5"
 
 
+def doubts(found):
+    """What an evaluation says against the normalization."""
+    return [warning for warning in found["warnings"] if "is read with" in warning]
+
+
 def test_commands(tmp_path):
     path, data, net = tmp_path / "net.onnx", tmp_path / "data.npz", tmp_path / "net.npz"
-    network(coloured()).save(path)
+    network(Graph(shape=("frames", 3, 8, 8), seed=10)).save(path)
     given = ["--mean", "0.4, 0.2,0.7", "--std", "0.25"]
-    images = CHANCE.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
     floats = import_model(onnx.load(path), "net", normalization=Normalization(mean=MEAN, std=(0.25,)))
     np.savez(data, images=images, labels=floats.scores(images / 255).argmax(axis=1))
     assert CliRunner().invoke(check, [str(path), *given]).exit_code == 0
@@ -150,9 +156,71 @@ def test_commands(tmp_path):
     assert Network.load(net).layers[0].bias.shape == (8, 8, 4)
     assert Network.load(net).origin.startswith("net.onnx, mean 0.4 0.2 0.7, std 0.25, thresholds chosen, firing deferred, ")
     command = [str(net), "--dataset", str(data), "--out", str(tmp_path), "--json"]
-    assert json.loads(CliRunner().invoke(evaluate, [*command, *given]).stdout)["accuracy_ann"] == 1.0
-    # Without the options it is another network.
+    note = "the float network is read with mean 0.4 0.2 0.7, std 0.25, as 'net' was converted"
+    for options, notes in ((given, []), ([], [note])):
+        done = CliRunner().invoke(evaluate, [*command, *options])
+        found = json.loads(done.stdout)
+        assert (found["accuracy_ann"], found["notes"], doubts(found)) == (1.0, notes, [])
+        assert (f"note: {note}" in done.stderr.splitlines()) == (not options)
+    # With others it is another network.
     other = import_model(onnx.load(path), "net").scores(images.astype(np.float32) / 255)
     assert (other != floats.scores(images.astype(np.float32) / 255)).any()
     right = float((other.argmax(axis=1) == np.load(data)["labels"]).mean())
-    assert json.loads(CliRunner().invoke(evaluate, command).stdout)["accuracy_ann"] == right
+    for options, words in (
+        (["--mean", "0", "--std", "1"], "no --mean, --std or --scale"),
+        (["--std", "0.25"], "std 0.25"),
+        (["--mean", "0.4,0.2,0.7", "--std", "0.25", "--scale", "2"], "scale 2, mean 0.4 0.2 0.7, std 0.25"),
+    ):
+        done = CliRunner().invoke(evaluate, [*command, *options])
+        warning = (
+            f"{path} is read with {words}, but 'net' was converted with mean 0.4 0.2 0.7, std 0.25: all figures of the float "
+            "network are another network's; leave --mean, --std and --scale out, and they are those of the conversion"
+        )
+        assert doubts(json.loads(done.stdout)) == [warning]
+        assert f"warning: {warning}" in done.stderr.splitlines()
+        if words.startswith("no "):
+            assert json.loads(done.stdout)["accuracy_ann"] == right < 0.6
+    # Said in other words it is the same.
+    done = CliRunner().invoke(evaluate, [*command, *given, "--scale", "1"])
+    assert doubts(json.loads(done.stdout)) == []
+    # Nor is one to be given that the conversion had not.
+    np.savez(data, images=images, labels=other.argmax(axis=1))
+    assert CliRunner().invoke(convert, [str(path), "--out", str(net), "--calibrate", str(data), "--levels", "4"]).exit_code == 0
+    found = json.loads(CliRunner().invoke(evaluate, command).stdout)
+    assert (found["accuracy_ann"], found["notes"], doubts(found)) == (1.0, [], [])
+    found = json.loads(CliRunner().invoke(evaluate, [*command, *given]).stdout)
+    assert doubts(found) == [
+        f"{path} is read with mean 0.4 0.2 0.7, std 0.25, but 'net' was converted with no --mean, --std or --scale: all figures "
+        "of the float network are another network's; leave --mean, --std and --scale out, and they are those of the conversion"
+    ]
+
+
+CHOICES = ["thresholds chosen", "all thresholds 0.15, firing deferred", "quantized file, firing deferred"]
+
+
+@pytest.mark.parametrize("choices", CHOICES)
+@pytest.mark.parametrize(
+    "normalization",
+    [
+        Normalization(),
+        Normalization(mean=MEAN),
+        Normalization(std=(1e-7,)),
+        Normalization(mean=(-0.13066047627384287,), std=(1 / 3,), scale=255.0),
+        Normalization(scale=1.0),
+    ],
+)
+def test_the_line_of_an_origin_says_it(choices, normalization):
+    for file in ("net.onnx", "my net, mean 0.5.onnx", "x"):
+        line = origin_line(file, normalization, choices, frames=40, data="a, mean 3, thresholds chosen.npz")
+        assert normalization_in(line) == normalization
+
+
+def test_other_lines_do_not_say_it():
+    line = tuned_line("net.onnx", epochs=3, frames=55_000, data="mnist")
+    assert line == "net.onnx, fine-tuned for 3 epochs on 55,000 frames of mnist"
+    assert normalization_in(line) == Normalization()
+    others = ["", "net.onnx, mean 0.5", "by hand on 3 frames of mnist"]
+    # What is no number, or none that can be.
+    wrong = ("mean 1-2", "std 0", "scale 1 2", "std 1e999")
+    others += [f"net.onnx, {text}, thresholds chosen on 4 frames of x" for text in wrong]
+    assert [normalization_in(line) for line in others] == [None] * len(others)
