@@ -19,6 +19,7 @@ from model.conversion.chance import warn_of_chance
 from model.conversion.choice import Job, accuracy_of, prepared
 from model.conversion.fewest import Search
 from model.conversion.levels import input_and_rest
+from model.conversion.origin_line import tuned_line
 from model.conversion.quantize import Settings, fit_widths, quantize
 from model.conversion.quantized_frames import run_images
 from model.engine.engine import FrameSummaries
@@ -28,7 +29,7 @@ from model.importers.hardware_form import without_groups
 from model.importers.onnx import import_model
 from model.network import Network, Neurons
 from model.support.datasets import Dataset
-from model.support.names import printable
+from model.support.errors import MismatchError
 from model.training.common import held_out, import_torch
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 
@@ -42,6 +43,9 @@ _MUCH = 0.02
 
 _WIDTHS = 3000
 """Training frames that the widths are chosen on."""
+
+_HELD_AGAINST = 32
+"""Held-out frames on which what is written is held against what was trained."""
 
 _LOST_AT_FIRST = 0.02
 """Accuracy that the start may lose to the rounding of counts before it is fine-tuned."""
@@ -123,6 +127,8 @@ def fine_tune(
         The network or the frames do not suit.
     BadInputError
         The file to resume from is of another fine-tuning.
+    MismatchError
+        The integer network, read from the file that would be written, does not count what its layers count: an error of Tally's.
     """
     import_torch()
     # PyTorch takes seconds to load, and not everyone has it.
@@ -138,16 +144,23 @@ def fine_tune(
     coding, classes = job.settings.coding, max(2, start.outputs)
     training, held = (data.fitted(start.input_shape, classes=classes, threshold=coding.first) for data in (training, held))
     thresholds = _thresholds(job, settings)
-    origin = f"{start.path.name}, fine-tuned for {settings.epochs} epochs on {len(training):,} frames of {dataset.name}"
+    origin = tuned_line(start.path.name, epochs=settings.epochs, frames=len(training), data=dataset.name)
 
-    def converted(layers: QuantizedLayers) -> Network:
+    def converted(layers: QuantizedLayers, settings: FinetuneSettings = settings) -> Network:
         floats = _imported(tuned_model(start, layers.folded(), name), start, name)
         if settings.ungroup:
             floats = without_groups(floats)
-        return quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=printable(origin))
+        return quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=origin)
+
+    def check() -> None:
+        deferred = converted(tuning.averaged, replace(settings, firing="deferred"))
+        _check_counts(start, deferred, tuning.counts, held.images[:_HELD_AGAINST])
 
     tuning = Tuning(job.floats, thresholds, coding, settings, teachers or [start], converted, progress=progress)
+    # What would be wrong at the end is wrong at the start.
+    check()
     chosen = tuning.run(training, held, report, resume)
+    check()
     model = tuned_model(start, tuning.averaged.folded(), name)
     floats = _imported(model, start, name)
     network = fit_widths(converted(tuning.averaged), training.images[:_WIDTHS])
@@ -196,6 +209,24 @@ def _without_levels(floats: FloatNetwork) -> FloatNetwork:
 
 def _imported(model: onnx.ModelProto, start: FloatNetwork, name: str) -> FloatNetwork:
     return import_model(model, f"{name}.onnx", layout="nchw", input_shape=start.input_shape)
+
+
+def _check_counts(
+    start: FloatNetwork,
+    network: Network,
+    counts: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating]],
+    images: npt.NDArray[np.uint8],
+) -> None:
+    """Refuse an integer network, read from what would be written, that counts otherwise than the layers that it was made of."""
+    found = run_images(network, images)
+    # Layers in training have no widths.
+    whole = ~found.saturated_events.any(axis=1)
+    differing = (found.counts != counts(images)).any(axis=1) & whole
+    if differing.any():
+        raise MismatchError(
+            f"{start.path}: internal error: the fine-tuned network, as it would be written, counts otherwise than its layers on "
+            f"{differing.sum()} of {whole.sum()} held-out frames; nothing is written. Please report it with the file"
+        )
 
 
 def _measured(network: Network, found: FrameSummaries, labels: npt.NDArray[np.int64]) -> dict[str, float]:

@@ -56,7 +56,7 @@ class _Graph:
 
 
 def tuned_model(floats: FloatNetwork, layers: Iterable[Folded], name: str) -> onnx.ModelProto:
-    """The model. The same weights give the same bytes.
+    """The model, its outputs in the order of the start's classes. The same weights give the same bytes.
 
     Parameters
     ----------
@@ -84,8 +84,14 @@ def tuned_model(floats: FloatNetwork, layers: Iterable[Folded], name: str) -> on
         elif layer.relu:
             found = _Value(graph.add("Relu", [found.name], f"{layer.name}/relu"), found.is_flat)
         values[layer.name] = found
-    output = floats.shape_of(floats.layers[-1].name)
-    sizes = [floats.outputs] if values[floats.layers[-1].name].is_flat else [output.channels, output.height, output.width]
+    last = floats.layers[-1].name
+    output, sizes = floats.shape_of(last), [floats.outputs]
+    if output.height * output.width > 1 and output.channels > 1:
+        # Classes go by address, channels last; a file that ends in an image has them channels first.
+        turned = graph.add("Transpose", [values[last].name], f"{last}/by_address", perm=[0, 2, 3, 1])
+        graph.add("Flatten", [turned], f"{last}/by_address/flat", axis=1)
+    elif not values[last].is_flat:
+        sizes = [output.channels, output.height, output.width]
     dims: list[str | int | None] = ["frames", *sizes]
     graph.nodes[-1].output[0] = "scores"
     height, width, channels = floats.input_shape

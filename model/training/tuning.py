@@ -135,6 +135,14 @@ class Tuning:
             average.copy_(best)
         return self._chosen()
 
+    @torch.no_grad()
+    def counts(self, images: np.ndarray) -> np.ndarray:
+        """What ``averaged`` counts in deferred firing, whatever is trained, ``(frames, outputs)``; sums are exact."""
+        usual, self.averaged.firing = self.averaged.firing, Deferred(rest=self._settings.rest)
+        found = self.averaged(_pixels(images), exact=True).counts.numpy()
+        self.averaged.firing = usual
+        return found
+
     def _chosen(self) -> int:
         """The epoch that is the best so far."""
         late = [line for line in self.lines if 2 * line.epoch > self._settings.epochs]

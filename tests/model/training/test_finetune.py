@@ -10,6 +10,7 @@ import numpy as np
 import platformdirs
 import pytest
 from click.testing import CliRunner
+from onnx import numpy_helper
 
 from model import evaluate as evaluate_module
 from model import finetune as finetune_module
@@ -28,7 +29,7 @@ from model.machine.capability import check_machine_can
 from model.machine.plan import PlanError
 from model.network import Linear, Network, Neurons, Shape
 from model.support.datasets import Dataset
-from model.support.errors import BadInputError
+from model.support.errors import BadInputError, MismatchError
 from model.training.finetune import FinetuneSettings, fine_tune
 from model.training.finetune import _warnings as outcome_warnings
 from tests.onnx_graphs import TWO, Graph
@@ -87,6 +88,34 @@ def convolutions_only():
     return Graph().conv(4, 2, 3).add("Relu").conv(3, 4, 6)
 
 
+def positions(*end):
+    """Convolutions whose outputs have several positions and channels, and what comes after them."""
+    graph = Graph().conv(4, 2, 2, strides=[2, 2]).add("Relu").conv(3, 4, 2, strides=[2, 2])
+    for operator, attributes in end:
+        graph.add(operator, **attributes)
+    return graph
+
+
+TO_CHANNELS_LAST = ("Transpose", {"perm": [0, 2, 3, 1]})
+SMALLER = ("MaxPool", {"kernel_shape": [2, 1]})
+
+
+def channels_first():
+    return positions(("Flatten", {}))
+
+
+def channels_last():
+    return positions(TO_CHANNELS_LAST, ("Flatten", {}))
+
+
+def channels_last_image():
+    return positions(TO_CHANNELS_LAST)
+
+
+def pooled_channels_last():
+    return positions(SMALLER, TO_CHANNELS_LAST, ("Flatten", {}))
+
+
 def branched():
     """Sums in front of a ReLU and behind it, one source twice, a concatenation, and sums of vectors."""
     graph = Graph(shape=("frames", 2, 8, 8))
@@ -103,7 +132,10 @@ def branched():
     return graph.add("Add", other, data=third).add("Relu").linear(6, 4)
 
 
-NETWORKS = [plain, grouped, averaged, ended, signals, single, convolutions_only, branched]
+ENDS = [channels_first, channels_last, channels_last_image, pooled_channels_last]
+"""Networks whose classes have positions."""
+
+NETWORKS = [plain, grouped, averaged, ended, signals, single, convolutions_only, *ENDS, branched]
 
 
 def data_for(floats, frames=60, seed=5):
@@ -179,6 +211,30 @@ def test_forward_is_the_integer_network(network, levels, bits):
     neurons = [isinstance(layer, Neurons) for layer in found.layers]
     assert round(float(outcome.spikes) * 60) == summaries.spikes[:, neurons].sum()
     assert round(float(outcome.accumulations) * 60) == summaries.operations.sum() > 0
+
+
+@pytest.mark.parametrize("network", ENDS, ids=lambda network: network.__name__)
+def test_classes_stay_in_the_order_of_the_file(network):
+    """Of the file that is written, by ONNX Runtime and by its layers; a start that is written and read is the start."""
+    floats = import_model(network().model(), "net.onnx")
+    data = data_for(floats)
+    values = data.images.astype(np.float32) / 255
+    layers = quantized_layers.QuantizedLayers(
+        floats, [1.0, 1.0], FinetuneSettings(input_levels=255).conversion.coding, weight_bits=16, firing=firing.Deferred()
+    )
+    model = tuned_onnx.tuned_model(floats, layers.folded(), "tuned")
+    tuned = import_model(model, "tuned.onnx", layout="nchw", input_shape=floats.input_shape)
+    assert [layer.kind for layer in tuned.layers] == [layer.kind for layer in floats.layers]
+    assert [layer.kind == "linear" for layer in tuned.layers][-1] == (network is channels_first)
+    given, own = floats.scores(values), tuned.scores(values)
+    assert given.shape == own.shape == (60, floats.outputs)
+    assert np.allclose(given, own, rtol=1e-4, atol=1e-4)
+    assert len(set(given.argmax(axis=1))) > 2
+    assert np.array_equal(given.argmax(axis=1), own.argmax(axis=1))
+    # Told apart from what it would be in another order.
+    height, width, channels = floats.shape_of(floats.layers[-1].name) if network is not channels_first else (2, 2, 3)
+    turned = given.reshape(60, height, width, channels).transpose(0, 3, 1, 2).reshape(60, -1)
+    assert (turned.argmax(axis=1) != own.argmax(axis=1)).any()
 
 
 def test_float_pass_is_the_float_network():
@@ -409,6 +465,46 @@ def test_first_levels_are_as_many_as_it_takes(small):
     assert float(tried[-1][1]) >= 0.98
 
 
+def test_what_would_be_written_must_count_as_what_was_trained(small, monkeypatch):
+    start, data, settings = small
+    settings = dataclasses.replace(settings, epochs=1)
+    written, lines = tuned_onnx.tuned_model, []
+
+    def turned(floats, layers, name):
+        """The file with its outputs in another order."""
+        model = written(floats, layers, name)
+        for constant in model.graph.initializer:
+            values = numpy_helper.to_array(constant)
+            if len(values) == floats.outputs:
+                constant.CopyFrom(numpy_helper.from_array(values[::-1].copy(), constant.name))
+        return model
+
+    def wrong(**changed):
+        with pytest.raises(MismatchError) as caught:
+            fine_tune(start, data, dataclasses.replace(settings, **changed), report=lines.append)
+        pattern = (
+            r"net\.onnx: internal error: the fine-tuned network, as it would be written, counts otherwise than its layers on "
+            r"\d+ of 20 held-out frames; nothing is written\. Please report it with the file"
+        )
+        assert re.fullmatch(pattern, str(caught.value))
+
+    monkeypatch.setattr(tuned_onnx, "tuned_model", turned)
+    for name in ("deferred", "immediate"):
+        wrong(firing=name)
+    # Before a step is taken.
+    assert not [line for line in lines if line.startswith("epoch")]
+    # What only goes wrong on the way is found at the end.
+    calls = []
+
+    def turned_later(floats, layers, name):
+        calls.append(name)
+        return (written if len(calls) == 1 else turned)(floats, layers, name)
+
+    monkeypatch.setattr(tuned_onnx, "tuned_model", turned_later)
+    wrong()
+    assert [line for line in lines if line.startswith("epoch")]
+
+
 class StoppedError(Exception):
     """In place of a signal."""
 
@@ -518,6 +614,40 @@ def test_command_writes_three_files_that_belong_together(files):
     assert report["float_network"] == str(files / "tuned.onnx")
     assert not [warning for warning in report["warnings"] if "converted from" in warning]
     assert report["accuracy_snn"] == report["accuracy_qann"]
+
+
+@pytest.mark.parametrize("firing_of", ["deferred", "immediate"])
+def test_command_keeps_the_classes_of_positions(tmp_path, monkeypatch, firing_of):
+    """Trained on labels of the start, both files answer as it does, class by class."""
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    floats = import_onnx(channels_last().save(tmp_path / "net.onnx"))
+    data = data_for(floats, frames=240)
+    values = data.images.astype(np.float32) / 255
+    labels = floats.scores(values).argmax(axis=1)
+    np.savez(tmp_path / "data.npz", images=data.images, labels=labels)
+    more = ("--levels", "32", "--output-levels", "64", "--input-levels", "64", "--event-price", "0", "--learning-rate", "0.0001")
+    arguments = [str(tmp_path / "net.onnx"), "--dataset", str(tmp_path / "data.npz"), "--out", str(tmp_path / "tuned.onnx")]
+    found = CliRunner().invoke(finetune_module.main, [*arguments, "--epochs", "1", "--firing", firing_of, *more])
+    assert found.exit_code == 0, found.output
+    counts = run_images(Network.load(tmp_path / "tuned.npz"), data.images).counts
+    tuned = import_onnx(tmp_path / "tuned.onnx")
+    assert tuned.outputs == floats.outputs == 12
+    # One class is on a third of the frames.
+    assert np.bincount(labels).max() < 0.5 * len(labels)
+    for scores in (counts, tuned.scores(values)):
+        assert (scores.argmax(axis=1) == labels).mean() > 0.9
+    assert json.loads((tmp_path / "tuned.finetune.json").read_text())["held_out"]["accuracy_snn"] > 0.8
+
+
+def test_command_writes_nothing_that_is_wrong(files, monkeypatch):
+    monkeypatch.setattr(tuning.Tuning, "counts", lambda self, images: np.full((len(images), 4), -1.0))
+    found = run(files, "--epochs", "1", "--batch-size", "16")
+    message = (
+        f"error: {files / 'net.onnx'}: internal error: the fine-tuned network, as it would be written, counts otherwise than its "
+        "layers on 10 of 10 held-out frames; nothing is written. Please report it with the file"
+    )
+    assert (found.exit_code, found.output.splitlines()[-1]) == (5, message)
+    assert not list(files.glob("tuned*"))
 
 
 def test_command_goes_on(files, monkeypatch):
