@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from model.importers.errors import ConversionError
 from model.importers.normalization import Normalization
 from model.importers.options import file_options
 from model.support.cli import FilePath, command, make_console, make_table
@@ -41,6 +42,12 @@ def main(
 
     found = examine(onnx_file, layout=layout, output=output, normalization=normalization)
     problem = _problem(onnx_file, found)
+    lines: list[str] = []
+    if found.network is not None and found.network.quantized:
+        try:
+            lines = quantized_lines(found.network)
+        except ConversionError as error:
+            problem = str(error)
     totals = _totals(found.network) if found.network is not None else None
     if as_json:
         result = {"file": str(onnx_file), "converts": problem is None, "error": problem}
@@ -48,14 +55,14 @@ def main(
     else:
         console = make_console()
         console.print(_table(one_line(str(onnx_file)), found.reports))
-        if totals is not None:
+        if totals is not None and problem is None:
             console.print(
                 f"converts: {totals['layers']} layers, "
                 f"{totals['neurons']:,} neurons, {totals['weights']:,} weights, "
                 f"{totals['macs_per_frame']:,} MACs per frame as a float network"
             )
-        if found.network is not None and found.network.quantized:
-            console.print("\n".join(quantized_lines(found.network)))
+        if lines:
+            console.print("\n".join(lines))
     if problem is not None:
         fail(Exit.BAD_INPUT, problem)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model.arrays import Ints
+from model.arrays import Floats, Ints
 
 __all__ = ["Bounds"]
 
@@ -68,6 +68,14 @@ class Bounds:
         return Bounds(
             (positive * least + negative * greatest).sum(axis=1), (positive * greatest + negative * least).sum(axis=1)
         )
+
+    def held(self, bias: Floats, most: int) -> Floats:
+        """Biases of ReLUs whose weighted sums have these bounds, without what changes no count.
+
+        A channel that all its weights together cannot lift is as dead with a bias from which they just cannot. One that they
+        cannot keep from its greatest count, that of a potential of ``most``, is at it with a bias from which they just cannot.
+        """
+        return np.clip(bias, -self.greatest, most - self.least)
 
     def counts(self, bias: npt.NDArray[np.integer], theta: int, *, relu: bool, deferred: bool = False) -> Bounds:
         """Of the counts of neurons whose weighted sums have these bounds, those of all positions where biases differ by position.

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Floats
+from model.conversion.constant_channels import by_channel
 from model.importers.float_network import FloatLayer, FloatNetwork, FloatProjection
 from model.network import INPUT
 
@@ -48,8 +49,8 @@ def channel_scales(layer: FloatLayer, values: npt.NDArray[np.floating], large: f
     channels = len(layer.weights)
     if layer.end is not None:
         return np.ones(channels)
-    by_channel = values.reshape(len(values), channels, -1).swapaxes(0, 1).reshape(channels, -1)
-    sizes = np.maximum(by_channel, 0) if layer.relu else np.abs(by_channel)
+    of_channels = by_channel(layer, values)
+    sizes = np.maximum(of_channels, 0) if layer.relu else np.abs(of_channels)
     scales = np.ones(channels)
     for channel, found in enumerate(sizes):
         active = found[found > 0]

@@ -14,7 +14,8 @@ from model.arrays import Floats, Images
 from model.conversion.chance import SIGNIFICANCE
 from model.conversion.channels import channel_scales, with_scales
 from model.conversion.coding import InputCoding, choose_coding
-from model.conversion.correction import corrected, mean_sums
+from model.conversion.constant_channels import without_constant_parts, without_unread
+from model.conversion.correction import corrected, greatest_sums, mean_sums
 from model.conversion.fewest import SAME, Fewest, Search, Tried
 from model.conversion.margins import Margins
 from model.conversion.quantize import Settings, quantize
@@ -49,6 +50,9 @@ _SCALED = 2000
 
 _CORRECTED = 500
 """Calibration frames, the last, on which biases are corrected."""
+
+_REACHED = 100
+"""Calibration frames that say how far sums go, where it is not certain that all fit."""
 
 _STEPS_BACK = (1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22)
 """Steps to fewer levels, from the last, that are tried on all frames until one reaches the accuracy there."""
@@ -89,6 +93,8 @@ class Job:
         A large activation of each layer of neurons.
     means : callable
         What biases are corrected to (`model.conversion.correction.mean_sums`).
+    reached : callable
+        The greatest sums of layers (`model.conversion.correction.greatest_sums`).
     run : callable
         Runs the calibration frames.
     run_some : callable
@@ -104,6 +110,7 @@ class Job:
     origin: str
     large: list[float]
     means: Callable[[], dict[str, Floats]]
+    reached: Callable[[], dict[str, float]]
     run: Callable[[Network], FrameSummaries]
     run_some: Callable[[Network], FrameSummaries]
     progress: Callable[[str], None]
@@ -156,7 +163,8 @@ class Job:
 
     def network(self, thresholds: Sequence[float]) -> Network:
         """The integer network."""
-        return quantize(self.floats, thresholds, self.settings, name=self.name, origin=self.origin, large=self.large)
+        names = {"name": self.name, "origin": self.origin}
+        return quantize(self.floats, thresholds, self.settings, large=self.large, reached=self.reached, **names)
 
     def corrected(self, thresholds: Sequence[float]) -> Network:
         """The same with corrected biases."""
@@ -316,6 +324,9 @@ def _job(
     layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
     some = settings.coding.frames(images[:_SCALED]).astype(np.float32)
     activations = floats.run(some, [layer.tensor for layer in layers])
+    if settings.threshold is None:
+        floats, activations = _of_frames(floats, settings.coding, activations)
+        layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
     large = [_large(layer, values) for layer, values in zip(layers, activations, strict=True)]
     if settings.channel_thresholds:
         hidden = zip(layers[:-1], activations, large, strict=False)
@@ -328,7 +339,34 @@ def _job(
     if settings.deferred:
         run, run_some = QuantizedFrames(images).run, QuantizedFrames(images[:_SEARCHED]).run
     means = functools.cache(lambda: mean_sums(floats, aim(images[-_CORRECTED:])))
-    return Job(floats=floats, settings=settings, data=data, large=large, means=means, run=run, run_some=run_some, **more)
+    reached = functools.cache(lambda: greatest_sums(floats, settings.coding.frames(images[:_REACHED])))
+    more = {"large": large, "means": means, "reached": reached, "run": run, "run_some": run_some, **more}
+    return Job(floats=floats, settings=settings, data=data, **more)
+
+
+def _of_frames(
+    floats: FloatNetwork, coding: InputCoding, activations: Sequence[npt.NDArray[np.floating]]
+) -> tuple[FloatNetwork, list[npt.NDArray[np.floating]]]:
+    """The network without what says nothing of the frame, and its activations, of which those of such channels are 0."""
+    floats, read = without_unread(floats)
+    layers = [layer for layer in floats.layers if layer.kind != "maxpool"]
+    values = [_kept(found, read[layer.name]) for layer, found in zip(layers, activations, strict=True)]
+    named = {layer.name: found for layer, found in zip(layers, values, strict=True)}
+    floats, parts = without_constant_parts(floats, named, max(1.0, coding.levels * coding.value), _large)
+    *hidden, output = layers
+    for index, layer in enumerate(hidden):
+        if layer.name in parts:
+            values[index] = _kept(values[index], parts[layer.name] == 0)
+    if output.name in parts:
+        values[-1] = values[-1] - parts[output.name][0]
+    return floats, values
+
+
+def _kept(values: npt.NDArray[np.floating], channels: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
+    """Values ``(frames, channels, ...)``, 0 in all channels but these."""
+    if channels.all():
+        return values
+    return np.where(channels[:, np.newaxis], values.reshape(len(values), len(channels), -1), 0).reshape(values.shape)
 
 
 def _choose(job: Job) -> Settled:
@@ -521,8 +559,11 @@ def accuracy_of(scores: npt.NDArray[np.number], labels: npt.NDArray[np.int64]) -
 def _large(layer: FloatLayer, values: npt.NDArray[np.floating]) -> float:
     """A large activation of a layer, given what goes into its ReLU: a measure of its own, whatever the scale of its weights."""
     sizes = layer.activated(values) if layer.relu else np.abs(values)
-    # What rounding leaves where sums cancel is no activation.
-    found = sizes[sizes > _ROUNDING * np.abs(values).max()]
+    # What rounding leaves where sums cancel is no activation. Neurons that are never active may lie below 0 as far as they like.
+    of_neurons = np.abs(values).reshape(len(values), -1).max(axis=0)
+    if layer.relu:
+        of_neurons = of_neurons[sizes.reshape(len(values), -1).any(axis=0)]
+    found = sizes[sizes > _ROUNDING * of_neurons.max(initial=0.0)]
     if not len(found):
         # Nothing fires: the layer's scale is that of what stays below zero.
         return float(np.abs(values).max()) or 1.0

@@ -6,7 +6,7 @@ a bias can hold it: empirical bias correction (Nagel et al., "Data-Free Quantiza
 Correction", ICCV 2019, section 4.2), here with the spiking network's own counts.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,10 +19,13 @@ from model.conversion.quantized_frames import weighted_counts
 from model.encode import encode, input_counts
 from model.engine.engine import run_fast
 from model.importers.float_network import FloatNetwork, pool_of
-from model.network import INPUT, MaxPool, Network, Neurons
+from model.network import INPUT, MOST_COUNT_BITS, MaxPool, Network, Neurons
 from model.rest import pooled, rounded
 
-__all__ = ["corrected", "mean_sums"]
+__all__ = ["corrected", "greatest_sums", "mean_sums"]
+
+_AT_ONCE = 100
+"""Frames of which sums are looked at together: what the memory in use grows with."""
 
 
 def mean_sums(floats: FloatNetwork, frames: Floats) -> dict[str, Floats]:
@@ -35,18 +38,38 @@ def mean_sums(floats: FloatNetwork, frames: Floats) -> dict[str, Floats]:
     frames : Floats
         Calibration frames, full scale 1.0, as they are or coded.
     """
-    found: dict[str, Floats] = {}
+    return {name: sums.reshape(-1, sums.shape[-1]).mean(axis=0) for name, sums in _sums(floats, frames)}
+
+
+def greatest_sums(floats: FloatNetwork, frames: Floats) -> dict[str, float]:
+    """The greatest of what goes into the activations of the float network, sign aside, by layer of neurons.
+
+    Parameters
+    ----------
+    floats : FloatNetwork
+        The float network.
+    frames : Floats
+        Calibration frames as they are coded, full scale 1.0.
+    """
+    found: dict[str, float] = {}
+    for at in range(0, len(frames), _AT_ONCE):
+        for name, sums in _sums(floats, frames[at : at + _AT_ONCE]):
+            found[name] = max(found.get(name, 0.0), float(np.abs(sums).max()))
+    return found
+
+
+def _sums(floats: FloatNetwork, frames: Floats) -> Iterator[tuple[str, Floats]]:
+    """Of each layer of neurons its name, and what goes into its activations, ``(frames, height, width, channels)``."""
     values = {INPUT: frames}
-    for layer, _, output in floats.walk():
+    for layer in floats.layers:
         if layer.kind == "maxpool":
             values[layer.name] = pooled(pool_of(layer), values[layer.source])
         else:
             assert layer.bias is not None
             sums = driven(floats, layer, values) + layer.bias
-            found[layer.name] = sums.reshape(-1, output.channels).mean(axis=0)
+            yield layer.name, sums
             values[layer.name] = layer.activated(sums)
         forget(values, floats.layers, layer.name)
-    return found
 
 
 def corrected(
@@ -90,7 +113,8 @@ def corrected(
             sums = sums_of(layer.inputs, [taken.weights for taken in layer.inputs], bounds)
             if layer.relu:
                 # As in quantization: dead is dead.
-                bias = np.maximum(bias, -sums.greatest)
+                most = (1 << MOST_COUNT_BITS) - 1 if layer.count_max is None else layer.count_max
+                bias = sums.held(bias, most << layer.threshold_log2)
             whole = bias.astype(layer.bias.dtype)
             layers[index] = replace(layer, bias=whole)
             bounds[layer.name] = sums.counts(whole, layer.theta, relu=layer.relu, deferred=network.deferred)

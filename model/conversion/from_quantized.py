@@ -26,11 +26,11 @@ from model.conversion.levels import Scaled, input_and_rest, is_chosen, is_own, l
 from model.conversion.multiples import of_multiples
 from model.conversion.quantize import Settings
 from model.conversion.quantized_frames import run_images
-from model.conversion.ratio_weights import finest_fraction, made_up, with_frames, worst_error
+from model.conversion.ratio_weights import finest_fraction, made_up, usual_error, with_frames, worst_error
 from model.golden import answers
 from model.importers.float_network import ConversionError, FloatNetwork, pool_of
 from model.importers.hardware_form import without_groups
-from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, Layer, Network, Neurons
+from model.network import INPUT, MOST_COUNT_BITS, MOST_POTENTIAL_BITS, MOST_WEIGHT_BITS, Layer, Network, Neurons
 
 __all__ = ["FromQuantized", "check_options", "from_quantized", "layers_as_built", "quantized_lines"]
 
@@ -39,6 +39,9 @@ _MOST_FOR_GUARD = 3
 
 _MOST_FOR_GUARD_OF_OUTPUT = 7
 """The same of an output without levels, which only has to tell the greatest."""
+
+_MOST_USUAL_ERROR = 1.0
+"""Standard deviation of a count from its level, from which on some counts are more than one off on any frames."""
 
 _OUTPUT_MARGIN = 2
 """Bits that counts of an output without levels have beyond those at which all calibration frames are answered as in the file."""
@@ -149,7 +152,14 @@ _KINDS = (_BIT_FOR_BIT, _MULTIPLES, _RATIO)
 
 
 def quantized_lines(floats: FloatNetwork) -> list[str]:
-    """What becomes of a quantized network, as far as it shows without data: a line each."""
+    """What becomes of a quantized network, as far as it shows without data: a line each.
+
+    Raises
+    ------
+    ConversionError
+        It does not convert, whatever the data.
+    """
+    _check_kinds(floats)
     coding, source, rest = input_and_rest(floats, Settings())
     scaled = _with_table(floats, rest, scaled_layers(rest, source), Settings())
     kinds: dict[str, list[str]] = {kind: [] for kind in _KINDS}
@@ -167,6 +177,8 @@ def quantized_lines(floats: FloatNetwork) -> list[str]:
         if (found := _exactly(floats.path, one, frame, bounds, MOST_POTENTIAL_BITS)) is not None:
             kind = _BIT_FOR_BIT if found[1] else _MULTIPLES
             bounds[layer.name] = _bounds(found[0], bounds)
+        elif _own_fraction(floats.path, one, frame, bounds, MOST_POTENTIAL_BITS) is None:
+            _check_ratio(rest, one, frame, bounds)
         kinds[kind].append(layer.name)
     lines = [
         "the file is quantized: it is converted with deferred firing and its own levels, and with an input of "
@@ -183,8 +195,7 @@ def from_quantized(floats: FloatNetwork, images: Images, settings: Settings, *, 
     ConversionError
         A layer has no levels, or numbers that do not fit.
     """
-    if any(taken.kind == "transposed" for layer in floats.layers for taken in layer.inputs):
-        raise ConversionError(f"{floats.path}: transposed convolutions are imported but not converted with a file's levels yet")
+    _check_kinds(floats)
     coding, source, rest = input_and_rest(floats, settings)
     built = without_groups(rest) if settings.ungroup else rest
     scaled = _with_table(floats, rest, scaled_layers(built, source), settings)
@@ -278,6 +289,7 @@ def _integers(
         own, _ = bit_for_bit(path, scaled, frame, counts, f)
         reason = _UNIT_CUT_OFF if scaled.layer.quantizer is None else _HALVES_UP
         return _sized(own, counts, bit_for_bit=True, worst=1, reason=reason.format(own))
+    _check_ratio(floats, scaled, frame, counts)
     f = min(finest, MOST_POTENTIAL_BITS - 4)
     if scaled.layer.quantizer is None:
         # What tells the greatest output needs no unit of its own.
@@ -285,13 +297,59 @@ def _integers(
     elif f >= 0:
         f = _fraction_with_guard(path, scaled, frame, counts, f)
     else:
-        raise ConversionError(
-            f"{path}: layer {scaled.layer.name!r}: weights and sums must fit 16 and 24 bits, not be {2.0**-f:.3g} times as large"
-        )
+        raise _too_large(floats, scaled, f)
     made = fixed(path, made_up(scaled, frame, f), frame, counts, f)
     worst = worst_error(scaled, made, counts)
     reason = _FOLDED_IN_OUTPUT if scaled.layer.quantizer is None else _FOLDED_IN
     return _sized(made, counts, worst=worst, reason=reason.format(made, worst))
+
+
+def _check_kinds(floats: FloatNetwork) -> None:
+    """Refuse layers that are not converted with levels."""
+    for layer in floats.layers:
+        if any(taken.kind == "transposed" for taken in layer.inputs):
+            raise ConversionError(
+                f"{floats.path}: layer {layer.name!r}: must not be a transposed convolution in a quantized file; use a "
+                "convolution, or convert the float network"
+            )
+
+
+def _check_ratio(floats: FloatNetwork, scaled: Scaled, frame: Neurons, counts: Mapping[str, Bounds]) -> None:
+    """Refuse a layer whose weights do not fit with the ratio of its scales folded in, whatever the data."""
+    if scaled.layer.quantizer is None:
+        return
+    f = min(finest_fraction(replace(scaled, greatest=0.0), frame), MOST_POTENTIAL_BITS - 4)
+    if f < 0:
+        raise _too_large(floats, scaled, f)
+    made = fixed(floats.path, scaled, frame, counts, f)
+    if usual_error(scaled, made, counts) > _MOST_USUAL_ERROR:
+        low, high = scaled.limits
+        raise ConversionError(
+            f"{floats.path}: layer {scaled.layer.name!r}: counts must be within one of ONNX Runtime's levels: with scales "
+            f"that are not a power of two ({_scales(floats, scaled)}), {high - low + 1:,} levels do not fit potentials of "
+            f"{MOST_POTENTIAL_BITS} bits; quantize activations to 8 bits"
+        )
+
+
+def _too_large(floats: FloatNetwork, scaled: Scaled, f: int) -> ConversionError:
+    """The error of a layer whose weights and sums fit with no fewer than ``f`` fractional bits."""
+    return ConversionError(
+        f"{floats.path}: layer {scaled.layer.name!r}: weights and sums must fit {MOST_WEIGHT_BITS} and {MOST_POTENTIAL_BITS} "
+        f"bits, not be {2.0**-f:.3g} times as large, as they are with its scales ({_scales(floats, scaled)}); quantize each "
+        "activation with a scale that covers its values"
+    )
+
+
+def _scales(floats: FloatNetwork, scaled: Scaled) -> str:
+    """The scales of the levels of a layer and of those that it takes, in words."""
+    layers = {layer.name: layer for layer in floats.layers}
+    found: dict[str, None] = {}
+    for name in (*(taken.source for taken in scaled.layer.inputs), scaled.layer.name):
+        while name in layers and layers[name].kind == "maxpool":
+            name = layers[name].source
+        if name in layers and (quantizer := layers[name].quantizer) is not None:
+            found[f"{name} {quantizer.scale:g}"] = None
+    return ", ".join(found)
 
 
 def _exactly(

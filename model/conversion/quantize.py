@@ -6,7 +6,7 @@ every threshold is a power of two, and ``theta_l`` itself is gone from the hardw
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,9 @@ __all__ = ["Settings", "count_at_end", "fit_widths", "quantize"]
 _WEIGHT_BITS = 8
 _HEADROOM = 2
 """Widths hold this many times the extremes seen in calibration."""
+
+_SPARE = 1.25
+"""The widest potential holds this many times the greatest sum of calibration frames."""
 
 _ROOM = 4
 """The widest potential holds this many large activations, where it is known what one is: sums below zero may be as large."""
@@ -139,11 +142,13 @@ def quantize(
     name: str,
     origin: str = "",
     large: Sequence[float] = (),
+    reached: Callable[[], Mapping[str, float]] | None = None,
 ) -> Network:
     """The integer network for these thresholds, one per neuron layer, at full widths.
 
     Where large activations of all layers of neurons are given, weights have no more fractional bits than potentials have room
-    for: of wide weights, whose sums are wider.
+    for: of wide weights, whose sums are wider. ``reached`` gives the greatest sum of each layer on some frames, sign aside; it is
+    asked where it is not certain that all sums fit.
 
     Raises
     ------
@@ -160,7 +165,7 @@ def quantize(
             sources[layer.name] = sources[layer.source]
         else:
             theta, most = left.pop(0)
-            neurons, bounds = _neurons(float_network.path, layer, sources, theta, settings, most)
+            neurons, bounds = _neurons(float_network.path, layer, sources, theta, settings, most, reached)
             layers.append(neurons)
             sources[layer.name] = _Source(theta, bounds)
     return Network(
@@ -185,7 +190,13 @@ class _Source:
 
 
 def _neurons(
-    path: Path, layer: FloatLayer, sources: Mapping[str, _Source], theta: float, settings: Settings, large: float
+    path: Path,
+    layer: FloatLayer,
+    sources: Mapping[str, _Source],
+    theta: float,
+    settings: Settings,
+    large: float,
+    reached: Callable[[], Mapping[str, float]] | None,
 ) -> tuple[Neurons, Bounds]:
     """The layer in integers, and the bounds of its counts, from those of its sources; ``large`` is 0 where it is not known."""
     assert layer.bias is not None
@@ -206,15 +217,19 @@ def _neurons(
         sums = sums_of(layer.inputs, whole_weights, {name: source.counts for name, source in sources.items()})
         bias = (layer.bias / theta + (0.5 if settings.rounds(layer.name) else 0)) * (1 << f)
         if layer.relu:
-            # A channel that all its weights together cannot lift is as dead with a bias from which they just cannot.
-            bias = np.maximum(bias, -sums.greatest)
+            bias = sums.held(bias, count_limit(layer.end, theta) << f)
         largest = np.abs(bias).max()
-        if f == 0 or largest <= (1 << MOST_POTENTIAL_BITS - 2) - 1:
+        limit = 1 << MOST_POTENTIAL_BITS - 1
+        fits = reached is None or max((sums.greatest + bias).max(), -(sums.least + bias).min()) < limit
+        if not fits and reached is not None:
+            # Beyond the guard bit sums wrap, those far below zero to ones that fire.
+            fits = _SPARE * reached()[layer.name] / theta * (1 << f) < limit
+        if f == 0 or (fits and largest <= (limit >> 1) - 1):
             break
         f -= 1
-    if largest >= 1 << MOST_POTENTIAL_BITS - 1:
+    if largest >= limit:
         raise ConversionError(
-            f"{path}: layer {layer.name!r}: largest bias must be less than {1 << MOST_POTENTIAL_BITS - 1} thresholds, not "
+            f"{path}: layer {layer.name!r}: largest bias must be less than {limit} thresholds, not "
             f"{largest:.4g}; use a larger threshold"
         )
     whole = np.rint(bias).astype(np.int64)
@@ -238,6 +253,11 @@ def _neurons(
 def count_at_end(end: float, theta: float) -> int:
     """The count at which an activation ends; thresholds are best chosen so that it is ``end`` exactly."""
     return max(1, min(round(end / theta), (1 << MOST_COUNT_BITS) - 1))
+
+
+def count_limit(end: float | None, theta: float) -> int:
+    """The greatest count of an activation that may have an end."""
+    return (1 << MOST_COUNT_BITS) - 1 if end is None else count_at_end(end, theta)
 
 
 def fit_widths(network: Network, images: npt.NDArray[np.uint8]) -> Network:

@@ -20,7 +20,7 @@ from model.importers.float_network import FloatNetwork, pool_of
 from model.network import INPUT, MOST_POTENTIAL_BITS, MOST_WEIGHT_BITS, Neurons, Shape
 from model.rest import pooled, weighted_sums
 
-__all__ = ["finest_fraction", "made_up", "with_frames", "worst_error"]
+__all__ = ["finest_fraction", "made_up", "usual_error", "with_frames", "worst_error"]
 
 _HEADROOM = 1.5
 """Where a proven bound does not fit, potentials hold this many times the extremes of the calibration frames."""
@@ -95,3 +95,16 @@ def worst_error(scaled: Scaled, made: Neurons, counts: Mapping[str, Bounds]) -> 
         most = max(int(np.abs(windows.least).max()), int(np.abs(windows.greatest).max()))
         off += np.abs(own * made.theta - taker.weights).reshape(len(own), -1).sum(axis=1) * most
     return int((off.max() + 1) / made.theta) + 1
+
+
+def usual_error(scaled: Scaled, made: Neurons, counts: Mapping[str, Bounds]) -> float:
+    """The standard deviation of a count from its level, of counts before it that are spread evenly as far as they can go.
+
+    The median of the channels, by what rounding took off the weights.
+    """
+    squares = np.zeros(len(made.weights))
+    for taker, own in zip(made.inputs, scaled.weights, strict=True):
+        windows = counts[taker.source].of_windows(taker.averaged)
+        most = float(max(np.abs(windows.least).max(), np.abs(windows.greatest).max()))
+        squares += ((own * made.theta - taker.weights) ** 2).reshape(len(own), -1).sum(axis=1) * most**2 / 12
+    return float(np.median(np.sqrt(squares))) / made.theta

@@ -169,8 +169,8 @@ class FloatNetwork:
     layers : tuple[FloatLayer, ...]
         Each after its sources; the last one is the output.
     model : onnx.ModelProto
-        The model to run: of the file what its output depends on, in float32, without a final Softmax or Sigmoid, and with nodes
-        beside the file's where a layer's output is no tensor of the file.
+        The model to run: of the file what its output depends on, in float32, without a final Softmax, Sigmoid or Tanh, and with
+        nodes beside the file's where a layer's output is no tensor of the file.
     channels_last : bool
         Whether the model takes frames ``(height, width, channels)`` rather than channels first.
     factors : tuple[Floats, Floats] | None
@@ -257,7 +257,7 @@ class FloatNetwork:
         return output.size * taken.weights[0].size
 
     def run(self, images: npt.NDArray[np.floating], tensors: Sequence[str] = ()) -> list[npt.NDArray[np.float32]]:
-        """Run the ONNX model itself; a Softmax or Sigmoid at its end is left out, so that it gives scores.
+        """Run the ONNX model itself; a Softmax, Sigmoid or Tanh at its end is left out, so that it gives scores.
 
         Parameters
         ----------

@@ -83,6 +83,8 @@ def load(path: Path) -> onnx.ModelProto:
             text = file.read()
         model = onnx.load_model_from_string(text)
         _load_external(path, model)
+    except ConversionError:
+        raise
     except OSError as error:
         raise ConversionError(f"{path}: cannot be read: {error.strerror or first_line(error)}") from None
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
@@ -98,6 +100,11 @@ def _load_external(path: Path, model: onnx.ModelProto) -> None:
     left = _MOST_BYTES
     for tensor in filter(external_data_helper.uses_external_data, tensors):
         found = external_data_helper.ExternalDataInfo(tensor)
+        if not os.path.lexists(path.parent / found.location):
+            raise ConversionError(
+                f"{path}: tensor {printable(tensor.name)!r} must be in file {printable(found.location)!r} of the same folder, "
+                "which is not there; keep the two together, or save the model with its tensors inside"
+            )
         size = (path.parent / found.location).stat().st_size - (found.offset or 0) if found.length is None else found.length
         left -= max(0, size)
         if left < 0:

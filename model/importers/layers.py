@@ -14,6 +14,7 @@ from model.importers.folding import is_uniform
 from model.importers.graph import OnnxGraph, text
 from model.importers.inputs import append, as_layer, by_itself, channel_major, different_values, fold_back
 from model.importers.limits import MOST_WEIGHTS
+from model.importers.operators import refusal
 from model.importers.parts import over_parts
 from model.importers.structure import label
 from model.importers.tensors import Data, along, axes_like, image_shape, no_padding, ordered
@@ -283,6 +284,49 @@ def _ending(graph: OnnxGraph, node: onnx.NodeProto, data: Data, end: float) -> D
     if found.last == len(found.layers) - 1 and not any(found.padding):
         layer = replace(layer, tensor=channel_major(graph, replace(found, value=node.output[0])))
     return replace(found, layers=(*found.layers[: found.last], layer, *found.layers[found.last + 1 :]))
+
+
+def maximum(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A Max with a constant 0, which is a ReLU."""
+    bound = _bound(graph, node, data)
+    if bound != 0:
+        raise graph.error(node, f"must be of 0 where it is of a constant, not of {bound:g}", "train with ReLU")
+    return relu(graph, node, data)
+
+
+def minimum(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A Min with a constant, which is the upper end of the ReLU before it."""
+    if data.parts:
+        return over_parts(graph, node, data, minimum)
+    end = _bound(graph, node, data)
+    if end >= _ENDLESS:
+        graph.report(node, "folded", "nothing: it has no upper end")
+        return data
+    if end <= 0 or (data.last is not None and not data.layers[data.last].relu):
+        what = "behind a ReLU" if end > 0 else f"of more than 0, not of {end:g}"
+        raise graph.error(node, f"must be {what} where it is of a constant", "put a Relu in front of it, or use Clip from 0")
+    return _ending(graph, node, data, end)
+
+
+def _bound(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> float:
+    """The one constant of a Max or a Min."""
+    index = next((n for n, name in enumerate(node.input) if name in graph.constants), None)
+    if index is None or len(node.input) != 2 or graph.constants[node.input[index]].ndim > len(data.axes):
+        raise graph.error(node, f"must be of one tensor and one number, not of {len(node.input)} inputs")
+    found = graph.number(node, index)
+    assert found is not None
+    return found
+
+
+def leaky_relu(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A LeakyRelu or a PRelu of slope 0, which is a ReLU."""
+    if node.op_type == "LeakyRelu":
+        steep = bool(graph.attributes(node, ("alpha",)).get("alpha", 0.01))
+    else:
+        steep = bool(graph.constant(node, 1).any())
+    if steep:
+        raise graph.error(node, *refusal(node.op_type, node.domain, graph.opset))
+    return relu(graph, node, data)
 
 
 def waiting_end(graph: OnnxGraph, data: Data) -> ConversionError:

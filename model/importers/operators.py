@@ -20,6 +20,10 @@ SUPPORTED = {
     "Div": "constant: folded into the layer before it, or after it",
     "Relu": "activation of the layer before it",
     "Clip": "activation of the layer before it, where it is a ReLU",
+    "Max": "of 0: activation of the layer before it",
+    "Min": "of a number: end of the activation of the layer before it",
+    "LeakyRelu": "of slope 0: activation of the layer before it",
+    "PRelu": "of slopes 0: activation of the layer before it",
     "MaxPool": "max-pooling on counts",
     "GlobalMaxPool": "max-pooling on counts",
     "AveragePool": "folded into the layer after it, or before it",
@@ -37,6 +41,7 @@ SUPPORTED = {
     "Softmax": "nothing: does not change the arg-max",
     "LogSoftmax": "nothing: does not change the arg-max",
     "Sigmoid": "nothing: does not change the arg-max",
+    "Tanh": "nothing: does not change the arg-max",
     "QuantizeLinear": "levels of the layer before it",
     "DequantizeLinear": "nothing: a count stands for its level",
     "Quant": "levels of the layer before it",
@@ -73,9 +78,9 @@ def is_supported(operator: str, domain: str) -> bool:
 
 PASSING = (
     *("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose"),
-    *("Softmax", "LogSoftmax", "Sigmoid"),
+    *("Softmax", "LogSoftmax", "Sigmoid", "Tanh"),
 )
-"""What may stand after a final Softmax or Sigmoid."""
+"""What may stand after a final Softmax, Sigmoid or Tanh."""
 
 _QUANTIZED = (
     *("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"),

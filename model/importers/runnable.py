@@ -1,7 +1,8 @@
 """The model that ONNX Runtime runs in place of the file: what of it the output depends on, in float32.
 
 Types that ONNX Runtime has no convolutions of become float32, constants are the numbers that were read and computed, targets of
-Reshape are written out, and a final Softmax or Sigmoid is left out, so that the model gives scores. All else is the file's.
+Reshape are written out, and a final Softmax, Sigmoid or Tanh is left out, so that the model gives scores. Of nodes that share a
+name only the first has it, as ONNX Runtime asks. All else is the file's.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ __all__ = ["runnable"]
 
 _MICROSOFT = "com.microsoft"
 
-_MONOTONIC = ("Softmax", "LogSoftmax", "Sigmoid")
+_MONOTONIC = ("Softmax", "LogSoftmax", "Sigmoid", "Tanh")
 
 
 def runnable(
@@ -43,6 +44,7 @@ def runnable(
     nodes: list[onnx.NodeProto] = []
     constants: dict[str, Array] = {}
     further: list[onnx.TensorProto] = []
+    names: set[str] = set()
     for node, dims in steps:
         if node.op_type in ROUNDING:
             plain, of_plain = expanded(graph, node)
@@ -52,6 +54,9 @@ def runnable(
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         del copy.output[1:]
+        if copy.name in names:
+            copy.name = ""
+        names.add(copy.name)
         if node.op_type in _MONOTONIC:
             copy.op_type = "Identity"
             del copy.attribute[:]

@@ -33,13 +33,13 @@ __all__ = [
     "flatten",
     "image_shape",
     "letter_sizes",
+    "monotonic",
     "no_padding",
     "nothing",
     "of_parts",
     "ordered",
     "ranges",
     "reshape",
-    "sigmoid",
     "softmax",
     "squeeze",
     "transpose",
@@ -385,9 +385,10 @@ def softmax(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
     return replace(data, final=node)
 
 
-def sigmoid(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
-    """A Sigmoid of the outputs: it is monotonic, and 0.5 is where its input is 0."""
+def monotonic(graph: OnnxGraph, node: onnx.NodeProto, data: Data) -> Data:
+    """A Sigmoid or a Tanh of the outputs: both are monotonic, and 0.5 and 0 are where their input is 0."""
     no_padding(graph, data)
-    one = "nothing: of one output, more than 0.5 is more than 0 in front of it"
+    middle = "0.5" if node.op_type == "Sigmoid" else "0"
+    one = f"nothing: of one output, more than {middle} is more than 0 in front of it"
     graph.report(node, "folded", one if data.shape.size == 1 else SUPPORTED[node.op_type])
     return replace(data, final=node)

@@ -16,7 +16,7 @@ from model.importers.float_network import ConversionError, FloatNetwork
 from model.importers.graph import NodeReport, OnnxGraph, first_line
 from model.importers.inputs import as_layer, fold_back
 from model.importers.joins import JOINING, JOINS, join, settle_reports
-from model.importers.layers import convolution, linear, max_pool, relu, waiting_end
+from model.importers.layers import convolution, leaky_relu, linear, max_pool, maximum, minimum, relu, waiting_end
 from model.importers.layouts import Start
 from model.importers.limits import MOST_MACS, MOST_VALUES
 from model.importers.operators import PASSING, SUPPORTED, is_supported, refusal
@@ -31,10 +31,10 @@ from model.importers.tensors import (
     axes_like,
     channels_first,
     flatten,
+    monotonic,
     no_padding,
     nothing,
     reshape,
-    sigmoid,
     softmax,
     squeeze,
     transpose,
@@ -187,6 +187,8 @@ class Walk:
             raise self.graph.error(node, *refusal(node.op_type, node.domain, self.graph.opset))
         if wrong := misuse(node, self.graph.opset):
             raise self.graph.error(node, wrong)
+        if len(arriving) != 1 and node.op_type in ("Max", "Min"):
+            raise self.graph.error(node, *refusal(node.op_type, node.domain, self.graph.opset))
         if len(arriving) != 1 and node.op_type not in JOINING:
             raise self.graph.error(node, f"must have one input that is not a constant, not {len(arriving)}", JOINS)
 
@@ -213,7 +215,7 @@ class Walk:
                     "must not be rounded to levels: classes of one level could be answered otherwise than its input says",
                     "quantize the network without it",
                 )
-            remedy = "train with ReLU" if data.final.op_type == "Sigmoid" else "train without it"
+            remedy = "train with ReLU" if data.final.op_type in ("Sigmoid", "Tanh") else "train without it"
             raise self.graph.error(data.final, "is supported at the network's end only", remedy)
         if data.integers and node.op_type not in (OF_LEVELS if data.levels is not None else _OF_INTEGERS):
             raise self.graph.error(node, "must be after a Cast to a float type, as the input is of integers")
@@ -284,7 +286,7 @@ def _of_data(graph: OnnxGraph) -> set[str]:
 _MOVING = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose")
 """Operators that only move values."""
 
-_ACTIVATIONS = ("Relu", "Clip", "MaxPool", "GlobalMaxPool")
+_ACTIVATIONS = ("Relu", "Clip", "Max", "Min", "LeakyRelu", "PRelu", "MaxPool", "GlobalMaxPool")
 """Operators that are the work of neurons, or of what counts their spikes."""
 
 _OF_INTEGERS = ("Cast", *_MOVING, *OF_PIXELS)
@@ -298,6 +300,9 @@ _HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), arithmetic),
     "BatchNormalization": normalize,
     "Relu": relu,
+    "Max": maximum,
+    "Min": minimum,
+    **dict.fromkeys(("LeakyRelu", "PRelu"), leaky_relu),
     **dict.fromkeys(("MaxPool", "GlobalMaxPool"), max_pool),
     **dict.fromkeys(("AveragePool", "GlobalAveragePool"), average_pool),
     "ReduceMean": reduce_mean,
@@ -309,7 +314,7 @@ _HANDLERS: dict[str, Callable[[OnnxGraph, onnx.NodeProto, Data], Data]] = {
     "Transpose": transpose,
     **dict.fromkeys(("Dropout", "Identity"), nothing),
     **dict.fromkeys(("Softmax", "LogSoftmax"), softmax),
-    "Sigmoid": sigmoid,
+    **dict.fromkeys(("Sigmoid", "Tanh"), monotonic),
     **QUANTIZED,
 }
 """What reads each operator of `SUPPORTED`."""

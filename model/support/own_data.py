@@ -21,6 +21,9 @@ _PLAIN = (("images", "labels"), ("x", "y"), ("data", "labels"))
 _CLASSES = "classes"
 _FULL = 255
 
+_OVERSHOOT = 0.1
+"""Part of full scale by which resampling may leave it."""
+
 _MOST_BYTES = 1 << 32
 """What the arrays of a data set may hold: a small file may claim to be any number of frames."""
 
@@ -129,12 +132,18 @@ def _pixels(path: Path, images: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if not (np.isfinite(least) and np.isfinite(most)):
         raise DataError(f"{path}: images must be finite numbers")
     found = f"{least:g}..{most:g}"
+    if kind == "f" and (least < 0 or most > 1) and -_OVERSHOOT <= least and most <= 1 + _OVERSHOOT:
+        raise DataError(f"{path}: images of type {dtype} must be within 0..1, not {found}: resampling overshoots; clip them "
+                        "to 0..1")
     if least < 0:
         raise DataError(f"{path}: images must be 0 or more, not {found}; give pixels as they are before they are normalized")
     if kind == "f" and 0 < most <= 1:
         # Full precision first: float16 has not enough for 255 steps near 1.
         scaled = np.rint(images.astype(np.float64) * _FULL).astype(np.uint8)
         return scaled, [f"pixels are of type {dtype} within {found}: 1.0 is taken as full scale"]
+    if kind == "f" and _FULL * _OVERSHOOT < most <= _FULL and (fractions := images[images != np.rint(images)]).size:
+        raise DataError(f"{path}: images of type {dtype} must be within 0..1, or whole numbers within 0..{_FULL}, not {found} "
+                        f"with {fractions[0]:g} among them; round them")
     if most > _FULL or (kind == "f" and (images != np.rint(images)).any()):
         raise DataError(f"{path}: images of type {dtype} must be within 0..1, or whole numbers within 0..{_FULL}, not {found}"
                         if kind == "f" else f"{path}: images must be within 0..{_FULL}, not {found}")

@@ -158,7 +158,7 @@ W = np.ones((4, 2, 3, 3))
 @pytest.mark.parametrize(
     ("operator", "weights", "attributes", "message"),
     [
-        ("Tanh", {}, {}, "node 'odd' (Tanh): operator Tanh is not supported; train with ReLU"),
+        ("Elu", {}, {}, "node 'odd' (Elu): operator Elu is not supported; train with ReLU"),
         ("GlobalAveragePool", {}, {}, None),
         ("Conv", {"w": W}, {"dilations": [0, 1]}, "node 'odd' (Conv): dilations must be two numbers of at least 1, not [0, 1]"),
         (

@@ -197,9 +197,9 @@ class Broken(nn.Module):
     ("module", "shape", "message"),
     [
         (
-            nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh()),
+            nn.Sequential(nn.Conv2d(1, 2, 3), nn.ELU()),
             (8, 8, 1),
-            "Sequential: node '/1/Tanh' (Tanh): operator Tanh is not supported; train with ReLU",
+            "Sequential: node '/1/Elu' (Elu): operator Elu is not supported; train with ReLU",
         ),
         (Broken(), (8, 8, 1), "Broken: PyTorch cannot export it to ONNX: RuntimeError: no such luck"),
         (nn.ReLU(), (8, 8), "ReLU: input_shape must be (height, width, channels) or (features,), not (8, 8)"),

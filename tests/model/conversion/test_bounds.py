@@ -79,7 +79,14 @@ def test_a_channel_that_can_fire_keeps_its_bias():
     assert conv.bias[1] == np.rint(-0.5 / 0.3 * conv.theta) > -np.maximum(conv.weights[1], 0).sum()
 
 
+def test_a_bias_that_no_count_needs():
+    conv = quantize(dead(3e6), [0.3, 0.1], Settings(), name="net").layer("conv")
+    assert isinstance(conv, Convolution)
+    assert conv.bias[1] == (65535 << conv.threshold_log2) - np.minimum(conv.weights[1].astype(int), 0).sum()
+
+
 def test_a_bias_that_no_width_holds():
-    message = r"^net\.onnx: layer 'conv': largest bias must be less than 8388608 thresholds, not 1e\+07; use a larger threshold$"
+    message = r"^net\.onnx: layer 'fc': largest bias must be less than 8388608 thresholds, not 1e\+07; use a larger threshold$"
+    graph = Graph(shape=(1, 12)).add("Gemm", np.ones((2, 12)), np.array([0.0, 3e6]), transB=1, name="fc")
     with pytest.raises(ConversionError, match=message):
-        quantize(dead(3e6), [0.3, 0.1], Settings(), name="net")
+        quantize(import_model(graph.model(), "net.onnx"), [0.3], Settings(), name="net")

@@ -295,11 +295,46 @@ def test_few_levels_are_exact_whatever_the_scales(form, per_channel):
 def test_more_levels_than_fit_are_refused():
     net = Quantized(bits=16, seed=2).round(0.0003).conv(4, 3, 0.0007, step=0.013).linear(144, 5)
     message = (
-        r"^net.onnx: layer 'Conv_3': counts must be within one of ONNX Runtime's levels, not \d+ off: with scales that are not a "
-        r"power of two, so many levels do not fit potentials of 24 bits; quantize activations to 8 bits$"
+        r"^net.onnx: layer 'Conv_3': counts must be within one of ONNX Runtime's levels: with scales that are not a power of two "
+        r"\(.*Conv_3 0\.0007\), 65,536 levels do not fit potentials of 24 bits; quantize activations to 8 bits$"
     )
-    with pytest.raises(ConversionError, match=message):
-        convert(net)
+    for act in (convert, of_check):
+        with pytest.raises(ConversionError, match=message):
+            act(net)
+
+
+def of_check(net):
+    """What `model.check` says of it, without data."""
+    return quantized_lines(import_model(net.model(), "net.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("scale", "layer", "scales"), [(1e-30, "Conv_3", r".*Conv_3 1e-30"), (1e30, "Conv_8", r"Conv_3 1e\+30, Conv_8 0\.0007")]
+)
+def test_scales_that_do_not_fit_are_refused_with_data_and_without(scale, layer, scales):
+    net = Quantized(seed=2).round(0.003).conv(4, 3, scale, step=0.013).conv(3, 3, 0.0007, step=0.013)
+    message = (
+        rf"^net.onnx: layer '{layer}': weights and sums must fit 16 and 24 bits, not be \d\.\d+e\+\d+ times as large, as they "
+        rf"are with its scales \({scales}\); quantize each activation with a scale that covers its values$"
+    )
+    for act in (convert, of_check):
+        with pytest.raises(ConversionError, match=message):
+            act(net)
+
+
+def test_transposed_convolutions_are_refused_with_data_and_without():
+    net = Quantized(seed=2).round(0.003)
+    constants = [net.constant(net.rng.integers(-8, 9, (2, 3, 2, 2)), np.int8), net.constant(0.01), net.constant(0, np.int8)]
+    net.last = net.add("ConvTranspose", net.last, net.add("DequantizeLinear", *constants), strides=[2, 2])
+    net.last = net.add("Relu", net.last)
+    net.round(0.02).linear(768, 3)
+    message = (
+        "^net.onnx: layer 'ConvTranspose_3': must not be a transposed convolution in a quantized file; use a convolution, or "
+        "convert the float network$"
+    )
+    for act in (convert, of_check):
+        with pytest.raises(ConversionError, match=message):
+            act(net)
 
 
 def test_weights_are_the_files_bit_for_bit():

@@ -190,7 +190,7 @@ def two_outputs(path=None):
     model = g.linear(144, 3).add("Softmax", name="odd").model()
     model.graph.output.append(helper.make_empty_tensor_value_info(features))
     # A node of another output that does not convert does not matter.
-    model.graph.node.append(helper.make_node("Tanh", [features], ["other"]))
+    model.graph.node.append(helper.make_node("Elu", [features], ["other"]))
     model.graph.output.append(helper.make_empty_tensor_value_info("other"))
     if path:
         onnx.save(model, path)
@@ -288,7 +288,25 @@ def test_a_final_sigmoid_is_left_out(opset, size, tmp_path):
     assert ((shares > 0.5) == (scores > 0)).all()
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_final_tanh_is_left_out(size, tmp_path):
+    graph = Graph().conv(3, 2, 3).add("Relu").add("Flatten").linear(108, size).add("Tanh", name="end")
+    found = examine(graph.save(tmp_path / "net.onnx"))
+    assert found.reports[-1].what == {
+        1: "nothing: of one output, more than 0 is more than 0 in front of it",
+        4: "nothing: does not change the arg-max",
+    }[size]
+    images = RNG.random((5, 8, 8, 2))
+    agrees(found.network, images)
+    scores, shares = found.network.run(images)[0], whole_file(graph.model(), images.transpose(0, 3, 1, 2))
+    assert np.allclose(shares, np.tanh(scores), atol=1e-5)
+
+
 def test_a_sigmoid_or_softmax_elsewhere_is_refused():
+    refused(
+        "net.onnx: node 't' (Tanh): is supported at the network's end only; train with ReLU",
+        Graph().conv(3, 2, 3).add("Tanh", name="t").conv(3, 3, 3),
+    )
     refused(
         "net.onnx: node 's' (Sigmoid): is supported at the network's end only; train with ReLU",
         Graph().conv(3, 2, 3).add("Sigmoid", name="s").conv(3, 3, 3),

@@ -1,6 +1,7 @@
 """Files that lie or claim too much: one line and exit code 2, within seconds and 1 GB, or the meaning that the file has."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -287,7 +288,7 @@ def test_functions_of_functions_are_not_opened(tmp_path):
 
 
 def test_a_node_name_cannot_reach_the_terminal(tmp_path):
-    path = claim(2, 8, 8).add("Tanh", name="\x1b[31mred\n" + "x" * 500).save(tmp_path / "net.onnx")
+    path = claim(2, 8, 8).add("Elu", name="\x1b[31mred\n" + "x" * 500).save(tmp_path / "net.onnx")
     code, error, out = check(path)
     assert code == 2 and "\x1b" not in error + out and len(error.splitlines()) == 1 and len(error) < 500
 
@@ -298,6 +299,18 @@ def test_a_long_chain_is_read_in_linear_time(tmp_path):
         graph.add("Identity")
     code, said, _ = check(graph.linear(16, 3).save(tmp_path / "net.onnx"))
     assert (code, said) == (0, "")
+
+
+def test_a_file_of_tensors_that_is_not_there(tmp_path):
+    path, beside = tmp_path / "net.onnx", tmp_path / "net.data"
+    onnx.save(claim(2, 8, 8).conv(3, 2, 3).model(), path, save_as_external_data=True, location=beside.name, size_threshold=0)
+    beside.unlink()
+    message = (
+        f"{path}: tensor 'k0' must be in file 'net.data' of the same folder, which is not there; keep the two together, or save "
+        "the model with its tensors inside"
+    )
+    with pytest.raises(ConversionError, match=f"^{re.escape(message)}$"):
+        load(path)
 
 
 def test_tensors_in_other_files(tmp_path):

@@ -89,6 +89,19 @@ def test_full_scale(tmp_path, images, expected, notes):
     ("images", "message"),
     [
         (IMAGES.astype(np.uint16) * 16, "images must be within 0..255, not 0..4064"),
+        (
+            IMAGES * 1.0 + 0.5,
+            "images of type float64 must be within 0..1, or whole numbers within 0..255, not 0.5..254.5 with 0.5 among them; "
+            "round them",
+        ),
+        (
+            IMAGES / 254 - 1e-7,
+            "images of type float64 must be within 0..1, not -1e-07..1: resampling overshoots; clip them to 0..1",
+        ),
+        (
+            IMAGES / 254 * 1.0001,
+            "images of type float64 must be within 0..1, not 0..1.0001: resampling overshoots; clip them to 0..1",
+        ),
         (IMAGES / 100, "images of type float64 must be within 0..1, or whole numbers within 0..255, not 0..2.54"),
         (IMAGES.astype(float) - 1, "images must be 0 or more, not -1..253; give pixels as they are before they are normalized"),
         (np.where(IMAGES == 254, np.nan, IMAGES), "images must be finite numbers"),
