@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -19,10 +20,11 @@ from model.paper import main
 from model.reports.paper.page import DOCS_TABLES
 from model.studies import one_threshold
 from model.studies.direct_quantization import run_direct
-from model.studies.paper import direct, measurements, parts, peers, rates, study
+from model.studies.first_spike_paper import read_first_spike
+from model.studies.paper import binary, direct, measurements, parts, peers, rate_row, rates, study
 from model.studies.paper.courses import Course
 from model.studies.paper.published import MACS_AS_PRINTED, TABLE_ONE
-from model.studies.rate_coded import convert_rates, run_rates
+from model.studies.rate_coded import RateNetwork, convert_rates, run_rates
 from model.support.datasets import load
 
 ROOT = Path(__file__).parents[2]
@@ -65,10 +67,11 @@ def arguments(folder, network):
 def found(folder, arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "_CALIBRATED", 60)
+        patch.setattr(study, "_HELD_OUT", 24)
         patch.setattr(study, "_THRESHOLDS", (1.0, 2.0))
         patch.setattr(study, "_BUNDLED_THRESHOLDS", (0.3, 1.0, 2.0))
         patch.setattr(parts, "_BUDGETS", (0.005,))
-        # Their own tests measure the other methods.
+        # The adapters have a test of their own.
         patch.setattr(parts, "PEERS", ())
         result = CliRunner().invoke(main, [*arguments, "--json"])
         assert result.exit_code == 0, result.output
@@ -81,6 +84,9 @@ def found(folder, arguments):
         patch.setattr(direct, "run_direct", None)
         patch.setattr(measurements, "convert", None)
         patch.setattr(rates, "run_rates", None)
+        patch.setattr(parts, "measure", None)
+        patch.setattr(rate_row, "rates_of", None)
+        patch.setattr(binary, "quantize", None)
         assert CliRunner().invoke(main, arguments).exit_code == 0
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == written
     return values
@@ -93,15 +99,36 @@ def test_it_writes_what_it_says(found, folder):
     ]
     assert found["frames"] == FRAMES
     assert found["detail_frames"] == 5
-    assert found["calibration"] == {"dataset": "digits5k", "frames": 60}
+    assert found["calibration"] == {"dataset": "digits5k", "frames": 60, "held_out_frames": 24}
 
 
-def test_table_one_has_every_row_of_the_paper_and_ours_beside(found, floats):
-    assert [(row["key"], row["snn"], row["spikes"]) for row in found["table_one"]] == [
-        (row.key, row.snn, row.spikes) for row in TABLE_ONE
-    ]
+PRINTED = """
+thr 1.0   | 2xConv-2xFC | 99.21 % | 98.81 % | 99.19 % | 15k   | 100k | 0.25
+thr 2.0   | 2xConv-2xFC | 99.21 % | 96.44 % | 97.26 % | 15k   | 100k | 0.08
+[9] 25    | 2xConv-2xFC | 99.21 % |         | 99.18 % | 15k   | 100k | 0.48
+[9] 15    | 2xConv-2xFC | 99.21 % |         | 98.80 % | 15k   | 100k | 0.26
+[12] conv | 3xConv-2xFC | 98.96 % |         | 98.57 % | 7.7k  | 1.2M | 0.13
+[12] fc   | 2xFC        | 98.50 % |         | 98.35 % | 1.4k  | 476k | 0.07
+[22]      | 2xFC        | 98.50 % |         | 96.98 % | 1.4k  | 476k | 0.10
+[23]      | 2xConv-1xFC | 99.14 % |         | 99.1 %  | 5.1k  | 50k  | 19.25
+[9]       |             | 99.44 % |         | 99.44 % | 8k    | 1.2M |
+[24]      | 1xConv-1xFC | 98.3 %  |         | 98.32 % | 9.5k  | 88k  |
+[25]      | 2xConv-2xFC |         |         | 99.42 % | 20.7k | 0.6M |
+[14]      | 2xFC        |         |         | 97.55 % | 1.5k  | 635k |
+"""
+"""The paper's Table I."""
+
+
+def test_table_one_is_the_papers(found):
+    printed = [[cell.strip() for cell in line.split("|")] for line in PRINTED.strip().splitlines()]
+    names = ("key", "model", "ann", "qann", "snn", "neurons", "synapses", "spikes")
+    assert [[getattr(row, name) for name in names] for row in TABLE_ONE] == printed
+    assert [[row[name] for name in names] for row in found["table_one"]] == printed
+
+
+def test_rows_of_the_papers_network(found, floats):
     ours = {row["key"]: row["ours"] for row in found["table_one"] if "ours" in row}
-    assert list(ours) == ["thr 1.0", "thr 2.0", "[9] 25", "[9] 15"]
+    assert list(ours) == ["thr 1.0", "thr 2.0", "[9] 25", "[9] 15", "[12] conv", "[12] fc", "[9]"]
     data, training = load("digits5k", "test"), load("digits5k", "train")
     images, labels = data.images[:FRAMES], data.labels[:FRAMES]
     for key, threshold in (("thr 1.0", 1.0), ("thr 2.0", 2.0)):
@@ -124,6 +151,43 @@ def test_weights_as_they_are_work_at_the_papers_thresholds(found):
     ours = {row["key"]: row["ours"] for row in found["table_one"] if "ours" in row}
     assert ours["thr 1.0"]["accuracy_snn"] > 0.9
     assert ours["thr 2.0"]["spikes_per_neuron"] < ours["thr 1.0"]["spikes_per_neuron"]
+
+
+def test_rows_of_12_have_the_remedy_that_is_best_on_held_out_digits(found):
+    assert [(each["shape"], each["remedy"]) for each in found["remedies"]] == [
+        (shape, remedy)
+        for shape in ("3xConv-2xFC", "2xFC")
+        for remedy in ("base model", "dynamic threshold", "clamped activations")
+    ]
+    ours = {row["key"]: row["ours"] for row in found["table_one"] if "ours" in row}
+    for key, shape in (("[12] conv", "3xConv-2xFC"), ("[12] fc", "2xFC")):
+        of_shape = [each for each in found["remedies"] if each["shape"] == shape]
+        [chosen] = [each for each in of_shape if each["chosen"]]
+        assert chosen["accuracy_held_out"] == max(each["accuracy_held_out"] for each in of_shape)
+        assert ours[key]["setting"] == chosen["remedy"]
+        assert ours[key]["accuracy_snn"] == chosen["accuracy"]
+        assert ours[key]["spikes_per_neuron"] == chosen["spikes_per_neuron"]
+        assert ours[key]["spikes_per_neuron_whole"] == chosen["spikes_per_neuron_whole"] > chosen["spikes_per_neuron"]
+
+
+def test_row_of_9_is_the_rate_code_on_the_network_of_12(found):
+    [ours] = [row["ours"] for row in found["table_one"] if row["key"] == "[9]"]
+    assert (ours["network"], ours["neurons"], ours["synapses"]) == ("first-spike-convolutional.npz", 7706, 1_192_576)
+    steps = int(re.fullmatch(r"the network of \[12\], (\d+) steps", ours["setting"])[1])
+    spiking = read_first_spike(peers.PAPER_ZOO / ours["network"], clamped=False, waits=False).spiking
+    network = RateNetwork(
+        input_shape=spiking.input_shape, stages=spiking.stages, scales=spiking.scales, input_threshold=None
+    )
+    data = load("digits5k", "test").limited(FRAMES)
+    frames = run_rates(network, data.images, steps)
+    assert ours["accuracy_snn"] == round((frames.answers[:, -1] == data.labels).mean(), 6)
+    # Pixels are currents, and count as neurons.
+    assert ours["spikes_per_neuron"] == pytest.approx(frames.spikes.sum(axis=(1, 2)).mean() / 7706, abs=2e-5)
+
+
+def test_fewest_steps():
+    held_out = SimpleNamespace(steps=[1, 2, 3, 4], accuracy=[0.2, 0.9, 0.8, 0.95])
+    assert [rate_row.fewest_steps(held_out, accuracy) for accuracy in (0.1, 0.2, 0.85, 0.9, 0.91, 0.99)] == [1, 1, 2, 2, 4, 4]
 
 
 def test_further_rows(found):
@@ -214,10 +278,36 @@ def test_documentation_gets_the_tables(found, folder):
     ours = found["table_one"][0]["ours"]
     for cell in ("99.19 %", f"{100 * ours['accuracy_snn']:.2f} %", f"{ours['spikes_per_neuron']:.4f}", "15,162", "100k"):
         assert f" {cell} |" in one
-    opening = text[text.index("<!-- table found -->") : text.index("<!-- end -->")]
-    assert len(re.findall("^- ", opening, re.MULTILINE)) == 5
-    places = re.findall("<!-- table (.*?) -->(.*?)<!-- end -->", text, re.DOTALL)
-    assert all("|" in place for name, place in places if name not in ("found", "gaps"))
+    places = dict(re.findall("<!-- table (.*?) -->(.*?)<!-- end -->", text, re.DOTALL))
+    assert list(places) == list(DOCS_TABLES)
+    in_words = {"found", "notes", "gaps", "spikes", "operations"}
+    assert {name for name, place in places.items() if "\n|---|" not in place} == in_words
+    by_threshold = {point["threshold"]: point for point in found["thresholds"]}
+    opening = re.findall("^- (.*)", places["found"], re.MULTILINE)
+    assert len(opening) == 5
+    for key, threshold in (("thr 1.0", 1.0), ("thr 2.0", 2.0)):
+        [row] = [row for row in found["table_one"] if row["key"] == key]
+        point = by_threshold[threshold]
+        for figure in (f"{100 * point['accuracy']:.2f} %", f"{point['spikes_per_neuron']:.4f}", row["snn"], row["spikes"]):
+            assert figure in opening[0]
+        assert f"{row['ours']['spikes_per_neuron']:.4f}" in opening[0]
+        if row["ours"]["accuracy_snn"] < float(row["snn"].removesuffix(" %")) / 100 - 0.003:
+            assert f"- *{row['title']}*: {100 * row['ours']['accuracy_snn']:.2f} %" in places["gaps"]
+        if row["ours"]["accuracy_qann"] < float(row["qann"].removesuffix(" %")) / 100 - 0.003:
+            assert f"- *{row['title']}, quantized*: {100 * row['ours']['accuracy_qann']:.2f} %" in places["gaps"]
+    assert "this work" in places["gaps"]
+    assert f"{by_threshold[1.0]['accumulations_per_frame']:,} accumulations" in opening[1]
+    times = " and ".join(
+        f"{each['spikes_per_neuron'] / by_threshold[each['threshold']]['spikes_per_neuron']:.1f}" for each in found["direct"]
+    )
+    assert f"fires {times} times" in opening[3]
+    sparse = next(row for row in found["rows"] if "mnist-sparse" in row["setting"])
+    assert f"{100 * sparse['accuracy']:.2f} % with {sparse['spikes_per_neuron']:.4f} and" in opening[4]
+    for figure in ("911,424", "2,087,424", "455,712", "911K", "455K"):
+        assert figure in places["operations"]
+    for row in found["table_one"]:
+        if whole := row.get("ours", {}).get("spikes_per_neuron_whole"):
+            assert f"{row['model']} {whole:.4f}" in places["notes"]
 
 
 def test_claims_say_whether_they_hold(found, folder):
@@ -240,8 +330,27 @@ def test_peers_name_rows_and_files_that_are_there():
     assert len({peer.key for peer in peers.PEERS}) == len(peers.PEERS)
     for peer in peers.PEERS:
         assert peer.key in keys
-        # Networks are committed as they are trained.
-        assert peer.file.name == f"{peer.network}.npz"
+        assert peer.file == peers.PAPER_ZOO / f"{peer.network}.npz"
+        assert peer.file.is_file()
+
+
+@pytest.mark.parametrize("peer", peers.PEERS, ids=lambda peer: peer.key)
+def test_peers_are_measured_on_a_few_digits(peer):
+    data = load("digits5k", "test").limited(4)
+    finished = []
+    ours = peer.measured(peer.network, data, finished.append)
+    assert sum(finished) == 4
+    assert ours.accuracy_snn in (0.75, 1)
+    assert ours.network == peer.file.name
+    sizes = {
+        "[22]": (1394, 476_400), "[23]": (14_554, 29_740), "[24]": (9506, 88_002), "[25]": (20_694, 606_375),
+        "[14]": (1594, 635_200),
+    }  # fmt: skip
+    assert (ours.neurons, ours.synapses) == sizes[peer.key]
+    assert 0 < ours.spikes_per_neuron < 25
+    assert (ours.spikes_per_neuron_whole is not None) == (peer.key in ("[22]", "[14]"))
+    assert (ours.accuracy_counted is not None) == (peer.key == "[24]")
+    assert peer.source.startswith("model.studies.")
 
 
 @pytest.mark.parametrize(

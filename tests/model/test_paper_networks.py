@@ -56,9 +56,15 @@ def test_a_network_that_is_none_is_refused():
 
 
 def test_bundled_files_are_those_of_their_records():
-    records = sorted((ZOO / "paper").glob("*.train.json"))
-    for path in records:
+    records = {path.name.removesuffix(".train.json"): path for path in (ZOO / "paper").glob("*.train.json")}
+    assert set(records) == set(NETWORKS)
+    named = set()
+    for name, path in records.items():
         record = json.loads(path.read_text())
-        assert path.name.removesuffix(".train.json") in NETWORKS
-        for name, digest in record["sha256"].items():
-            assert hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == digest
+        command = f"python -m model.paper_networks {name} --dataset mnist --seed {record['seed']}"
+        assert record["command"] in (command, f"{command} --epochs {record['epochs']}")
+        assert record["sha256"]
+        named |= set(record["sha256"])
+        for file, digest in record["sha256"].items():
+            assert hashlib.sha256((path.parent / file).read_bytes()).hexdigest() == digest
+    assert named == {path.name for path in (ZOO / "paper").iterdir() if path not in records.values()}

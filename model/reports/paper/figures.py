@@ -25,6 +25,9 @@ _ACCURACY, _FLOAT_ACCURACY = (float(each.removesuffix(" %")) for each in (_PAPER
 _COURSES = {"threshold 1.0": (BLUE, "-"), "threshold 2.0": (PURPLE, "-"), "fine-tuned": (GREEN, "--")}
 """How the answer so far of each network is drawn."""
 
+_FINE_TUNED = "mnist-sparse"
+"""The network of that course."""
+
 
 def _look(found: PaperStudy) -> Figure:
     look = found.look
@@ -76,6 +79,11 @@ def _apart(heights: Sequence[float]) -> list[float]:
     return found
 
 
+def _name(found: PaperStudy, course: Course) -> str:
+    """The network and what it was run with, for a legend."""
+    return _FINE_TUNED if course.label == "fine-tuned" else f"{found.network}, {course.label}"
+
+
 def _percent(shares: Sequence[float]) -> list[float]:
     return [100 * share for share in shares]
 
@@ -83,7 +91,13 @@ def _percent(shares: Sequence[float]) -> list[float]:
 def _mark_deferred(axes: Axes, found: PaperStudy, at: Callable[[str], float]) -> None:
     """What fires when the frame ends has one answer: a point."""
     for (label, figures), marker in zip(found.deferred.items(), "sDv^", strict=False):
-        axes.plot([at(label)], [100 * figures.accuracy], marker, color=ORANGE, markersize=6, label=f"deferred, {label}")
+        axes.plot([at(label)], [100 * figures.accuracy], marker, color=ORANGE, markersize=6, label=_deferred_name(label))
+
+
+def _deferred_name(label: str) -> str:
+    """For a legend."""
+    network, setting = label.split(", ")
+    return "mnist-deferred, deferred firing" if "mnist-deferred" in setting else f"{network}, deferred firing, {setting}"
 
 
 def _courses(found: PaperStudy) -> Figure:
@@ -93,10 +107,11 @@ def _courses(found: PaperStudy) -> Figure:
     def draw(axes: Axes, horizontal: Callable[[Course], Sequence[float]], at: Callable[[str], float]) -> None:
         for course in found.courses:
             color, style = _COURSES[course.label]
-            axes.plot(horizontal(course), _percent(course.accuracy), style, color=color, label=course.label)
+            axes.plot(horizontal(course), _percent(course.accuracy), style, color=color, label=_name(found, course))
         _mark_deferred(axes, found, at)
 
-    rates = (("grey", "rate code, grey", "-"), ("1bit", "rate code, 1-bit", ":"))
+    rates = (("grey", f"{found.network}, rate code, grey", "-"), ("1bit", f"{found.network}, rate code, 1-bit", ":"))
+    most_spikes = max(spikes for rate in found.rates.values() for spikes in rate.spikes_per_neuron)
     for row, limits in enumerate(((0, 101), (95, 100))):
         against_time, against_spikes = grid[row]
         draw(against_time, lambda course: course.time, lambda label: _END)
@@ -111,7 +126,7 @@ def _courses(found: PaperStudy) -> Figure:
         steps.spines["top"].set_visible(True)
         steps.set_xlabel("time steps of the rate code" if row == 0 else "")
         against_time.set_xlim(0, _END + 0.02)
-        against_spikes.set_xlim(0, 0.7)
+        against_spikes.set_xlim(0, 1.04 * most_spikes)
         for keys, marker, label in ((("thr 1.0", "thr 2.0"), "*", "the paper"), (("[9] 25", "[9] 15"), "x", "its rate code")):
             printed = [_PAPER[key] for key in keys]
             x, y = [float(each.spikes) for each in printed], [float(each.snn.removesuffix(" %")) for each in printed]
@@ -134,10 +149,10 @@ def _operations(found: PaperStudy) -> Figure:
     for course in found.courses:
         color, style = _COURSES[course.label]
         x = [value / 1000 for value in course.accumulations_per_frame]
-        axes.plot(x, _percent(course.accuracy), style, color=color, label=course.label)
+        axes.plot(x, _percent(course.accuracy), style, color=color, label=_name(found, course))
     for key, style in (("grey", "-"), ("1bit", ":")):
         rate = found.rates[key]
-        label = f"rate code, {key.replace('1bit', '1-bit')}, 1 to {rate.steps[-1]} steps"
+        label = f"{found.network}, rate code, {key.replace('1bit', '1-bit')}, 1 to {rate.steps[-1]} steps"
         x = [value / 1000 for value in rate.accumulations_per_frame]
         axes.plot(x, _percent(rate.accuracy), style, color=GREY, label=label)
     sweep = sorted(found.thresholds, key=lambda point: point.figures.accumulations_per_frame)
@@ -147,11 +162,12 @@ def _operations(found: PaperStudy) -> Figure:
         "o",
         color=BLUE,
         markersize=4,
-        label=f"whole frames, thresholds {sweep[-1].threshold:g} to {sweep[0].threshold:g}",
+        label=f"{found.network}, whole frames, thresholds {sweep[-1].threshold:g} to {sweep[0].threshold:g}",
     )
     _mark_deferred(axes, found, lambda label: found.deferred[label].accumulations_per_frame / 1000)
-    grey = 100 * found.accuracy_ann[found.network]["grey"]
-    axes.axhline(grey, color=RED, linewidth=1, linestyle="--", label=f"float network, {grey:.2f} %")
+    for name, color in ((found.network, RED), ("mnist-paper", ORANGE)):
+        grey = 100 * found.accuracy_ann[name]["grey"]
+        axes.axhline(grey, color=color, linewidth=1, linestyle="--", label=f"{name}, float network, {grey:.2f} %")
     axes.plot(
         [CLAIMED_ACCUMULATIONS / 1000], [_FLOAT_ACCURACY], "<", color=RED, markersize=8,
         label=f"the paper: {_FLOAT_ACCURACY:.2f} % with fewer than {CLAIMED_ACCUMULATIONS:,}",
@@ -160,7 +176,7 @@ def _operations(found: PaperStudy) -> Figure:
         (2 * MACS_AS_PRINTED, "-", "as the paper counts"),
         (2 * found.counting.connections, ":", "all input channels counted"),
     ):
-        label = f"float network, {operations:,} operations,\n{what}"
+        label = f"float networks, {operations:,} operations,\n{what}"
         axes.axvline(operations / 1000, color=RED, linewidth=1, linestyle=style, label=label)
     axes.set_xscale("log")
     axes.set_xlim(20, 3000)

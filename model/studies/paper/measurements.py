@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from model.arrays import Images, Ints
 from model.conversion.convert import convert
-from model.conversion.quantize import Settings, quantize
+from model.conversion.quantize import Settings
 from model.encode import input_counts
 from model.engine.engine import run_frames
 from model.golden import answers
@@ -25,7 +25,7 @@ from model.support.dataset import DataError, Dataset
 from model.support.errors import BadInputError
 
 __all__ = ["BUNDLED", "CONVOLUTIONAL", "DEFERRED", "SGD", "SPARSE", "TWO_LAYER"]
-__all__ += ["Binary", "Counting", "Measurements", "SigmaDelta", "counting", "large", "quantized_outputs", "sha256", "share"]
+__all__ += ["Counting", "Measurements", "SigmaDelta", "counting", "large", "quantized_outputs", "sha256", "share"]
 
 SGD = PAPER_SGD
 CONVOLUTIONAL = ZOO / "mnist-paper.onnx"
@@ -33,9 +33,6 @@ BUNDLED = ZOO / "mnist-paper.npz"
 SPARSE = ZOO / "mnist-sparse.npz"
 DEFERRED = ZOO / "mnist-deferred.npz"
 TWO_LAYER = ZOO / "mnist-two-layer.onnx"
-
-_SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-"""Of a large activation: thresholds that are tried where neurons fire once or not."""
 
 _BATCH = 50
 """Frames at once: what the memory in use grows with."""
@@ -59,24 +56,6 @@ class SigmaDelta:
     spikes_per_neuron: float
     accumulations_per_frame: int
     input_spikes_per_frame: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Binary:
-    """The figures of a network whose hidden neurons fire once or not.
-
-    Parameters
-    ----------
-    share_of_large : float
-        Each hidden layer's threshold, as a share of a large activation of it; chosen on the calibration frames.
-    accuracy, spikes_per_neuron, accumulations_per_frame
-        What came of it.
-    """
-
-    share_of_large: float
-    accuracy: float
-    spikes_per_neuron: float
-    accumulations_per_frame: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,32 +136,6 @@ class Measurements:
         """The same where neurons fire when the frame ends, as `model.convert` makes it with an accuracy budget."""
         settings = Settings(accuracy_budget=budget)
         return self.sigma_delta(convert(network, self.calibration, settings, name="deferred").network, done)
-
-    def binary(self, large_activations: dict[str, float], done: Done) -> Binary:
-        """Hidden neurons that fire once or not, when the frame ends; their threshold is chosen on the calibration frames."""
-
-        def network(of_large: float) -> Network:
-            thresholds = [of_large * value for value in large_activations.values()]
-            settings = Settings(firing="deferred", rest=True, rounding=False, input_threshold=INPUT_THRESHOLD)
-            made = quantize(self.sgd, [*thresholds[:-1], 1.0], settings, name=f"binary_{of_large:g}")
-            once = tuple(
-                replace(layer, count_max=1) if isinstance(layer, Neurons) and layer is not made.output else layer
-                for layer in made.layers
-            )
-            return replace(made, layers=once)
-
-        def right(of_large: float) -> float:
-            counts = quantized_outputs(network(of_large), self.calibration.images)
-            return share(answers(counts), self.calibration.labels)
-
-        best = max(_SHARES, key=right)
-        found = self.sigma_delta(network(best), done)
-        return Binary(
-            share_of_large=best,
-            accuracy=found.accuracy,
-            spikes_per_neuron=found.spikes_per_neuron,
-            accumulations_per_frame=found.accumulations_per_frame,
-        )
 
 
 def quantized_outputs(network: Network, images: Images, *, nearest: bool = False) -> Ints:

@@ -1,6 +1,5 @@
 """The parts of the study of the paper, each kept by what it was made of."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,8 +10,9 @@ from rich.progress import Progress
 
 from model.importers.float_network import FloatNetwork
 from model.network import Network
+from model.studies.first_spike_paper import VARIANTS, FirstSpikeMeasured, Variant, measure
 from model.studies.one_threshold import INPUT_THRESHOLD, fitting_factor, one_threshold
-from model.studies.paper import peers
+from model.studies.paper.binary import Binary, binary
 from model.studies.paper.courses import Course, course
 from model.studies.paper.direct import Direct, direct
 from model.studies.paper.first_spikes import FirstSpikes, first_spikes
@@ -24,20 +24,21 @@ from model.studies.paper.measurements import (
     DEFERRED,
     SPARSE,
     TWO_LAYER,
-    Binary,
     Measurements,
     SigmaDelta,
     sha256,
 )
-from model.studies.paper.peers import PEERS, Peer
+from model.studies.paper.peers import PAPER_ZOO, PEERS, Peer
 from model.studies.paper.published import CLAIMED_ACCUMULATIONS, SPIKES
+from model.studies.paper.rate_row import MOST_STEPS, fewest_steps, rate_row
 from model.studies.paper.rates import Rates, rates
+from model.studies.paper.remedies import Remedy, best_remedies, remedy
 from model.studies.paper.results import Factors, Ours, SweepPoint
 from model.studies.paper.why import Why, why
 from model.support.dataset import Dataset
 from model.support.errors import BadInputError
 
-__all__ = ["PAPER_THRESHOLDS", "Parts", "read", "unchanged"]
+__all__ = ["PAPER_THRESHOLDS", "Parts", "read", "row_of", "unchanged"]
 
 PAPER_THRESHOLDS = (1.0, 2.0)
 """Of Table I."""
@@ -63,7 +64,14 @@ class Parts:
     """The parts of the study; each measurement is kept."""
 
     def __init__(
-        self, network: Path, data: Dataset, calibration: Dataset, detail: int, cache: Path, bar: Progress | None
+        self,
+        network: Path,
+        data: Dataset,
+        calibration: Dataset,
+        held_out: Dataset,
+        detail: int,
+        cache: Path,
+        bar: Progress | None,
     ) -> None:
         for bundled in (CONVOLUTIONAL, TWO_LAYER):
             # Results are by name.
@@ -71,8 +79,8 @@ class Parts:
                 raise BadInputError(f"network must have another name than the bundled {bundled.name}, not {str(network)!r}")
         self.made = Measurements(data, calibration, network)
         self.network = network
-        self.data, self.calibration, self.detail = data, calibration, detail
-        self._kept = Kept((data, calibration), cache, bar)
+        self.data, self.calibration, self.held_out, self.detail = data, calibration, held_out, detail
+        self._kept = Kept((data, calibration, held_out), cache, bar)
         self.networks = (
             (network.stem, self.made.sgd, network),
             (CONVOLUTIONAL.stem, self.made.convolutional, CONVOLUTIONAL),
@@ -175,7 +183,9 @@ class Parts:
             )
             for at in PAPER_THRESHOLDS
         )
-        binary = self.kept("hidden neurons fire once or not", read(Binary), partial(self.made.binary, large))
+        once = self.kept(
+            "hidden neurons fire once or not", read(Binary), partial(binary, self.made, large), source="paper.binary"
+        )
         some = self.data.images[: self.detail]
         network = one_threshold(self.made.sgd, 1.0)
         found = self.kept(
@@ -185,7 +195,7 @@ class Parts:
             source="paper.look",
             frames=len(some),
         )
-        return without, binary, found
+        return without, once, found
 
     def courses(self) -> tuple[Course, ...]:
         """The answer so far."""
@@ -220,15 +230,14 @@ class Parts:
         }
 
     def peers(self) -> dict[str, Ours]:
-        """The other methods whose networks are there, by row; those that train as they spike on training frames too."""
+        """The other methods, by row; those that train as they spike on training frames too."""
         found = {}
         for peer in PEERS:
-            if peer.file.is_file():
-                ours = self._peer(peer, self.data)
-                if peer.on_training_frames:
-                    training = self._peer(peer, self.calibration, " on training frames")
-                    ours = replace(ours, accuracy_training=training.accuracy_snn)
-                found[peer.key] = ours
+            ours = self._peer(peer, self.data)
+            if peer.on_training_frames:
+                training = self._peer(peer, self.calibration, " on training frames")
+                ours = replace(ours, accuracy_training=training.accuracy_snn)
+            found[peer.key] = ours
         return found
 
     def _peer(self, peer: Peer, data: Dataset, where: str = "") -> Ours:
@@ -239,8 +248,71 @@ class Parts:
             source=peer.source,
             files=(peer.file,),
             frames=len(data),
-            settings=inspect.getsource(peers),
+            settings=peer.adapter,
         )
+
+    def remedies(self) -> tuple[Remedy, ...]:
+        """Each remedy for late inhibition on each network of [12], chosen among on held-out training frames."""
+
+        def measured(variant: Variant, data: Dataset, where: str = "") -> FirstSpikeMeasured:
+            return self._kept.measured(
+                f"[12] {variant.network}, {variant.remedy}{where}",
+                read(FirstSpikeMeasured),
+                lambda done: measure(variant.read(PAPER_ZOO), data, done),
+                source="model.studies.first_spike_paper",
+                files=(PAPER_ZOO / f"{variant.network}.npz",),
+                frames=len(data),
+            )
+
+        held_out = {variant: measured(variant, self.held_out, " on held-out frames") for variant in VARIANTS}
+        return best_remedies([remedy(variant, held_out[variant], measured(variant, self.data)) for variant in VARIANTS])
+
+    def rate_row(self, remedies: Sequence[Remedy]) -> Ours:
+        """[9]: the rate code on the convolutional network of [12], for as many steps as it takes on held-out training frames."""
+        [variant, *_] = [each for each in VARIANTS if not each.clamped]
+        [network] = [each for each in remedies if (each.network, each.remedy) == (variant.network, variant.remedy)]
+        path = PAPER_ZOO / f"{variant.network}.npz"
+
+        def measured(title: str, steps: int, data: Dataset) -> Rates:
+            return self._kept.measured(
+                title,
+                read(Rates),
+                partial(rate_row, path, steps, data),
+                source="model.studies.paper.rate_row",
+                files=(path,),
+                frames=len(data),
+                settings=steps,
+            )
+
+        steps = fewest_steps(measured("row [9] on held-out frames", MOST_STEPS, self.held_out), network.accuracy_ann_held_out)
+        found = measured("row [9]", steps, self.data)
+        pixels = self.data.images[0].size
+        return Ours(
+            network=path.name,
+            setting=f"the network of [12], {steps} steps",
+            accuracy_ann=network.accuracy_ann,
+            accuracy_snn=found.accuracy[-1],
+            neurons=network.neurons,
+            synapses=network.synapses,
+            # Grey pixels are currents, and count as neurons.
+            spikes_per_neuron=round(found.spikes_per_neuron[-1] * (network.neurons - pixels) / network.neurons, 5),
+            accumulations_per_frame=found.accumulations_per_frame[-1],
+        )
+
+
+def row_of(found: Remedy) -> Ours:
+    """The row of Table I that a remedy is."""
+    return Ours(
+        network=f"{found.network}.npz",
+        setting=found.remedy,
+        accuracy_ann=found.accuracy_ann,
+        accuracy_snn=found.accuracy,
+        neurons=found.neurons,
+        synapses=found.synapses,
+        spikes_per_neuron=found.spikes_per_neuron,
+        spikes_per_neuron_whole=found.spikes_per_neuron_whole,
+        accumulations_per_frame=found.accumulations_per_frame,
+    )
 
 
 def _course(label: str, network: Network, data: Dataset, done: Callable[[int], None]) -> Course:

@@ -1,20 +1,22 @@
 """The other methods of the paper's Table I, each measured by its own study on the network that was trained for it."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import model
-from model.studies import balanced_rates, event_classifier, first_spike_paper, stbp, temporal_coding
+from model.studies import balanced_rates, event_classifier, stbp, temporal_coding
 from model.studies.paper.results import Ours
 from model.support.dataset import Dataset
 
-__all__ = ["PEERS", "Peer"]
+__all__ = ["PAPER_ZOO", "PEERS", "Peer"]
 
 Done = Callable[[int], None]
 
-_ZOO = Path(model.__path__[0]) / "zoo" / "paper"
+PAPER_ZOO = Path(model.__path__[0]) / "zoo" / "paper"
+"""Folder of the networks of Table I."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,38 +46,37 @@ class Peer:
     @property
     def file(self) -> Path:
         """The network's."""
-        return _ZOO / f"{self.network}.npz"
+        return PAPER_ZOO / f"{self.network}.npz"
 
-
-def _first_spike(name: str, data: Dataset, done: Done) -> Ours:
-    """[12], with the remedy for late inhibition that is best on held-out training frames; pixels are currents."""
-    [variant] = [row for row in first_spike_paper.TABLE_ROWS if row.network == name]
-    found = first_spike_paper.measure(variant.read(_ZOO), data, done)
-    return _ours(name, found, setting=variant.remedy, accuracy_ann=found.accuracy_ann)
+    @property
+    def adapter(self) -> str:
+        """The source of what makes a row of its measurement."""
+        return inspect.getsource(self.measured) + inspect.getsource(_ours)
 
 
 def _temporal(name: str, data: Dataset, done: Done) -> Ours:
     """[14], [22]: trained as they spike, so that there is no float network."""
-    return _ours(name, temporal_coding.measure(temporal_coding.read_temporal(_ZOO / f"{name}.npz"), data, done))
+    found = temporal_coding.measure(temporal_coding.read_temporal(PAPER_ZOO / f"{name}.npz"), data, done)
+    return replace(_ours(name, found), spikes_per_neuron_whole=found.spikes_per_neuron_without_end)
 
 
 def _balanced(name: str, data: Dataset, done: Done) -> Ours:
     """[23]: until neurons have fired as often as the published ones."""
-    found = balanced_rates.measure_balanced(balanced_rates.BalancedNetwork.load(_ZOO / f"{name}.npz"), data, done)
+    found = balanced_rates.measure_balanced(balanced_rates.BalancedNetwork.load(PAPER_ZOO / f"{name}.npz"), data, done)
     setting = f"{found.steps_published:,} steps"
     return _ours(name, found, setting=setting, accuracy_ann=found.accuracy_float, step=found.steps_published)
 
 
 def _event_classifier(name: str, data: Dataset, done: Done) -> Ours:
     """[24]: its float network takes histograms of spikes."""
-    found = event_classifier.measure_classifier(event_classifier.EventClassifier.load(_ZOO / f"{name}.npz"), data, done)
+    found = event_classifier.measure_classifier(event_classifier.EventClassifier.load(PAPER_ZOO / f"{name}.npz"), data, done)
     ours = _ours(name, found, setting=f"{found.steps:,} steps", accuracy_ann=found.accuracy_float, step=found.steps)
     return replace(ours, accuracy_counted=found.accuracy_counted)
 
 
 def _stbp(name: str, data: Dataset, done: Done) -> Ours:
     """[25]: trained as it spikes, so that there is no float network."""
-    found = stbp.measure(stbp.read_stbp(_ZOO / f"{name}.npz"), data, done)
+    found = stbp.measure(stbp.read_stbp(PAPER_ZOO / f"{name}.npz"), data, done)
     return _ours(name, found, setting=f"{found.steps} steps")
 
 
@@ -98,8 +99,6 @@ def _ours(name: str, found: Any, *, setting: str = "", accuracy_ann: float | Non
 
 
 _BUILT = (
-    ("[12] conv", "first_spike_paper", "first-spike-convolutional", _first_spike, False),
-    ("[12] fc", "first_spike_paper", "first-spike-two-layer", _first_spike, False),
     ("[22]", "temporal_coding", "temporal-600", _temporal, True),
     ("[23]", "balanced_rates", "balanced-rates", _balanced, False),
     ("[24]", "event_classifier", "event-classifier", _event_classifier, True),
@@ -111,4 +110,4 @@ PEERS = tuple(
     Peer(key=key, source=f"model.studies.{source}", network=name, measured=measured, on_training_frames=training)
     for key, source, name, measured, training in _BUILT
 )
-"""Those that were built."""
+"""Those that are measured on one network as it is; [9] and [12] are `model.studies.paper.parts`'."""

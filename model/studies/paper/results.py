@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, field
 
+from model.studies.paper.binary import Binary
 from model.studies.paper.courses import Course
 from model.studies.paper.direct import Direct
 from model.studies.paper.first_spikes import FirstSpikes, MissedLayer
 from model.studies.paper.look import Look, Unreset
-from model.studies.paper.measurements import Binary, Counting, SigmaDelta
+from model.studies.paper.measurements import Counting, SigmaDelta
 from model.studies.paper.published import PublishedRow
 from model.studies.paper.rates import Rates
+from model.studies.paper.remedies import Remedy
 from model.studies.paper.why import Why
 from model.support.results import BESIDE
 
@@ -46,7 +48,9 @@ class Ours:
     neurons, synapses : int
         Counted as the paper does: with the input's pixels, and weights that are shared once.
     spikes_per_neuron : float or None
-        Spikes of pixels and neurons, by the number of pixels and neurons.
+        Spikes of pixels and neurons, by the number of pixels and neurons; until the answer where that ends the frame.
+    spikes_per_neuron_whole : float or None
+        The same of frames that do not end with the answer, where it does end them.
     accumulations_per_frame : float or None
         Mean.
     accuracy_training : float or None
@@ -65,6 +69,7 @@ class Ours:
     neurons: int
     synapses: int
     spikes_per_neuron: float | None = None
+    spikes_per_neuron_whole: float | None = None
     accumulations_per_frame: float | None = None
     accuracy_training: float | None = None
     accuracy_counted: float | None = None
@@ -109,10 +114,11 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The frames that scales and factors are taken from."""
+    """The training frames that scales and factors are taken from, and how many of those that were held out are chosen on."""
 
     dataset: str
     frames: int
+    held_out_frames: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +141,8 @@ class PaperStudy:
         On what, of which networks.
     table_one : tuple of TableRow
         Table I.
+    remedies : tuple of Remedy
+        The variants of the rows of [12].
     counting : Counting
         What the paper's numbers of neurons and synapses count.
     accuracy_ann : dict
@@ -178,6 +186,7 @@ class PaperStudy:
     calibration: Calibration
     sha256: dict[str, str]
     table_one: tuple[TableRow, ...]
+    remedies: tuple[Remedy, ...]
     counting: Counting
     accuracy_ann: dict[str, dict[str, float]]
     large_activations: dict[str, dict[str, float]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.network import Shape
-from model.studies.first_spike_paper import TABLE_ROWS, float_scores, measure, read_first_spike
+from model.studies.first_spike_paper import VARIANTS, float_scores, measure, read_first_spike
 from model.support.choices import ZOO
 from model.support.dataset import DataError, Dataset
 from model.support.datasets import load
@@ -123,8 +123,8 @@ def test_no_such_network(tmp_path, arrays):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("variant", TABLE_ROWS, ids=lambda variant: variant.network)
-def test_rows_of_the_table_on_digits_that_no_training_saw(variant):
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.network}, {variant.remedy}")
+def test_variants_of_the_table_on_digits_that_no_training_saw(variant):
     # The held-out twelfth of the digits that come with a package would be others: these are MNIST's, 500 of them.
     data = load("mnist", "train")
     held = held_out(data)
