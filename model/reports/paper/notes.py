@@ -7,7 +7,7 @@ from model.reports.paper.words import floats_of, percent, share
 from model.studies.paper.published import MACS_AS_PRINTED, TABLE_ONE
 from model.studies.paper.results import Ours, PaperStudy, TableRow
 
-__all__ = ["floats_sentence", "gaps_lines", "operations_line", "spikes_lines", "table_notes"]
+__all__ = ["gaps_lines", "operations_line", "remedies_sentence", "spikes_lines", "table_notes"]
 
 _PUBLISHED = {row.key: row for row in TABLE_ONE}
 
@@ -35,8 +35,8 @@ def table_notes(found: PaperStudy) -> str:
     return "\n".join(lines) + "\n"
 
 
-def floats_sentence(found: PaperStudy) -> str:
-    """How the float networks of [12] stand to the published ones."""
+def remedies_sentence(found: PaperStudy) -> str:
+    """On which frames the remedies of [12] are measured, and how their float networks stand to the published ones."""
     parts = []
     for row in found.table_one:
         if row.published.key.startswith("[12]") and row.ours and row.ours.accuracy_ann is not None:
@@ -46,9 +46,9 @@ def floats_sentence(found: PaperStudy) -> str:
                 f"{row.published.model}: {percent(row.ours.accuracy_ann)}, {abs(difference):.2f} points {word} than the "
                 f"paper's {row.published.ann}"
             )
-    if not parts:
-        return ""
-    return f"The float networks that these start from are not the published ones ({'; '.join(parts)}).\n"
+    frames = f"Float and spiking accuracy and spikes are of the first {found.detail_frames:,} test digits."
+    floats = f" The float networks that these start from are not the published ones ({'; '.join(parts)})." if parts else ""
+    return f"{frames}{floats}\n"
 
 
 def gaps_lines(found: PaperStudy) -> str:

@@ -30,7 +30,7 @@ from model.studies.paper.measurements import (
 )
 from model.studies.paper.peers import PAPER_ZOO, PEERS, Peer
 from model.studies.paper.published import CLAIMED_ACCUMULATIONS, SPIKES
-from model.studies.paper.rate_row import MOST_STEPS, fewest_steps, rate_row
+from model.studies.paper.rate_row import MOST_STEPS, RateRow, fewest_steps, rate_row
 from model.studies.paper.rates import Rates, rates
 from model.studies.paper.remedies import Remedy, best_remedies, remedy
 from model.studies.paper.results import Factors, Ours, SweepPoint
@@ -253,30 +253,42 @@ class Parts:
 
     def remedies(self) -> tuple[Remedy, ...]:
         """Each remedy for late inhibition on each network of [12], chosen among on held-out training frames."""
-
-        def measured(variant: Variant, data: Dataset, where: str = "") -> FirstSpikeMeasured:
-            return self._kept.measured(
-                f"[12] {variant.network}, {variant.remedy}{where}",
-                read(FirstSpikeMeasured),
-                lambda done: measure(variant.read(PAPER_ZOO), data, done),
-                source="model.studies.first_spike_paper",
-                files=(PAPER_ZOO / f"{variant.network}.npz",),
-                frames=len(data),
+        some = self.data.limited(self.detail)
+        return best_remedies([
+            remedy(
+                variant,
+                self._first_spike(variant, self.held_out, " on held-out frames"),
+                self._first_spike(variant, some, f" on {len(some)} frames"),
             )
+            for variant in VARIANTS
+        ])
 
-        held_out = {variant: measured(variant, self.held_out, " on held-out frames") for variant in VARIANTS}
-        return best_remedies([remedy(variant, held_out[variant], measured(variant, self.data)) for variant in VARIANTS])
+    def remedy_rows(self, remedies: Sequence[Remedy]) -> dict[str, Ours]:
+        """[12]: by shape of their networks, the rows of the remedies that are chosen."""
+        found = {}
+        for variant, each in zip(VARIANTS, remedies, strict=True):
+            if each.chosen:
+                found[variant.shape] = row_of(variant, self._first_spike(variant, self.data))
+        return found
 
-    def rate_row(self, remedies: Sequence[Remedy]) -> Ours:
-        """[9]: the rate code on the convolutional network of [12], for as many steps as it takes on held-out training frames."""
-        [variant, *_] = [each for each in VARIANTS if not each.clamped]
-        [network] = [each for each in remedies if (each.network, each.remedy) == (variant.network, variant.remedy)]
-        path = PAPER_ZOO / f"{variant.network}.npz"
+    def _first_spike(self, variant: Variant, data: Dataset, where: str = "") -> FirstSpikeMeasured:
+        return self._kept.measured(
+            f"[12] {variant.network}, {variant.remedy}{where}",
+            read(FirstSpikeMeasured),
+            lambda done: measure(variant.read(PAPER_ZOO), data, done),
+            source="model.studies.first_spike_paper",
+            files=(PAPER_ZOO / f"{variant.network}.npz",),
+            frames=len(data),
+        )
 
-        def measured(title: str, steps: int, data: Dataset) -> Rates:
+    def rate_row(self, row: Ours) -> Ours:
+        """[9]: the rate code on the network of a ``row`` of [12], for as many steps as it takes on held-out training frames."""
+        path = PAPER_ZOO / row.network
+
+        def measured(title: str, steps: int, data: Dataset) -> RateRow:
             return self._kept.measured(
                 title,
-                read(Rates),
+                RateRow.read,
                 partial(rate_row, path, steps, data),
                 source="model.studies.paper.rate_row",
                 files=(path,),
@@ -284,33 +296,33 @@ class Parts:
                 settings=steps,
             )
 
-        steps = fewest_steps(measured("row [9] on held-out frames", MOST_STEPS, self.held_out), network.accuracy_ann_held_out)
+        steps = fewest_steps(measured("row [9] on held-out frames", MOST_STEPS, self.held_out))
         found = measured("row [9]", steps, self.data)
-        pixels = self.data.images[0].size
+        pixels, rates_found = self.data.images[0].size, found.rates
         return Ours(
-            network=path.name,
+            network=row.network,
             setting=f"the network of [12], {steps} steps",
-            accuracy_ann=network.accuracy_ann,
-            accuracy_snn=found.accuracy[-1],
-            neurons=network.neurons,
-            synapses=network.synapses,
+            accuracy_ann=found.accuracy_ann,
+            accuracy_snn=rates_found.accuracy[-1],
+            neurons=row.neurons,
+            synapses=row.synapses,
             # Grey pixels are currents, and count as neurons.
-            spikes_per_neuron=round(found.spikes_per_neuron[-1] * (network.neurons - pixels) / network.neurons, 5),
-            accumulations_per_frame=found.accumulations_per_frame[-1],
+            spikes_per_neuron=round(rates_found.spikes_per_neuron[-1] * (row.neurons - pixels) / row.neurons, 5),
+            accumulations_per_frame=rates_found.accumulations_per_frame[-1],
         )
 
 
-def row_of(found: Remedy) -> Ours:
+def row_of(variant: Variant, found: FirstSpikeMeasured) -> Ours:
     """The row of Table I that a remedy is."""
     return Ours(
-        network=f"{found.network}.npz",
-        setting=found.remedy,
+        network=f"{variant.network}.npz",
+        setting=variant.remedy,
         accuracy_ann=found.accuracy_ann,
         accuracy_snn=found.accuracy,
         neurons=found.neurons,
         synapses=found.synapses,
         spikes_per_neuron=found.spikes_per_neuron,
-        spikes_per_neuron_whole=found.spikes_per_neuron_whole,
+        spikes_per_neuron_whole=found.spikes_per_neuron_without_end,
         accumulations_per_frame=found.accumulations_per_frame,
     )
 

@@ -16,16 +16,12 @@ class Remedy:
     ----------
     network, shape, remedy : str
         As of `model.studies.first_spike_paper.Variant`.
-    accuracy_held_out, accuracy_ann_held_out : float
-        Of the spiking and of the float network on training frames that no training saw.
+    accuracy_held_out : float
+        Of the spiking network on training frames that no training saw.
     accuracy_ann, accuracy : float
-        Of the float and of the spiking network.
-    neurons, synapses : int
-        Neurons with the input's pixels, and connections.
+        Of the float and of the spiking network on some frames to measure on.
     spikes_per_neuron, spikes_per_neuron_whole : float
-        Until the first output spike, and in frames that do not end with it.
-    accumulations_per_frame : int
-        Until the first output spike.
+        On the same frames, until the first output spike, and where they do not end with it.
     chosen : bool
         Whether no other remedy has a higher accuracy on the held-out frames.
     """
@@ -34,14 +30,10 @@ class Remedy:
     shape: str
     remedy: str
     accuracy_held_out: float
-    accuracy_ann_held_out: float
     accuracy_ann: float
     accuracy: float
-    neurons: int
-    synapses: int
     spikes_per_neuron: float
     spikes_per_neuron_whole: float
-    accumulations_per_frame: int
     chosen: bool = False
 
 
@@ -52,20 +44,16 @@ def remedy(variant: Variant, held_out: FirstSpikeMeasured, found: FirstSpikeMeas
         shape=variant.shape,
         remedy=variant.remedy,
         accuracy_held_out=held_out.accuracy,
-        accuracy_ann_held_out=held_out.accuracy_ann,
         accuracy_ann=found.accuracy_ann,
         accuracy=found.accuracy,
-        neurons=found.neurons,
-        synapses=found.synapses,
         spikes_per_neuron=found.spikes_per_neuron,
         spikes_per_neuron_whole=found.spikes_per_neuron_without_end,
-        accumulations_per_frame=found.accumulations_per_frame,
     )
 
 
 def best_remedies(remedies: Sequence[Remedy]) -> tuple[Remedy, ...]:
     """The same, with the one of each network that is best on held-out frames marked; of equals the one that fires least."""
-    best = {}
+    best: dict[str, tuple[tuple[float, float], Remedy]] = {}
     for each in remedies:
         rank = (-each.accuracy_held_out, each.spikes_per_neuron)
         if each.network not in best or rank < best[each.network][0]:

@@ -29,7 +29,7 @@ from model.studies.paper.measurements import (
     counting,
     sha256,
 )
-from model.studies.paper.parts import PAPER_THRESHOLDS, Parts, read, row_of, unchanged
+from model.studies.paper.parts import PAPER_THRESHOLDS, Parts, read, unchanged
 from model.studies.paper.published import TABLE_ONE
 from model.studies.paper.rates import Rates
 from model.studies.paper.results import (
@@ -57,7 +57,10 @@ _THRESHOLDS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 _BUNDLED_THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Of the bundled network."""
 
-_REMEDY_ROWS = {"3xConv-2xFC": "[12] conv", "2xFC": "[12] fc"}
+_CONVOLUTIONAL = "3xConv-2xFC"
+"""The network of [12] that the rate code is run on too."""
+
+_REMEDY_ROWS = {_CONVOLUTIONAL: "[12] conv", "2xFC": "[12] fc"}
 """Of the networks of [12] their rows."""
 
 _STEPS = (25, 15)
@@ -111,9 +114,9 @@ def study(
     sparse = run.kept("fine-tuned network", read(SigmaDelta), partial(run.made.sigma_delta, run.made.sparse), of=SPARSE)
     deferred, first_spikes = run.deferred(), run.first_spikes()
     remedies = run.remedies()
-    found = {**run.peers(), "[9]": run.rate_row(remedies)} | {
-        _REMEDY_ROWS[each.shape]: row_of(each) for each in remedies if each.chosen
-    }
+    by_shape = run.remedy_rows(remedies)
+    found = {**run.peers(), "[9]": run.rate_row(by_shape[_CONVOLUTIONAL])}
+    found |= {row: by_shape[shape] for shape, row in _REMEDY_ROWS.items()}
     return PaperStudy(
         network=network.stem,
         dataset=data.name,
