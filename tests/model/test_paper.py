@@ -273,8 +273,10 @@ def test_page_loads_nothing_and_shows_the_figures(found, folder):
     for row in found["rows"]:
         assert f"<td class=words>{row['setting']}</td>" in html.unescape(text)
         assert f"<td>{row['accumulations_per_frame']:,.0f}</td>" in text
-    for row in TABLE_ONE:
-        assert f"<td class=words>{row.title}</td>" in html.unescape(text)
+    for row in found["table_one"]:
+        setting = row.get("ours", {}).get("setting")
+        title = f"{row['title']} (ours: {setting})" if setting else row["title"]
+        assert f"<td class=words>{title}</td>" in html.unescape(text)
 
 
 def test_documentation_gets_the_tables(found, folder):
@@ -365,6 +367,7 @@ def test_peers_are_measured_on_a_few_digits(peer):
             ["--dataset", "frames.npz"],
             "frames of frames.npz must have the networks' input shape (28, 28, 1), not (5, 4, 1)",
         ),
+        (["--dataset", "few.npz"], "few.npz: training must have at least 12 frames, not 11"),
         (["--dataset", "missing.npz"], "missing.npz: dataset must be an existing .npz file"),
         (["--dataset", "dogs"], "dataset must be 'mnist', 'digits5k', 'cifar10' or the path of an .npz file, not 'dogs'"),
         (["--dataset", "digits5k", "--out", "file"], "--out must be a folder, not 'file'"),
@@ -392,7 +395,8 @@ def test_peers_are_measured_on_a_few_digits(peer):
 )
 def test_bad_input_is_one_line(arguments, line, network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    np.savez("frames.npz", images=np.zeros((3, 5, 4, 1), np.uint8), labels=np.zeros(3, np.int64))
+    np.savez("frames.npz", images=np.zeros((12, 5, 4, 1), np.uint8), labels=np.zeros(12, np.int64))
+    np.savez("few.npz", images=np.zeros((11, 28, 28, 1), np.uint8), labels=np.zeros(11, np.int64))
     Path("file").write_text("")
     Path("empty").mkdir()
     Path("other").mkdir()
