@@ -69,7 +69,7 @@ class StbpSettings:
     """
 
     seed: int = 1
-    epochs: int = 4
+    epochs: int = 16
     batch_size: int = 100
     steps: int = 5
     steps_measured: int = 8
