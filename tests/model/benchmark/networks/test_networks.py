@@ -51,7 +51,7 @@ def test_files_import(entry, tmp_path):
     """What PyTorch, Keras, scikit-learn and Brevitas write is read, and is right about what it was trained on."""
     for package in PACKAGES.get(entry.name, ("onnxscript",)):
         pytest.importorskip(package, reason="needs the suite's packages: make suite-tools")
-    data = few(1000)
+    data = few(4000)
     path = tmp_path / "net.onnx"
     entry.train(data, path, 1)
     floats = entry.read(path, data)
