@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 PEER ?= spikingjelly==2.0.0
 JOBS ?= 2
 
-.PHONY: setup build test test-full lint docs train train-tools suite suite-tools clean
+.PHONY: setup build test test-full lint docs formal formal-tools train train-tools suite suite-tools clean
 
 setup: $(STAMP)
 
@@ -31,6 +31,11 @@ lint: $(STAMP)
 
 docs: $(VENV)/.docs-tools
 	$(RUN) -m mkdocs build --strict --quiet
+
+formal-tools: $(VENV)/.formal-tools
+
+formal: formal-tools
+	$(RUN) -m sim.prove --docs docs/proof.md
 
 train-tools: $(VENV)/.trained-tools
 
@@ -56,6 +61,10 @@ $(VENV)/.trained-tools: $(STAMP)
 $(VENV)/.suite-tools: $(VENV)/.trained-tools
 	$(RUN) -m pip install --quiet --disable-pip-version-check '$(TORCH)' -e '.[suite]'
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps '$(PEER)'
+	touch $@
+
+$(VENV)/.formal-tools: $(STAMP)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[formal]'
 	touch $@
 
 $(VENV)/.docs-tools: $(STAMP)

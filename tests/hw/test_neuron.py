@@ -20,9 +20,9 @@ from hw.neuron import Comparison, Lane
 from model.machine.stages import more_bits
 from model.network import Linear, Network
 from model.neuron import update, update_residual
+from sim.formal.faults import edited
 from tests.formal import prove
 from tests.hardware import simulate
-from tests.source import edited
 
 
 def layer(activation: str, **options: int) -> Linear:

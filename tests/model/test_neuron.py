@@ -14,7 +14,7 @@ import z3
 
 import model.neuron
 from model.network import Linear
-from tests.source import edited
+from sim.formal.faults import edited
 
 SOURCE = Path(model.neuron.__file__).read_text()
 
