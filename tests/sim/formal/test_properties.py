@@ -33,7 +33,7 @@ def test_every_part_has_one_property_and_every_case_is_checked(tmp_path):
 
 
 def test_a_counter_is_proved_only_where_it_holds(tmp_path):
-    """Assertions that fail soon, later, and never; and what is reached late."""
+    """Assertions that fail soon, later, and never; and what is reached late, where no assertion fails before."""
 
     def counted(limit, folder):
         bench = Bench()
@@ -51,8 +51,8 @@ def test_a_counter_is_proved_only_where_it_holds(tmp_path):
         ]
 
     holds, fails = Outcome.HOLDS, Outcome.FAILS
-    assert counted(2, tmp_path / "early") == [fails, fails, holds, fails]
-    assert counted(9, tmp_path / "late") == [holds, fails, holds, fails]
+    assert counted(2, tmp_path / "early") == [fails, fails, fails, fails]
+    assert counted(9, tmp_path / "late") == [holds, fails, fails, fails]
     assert counted(10, tmp_path / "never") == [holds, holds, holds, fails]
 
 
