@@ -158,7 +158,7 @@ def _show(rows: list[_Row], solver: str) -> None:
     for row in rows:
         proofs = "proved" if row.proved else "FAILED"
         result = f"{proofs}, fault {'found' if row.fault_found else 'MISSED'}"
-        table.add_row(row.part, f"{row.cases}", f"{row.assertions:,}", f"{row.processor_seconds}", result)
+        table.add_row(row.part.rpartition(".")[2], f"{row.cases}", f"{row.assertions:,}", f"{row.processor_seconds}", result)
     make_console().print(table)
 
 
