@@ -1,23 +1,25 @@
 """`python -m sim.prove`: properties of parts of the RTL, proved for all inputs, and a planted fault in each that is found."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
 from model.reports.markdown import markdown, with_table
-from model.support.cli import FilePath, OutFolder, command, make_console, progress_bar
+from model.support.cli import FilePath, OutFolder, command, make_console, make_table, progress_bar
 from model.support.errors import BadInputError, MismatchError
 from model.support.files import opened, write_file
-from model.support.steps import side_by_side
-from sim.formal.catalogue import PROPERTIES
-from sim.formal.properties import Check, Checked, Property, checks
-from sim.formal.prover import SOLVERS, find_solver, stopped_provers
+from sim.formal.solvers import SOLVERS
+
+if TYPE_CHECKING:
+    from sim.formal.properties import Check, Checked, Property
 
 __all__ = ["main"]
 
@@ -36,6 +38,8 @@ def main(only: str | None, solver: str | None, jobs: int | None, out: Path, docs
     possible. Then it plants a fault in the part's source and searches for the failure that this must cause. Exit code 5 where a
     property fails, or a fault is not found; what led there is left as a VCD file.
     """
+    from sim.formal.prover import find_solver
+
     wanted, solver = _chosen(only), find_solver(solver)
     if docs and only:
         raise BadInputError("--docs must not be given with --only: its table is of all parts")
@@ -69,7 +73,7 @@ class _Row:
     processor_seconds: float
 
     @classmethod
-    def of(cls, one: Property, found: list[Checked]) -> "_Row":
+    def of(cls, one: Property, found: list[Checked]) -> _Row:
         proofs = [result for result in found if not result.of_fault]
         return cls(
             part=f"{one.module.__name__}.{one.part}",
@@ -84,6 +88,10 @@ class _Row:
 
 def _run(wanted: list[Property], solver: str, out: Path, jobs: int | None) -> dict[str, list[Checked]]:
     """All checks, side by side, told as they end; gives their results by part."""
+    from model.support.steps import side_by_side
+    from sim.formal.properties import checks
+    from sim.formal.prover import stopped_provers
+
     console = make_console(stderr=True)
     todo = [check for one in wanted for check in checks(one, out / one.part)]
     results: dict[str, list[Checked]] = {one.part: [] for one in wanted}
@@ -112,6 +120,8 @@ def _run(wanted: list[Property], solver: str, out: Path, jobs: int | None) -> di
 
 
 def _chosen(only: str | None) -> list[Property]:
+    from sim.formal.catalogue import PROPERTIES
+
     parts = {one.part: one for one in PROPERTIES}
     wanted = [name.strip() for name in only.split(",")] if only else list(parts)
     for name in wanted:
@@ -150,7 +160,7 @@ def _table(wanted: list[Property], rows: list[_Row]) -> str:
 
 
 def _show(rows: list[_Row], solver: str) -> None:
-    table = Table(title=f"Properties, by {solver}")
+    table = make_table(title=f"Properties, by {solver}")
     table.add_column("part")
     for title in ("cases", "assertions", "processor seconds"):
         table.add_column(title, justify="right")

