@@ -90,7 +90,7 @@ PROPERTIES = (
         name="Events of a group: each spike once, in ascending channel, what it closes after the last",
         module=hw.pipeline.serializer,
         part="Serializer",
-        bound="groups of 1 to 8 channels, up to 4 spikes of each, flushes, 2 levels of barriers",
+        bound="groups of 1, 2, 3, 4 and 8 channels, up to 4 spikes of each; flushes, 1 and 2 levels of barriers",
         build=serialized,
         cases=[
             {"channels": channels, "more_bits": more_bits, "flushes": flushes, "levels": levels}

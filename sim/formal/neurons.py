@@ -193,7 +193,7 @@ PROPERTIES = (
         name="Neuron with bursts: for any sequence of events, Algorithm 1's spikes and saturations",
         module=hw.neuron,
         part="BurstLane",
-        bound="weights of 8 bits, potentials of 16, counts of 8, thresholds 2^4, 2^5, 2^8, bursts to 7; narrow and odd widths",
+        bound="weights 8, potentials 16, counts 8 bits, bursts of 7, 4, 2 at thresholds of 2^4, 2^5, 2^8; narrow and odd widths",
         build=burst_lane,
         cases=[
             {"activation": "relu", "threshold_log2": 2, "burst": 3, **_NARROW},
