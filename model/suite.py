@@ -10,10 +10,9 @@ import click
 
 from model.benchmark.entries import ENTRIES, Entry, chosen
 from model.benchmark.plan import Plan
-from model.reports.markdown import with_table
+from model.reports.markdown import page_to_fill, with_table
 from model.support.choices import DIGITS
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table
-from model.support.errors import BadInputError
 from model.support.files import write_all, write_file
 from model.support.results import to_json
 
@@ -89,7 +88,8 @@ def main(
     keep_memory()
     train, test = (load(dataset, split, data_dir) for split in ("train", "test"))
     plan = Plan(seed=seed, tuning_epochs=tuning_epochs, peer_frames=min(peer_frames, len(test)))
-    page = docs.read_text() if docs else ""
+    places = [*tables([]), *(["peer"] if plan.peer_frames else [])]
+    page = page_to_fill(docs, places) if docs else ""
     results = []
     with Steps(make_console(stderr=True)) as steps:
         for entry in networks:
@@ -101,10 +101,7 @@ def main(
     write_all(out, {"suite.json": text, "suite.md": "\n".join(written.values())})
     if docs:
         for name, table in written.items():
-            try:
-                page = with_table(page, name, table)
-            except ValueError as error:
-                raise BadInputError(f"{docs}: {error}") from None
+            page = with_table(page, name, table)
         write_file(docs, page)
     if as_json:
         print(text, end="")

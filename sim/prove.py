@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from model.reports.markdown import markdown, with_table
+from model.reports.markdown import markdown, page_to_fill, with_table
 from model.support.cli import FilePath, OutFolder, command, make_console, make_table, progress_bar
 from model.support.errors import BadInputError, MismatchError
-from model.support.files import opened, write_file
+from model.support.files import write_file
 from sim.formal.solvers import SOLVERS
 
 if TYPE_CHECKING:
@@ -43,14 +43,11 @@ def main(only: str | None, solver: str | None, jobs: int | None, out: Path, docs
     wanted, solver = _chosen(only), find_solver(solver)
     if docs and only:
         raise BadInputError("--docs must not be given with --only: its table is of all parts")
-    page = _page(docs)
+    page = page_to_fill(docs, ["formal"]) if docs else ""
     results = _run(wanted, solver, out, jobs or os.cpu_count())
     rows = [_Row.of(one, results[one.part]) for one in wanted]
-    if docs and page is not None:
-        try:
-            write_file(docs, with_table(page, "formal", _table(wanted, rows)))
-        except ValueError as error:
-            raise BadInputError(f"{docs}: {error}") from None
+    if docs:
+        write_file(docs, with_table(page, "formal", _table(wanted, rows)))
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
@@ -130,16 +127,6 @@ def _chosen(only: str | None) -> list[Property]:
     return [parts[name] for name in wanted]
 
 
-def _page(docs: Path | None) -> str | None:
-    if docs is None:
-        return None
-    try:
-        with opened(docs) as file:
-            return file.read().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInputError(f"{docs}: cannot be read: {error}") from None
-
-
 def _table(wanted: list[Property], rows: list[_Row]) -> str:
     titles = ("property", "part", "for", "method", "cases", "assertions", "result", "planted fault", "processor seconds")
     lines = [
@@ -147,7 +134,7 @@ def _table(wanted: list[Property], rows: list[_Row]) -> str:
             one.name,
             f"`{row.part}`",
             one.bound,
-            "induction" if one.steps == 1 else f"induction over {one.steps}",
+            "induction",
             f"{row.cases}",
             f"{row.assertions:,}",
             "proved" if row.proved else "fails",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from model.reports.markdown import markdown, with_table
+from model.reports.markdown import markdown, page_to_fill, with_table
 from model.support.choices import DIGITS
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table
 from model.support.errors import BadInputError, MismatchError
@@ -75,7 +75,7 @@ def main(
     """
     from model.support.steps import Steps
 
-    page = docs.read_text() if docs else ""
+    page = page_to_fill(docs, ["rtl"]) if docs else ""
     found = []
     with Steps(make_console(stderr=True)) as steps:
         for name, file in files_of(folder, networks):
@@ -85,10 +85,7 @@ def main(
     text = json.dumps([asdict(one) for one in found], indent=2) + "\n"
     write_all(folder, {"rtl.json": text, "rtl.md": table})
     if docs:
-        try:
-            write_file(docs, with_table(page, "rtl", table))
-        except ValueError as error:
-            raise BadInputError(f"{docs}: {error}") from None
+        write_file(docs, with_table(page, "rtl", table))
     if as_json:
         print(text, end="")
         return

@@ -70,8 +70,6 @@ class Property:
         ``build(bench, module, **case)``.
     cases : Sequence[Mapping[str, Any]]
         The parameters. The first case is one of the fastest.
-    steps : int
-        Cycles that the induction assumes.
     reach : int
         Cycles within which all that must be possible happens.
     fault : Fault
@@ -84,7 +82,6 @@ class Property:
     bound: str
     build: Build
     cases: Sequence[Mapping[str, Any]]
-    steps: int = 1
     reach: int
     fault: Fault
 
@@ -137,7 +134,7 @@ class Check:
         bench = Bench()
         self.wanted.build(bench, self.wanted.module, **case)
         seconds, failed = translate(bench, self.folder), ""
-        for run, steps in ((search, self.wanted.steps), (induct, self.wanted.steps), (cover, self.wanted.reach)):
+        for run, steps in ((search, 1), (induct, 1), (cover, self.wanted.reach)):
             answer = run(self.folder, solver, steps=steps)
             seconds += answer.seconds
             if answer.outcome is Outcome.FAILS:
