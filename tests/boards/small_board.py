@@ -8,7 +8,7 @@ from model.encode import encode
 from model.golden import run
 from model.machine.named_plans import named_plan
 from model.network import Neurons
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 NETWORK = random_network(2)
 PLAN = named_plan(NETWORK, "minimal")

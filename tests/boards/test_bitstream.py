@@ -17,7 +17,7 @@ from hw.link.flash import flash_image
 from model.machine.named_plans import named_plan
 from model.network import Network
 from model.support.errors import DoesNotFitError, TimingError
-from tests.hardware import random_linear, random_network
+from sim.generators.networks import random_linear, random_network
 from tests.onnx_graphs import Graph
 
 

@@ -19,7 +19,7 @@ from model.encode import encode
 from model.golden import run
 from model.machine.named_plans import FOLDED, named_plan
 from model.network import INPUT, Network, Padding, Shape
-from tests.hardware import random_convolution, random_linear
+from sim.generators.networks import random_convolution, random_linear
 
 SHAPE = Shape(4, 3, 3)
 

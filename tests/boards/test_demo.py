@@ -32,11 +32,11 @@ from model.golden import run
 from model.machine.named_plans import named_plan
 from model.network import Network, Padding
 from model.rest import first_states
+from sim.generators.graphs import random_graph
+from sim.generators.networks import mixed, random_convolution, random_linear, random_network
 from tests.addresses import has_ipv6
 from tests.boards.fake_device import FakeDevice
 from tests.boards.fake_device import served as fake
-from tests.graphs import random_graph
-from tests.hardware import mixed, random_convolution, random_linear, random_network
 
 NETWORK = random_network(2)
 PLAN = named_plan(NETWORK, "minimal")

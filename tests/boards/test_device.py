@@ -15,8 +15,8 @@ from model.golden import run
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
 from model.network import INPUT, Neurons
+from sim.generators.networks import random_network
 from tests.boards.small_board import IMAGES, NETWORK, NEURON_LAYERS, PLAN, expected
-from tests.hardware import random_network
 
 
 def test_frames_have_the_golden_models_answers(device):

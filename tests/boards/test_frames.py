@@ -14,9 +14,9 @@ from boards.table import main as table
 from model.machine.named_plans import named_plan
 from model.network import Network
 from model.support.datasets import DataError
+from sim.generators.networks import random_network
 from tests.boards.fake_device import FakeDevice, connected
 from tests.boards.test_table import REPORT
-from tests.hardware import random_network
 
 NETWORK = random_network(2)
 SHAPE = tuple(NETWORK.input_shape)

@@ -17,8 +17,8 @@ from model.machine.named_plans import named_plan
 from model.machine.stages import ports
 from model.network import INPUT
 from model.support.errors import BadInputError, Exit
+from sim.generators.networks import random_network
 from tests.boards.fake_device import FakeDevice, connected, served
-from tests.hardware import random_network
 from tests.hw.folded.test_machine import random_chain
 
 PIPELINE = random_network(2)

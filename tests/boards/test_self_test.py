@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from boards.self_test import self_test
+from sim.generators.networks import random_network
 from tests.boards.small_board import IMAGES, NETWORK
-from tests.hardware import random_network
 
 
 def test_self_test(device):

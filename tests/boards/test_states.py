@@ -16,8 +16,8 @@ from model.machine.folded_plan import folded_plan
 from model.machine.named_plans import named_plan
 from model.network import Neurons
 from model.rest import first_states
-from tests.hardware import random_network
-from tests.hw.folded.chains import deferred_chain
+from sim.generators.chains import deferred_chain
+from sim.generators.networks import random_network
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, *random_network(2).input_shape), dtype=np.uint8)
 

@@ -15,7 +15,7 @@ from boards.top import BoardTop, bit_cycles
 from model.machine.named_plans import named_plan
 from model.network import Network, Shape
 from model.support.errors import DoesNotFitError
-from tests.hardware import random_linear, random_network
+from sim.generators.networks import random_linear, random_network
 
 
 def tiny_network():

@@ -7,7 +7,7 @@ import sys
 from functools import partial
 
 from boards.device import Device
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 
 def test_where_it_is_as_json(tmp_path):

@@ -10,7 +10,7 @@ from hw.flow.verilog import to_verilog
 from hw.machines import machine_of
 from model.machine.named_plans import named_plan
 from model.network import INPUT, MaxPool, Network, Shape
-from tests.hardware import random_convolution, random_linear
+from sim.generators.networks import random_convolution, random_linear
 
 _PLAIN = ("qqaqq", "qqbqq", "qqcqq", "qqdqq")
 _NETWORK = Network(

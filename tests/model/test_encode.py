@@ -7,7 +7,7 @@ import pytest
 
 from model.encode import encode, input_counts, spike_times
 from model.engine.engine import run_frames, run_streams
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 NETWORK = random_network(5)
 

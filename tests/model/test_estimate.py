@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from hw.flow.area import memories
 from model.estimate import main
 from model.machine.named_plans import named_plan
-from tests.hardware import bursting
+from sim.generators.networks import bursting
 from tests.model.machine.test_planner import data, small
 
 

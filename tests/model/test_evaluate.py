@@ -16,7 +16,7 @@ from model.reports.evaluation_page import evaluation_page
 from model.studies.evaluation import evaluate
 from model.support.dataset import Dataset
 from model.support.datasets import load
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 ZOO = Path(__file__).parents[2] / "model" / "zoo" / "mnist-paper.npz"
 FRAMES = 60

@@ -9,7 +9,8 @@ import pytest
 from model.events import EVENT, make_events
 from model.golden import answers, run, run_layer
 from model.network import Convolution, Linear, MaxPool, Network, Padding, Shape
-from tests.hardware import random_convolution, random_frames, random_linear, random_network
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_convolution, random_linear, random_network
 
 
 def written_out(layer, shape, events):

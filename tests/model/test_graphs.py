@@ -21,7 +21,9 @@ from model.machine.plan import PlanError
 from model.network import INPUT, Convolution, Linear, MaxPool, Network, Transposed
 from model.projection import ConvolutionProjection, Padding, Shape, TransposedProjection
 from model.support.errors import NetworkError
-from tests.graphs import random_events, random_graph, residual_block
+from sim.generators.frames import random_events
+from sim.generators.graphs import random_graph
+from tests.graphs import residual_block
 
 MANY = 9850
 

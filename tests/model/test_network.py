@@ -13,7 +13,7 @@ import pytest
 from model.network import Convolution, MaxPool, Network, Shape, taps
 from model.support.errors import NetworkError
 from model.support.names import LAYER_NAME
-from tests.hardware import random_linear, random_network
+from sim.generators.networks import random_linear, random_network
 
 
 def test_round_trip_and_determinism(tmp_path):

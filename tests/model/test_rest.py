@@ -11,7 +11,7 @@ from model.events import make_events
 from model.golden import run
 from model.network import INPUT, Linear, MaxPool, Network, Neurons
 from model.rest import border_classes, first_states, states_at_rest, weighted_sums
-from tests.hardware import mixed, random_convolution
+from sim.generators.networks import mixed, random_convolution
 
 EMPTY = make_events([])
 

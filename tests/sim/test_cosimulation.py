@@ -24,8 +24,9 @@ from model.network import Network, Shape
 from model.support.errors import ToolMissingError
 from model.support.frames import real_frames
 from sim.cosimulation import VerifyResult, verify
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_convolution, random_linear, random_network
 from sim.simulators import SIMULATORS, check_simulator
-from tests.hardware import random_convolution, random_frames, random_linear, random_network
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from model.machine.simulate import simulate
 from model.network import Convolution, ConvolutionProjection, Linear, MaxPool, Network, Padding, Shape
 from model.neuron import update
 from sim.coverage import CoreCoverage, Coverage, coverage, layers_covered
-from tests.graphs import random_graph
-from tests.hardware import mixed, random_frames, random_network
+from sim.generators.frames import random_frames
+from sim.generators.graphs import random_graph
+from sim.generators.networks import mixed, random_network
 
 
 def covered(network, plan, frames, **options):

@@ -26,10 +26,11 @@ from model.projection import LinearProjection
 from model.support.errors import Exit
 from model.support.frames import real_frames
 from sim.cosimulation import CACHE, verify
+from sim.generators.frames import random_frames
+from sim.generators.networks import bursting, random_convolution, random_linear
 from sim.netlist import BLOCK_RAM, cell_models, machine_netlist, netlist_verilog
 from sim.simulators import SimulationError
 from sim.verify import main
-from tests.hardware import bursting, random_convolution, random_frames, random_linear
 from tests.sim.test_gowin_bsram import CASES
 
 

@@ -9,9 +9,10 @@ from hw.pipeline.machine import Machine
 from model.benchmark.ungrouped import ungrouped
 from model.golden import run
 from model.machine.named_plans import named_plan
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_network
 from sim.scoreboard import FLUSHED, Spike, Token, _stream, compare, decode
 from tests.graphs import residual_block
-from tests.hardware import random_frames, random_network
 
 NETWORK = random_network(1)
 FRAMES = [run(NETWORK, events) for events in random_frames(NETWORK.input_shape, 7)]

@@ -15,7 +15,7 @@ from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, ram_kind, ro
 from model.machine.named_plans import named_plan
 from model.machine.plan import Plan
 from model.network import Network
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 STUDY = json.loads(AREA.read_text())
 

@@ -5,7 +5,7 @@ import re
 from hw.flow.verilog import to_verilog, whole_assignments
 from hw.pipeline.machine import Machine
 from model.machine.named_plans import named_plan
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 TEXT = """\
 module m(a, \\b$1 , y);

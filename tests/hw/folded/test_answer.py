@@ -8,7 +8,8 @@ from hw.folded.answer import Answer
 from model.machine.folded_layout import Folded
 from model.machine.folded_plan import folded_plan
 from model.network import Network
-from tests.hardware import random_linear, simulate
+from sim.generators.networks import random_linear
+from tests.hardware import simulate
 
 
 @pytest.mark.parametrize(("outputs", "lanes"), [(1, 1), (3, 4), (5, 2), (8, 4)])

@@ -8,9 +8,9 @@ import pytest
 from hw.folded.branches import Branches
 from model.machine.folded_layout import Folded
 from model.machine.folded_order import Action
-from tests.graphs import random_graph
+from sim.generators.graphs import random_graph
+from sim.generators.plans import random_folded_plan
 from tests.hardware import simulate
-from tests.hw.folded.chains import random_plan
 
 
 class Reference:
@@ -50,7 +50,7 @@ def test_every_service_in_order(seed):
     """With bursts (5) and without (1); a layer that takes an event fires at random, no more than its queue holds."""
     chance = random.Random(seed)
     network = random_graph(seed, plain=True)
-    folded = Folded.of(network, random_plan(network, seed))
+    folded = Folded.of(network, random_folded_plan(network, seed))
     branches, model, taken = Branches(folded=folded), Reference(folded), []
 
     def event(shape):

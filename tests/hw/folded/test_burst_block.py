@@ -6,8 +6,9 @@ import pytest
 
 from hw.folded.burst_block import BurstBlock
 from model.machine.folded_layout import Folded
+from sim.generators.chains import bursting_chain
+from sim.generators.plans import random_folded_plan
 from tests.hardware import simulate
-from tests.hw.folded.chains import bursting_chain, random_plan
 
 
 def survivors(change, before, others):
@@ -20,7 +21,7 @@ def survivors(change, before, others):
 def test_what_leaves(seed):
     chance = random.Random(seed)
     network = bursting_chain(seed)
-    folded = Folded.of(network, random_plan(network, seed))
+    folded = Folded.of(network, random_folded_plan(network, seed))
     fired, lanes, top, seen = BurstBlock(folded=folded), folded.lanes, 1 << folded.more_bits, set()
 
     async def testbench(ctx):

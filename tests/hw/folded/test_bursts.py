@@ -9,8 +9,9 @@ from model.engine.engine import run_fast
 from model.machine.folded_layout import Folded
 from model.network import Neurons
 from sim.cosimulation import verify
-from tests.hardware import random_frames
-from tests.hw.folded.chains import bursting_chain, random_plan
+from sim.generators.chains import bursting_chain
+from sim.generators.frames import random_frames
+from sim.generators.plans import random_folded_plan
 
 CASES = [(1, 0.1, 0.7)]
 MORE = [(seed, *behaviour) for seed in range(1, 10) for behaviour in ((0.0, 0.0), (0.5, 0.0), (0.1, 0.7))]
@@ -21,7 +22,7 @@ MORE = [(seed, *behaviour) for seed in range(1, 10) for behaviour in ((0.0, 0.0)
 )
 def test_every_spike_and_cycle(seed, idle, stall, tmp_path):
     network = bursting_chain(seed)
-    plan = random_plan(network, seed)
+    plan = random_folded_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=6, near=seed % 2 == 0)
     result = verify(
         network, plan, frames, out_dir=tmp_path, seed=seed, idle=idle, stall=stall, watch=plan.watch and stall > 0
@@ -60,7 +61,7 @@ def test_queues_are_as_deep_as_without_bursts():
     single = replace(
         network, layers=tuple(replace(la, burst=1) if isinstance(la, Neurons) else la for la in network.layers)
     )
-    plan = random_plan(network, 3)
+    plan = random_folded_plan(network, 3)
     several, one = Folded.of(network, plan), Folded.of(single, plan)
     assert several.more_bits > 0 == one.more_bits
     assert several.queue_depth == one.queue_depth and several.queue_width == one.queue_width + several.more_bits

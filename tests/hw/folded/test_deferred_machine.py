@@ -14,8 +14,10 @@ from model.machine.named_plans import named_plan
 from model.machine.simulate import simulate
 from model.network import Network, Neurons
 from sim.cosimulation import verify
-from tests.hardware import random_frames, random_linear
-from tests.hw.folded.chains import deferred_chain, random_plan
+from sim.generators.chains import deferred_chain
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_linear
+from sim.generators.plans import random_folded_plan
 
 CASES = [(2, 0.0, 0.0), (7, 0.3, 0.5)]
 MORE = [(seed, *behaviour) for seed in range(1, 13) for behaviour in ((0.0, 0.0), (0.5, 0.0), (0.1, 0.7))]
@@ -25,7 +27,7 @@ MORE = [(seed, *behaviour) for seed in range(1, 13) for behaviour in ((0.0, 0.0)
     ("seed", "idle", "stall"), [*CASES, *(pytest.param(*case, marks=pytest.mark.full) for case in MORE if case not in CASES)]
 )
 def test_every_spike_and_cycle(seed, idle, stall, tmp_path):
-    network, plan = deferred_chain(seed), random_plan(deferred_chain(seed), seed)
+    network, plan = deferred_chain(seed), random_folded_plan(deferred_chain(seed), seed)
     frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
     result = verify(
         network, plan, frames, out_dir=tmp_path, seed=seed, idle=idle, stall=stall, watch=plan.watch and stall > 0
@@ -43,7 +45,7 @@ def test_the_cases_have_what_is_rare():
     seen = dict.fromkeys(rare, 0)
     for seed in range(1, 13):
         network = deferred_chain(seed)
-        plan = random_plan(network, seed)
+        plan = random_folded_plan(network, seed)
         folded = Folded.of(network, plan)
         frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
         traces = [run_fast(network, frame) for frame in frames]
@@ -104,7 +106,7 @@ def test_nothing_waits():
 
 def test_cycles_do_not_depend_on_how_frames_are_batched():
     network = deferred_chain(2)
-    plan = random_plan(network, 2)
+    plan = random_folded_plan(network, 2)
     frames = random_frames(network.input_shape, 2, frames=7)
     one, other = (simulate(network, plan, frames, idle=9000, stall=9000, record=True, batch=batch) for batch in (2, 64))
     assert all(np.array_equal(one.passed[name], cycles) for name, cycles in other.passed.items())

@@ -6,8 +6,9 @@ import pytest
 
 from hw.folded.flush_sweep import FlushSweep
 from model.machine.folded_layout import Folded
+from sim.generators.chains import deferred_chain
+from sim.generators.plans import random_folded_plan
 from tests.hardware import simulate
-from tests.hw.folded.chains import deferred_chain, random_plan
 
 
 def places(la, pooled):
@@ -25,7 +26,7 @@ def places(la, pooled):
 def test_places_and_members(seed):
     chance = random.Random(seed)
     network = deferred_chain(seed)
-    folded = Folded.of(network, random_plan(network, seed))
+    folded = Folded.of(network, random_folded_plan(network, seed))
     sweep, stops = FlushSweep(folded=folded), set()
 
     async def testbench(ctx):

@@ -6,15 +6,16 @@ import pytest
 
 from hw.folded.flushed_block import FlushedBlock
 from model.machine.folded_layout import Folded
+from sim.generators.chains import deferred_chain
+from sim.generators.plans import random_folded_plan
 from tests.hardware import simulate
-from tests.hw.folded.chains import deferred_chain, random_plan
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_what_leaves(seed):
     chance = random.Random(seed)
     network = deferred_chain(seed)
-    folded = Folded.of(network, random_plan(network, seed))
+    folded = Folded.of(network, random_folded_plan(network, seed))
     fired, most, seen = FlushedBlock(folded=folded), 0, set()
 
     async def testbench(ctx):

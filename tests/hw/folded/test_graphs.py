@@ -21,9 +21,10 @@ from model.network import INPUT, Convolution, Linear, Network
 from model.projection import ConvolutionProjection, LinearProjection, Padding, Shape
 from model.support.dataset import Dataset
 from sim.cosimulation import verify
-from tests.graphs import random_graph, residual_block
-from tests.hardware import random_frames
-from tests.hw.folded.chains import random_plan
+from sim.generators.frames import random_frames
+from sim.generators.graphs import random_graph
+from sim.generators.plans import random_folded_plan
+from tests.graphs import residual_block
 from tests.onnx_graphs import Graph
 
 ALONE = {8, 18, 19, 23, 32, 47, 51, 54, 58, 59}
@@ -53,20 +54,20 @@ def same(network, plan, out_dir, seed, *, simulator="icarus", frames=5):
 @pytest.mark.parametrize("seed", [seed if seed == 5 else pytest.param(seed, marks=pytest.mark.full) for seed in SEEDS])
 def test_random_graphs_that_fire_deferred(seed, tmp_path):
     network = graph(seed, "deferred")
-    same(network, random_plan(network, seed), tmp_path, seed)
+    same(network, random_folded_plan(network, seed), tmp_path, seed)
 
 
 @pytest.mark.parametrize("seed", [seed if seed == 5 else pytest.param(seed, marks=pytest.mark.full) for seed in SEEDS])
 def test_random_graphs_that_fire_immediate(seed, tmp_path):
     """Also bursts, and what merges keep; queues hold no more than they must."""
     network = graph(seed, "immediate")
-    same(network, random_plan(network, seed), tmp_path, seed, frames=3)
+    same(network, random_folded_plan(network, seed), tmp_path, seed, frames=3)
 
 
 def test_what_the_random_graphs_that_fire_immediate_have():
     """Inputs that keep and release, with bursts and without; inputs that are served in another order than they are listed."""
     networks = {seed: graph(seed, "immediate") for seed in SEEDS}
-    folded = [Folded.of(network, random_plan(network, seed)) for seed, network in networks.items()]
+    folded = [Folded.of(network, random_folded_plan(network, seed)) for seed, network in networks.items()]
     assert {bool(each.more_bits) for each in folded if each.kept} == {True, False}
     assert any(not each.kept for each in folded)
     numbers = [[service.number for service in link.services] for each in folded for link in each.links]
@@ -107,7 +108,7 @@ def test_what_the_random_graphs_have():
     kinds = [{isinstance(each, LinearProjection) for each in layer.inputs} for layer in merges]
     assert len(merges) > 30 and {True, False} in kinds
     assert any(len(set(layer.sources)) < len(layer.sources) for layer in merges)
-    folded = [Folded.of(network, random_plan(network, seed)) for seed, network in zip(SEEDS, networks, strict=True)]
+    folded = [Folded.of(network, random_folded_plan(network, seed)) for seed, network in zip(SEEDS, networks, strict=True)]
     assert any(len(each.takers(INPUT)) > 1 for each in folded) and not any(each.chain for each in folded)
     assert any(la.pool for each in folded for la in each.layers)
     assert any(not each.takers(la.link) for each in folded for la in each.layers[:-1])
@@ -164,7 +165,7 @@ def test_a_residual_block(firing, tmp_path):
 @pytest.mark.parametrize("firing", ["deferred", "immediate"])
 def test_cycles_do_not_depend_on_how_frames_are_batched(firing):
     network = graph(5, firing)
-    plan, frames = random_plan(network, 5), random_frames(network.input_shape, 5, frames=7)
+    plan, frames = random_folded_plan(network, 5), random_frames(network.input_shape, 5, frames=7)
     one, other = (simulate(network, plan, frames, idle=9000, stall=9000, record=True, batch=batch) for batch in (2, 64))
     assert all(np.array_equal(one.passed[name], cycles) for name, cycles in other.passed.items())
     assert np.array_equal(one.answered, other.answered) and one.cores == other.cores

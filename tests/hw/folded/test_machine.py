@@ -23,8 +23,10 @@ from model.network import Linear, Network, Neurons, Padding
 from model.rest import first_states
 from model.support.errors import DoesNotFitError
 from sim.cosimulation import verify
-from tests.hardware import random_convolution, random_frames, random_linear, random_network
-from tests.hw.folded.chains import ending_chain, random_chain, random_plan, resting_chain
+from sim.generators.chains import ending_chain, random_chain, resting_chain
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_convolution, random_linear, random_network
+from sim.generators.plans import random_folded_plan
 
 CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 4 else []) for seed in range(1, 17)]
 
@@ -32,7 +34,7 @@ CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 4 e
 @pytest.mark.parametrize("seed", CASES)
 def test_every_spike_and_cycle(seed, tmp_path):
     network = random_chain(seed)
-    plan = random_plan(network, seed)
+    plan = random_folded_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
     for idle, stall in ((0, 0), (0.5, 0), (0.1, 0.7)):
         result = verify(
@@ -50,7 +52,7 @@ def test_the_cases_have_what_is_rare():
     seen = dict.fromkeys(rare, 0)
     for seed in range(1, 17):
         network = random_chain(seed)
-        plan = random_plan(network, seed)
+        plan = random_folded_plan(network, seed)
         folded = Folded.of(network, plan)
         traces = [run_fast(network, frame) for frame in random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)]
         seen["saturated"] += any(la.saturated_events for trace in traces for la in trace.layers.values())
@@ -77,7 +79,7 @@ def test_the_cases_have_what_is_rare():
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[pytest.mark.full] if seed > 2 else []) for seed in range(1, 9)])
 def test_frames_that_start_from_the_state_at_rest(seed, tmp_path):
     network = resting_chain(seed)
-    plan = random_plan(network, seed)
+    plan = random_folded_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=6, near=seed % 2 == 0)
     result = verify(network, plan, frames, out_dir=tmp_path, seed=seed, idle=0.3, stall=0.5, watch=plan.watch)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
@@ -87,7 +89,7 @@ def test_frames_that_start_from_the_state_at_rest(seed, tmp_path):
 @pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.full) for seed in (1, 4, 5, 6))])
 def test_activations_that_end_and_averages_as_addresses(seed, tmp_path):
     network = ending_chain(seed)
-    plan = random_plan(network, seed)
+    plan = random_folded_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=6, near=seed % 2 == 0)
     result = verify(network, plan, frames, out_dir=tmp_path, seed=seed, idle=0.3, stall=0.5, watch=plan.watch)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
@@ -100,7 +102,7 @@ def test_rest_is_of_all_kinds():
     seen = dict.fromkeys(("by position", "everywhere the same", "pooled counts", "outputs", "signed"), 0)
     for seed in range(1, 9):
         network = resting_chain(seed)
-        layers, states = Folded.of(network, random_plan(network, seed)).layers, first_states(network)
+        layers, states = Folded.of(network, random_folded_plan(network, seed)).layers, first_states(network)
         seen["by position"] += layers[0].initial.several
         seen["everywhere the same"] += not layers[0].initial.several
         seen["pooled counts"] += bool(states["pool1"].count.any())
@@ -124,7 +126,7 @@ def test_a_state_at_rest_that_changes_nothing_changes_no_machine():
     network = random_chain(1)
     layers = tuple(replace(la, bias=la.bias * 0) if isinstance(la, Neurons) else la for la in network.layers)
     quiet = replace(network, layers=layers)
-    plan = random_plan(quiet, 1)
+    plan = random_folded_plan(quiet, 1)
     texts = {to_rtlil(FoldedMachine(network=replace(quiet, rest=rest), plan=plan), "machine") for rest in (False, True)}
     assert len(texts) == 1
 
@@ -169,7 +171,7 @@ def test_same_answers_as_a_pipeline(tmp_path):
 
 def test_verilog_is_the_same_twice():
     network = random_chain(1)
-    texts = {to_verilog(FoldedMachine(network=network, plan=random_plan(network, 1)), "machine") for _ in range(2)}
+    texts = {to_verilog(FoldedMachine(network=network, plan=random_folded_plan(network, 1)), "machine") for _ in range(2)}
     assert len(texts) == 1
 
 
@@ -259,7 +261,7 @@ def test_the_bundled_networks_fit():
 
 def test_plan_survives_its_file(tmp_path):
     network = random_chain(2)
-    plan = random_plan(network, 2)
+    plan = random_folded_plan(network, 2)
     plan.save(tmp_path / "plan.json")
     assert load_plan(network, str(tmp_path / "plan.json")) == plan
     pipeline = replace(named_plan(network, "minimal"), cores=tuple(replace(c, weight_memory="single_port")

@@ -12,8 +12,8 @@ from hw.folded.lane import SettledState
 from hw.folded.memories import Memories
 from model.machine.folded_layout import Folded
 from model.machine.folded_plan import folded_plan
+from sim.generators.chains import random_chain
 from tests.hardware import simulate
-from tests.hw.folded.chains import random_chain
 
 
 @pytest.mark.parametrize(("seed", "lanes"), [(1, 2), (2, 8)])

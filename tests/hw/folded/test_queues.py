@@ -5,14 +5,15 @@ from collections import deque
 
 from hw.folded.queues import Queues
 from model.machine.folded_layout import Folded
+from sim.generators.chains import random_chain
+from sim.generators.plans import random_folded_plan
 from tests.hardware import simulate
-from tests.hw.folded.chains import random_chain, random_plan
 
 
 def test_pushes_and_pops_in_any_order():
     chance = random.Random(1)
     network = random_chain(1)
-    folded = Folded.of(network, random_plan(network, 1))
+    folded = Folded.of(network, random_folded_plan(network, 1))
     queues = Queues(folded=folded)
     waiting = {number: deque() for number in range(1, len(folded.layers))}
     full, popped = set(), dict.fromkeys(waiting, 0)

@@ -6,15 +6,16 @@ import pytest
 
 from hw.folded.tags import Tags
 from model.machine.folded_layout import Folded
+from sim.generators.chains import random_chain
+from sim.generators.plans import random_folded_plan
 from tests.hardware import simulate
-from tests.hw.folded.chains import random_chain, random_plan
 
 
 @pytest.mark.parametrize("seed", [1, 2, 5])
 def test_what_is_stale(seed):
     chance = random.Random(seed)
     network = random_chain(seed)
-    folded = Folded.of(network, random_plan(network, seed))
+    folded = Folded.of(network, random_folded_plan(network, seed))
     tags, sweeps = Tags(folded=folded), 0
 
     async def sweep(ctx):

@@ -9,9 +9,10 @@ from hw.folded.pool_window import PoolWindow
 from hw.folded.walk import Walk
 from model.machine.folded_layout import Folded
 from model.projection import ConvolutionProjection
-from tests.graphs import random_graph
+from sim.generators.chains import ending_chain, random_chain
+from sim.generators.graphs import random_graph
+from sim.generators.plans import random_folded_plan
 from tests.hardware import simulate
-from tests.hw.folded.chains import ending_chain, random_chain, random_plan
 
 
 def expected_walk(folded, number, y, x, c):
@@ -50,7 +51,7 @@ def test_every_block_of_a_window_in_order(seed, made):
     """Also behind average pools, for events after the last whole window, which reach nothing, and of several inputs."""
     chance = random.Random(seed)
     network = made(seed)
-    folded = Folded.of(network, random_plan(network, seed))
+    folded = Folded.of(network, random_folded_plan(network, seed))
     walk = Walk(folded=folded)
     lengths = set()
 
@@ -91,7 +92,7 @@ def test_every_block_of_a_window_in_order(seed, made):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_every_position_of_a_pools_window(seed):
     network = random_chain(seed)
-    folded = Folded.of(network, random_plan(network, seed))
+    folded = Folded.of(network, random_folded_plan(network, seed))
     window = PoolWindow(folded=folded)
     seen = set()
 

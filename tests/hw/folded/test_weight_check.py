@@ -9,7 +9,8 @@ from hw.folded.weight_check import WeightCheck
 from model.machine.folded_layout import Folded, signature
 from model.machine.folded_plan import folded_plan
 from model.network import Network
-from tests.hardware import random_linear, simulate
+from sim.generators.networks import random_linear
+from tests.hardware import simulate
 
 
 @pytest.mark.parametrize("flip", [None, (0, 0), (0, 63), (-1, 5)])

@@ -26,7 +26,7 @@ from model.engine.engine import run_fast
 from model.machine.named_plans import named_plan
 from model.machine.plan import Plan
 from model.network import Network
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 from tests.hw.folded.test_machine import random_chain
 from tests.hw.link.wire import DIVISOR, TIMEOUT, SimulatedWire
 

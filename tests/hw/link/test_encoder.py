@@ -15,7 +15,8 @@ from model.machine.folded_layout import Folded
 from model.machine.named_plans import FOLDED, load_plan
 from model.machine.stages import kept_pixel_bits
 from model.network import Network, Shape
-from tests.hardware import frames_of_events, pairs, random_linear, random_network, simulate, sink, source
+from sim.generators.networks import random_linear, random_network
+from tests.hardware import frames_of_events, pairs, simulate, sink, source
 
 
 def check(kind, network, images, *, idle=0.0, stall=0.0):

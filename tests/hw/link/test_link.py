@@ -20,7 +20,9 @@ from model.encode import encode
 from model.golden import run
 from model.machine.named_plans import named_plan
 from model.network import Neurons
-from tests.hardware import event_tokens, random_frames, random_network
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_network
+from tests.hardware import event_tokens
 from tests.hw.link.wire import CLOCK_HZ, DIVISOR, TIMEOUT, Packet, SimulatedWire
 
 NETWORK = random_network(2)

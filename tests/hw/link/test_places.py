@@ -12,7 +12,7 @@ from model.golden import run
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
 from model.network import INPUT, MaxPool, Network, Padding, Shape
-from tests.hardware import random_convolution, random_linear
+from sim.generators.networks import random_convolution, random_linear
 from tests.hw.link.wire import SimulatedWire
 
 

@@ -22,7 +22,7 @@ from hw.link.protocol import (
     packet,
     unpack_event,
 )
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 NETWORK = random_network(2)
 

@@ -8,7 +8,8 @@ from amaranth.hdl import unsigned
 from hw.aer import AddressEvent
 from hw.parts.buffer import StreamBuffer
 from model.network import Shape
-from tests.hardware import event_tokens, frames_of_events, pairs, random_frames, simulate, sink, source
+from sim.generators.frames import random_frames
+from tests.hardware import event_tokens, frames_of_events, pairs, simulate, sink, source
 
 
 @pytest.mark.parametrize("idle", [0, 0.5])

@@ -7,7 +7,8 @@ from hw.aer import AddressEvent
 from hw.parts.memory import BuiltMemory
 from hw.parts.queue import BlockQueue
 from model.network import Shape
-from tests.hardware import event_tokens, frames_of_events, pairs, random_frames, simulate, sink, source
+from sim.generators.frames import random_frames
+from tests.hardware import event_tokens, frames_of_events, pairs, simulate, sink, source
 
 
 @pytest.mark.parametrize("depth", [2, 5, 16])

@@ -6,7 +6,9 @@ import pytest
 
 from hw.pipeline.flush_inserter import FlushInserter
 from model.events import input_flushes
-from tests.hardware import event_tokens, random_frames, random_network, simulate, sink, source
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_network
+from tests.hardware import event_tokens, simulate, sink, source
 
 NETWORK = replace(random_network(1), firing="deferred")
 

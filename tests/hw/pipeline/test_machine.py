@@ -14,7 +14,9 @@ from model.golden import run, run_layer
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
 from model.network import Convolution, Linear, MaxPool, Network, Shape
-from tests.hardware import event_tokens, pairs, random_frames, random_network, simulate, sink, source
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_network
+from tests.hardware import event_tokens, pairs, simulate, sink, source
 
 NETWORK = random_network(2)
 

@@ -20,8 +20,10 @@ from model.machine.stages import stages
 from model.network import Convolution, Linear, MaxPool, Network, Neurons, Shape
 from model.projection import ConvolutionProjection, LinearProjection, TransposedProjection
 from sim.cosimulation import verify
-from tests.graphs import nested_graph, random_graph, residual_block
-from tests.hardware import random_frames, simulate, sink, source
+from sim.generators.frames import random_frames
+from sim.generators.graphs import nested_graph, random_graph
+from tests.graphs import residual_block
+from tests.hardware import simulate, sink, source
 
 LEAST_GROUP_FIFO, LEAST_EVENT_FIFO = 8, 2
 SHAPES = (Shape(2, 3, 2), Shape(4, 1, 3), Shape(1, 1, 5))

@@ -13,7 +13,8 @@ from model.events import input_flushes
 from model.golden import run_layer
 from model.machine.plan import CorePlan
 from model.network import MaxPool, Padding, Shape
-from tests.hardware import END, event_tokens, frames_of_events, frames_of_groups, pairs, random_frames, simulate, sink, source
+from sim.generators.frames import random_frames
+from tests.hardware import END, event_tokens, frames_of_events, frames_of_groups, pairs, simulate, sink, source
 
 
 def nonzero(distances):

@@ -15,16 +15,9 @@ from model.machine.named_plans import choices
 from model.machine.plan import CorePlan, Plan
 from model.machine.stages import more_bits
 from model.network import Network, Padding, Shape, Transposed
-from tests.hardware import (
-    event_tokens,
-    frames_of_groups,
-    pairs,
-    random_convolution,
-    random_frames,
-    random_linear,
-    simulate,
-    source,
-)
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_convolution, random_linear
+from tests.hardware import event_tokens, frames_of_groups, pairs, simulate, source
 
 
 class Pair(wiring.Component):

@@ -12,8 +12,8 @@ from model.machine.named_plans import named_plan
 from model.machine.plan import DISTRIBUTED_EVENTS, PlanError
 from model.machine.simulate import simulate
 from sim.cosimulation import verify
+from sim.generators.frames import random_frames
 from tests.graphs import residual_block
-from tests.hardware import random_frames
 
 
 def planned(network, *, event_fifo, join_fifo):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from hw.pipeline.readout import Readout
-from tests.hardware import random_network, simulate, sink, source
+from sim.generators.networks import random_network
+from tests.hardware import simulate, sink, source
 
 NETWORK = random_network(2)
 MOST = (1 << NETWORK.output.count_bits) - 1

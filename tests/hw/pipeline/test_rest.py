@@ -16,7 +16,9 @@ from model.machine.stored_state import settled
 from model.network import MaxPool, Neurons
 from model.rest import states_at_rest
 from sim.cosimulation import verify
-from tests.hardware import random_frames, random_network, restless, simulate
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_network, restless
+from tests.hardware import simulate
 
 
 @pytest.mark.parametrize(

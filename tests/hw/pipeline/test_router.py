@@ -6,17 +6,9 @@ from hw.pipeline.router import Router
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports, stages
 from model.network import Network
-from tests.hardware import (
-    event_tokens,
-    frames_of_events,
-    pairs,
-    random_frames,
-    random_linear,
-    random_network,
-    simulate,
-    sink,
-    source,
-)
+from sim.generators.frames import random_frames
+from sim.generators.networks import random_linear, random_network
+from tests.hardware import event_tokens, frames_of_events, pairs, simulate, sink, source
 
 NETWORK = random_network(2)
 LINKS = ports(NETWORK)

@@ -14,7 +14,7 @@ from model.importers.float_network import ConversionError
 from model.importers.onnx import import_model
 from model.network import INPUT, Convolution, MaxPool, Neurons
 from model.support.datasets import Dataset
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 from tests.onnx_graphs import Graph
 
 

@@ -9,7 +9,7 @@ from model.conversion.quantized import counts_of_layers, quantized_counts
 from model.events import make_events
 from model.golden import run_layer
 from model.network import MaxPool, Network, Neurons, Padding, Shape
-from tests.hardware import random_convolution, random_linear
+from sim.generators.networks import random_convolution, random_linear
 
 
 def wide(seed, *, groups=1, averaged=(1, 1), **pool):

@@ -8,7 +8,7 @@ import pytest
 from model.conversion.quantized_frames import QuantizedFrames, run_images, weighted_counts
 from model.engine.engine import FrameSummaries, run_frames
 from model.network import MaxPool, Network, Padding, Shape
-from tests.hardware import random_convolution, random_linear
+from sim.generators.networks import random_convolution, random_linear
 
 POOLS = {
     "apart": {"window": (2, 2), "stride": (2, 2)},

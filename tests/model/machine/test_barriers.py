@@ -19,8 +19,9 @@ from model.machine.stages import stages
 from model.machine.turns import joins, most_in_turn
 from model.network import INPUT, Linear, Network, Shape
 from model.projection import LinearProjection
-from tests.graphs import nested_graph, random_graph, residual_block
-from tests.hardware import random_frames
+from sim.generators.frames import random_frames
+from sim.generators.graphs import nested_graph, random_graph
+from tests.graphs import residual_block
 
 
 def graph(**sources):

@@ -12,8 +12,8 @@ from model.machine.named_plans import FOLDED, load_plan
 from model.machine.plan import PlanError
 from model.machine.simulate import simulate
 from model.network import Network, Neurons
-from tests.hardware import random_linear, random_network
-from tests.hw.folded.chains import random_chain
+from sim.generators.chains import random_chain
+from sim.generators.networks import random_linear, random_network
 
 NETWORK = random_network(1)
 PLAN = load_plan(NETWORK, "minimal")

@@ -12,7 +12,7 @@ from model.machine.energy import HOP_PJ, add_pj, energy, memory_pj
 from model.machine.named_plans import named_plan
 from model.machine.stages import stages
 from model.network import MaxPool, Neurons
-from tests.hardware import bursting, random_network
+from sim.generators.networks import bursting, random_network
 from tests.model.machine.test_planner import frames
 
 

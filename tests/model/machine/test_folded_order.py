@@ -9,7 +9,9 @@ from model.golden import merged, run
 from model.machine.folded_order import Action, Join, Service, orders
 from model.network import INPUT, Convolution, Network
 from model.projection import ConvolutionProjection
-from tests.graphs import random_events, random_graph, residual_block
+from sim.generators.frames import random_events
+from sim.generators.graphs import random_graph
+from tests.graphs import residual_block
 
 
 def joins(network):

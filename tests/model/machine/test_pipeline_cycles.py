@@ -17,56 +17,23 @@ from model.machine.stages import stages
 from model.network import MaxPool, Network, Neurons, Padding, Shape
 from model.studies.random_network import drawn
 from sim.cosimulation import verify
-from sim.simulators import SIMULATORS
-from tests.graphs import nested_graph, random_graph
-from tests.hardware import (
+from sim.generators.frames import random_frames
+from sim.generators.graphs import nested_graph, random_graph
+from sim.generators.networks import (
     bursting,
     grouped,
     overlapped,
+    pooled_input,
     random_convolution,
-    random_frames,
     random_linear,
     random_network,
     restless,
 )
+from sim.generators.plans import random_pipeline_plan
+from sim.simulators import SIMULATORS
 
 QUICK = ((1, ("immediate", 1, 0)),)
 """Of the machines with groups, and of those with windows that overlap, those that are tested each time."""
-
-
-def random_plan(network, seed):
-    """Any parallelism that suits the network, and any depth of FIFOs."""
-    chance = random.Random(seed)
-    cores = []
-    for core in named_plan(network, "fast").cores:
-        channels, columns, rows = core.channels, core.columns, core.rows
-        level = chance.randrange(3)
-        cores.append(
-            CorePlan(
-                layer=core.layer,
-                channels=channels if level else chance.randint(1, channels),
-                columns=(columns if level == 2 else chance.randint(1, columns)) if level else 1,
-                rows=chance.randint(1, rows) if level == 2 else 1,
-                group_fifo=chance.choice([8, 9, 16]),
-                event_fifo=chance.choice([2, 3, 16]),
-                generation_bits=chance.choice([1, 2, 4]),
-            )
-        )
-    pooled = [stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1]
-    cores = [replace(core, pool_fifo=chance.choice([0, 8, 11, 64])) if core.layer in pooled else core for core in cores]
-    return Plan(name=f"random{seed}", cores=tuple(cores), inject=chance.random() < 0.7, watch=chance.random() < 0.7)
-
-
-def pooled_input(seed):
-    """A network that begins with a max-pool whose windows leave a border out, and ends with one."""
-    first = MaxPool(name="first", source="input", window=(2, 2), stride=(3, 2))
-    middle = random_convolution(seed, inputs=2, name="middle", source="first", kernel=(2, 2), stride=(2, 1), channels=5)
-    last = MaxPool(name="last", source="middle", window=(1, 2), stride=(1, 2))
-    shape = (8, 7, 2)
-    network = Network(name=f"pooled{seed}", input_shape=shape, layers=(first, middle, last))
-    size = network.shape_of("last").size
-    out = random_linear(seed, inputs=size, outputs=3, name="out", source="last", activation="identity")
-    return Network(name=f"pooled{seed}", input_shape=shape, layers=(first, middle, last, out))
 
 
 def coloured(seed):
@@ -85,7 +52,7 @@ CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 3 e
 @pytest.mark.parametrize("seed", CASES)
 def test_every_cycle_is_the_hardwares(seed, tmp_path):
     network = pooled_input(seed) if seed % 4 == 0 else random_network(seed)
-    plan = random_plan(network, seed)
+    plan = random_pipeline_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
     for idle, stall in ((0, 0), (0.5, 0), (0.1, 0.7)):
         result = verify(
@@ -102,7 +69,7 @@ DEFERRED = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed no
 def test_every_cycle_of_a_flush_is_the_hardwares(seed, tmp_path):
     network = pooled_input(seed) if seed % 4 == 0 else random_network(seed)
     network = replace(network, firing="deferred", layers=(*network.layers[:-1], replace(network.layers[-1], threshold_log2=2)))
-    plan = random_plan(network, seed)
+    plan = random_pipeline_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=8, near=seed % 2 == 0)
     assert any(
         (np.diff(layer.spikes["address"]) == 0).any() for events in frames for layer in run(network, events).layers.values()
@@ -127,7 +94,7 @@ def test_every_cycle_of_flushes_within_a_frame_is_the_hardwares(seed, every, tmp
     """Frames at rest and not, of border classes, with counts that go down again; generations wrap; a flush that never comes."""
     network = (pooled_input, restless, random_network, restless)[seed % 4](seed)
     network = replace(network, firing="deferred", flush_events=every)
-    plan = random_plan(network, seed)
+    plan = random_pipeline_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=5, near=seed % 2 == 0)
     traces = [run(network, events) for events in frames]
     flushes = [len(trace.layers[network.output.name].flushes) for trace in traces]
@@ -155,7 +122,7 @@ def test_every_cycle_of_a_graph_is_the_hardwares(seed, tmp_path):
     """Layers with several inputs: merges take events as they come, until each has brought the flush; FIFOs at their least too."""
     network = random_graph(seed, firing="deferred", plain=True)
     assert network.branched
-    plan = replace(random_plan(network, seed), inject=False)
+    plan = random_pipeline_plan(network, seed)
     if seed % 3 == 2:
         plan = replace(plan, cores=tuple(replace(core, event_fifo=2, group_fifo=8) for core in plan.cores))
     frames = random_frames(network.input_shape, seed, frames=6, near=seed % 2 == 0)
@@ -226,7 +193,7 @@ ORDERED = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed != 
 def test_every_cycle_of_a_graph_with_barriers_is_the_hardwares(seed, tmp_path):
     """Any parallelism and any FIFOs: where barriers go alone depends on it, and so does the cycle of every token."""
     network = nested_graph(seed)
-    plan = replace(random_plan(network, seed), inject=False)
+    plan = random_pipeline_plan(network, seed)
     frames = random_frames(network.input_shape, seed, frames=3, events=10, near=seed % 2 == 0)
     for idle, stall in ((0, 0), (0.2, 0.6)):
         result = verify(
@@ -252,7 +219,7 @@ def test_halves_go_to_the_even_count_at_each_flush_within_a_frame(tmp_path):
         for trace, events in zip(traces, frames, strict=True)
         for name in trace.layers
     )
-    result = verify(network, random_plan(network, 2), frames, out_dir=tmp_path, simulator="icarus", seed=2, stall=0.3)
+    result = verify(network, random_pipeline_plan(network, 2), frames, out_dir=tmp_path, simulator="icarus", seed=2, stall=0.3)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert result.answers == [trace.answer for trace in traces]
 
@@ -271,7 +238,7 @@ def test_every_cycle_of_a_burst_is_the_hardwares(seed, tmp_path):
     """Frames start at rest, or, with bursts to fire from the start, not; generations wrap."""
     network = (pooled_input, random_network, restless)[seed % 4 % 3](seed)
     network = bursting(network, BURSTS[seed % 3], 5 if seed in LOUD else 3 + seed % 2)
-    plan = random_plan(network, seed)
+    plan = random_pipeline_plan(network, seed)
     events = 8 if seed in LOUD else 25
     frames = random_frames(network.input_shape, seed, frames=5, events=events, near=seed % 2 == 0)
     traces = [run(network, events) for events in frames]

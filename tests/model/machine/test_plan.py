@@ -14,7 +14,7 @@ from model.machine.stages import refused_by_hardware, stages
 from model.network import MaxPool, Network, Shape
 from model.studies.random_network import drawn
 from model.support.names import LAYER_NAME, SAFE_NAME
-from tests.hardware import random_convolution, random_network
+from sim.generators.networks import random_convolution, random_network
 from tests.mutations import loaded, mutated_bytes, mutated_tree
 
 NETWORK = random_network(1)

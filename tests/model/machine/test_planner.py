@@ -21,8 +21,8 @@ from model.network import MaxPool, Network, Neurons, Padding
 from model.studies.random_network import drawn
 from model.support.datasets import Dataset
 from model.support.errors import DoesNotFitError
-from tests.graphs import nested_graph
-from tests.hardware import bursting, grouped, overlapped, random_convolution, random_linear, random_network
+from sim.generators.graphs import nested_graph
+from sim.generators.networks import bursting, grouped, overlapped, random_convolution, random_linear, random_network
 
 RNG = np.random.default_rng(7)
 

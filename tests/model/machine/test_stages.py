@@ -8,7 +8,7 @@ import pytest
 from model.machine.stages import more_bits, most_spikes
 from model.network import Linear, MaxPool, Network, Shape
 from model.neuron import update_burst_residual
-from tests.hardware import bursting, random_convolution, random_linear, random_network
+from sim.generators.networks import bursting, random_convolution, random_linear, random_network
 
 
 def one_neuron(activation: str, weight: int, bias: int, **options: int) -> Network:

@@ -16,7 +16,7 @@ from model.reports.robustness_page import robustness_page
 from model.studies.evaluation import evaluate
 from model.studies.robustness import study
 from model.support.datasets import Dataset
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 HOSTILE = """<script>alert(1)</script>"><img src=x onerror='alert(2)'>{{ 7 * 7 }}</title>"""
 

@@ -10,7 +10,7 @@ from model.encode import encode, spike_times
 from model.golden import run
 from model.network import INPUT, Neurons
 from model.studies.instruments import confusion, instruments
-from tests.hardware import mixed, random_network
+from sim.generators.networks import mixed, random_network
 
 
 def test_confusion():

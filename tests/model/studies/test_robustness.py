@@ -15,7 +15,7 @@ from model.studies.parting import with_finer_thresholds
 from model.studies.robustness import study
 from model.studies.robustness_cases import _after, _spikes, links_to_neurons
 from model.support.datasets import Dataset
-from tests.hardware import random_network
+from sim.generators.networks import random_network
 
 ZOO = Path(__file__).parents[3] / "model" / "zoo" / "mnist-paper.npz"
 

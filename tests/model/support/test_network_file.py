@@ -15,7 +15,7 @@ import pytest
 from model.network import MOST_LAYERS, MOST_UNITS, Linear, MaxPool, Network, Shape
 from model.support.errors import NetworkError
 from model.support.names import LAYER_NAME, SAFE_NAME
-from tests.hardware import random_linear, random_network
+from sim.generators.networks import random_linear, random_network
 from tests.mutations import loaded, mutated_bytes, mutated_tree
 
 NETWORK = random_network(5)

@@ -1,23 +1,23 @@
-"""Networks and plans for tests of the folded machine and of its parts."""
+"""Random chains of layers of the kinds that a folded machine has, for tests of it and of its parts."""
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from model.machine.folded_layout import SINGLE_BITS
-from model.machine.plan import CorePlan, Plan
-from model.machine.stored_state import StoredWidths
-from model.network import MaxPool, Network, Neurons, Padding, Shape
-from tests.hardware import random_convolution, random_linear
+from model.network import Layer, MaxPool, Network, Neurons, Padding, Shape
+from sim.generators.networks import random_convolution, random_linear
+
+__all__ = ["bursting_chain", "deferred_chain", "ending_chain", "random_chain", "resting_chain"]
 
 
-def random_chain(seed):
+def random_chain(seed: int) -> Network:
     """Convolutions and linear layers one after the other, with max-pools of all kinds that hardware builds."""
     chance = random.Random(seed)
     shape = Shape(chance.randint(6, 9), chance.randint(6, 9), chance.randint(1, 2))
-    options = {"activation": "identity", "count_bits": 6} if seed % 4 == 3 else {}
-    layers = [
+    options: dict[str, Any] = {"activation": "identity", "count_bits": 6} if seed % 4 == 3 else {}
+    layers: list[Layer] = [
         random_convolution(
             seed, inputs=shape.channels, name="conv1", channels=chance.randint(3, 9), potential_bits=9, **options
         )
@@ -25,7 +25,7 @@ def random_chain(seed):
     before = layers[0].output_shape(shape)
     # Windows that leave rows out, or are cut off by the border.
     window = (chance.randint(1, min(2, before.height)), chance.randint(1, min(3, before.width)))
-    stride = tuple(size + chance.randint(0, 1) for size in window)
+    stride = (window[0] + chance.randint(0, 1), window[1] + chance.randint(0, 1))
     padding = Padding(*(chance.randint(0, window[n % 2] - 1) for n in range(4)))
     layers.append(MaxPool(name="pool1", source="conv1", window=window, stride=stride, padding=padding))
     before = layers[1].output_shape(before)
@@ -36,40 +36,16 @@ def random_chain(seed):
         before = layers[-1].output_shape(before)
     layers.append(random_linear(seed + 2, inputs=before.size, outputs=chance.randint(5, 13), name="fc1", source=layers[-1].name,
                                 potential_bits=9))
-    layers.append(random_linear(seed + 3, inputs=layers[-1].channels, outputs=chance.randint(2, 6), name="fc2", source="fc1",
+    inputs = layers[-1].output_shape(before).channels
+    layers.append(random_linear(seed + 3, inputs=inputs, outputs=chance.randint(2, 6), name="fc2", source="fc1",
                                 activation="identity"))
     return Network(name=f"chain{seed}", input_shape=shape, layers=tuple(layers))
 
 
-def random_plan(network, seed):
-    """Any memories, lanes and tags."""
-    chance = random.Random(seed)
-    lanes = chance.choice([1, 2, 4, 8])
-    cores = []
-    neurons = [layer for layer in network.layers if isinstance(layer, Neurons)]
-    for layer in neurons:
-        channels = min(lanes, layer.channels)
-        state, weight = chance.choice([("block", "block"), ("block", "single_port"), *[("single_port", "block")] * 2])
-        if state == "single_port":
-            # As many of the widest states of any layer as a word holds, or fewer.
-            bits = StoredWidths.of(neurons).bits
-            channels = min(channels, chance.choice([n for n in (1, 2, 4, 8) if n * bits <= SINGLE_BITS]))
-        memories = {"state_memory": state, "weight_memory": weight, "generation_bits": chance.choice([1, 2, 4])}
-        cores.append(CorePlan(layer=layer.name, channels=channels, **memories))
-    bits = cores[0].generation_bits
-    return Plan(
-        name=f"random{seed}",
-        cores=tuple(replace(core, generation_bits=bits) for core in cores),
-        architecture="folded",
-        inject=False,
-        watch=chance.random() < 0.7,
-    )
-
-
-def resting_chain(seed):
+def resting_chain(seed: int) -> Network:
     """As `random_chain`, with biases above the thresholds and one by position: most frames start with counts that are not 0."""
     chain = random_chain(seed)
-    layers = [replace(la, bias=la.bias * 4) if isinstance(la, Neurons) else la for la in chain.layers]
+    layers: list[Any] = [replace(la, bias=la.bias * 4) if isinstance(la, Neurons) else la for la in chain.layers]
     shape = chain.shape_of("conv1")
     if seed % 3:
         rows, columns = (np.minimum(np.arange(size), 2)[:, np.newaxis] for size in shape[:2])
@@ -78,10 +54,11 @@ def resting_chain(seed):
     return replace(chain, name=f"resting{seed}", layers=tuple(layers), rest=True)
 
 
-def bursting_chain(seed):
+def bursting_chain(seed: int) -> Network:
     """As `ending_chain`, with layers whose updates fire several spikes, of weights above their thresholds."""
     chain, bursts = ending_chain(seed), ((0, 2, 4), (4, 1, 0), (2, 0, 3))[seed % 3]
-    layers, number = [], 0
+    layers: list[Layer] = []
+    number = 0
     for layer in chain.layers:
         if isinstance(layer, Neurons):
             lower = max(0, layer.threshold_log2 - 2)
@@ -91,15 +68,16 @@ def bursting_chain(seed):
     return replace(chain, name=f"bursting{seed}", layers=tuple(layers))
 
 
-def deferred_chain(seed):
+def deferred_chain(seed: int) -> Network:
     """As `ending_chain`, but neurons fire deferred; one in four starts from its biases."""
     return replace(ending_chain(seed), name=f"deferred{seed}", firing="deferred", rest=seed % 4 != 0)
 
 
-def ending_chain(seed):
+def ending_chain(seed: int) -> Network:
     """As `resting_chain`, with activations that end, and an average pool before the first linear layer."""
     chain = resting_chain(seed)
-    layers = []
+    layers: list[Layer] = []
+    layer: Any
     for layer, source, _ in chain.walk():
         if layer.name == "conv1" and layer.relu:
             layer = replace(layer, count_max=1 + seed % 3)
