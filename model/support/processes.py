@@ -3,9 +3,10 @@
 import contextlib
 import os
 import signal
+import subprocess
 from pathlib import Path
 
-__all__ = ["Started", "started", "terminate"]
+__all__ = ["Started", "end_with_this_process", "started", "terminate"]
 
 Started = tuple[int, int]
 """A process: its id, and when it began, as an id may come again."""
@@ -35,3 +36,27 @@ def terminate(processes: list[Started]) -> None:
             fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
             if int(fields[19]) == begun and fields[0] != "Z":
                 os.kill(process, signal.SIGTERM)
+
+
+# A shell outside the group, which nothing else ends: it reads to the end of a pipe, which comes when nobody holds the other end.
+_KILLS_THE_GROUP = 'trap "" TERM; read -r line; kill -s KILL -- "-$1"'
+
+
+def end_with_this_process() -> None:
+    """Have whatever this process starts from now on end with it, in whatever way it ends: killed, too.
+
+    It becomes the first of a process group of its own, which is killed when it is gone. That is not for a command on a terminal,
+    whose Ctrl-C no longer comes to it.
+    """
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    # No other process inherits the end that is written to, and it stays open.
+    end, _ = os.pipe()
+    subprocess.Popen(
+        ["sh", "-c", _KILLS_THE_GROUP, "sh", str(os.getpid())],
+        stdin=end,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.close(end)

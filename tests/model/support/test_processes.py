@@ -25,6 +25,14 @@ def main():
 main()
 """
 
+WITH_IT = """
+import subprocess, sys
+from model.support.processes import end_with_this_process
+
+end_with_this_process()
+subprocess.run(["bash", "-c", "sleep 61 & echo $!; wait"])
+"""
+
 
 def running(process):
     try:
@@ -50,10 +58,27 @@ def test_a_signal_leaves_no_process(number):
         assert running(below)
         command.send_signal(number)
         assert command.wait(30) == 128 + number
-    until = time.monotonic() + 10
-    while running(below) and time.monotonic() < until:
+    assert ends(below)
+
+
+def ends(process):
+    """Whether it does, soon."""
+    until = time.monotonic() + 30
+    while running(process) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not running(below)
+    return not running(process)
+
+
+def test_what_is_killed_leaves_no_process():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WITH_IT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as killed:
+        assert killed.stdout is not None
+        below = int(killed.stdout.readline())
+        assert running(below)
+        killed.kill()
+        assert killed.wait(30) == -signal.SIGKILL
+        assert ends(below)
 
 
 def test_what_was_started_is_found_and_ended():
