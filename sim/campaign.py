@@ -16,6 +16,7 @@ from sim.choices import SIMULATORS
 if TYPE_CHECKING:
     from sim.campaigns.engine import Campaign, Tally
     from sim.campaigns.jobs import Job
+    from sim.campaigns.report import Section
     from sim.campaigns.store import Store
 
 __all__ = ["main"]
@@ -151,18 +152,25 @@ def _end(tally: Tally, store: Store) -> None:
 
 @main.command(help="One table of what stores have, each job counted once.")
 @click.option("--store", "paths", type=FilePath(), multiple=True, required=True, help="A results store; may be given again.")
+@click.option("--docs", type=FilePath(), help="A page whose table is written anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON on standard output.")
-def report(paths: tuple[Path, ...], as_json: bool) -> None:
+def report(paths: tuple[Path, ...], docs: Path | None, as_json: bool) -> None:
     """See the help text above."""
     from contextlib import ExitStack
 
+    from model.reports.markdown import page_to_fill, with_table
+    from model.support.files import write_file
+    from sim.campaigns.report import report_markdown
     from sim.campaigns.store import Store
 
+    page = page_to_fill(docs, ["campaigns"]) if docs else ""
     with ExitStack() as stack:
-        _print([stack.enter_context(Store(path)) for path in paths], as_json=as_json)
+        found = _print([stack.enter_context(Store(path)) for path in paths], as_json=as_json)
+    if docs:
+        write_file(docs, with_table(page, "campaigns", report_markdown(found)))
 
 
-def _print(stores: list[Store], *, as_json: bool) -> None:
+def _print(stores: list[Store], *, as_json: bool) -> list[Section]:
     from model.support.results import plain
     from sim.campaigns.report import report_table, sections
     from sim.campaigns.store import merged
@@ -174,6 +182,7 @@ def _print(stores: list[Store], *, as_json: bool) -> None:
         make_console(width_in_file=120).print(report_table(found))
     else:
         print("no jobs")
+    return found
 
 
 @main.command(help="Do one job of a store again, here, and keep its files. KEY is the beginning of its key.")

@@ -6,11 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
+from model.reports.markdown import markdown
 from sim.campaigns.jobs import DIFFERS, FAILED
 from sim.campaigns.progress import duration
 from sim.campaigns.store import Result
 
-__all__ = ["Section", "added", "ranges", "report_table", "sections"]
+__all__ = ["Section", "added", "ranges", "report_markdown", "report_table", "sections"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +95,27 @@ def report_table(found: Sequence[Section]) -> Table:
     """One table: a column for each section."""
     table = Table(title="What campaigns found")
     table.add_column("")
-    columns = []
     for section in found:
         table.add_column(f"{section.kind}\n{section.version[:16]}", justify="right", overflow="fold")
-        columns.append(_lines(section))
+    for row in _rows(found):
+        table.add_row(*row)
+    return table
+
+
+def report_markdown(found: Sequence[Section]) -> str:
+    """The same for a page."""
+    rows = [[cell.replace("\n", ", ") for cell in row] for row in _rows(found)]
+    return markdown(["", *(f"`{section.kind}`, version {section.version[:16]}" for section in found)], rows)
+
+
+def _rows(found: Sequence[Section]) -> list[list[str]]:
+    """What the sections have, each line with its name."""
+    columns = [_lines(section) for section in found]
     names: dict[str, None] = {}
     for column in columns:
         names |= dict.fromkeys(column)
     # What all sections have comes last.
-    for name in sorted(names, key=lambda name: name in _LAST):
-        table.add_row(name, *(column.get(name, "") for column in columns))
-    return table
+    return [[name, *(column.get(name, "") for column in columns)] for name in sorted(names, key=lambda name: name in _LAST)]
 
 
 _LAST = ("seeds", "processor time")

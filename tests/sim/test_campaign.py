@@ -113,6 +113,23 @@ def test_report(store, tmp_path):
     assert run("report", "--store", tmp_path / "c.sqlite") == (0, "no jobs\n", [])
 
 
+def test_a_report_in_a_page(store, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table campaigns -->\nold\n<!-- end -->\nafter\n")
+    code, _, err = run("report", "--store", store, "--docs", page)
+    assert (code, err) == (0, [])
+    text = page.read_text()
+    lines = text.splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after") and "old" not in text
+    for line in ("|  | `verify`, version 1 |", "| spikes | 1,234 |", "| seeds | seed 3: 0..1 |", "| jobs that differ | 1 |"):
+        assert line in lines
+    page.write_text("no place")
+    code, out, err = run("report", "--store", store, "--docs", page)
+    place = "<!-- table campaigns --> with <!-- end --> after it"
+    assert (code, out, err) == (Exit.BAD_INPUT, "", [f"error: {page}: the page must have one {place}, not 0"])
+    assert page.read_text() == "no place"
+
+
 @pytest.mark.parametrize(
     ("failed", "code", "line"),
     [
