@@ -331,6 +331,7 @@ def _verilog_only(job: _Job) -> dict[str, Any]:
 def _check_size(job: _Job) -> None:
     """Say what it will take, and `DoesNotFitError` where that is known to be too much, before anything runs."""
     board, family = job.board, job.board.of_family
+    family.check_memories(job.plan)
     with job.steps.step("what it will take"):
         if job.plan.folded:
             folded = Folded.of(job.network, job.plan)

@@ -2,13 +2,17 @@
 
 from boards.definitions import board_named
 from hw.flow.area import estimate_area
+from hw.flow.spare_luts import SpareLuts
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
-from model.machine.planner import Shortage
+from model.machine.planner import Relief, Shortage, as_it_is
 from model.network import Network
 from model.support.errors import BadInputError
 
-__all__ = ["limits"]
+__all__ = ["limits", "relief"]
+
+_FULL = 0.75
+"""Share of a device's LUTs up to which memories are moved into them: the fuller it is, the harder to place and route."""
 
 
 def limits(
@@ -40,3 +44,12 @@ def limits(
         return short
 
     return short_of
+
+
+def relief(network: Network, *, max_luts: int | None = None, board: str | None = None) -> Relief:
+    """What moves memories of a plan of ``network`` into LUTs where the board's blocks do not suffice; nothing without a board."""
+    device = board_named(board) if board else None
+    if device is None or not device.of_family.HAS_AREA_MODEL:
+        return as_it_is
+    luts = int(_FULL * device.luts)
+    return SpareLuts(network, ram_blocks=device.ram_blocks, luts=luts if max_luts is None else min(luts, max_luts))

@@ -82,7 +82,7 @@ def main(
 ) -> None:
     """See the help text above."""
     from boards.definitions import board_named
-    from boards.limits import limits
+    from boards.limits import limits, relief
     from hw.flow.area import estimate_area
     from hw.flow.block_use import blocks_by_core
     from model.machine.estimate import CALIBRATED, considered, estimate, memories_of, planned
@@ -113,6 +113,8 @@ def main(
             )
         wanted |= plan_name is None
     own = load_plan(network, plan_name) if plan_name is not None else None
+    if device is not None and own is not None:
+        device.of_family.check_memories(own)
     folded = own is not None and own.folded
     judged = device is None or folded or device.of_family.HAS_AREA_MODEL
     short_of = limits(network, max_lanes=max_lanes, max_luts=max_lut, board=board if judged else None, folded=folded)
@@ -130,7 +132,8 @@ def main(
         calibration = suited(network, load(dataset, "train", data_dir).first(5 * CALIBRATED)).images
         with doing(console, "planning") as say:
             cycles = (clock_mhz or _CLOCK_MHZ) * 1e6 / target_fps if target_fps is not None else None
-            choice = planned(network, calibration, cycles=cycles, short_of=short_of, tell=say)
+            relieve = relief(network, max_luts=max_lut, board=board)
+            choice = planned(network, calibration, cycles=cycles, short_of=short_of, relieve=relieve, tell=say)
             plan = choice.plan
     else:
         plan = load_plan(network, plan_name or "default")

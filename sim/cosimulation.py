@@ -185,6 +185,8 @@ def verify(
     if level == "netlist" and loaded and not family.LARGE_BLOCK:
         known = ", ".join(name for name, other in FAMILIES.items() if other.LARGE_BLOCK)
         raise PlanError(f"plan {plan.name!r}: family must be one with large memories ({known}), not {family.NAME!r}")
+    if level == "netlist":
+        family.check_memories(plan)
     frames = [run_fast(network, image if _is_events(image) else encode(network, image)) for image in images]
     tell = line or (lambda text: None)
     sources = _sources(machine, level=level, family=family, cache=cache, verilog=verilog, out_dir=out_dir, line=line)

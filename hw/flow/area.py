@@ -22,21 +22,27 @@ from hw.interface import Result
 from hw.link.encoders import encoder_of
 from hw.link.link import Link
 from hw.neuron import DeferredState, NeuronState
-from hw.parts.memory import BLOCK, DISTRIBUTED, BuiltMemory, placed
+from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, placed
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.machine import Machine
 from hw.pipeline.state import words_kind
-from model.machine.plan import Plan
+from model.machine.plan import DISTRIBUTED_WORDS, Plan
 from model.machine.stages import core_plan, count_bits, more_bits, stages
 from model.network import MaxPool, Network, Neurons
 
-__all__ = ["AREA", "Area", "estimate_area", "features", "memories"]
+__all__ = ["AREA", "Area", "estimate_area", "features", "memories", "memory_luts"]
 
 # Machines are made here to be asked what they are built of, and not elaborated.
 warnings.simplefilter("ignore", UnusedElaboratable)
 
 LUT_RAM_CELLS = 6
 """TRELLIS_COMB cells of a LUT RAM: four hold bits, two write (nextpnr-ecp5)."""
+
+_SELECTION_LUTS = 0.9
+"""LUTs of a bit of a memory for each LUT RAM after its first one: what selects among them."""
+
+_TABLE_LUTS = 1.5
+"""LUTs of a bit of a table of weights for each 16 of its words: what holds them, and what selects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +144,26 @@ def _firing(network: Network, layer: Neurons) -> str:
 def _count_memories(amounts: Counter[str], built: list[BuiltMemory]) -> None:
     for memory in built:
         amounts["lut_rams"] += memory.lut_rams
+        if memory.moved:
+            # What a study of plans that move nothing cannot know: see `memory_luts`.
+            amounts["moved_flip_flops"] += memory.width * (2 if memory.kind == LOGIC else 1)
+            continue
         amounts["initial_luts" if ".initial" in memory.name else "table_luts"] += memory.table_luts
         # What is read a cycle late has registers, unless a block has them inside.
         if memory.name.endswith(("words", "tags", "kept", "places", "order")) and memory.kind == DISTRIBUTED:
             amounts["lut_ram_registers"] += memory.width
         if ".weights_" in memory.name and memory.kind != BLOCK:
             amounts["table_registers"] += memory.width
+
+
+def memory_luts(memory: BuiltMemory) -> float:
+    """LUTs of the LUT RAMs of a memory, and all LUTs of one that the plan moves out of blocks."""
+    luts = float(LUT_RAM_CELLS * memory.lut_rams)
+    if not memory.moved:
+        return luts
+    if memory.kind == LOGIC:
+        return _TABLE_LUTS * memory.table_luts
+    return luts + _SELECTION_LUTS * memory.width * (ceil(memory.depth / DISTRIBUTED_WORDS) - 1)
 
 
 def _table_bits(axis: Axis) -> int:
@@ -170,12 +190,11 @@ def estimate_area(network: Network, plan: Plan) -> Area:
     amounts, fitted = features(network, plan), _fitted()
     costs: dict[str, dict[str, float]] = fitted["costs"]  # type: ignore[assignment]
     built = memories(network, plan)
-    lut_rams = sum(memory.lut_rams for memory in built)
     fmax: dict[str, float] = fitted["fmax_mhz"]  # type: ignore[assignment]
     return Area(
-        luts=round(sum(summed(part, costs["luts"]) for part in amounts.values()) + LUT_RAM_CELLS * lut_rams),
-        flip_flops=round(sum(summed(part, costs["flip_flops"]) for part in amounts.values())),
-        lut_rams=lut_rams,
+        luts=round(sum(summed(part, costs["luts"]) for part in amounts.values()) + sum(map(memory_luts, built))),
+        flip_flops=round(sum(summed(part, costs["flip_flops"]) + part["moved_flip_flops"] for part in amounts.values())),
+        lut_rams=sum(memory.lut_rams for memory in built),
         ram_blocks=sum(memory.blocks for memory in built),
         fmax_mhz=(fmax["slowest"], fmax["fastest"]),
     )

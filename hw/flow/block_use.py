@@ -1,10 +1,10 @@
 """What the memory blocks of a machine hold, core by core, and how many would be free with a bit less of it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from hw.flow.area import memories
+from hw.flow.area import memories, memory_luts
 from model.machine.plan import Plan
 from model.machine.stages import stages
 from model.network import Network, Neurons
@@ -24,6 +24,8 @@ class BlockUse:
         Blocks that hold weights, potentials and counts, and all else: queues, first states, pools.
     freed_by_weight_bit, freed_by_potential_bit : int or None
         Blocks that are free if each weight or potential of the core has a bit less; None where there are none.
+    freed_by_luts, luts_instead : int
+        Blocks that are free because the plan moves what they would hold into LUTs, and the LUTs that it takes there, estimated.
     """
 
     core: str
@@ -32,12 +34,14 @@ class BlockUse:
     others: int
     freed_by_weight_bit: int | None
     freed_by_potential_bit: int | None
+    freed_by_luts: int = 0
+    luts_instead: int = 0
 
 
 def blocks_by_core(network: Network, plan: Plan) -> tuple[BlockUse, ...]:
     """The memory blocks of a `hw.link.system.System`, in the order of its cores; what takes none is left out."""
     neurons = {f"core_{stage.name}" for stage in stages(network) if isinstance(stage.layers[0], Neurons)}
-    used = _used(network, plan)
+    used, moved = _used(network, plan), _moved(network, plan)
     less = [_used(_changed(network, narrower), plan) for narrower in (_narrow_weights, _narrow_potentials)]
     less_weights, less_potentials = less
     return tuple(
@@ -48,9 +52,11 @@ def blocks_by_core(network: Network, plan: Plan) -> tuple[BlockUse, ...]:
             others=blocks["others"],
             freed_by_weight_bit=blocks.total() - less_weights[part].total() if part in neurons else None,
             freed_by_potential_bit=blocks.total() - less_potentials[part].total() if part in neurons else None,
+            freed_by_luts=moved[part]["blocks"],
+            luts_instead=moved[part]["luts"],
         )
         for part, blocks in used.items()
-        if blocks.total()
+        if blocks.total() or moved[part]
     )
 
 
@@ -61,6 +67,15 @@ def _used(network: Network, plan: Plan) -> dict[str, Counter[str]]:
         _, _, inside = name.partition("projection.")
         what = "weights" if inside.startswith("weights_") else "states" if inside.startswith("state_") else "others"
         found.setdefault(part, Counter())[what] += memory.blocks
+    return found
+
+
+def _moved(network: Network, plan: Plan) -> dict[str, Counter[str]]:
+    """Of each part, the blocks that are free because of what is moved into LUTs, and the LUTs of that."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for memory in memories(network, plan):
+        if memory.moved:
+            found[memory.name.partition(".")[0]] += Counter(blocks=memory.freed_blocks, luts=round(memory_luts(memory)))
     return found
 
 

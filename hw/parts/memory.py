@@ -37,12 +37,15 @@ class BuiltMemory:
         Bits of a word, and words.
     kind : str
         `BLOCK`, `DISTRIBUTED` or `LOGIC`.
+    moved : bool
+        Whether it is made of LUTs because the plan says so, and were block RAM otherwise.
     """
 
     name: str
     width: int
     depth: int
     kind: str
+    moved: bool = False
 
     @classmethod
     def written(cls, *, name: str, width: int, depth: int) -> "BuiltMemory":
@@ -56,8 +59,15 @@ class BuiltMemory:
         Where a block has enables for its bytes, what is left of the width beside whole blocks needs only some of these: the
         others take further words.
         """
-        if self.kind != BLOCK:
-            return 0
+        return self._blocks if self.kind == BLOCK else 0
+
+    @property
+    def freed_blocks(self) -> int:
+        """Memory blocks that it would take, had the plan not moved it."""
+        return self._blocks if self.moved else 0
+
+    @property
+    def _blocks(self) -> int:
         return min(self._blocks_of(words, width) for words, width in DP16KD.shapes)
 
     def _blocks_of(self, words: int, width: int) -> int:

@@ -317,12 +317,13 @@ class ProjectionCore(wiring.Component):
             depth=self._fan_out.depth,
             generation_bits=self._core.generation_bits,
             memory=self._core.state_memory,
+            tags=self._core.tag_memory,
             reuse=self._fan_out.reuse,
         )
 
     def _weight_memory(self) -> WeightMemory:
         words = _weight_words(self._layer, self._core, self._fan_out)
-        return WeightMemory(words=words, weight_bits=self._layer.weight_bits)
+        return WeightMemory(words=words, weight_bits=self._layer.weight_bits, memory=self._core.weight_memory)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

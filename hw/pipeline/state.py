@@ -68,6 +68,8 @@ class StateBank(wiring.Component):
         Width of the tag.
     memory : str
         ``"block"``, ``"distributed"`` or ``"auto"``, as in `model.machine.plan.CorePlan`.
+    tags : str
+        The same of the tags: ``"distributed"`` or ``"auto"``.
     reuse : int
         Fewest cycles between two accesses to the same word: forwarding that can never happen is not built.
 
@@ -85,7 +87,14 @@ class StateBank(wiring.Component):
     """
 
     def __init__(
-        self, *, word: data.Layout, depth: int, generation_bits: int, memory: str = "auto", reuse: int = 1
+        self,
+        *,
+        word: data.Layout,
+        depth: int,
+        generation_bits: int,
+        memory: str = "auto",
+        tags: str = "auto",
+        reuse: int = 1,
     ) -> None:
         if depth < 1:
             raise ValueError(f"depth must be at least 1, not {depth!r}")
@@ -95,6 +104,7 @@ class StateBank(wiring.Component):
         self._depth = depth
         self._generation_bits = generation_bits
         self._memory = memory
+        self._tags = tags
         self._reuse = reuse
         super().__init__(
             {
@@ -119,10 +129,14 @@ class StateBank(wiring.Component):
     @property
     def memories(self) -> tuple[BuiltMemory, BuiltMemory]:
         """Its words and their tags."""
-        width, tag_width = self._word.size, self._generation_bits
+        width, tag_width, depth = self._word.size, self._generation_bits, self._depth
+        kind, tags_kind = words_kind(self._memory, depth), ram_kind(tag_width, depth)
+        moved = kind == DISTRIBUTED and words_kind("auto", depth) == BLOCK
+        tags_moved = self._tags == "distributed" and tags_kind == BLOCK
+        tags_kind = DISTRIBUTED if tags_moved else tags_kind
         return (
-            BuiltMemory(name="words", width=width, depth=self._depth, kind=words_kind(self._memory, self._depth)),
-            BuiltMemory(name="tags", width=tag_width, depth=self._depth, kind=ram_kind(tag_width, self._depth)),
+            BuiltMemory(name="words", width=width, depth=depth, kind=kind, moved=moved),
+            BuiltMemory(name="tags", width=tag_width, depth=depth, kind=tags_kind, moved=tags_moved),
         )
 
     def elaborate(self, platform: object) -> Module:

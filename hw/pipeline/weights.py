@@ -10,7 +10,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.parts.memory import BuiltMemory, rom_kind, style
+from hw.parts.memory import BLOCK, LOGIC, BuiltMemory, rom_kind, style
 from model.machine.blocks import DP16KD
 
 __all__ = ["BLOCK_BITS", "WeightMemory", "slice_bits"]
@@ -34,7 +34,8 @@ class WeightMemory(wiring.Component):
     ---------
     The word is cut into slices as wide as a memory block of the needed depth is, and each slice is a memory of its own.
     So nothing selects between blocks after them, and the register at the output can be the one inside the block,
-    which is several times faster than the bare memory. Only a memory deeper than `BLOCK_BITS` needs that selection.
+    which is several times faster than the bare memory. Only a memory deeper than `BLOCK_BITS` needs that selection, and slices
+    that are made of LUTs do.
 
     Timing
     ------
@@ -46,6 +47,8 @@ class WeightMemory(wiring.Component):
         The weights of each word, one per channel.
     weight_bits : int
         Width of a weight.
+    memory : str
+        ``"auto"``, ``"block"``, ``"mixed"`` or ``"distributed"``, as in `model.machine.plan.CorePlan`.
 
     Members
     -------
@@ -55,12 +58,15 @@ class WeightMemory(wiring.Component):
         Array of signed weights.
     """
 
-    def __init__(self, *, words: Sequence[Sequence[int]] | npt.NDArray[np.integer], weight_bits: int) -> None:
+    def __init__(
+        self, *, words: Sequence[Sequence[int]] | npt.NDArray[np.integer], weight_bits: int, memory: str = "auto"
+    ) -> None:
         if not len(words) or not len(words[0]):
             raise ValueError("words must be at least one word of at least one weight")
         self._words = words
         self._channels = len(words[0])
         self._weight_bits = weight_bits
+        self._memory = memory
         super().__init__(
             {
                 "addr": In(range(len(words))),
@@ -82,10 +88,14 @@ class WeightMemory(wiring.Component):
     def memories(self) -> tuple[BuiltMemory, ...]:
         """Its slices, that of the lowest bits first."""
         width, wide = self._channels * self._weight_bits, slice_bits(self.depth)
-        return tuple(
-            BuiltMemory(name=f"slice_{n}", width=min(wide, width - start), depth=self.depth, kind=rom_kind(self.depth))
-            for n, start in enumerate(range(0, width, wide))
-        )
+        built = []
+        for number, start in enumerate(range(0, width, wide)):
+            rest = min(wide, width - start)
+            kind = rom_kind(self.depth)
+            moved = kind == BLOCK and (self._memory == "distributed" or (self._memory == "mixed" and rest < wide))
+            kind = LOGIC if moved else kind
+            built.append(BuiltMemory(name=f"slice_{number}", width=rest, depth=self.depth, kind=kind, moved=moved))
+        return tuple(built)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -20,7 +20,7 @@ from model.machine.cycles import CoreUse as Use
 from model.machine.energy import NOT_INCLUDED, Energy, energy
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
-from model.machine.planner import Bound, Demand, Shortage, bound, fastest, ladder, size_fifos, walker_cycles
+from model.machine.planner import Bound, Demand, Relief, Shortage, as_it_is, bound, fastest, ladder, size_fifos, walker_cycles
 from model.machine.simulate import simulate
 from model.machine.stages import Stage, stages
 from model.network import Network, Neurons
@@ -105,6 +105,14 @@ class PlannedBlocks(Protocol):
     @property
     def freed_by_potential_bit(self) -> int | None:
         """Blocks that are free if each potential has a bit less."""
+
+    @property
+    def freed_by_luts(self) -> int:
+        """Blocks that are free because the plan moves what they would hold into LUTs."""
+
+    @property
+    def luts_instead(self) -> int:
+        """LUTs of that, estimated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,6 +329,7 @@ def planned(
     *,
     cycles: float | None = None,
     short_of: Shortage = lambda plan: [],
+    relieve: Relief = as_it_is,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Choice:
     """The smallest plan that takes at most ``cycles`` a mean frame; or the fastest that fits.
@@ -335,6 +344,8 @@ def planned(
         Cycles per frame that must be met; as few as can be had where it is not given.
     short_of : callable
         Says what a plan needs more of than there is.
+    relieve : callable
+        Makes a plan need less of it.
     tell : callable
         Told what goes on.
 
@@ -347,11 +358,12 @@ def planned(
     """
     check_machine_can(network)
     demand = Demand.of(network, images)
-    plans = ladder(network, demand)
+    plans = [(pace, relieve(plan)) for pace, plan in ladder(network, demand)]
     few = int(_EVENTS / max(1.0, sum(demand.sent.values())))
     some = images[: max(_FEWEST_CALIBRATED, min(CALIBRATED, few))]
     if cycles is None:
-        return Choice(size_fifos(network, fastest(network, demand, short_of, images=some), some, short_of)[0], plans)
+        found_fastest = fastest(network, demand, short_of, relieve=relieve, images=some)
+        return Choice(size_fifos(network, found_fastest, some, short_of)[0], plans)
     least = min(pace for pace, _ in plans)
     for pace, plan in plans:
         if pace > cycles:

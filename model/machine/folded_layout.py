@@ -558,8 +558,9 @@ def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
             f"plan {plan.name!r}: core {layer!r}: channels, columns and rows must be {min(lanes, channels)}, 1 and 1 as all "
             f"layers of a folded machine share {lanes} lanes, not {core.channels}, {core.columns} and {core.rows}"
         )
-    if core.state_memory == "distributed":
-        raise PlanError(f"plan {plan.name!r}: core {layer!r}: state_memory must not be 'distributed' in a folded machine")
+    for name in ("state_memory", "tag_memory", "weight_memory"):
+        if (memory := getattr(core, name)) in ("mixed", "distributed"):
+            raise PlanError(f"plan {plan.name!r}: core {layer!r}: {name} must not be {memory!r} in a folded machine")
     return core
 
 

@@ -33,7 +33,8 @@ _MOST_BYTES = 1 << 22
 ARCHITECTURES = ("pipeline", "folded")
 
 STATE_MEMORIES = ("auto", "block", "distributed", "single_port")
-WEIGHT_MEMORIES = ("auto", "block", "single_port")
+TAG_MEMORIES = ("auto", "distributed")
+WEIGHT_MEMORIES = ("auto", "block", "mixed", "distributed", "single_port")
 
 MOST_JOINED = 65536
 """The deepest FIFO in front of a further input of a merge."""
@@ -49,6 +50,9 @@ _BOUNDS = {
 
 _NONE = ("pool_fifo", "join_fifo")
 """Those that may be 0."""
+
+_UNSAID = {"pool_fifo": 0, "join_fifo": 0, "tag_memory": "auto"}
+"""What a plan has that says nothing of it, as none could once."""
 
 MOST_GROUPED = 16
 """Channels that a spike group has at the most: finding one among more takes longer than all else that happens in a cycle."""
@@ -93,9 +97,13 @@ class CorePlan:
     state_memory : str
         What holds the states: ``"block"`` RAM, ``"distributed"`` RAM made of LUTs, or ``"auto"``: blocks where a bank is
         deeper than `DISTRIBUTED_WORDS`. ``"single_port"``, the large memory with one port of a folded machine.
+    tag_memory : str
+        What holds the tags of the states: ``"auto"``, blocks where they are many, or ``"distributed"``, RAM made of LUTs however
+        many there are; not of a folded machine.
     weight_memory : str
         What holds the weights: ``"auto"`` and ``"block"`` are block RAM (or logic, where they are few), which comes with the
-        bitstream; ``"single_port"`` as for states: it is loaded at start.
+        bitstream; ``"distributed"``, tables made of LUTs; ``"mixed"``, block RAM, but LUTs for what is left of a word's width
+        beside slices as wide as a block. ``"single_port"`` as for states: it is loaded at start.
     """
 
     layer: str
@@ -108,6 +116,7 @@ class CorePlan:
     join_fifo: int = 0
     generation_bits: int = 4
     state_memory: str = "auto"
+    tag_memory: str = "auto"
     weight_memory: str = "auto"
 
     def __post_init__(self) -> None:
@@ -124,7 +133,8 @@ class CorePlan:
                 if not low <= value <= high:
                     zero = "0 or " if item.name in _NONE else ""
                     raise PlanError(f"core {self.layer!r}: {item.name} must be {zero}within {low}..{high}, not {value}")
-        for name, known in (("state_memory", STATE_MEMORIES), ("weight_memory", WEIGHT_MEMORIES)):
+        memories = (("state_memory", STATE_MEMORIES), ("tag_memory", TAG_MEMORIES), ("weight_memory", WEIGHT_MEMORIES))
+        for name, known in memories:
             if getattr(self, name) not in known:
                 raise PlanError(f"core {self.layer!r}: {name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
 
@@ -215,12 +225,15 @@ class Plan:
         """SHA-256 of all but the name, in hexadecimal; equal for plans that are equal but for their names."""
         content = {name: value for name, value in asdict(self).items() if name != "name"}
         # A plan that says nothing of it is the plan that it was before it could.
-        content["cores"] = [{k: v for k, v in core.items() if k not in _NONE or v} for core in content["cores"]]
+        content["cores"] = [{k: v for k, v in core.items() if _UNSAID.get(k) != v} for core in content["cores"]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
         """Write the file form: JSON."""
         data = {"format": "tally-plan", "version": FORMAT_VERSION, **asdict(self)}
+        for core in data["cores"]:
+            if core["tag_memory"] == _UNSAID["tag_memory"]:
+                del core["tag_memory"]
         write_file(path, json.dumps(data, indent=2) + "\n")
 
     @classmethod

@@ -27,7 +27,7 @@ from model.network import INPUT, MaxPool, Network, Neurons
 from model.projection import Shape
 from model.support.errors import DoesNotFitError
 
-__all__ = ["Bound", "Demand", "Shortage", "bound", "fastest", "ladder", "size_fifos", "walker_cycles"]
+__all__ = ["Bound", "Demand", "Relief", "Shortage", "as_it_is", "bound", "fastest", "ladder", "size_fifos", "walker_cycles"]
 
 _GAIN = 0.005
 """Share of the cycles that a larger FIFO, or more lanes than the bound asks for, have to save."""
@@ -37,6 +37,14 @@ _MOST = {"event_fifo": 128, "pool_fifo": 128, "group_fifo": 32}
 
 Shortage = Callable[[Plan], list[str]]
 """Says what a plan needs more of than there is, and by how much; nothing where it fits."""
+
+Relief = Callable[[Plan], Plan]
+"""Makes a plan that is short of memory blocks need fewer, at the price of what is spare; it takes as many cycles."""
+
+
+def as_it_is(plan: Plan) -> Plan:
+    """No relief."""
+    return plan
 
 
 @dataclass(frozen=True)
@@ -234,10 +242,11 @@ def fastest(
     demand: Demand,
     short_of: Shortage,
     *,
+    relieve: Relief = as_it_is,
     images: npt.NDArray[np.uint8] | None = None,
     name: str = "planned",
 ) -> Plan:
-    """The plan with the fewest cycles that is short of nothing.
+    """The plan with the fewest cycles that is short of nothing, once relieved.
 
     Cycles are those of `ladder`; of plans with equally few the one with the fewest lanes. As cores that are nearly as slow as the
     slowest wait for each other, with ``images`` it is the one with the fewest lanes that on them takes as few cycles as any of
@@ -248,7 +257,7 @@ def fastest(
     DoesNotFitError
         Even the smallest plan is short of something; names it.
     """
-    plans = ladder(network, demand, name=name)
+    plans = [(cycles, relieve(plan)) for cycles, plan in ladder(network, demand, name=name)]
     affordable = [(cycles, plan) for cycles, plan in plans if not short_of(plan)]
     if not affordable:
         smallest = plans[0][1]

@@ -129,21 +129,19 @@ def cores_table(found: Estimate) -> Table:
 
 
 def blocks_table(blocks: Sequence[PlannedBlocks]) -> Table:
-    """What memory blocks hold, and how many would be free with a bit less."""
+    """What memory blocks hold, how many would be free with a bit less, and how many are, where LUTs hold some of it instead."""
 
     def text(count: int | None) -> str:
         return "" if count is None else f"{count:,}"
 
-    titles = ("core", "weights", "states", "others", "freed by a bit less of weights", "of potentials")
-    rows = [
-        (of.core, *map(text, (of.weights, of.states, of.others, of.freed_by_weight_bit, of.freed_by_potential_bit)))
-        for of in blocks
-    ]
-    columns = [
-        [getattr(of, name) or 0 for of in blocks]
-        for name in ("weights", "states", "others", "freed_by_weight_bit", "freed_by_potential_bit")
-    ]
-    return Table(titles, [*rows, ("all", *(text(sum(column)) for column in columns))])
+    titles: tuple[str, ...] = ("core", "weights", "states", "others", "freed by a bit less of weights", "of potentials")
+    names: tuple[str, ...] = ("weights", "states", "others", "freed_by_weight_bit", "freed_by_potential_bit")
+    if any(of.freed_by_luts for of in blocks):
+        titles += ("freed by LUTs", "LUTs for it")
+        names += ("freed_by_luts", "luts_instead")
+    rows = [(of.core, *(text(getattr(of, name)) for name in names)) for of in blocks]
+    totals = (sum(getattr(of, name) or 0 for of in blocks) for name in names)
+    return Table(titles, [*rows, ("all", *map(text, totals))])
 
 
 def considered_table(plans: Sequence[Considered]) -> Table:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from amaranth.hdl import Instance, Module, Signal, Value
 
+from model.machine.plan import Plan, PlanError
 from model.support.errors import BadInputError
 
 __all__ = ["SOON", "Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin", "fastest", "sections"]
@@ -155,6 +156,8 @@ class Family(ABC):
         Name and size of a large one where there are some.
     HAS_AREA_MODEL : bool
         Whether `hw.flow.area` knows it.
+    HAS_LUT_RAM : bool
+        Whether RAM can be made of LUTs.
     SETTLE_SECONDS : float
         From configuration until memory blocks can be read.
     SOME_PART : Part | None
@@ -174,6 +177,7 @@ class Family(ABC):
     RAM_BLOCK_BITS: ClassVar[int]
     LARGE_BLOCK: ClassVar[str] = ""
     HAS_AREA_MODEL: ClassVar[bool] = False
+    HAS_LUT_RAM: ClassVar[bool] = True
     SETTLE_SECONDS: ClassVar[float] = 0.0
     SOME_PART: ClassVar[Part | None] = None
 
@@ -181,6 +185,16 @@ class Family(ABC):
     def tools(self) -> tuple[str, ...]:
         """What a build runs, in order."""
         return ("yosys", self.PLACER, self.PACKER, self.UNPACKER)
+
+    def check_memories(self, plan: Plan) -> None:
+        """Raise `PlanError` with one line where ``plan`` wants RAM made of LUTs and there is none."""
+        for core in plan.cores if not self.HAS_LUT_RAM else ():
+            for name in ("state_memory", "tag_memory"):
+                if getattr(core, name) == "distributed":
+                    raise PlanError(
+                        f"plan {plan.name!r}: core {core.layer!r}: {name} must not be 'distributed' on an {self.TITLE}, "
+                        "which has no RAM made of LUTs"
+                    )
 
     @abstractmethod
     def to_gates(self, top: str, part: Part | None) -> Sequence[str]:

@@ -100,6 +100,7 @@ class _Ice40(Family):
     RAM_BLOCK = "SB_RAM40_4K, 4 kbit"
     RAM_BLOCK_BITS = SB_RAM40_4K.bits
     LARGE_BLOCK = "SPRAM, 256 kbit"
+    HAS_LUT_RAM = False
     # Memory blocks read as 0 for some microseconds after configuration, whatever they hold.
     SETTLE_SECONDS = 20e-6
 

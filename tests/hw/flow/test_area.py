@@ -71,6 +71,24 @@ def test_a_system_has_the_memories_that_its_parts_tell(seed, coding, name, firin
     """Before it is elaborated, and after: of FIFOs, told is what synthesis leaves of a word."""
     network = replace(random_network(seed), firing=firing, **coding)
     plan = replace(named_plan(network, name), watch=True)
+    check_told(network, plan)
+
+
+def test_a_system_has_the_memories_that_its_plan_moves():
+    network, _ = DESIGNS[2].build()
+    plan = named_plan(network, "minimal")
+    for memory in ("mixed", "distributed"):
+        cores = (replace(core, state_memory="distributed", tag_memory="distributed", weight_memory=memory) for core in plan.cores)
+        moved = replace(plan, cores=tuple(cores))
+        told = check_told(network, moved)
+        assert {each.name.split(".")[2] for each in told if each.moved} >= {"state_0", "weights_0"}
+        before, after = estimate_area(network, plan), estimate_area(network, moved)
+        assert after.ram_blocks == before.ram_blocks - sum(each.freed_blocks for each in told) < before.ram_blocks
+        assert after.luts > before.luts
+        assert after.lut_rams == sum(each.lut_rams for each in told) > before.lut_rams
+
+
+def check_told(network: Network, plan: Plan) -> list[BuiltMemory]:
     told = memories(network, plan)
     built = elaborated(network, plan)
     assert len({memory.name for memory in told}) == len(told) > 10
@@ -81,6 +99,7 @@ def test_a_system_has_the_memories_that_its_parts_tell(seed, coding, name, firin
             assert (memory.depth, memory.kind) == (depth, DISTRIBUTED) and 0 < memory.width <= width
         else:
             assert (memory.width, memory.depth, memory.kind) == (width, depth, style)
+    return told
 
 
 def test_blocks_are_exact_and_lut_rams_but_for_one_design():

@@ -14,6 +14,7 @@ from model.golden import run, run_layer
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
 from model.network import Convolution, Linear, MaxPool, Network, Shape
+from model.studies.random_network import drawn
 from sim.generators.frames import random_frames
 from sim.generators.networks import random_network
 from tests.hardware import event_tokens, pairs, simulate, sink, source
@@ -87,6 +88,35 @@ def test_without_host_ports_a_chain_is_wires():
         sink(machine.result, results, len(frames)),
     )
     assert [[int(n) for n in result.counts] for result in results] == [run(NETWORK, f).counts.tolist() for f in frames]
+
+
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+def test_memories_in_luts_change_neither_answers_nor_cycles(firing):
+    network = replace(drawn("6x6x1: 3C3 7F 4F", (6, 12, 6)), firing=firing)
+    plan = named_plan(network, "minimal")
+    frames = random_frames(network.input_shape, 5, frames=3, events=15)
+    found = {}
+    for memory in ("auto", "mixed", "distributed"):
+        said = {"weight_memory": memory}
+        if memory == "distributed":
+            said |= {"state_memory": memory, "tag_memory": memory}
+        machine = Machine(network=network, plan=replace(plan, cores=tuple(replace(core, **said) for core in plan.cores)))
+        moved = {built.name.split(".")[2] for built in machine.memories if built.moved}
+        assert moved == {"auto": set(), "mixed": {"weights_0"}, "distributed": {"weights_0", "state_0"}}[memory]
+        answers = found[memory] = []
+
+        async def take(ctx, result=machine.result, answers=answers):
+            ctx.set(result.ready, 1)
+            cycle = 0
+            while len(answers) < len(frames):
+                _, _, valid, payload = await ctx.tick().sample(result.valid, result.payload)
+                cycle += 1
+                if valid:
+                    answers.append((cycle, [int(count) for count in payload.counts]))
+
+        simulate(machine, source(machine.host, event_tokens(network.input_shape, frames, port=0)), take)
+    assert [counts for _, counts in found["auto"]] == [run(network, events).counts.tolist() for events in frames]
+    assert found["mixed"] == found["distributed"] == found["auto"]
 
 
 def test_verilog_is_the_same_every_time_and_has_no_multiplier():

@@ -6,6 +6,7 @@ import pytest
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
+from hw.parts.memory import BLOCK, DISTRIBUTED
 from hw.pipeline.state import FrameReset, StateBank
 from tests.hardware import simulate
 
@@ -87,6 +88,25 @@ def test_words_that_are_not_used_again_at_once(reuse, memory):
         accesses.append(("idle" if addr in near else "access", addr, 1))
     hazards = check(bank, accesses)
     assert [distance for distance, count in hazards.items() if not count] == list(range(1, reuse))
+
+
+@pytest.mark.parametrize(
+    ("depth", "memory", "tags", "kinds", "freed"),
+    [
+        (300, "auto", "auto", [BLOCK, BLOCK], [0, 0]),
+        (300, "auto", "distributed", [BLOCK, DISTRIBUTED], [0, 1]),
+        (300, "distributed", "auto", [DISTRIBUTED, BLOCK], [1, 0]),
+        (1100, "distributed", "distributed", [DISTRIBUTED, DISTRIBUTED], [2, 1]),
+        (40, "distributed", "distributed", [DISTRIBUTED, DISTRIBUTED], [1, 0]),
+        (16, "distributed", "distributed", [DISTRIBUTED, DISTRIBUTED], [0, 0]),
+    ],
+)
+def test_words_and_tags_are_in_luts_where_the_plan_says_so(depth, memory, tags, kinds, freed):
+    """What is there anyway is not moved."""
+    built = StateBank(word=WORD, depth=depth, generation_bits=4, memory=memory, tags=tags).memories
+    assert [each.kind for each in built] == kinds
+    assert [each.freed_blocks for each in built] == freed
+    assert [each.lut_rams > 0 for each in built] == [kind == DISTRIBUTED for kind in kinds]
 
 
 def test_frame_reset_sweeps_after_reset_and_when_generations_start_again():

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from hw.parts.memory import BLOCK, LOGIC
 from hw.pipeline.weights import BLOCK_BITS, WeightMemory
 from hw.pipeline.weights import slice_bits as slice_bits_of
 from tests.hardware import simulate
@@ -32,6 +33,32 @@ def test_every_word_comes_two_cycles_later(depth, channels, weight_bits, slice_b
             await ctx.tick()
 
     simulate(memory, testbench)
+
+
+@pytest.mark.parametrize(
+    ("memory", "kinds", "luts"),
+    [
+        ("auto", [BLOCK, BLOCK, BLOCK], 0),
+        ("block", [BLOCK, BLOCK, BLOCK], 0),
+        ("mixed", [BLOCK, BLOCK, LOGIC], 4),
+        ("distributed", [LOGIC, LOGIC, LOGIC], 40),
+    ],
+)
+def test_slices_are_in_luts_where_the_plan_says_so(memory, kinds, luts):
+    """All of them, or what does not fill the width of its blocks."""
+    words = [[0] * 5] * 600
+    built = WeightMemory(words=words, weight_bits=8, memory=memory).memories
+    assert [(each.width, each.kind, each.moved) for each in built] == [
+        (width, kind, kind == LOGIC) for width, kind in zip((18, 18, 4), kinds, strict=True)
+    ]
+    assert sum(each.table_luts for each in built) == luts * 38
+    assert sum(each.blocks + each.freed_blocks for each in built) == 3
+    # What is in LUTs anyway is not moved there, and what fills its blocks is not mixed.
+    assert [(each.kind, each.moved) for each in WeightMemory(words=words[:32], weight_bits=8, memory=memory).memories] == [
+        (LOGIC, False)
+    ] * 2
+    whole = WeightMemory(words=[[0] * 9] * 600, weight_bits=4, memory="mixed").memories
+    assert [each.kind for each in whole] == [BLOCK, BLOCK]
 
 
 @pytest.mark.parametrize("words", [[], [[]]])

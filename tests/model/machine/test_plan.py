@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from boards.bundled import BUNDLED
 from model.machine.checks import check_plan
 from model.machine.named_plans import DEFAULT_LANES, NAMED_PLANS, load_plan, named_plan, steps_per_event
 from model.machine.plan import CorePlan, Plan, PlanError
@@ -98,6 +99,36 @@ def test_a_core_without_a_max_pool_has_no_fifo_after_it(name, layer):
         check_plan(network, replace(plan, cores=cores))
 
 
+def moved(plan):
+    """The plan with all its memories in LUTs."""
+    cores = (
+        replace(core, state_memory="distributed", tag_memory="distributed", weight_memory="distributed") for core in plan.cores
+    )
+    return replace(plan, cores=tuple(cores))
+
+
+def test_memories_in_luts_are_part_of_a_plan(tmp_path):
+    plan, path = named_plan(NETWORK, "fast"), tmp_path / "plan.json"
+    in_luts = moved(plan)
+    mixed = replace(plan, cores=tuple(replace(core, weight_memory="mixed") for core in plan.cores))
+    tags = replace(plan, cores=tuple(replace(core, tag_memory="distributed") for core in plan.cores))
+    assert len({each.content_hash for each in (plan, in_luts, mixed, tags)}) == 4
+    for each in (in_luts, mixed, tags):
+        each.save(path)
+        assert load_plan(NETWORK, str(path)) == each
+    assert path.read_text().count('"tag_memory": "distributed"') == len(plan.cores)
+
+
+@pytest.mark.parametrize("name", ["cifar-resnet-plan", "cifar-small-plan"])
+def test_a_plan_that_moves_nothing_is_written_as_before(name, tmp_path):
+    path = BUNDLED.with_name(f"{name}.json")
+    Plan.load(path).save(tmp_path / "plan.json")
+    assert (tmp_path / "plan.json").read_bytes() == path.read_bytes()
+    plan = named_plan(NETWORK, "minimal")
+    # As it was before plans said where tags are.
+    assert plan.content_hash == "34f8ee111cfb6b25234945957c85ec659d11dc127cd8adb3357a37ace534b2c2"
+
+
 def test_values():
     with pytest.raises(PlanError, match=r"^core 'x': group_fifo must be within 8..1024, not 4$"):
         CorePlan(layer="x", group_fifo=4)
@@ -144,6 +175,10 @@ def test_what_folded_machines_do_not_walk():
         ({"cores": [{"layer": "a", "rows": True}]}, "core 'a': rows must be an integer, not True"),
         ({"cores": [{"layer": "a", "state_memory": None}]},
          "core 'a': state_memory must be one of auto, block, distributed, single_port, not None"),
+        ({"cores": [{"layer": "a", "tag_memory": "block"}]},
+         "core 'a': tag_memory must be one of auto, distributed, not 'block'"),
+        ({"cores": [{"layer": "a", "weight_memory": ["mixed"]}]},
+         "core 'a': weight_memory must be one of auto, block, mixed, distributed, single_port, not ['mixed']"),
     ],
 )  # fmt: skip
 def test_plan_files_that_lie(tmp_path, change, message):
@@ -188,6 +223,8 @@ def test_mutated_plan_files(tmp_path, seed):
         plan.save(path)
         said = defaults | mutated
         said["cores"] = [asdict(CorePlan(layer=core["layer"])) | core for core in said["cores"]]
+        # Where tags are is written only where it is said.
+        assert {core.pop("tag_memory") for core in said["cores"]} == {"auto"}
         assert json.dumps(json.loads(path.read_text()), sort_keys=True) == json.dumps(said, sort_keys=True)
     assert 0 < accepted < 200
     for _ in range(100):
