@@ -39,10 +39,10 @@ LUT_RAM_CELLS = 6
 """TRELLIS_COMB cells of a LUT RAM: four hold bits, two write (nextpnr-ecp5)."""
 
 _SELECTION_LUTS = 0.9
-"""LUTs of a bit of a memory for each LUT RAM after its first one: what selects among them."""
+"""LUTs of a bit of a memory for each 16 of its words but the first, after placement: what selects among LUT RAMs."""
 
-_TABLE_LUTS = 1.5
-"""LUTs of a bit of a table of weights for each 16 of its words: what holds them, and what selects."""
+_TABLE_LUTS = 1.59
+"""LUTs of a bit of a table of weights for each 16 of its words, after placement: what holds them, and what selects."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,12 @@ from model.network import Network, Neurons
 __all__ = ["SpareLuts"]
 
 _MOVES = (
-    {"tag_memory": "distributed"},
-    {"weight_memory": "mixed"},
-    {"weight_memory": "distributed"},
-    {"state_memory": "distributed"},
+    ("tag_memory", "distributed"),
+    ("weight_memory", "mixed"),
+    ("weight_memory", "distributed"),
+    ("state_memory", "distributed"),
 )
-"""What can be moved of a core."""
+"""What can be moved of a core: a field of its plan, and what it says then."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class SpareLuts:
         If one move is enough, that of the fewest LUTs; if not, that of the fewest LUTs for each block that it frees.
         """
         area = estimate_area(self._network, plan)
-        over, spare, found = area.ram_blocks - self._ram_blocks, self._luts - area.luts, plan
+        over, spare, found = area.ram_blocks - self._ram_blocks, float(self._luts - area.luts), plan
         while over > 0:
             moves = [move for move in self._moves(found) if move.luts <= spare]
             if not moves:
@@ -89,11 +89,10 @@ class SpareLuts:
         found = []
         for place, core in enumerate(plan.cores):
             blocks, luts = self._of(plan, core)
-            for change in _MOVES:
-                ((name, memory),) = change.items()
+            for name, memory in _MOVES:
                 if getattr(core, name) in (memory, "distributed"):
                     continue
-                moved = replace(core, **change)
+                moved = replace(core, **{name: memory})  # type: ignore[arg-type]
                 blocks_then, luts_then = self._of(plan, moved)
                 if blocks_then < blocks:
                     found.append(_Move(place, moved, blocks - blocks_then, max(1.0, luts_then - luts)))

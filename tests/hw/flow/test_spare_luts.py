@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,8 @@ from amaranth.hdl import Module, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from boards.limits import limits, relief
-from hw.flow.area import estimate_area, memory_luts
+from boards.limits import relief
+from hw.flow.area import estimate_area, memories, memory_luts
 from hw.flow.block_use import blocks_by_core
 from hw.flow.families.ecp5 import ECP5
 from hw.flow.families.gowin import GOWIN
@@ -25,97 +24,93 @@ from hw.flow.verilog import to_rtlil
 from hw.parts.memory import BuiltMemory, placed
 from hw.pipeline.state import StateBank
 from hw.pipeline.weights import WeightMemory
+from model.machine.estimate import planned
 from model.machine.named_plans import named_plan
-from model.machine.plan import PlanError
-from model.machine.planner import Demand, fastest, ladder
-from model.network import Network
+from model.machine.plan import Plan, PlanError
+from model.machine.planner import Demand, as_it_is, ladder
 from model.studies.random_network import drawn
-from tests.model.machine.test_planner import frames
+from model.support.errors import DoesNotFitError
+from tests.model.machine.test_planner import frames, small
+
+NETWORK = drawn("20x20x1: 4C5 P2 6C3 10F", (7, 15, 8))
+"""Its cores have tags, states and weights in blocks, of which some hold little."""
+
+PLAN = named_plan(NETWORK, "minimal")
+AREA = estimate_area(NETWORK, PLAN)
+MOVES = (
+    {"tag_memory": "distributed"},
+    {"weight_memory": "mixed"},
+    {"weight_memory": "distributed"},
+    {"state_memory": "distributed"},
+)
 
 
-@cache
-def network() -> Network:
-    """A network whose cores have tags, states and weights in blocks, of which some hold little."""
-    return drawn("20x20x1: 6C5 P2 12C3 P2 24F 10F", (7, 15, 8))
+def moved_to(ram_blocks: int, luts: int = 10**6) -> Plan:
+    return SpareLuts(NETWORK, ram_blocks=ram_blocks, luts=luts)(PLAN)
 
 
-PLAN = named_plan(network(), "default")
-AREA = estimate_area(network(), PLAN)
+def with_core(place: int, change: dict[str, str]) -> Plan:
+    return replace(PLAN, cores=(*PLAN.cores[:place], replace(PLAN.cores[place], **change), *PLAN.cores[place + 1 :]))
 
 
-def moved_to(ram_blocks: int, luts: int = 10**6):
-    return SpareLuts(network(), ram_blocks=ram_blocks, luts=luts)(PLAN)
-
-
-def memories_said(plan):
-    return [(core.state_memory, core.tag_memory, core.weight_memory) for core in plan.cores]
-
-
-def test_no_more_is_moved_than_it_takes():
-    """Fewer blocks, and more LUTs, down to where all is moved; parallelism and FIFOs stay."""
+def test_what_frees_a_block_for_the_fewest_luts_is_moved_and_no_more():
     assert moved_to(AREA.ram_blocks) == PLAN
-    found, luts = [], []
-    least = next(count for count in range(AREA.ram_blocks) if moved_to(count) != PLAN)
-    for wanted in range(AREA.ram_blocks, least - 1, -1):
-        plan = moved_to(wanted)
-        area = estimate_area(network(), plan)
-        assert area.ram_blocks <= wanted
-        default = {"state_memory": "auto", "tag_memory": "auto", "weight_memory": "auto"}
-        assert tuple(replace(core, **default) for core in plan.cores) == PLAN.cores
-        found.append(area.ram_blocks)
-        luts.append(area.luts)
-    assert len(set(found)) > 3
-    assert luts[0] == AREA.luts < luts[1] and max(luts) == luts[-1]
-    in_luts = {memory for core in memories_said(plan) for memory in core}
-    assert in_luts >= {"distributed"}
-    # One block less than that cannot be had.
-    assert moved_to(least - 1) == PLAN
-
-
-def test_what_frees_most_for_its_luts_is_moved_first():
-    """One block is freed by the cheapest of all memories that free one."""
-    plan = moved_to(AREA.ram_blocks - 1)
     costs = []
-    for place, core in enumerate(PLAN.cores):
-        for change in ({"tag_memory": "distributed"}, {"weight_memory": "mixed"}, {"weight_memory": "distributed"},
-                       {"state_memory": "distributed"}):  # fmt: skip
-            cores = (*PLAN.cores[:place], replace(core, **change), *PLAN.cores[place + 1 :])
-            use = blocks_by_core(network(), replace(PLAN, cores=cores))
-            if freed := sum(each.freed_by_luts for each in use):
-                costs.append((sum(each.luts_instead for each in use), cores))
-                area = estimate_area(network(), replace(PLAN, cores=cores))
-                assert area.ram_blocks == AREA.ram_blocks - freed
+    for place in range(len(PLAN.cores)):
+        for change in MOVES:
+            tried = with_core(place, change)
+            moved = [memory for memory in memories(NETWORK, tried) if memory.freed_blocks]
+            if moved:
+                costs.append((sum(map(memory_luts, moved)), tried))
     assert len(costs) > 4
-    assert plan.cores == min(costs, key=lambda pair: pair[0])[1]
+    luts, cheapest = min(costs, key=lambda pair: pair[0])
+    assert moved_to(AREA.ram_blocks - 1) == cheapest
+    area = estimate_area(NETWORK, cheapest)
+    assert area.ram_blocks < AREA.ram_blocks
+    assert area.luts == pytest.approx(AREA.luts + luts, rel=0.02)
+    use = {of.core: of for of in blocks_by_core(NETWORK, cheapest)}
+    assert sum(of.freed_by_luts for of in use.values()) == AREA.ram_blocks - area.ram_blocks
+    assert sum(of.luts_instead for of in use.values()) == round(luts)
+    # Nothing is moved where there are no LUTs for it.
+    assert moved_to(AREA.ram_blocks - 1, luts=AREA.luts + int(luts)) == PLAN
+    assert moved_to(AREA.ram_blocks - 1, luts=AREA.luts + int(luts) + 1) == cheapest
 
 
-def test_no_more_luts_are_taken_than_there_are():
-    wanted = AREA.ram_blocks - 1
-    luts = estimate_area(network(), moved_to(wanted)).luts
-    assert moved_to(wanted, luts=luts + 1) != PLAN
-    assert moved_to(wanted, luts=AREA.luts) == PLAN
+def test_several_are_moved_where_one_is_not_enough_and_none_where_all_are_not():
+    plan = moved_to(AREA.ram_blocks - 4)
+    assert estimate_area(NETWORK, plan).ram_blocks <= AREA.ram_blocks - 4
+    said = [(core.state_memory, core.tag_memory, core.weight_memory) for core in plan.cores]
+    assert sum(memory != "auto" for core in said for memory in core) > 1
+    # Parallelism and FIFOs stay.
+    default = {"state_memory": "auto", "tag_memory": "auto", "weight_memory": "auto"}
+    assert tuple(replace(core, **default) for core in plan.cores) == PLAN.cores
+    assert moved_to(0) == PLAN
 
 
-def test_the_planner_moves_memories_where_blocks_are_short():
-    """As many lanes on fewer blocks; where nothing is short, the plan that it was."""
-    images = frames(network(), 6)
-    demand = Demand.of(network(), images)
-    blocks = [estimate_area(network(), plan).ram_blocks for _, plan in ladder(network(), demand)]
-    few = sorted(blocks)[len(blocks) // 2]
+def test_the_planner_takes_a_plan_that_fits_once_memories_are_moved():
+    network = small()
+    images = frames(network, 4)
+
+    def in_luts(plan):
+        return replace(plan, cores=tuple(replace(core, tag_memory="distributed") for core in plan.cores))
 
     def short_of(plan):
-        return ["block RAMs"] if estimate_area(network(), plan).ram_blocks > few else []
+        return [] if plan == in_luts(plan) and plan.lanes <= 20 else ["block RAMs"]
 
-    without = fastest(network(), demand, short_of)
-    relieved = fastest(network(), demand, short_of, relieve=SpareLuts(network(), ram_blocks=few, luts=10**6))
-    paces = {plan.lanes: cycles for cycles, plan in ladder(network(), demand)}
-    assert paces[relieved.lanes] < paces[without.lanes]
-    assert not short_of(relieved) and "distributed" in {memory for core in memories_said(relieved) for memory in core}
-    plenty = relief(network(), board="ulx3s-85f")
-    assert fastest(network(), demand, limits(network(), board="ulx3s-85f"), relieve=plenty) == fastest(
-        network(), demand, limits(network(), board="ulx3s-85f")
-    )
-    assert relief(network())(PLAN) == relief(network(), board="tang-nano-9k")(PLAN) == PLAN
+    with pytest.raises(DoesNotFitError, match=r"^the smallest plan, of 2 lanes, does not fit: short of block RAMs$"):
+        planned(network, images, short_of=short_of)
+    choice = planned(network, images, short_of=short_of, relieve=in_luts)
+    assert choice.plan == in_luts(choice.plan) and 2 < choice.plan.lanes <= 20
+    assert all(plan == in_luts(plan) for _, plan in choice.considered)
+    least = min(cycles for cycles, plan in ladder(network, Demand.of(network, images)) if plan.lanes <= 20)
+    again = planned(network, images, cycles=2 * least, short_of=short_of, relieve=in_luts)
+    assert again.plan == in_luts(again.plan)
+
+
+def test_relief_is_of_a_board_that_the_area_model_knows():
+    """Where nothing is short nothing is moved."""
+    assert relief(NETWORK, board="ulx3s-85f")(PLAN) == PLAN
+    assert relief(NETWORK) is relief(NETWORK, board="tang-nano-9k") is as_it_is
 
 
 def test_an_ice40_has_no_ram_of_luts():
