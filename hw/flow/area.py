@@ -38,8 +38,9 @@ warnings.simplefilter("ignore", UnusedElaboratable)
 LUT_RAM_CELLS = 6
 """TRELLIS_COMB cells of a LUT RAM: four hold bits, two write (nextpnr-ecp5)."""
 
-_SELECTION_LUTS = 0.9
-"""LUTs of a bit of a memory for each 16 of its words but the first, after placement: what selects among LUT RAMs."""
+_SELECTION_LUTS, _WRITE_LUTS = 0.81, 1.35
+"""LUTs of each LUT RAM's worth of words but the first, for a bit of the word, and of each for all bits, after placement: what
+selects what is read, and where it is written."""
 
 _TABLE_LUTS = 1.59
 """LUTs of a bit of a table of weights for each 16 of its words, after placement: what holds them, and what selects."""
@@ -163,7 +164,8 @@ def memory_luts(memory: BuiltMemory) -> float:
         return luts
     if memory.kind == LOGIC:
         return _TABLE_LUTS * memory.table_luts
-    return luts + _SELECTION_LUTS * memory.width * (ceil(memory.depth / DISTRIBUTED_WORDS) - 1)
+    parts = ceil(memory.depth / DISTRIBUTED_WORDS)
+    return luts + _SELECTION_LUTS * memory.width * (parts - 1) + _WRITE_LUTS * parts
 
 
 def _table_bits(axis: Axis) -> int:
