@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from hw.machines import machine_of
 from hw.pipeline.machine import Machine
 from model.machine.folded_layout import Folded
 from model.machine.named_plans import named_plan
+from model.machine.plan import PlanError
 from model.network import Convolution, Linear, MaxPool, Network, Padding, Shape
 from model.projection import LinearProjection
 from model.support.errors import Exit
@@ -87,6 +89,40 @@ def test_a_netlist_fires_the_same_spikes_in_the_same_cycles(simulator, tmp_path)
     assert set(netlist.cells) >= {"LUT4", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4"}
     assert netlist.cells["DP16KD"] == 3
     assert re.search(r'REGMODE_[AB]\("OUTREG"\)', netlist.verilog)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("family", [ECP5, GOWIN], ids=lambda family: family.NAME)
+def test_a_netlist_with_memories_in_luts_fires_the_same_spikes_in_the_same_cycles(family, tmp_path):
+    """States, weights, and tags that are so wide that they were in block RAM otherwise; the pool's memory stays there."""
+    need_icarus()
+    network, plan = small()
+    in_luts = {"state_memory": "distributed", "tag_memory": "distributed", "weight_memory": "distributed"}
+    plan = replace(plan, cores=tuple(replace(core, generation_bits=8, **in_luts) for core in plan.cores))
+    machine = Machine(network=network, plan=plan)
+    assert sum(memory.freed_blocks for memory in machine.memories) == 3
+    frames = random_frames(network.input_shape, 1, frames=2, near=True)
+    result = verify(
+        network, plan, frames, level="netlist", family=family, simulator="icarus", out_dir=tmp_path, idle=0.3, stall=0.3
+    )
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert min(result.spikes_compared, result.cycles_compared) > 400
+    netlist = machine_netlist(machine, cache=CACHE, log=tmp_path / "synthesis.log", family=family)
+    kinds = ("DP16KD", "SDP", "DP", "SP", "pROM")
+    blocks = {kind: count for kind, count in netlist.cells.items() if kind.startswith(kinds)}
+    assert sum(blocks.values()) == sum(memory.blocks for memory in machine.memories) == 1
+    if family is ECP5:
+        found = re.findall(r"TRELLIS_DPR16X4 #\(.*?\) \\core_pool\.projection\.(state_0\.\w+)", netlist.verilog)
+        told = {memory.name.removeprefix("core_pool.projection."): memory.lut_rams for memory in machine.memories if memory.moved}
+        assert Counter(found) == Counter({name: count for name, count in told.items() if count})
+
+
+def test_an_ice40_has_no_netlist_with_ram_of_luts(tmp_path):
+    network, plan = small()
+    cores = tuple(replace(core, state_memory="distributed") for core in plan.cores)
+    message = r"^plan 'minimal': core 'conv': state_memory must not be 'distributed' on an iCE40, which has no RAM made of LUTs$"
+    with pytest.raises(PlanError, match=message):
+        verify(network, replace(plan, cores=cores), [], level="netlist", family=ICE40, simulator="icarus", out_dir=tmp_path)
 
 
 def test_a_netlist_for_ice40_fires_the_same_spikes_in_the_same_cycles(tmp_path):
