@@ -24,6 +24,7 @@ __all__ = [
     "BorderClasses",
     "State",
     "border_classes",
+    "classes",
     "counts_of_layer",
     "first_states",
     "pooled",
@@ -139,11 +140,25 @@ def border_classes(state: State) -> BorderClasses:
     """The distinct states of positions of a layer of neurons, in the order in which they first come."""
     height, width, channels = state.count.shape
     words = np.concatenate([state.potential, state.count], axis=2).reshape(height * width, -1)
-    _, first, inverse = np.unique(words, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    distinct = words[first[order]]
-    of_position = np.argsort(order)[inverse.reshape(height, width)]
+    of_word, first = classes(words)
+    distinct, of_position = words[first], np.array(of_word).reshape(height, width)
     return BorderClasses(potential=distinct[:, :channels], count=distinct[:, channels:], of_position=of_position)
+
+
+def classes(words: Ints) -> tuple[list[int], list[int]]:
+    """The class of each, those that are equal being of one, numbered as they first come; and of each class the first.
+
+    Parameters
+    ----------
+    words : Ints
+        What is classed, along the first axis.
+    """
+    # `numpy.unique` would compare rows as records, and makes a TypeError of what a signal raises in the middle of it.
+    found: dict[bytes, int] = {}
+    alike = [found.setdefault(word.tobytes(), place) for place, word in enumerate(words)]
+    first = list(found.values())
+    numbers = {place: number for number, place in enumerate(first)}
+    return [numbers[place] for place in alike], first
 
 
 def counts_of_layer(network: Network, layer: Layer, output: Shape, counts: Mapping[str, Ints]) -> Ints:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from model.arrays import Ints
+from model.rest import classes
 
 __all__ = ["Borders", "borders"]
 
@@ -40,13 +39,5 @@ def borders(values: Ints) -> Borders:
     values : Ints
         What each position starts a frame with, ``(height, width, ...)``: inside of what zeros pad, it mostly is the same.
     """
-    (of_row, rows), (of_column, columns) = (_classes(along) for along in (values, values.swapaxes(0, 1)))
+    (of_row, rows), (of_column, columns) = (classes(along) for along in (values, values.swapaxes(0, 1)))
     return Borders(of_row, of_column, rows, columns)
-
-
-def _classes(values: Ints) -> tuple[list[int], list[int]]:
-    """The class of each row, and the first row of each class."""
-    _, first, inverse = np.unique(values.reshape(len(values), -1), axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    of_class = np.argsort(order)[inverse.reshape(-1)]
-    return [int(n) for n in of_class], [int(n) for n in first[order]]

@@ -10,7 +10,7 @@ from model.encode import encode
 from model.events import make_events
 from model.golden import run
 from model.network import INPUT, Linear, MaxPool, Network, Neurons
-from model.rest import border_classes, first_states, states_at_rest, weighted_sums
+from model.rest import border_classes, classes, first_states, states_at_rest, weighted_sums
 from sim.generators.networks import mixed, random_convolution
 
 EMPTY = make_events([])
@@ -167,3 +167,17 @@ def test_border_classes():
         [3, 4, 4, 4, 4, 5],
         [6, 7, 7, 7, 7, 8],
     ]
+
+
+def test_what_is_equal_is_of_one_class():
+    rng = np.random.default_rng(4)
+    several = 0
+    for shape in ((7, 2), (6, 3, 2), (9, 1), (1, 5)):
+        words = rng.integers(-1, 2, shape)
+        for ordered in (words, words[::-1], words.swapaxes(0, 1)):
+            of_word, first = classes(ordered)
+            rows = ordered.tolist()
+            assert first == [place for place, row in enumerate(rows) if row not in rows[:place]]
+            assert [rows[first[number]] for number in of_word] == rows
+            several += 1 < len(first) < len(rows)
+    assert several
