@@ -9,9 +9,9 @@ designs, the costs and the errors.
 import json
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil, log2
 
 from amaranth.hdl import UnusedElaboratable
@@ -44,6 +44,9 @@ selects what is read, and where it is written."""
 
 _TABLE_LUTS = 1.59
 """LUTs of a bit of a table of weights for each 16 of its words, after placement: what holds them, and what selects."""
+
+_PLANS = 1024
+"""Plans whose areas are kept: who looks for a plan asks several times for those of the same ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +83,13 @@ def memories(network: Network, plan: Plan) -> list[BuiltMemory]:
 
 def features(network: Network, plan: Plan) -> dict[str, Counter[str]]:
     """Of each core, and of what is around them (``"system"``), how much there is of what LUTs and flip-flops go with."""
+    return _features(network, plan, memories(network, plan))
+
+
+def _features(network: Network, plan: Plan, all_built: Iterable[BuiltMemory]) -> dict[str, Counter[str]]:
     per_core: dict[str, Counter[str]] = {}
     built: dict[str, list[BuiltMemory]] = {}
-    for memory in memories(network, plan):
+    for memory in all_built:
         built.setdefault(memory.name.split(".")[0], []).append(memory)
     for stage in stages(network):
         first, last = stage.layers[0], stage.layers[-1]
@@ -187,11 +194,12 @@ def summed(amounts: Mapping[str, float], costs: Mapping[str, float]) -> float:
     return sum(costs.get(name, 0.0) * amount for name, amount in amounts.items())
 
 
+@lru_cache(maxsize=_PLANS)
 def estimate_area(network: Network, plan: Plan) -> Area:
     """The area of the machine of ``plan``, with its host link, on an ECP5."""
-    amounts, fitted = features(network, plan), _fitted()
+    built, fitted = memories(network, plan), _fitted()
+    amounts = _features(network, plan, built)
     costs: dict[str, dict[str, float]] = fitted["costs"]  # type: ignore[assignment]
-    built = memories(network, plan)
     fmax: dict[str, float] = fitted["fmax_mhz"]  # type: ignore[assignment]
     return Area(
         luts=round(sum(summed(part, costs["luts"]) for part in amounts.values()) + sum(map(memory_luts, built))),

@@ -23,6 +23,9 @@ _MOVES = (
 )
 """What can be moved of a core: a field of its plan, and what it says then."""
 
+_LEAST_LUTS = 1.0
+"""What a move takes at the least."""
+
 
 @dataclass(frozen=True)
 class _Move:
@@ -37,7 +40,7 @@ class _Move:
     blocks : int
         Blocks that this frees.
     luts : float
-        LUTs that it takes, estimated; at least 1.
+        LUTs that it takes, estimated; at least `_LEAST_LUTS`.
     """
 
     place: int
@@ -74,6 +77,8 @@ class SpareLuts:
         area = estimate_area(self._network, plan)
         over, spare, found = area.ram_blocks - self._ram_blocks, float(self._luts - area.luts), plan
         while over > 0:
+            if spare < _LEAST_LUTS:
+                return plan
             moves = [move for move in self._moves(found) if move.luts <= spare]
             if not moves:
                 return plan
@@ -95,7 +100,7 @@ class SpareLuts:
                 moved = replace(core, **{name: memory})  # type: ignore[arg-type]
                 blocks_then, luts_then = self._of(plan, moved)
                 if blocks_then < blocks:
-                    found.append(_Move(place, moved, blocks - blocks_then, max(1.0, luts_then - luts)))
+                    found.append(_Move(place, moved, blocks - blocks_then, max(_LEAST_LUTS, luts_then - luts)))
         return found
 
     def _of(self, plan: Plan, core: CorePlan) -> tuple[int, float]:

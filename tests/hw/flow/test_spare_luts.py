@@ -87,6 +87,21 @@ def test_several_are_moved_where_one_is_not_enough_and_none_where_all_are_not():
     assert moved_to(0) == PLAN
 
 
+def test_moves_are_worked_out_only_where_a_lut_is_spare(monkeypatch):
+    asked = []
+
+    def none(self, plan):
+        asked.append(plan)
+        return []
+
+    monkeypatch.setattr(SpareLuts, "_moves", none)
+    for luts in (0, AREA.luts - 1, AREA.luts):
+        assert moved_to(AREA.ram_blocks - 1, luts=luts) == PLAN
+    assert not asked
+    assert moved_to(AREA.ram_blocks - 1, luts=AREA.luts + 1) == PLAN
+    assert asked == [PLAN]
+
+
 def test_the_planner_takes_a_plan_that_fits_once_memories_are_moved():
     network = small()
     images = frames(network, 4)
