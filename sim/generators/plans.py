@@ -34,6 +34,17 @@ def random_pipeline_plan(network: Network, seed: int) -> Plan:
                 generation_bits=chance.choice([1, 2, 4]),
             )
         )
+    # Drawn apart, so that what else is drawn of a seed stays what it was.
+    memories = random.Random(f"memories of {seed}")
+    cores = [
+        replace(
+            core,
+            state_memory=memories.choice(["auto", "block", "distributed"]),
+            tag_memory=memories.choice(["auto", "distributed"]),
+            weight_memory=memories.choice(["auto", "block", "mixed", "distributed"]),
+        )
+        for core in cores
+    ]
     pooled = [stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1]
     cores = [replace(core, pool_fifo=chance.choice([0, 8, 11, 64])) if core.layer in pooled else core for core in cores]
     inject, watch = chance.random() < 0.7, chance.random() < 0.7
