@@ -11,14 +11,15 @@ The two rows do not wait for each other.
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import Timeout
 from rich.console import Console
 
 import boards
@@ -48,7 +49,7 @@ from model.machine.named_plans import is_folded, load_plan
 from model.machine.plan import Plan
 from model.network import Network
 from model.reports.conversion import conversion_json, conversion_lines
-from model.support.cache import kept, source_hash
+from model.support.cache import alone, kept, source_hash
 from model.support.errors import DoesNotFitError, MismatchError, TimingError
 from model.support.files import write_file
 from model.support.frames import real_frames
@@ -159,6 +160,15 @@ class _Job:
         """The clock that is made of it."""
         return self.board.clock(self.frequency_hz)
 
+    def clear(self) -> None:
+        """Remove results: what a run has not written, or not all of it, must not look like its own."""
+        names = ["machine.v", "system.v"]
+        if not self.options.verilog_only:
+            names += [f"{self.name}{ending}" for ending in (self.board.of_family.BITSTREAM, WEIGHTS, ".v")]
+            names += ["report.json", "report.md"]
+        for name in names:
+            (self.out / name).unlink(missing_ok=True)
+
     def tell_time(self, luts: int) -> None:
         """Say about how long a first run takes; ``luts`` are those of an ECP5, 0 for the other families' small designs."""
         minutes = FIRST_RUN_MINUTES + luts / LUTS_PER_MINUTE
@@ -206,39 +216,63 @@ def build(options: Options, console: Console) -> dict[str, Any]:
     """
     with Steps(console) as steps:
         job = _prepare(options, steps)
-        if options.verilog_only:
-            return _verilog_only(job)
-        _check_size(job)
-        tools = _find_tools(job)
-        images, labels, dataset = real_frames(job.network, options.dataset, options.data_dir, options.frames)
-        proof, design = side_by_side(
-            lambda: _prove(job, images, labels, dataset), lambda: _design(job, tools), stop=stopped_tools
-        )
-        bitstream, image = _pack(job, proof, design)
-        report = build_report(
-            network=job.network,
-            conversion=job.conversion,
-            plan=job.plan,
-            board=job.board,
-            tools=tools,
-            dataset=proof.dataset,
-            traces=proof.traces,
-            frames_right=proof.right,
-            verified=proof.verified,
-            synthesized=design.synthesized,
-            placed={seed: placed for seed, (placed, _) in design.placed.items()},
-            best=design.best,
-            frequency_hz=job.pll.output_hz,
-            bitstream=bitstream,
-            weights_image=image,
-        )
-        write_file(job.out / "report.md", markdown(report))
-        write_file(job.out / "report.json", json.dumps(report, indent=2) + "\n")
-        return report
+        with _folder_of_its_own(job):
+            return _verilog_only(job) if options.verilog_only else _build(job)
+
+
+@contextmanager
+def _folder_of_its_own(job: _Job) -> Iterator[None]:
+    """A context in which no other build writes to this one's folder, without results at its beginning and where it fails."""
+    lock = alone(job.out / "report.json")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        with job.steps.step(f"waiting for another build to end, which writes to {job.out}"):
+            lock.acquire()
+    try:
+        job.clear()
+        yield
+    except BaseException:
+        job.clear()
+        raise
+    finally:
+        lock.release()
+
+
+def _build(job: _Job) -> dict[str, Any]:
+    """All steps down to the report."""
+    options = job.options
+    _check_size(job)
+    tools = _find_tools(job)
+    images, labels, dataset = real_frames(job.network, options.dataset, options.data_dir, options.frames)
+    proof, design = side_by_side(
+        lambda: _prove(job, images, labels, dataset), lambda: _design(job, tools), stop=stopped_tools
+    )
+    bitstream, image = _pack(job, proof, design)
+    report = build_report(
+        network=job.network,
+        conversion=job.conversion,
+        plan=job.plan,
+        board=job.board,
+        tools=tools,
+        dataset=proof.dataset,
+        traces=proof.traces,
+        frames_right=proof.right,
+        verified=proof.verified,
+        synthesized=design.synthesized,
+        placed={seed: placed for seed, (placed, _) in design.placed.items()},
+        best=design.best,
+        frequency_hz=job.pll.output_hz,
+        bitstream=bitstream,
+        weights_image=image,
+    )
+    write_file(job.out / "report.md", markdown(report))
+    write_file(job.out / "report.json", json.dumps(report, indent=2) + "\n")
+    return report
 
 
 def _prepare(options: Options, steps: Steps) -> _Job:
-    """Read the network and the plan, and clear what an earlier run left."""
+    """Read the network and the plan."""
     board = board_named(options.board)
     net, plan_name = chosen_for(board, options.net, options.plan)
     # A clock or a baud that cannot be is said before anything runs.
@@ -263,10 +297,6 @@ def _prepare(options: Options, steps: Steps) -> _Job:
         steps=steps,
     )
     job.out.mkdir(parents=True, exist_ok=True)
-    # What this run does not write yet must not look like its result.
-    results = [f"{job.name}{board.of_family.BITSTREAM}", f"{job.name}{WEIGHTS}", f"{job.name}.v", "report.json", "report.md"]
-    for stale in ("machine.v", "system.v", *([] if options.verilog_only else results)):
-        (job.out / stale).unlink(missing_ok=True)
     return job
 
 
@@ -426,6 +456,7 @@ def _design(job: _Job, tools: dict[str, str]) -> _Design:
                 lambda: asdict(
                     synthesize(rtlil, top="top", netlist=netlist, log=log, line=tell, family=family, part=part)
                 ),
+                netlist,
             )
         )
         luts = family.luts_needed(synthesized)
@@ -450,7 +481,8 @@ def _design(job: _Job, tools: dict[str, str]) -> _Design:
                     line=tell,
                 )
 
-            placed = Placed(**_kept_result(f"{routed.stem}-report", lambda: asdict(route())))
+            beside = (routed, routed.with_suffix(family.CONSTRAINTS), routed.with_suffix(".log"))
+            placed = Placed(**_kept_result(f"{routed.stem}-report", lambda: asdict(route()), *beside))
             job.steps.say(f"   seed {seed}: {placed.fmax_mhz} MHz")
         return placed, routed
 
@@ -469,7 +501,8 @@ def _pack(job: _Job, proof: _Proof, design: _Design) -> tuple[Path, Path | None]
     """The bitstream of the fastest design that keeps up with its clock, and what goes into the flash after it."""
     family, best = job.board.of_family, design.best
     placed, routed = design.placed[best]
-    log = Path(shutil.copyfile(routed.with_suffix(".log"), job.out / "place-and-route.log"))
+    log = job.out / "place-and-route.log"
+    write_file(log, routed.with_suffix(".log").read_bytes())
     if placed.dsp:
         raise MultiplierError(f"{placed.dsp} DSP blocks are in the routed design")
     if placed.fmax_mhz < job.pll.output_hz / 1e6:
@@ -480,12 +513,12 @@ def _pack(job: _Job, proof: _Proof, design: _Design) -> tuple[Path, Path | None]
     bitstream = job.out / f"{job.name}{family.BITSTREAM}"
     with job.steps.step("bitstream, and what it unpacks to"):
         packed = kept(routed.with_suffix(family.BITSTREAM), lambda written: _packed(job, routed, written))
-        shutil.copyfile(design.verilog, job.out / f"{job.name}.v")
+        write_file(job.out / f"{job.name}.v", design.verilog.read_bytes())
         write_file(job.out / "machine.v", proof.verilog)
         image = job.out / f"{job.name}{WEIGHTS}" if job.board.reads_flash(job.network, job.plan) else None
         if image:
             write_file(image, flash_image(job.network, job.plan))
-        shutil.copyfile(packed, bitstream)
+        write_file(bitstream, packed.read_bytes())
     return bitstream, image
 
 
@@ -497,9 +530,9 @@ def _packed(job: _Job, routed: Path, bitstream: Path) -> None:
     check_bitstream(family, part, routed=routed, bitstream=bitstream, log=job.out / "unpacked.log")
 
 
-def _kept_result(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What ``make`` found for this ``key``, as its file has it, which is made where it is not there."""
-    path = kept(CACHE / f"{key}.json", lambda part: part.write_text(json.dumps(make())))
+def _kept_result(key: str, make: Callable[[], dict[str, Any]], *beside: Path) -> dict[str, Any]:
+    """What ``make`` found for this ``key``, as its file has it, which is made where it or a file ``beside`` it is not there."""
+    path = kept(CACHE / f"{key}.json", lambda part: part.write_text(json.dumps(make())), beside=beside)
     return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 

@@ -15,6 +15,7 @@ from boards.self_test import golden_answers
 from model.engine.engine import run_frames
 from model.network import Network
 from model.support.datasets import DataError
+from model.support.files import naming, write_file
 
 __all__ = ["Evaluation", "Journal", "Mismatch", "evaluate"]
 
@@ -96,19 +97,19 @@ class Journal:
     def write(self, frame: int, answer: Answer) -> None:
         """Write an answer down at once."""
         self.answers[frame] = answer
-        with self._path.open("a") as file:
+        with naming(self._path), self._path.open("a") as file:
             file.write(json.dumps({"frame": frame, **asdict(answer)}) + "\n")
 
     def _read(self) -> dict[int, Answer]:
         text = self._path.read_text(errors="replace") if self._path.exists() else ""
         head, *lines = text.splitlines(keepends=True) or [""]
         if not head or self._parsed(1, head) != self._head:
-            self._path.write_text(json.dumps(self._head) + "\n")
+            write_file(self._path, json.dumps(self._head) + "\n")
             return {}
         if lines and not lines[-1].endswith("\n"):
             # The last line of a run that was cut off.
             del lines[-1]
-            self._path.write_text("".join([head, *lines]))
+            write_file(self._path, "".join([head, *lines]))
         return dict(self._answer(number, self._parsed(number, line)) for number, line in enumerate(lines, start=2))
 
     def _parsed(self, number: int, line: str) -> Any:

@@ -37,7 +37,9 @@ from model.machine.limits import SATURATIONS_WIDTH
 from model.machine.plan import Plan, PlanError
 from model.machine.simulate import simulate as cycles
 from model.network import INPUT, Network, Neurons
+from model.support.cache import alone
 from model.support.errors import MismatchError
+from model.support.files import write_file
 from sim.choices import LEVELS
 from sim.coverage import Coverage, coverage
 from sim.netlist import cell_models, machine_netlist
@@ -206,14 +208,18 @@ def verify(
     watchdog = _watchdog(machine, expected)
     tell(f"compiling for {simulator}")
     simulation = build(simulator, top="tb", sources=sources, cache=cache)
-    record, _ = bench.run(simulation, len(frames), out_dir, watchdog)
-    result, divergence = _score(machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, watch)
-    if not result.mismatches and not result.cycle_mismatches:
-        return result
-    traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
-    _, waveform = bench.run(traced, divergence.frame + 1 if divergence else len(frames), out_dir / "waves", watchdog)
-    report = f"{result.report}\n  waveform        {waveform}" + ("" if own else "\n  (Verilog handed in)")
-    (out_dir / "divergence.txt").write_text(report + "\n")
+    # Two that run in one folder would read each other's records.
+    with alone(out_dir / "record.txt"):
+        told = out_dir / "divergence.txt"
+        told.unlink(missing_ok=True)
+        record, _ = bench.run(simulation, len(frames), out_dir, watchdog)
+        result, divergence = _score(machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, watch)
+        if not result.mismatches and not result.cycle_mismatches:
+            return result
+        traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
+        _, waveform = bench.run(traced, divergence.frame + 1 if divergence else len(frames), out_dir / "waves", watchdog)
+        report = f"{result.report}\n  waveform        {waveform}" + ("" if own else "\n  (Verilog handed in)")
+        write_file(told, report + "\n")
     return replace(result, report=report, waveform=str(waveform) if waveform else None)
 
 
@@ -268,8 +274,8 @@ class _Bench:
         """Simulate the first ``count`` frames; gives the record, and the waveform file if there is one."""
         folder.mkdir(parents=True, exist_ok=True)
         tokens, record, weights = folder / "tokens.txt", folder / "record.txt", folder / "weights.txt"
-        tokens.write_text("".join(_tokens(self.machine, frame.events) for frame in self.frames[:count]))
-        weights.write_text("".join(f"{word:x}\n" for word in _loaded_weights(self.machine)))
+        write_file(tokens, "".join(_tokens(self.machine, frame.events) for frame in self.frames[:count]))
+        write_file(weights, "".join(f"{word:x}\n" for word in _loaded_weights(self.machine)))
         told = folder / "progress.txt"
         told.unlink(missing_ok=True)
         self.line("")

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from model.support.files import write_file
+
 __all__ = ["tables_in_files"]
 
 _TABLE = re.compile(
@@ -39,7 +41,7 @@ def tables_in_files(text: str, folder: Path, stem: str) -> str:
             return table[0]
         path = folder / f"{stem}-{number}.hex"
         number += 1
-        path.write_text("".join(f"{value}\n" for _, value in words))
+        write_file(path, "".join(f"{value}\n" for _, value in words))
         # Both ends are given: standards differ in where an array that counts down is begun.
         return f'  initial $readmemh("{path}", {table["memory"]}, 0, {len(words) - 1});\n'
 

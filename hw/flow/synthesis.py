@@ -14,7 +14,7 @@ from hw.flow.families.base import Cells, Family, Part
 from hw.flow.families.ecp5 import ECP5
 from hw.flow.tools import ToolError, run_tool
 from model.support.errors import DoesNotFitError, MismatchError
-from model.support.files import replacing
+from model.support.files import check_room, naming, replacing, write_file
 
 __all__ = [
     "MultiplierError",
@@ -153,7 +153,7 @@ def _synthesized(
             f"write_json {written}",
         ]
     )
-    script_file.write_text(script.replace("; ", "\n") + "\n")
+    write_file(script_file, script.replace("; ", "\n") + "\n")
     try:
         # Less than the default: it lists every cell that it maps, which is a hundred megabytes for a large machine.
         run_tool("yosys", ["-v", "3", "-s", str(script_file)], log=log, line=line)
@@ -161,6 +161,7 @@ def _synthesized(
         if "selection is not empty" in error.log.lower():
             raise MultiplierError(f"a multiplication ({', '.join(_MULTIPLIERS)}) is in the design; see {log}") from None
         raise
+    check_room(written)
     design = json.loads(written.read_text())
     module = design["modules"][top]
     registers, copies, remarks = family.improve(module)
@@ -168,7 +169,7 @@ def _synthesized(
     if cells.dsp:
         raise MultiplierError(f"{cells.dsp} DSP blocks are in the netlist; see {log}")
     written.write_text(json.dumps(design))
-    with log.open("a") as file:
+    with naming(log), log.open("a") as file:
         file.write("".join(["\n", *(f"{remark}\n" for remark in remarks)]))
     return Synthesized(
         lut=cells.lut,
@@ -221,7 +222,7 @@ def place_and_route(
     ToolError : anything else
     """
     constraint_file, report = routed.with_suffix(family.CONSTRAINTS), routed.with_suffix(".report")
-    constraint_file.write_text(constraints)
+    write_file(constraint_file, constraints)
     report.unlink(missing_ok=True)
     with replacing(routed) as written:
         args = family.placement(
@@ -243,6 +244,7 @@ def place_and_route(
                     f"{', '.join(over) if over else 'cells than it has'}; see {log}"
                 ) from None
             raise
+        check_room(written)
         found = json.loads(report.read_text())
         clocks = {name: clock for name, clock in found["fmax"].items()}
         if not clocks:

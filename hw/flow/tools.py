@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model.support.errors import ToolError, ToolMissingError
+from model.support.files import naming
 
 __all__ = ["TOOLS", "ToolError", "find_tool", "run_tool", "stopped_tools", "tool_version", "yosys_share"]
 
@@ -89,7 +90,7 @@ def run_tool(
     ToolError : where it fails, or is stopped
     """
     lines: list[str] = []
-    with log.open("w") as file, _started([find_tool(name), *map(str, args)]) as process:
+    with naming(log), log.open("w") as file, _started([find_tool(name), *map(str, args)]) as process:
         assert process.stdout is not None
         for text in process.stdout:
             file.write(text)

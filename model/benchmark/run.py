@@ -266,7 +266,7 @@ class _Steps:
         def both(part: Path) -> None:
             write_file(beside, json.dumps(make(part)) + "\n")
 
-        kept(path, both)
+        kept(path, both, beside=[beside])
         return path, json.loads(beside.read_text())
 
     def _kept_json(self, what: str, key: tuple[Any, ...], make: Callable[[], Any]) -> dict[str, Any]:

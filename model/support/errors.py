@@ -5,6 +5,7 @@ Any other exception is a fault of Tally's own; it is not caught, and the shell s
 """
 
 import enum
+import errno
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from typing import ClassVar, NoReturn
 
 __all__ = [
+    "NO_ROOM",
     "BadInputError",
     "DeviceError",
     "DoesNotFitError",
@@ -29,6 +31,9 @@ __all__ = [
     "one_line",
     "one_line_errors",
 ]
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room for a file."""
 
 
 class Exit(enum.IntEnum):
@@ -162,6 +167,8 @@ def one_line_errors() -> Iterator[None]:
     except TallyError as error:
         fail(error.exit_code, str(error))
     except OSError as error:
+        if error.errno in NO_ROOM:
+            fail(Exit.NOT_WRITTEN, f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
         fail(Exit.BAD_INPUT, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except KeyboardInterrupt as stop:
         _stopped(stop)

@@ -1,6 +1,7 @@
 """Writing files whole or not at all, and reading JSON that says one thing only."""
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -10,22 +11,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from model.support.errors import BadInputError, OutputError
+from model.support.errors import NO_ROOM, BadInputError, OutputError
 
 __all__ = [
     "check_apart",
+    "check_room",
     "check_writable_file",
     "check_writable_folder",
     "checked_json",
+    "naming",
     "not_written",
     "opened",
+    "read_sealed",
     "replacing",
     "write_all",
     "write_file",
+    "write_sealed",
 ]
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where there is no room for a file."""
+_ROOM_BYTES = 1 << 16
+"""More than a tool writes at once: where this has room, what the tool wrote had, too."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -112,7 +117,32 @@ def _try(folder: Path) -> None:
 
 def not_written(path: Path | str, error: OSError) -> NoReturn:
     """Raise what says in one line that a file or folder could not be written, and why."""
-    raise (OutputError if error.errno in _FULL else BadInputError)(f"{path}: cannot be written: {error.strerror}") from None
+    raise (OutputError if error.errno in NO_ROOM else BadInputError)(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A context that writes ``path``: where the disk is full the system does not say which file it had no room for."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def check_room(path: Path) -> None:
+    """Raise `OSError`, as writing ``path`` would, where its disk is full.
+
+    A tool whose output had no room may have written a part of it, and say nothing.
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with naming(path):
+            # Nothing that the file system could make smaller.
+            part.write_bytes(os.urandom(_ROOM_BYTES))
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -159,6 +189,26 @@ def write_file(path: Path | str, content: bytes | str) -> None:
     """
     with replacing(Path(path)) as part:
         part.write_bytes(content.encode(errors="replace") if isinstance(content, str) else content)
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, with the SHA-256 of what it holds before it."""
+    write_file(path, hashlib.sha256(content).digest() + content)
+
+
+def read_sealed(path: Path) -> bytes:
+    """What `write_sealed` wrote.
+
+    Raises
+    ------
+    ValueError
+        It is another file, or is damaged.
+    """
+    content = path.read_bytes()
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(content[size:]).digest() != content[:size]:
+        raise ValueError(f"{path}: must be as it was written")
+    return content[size:]
 
 
 def write_all(folder: Path, files: Mapping[str, bytes | str]) -> None:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from model.importers.onnx import import_onnx
 from model.support.datasets import DataError, Dataset
 from model.support.errors import BadInputError
-from model.support.files import write_file
+from model.support.files import read_sealed, write_sealed
 from model.training.cifar_settings import CifarSettings
 from model.training.common import accuracy, track
 from model.training.photographs import cut_out, shifted_and_mirrored
@@ -135,11 +135,11 @@ class CifarTraining:
             "losses": self.losses,
         }
         torch.save(state, written)
-        write_file(path, written.getvalue())
+        write_sealed(path, written.getvalue())
 
     def _load(self, path: Path) -> None:
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(io.BytesIO(read_sealed(path)), weights_only=True)
         except Exception as error:
             # A damaged file is reported by whatever the code that unpacks it happens to raise.
             message = f"{path}: file to resume from must be one that a training wrote; delete it to start again"

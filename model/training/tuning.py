@@ -22,7 +22,7 @@ from model.importers.float_network import FloatNetwork
 from model.network import Network, Neurons
 from model.support.datasets import Dataset
 from model.support.errors import BadInputError
-from model.support.files import write_file
+from model.support.files import read_sealed, write_sealed
 from model.training.common import augment, track
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 from model.training.firing import Deferred, Firing, Immediate
@@ -285,11 +285,11 @@ class Tuning:
             "price": self._price,
         }
         torch.save(state, written)
-        write_file(path, written.getvalue())
+        write_sealed(path, written.getvalue())
 
     def _load(self, path: Path, key: str) -> None:
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(io.BytesIO(read_sealed(path)), weights_only=True)
         except Exception as error:
             # A damaged file is reported by whatever the code that unpacks it happens to raise.
             message = f"{path}: file to resume from must be one that a fine-tuning wrote; delete it to start again"

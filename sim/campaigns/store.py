@@ -122,6 +122,8 @@ class Store:
             if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL"):
                 raise OutputError(f"{self.path}: cannot be written: {error}") from None
             raise StoreError(f"{self.path}: must be a campaign's results store that can be used: {error}") from None
+        except UnicodeDecodeError as error:
+            raise StoreError(f"{self.path}: must be a campaign's results store that can be used: {error.reason}") from None
 
     def __enter__(self) -> "Store":
         return self
@@ -172,23 +174,27 @@ class Store:
         wanted = {name: value for name, value in (("kind", kind), ("version", version)) if value is not None}
         where = " AND ".join(["TRUE", *(f"{name} = :{name}" for name in wanted)])
         with self._told():
-            for row in self._base.execute(f"SELECT {_COLUMNS} FROM result WHERE {where} ORDER BY key", wanted):
-                yield _result(*row)
+            for row in self._base.execute(f"SELECT key, {_COLUMNS} FROM result WHERE {where} ORDER BY key", wanted):
+                yield self._result(*row)
 
     def starting_with(self, key: str) -> list[Result]:
         """What is in it of jobs whose keys begin so."""
         with self._told():
-            rows = self._base.execute(f"SELECT {_COLUMNS} FROM result WHERE substr(key, 1, ?) = ?", (len(key), key))
-            return [_result(*row) for row in rows]
+            rows = self._base.execute(f"SELECT key, {_COLUMNS} FROM result WHERE substr(key, 1, ?) = ?", (len(key), key))
+            return [self._result(*row) for row in rows]
 
-
-def _result(
-    kind: str, version: str, parameters: str, outcome: str, found: str, seconds: float, message: str
-) -> Result:
-    return Result(
-        job=Job(kind=kind, version=version, parameters=json.loads(parameters)),
-        outcome=Outcome(outcome=outcome, found=json.loads(found), seconds=seconds, message=message),
-    )
+    def _result(
+        self, key: str, kind: str, version: str, parameters: str, outcome: str, found: str, seconds: float, message: str
+    ) -> Result:
+        """A row, which must be as it was written."""
+        try:
+            job = Job(kind=kind, version=version, parameters=json.loads(parameters))
+            result = Result(job=job, outcome=Outcome(outcome=outcome, found=json.loads(found), seconds=seconds, message=message))
+            if job.key == key:
+                return result
+        except (TypeError, ValueError):
+            pass
+        raise StoreError(f"{self.path}: job {key[:16]!r} must be as it was written: the file is damaged")
 
 
 def merged(stores: Collection[Store]) -> list[Result]:
