@@ -1,12 +1,15 @@
 """The steps of a build: nothing half-made left, and a whole small one down to the bitstream."""
 
+import errno
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from boards.bitstream import Options, build
@@ -17,6 +20,7 @@ from hw.link.flash import flash_image
 from model.machine.named_plans import named_plan
 from model.network import Network
 from model.support.errors import DoesNotFitError, TimingError
+from model.support.steps import Steps
 from sim.generators.networks import random_linear, random_network
 from tests.onnx_graphs import Graph
 
@@ -140,3 +144,43 @@ def test_too_many_memories_are_said_before_anything_runs(tmp_path, monkeypatch):
     with pytest.raises(DoesNotFitError, match=rf"^does not fit ULX3S 85F: short of 1 block RAMs \(needs {blocks}, has "):
         build(replace(small_options(tmp_path, network), plan="minimal"), Console(quiet=True))
     assert not list((tmp_path / "out").glob("*.bit"))
+
+
+def test_a_build_has_its_folder_for_itself_and_leaves_nothing_half_made(tmp_path, monkeypatch):
+    options = replace(small_options(tmp_path, random_network(1)), verilog_only=True)
+    other = FileLock(tmp_path / "out" / "report.json.lock", timeout=0)
+
+    def full(*args, **options):
+        assert (tmp_path / "out" / "machine.v").exists()
+        with pytest.raises(Timeout):
+            other.acquire()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "system.v")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("boards.bitstream.system_verilog", full)
+        with pytest.raises(OSError, match=r"No space left on device: 'system.v'$"):
+            build(options, Console(quiet=True))
+    assert not list((tmp_path / "out").glob("*.v"))
+    other.acquire()
+    other.release()
+
+
+def test_a_build_waits_for_another_one_in_its_folder(tmp_path, monkeypatch):
+    options = replace(small_options(tmp_path, random_network(1)), verilog_only=True)
+    (tmp_path / "out").mkdir()
+    other = FileLock(tmp_path / "out" / "report.json.lock")
+    other.acquire()
+    told = io.StringIO()
+    said = Steps.say
+
+    def say(self, text):
+        said(self, text)
+        if "waiting" in text and other.is_locked:
+            assert not list((tmp_path / "out").glob("*.v"))
+            other.release()
+
+    monkeypatch.setattr(Steps, "say", say)
+    build(options, Console(file=told, width=300))
+    lines = [line for line in told.getvalue().splitlines() if "waiting" in line]
+    assert lines[0] == f"2. waiting for another build to end, which writes to {tmp_path / 'out'} ..."
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.v")) == ["machine.v", "system.v"]

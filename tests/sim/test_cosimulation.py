@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from amaranth.hdl import Mux
+from filelock import FileLock, Timeout
 
 from boards.bundled import BUNDLED
 from hw.flow.verilog import machine_verilog, to_verilog
@@ -217,3 +218,23 @@ def test_the_sign_of_a_single_output_answers(plan, tmp_path):
     result = verify(network, named_plan(network, plan), frames, out_dir=tmp_path)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert result.answers == [int(count > 0) for (count,) in counts]
+
+
+def test_a_verification_has_its_folder_for_itself(tmp_path, monkeypatch):
+    """Of two in one folder each would take the other's record for its own."""
+    class SimulatedError(Exception):
+        """In place of a simulation."""
+
+    def run(*args):
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / "record.txt.lock", timeout=0).acquire()
+        assert not (tmp_path / "divergence.txt").exists()
+        raise SimulatedError
+
+    network = random_network(1)
+    (tmp_path / "divergence.txt").write_text("of an earlier run")
+    monkeypatch.setattr("sim.cosimulation.build", lambda *args, **options: None)
+    monkeypatch.setattr("sim.cosimulation._Bench.run", run)
+    with pytest.raises(SimulatedError):
+        verify(network, named_plan(network, "minimal"), random_frames(network.input_shape, 1, frames=1), out_dir=tmp_path)
+    FileLock(tmp_path / "record.txt.lock", timeout=0).acquire()

@@ -1,11 +1,14 @@
 """What a simulation that does not come to its end is called: a machine that hangs differs, a simulator that stops fails."""
 
+import errno
+import os
 import shutil
 
 import pytest
 
+import sim.simulators
 from model.support.errors import Exit, MismatchError
-from sim.simulators import SimulationError, build
+from sim.simulators import SimulationError, _count, build
 
 STANDS_STILL = """
 module tb(input clk, input rst);
@@ -82,3 +85,44 @@ def test_a_bench_that_fails_is_a_failed_tool(tmp_path):
         f"icarus: 1 tests ran, 1 failed (1); see {tmp_path / 'run' / 'simulation.log'}: "
         "ValueError: invalid literal for int() with base 10: 'many'"
     )
+
+
+def test_what_is_damaged_is_compiled_again(tmp_path):
+    run(STANDS_STILL, 2, tmp_path)
+    (program,) = tmp_path.glob("cache/icarus-*/sim.vvp")
+    whole = program.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", whole.replace(b"tb", b"tc", 1)):
+        program.write_bytes(damaged)
+        run(STANDS_STILL, 2, tmp_path)
+        assert program.read_bytes() == whole
+    program.unlink()
+    run(STANDS_STILL, 2, tmp_path)
+    assert program.read_bytes() == whole
+
+
+def test_a_compiled_simulation_is_found_where_nothing_can_be_written(tmp_path, monkeypatch):
+    run(STANDS_STILL, 2, tmp_path)
+    monkeypatch.setattr(sim.simulators, "alone", None)
+    run(STANDS_STILL, 2, tmp_path)
+
+
+def test_a_full_disk_is_no_word_on_the_machine(tmp_path, monkeypatch):
+    """The program, or the record, has only a part of what was to be written; the tools say nothing."""
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sim.simulators, "check_room", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*sim\.vvp'$"):
+            run(STANDS_STILL, 2, tmp_path)
+    assert not list(tmp_path.glob("cache/icarus-*/.done"))
+    run(STANDS_STILL, 2, tmp_path)
+    monkeypatch.setattr(sim.simulators, "check_room", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*run/results\.xml'$"):
+        run(STANDS_STILL, 2, tmp_path)
+
+
+def test_results_of_which_a_part_is_there_are_none(tmp_path):
+    for text in ("", "<testsuites><testsuite><testcase"):
+        (tmp_path / "results.xml").write_text(text)
+        assert _count(tmp_path / "results.xml") == (0, 0)

@@ -1,6 +1,10 @@
-"""What is kept is made once, whole or not at all, also by several at the same time."""
+"""What is kept is made once, whole or not at all, also by several at the same time, and again where it is damaged."""
 
+import errno
+import os
 import shutil
+import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -10,6 +14,7 @@ import pytest
 import boards
 import hw
 import model
+import model.support.cache
 import sim
 from hw.flow import verilog
 from model.support.cache import kept, source_hash
@@ -101,3 +106,83 @@ def test_what_only_shows_is_left_out(tmp_path):
     assert source_hash(tmp_path) != before[1]
     (tmp_path / "studies" / "page.py").write_text("2")
     assert source_hash(tmp_path, without=("reports",)) != before[0]
+
+
+def cut(content):
+    return content[:-1]
+
+
+def emptied(content):
+    return b""
+
+
+def flipped(content):
+    return bytes([content[0] ^ 16]) + content[1:]
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, flipped])
+@pytest.mark.parametrize("damaged", ["file", "other", "file.sha256"])
+def test_what_is_damaged_is_made_again(damage, damaged, tmp_path):
+    made = []
+
+    def make(part: Path) -> None:
+        made.append(part)
+        part.write_text("whole")
+        (tmp_path / "other").write_text("whole, too")
+
+    def both() -> list[str]:
+        kept(tmp_path / "file", make, beside=[tmp_path / "other"])
+        return [(tmp_path / name).read_text() for name in ("file", "other")]
+
+    assert both() == both() == ["whole", "whole, too"]
+    assert len(made) == 1
+    (tmp_path / damaged).write_bytes(damage((tmp_path / damaged).read_bytes()))
+    assert both() == both() == ["whole", "whole, too"]
+    assert len(made) == 2
+    (tmp_path / "other").unlink()
+    assert both() == both() == ["whole", "whole, too"]
+    assert len(made) == 3
+
+
+def test_what_an_earlier_version_kept_stays(tmp_path):
+    (tmp_path / "file").write_text("early")
+    assert kept(tmp_path / "file", lambda part: part.write_text("late")).read_text() == "early"
+    assert kept(tmp_path / "file", lambda part: part.write_text("late"), beside=[tmp_path / "file.lock"]).read_text() == "late"
+
+
+def test_what_a_killed_process_left_is_no_result(tmp_path):
+    """It is killed before each of the two files that it writes comes into place."""
+    for whole in (0, 1):
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        script = (
+            "import os, sys; from pathlib import Path; from model.support.cache import kept; replace, done = Path.replace, []\n"
+            "def dying(self, target):\n"
+            f"    if len(done) == {whole}: os.kill(os.getpid(), 9)\n"
+            "    done.append(replace(self, target))\n"
+            "Path.replace = dying; kept(Path('cache/file'), lambda part: part.write_text('killed'))"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(Path(model.__path__[0]).parent)}
+        assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=False).returncode == -9
+        assert not (tmp_path / "cache" / "file").exists()
+        assert (tmp_path / "cache" / "file.sha256").exists() == bool(whole)
+        path = kept(tmp_path / "cache" / "file", lambda part: part.write_text("second"))
+        assert kept(path, lambda part: part.write_text("third")).read_text() == "second"
+
+
+def test_what_had_no_room_is_not_kept(tmp_path, monkeypatch):
+    """A tool may write a part of its file, and say nothing."""
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.support.cache, "check_room", full)
+        with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/file'$"):
+            kept(tmp_path / "file", lambda part: part.write_text("half"))
+    assert os.listdir(tmp_path) == ["file.lock"]
+    assert kept(tmp_path / "file", lambda part: part.write_text("whole")).read_text() == "whole"
+
+
+def test_what_is_there_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    path = kept(tmp_path / "file", lambda part: part.write_text("whole"))
+    monkeypatch.setattr(model.support.cache, "alone", None)
+    assert kept(path, lambda part: part.write_text("other")).read_text() == "whole"

@@ -46,3 +46,39 @@ def _outer(folder: Path) -> str:
     command = [sys.executable, "-c", "from model.engine.outer import outer; print(outer())"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+_COUNTS = """
+import sys
+from pathlib import Path
+import model.support.compiled as compiled
+compiled._FOLDER = Path(sys.argv[1])
+@compiled.njit(cache=True)
+def twice(value):
+    return 2 * value
+print([twice(3), twice(1.5), sum(twice.stats.cache_hits.values())])
+"""
+
+
+def _twice(folder: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(Path(model.__path__[0]).parent)}
+    command = [sys.executable, "-c", _COUNTS, str(folder)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_what_is_damaged_is_compiled_again(tmp_path):
+    assert [_twice(tmp_path), _twice(tmp_path)] == ["[6, 3.0, 0]", "[6, 3.0, 2]"]
+    first, second = sorted(tmp_path.glob("*.nbc"))
+    content = first.read_bytes()
+    first.write_bytes(content[: len(content) // 2])
+    second.write_bytes(b"")
+    assert [_twice(tmp_path), _twice(tmp_path)] == ["[6, 3.0, 0]", "[6, 3.0, 2]"]
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2] ^= 16
+    first.write_bytes(content)
+    assert [_twice(tmp_path), _twice(tmp_path)] == ["[6, 3.0, 1]", "[6, 3.0, 2]"]
+
+
+def test_where_nothing_can_be_kept_it_is_compiled(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert _twice(tmp_path / "file" / "folder") == "[6, 3.0, 0]"

@@ -3,11 +3,26 @@
 import errno
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from model.support.errors import BadInputError, OutputError
-from model.support.files import checked_json, not_written, opened, replacing, write_all, write_file
+import model
+from model.support.errors import BadInputError, OutputError, one_line_errors
+from model.support.files import (
+    check_room,
+    checked_json,
+    naming,
+    not_written,
+    opened,
+    read_sealed,
+    replacing,
+    write_all,
+    write_file,
+    write_sealed,
+)
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -116,3 +131,43 @@ def test_json_that_says_one_thing(text, message):
 
 def test_json():
     assert checked_json('{"a": [1, 2.5, "é", null, true]}'.encode()) == {"a": [1, 2.5, "é", None, True]}
+
+
+def test_room_is_tried(tmp_path):
+    check_room(tmp_path / "file")
+    assert os.listdir(tmp_path) == []
+    # As where the disk is full, but for this one process.
+    script = (
+        "import resource; from pathlib import Path; from model.support.errors import one_line_errors\n"
+        "from model.support.files import check_room; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "with one_line_errors(): check_room(Path('file'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(model.__path__[0]).parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (9, "error: file: cannot be written: File too large\n")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_has_its_exit_code_and_names_the_file(tmp_path, capsys):
+    for error, code, message in (
+        (OSError(errno.ENOSPC, "No space left on device"), 9, "log: cannot be written: No space left on device"),
+        (OSError(errno.EDQUOT, "Quota exceeded", "other"), 9, "other: cannot be written: Quota exceeded"),
+        (OSError(errno.EROFS, "Read-only file system", "other"), 2, "other: Read-only file system"),
+    ):
+        with pytest.raises(SystemExit) as caught, one_line_errors(), naming(Path("log")):
+            raise error
+        assert (caught.value.code, capsys.readouterr().err) == (code, f"error: {message}\n")
+
+
+def test_a_sealed_file_is_as_it_was_written(tmp_path):
+    path = tmp_path / "file"
+    write_sealed(path, b"content")
+    assert read_sealed(path) == b"content"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        for damaged in (content[:place], content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]):
+            path.write_bytes(damaged)
+            with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: must be as it was written$"):
+                read_sealed(path)

@@ -532,10 +532,13 @@ def test_goes_on_where_it_was_stopped(small, tmp_path, more):
     message = f"{resume}: file to resume from must be of the same start, data, settings, version and threads"
     with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
         fine_tune(start, data, dataclasses.replace(settings, seed=2), resume=resume)
-    resume.write_bytes(b"PK no archive")
-    message = f"{resume}: file to resume from must be one that a fine-tuning wrote; delete it to start again"
-    with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
-        fine_tune(start, data, settings, resume=resume)
+    damaged = bytearray(resume.read_bytes())
+    damaged[len(damaged) // 2] ^= 16
+    for content in (b"PK no archive", damaged, damaged[:-9]):
+        resume.write_bytes(content)
+        message = f"{resume}: file to resume from must be one that a fine-tuning wrote; delete it to start again"
+        with pytest.raises(BadInputError, match=f"^{re.escape(message)}$"):
+            fine_tune(start, data, settings, resume=resume)
 
 
 def test_refuses_a_rate_that_diverges(small):

@@ -177,3 +177,16 @@ def test_whoever_is_killed_leaves_whole_rows(tmp_path):
         numbers = sorted(result.job.parameters["number"] for result in rows)
         assert numbers == list(range(len(rows))) and len(rows) in (said + 1, said + 2)
         assert all(result.outcome.found == {"text": ["x" * 5000]} for result in rows)
+
+
+@pytest.mark.parametrize("damage", ["version = '2'", "parameters = '{'", "parameters = '[1]'", "found = 'x'", "kind = x'ff'"])
+def test_a_damaged_row_is_no_result(damage, tmp_path):
+    path = tmp_path / "a.sqlite"
+    with Store(path, new=True) as store:
+        store.add(job(1), Outcome(outcome=DONE))
+    made(path, f"UPDATE result SET {damage}")
+    message = rf"a\.sqlite: job '{job(1).key[:16]}' must be as it was written: the file is damaged$"
+    with Store(path) as store, pytest.raises(StoreError, match=message):
+        list(store.results())
+    with Store(path) as store, pytest.raises(StoreError, match=message):
+        store.starting_with("")
