@@ -147,7 +147,15 @@ def test_what_is_damaged_is_made_again(damage, damaged, tmp_path):
 def test_what_an_earlier_version_kept_stays(tmp_path):
     (tmp_path / "file").write_text("early")
     assert kept(tmp_path / "file", lambda part: part.write_text("late")).read_text() == "early"
-    assert kept(tmp_path / "file", lambda part: part.write_text("late"), beside=[tmp_path / "file.lock"]).read_text() == "late"
+
+
+def test_what_an_earlier_version_kept_is_made_again_without_its_other_file(tmp_path):
+    def make(part: Path) -> None:
+        part.write_text("late")
+        (tmp_path / "other").write_text("late")
+
+    (tmp_path / "file").write_text("early")
+    assert kept(tmp_path / "file", make, beside=[tmp_path / "other"]).read_text() == "late"
 
 
 def test_what_a_killed_process_left_is_no_result(tmp_path):
