@@ -35,13 +35,13 @@ class DifferenceError(MismatchError):
     ----------
     message : str
         What differs, where and how; may be of several lines.
-    found : Mapping[str, Any]
+    found : Mapping[str, Any], optional
         What the job counted all the same.
     """
 
-    def __init__(self, message: str, found: Mapping[str, Any]) -> None:
+    def __init__(self, message: str, found: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.found = found
+        self.found = found or {}
 
 
 @dataclass(frozen=True, kw_only=True)
