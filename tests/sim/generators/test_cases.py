@@ -89,5 +89,5 @@ def test_networks_for_the_models_alone():
 @pytest.mark.parametrize(("kind", "drawn"), [*cases.PIPELINES.items(), *cases.FOLDED.items()])
 def test_any_seed_gives_a_network(kind, drawn):
     """Sizes, strides and padding that are drawn suit each other."""
-    # Of 400 seeds of grouped networks 16 had a border on both sides of a single column.
-    assert all(isinstance(drawn(seed, random.Random(seed)), Network) for seed in range(400)), kind
+    # Of grouped networks those of seeds 32, 47, 62, 90 and 94 had a border on both sides of a single column.
+    assert all(isinstance(drawn(seed, random.Random(seed)), Network) for seed in range(100)), kind
