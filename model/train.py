@@ -61,6 +61,8 @@ def _command(settings: Settings, words: list[str]) -> str:
     command = ["python", "-m", "model.train", *words]
     for name, value in asdict(settings).items():
         option = f"--{name.replace('_', '-')}"
+        if value is None:
+            continue
         if isinstance(value, bool):
             command += [option] if value else []
         else:
@@ -88,8 +90,9 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
 @click.option("--cifar", is_flag=True, help="Train a small residual network on CIFAR-10, or on frames of one's own.")
 @click.option("--start", type=FilePath(),
               help="With --sparse: the network to start from; the bundled one by default.")
-@click.option("--teacher", type=FilePath(),
-              help="With --sparse: the float network whose answers are learned; the bundled one by default.")
+@click.option("--teacher", "teachers", type=FilePath(), multiple=True,
+              help="With --sparse: the float network whose answers are learned; the bundled one by default. With --cifar: one "
+                   "whose answers are learned beside the labels; several teach together.")
 @click.option("--seed", type=int, help="Seed of everything random; 1 by default.")
 @click.option("--epochs", type=int, help="Passes over the training frames; 60 by default, 16 with --sparse, 100 with --cifar.")
 @click.option("--batch-size", type=int, help="Frames per step; 128 by default.")
@@ -100,13 +103,15 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
               help="Share of values dropped before each linear layer; 0.5 by default. Only of the paper's network.")
 @click.option("--binary-share", type=float,
               help="Share of training frames shown as 1-bit, the others are grey; 0.7 by default. Only of the paper's.")
-@click.option("--event-price", type=float, help="With --sparse: loss for one spike per neuron per frame; 1.3 by default.")
+@click.option("--event-price", type=float,
+              help="With --sparse: loss for one spike per neuron per frame; 1.3 by default. With --counts: loss for as many "
+                   "accumulations per frame as the network has multiplications; 0.05 by default.")
 @click.option("--moments", type=int, help="With --sparse: moments of a frame that are looked at; 4 by default.")
 @click.option("--last-epochs", type=int, help="With --sparse: passes with more moments after these; 4 by default.")
 @click.option("--last-moments", type=int, help="With --sparse: moments of a frame in these; 10 by default.")
 @click.option("--weight-bits", type=int, help="With --sparse: width of the weights; 8 by default.")
 @click.option("--teacher-share", type=float,
-              help="With --sparse: share of the loss that is distance from the start's answers; 0.5 by default.")
+              help="With --sparse or --cifar: share of the loss that is distance from the teacher's answers; 0.5 by default.")
 @click.option("--keep-thresholds", is_flag=True, default=None,
               help="With --sparse: the start is for the threshold 1.0, as what --sparse makes is.")
 @click.option("--average-start", is_flag=True, default=None,
@@ -115,6 +120,14 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
               help="With --cifar: channels of each stage; 16,32,64 by default.")
 @click.option("--blocks", callback=_whole_numbers, metavar="B,B,..",
               help="With --cifar: residual blocks of each stage; 0,2,2 by default. Each stage but the first halves the frame.")
+@click.option("--stem", callback=_whole_numbers, metavar="W,S",
+              help="With --cifar: window and stride of the first convolution; 3,1 by default.")
+@click.option("--counts", is_flag=True, default=None,
+              help="With --cifar: whole counts as activations, as the spiking network has them, on frames in levels. "
+                   "model.finetune --keep-thresholds then rounds the weights.")
+@click.option("--input-levels", type=int, help="With --counts: how often a pixel fires at most; 8 by default.")
+@click.option("--accumulations", type=float,
+              help="With --counts: how many are wanted per frame; the event price follows them.")
 @click.option("--label-smoothing", type=float,
               help="With --cifar: share of the loss in which all classes count as much; 0.05 by default.")
 @click.option("--cutout", type=int,
@@ -124,7 +137,7 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
 @click.option("--threads", type=click.IntRange(1), help="Processor threads; 2 by default, 1 with --sparse.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
 def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: bool, cifar: bool, start: Path | None,
-         teacher: Path | None, threads: int | None, as_json: bool, **options: Any) -> None:
+         teachers: tuple[Path, ...], threads: int | None, as_json: bool, **options: Any) -> None:
     """Train the network 16C5-2MP2-8C5-2MP2-256FC-10FC or, with --cifar, a residual one, or fine-tune one; export it as ONNX.
 
     One training frame of twelve is held out for validation, with --cifar none; the test frames are measured once, at the end.
@@ -140,9 +153,12 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
             raise BadInputError("--sparse must not be given with --cifar")
         mode = "sparse" if sparse else "cifar" if cifar else None
         settings = _settings(mode, options)
-        for option, path in (("start", start), ("teacher", teacher)):
-            if path is not None and not sparse:
-                raise BadInputError(f"--{option} must not be given without --sparse")
+        if start is not None and not sparse:
+            raise BadInputError("--start must not be given without --sparse")
+        if teachers and not mode:
+            raise BadInputError("--teacher must not be given without --sparse or --cifar")
+        if sparse and len(teachers) > 1:
+            raise BadInputError("--teacher must be given once with --sparse")
         torch = import_torch()
         threads = threads or (1 if sparse else 2)
         torch.set_num_threads(threads)
@@ -153,15 +169,15 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
             raise BadInputError(f"--dataset must be {known}, not {dataset_name!r}")
         dataset, test = (load(dataset_name, split, data_dir) for split in ("train", "test"))
         words = [*([f"--{mode}"] if mode else []), "--dataset", dataset_name, "--out", out.as_posix(), "--threads", str(threads)]
-        for option, path in (("start", start), ("teacher", teacher)):
-            words += [f"--{option}", path.as_posix()] if path else []
+        words += ["--start", start.as_posix()] if start else []
+        words += [word for path in teachers for word in ("--teacher", path.as_posix())]
         given = _given(settings, _command(settings, words), dataset, threads)
         if isinstance(settings, TrainSettings):
             target, found, line = _make_paper(settings, dataset, test, out)
         elif isinstance(settings, CifarSettings):
-            target, found, line = _make_cifar(settings, dataset, test, out / _resnet(dataset_name))
+            target, found, line = _make_cifar(settings, dataset, test, out / _resnet(dataset_name), teachers)
         else:
-            target, found, line = _make_sparse(settings, dataset, test, out, start, teacher)
+            target, found, line = _make_sparse(settings, dataset, test, out, start, teachers[0] if teachers else None)
         text = json.dumps(given | found, indent=2) + "\n"
         write_file(target.with_suffix(".train.json"), text.encode())
     except OSError as error:
@@ -204,11 +220,13 @@ def _resnet(dataset_name: str) -> str:
     return f"{Path(dataset_name).stem}-resnet.onnx" if dataset_name.endswith(".npz") else f"{CIFAR_NAME}.onnx"
 
 
-def _make_cifar(settings: CifarSettings, dataset: Dataset, test: Dataset, target: Path) -> Made:
+def _make_cifar(settings: CifarSettings, dataset: Dataset, test: Dataset, target: Path, teachers: tuple[Path, ...]) -> Made:
+    from model.importers.onnx import import_onnx
     from model.training.cifar import make
 
     tell(dataset.notes)
-    found = make(settings, dataset, test, target, lambda line: click.echo(line, err=True))
+    taught = [import_onnx(path) for path in teachers]
+    found = make(settings, dataset, test, target, lambda line: click.echo(line, err=True), taught)
     accurate = f"accuracy {found['float_accuracy']:.2%} on {len(test)} test frames of {test.name}"
     return target, found, f"{target}: {accurate}, {found['parameters']:,} parameters, {found['macs_per_frame']:,} MACs per frame"
 

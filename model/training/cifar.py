@@ -8,7 +8,7 @@ import io
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 import platformdirs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from model.importers.float_network import FloatNetwork
 from model.importers.onnx import import_onnx
 from model.support.datasets import DataError, Dataset
 from model.support.errors import BadInputError
 from model.support.files import read_sealed, write_sealed
 from model.training.cifar_settings import CifarSettings
-from model.training.common import accuracy, track
+from model.training.common import accuracy, to_tensor, track
+from model.training.counted import CountedNetwork, even_coding
+from model.training.distillation import distance, taught
 from model.training.photographs import cut_out, shifted_and_mirrored
 from model.training.residual import ResidualNetwork, export_residual
 
@@ -33,6 +36,15 @@ __all__ = ["CifarTraining", "make", "resume_file"]
 _MOMENTUM = 0.9
 _WARM_UP = 0.15
 """Part of all steps in which the learning rate rises."""
+
+_AT_ONCE = 500
+"""Test frames at once."""
+
+_STEEP = 2.0
+"""Power by which the price of events follows what accumulations are to those asked for."""
+
+_LARGEST_CHANGE = 4 / 3
+"""Of the price, from an epoch to the next."""
 
 
 class CifarTraining:
@@ -44,15 +56,22 @@ class CifarTraining:
         How.
     dataset : Dataset
         Frames, all of which are trained on.
+    teachers : sequence of FloatNetwork
+        Whose answers are learned too, the mean of their probabilities.
     """
 
-    def __init__(self, settings: CifarSettings, dataset: Dataset) -> None:
+    def __init__(self, settings: CifarSettings, dataset: Dataset, teachers: Sequence[FloatNetwork] = ()) -> None:
         self._settings = settings
         self._images, self._labels = torch.from_numpy(dataset.images), torch.from_numpy(dataset.labels)
         torch.manual_seed(settings.seed)
-        network = ResidualNetwork(dataset.images.shape[3], settings.widths, settings.blocks, _classes(dataset))
+        network = ResidualNetwork(
+            dataset.images.shape[3], settings.widths, settings.blocks, _classes(dataset), settings.stem  # type: ignore[arg-type]
+        )
         # What is computed does not depend on the order in memory, but for rounding; this one is faster.
-        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        coding = even_coding(settings.input_levels)
+        self._network = CountedNetwork(network, coding) if settings.counts else network
+        self._teachers, self._price = tuple(teachers), settings.event_price
         self.average = copy.deepcopy(self._network).requires_grad_(False).eval()
         weights = [p for p in self._network.parameters() if p.ndim > 1]
         others = [p for p in self._network.parameters() if p.ndim == 1]
@@ -61,7 +80,7 @@ class CifarTraining:
             lr=settings.learning_rate, momentum=_MOMENTUM, nesterov=True,
         )
         self.losses: list[float] = []
-        self.key = _key(settings, dataset)
+        self.key = _key(settings, dataset, self._teachers)
 
     def run(self, report: Callable[[str], None], resume: Path | None = None, *, progress: bool = False) -> None:
         """Go through all epochs, those that ``resume`` has done apart; ``average`` is what comes out.
@@ -80,17 +99,19 @@ class CifarTraining:
             report(f"goes on after epoch {len(self.losses)} of {self._settings.epochs}")
         for epoch in range(len(self.losses) + 1, self._settings.epochs + 1):
             started = time.monotonic()
-            loss, right = self._epoch(epoch, progress)
+            loss, right, taken = self._epoch(epoch, progress)
             self.losses.append(loss)
             seconds = time.monotonic() - started
+            events = f"{taken:,.0f} accumulations, " if self._settings.counts else ""
             report(f"epoch {epoch}/{self._settings.epochs}: loss {loss:.4f}, {right:.2%} of the training frames right, "
-                   f"{seconds:.0f} s")
+                   f"{events}{seconds:.0f} s")
+            self._follow(taken)
             if resume is not None:
                 self._save(resume)
 
-    def _epoch(self, epoch: int, progress: bool) -> tuple[float, float]:
-        """One pass over the training frames: the mean loss, and the share of frames that were classified rightly."""
-        settings, total, right = self._settings, 0.0, 0
+    def _epoch(self, epoch: int, progress: bool) -> tuple[float, float, float]:
+        """One pass over the training frames: the mean loss, the share of right answers, and accumulations per frame."""
+        settings, total, right, taken = self._settings, 0.0, 0, 0.0
         self._network.train()
         batches = torch.randperm(len(self._images)).split(settings.batch_size)
         for at, batch in enumerate(track(batches, f"epoch {epoch}/{settings.epochs}", progress)):
@@ -98,11 +119,17 @@ class CifarTraining:
             for group in self._optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate((step + 1) / (settings.epochs * len(batches)))
             labels = self._labels[batch]
-            frames = cut_out(shifted_and_mirrored(self._images[batch]).div_(255), settings.cutout)
+            pixels = cut_out(shifted_and_mirrored(self._images[batch]), settings.cutout)
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
-                scores = self._network(frames)
+                scores = self._network(pixels / 255)
+                wanted = taught(self._teachers, pixels) if self._teachers else None
             scores = scores.float()
             loss = functional.cross_entropy(scores, labels, label_smoothing=settings.label_smoothing)
+            if wanted is not None:
+                loss = (1 - settings.teacher_share) * loss + settings.teacher_share * distance(scores, wanted)
+            if isinstance(self._network, CountedNetwork):
+                loss = loss + self._price * self._network.accumulations / self._network.macs
+                taken += float(self._network.accumulations.detach()) * len(batch)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -111,7 +138,14 @@ class CifarTraining:
             right += int((scores.argmax(1) == labels).sum())
             if not math.isfinite(total):
                 raise BadInputError(f"learning_rate must be less for the loss to stay finite, not {settings.learning_rate!r}")
-        return total / len(self._images), right / len(self._images)
+        count = len(self._images)
+        return total / count, right / count, taken / count
+
+    def _follow(self, taken: float) -> None:
+        """Change the price of events by what they take."""
+        if self._settings.accumulations is not None:
+            change = (taken / self._settings.accumulations) ** _STEEP
+            self._price *= min(max(change, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
@@ -120,7 +154,7 @@ class CifarTraining:
             average.lerp_(value, 1 - decay)
 
     @staticmethod
-    def _values(network: ResidualNetwork) -> list[Tensor]:
+    def _values(network: nn.Module) -> list[Tensor]:
         """Weights, and the statistics of batch normalization; not how many batches those are of."""
         return [value for value in itertools.chain(network.parameters(), network.buffers()) if value.is_floating_point()]
 
@@ -133,6 +167,7 @@ class CifarTraining:
             "optimizer": self._optimizer.state_dict(),
             "random": torch.get_rng_state(),
             "losses": self.losses,
+            "price": self._price,
         }
         torch.save(state, written)
         write_sealed(path, written.getvalue())
@@ -150,7 +185,7 @@ class CifarTraining:
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["random"])
-        self.losses = state["losses"]
+        self.losses, self._price = state["losses"], state["price"]
 
 
 def _classes(dataset: Dataset) -> int:
@@ -182,9 +217,11 @@ def _rate(part: float) -> float:
     return (1 + math.cos(math.pi * (part - _WARM_UP) / (1 - _WARM_UP))) / 2
 
 
-def _key(settings: CifarSettings, dataset: Dataset) -> str:
+def _key(settings: CifarSettings, dataset: Dataset, teachers: Sequence[FloatNetwork]) -> str:
     """What the outcome depends on, in short."""
     found = hashlib.sha256(dataset.images.tobytes() + dataset.labels.tobytes())
+    for teacher in teachers:
+        found.update(teacher.model.SerializeToString(deterministic=True))
     found.update(repr((asdict(settings), torch.__version__, torch.get_num_threads())).encode())
     return found.hexdigest()
 
@@ -194,8 +231,30 @@ def resume_file(training: CifarTraining) -> Path:
     return Path(platformdirs.user_cache_dir("tally")) / "train" / f"{training.key}.pt"
 
 
+def _counted(network: CountedNetwork, test: Dataset) -> dict[str, Any]:
+    """Accuracy and accumulations per frame of a network that counts, its weights not rounded."""
+    right, taken = 0, 0.0
+    with torch.inference_mode():
+        for at in range(0, len(test), _AT_ONCE):
+            frames, labels = (part[at : at + _AT_ONCE] for part in (test.images, test.labels))
+            right += int((network(to_tensor(frames)).argmax(dim=1).numpy() == labels).sum())
+            taken += float(network.accumulations) * len(frames)
+    coding = network.coding
+    return {
+        "accuracy_counts": right / len(test),
+        "accumulations_per_frame": round(taken / len(test)),
+        "input_threshold": coding.first,
+        "input_step": coding.step,
+    }
+
+
 def make(
-    settings: CifarSettings, dataset: Dataset, test: Dataset, path: Path, report: Callable[[str], None]
+    settings: CifarSettings,
+    dataset: Dataset,
+    test: Dataset,
+    path: Path,
+    report: Callable[[str], None],
+    teachers: Sequence[FloatNetwork] = (),
 ) -> dict[str, Any]:
     """Train, export and measure on the test frames, once; gives what there is to report.
 
@@ -209,13 +268,18 @@ def make(
         The ONNX file to write; its graph gets the file's name.
     report : Callable[[str], None]
         Is told a line after each epoch.
+    teachers : sequence of FloatNetwork
+        Whose answers are learned too.
     """
     _check_test(dataset, test)
-    training = CifarTraining(settings, dataset)
+    training = CifarTraining(settings, dataset, teachers)
     resume, started = resume_file(training), time.process_time()
     training.run(report, resume, progress=True)
     seconds = time.process_time() - started
-    network = training.average
+    network, counted = training.average, {}
+    if isinstance(network, CountedNetwork):
+        counted = _counted(network, test)
+        network = network.network
     height, width, channels = dataset.images.shape[1:]
     export_residual(network, path.stem, (height, width, channels), path)
     floats = import_onnx(path)
@@ -228,6 +292,7 @@ def make(
         "neurons": floats.neurons,
         "macs_per_frame": floats.macs,
         "float_accuracy": accuracy(network, test.images, test.labels),
+        **counted,
         "onnx_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     resume.unlink(missing_ok=True)

@@ -11,6 +11,8 @@ __all__ = ["NAME", "CifarSettings"]
 
 NAME = "cifar-resnet"
 
+_MOST_LEVELS = 32
+
 
 @dataclass(frozen=True)
 class CifarSettings:
@@ -36,6 +38,18 @@ class CifarSettings:
         Decay per step of the moving average of weights and statistics. The average is what is exported.
     widths, blocks : tuple of int
         Channels and residual blocks of each stage.
+    stem : tuple of int
+        Window and stride of the first convolution.
+    counts : bool
+        Whether activations are whole counts, as a spiking network that fires deferred has them, on frames in levels.
+    input_levels : int
+        How often a pixel fires at most, with ``counts``.
+    event_price : float
+        Loss for as many accumulations as the network has multiplications, with ``counts``.
+    accumulations : float or None
+        How many are asked for per frame, on average: the price follows them.
+    teacher_share : float
+        Share of the loss that is distance from the teachers' answers, where there are any.
     precision : str
         What convolutions compute in while training: ``"float32"``, or ``"bfloat16"``, faster on processors that have it.
         Weights, and all that comes after the training, are ``float32``.
@@ -51,12 +65,19 @@ class CifarSettings:
     average_decay: float = 0.998
     widths: tuple[int, ...] = (16, 32, 64)
     blocks: tuple[int, ...] = (0, 2, 2)
+    stem: tuple[int, ...] = (3, 1)
+    counts: bool = False
+    input_levels: int = 8
+    event_price: float = 0.05
+    accumulations: float | None = None
+    teacher_share: float = 0.5
     precision: str = "float32"
 
     def __post_init__(self) -> None:
         check_whole(self, {"seed": 0, "epochs": 1, "batch_size": 1, "cutout": 0})
-        shares = ["label_smoothing", "average_decay"]
-        check_numbers(self, positive=["learning_rate"], not_negative=["weight_decay"], shares=shares)
+        shares = ["label_smoothing", "average_decay", "teacher_share"]
+        positive = ["learning_rate", *(["accumulations"] if self.accumulations is not None else [])]
+        check_numbers(self, positive=positive, not_negative=["weight_decay", "event_price"], shares=shares)
         for name, least in (("widths", 1), ("blocks", 0)):
             values = getattr(self, name)
             if not values or min(values) < least:
@@ -65,4 +86,13 @@ class CifarSettings:
             raise BadInputError(f"blocks must be one number for each of the {len(self.widths)} widths, not {self.blocks!r}")
         if self.blocks[-1] == 0:
             raise BadInputError(f"blocks must be 1 or more in the last stage, not {self.blocks!r}")
+        if len(self.stem) != 2 or not 1 <= self.stem[1] <= self.stem[0]:
+            raise BadInputError(f"stem must be a window of 1 or more and a stride of 1 up to the window, not {self.stem!r}")
+        if not 2 <= self.input_levels <= _MOST_LEVELS:
+            raise BadInputError(f"input_levels must be within 2..{_MOST_LEVELS}, not {self.input_levels!r}")
+        if self.accumulations is not None:
+            if not self.counts:
+                raise BadInputError("accumulations must not be given without counts")
+            if self.event_price == 0:
+                raise BadInputError(f"event_price must be more than 0 where accumulations is given, not {self.event_price!r}")
         check_precision(self.precision)

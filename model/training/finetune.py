@@ -175,7 +175,11 @@ def fine_tune(
         held_out={"accuracy_float_start": float_accuracy, **_measured(network, found, held.labels)},
         frames_held_out=len(held),
         notes=training.notes,
-        warnings=(*_warnings(answers(found.counts), held.labels, float_accuracy), *_over_budget(settings, tuning.lines[chosen])),
+        warnings=(
+            *_warnings(answers(found.counts), held.labels, float_accuracy),
+            *_over_budget(settings, tuning.lines[chosen]),
+            *(() if teachers or not settings.teacher_share else _bad_teacher(tuning.lines[0].accuracy, float_accuracy)),
+        ),
     )
 
 
@@ -248,6 +252,16 @@ def _over_budget(settings: FinetuneSettings, line: EpochLine) -> tuple[str, ...]
     return (
         f"accumulations are {line.accumulations_per_frame:,.0f} per held-out frame, not the {settings.accumulations:,.0f} asked "
         "for: more epochs or frames give the event price time",
+    )
+
+
+def _bad_teacher(counting: float, start: float) -> tuple[str, ...]:
+    """That the start, as a float network, is worse than its counts, as one is that was trained with counts."""
+    if start >= counting - _MUCH:
+        return ()
+    return (
+        f"the start is right on {counting:.1%} of the held-out frames by its counts, but on {start:.1%} as a float network, "
+        "and teaches: --teacher FILE gives another teacher",
     )
 
 

@@ -27,12 +27,13 @@ class Normalized(nn.Module):
     inputs, outputs : int
         Channels.
     window, stride : int
-        Height and width of the window, which is padded to the middle, and the steps between its positions.
+        Height and width of the window, and the steps between its positions. The frame is padded so that there are as many
+        positions as the stride leaves room for.
     """
 
     def __init__(self, inputs: int, outputs: int, window: int, stride: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, window, stride, window // 2, bias=False)
+        self.convolution = nn.Conv2d(inputs, outputs, window, stride, (window - 1) // 2, bias=False)
         self.normalization = nn.BatchNorm2d(outputs)
 
     def forward(self, values: Tensor) -> Tensor:
@@ -83,11 +84,15 @@ class ResidualNetwork(nn.Module):
         Blocks of each stage. Each stage but the first begins with a stride of two.
     classes : int
         Outputs.
+    stem : tuple of int
+        Window and stride of the first convolution.
     """
 
-    def __init__(self, channels: int, widths: Sequence[int], blocks: Sequence[int], classes: int) -> None:
+    def __init__(
+        self, channels: int, widths: Sequence[int], blocks: Sequence[int], classes: int, stem: tuple[int, int] = (3, 1)
+    ) -> None:
         super().__init__()
-        self.stem = Normalized(channels, widths[0], 3, 1)
+        self.stem = Normalized(channels, widths[0], *stem)
         self.blocks = nn.ModuleDict()
         inputs = widths[0]
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True), start=1):

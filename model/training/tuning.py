@@ -24,10 +24,11 @@ from model.support.datasets import Dataset
 from model.support.errors import BadInputError
 from model.support.files import read_sealed, write_sealed
 from model.training.common import augment, track
+from model.training.distillation import by_class, distance, taught
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 from model.training.firing import Deferred, Firing, Immediate
 from model.training.photographs import cut_out, shifted_and_mirrored
-from model.training.quantized_layers import Outcome, QuantizedLayers, float_scores
+from model.training.quantized_layers import Outcome, QuantizedLayers
 
 __all__ = ["Tuning"]
 
@@ -54,10 +55,6 @@ _LARGEST_CHANGE = 4 / 3
 
 _WEIGHED = 1000
 """Held-out frames on which accumulations are compared with the budget where they take simulation."""
-
-_SOFTENED = 2.0
-"""What scores are divided by where the teacher's are learned."""
-
 
 class Tuning:
     """A network that is being fine-tuned.
@@ -198,20 +195,12 @@ class Tuning:
         settings = self._settings
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
             found = self._layers(pixels)
-            taught = self._taught(pixels) if settings.teacher_share else None
-        scores = _by_class(found.scores).float()
+            wanted = taught(self._teachers, pixels) if settings.teacher_share else None
+        scores = by_class(found.scores).float()
         loss = (1 - settings.teacher_share) * functional.cross_entropy(scores, labels)
-        if taught is not None:
-            logs = functional.log_softmax(scores / _SOFTENED, dim=1)
-            distance = functional.kl_div(logs, taught, reduction="batchmean")
-            loss = loss + settings.teacher_share * _SOFTENED**2 * distance
+        if wanted is not None:
+            loss = loss + settings.teacher_share * distance(scores, wanted)
         return loss + self._price * self._events(found.spikes, found.accumulations)
-
-    @torch.no_grad()
-    def _taught(self, pixels: Tensor) -> Tensor:
-        """What the teachers say of frames, as probabilities of the classes."""
-        scores = [_by_class(float_scores(teacher, pixels)).float() for teacher in self._teachers]
-        return torch.stack([functional.softmax(each / _SOFTENED, dim=1) for each in scores]).mean(dim=0)
 
     def _events(self, spikes: Any, accumulations: Any) -> Any:
         """Spikes per neuron, and accumulations for each multiplication of the float network."""
@@ -221,7 +210,7 @@ class Tuning:
         """What the averaged weights do on held-out frames."""
         found = self._run(self.averaged, held)
         labels, spikes, accumulations = torch.from_numpy(held.labels), float(found.spikes), float(found.accumulations)
-        wrong = float(functional.cross_entropy(_by_class(found.scores), labels))
+        wrong = float(functional.cross_entropy(by_class(found.scores), labels))
         # A price that changes says nothing of which epoch is better.
         price = self._price if self._settings.accumulations is None else 0.0
         return EpochLine(
@@ -336,8 +325,3 @@ def _pixels(images: np.ndarray, *, augmented: float = 0.0) -> Tensor:
         return pixels
     moved = torch.round(augment(pixels / 255) * 255)
     return moved if augmented == 1 else torch.where(torch.rand(len(pixels), 1, 1, 1) < augmented, moved, pixels)
-
-
-def _by_class(scores: Tensor) -> Tensor:
-    """Scores of each class; a single one speaks for class 1 against 0."""
-    return torch.cat([torch.zeros_like(scores), scores], dim=1) if scores.shape[1] == 1 else scores

@@ -123,6 +123,12 @@ def test_a_file_to_resume_from_that_is_none(tmp_path):
         ("widths", (), "widths must be numbers of 1 or more, not ()"),
         ("widths", (8, 0, 8), "widths must be numbers of 1 or more, not (8, 0, 8)"),
         ("blocks", (0, -1, 2), "blocks must be numbers of 0 or more, not (0, -1, 2)"),
+        ("stem", (2, 3), "stem must be a window of 1 or more and a stride of 1 up to the window, not (2, 3)"),
+        ("stem", (3,), "stem must be a window of 1 or more and a stride of 1 up to the window, not (3,)"),
+        ("input_levels", 33, "input_levels must be within 2..32, not 33"),
+        ("accumulations", 1e6, "accumulations must not be given without counts"),
+        ("event_price", -0.1, "event_price must be 0 or more, not -0.1"),
+        ("teacher_share", 1.0, "teacher_share must be at least 0 and less than 1, not 1.0"),
         ("blocks", (1, 1), "blocks must be one number for each of the 3 widths, not (1, 1)"),
         ("blocks", (1, 1, 0), "blocks must be 1 or more in the last stage, not (1, 1, 0)"),
         ("precision", "float16", "precision must be 'float32' or 'bfloat16', not 'float16'"),
@@ -200,7 +206,7 @@ def test_command(monkeypatch, tmp_path):
     assert report["command"] == (
         "python -m model.train --cifar --dataset cifar10 --out here --threads 1 --seed 1 --epochs 1 --batch-size 32 "
         "--learning-rate 0.2 --weight-decay 0.0005 --label-smoothing 0.05 --cutout 0 --average-decay 0.998 --widths 4,6 "
-        "--blocks 0,1 --precision float32"
+        "--blocks 0,1 --stem 3,1 --input-levels 8 --event-price 0.05 --teacher-share 0.5 --precision float32"
     )
     assert (report["dataset"], report["widths"], report["blocks"]) == ("coloured", [4, 6], [0, 1])
     first = (tmp_path / "here" / "cifar-resnet.onnx").read_bytes()
@@ -223,6 +229,9 @@ def test_command(monkeypatch, tmp_path):
         (["--widths", "8,16"], "--widths must not be given without --cifar"),
         (["--sparse", "--precision", "bfloat16"], "--precision must not be given with --sparse"),
         (["--cifar", "--start", "x.onnx"], "--start must not be given without --sparse"),
+        (["--teacher", "x.onnx"], "--teacher must not be given without --sparse or --cifar"),
+        (["--sparse", "--teacher", "x.onnx", "--teacher", "y.onnx"], "--teacher must be given once with --sparse"),
+        (["--counts"], "--counts must not be given without --cifar"),
         (["--cifar", "--blocks", "1,2"], "blocks must be one number for each of the 3 widths, not (1, 2)"),
         (
             ["--cifar", "--dataset", "digits5k"],
@@ -242,3 +251,41 @@ def test_widths_that_are_no_numbers(tmp_path):
     outcome = CliRunner().invoke(train_module.main, ["--cifar", "--widths", "8,x", "--out", str(tmp_path / "here")])
     assert outcome.exit_code == 2
     assert "must be whole numbers with commas between, not '8,x'" in outcome.stderr
+
+
+def test_counts_learned_from_teachers_go_on_to_be_fine_tuned(tmp_path, monkeypatch):
+    """From a float network through one that counts to the integer network, by commands."""
+    from model import finetune as finetune_module
+
+    frames = {"train": coloured(480), "test": coloured(100, seed=2)}
+    monkeypatch.setattr("model.support.datasets.load", lambda name, split, data_dir: frames[split])
+    monkeypatch.chdir(tmp_path)
+    shape = ["--widths", "6,8", "--blocks", "0,1", "--stem", "4,2", "--batch-size", "32", "--average-decay", "0.9"]
+    shape += ["--threads", "1"]
+    outcome = CliRunner().invoke(train_module.main, ["--cifar", "--epochs", "4", *shape, "--out", "float"])
+    assert outcome.exit_code == 0, outcome.output
+    taught = ["--counts", "--teacher", "float/cifar-resnet.onnx", "--accumulations", "95000", "--event-price", "0.5"]
+    taught += ["--input-levels", "2"]
+    arguments = ["--cifar", "--epochs", "6", *shape, *taught, "--out", "counts", "--json"]
+    outcome = CliRunner().invoke(train_module.main, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    report = json.loads(outcome.stdout)
+    assert report["accuracy_counts"] > 0.8
+    assert report["accumulations_per_frame"] < 110_000
+    assert "--counts --input-levels 2 --event-price 0.5 --accumulations 95000.0" in report["command"]
+    first = (tmp_path / "counts" / "cifar-resnet.onnx").read_bytes()
+    outcome = CliRunner().invoke(train_module.main, report["command"].split()[3:])
+    assert outcome.exit_code == 0, outcome.output
+    assert (tmp_path / "counts" / "cifar-resnet.onnx").read_bytes() == first
+
+    limits = ["--input-levels", "2", "--input-threshold", report["input_threshold"], "--input-step", report["input_step"]]
+    arguments = ["counts/cifar-resnet.onnx", "--dataset", "cifar10", "--keep-thresholds", *map(str, limits), "--no-rest"]
+    arguments += ["--weight-bits", "8", "--epochs", "1", "--learning-rate", "0.002", "--threads", "1", "--out", "net.onnx"]
+    outcome = CliRunner().invoke(finetune_module.main, [*arguments, "--json", "--teacher", "float/cifar-resnet.onnx"])
+    assert outcome.exit_code == 0, outcome.output
+    found = json.loads(outcome.stdout)
+    assert found["held_out"]["accuracy_snn"] > 0.8
+    assert found["warnings"] == []
+    # As a float network, on frames that are not in levels, it knows little, and would teach that.
+    found = json.loads(CliRunner().invoke(finetune_module.main, [*arguments, "--json"]).stdout)
+    assert any(line.endswith(", and teaches: --teacher FILE gives another teacher") for line in found["warnings"])
