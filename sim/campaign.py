@@ -185,6 +185,40 @@ def _print(stores: list[Store], *, as_json: bool) -> list[Section]:
     return found
 
 
+@main.command(help="How often each rare thing happened in each kind of layer and on each machine, and what never did.")
+@click.option("--store", "paths", type=FilePath(), multiple=True, required=True, help="A results store; may be given again.")
+@click.option("--docs", type=FilePath(), help="A page whose tables are written anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON on standard output.")
+def coverage(paths: tuple[Path, ...], docs: Path | None, as_json: bool) -> None:
+    """See the help text above."""
+    from contextlib import ExitStack
+    from functools import reduce
+
+    from model.reports.markdown import markdown, page_to_fill, with_table
+    from model.support.files import write_file
+    from model.support.results import plain
+    from sim.campaigns.crosses import cross_tables
+    from sim.campaigns.report import added, cross_rich
+    from sim.campaigns.store import Store, merged
+
+    page = page_to_fill(docs, ["coverage"]) if docs else ""
+    with ExitStack() as stack:
+        results = merged([stack.enter_context(Store(path)) for path in paths])
+    tables = cross_tables(reduce(added, (result.outcome.found for result in results), {}))
+    holes = [f"{table.title}: {hole}" for table in tables for hole in table.holes]
+    cells = sum(table.cells for table in tables)
+    if as_json:
+        print(json.dumps({"tables": plain(tables), "cells": cells, "holes": holes}, indent=2))
+    else:
+        console = make_console(width_in_file=200)
+        for table in tables:
+            console.print(cross_rich(table))
+        print(f"{len(holes)} of {cells} never happened")
+    if docs:
+        parts = [markdown([table.title, *table.columns], table.lines()) for table in tables]
+        write_file(docs, with_table(page, "coverage", "\n".join([*parts, f"{len(holes)} of {cells} never happened.\n"])))
+
+
 @main.command(help="Do one job of a store again, here, and keep its files. KEY is the beginning of its key.")
 @click.argument("key")
 @click.option("--store", "path", type=FilePath(), required=True, help="The results store.")

@@ -7,11 +7,12 @@ from typing import Any
 from rich.table import Table
 
 from model.reports.markdown import markdown
+from sim.campaigns.crosses import BY_LAYER, BY_MACHINE, BY_PLAN, CrossTable
 from sim.campaigns.jobs import DIFFERS, FAILED
 from sim.campaigns.progress import duration
 from sim.campaigns.store import Result
 
-__all__ = ["Section", "added", "ranges", "report_markdown", "report_table", "sections"]
+__all__ = ["Section", "added", "cross_rich", "ranges", "report_markdown", "report_table", "sections"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,16 @@ def report_table(found: Sequence[Section]) -> Table:
     return table
 
 
+def cross_rich(table: CrossTable) -> Table:
+    """One table of functional coverage for a terminal."""
+    found = Table(title=table.title)
+    for name in ("", *table.columns):
+        found.add_column(name, justify="right" if name else "left")
+    for line in table.lines():
+        found.add_row(*(cell.strip("*") for cell in line))
+    return found
+
+
 def report_markdown(found: Sequence[Section]) -> str:
     """The same for a page."""
     rows = [[cell.replace("\n", ", ") for cell in row] for row in _rows(found)]
@@ -124,6 +135,9 @@ _LAST = ("seeds", "processor time")
 def _lines(section: Section) -> dict[str, str]:
     lines = {"jobs": f"{section.jobs:,}", "jobs that differ": f"{section.differ:,}", "jobs that failed": f"{section.failed:,}"}
     for name, value in section.found.items():
+        if name in (BY_LAYER, BY_MACHINE, BY_PLAN):
+            # They have tables of their own.
+            continue
         if isinstance(value, Mapping):
             lines |= {f"{name}: {part}": f"{number:,}" for part, number in sorted(value.items())}
         else:

@@ -15,8 +15,9 @@ from typing import Any
 from model.engine.engine import run_fast
 from model.events import Events
 from model.golden import Trace, run
-from model.network import Convolution, Layer, Linear, MaxPool, Network, Transposed
+from model.network import Network
 from model.support.cache import source_hash
+from sim.campaigns.crosses import BY_LAYER, BY_MACHINE, BY_PLAN, SEVERAL, by_layer, by_machine, by_plan, kind_of, pattern
 from sim.campaigns.jobs import DifferenceError, Kind, Parameters
 from sim.cosimulation import CACHE, VerifyResult, verify
 from sim.generators.cases import Case, random_case, random_firing_network
@@ -49,6 +50,10 @@ def _verify(parameters: Parameters, folder: Path) -> dict[str, Any]:
     case.save(folder)
     golden_spikes, wrong = _golden(case.network, case.frames)
     result = _simulated(case, simulator, folder)
+    traces = [run_fast(case.network, frame) for frame in case.frames]
+    layers = by_layer(case.network, traces, result.coverage)
+    behaviour = pattern(case.idle, case.stall)
+    machine = by_machine(case.plan, case.network.firing, behaviour, traces, result.coverage, watched=case.watch)
     found = {
         "networks": 1,
         "layers": layer_kinds(case.network),
@@ -61,6 +66,9 @@ def _verify(parameters: Parameters, folder: Path) -> dict[str, Any]:
         "differences": result.mismatches + len(wrong),
         "differences of cycles": result.cycle_mismatches,
         "rare": result.coverage.counted(),
+        BY_LAYER: layers,
+        BY_MACHINE: machine,
+        BY_PLAN: by_plan(case.plan, layers, machine),
         "tools": [simulator_version(simulator), *_packages("amaranth", "cocotb", "numpy")],
     }
     if wrong or result.mismatches or result.cycle_mismatches:
@@ -128,21 +136,11 @@ def layer_kinds(network: Network) -> dict[str, int]:
     """How many layers of each kind a network has, and how many of them take several inputs."""
     found: dict[str, int] = {}
     for layer in network.layers:
-        name = _kind(layer)
+        name = kind_of(layer)
         found[name] = found.get(name, 0) + 1
     if merges := sum(len(layer.sources) > 1 for layer in network.layers):
-        found["of several inputs"] = merges
+        found[SEVERAL] = merges
     return found
-
-
-def _kind(layer: Layer) -> str:
-    if isinstance(layer, MaxPool):
-        return "max-pool, overlapping" if layer.overlapping else "max-pool"
-    if isinstance(layer, Linear):
-        return "linear"
-    assert isinstance(layer, Convolution | Transposed)
-    name = "transposed convolution" if isinstance(layer, Transposed) else "convolution"
-    return f"{name} in groups" if layer.groups > 1 else name
 
 
 VERIFY = Kind(name="verify", version=_sources, run=_verify, memory_bytes=1_500_000_000, threads=1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.engine.engine import run_fast
-from model.events import Events
+from model.events import Events, make_events
 from model.machine.checks import check_plan
 from model.machine.named_plans import NAMED_PLANS, named_plan
 from model.machine.plan import Plan, PlanError
@@ -29,6 +29,9 @@ _LOUD = 4
 
 _MOST_EVENTS = 40
 """Of a frame's input."""
+
+_EMPTY = 0.3
+"""Chance that one of the frames has no event."""
 
 _TRIES = 200
 """Draws in which there is a case; about half of them give one."""
@@ -134,6 +137,8 @@ def random_case(seed: int, number: int, *, spikes: int) -> Case:
         if frames := _frames(network, drawn, spikes, near=chance.random() < 0.5, events=chance.randint(4, _MOST_EVENTS)):
             idle, stall = chance.choice([(0.0, 0.0), (0.5, 0.0), (0.1, 0.7), (chance.random() / 2, chance.random() * 0.8)])
             watch = plan.watch and chance.random() < 0.5
+            if chance.random() < _EMPTY:
+                frames.insert(chance.randrange(len(frames) + 1), make_events([]))
             return Case(
                 network=network, plan=plan, frames=frames, idle=round(idle, 3), stall=round(stall, 3), watch=watch, seed=drawn
             )
