@@ -29,17 +29,14 @@ def simulate(component: wiring.Component, *testbenches: Any, background: Sequenc
         return run
 
     async def watchdog(ctx: Any) -> None:
-        for _ in range(cycles):
-            if not left:
-                return
-            await ctx.delay(1e-6)
+        await ctx.delay(cycles * 1e-6)
         raise AssertionError(f"{left} testbenches still wait after {cycles} cycles")
 
     for testbench in testbenches:
         simulator.add_testbench(counted(testbench))
     for testbench in background:
         simulator.add_testbench(testbench, background=True)
-    simulator.add_testbench(watchdog)
+    simulator.add_testbench(watchdog, background=True)
     simulator.run()
 
 
@@ -47,13 +44,20 @@ def source(interface: stream.Interface, tokens: Iterable[Any], *, idle: float = 
     """A testbench that sends ``tokens``, idle with this probability before each cycle."""
 
     async def run(ctx: Any) -> None:
-        chance = random.Random(seed)
+        chance, offers = random.Random(seed), False
         for token in tokens:
             while chance.random() < idle:
+                if offers:
+                    ctx.set(interface.valid, 0)
+                    offers = False
                 await ctx.tick()
             ctx.set(interface.payload, token)
-            ctx.set(interface.valid, 1)
+            # The simulator settles the component at each change: only what changes is set.
+            if not offers:
+                ctx.set(interface.valid, 1)
+                offers = True
             await ctx.tick().until(interface.ready)
+        if offers:
             ctx.set(interface.valid, 0)
 
     return run
@@ -63,15 +67,19 @@ def sink(interface: stream.Interface, found: list[Any], count: int, *, stall: fl
     """A testbench that takes ``count`` tokens, stalled with this probability before each cycle."""
 
     async def run(ctx: Any) -> None:
-        chance = random.Random(seed)
+        chance, takes = random.Random(seed), False
         while len(found) < count:
-            if chance.random() < stall:
+            stalled = chance.random() < stall
+            if takes == stalled:
+                takes = not stalled
+                ctx.set(interface.ready, takes)
+            if stalled:
                 await ctx.tick()
                 continue
-            ctx.set(interface.ready, 1)
             _, _, valid, payload = await ctx.tick().sample(interface.valid, interface.payload)
             if valid:
                 found.append(payload)
+        if takes:
             ctx.set(interface.ready, 0)
 
     return run
