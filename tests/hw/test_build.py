@@ -1,8 +1,6 @@
 """The command of a build: errors in one line, the list of boards, options that do not go together."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
@@ -12,8 +10,8 @@ from hw.build import main
 
 
 def command(*args):
-    done = subprocess.run([sys.executable, "-m", "hw.build", *map(str, args)], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr.strip().splitlines()
+    done = CliRunner().invoke(main, [str(arg) for arg in args])
+    return done.exit_code, done.stdout, done.stderr.strip().splitlines()
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,16 @@
 """The table of what converts: every node, what becomes of it, and all that does not convert at once."""
 
 import json
-import os
-import subprocess
-import sys
 
+from click.testing import CliRunner
+
+from model.check import main
 from tests.onnx_graphs import Graph
 
 
 def run(*args):
-    done = subprocess.run(
-        [sys.executable, "-m", "model.check", *map(str, args)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "240"},
-    )
-    return done.returncode, done.stdout, done.stderr.strip()
+    done = CliRunner().invoke(main, [str(arg) for arg in args], env={"COLUMNS": "240"})
+    return done.exit_code, done.stdout, done.stderr.strip()
 
 
 def good(tmp_path, **pool):

@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import subprocess
 import sys
 import textwrap
 from dataclasses import asdict, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from amaranth.hdl import Mux
+from click.testing import CliRunner
 from filelock import FileLock, Timeout
 
 from boards.bundled import BUNDLED
@@ -28,6 +28,7 @@ from sim.cosimulation import VerifyResult, verify
 from sim.generators.frames import random_frames
 from sim.generators.networks import random_convolution, random_linear, random_network
 from sim.simulators import SIMULATORS, check_simulator
+from sim.verify import main
 
 
 @pytest.mark.parametrize(
@@ -164,8 +165,8 @@ def test_whole_mnist_network_on_many_digits(simulator, plan, tmp_path):
 
 
 def command(*args):
-    done = subprocess.run([sys.executable, "-m", "sim.verify", *map(str, args)], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr.strip().splitlines()
+    done = CliRunner().invoke(main, [str(arg) for arg in args])
+    return done.exit_code, done.stdout, done.stderr.strip().splitlines()
 
 
 def test_command_prints_json(tmp_path):

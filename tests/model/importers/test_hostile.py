@@ -1,42 +1,54 @@
 """Files that lie or claim too much: one line and exit code 2, within seconds and 1 GB, or the meaning that the file has."""
 
+import multiprocessing
 import os
 import re
 import resource
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+from model.check import main
 from model.importers.float_network import ConversionError
 from model.importers.graph import load
 from tests.onnx_graphs import Graph
 
 GIGABYTE = 1 << 30
 SECONDS = 20
-"""CPU time, of which the start of the command is two."""
+"""CPU time, of which a start of the command would be two."""
+
+
+FRESH = multiprocessing.get_context("forkserver")
+"""Processes that have loaded the command and have done nothing yet: each check is one of its own."""
+
+FRESH.set_forkserver_preload([__name__, "model.conversion.from_quantized", "model.importers.onnx"])
+
+
+def checked(path, told):
+    """Run the command in this process, under limits of memory and time, and send what `check` gives."""
+    resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTE, GIGABYTE))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    done = CliRunner().invoke(main, [path], env={"COLUMNS": "200"})
+    told.send((done.exit_code, done.stderr.strip(), done.stdout))
 
 
 def check(path):
-    """The exit code, what it says on standard error, and standard output, under limits of memory and time."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_DATA, (GIGABYTE, GIGABYTE))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-
-    done = subprocess.run(
-        [sys.executable, "-m", "model.check", str(path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=limit,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    return done.returncode, done.stderr.strip(), done.stdout
+    """The exit code, what it says on standard error, and standard output."""
+    heard, told = FRESH.Pipe(duplex=False)
+    process = FRESH.Process(target=checked, args=(str(path), told))
+    process.start()
+    told.close()
+    try:
+        found = heard.recv()
+    except EOFError:
+        found = None
+    process.join()
+    assert found is not None and process.exitcode == 0, f"ended with {process.exitcode}"
+    return found
 
 
 def claim(*shape):
