@@ -58,7 +58,10 @@ CACHE = Path("build") / "cache"
 """Where compiled simulations, generated Verilog and netlists are kept."""
 
 SLICE_CYCLES = {"rtl": 20_000, "netlist": 1_000}
-"""How often it is asked whether a simulation is done: netlists take far longer for a cycle."""
+"""How often at least it is asked whether a simulation is done: netlists take far longer for a cycle."""
+
+_LOOKS, _SHORTEST_SLICE = 16, 500
+"""A simulation that is expected to be short is looked at as many times, but not more often than so many cycles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +237,7 @@ class _Bench:
     frames : Sequence[Trace]
         Of the golden model; their events are the input.
     slice_cycles : int
-        How often it is asked whether the simulation is done, in cycles.
+        How often at least it is asked whether the simulation is done, in cycles.
     idle, stall : int
         Chance in a cycle that the source is idle, that a sink is stalled, in 1/65536.
     seed : int
@@ -278,6 +281,8 @@ class _Bench:
         write_file(weights, "".join(f"{word:x}\n" for word in _loaded_weights(self.machine)))
         told = folder / "progress.txt"
         told.unlink(missing_ok=True)
+        # Cycles after the last answer are simulated for nothing.
+        looks = min(self.slice_cycles, max(watchdog.cycles // _LOOKS, _SHORTEST_SLICE))
         self.line("")
         stop = threading.Event()
         teller = threading.Thread(target=self._tell, args=(told, watchdog.cycles, stop), daemon=True)
@@ -298,7 +303,7 @@ class _Bench:
                 {
                     "TALLY_FRAMES": str(count),
                     "TALLY_PROGRESS": str(told.resolve()),
-                    "TALLY_SLICE_CYCLES": str(self.slice_cycles),
+                    "TALLY_SLICE_CYCLES": str(looks),
                     "TALLY_PAUSE_CYCLES": str(watchdog.pause),
                     "TALLY_ALL_CYCLES": str(watchdog.cycles),
                     "TALLY_PATIENCE_CYCLES": str(watchdog.patience),
