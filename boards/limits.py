@@ -2,6 +2,7 @@
 
 from boards.definitions import board_named
 from hw.flow.area import estimate_area
+from hw.flow.room import BoardRoom
 from hw.flow.spare_luts import SpareLuts
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
@@ -9,10 +10,14 @@ from model.machine.planner import Relief, Shortage, as_it_is
 from model.network import Network
 from model.support.errors import BadInputError
 
-__all__ = ["limits", "relief"]
+__all__ = ["limits", "relief", "room"]
 
 _FULL = 0.75
 """Share of a device's LUTs up to which memories are moved into them: the fuller it is, the harder to place and route."""
+
+_ROUTED = 0.6
+"""Share of a device's LUTs that a plan with queues takes at the most, where one asks for no other number: what is as large as that
+places and routes, and what is fuller may not."""
 
 
 def limits(
@@ -53,3 +58,15 @@ def relief(network: Network, *, max_luts: int | None = None, board: str | None =
         return as_it_is
     luts = int(_FULL * device.luts)
     return SpareLuts(network, ram_blocks=device.ram_blocks, luts=luts if max_luts is None else min(luts, max_luts))
+
+
+def room(
+    network: Network, *, max_lanes: int | None = None, max_luts: int | None = None, board: str | None = None
+) -> BoardRoom | None:
+    """What a plan of ``network`` with queues may take of a board, and what its parts take; None without a board that the area
+    model knows."""
+    device = board_named(board) if board else None
+    if device is None or not device.of_family.HAS_AREA_MODEL:
+        return None
+    luts = int(_ROUTED * device.luts) if max_luts is None else min(max_luts, device.luts)
+    return BoardRoom(network, ram_blocks=device.ram_blocks, luts=luts, lanes=max_lanes)

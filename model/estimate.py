@@ -82,7 +82,7 @@ def main(
 ) -> None:
     """See the help text above."""
     from boards.definitions import board_named
-    from boards.limits import limits, relief
+    from boards.limits import limits, relief, room
     from hw.flow.area import estimate_area
     from hw.flow.block_use import blocks_by_core
     from model.machine.estimate import CALIBRATED, considered, estimate, memories_of, planned
@@ -133,7 +133,15 @@ def main(
         with doing(console, "planning") as say:
             cycles = (clock_mhz or _CLOCK_MHZ) * 1e6 / target_fps if target_fps is not None else None
             relieve = relief(network, max_luts=max_lut, board=board)
-            choice = planned(network, calibration, cycles=cycles, short_of=short_of, relieve=relieve, tell=say)
+            choice = planned(
+                network,
+                calibration,
+                cycles=cycles,
+                short_of=short_of,
+                relieve=relieve,
+                room=room(network, max_lanes=max_lanes, max_luts=max_lut, board=board),
+                tell=say,
+            )
             plan = choice.plan
     else:
         plan = load_plan(network, plan_name or "default")

@@ -23,14 +23,15 @@ from hw.link.encoders import encoder_of
 from hw.link.link import Link
 from hw.neuron import DeferredState, NeuronState
 from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, placed
+from hw.pipeline.core import LayerCore
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.machine import Machine
 from hw.pipeline.state import words_kind
-from model.machine.plan import DISTRIBUTED_WORDS, Plan
-from model.machine.stages import core_plan, count_bits, more_bits, stages
+from model.machine.plan import DISTRIBUTED_WORDS, CorePlan, Plan
+from model.machine.stages import Stage, core_plan, count_bits, more_bits, stages
 from model.network import MaxPool, Network, Neurons
 
-__all__ = ["AREA", "Area", "estimate_area", "features", "memories", "memory_luts"]
+__all__ = ["AREA", "Area", "core_area", "estimate_area", "features", "memories", "memory_luts"]
 
 # Machines are made here to be asked what they are built of, and not elaborated.
 warnings.simplefilter("ignore", UnusedElaboratable)
@@ -92,46 +93,7 @@ def _features(network: Network, plan: Plan, all_built: Iterable[BuiltMemory]) ->
     for memory in all_built:
         built.setdefault(memory.name.split(".")[0], []).append(memory)
     for stage in stages(network):
-        first, last = stage.layers[0], stage.layers[-1]
-        core = core_plan(network, plan, stage)
-        channels = core.group_channels
-        amounts: Counter[str] = Counter(core=1)
-        if isinstance(first, Neurons):
-            source, *joined = map(network.shape_of, stage.sources)
-            fan_out, banks = FanOut.of(first, source, core, joined=joined), core.rows * core.columns
-            lanes = core.lanes
-            fires = _firing(network, first)
-            amounts["lanes"] = lanes
-            amounts[f"{fires}potential_bits"] = lanes * first.potential_bits
-            amounts[f"{fires}count_bits"] = lanes * first.count_bits
-            amounts["weight_bits"] = lanes * first.weight_bits
-            amounts["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))
-            amounts["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
-            amounts["banks"] = banks
-            if words_kind(core.state_memory, fan_out.depth) == BLOCK:
-                state = (DeferredState if network.deferred else NeuronState)(first)
-                amounts["block_state_bits"] = lanes * state.size
-            amounts["table_bits"] = _table_bits(fan_out.rows) + _table_bits(fan_out.columns)
-            by_position = any(".initial_" in memory.name for memory in built[f"core_{stage.name}"])
-            if fan_out.blocks > 1 or by_position:
-                amounts["biased_lane_bits"] = core.channels * first.potential_bits * banks
-                amounts["initial_bits"] = core.channels * first.potential_bits * (banks if by_position else 1)
-            if banks > 1:
-                amounts["selected_bits"] = lanes * 2
-                amounts["turned_bits"] = banks * (core.rows + core.columns)
-        if isinstance(last, MaxPool):
-            members = last.window[0] * last.window[1]
-            # Counts are kept where several spikes come at once, and distances where they come singly.
-            several = isinstance(first, Neurons) and more_bits(network, first.name) > 0
-            kept = "deferred_" if network.deferred else "burst_" if several else ""
-            amounts[f"{kept}pool_members"] = channels * members
-            amounts[f"{kept}pool_bits"] = channels * members * count_bits(network, last.name)
-            amounts["pool_partial_bits"] = channels * members if any(last.padding) else 0
-        amounts["block_channels"] = channels
-        amounts["more_bits"] = channels * sum(more_bits(network, layer.name) for layer in stage.layers)
-        amounts["event_bits"] = AddressEvent(network.shape_of(last.name)).size
-        _count_memories(amounts, built[f"core_{stage.name}"])
-        per_core[stage.name] = amounts
+        per_core[stage.name] = _core_features(network, stage, core_plan(network, plan, stage), built[f"core_{stage.name}"])
     system: Counter[str] = Counter(system=1)
     system["result_bits"] = Result(network).size
     system["links"] = len(per_core) + 1
@@ -140,6 +102,49 @@ def _features(network: Network, plan: Plan, all_built: Iterable[BuiltMemory]) ->
         _count_memories(system, built.get(part, []))
     per_core["system"] = system
     return per_core
+
+
+def _core_features(network: Network, stage: Stage, core: CorePlan, built: list[BuiltMemory]) -> Counter[str]:
+    """Of a core, planned as ``core`` and with the memories ``built``."""
+    first, last = stage.layers[0], stage.layers[-1]
+    channels = core.group_channels
+    amounts: Counter[str] = Counter(core=1)
+    if isinstance(first, Neurons):
+        source, *joined = map(network.shape_of, stage.sources)
+        fan_out, banks = FanOut.of(first, source, core, joined=joined), core.rows * core.columns
+        lanes = core.lanes
+        fires = _firing(network, first)
+        amounts["lanes"] = lanes
+        amounts[f"{fires}potential_bits"] = lanes * first.potential_bits
+        amounts[f"{fires}count_bits"] = lanes * first.count_bits
+        amounts["weight_bits"] = lanes * first.weight_bits
+        amounts["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))
+        amounts["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
+        amounts["banks"] = banks
+        if words_kind(core.state_memory, fan_out.depth) == BLOCK:
+            state = (DeferredState if network.deferred else NeuronState)(first)
+            amounts["block_state_bits"] = lanes * state.size
+        amounts["table_bits"] = _table_bits(fan_out.rows) + _table_bits(fan_out.columns)
+        by_position = any(".initial_" in memory.name for memory in built)
+        if fan_out.blocks > 1 or by_position:
+            amounts["biased_lane_bits"] = core.channels * first.potential_bits * banks
+            amounts["initial_bits"] = core.channels * first.potential_bits * (banks if by_position else 1)
+        if banks > 1:
+            amounts["selected_bits"] = lanes * 2
+            amounts["turned_bits"] = banks * (core.rows + core.columns)
+    if isinstance(last, MaxPool):
+        members = last.window[0] * last.window[1]
+        # Counts are kept where several spikes come at once, and distances where they come singly.
+        several = isinstance(first, Neurons) and more_bits(network, first.name) > 0
+        kept = "deferred_" if network.deferred else "burst_" if several else ""
+        amounts[f"{kept}pool_members"] = channels * members
+        amounts[f"{kept}pool_bits"] = channels * members * count_bits(network, last.name)
+        amounts["pool_partial_bits"] = channels * members if any(last.padding) else 0
+    amounts["block_channels"] = channels
+    amounts["more_bits"] = channels * sum(more_bits(network, layer.name) for layer in stage.layers)
+    amounts["event_bits"] = AddressEvent(network.shape_of(last.name)).size
+    _count_memories(amounts, built)
+    return amounts
 
 
 def _firing(network: Network, layer: Neurons) -> str:
@@ -192,6 +197,17 @@ def _fitted() -> dict[str, object]:
 def summed(amounts: Mapping[str, float], costs: Mapping[str, float]) -> float:
     """What ``amounts`` cost."""
     return sum(costs.get(name, 0.0) * amount for name, amount in amounts.items())
+
+
+def core_area(network: Network, plan: Plan, stage: Stage) -> tuple[float, int]:
+    """LUTs and memory blocks that the core of ``stage`` adds to a machine of ``plan``, whatever the other cores are.
+
+    What is around the cores takes the same for any plan with the same flags, so that these sum up to `estimate_area`'s.
+    """
+    built = list(LayerCore(network=network, stage=stage, plan=plan).memories)
+    costs: dict[str, dict[str, float]] = _fitted()["costs"]  # type: ignore[assignment]
+    luts = summed(_core_features(network, stage, core_plan(network, plan, stage), built), costs["luts"])
+    return luts + sum(map(memory_luts, built)), sum(memory.blocks for memory in built)
 
 
 @lru_cache(maxsize=_PLANS)

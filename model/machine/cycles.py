@@ -86,3 +86,11 @@ class Cycles:
     def cycles_per_frame(self) -> float:
         """Mean cycles per frame: from the first token taken to the last answer, over the frames."""
         return float(self.answered[-1] - self.started[0]) / self.frames
+
+    @property
+    def steady_cycles_per_frame(self) -> float:
+        """Mean cycles from one answer to the next; while the first quarter of the frames fills the pipeline is left out."""
+        filled = self.frames // 4
+        if self.frames - filled < 2:
+            return self.cycles_per_frame
+        return float(self.answered[-1] - self.answered[filled]) / (self.frames - 1 - filled)

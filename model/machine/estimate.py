@@ -21,6 +21,7 @@ from model.machine.energy import NOT_INCLUDED, Energy, energy
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
 from model.machine.planner import Bound, Demand, Relief, Shortage, as_it_is, bound, fastest, ladder, size_fifos, walker_cycles
+from model.machine.queues import Queued, Room, fastest_queued, whole_frames
 from model.machine.simulate import simulate
 from model.machine.stages import Stage, stages
 from model.network import Network, Neurons
@@ -54,6 +55,15 @@ _EVENTS = 800_000
 
 _FEWEST_CALIBRATED = 10
 """Frames that FIFOs are sized on, whatever they hold."""
+
+_QUEUED = 12
+"""Frames that queues in block RAM are sized on, and by which plans with and without them are compared."""
+
+_FAR_FASTER = 0.8
+"""Share of the cycles of a plan without queues below which one with queues is taken without a look at its smaller FIFOs."""
+
+_WAITING = 1.25
+"""Times the cycles of the busiest core from which on it is said what is missing."""
 
 _SHOWN = 3
 """The frame whose timeline is drawn: by then all cores are at work."""
@@ -330,9 +340,12 @@ def planned(
     cycles: float | None = None,
     short_of: Shortage = lambda plan: [],
     relieve: Relief = as_it_is,
+    room: Room | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Choice:
     """The smallest plan that takes at most ``cycles`` a mean frame; or the fastest that fits.
+
+    A network that fires deferred has queues in block RAM where with these it takes fewer cycles, or can be had at all.
 
     Parameters
     ----------
@@ -346,6 +359,8 @@ def planned(
         Says what a plan needs more of than there is.
     relieve : callable
         Makes a plan need less of it.
+    room : Room, optional
+        What a plan with queues may take; none are planned where it is not given.
     tell : callable
         Told what goes on.
 
@@ -361,17 +376,21 @@ def planned(
     plans = [(pace, relieve(plan)) for pace, plan in ladder(network, demand)]
     few = int(_EVENTS / max(1.0, sum(demand.sent.values())))
     some = images[: max(_FEWEST_CALIBRATED, min(CALIBRATED, few))]
+
+    def queued() -> Queued | None:
+        found = fastest_queued(network, demand, room, some[:_QUEUED], tell=tell) if room and network.deferred else None
+        return None if found is None or short_of(found.plan) else found
+
     if cycles is None:
-        found_fastest = fastest(network, demand, short_of, relieve=relieve, images=some)
-        return Choice(size_fifos(network, found_fastest, some, short_of)[0], plans)
+        return Choice(_fastest(network, demand, short_of, relieve, some, queued()), plans)
     least = min(pace for pace, _ in plans)
+    short: str | None = None
     for pace, plan in plans:
         if pace > cycles:
             continue
-        if short := short_of(plan):
-            raise DoesNotFitError(
-                f"{cycles:.0f} cycles per frame take {plan.lanes} lanes, which do not fit: short of {' and '.join(short)}"
-            )
+        if lacking := short_of(plan):
+            short = f"{cycles:.0f} cycles per frame take {plan.lanes} lanes, which do not fit: short of {' and '.join(lacking)}"
+            break
         # Together, cores can be slower than the slowest of them alone: then the next larger plan.
         sized, found = size_fifos(network, plan, some, short_of)
         tell(f"{sized.lanes} lanes: {found.cycles_per_frame:,.0f} cycles per frame, wanted {cycles:,.0f}")
@@ -379,9 +398,37 @@ def planned(
             return Choice(sized, plans)
         # The bound itself cannot be had.
         least = found.cycles_per_frame
+    if (with_queues := queued()) is not None:
+        reached = simulate(network, with_queues.plan, some).cycles_per_frame
+        if reached <= cycles:
+            return Choice(with_queues.plan, plans)
+        least = min(least, reached)
+    if short is not None:
+        raise DoesNotFitError(short)
     raise PlanError(
         f"cycles per frame must be at least {math.ceil(least)}, not {cycles:.0f}: the fastest plan has {plans[-1][1].lanes} lanes"
     )
+
+
+def _fastest(
+    network: Network, demand: Demand, short_of: Shortage, relieve: Relief, images: Images, queued: Queued | None
+) -> Plan:
+    """The fastest plan that fits: the one with queues, or one with FIFOs alone where that takes fewer cycles."""
+    try:
+        plan = fastest(network, demand, short_of, relieve=relieve, images=images if queued is None else None)
+    except DoesNotFitError:
+        if queued is None:
+            raise
+        return queued.plan
+    if queued is not None:
+        compared = images[:_QUEUED]
+        if queued.cycles <= _FAR_FASTER * simulate(network, plan, compared).steady_cycles_per_frame:
+            return queued.plan
+        plan = fastest(network, demand, short_of, relieve=relieve, images=images)
+    plan, _ = size_fifos(network, plan, images, short_of)
+    if queued is not None and queued.cycles <= simulate(network, plan, compared).steady_cycles_per_frame:
+        return queued.plan
+    return plan
 
 
 def estimate(

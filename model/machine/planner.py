@@ -99,6 +99,8 @@ class Demand:
         Of each neuron layer, what fires in it.
     sent : dict of str to float
         Of the input and each layer, mean events per frame.
+    most_sent : dict of str to int
+        Of these the most in any frame.
     ends : float
         Mean ends per frame: its own, and flushes within it.
     barriers : dict of str to tuple of float
@@ -110,6 +112,7 @@ class Demand:
     events: dict[str, tuple[npt.NDArray[np.float64], ...]]
     fired: dict[str, Fired]
     sent: dict[str, float]
+    most_sent: dict[str, int]
     ends: float
     barriers: dict[str, tuple[float, float]]
 
@@ -127,9 +130,10 @@ class Demand:
             if isinstance(layer, Neurons):
                 fired[layer.name] = Fired.of(streams[layer.name], network.shape_of(layer.name).channels)
         sent = {name: len(stream.address) / len(images) for name, stream in streams.items()}
+        most_sent = {name: int(np.diff(stream.starts).max()) for name, stream in streams.items()}
         flushes = streams[INPUT].flushes
         ends = len(flushes.after) / len(images) if flushes else 1.0
-        return cls(len(images), events, fired, sent, ends, _barriers(network, streams))
+        return cls(len(images), events, fired, sent, most_sent, ends, _barriers(network, streams))
 
 
 def _barriers(network: Network, streams: dict[str, Stream]) -> dict[str, tuple[float, float]]:
