@@ -16,8 +16,8 @@ _FULL = 0.75
 """Share of a device's LUTs up to which memories are moved into them: the fuller it is, the harder to place and route."""
 
 _ROUTED = 0.6
-"""Share of a device's LUTs that a plan with queues takes at the most, where one asks for no other number: what is as large as that
-places and routes, and what is fuller may not."""
+"""Share of a device's LUTs that a plan with queues takes at the most, where one asks for no other number: what is as large places
+and routes, and what is fuller may not."""
 
 
 def limits(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,8 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 )
 @click.option(
     "--board", metavar="BOARD",
-    help="Whether it fits there; without --plan, the fastest plan that does, or the board's own where it has no ECP5.",
+    help="Whether it fits there; without --plan, the fastest plan that does (with queues in block RAM one of at most 60 % of the "
+    "LUTs, or of --max-lut), or the board's own where it has no ECP5.",
 )
 @click.option(
     "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; the board's, or 60, or 24 for a folded machine."
@@ -133,22 +135,17 @@ def main(
         with doing(console, "planning") as say:
             cycles = (clock_mhz or _CLOCK_MHZ) * 1e6 / target_fps if target_fps is not None else None
             relieve = relief(network, max_luts=max_lut, board=board)
-            choice = planned(
-                network,
-                calibration,
-                cycles=cycles,
-                short_of=short_of,
-                relieve=relieve,
-                room=room(network, max_lanes=max_lanes, max_luts=max_lut, board=board),
-                tell=say,
-            )
+            space = room(network, max_lanes=max_lanes, max_luts=max_lut, board=board)
+            choice = planned(network, calibration, cycles=cycles, short_of=short_of, relieve=relieve, room=space, tell=say)
             plan = choice.plan
     else:
         plan = load_plan(network, plan_name or "default")
     clock_mhz = clock_mhz or (_FOLDED_CLOCK_MHZ if plan.folded else _CLOCK_MHZ)
+    blocks_of = None if plan.folded else lambda plan: estimate_area(network, plan).ram_blocks
     with progress_bar(console) as bar:
         task = bar.add_task(f"{network.name}, plan {plan.name}", total=len(data))
-        found, shown = estimate(network, plan, data, clock_mhz=clock_mhz, done=lambda more: bar.advance(task, more))
+        tick = partial(bar.advance, task)
+        found, shown = estimate(network, plan, data, clock_mhz=clock_mhz, blocks_of=blocks_of, done=tick)
     if plan.folded:
         found = replace(found, memories=memories_of(network, plan))
     else:

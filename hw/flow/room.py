@@ -86,7 +86,8 @@ class BoardRoom:
             found = []
             for picked in product(*moves):
                 changes = {name: memory for change, _, _ in picked for name, memory in change.items()}
-                taken = Taken(plain.blocks + sum(blocks for _, blocks, _ in picked), plain.luts + sum(luts for *_, luts in picked))
+                blocks = plain.blocks + sum(blocks for _, blocks, _ in picked)
+                taken = Taken(blocks, plain.luts + sum(luts for *_, luts in picked))
                 found.append((taken, replace(core, **changes)))  # type: ignore[arg-type]
             found.sort(key=lambda pair: pair[0])
             kept: list[tuple[Taken, CorePlan]] = []

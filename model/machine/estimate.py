@@ -136,7 +136,9 @@ class CorePlanned:
     walker_cycles : float
         Cycles for a mean frame, were nothing to wait for.
     group_fifo_depth, pool_fifo_depth, event_fifo_depth : int
-        Depths of its FIFOs.
+        Depths of its FIFOs; that of events is a queue in block RAM beyond `model.machine.plan.DISTRIBUTED_EVENTS`.
+    join_fifo_depth : int
+        Depth of the queue in front of each further input; 0 is none.
     """
 
     channels: int
@@ -147,6 +149,7 @@ class CorePlanned:
     group_fifo_depth: int
     pool_fifo_depth: int
     event_fifo_depth: int
+    join_fifo_depth: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,6 +291,9 @@ class Estimate:
         What the plan needs more of than the board has; empty where it fits, None where that is not known before synthesis.
     plans_considered : tuple of Considered or None
         What the plan was chosen from, where it was.
+    queue_blocks_missing : int or None
+        Memory blocks more that queues for whole frames need; None where frames follow each other nearly as fast as the busiest
+        core allows, or such queues are of no use.
     """
 
     network: str
@@ -315,6 +321,7 @@ class Estimate:
     board: str | None = None
     short_of: tuple[str, ...] | None = None
     plans_considered: tuple[Considered, ...] | None = None
+    queue_blocks_missing: int | None = None
 
 
 @dataclass(frozen=True)
@@ -437,9 +444,12 @@ def estimate(
     data: Dataset,
     *,
     clock_mhz: float,
+    blocks_of: Callable[[Plan], int] | None = None,
     done: Callable[[int], None] | None = None,
 ) -> tuple[Estimate, Cycles]:
     """Cycles and energy of ``plan`` on the frames of ``data``.
+
+    ``blocks_of`` tells the memory blocks of a plan, if it is to be said what is missing where cores wait for each other.
 
     Returns
     -------
@@ -459,6 +469,10 @@ def estimate(
         for use, stage in zip(cycles.cores, stages(network), strict=True)
     )
     slowest, busiest = max(_bounds(network, plan, demand), key=lambda pair: pair[1].cycles)
+    missing = None
+    if blocks_of is not None and network.deferred and cycles.steady_cycles_per_frame > _WAITING * busiest.cycles:
+        more = blocks_of(whole_frames(network, plan, demand)) - blocks_of(plan)
+        missing = more if more > 0 else None
     return Estimate(
         network=network.name,
         network_hash=network.content_hash,
@@ -479,6 +493,7 @@ def estimate(
         slowest_core_share=round(busiest.cycles / cycles.cycles_per_frame, 4),
         cores=cores,
         energy_nj_per_frame=_energy(energy(network, plan, streams)),
+        queue_blocks_missing=missing,
     ), shown
 
 
@@ -514,6 +529,7 @@ def _core(network: Network, plan: Plan, demand: Demand, use: Use, stage: Stage, 
             group_fifo_depth=core.group_fifo,
             pool_fifo_depth=core.pool_depth,
             event_fifo_depth=core.event_fifo,
+            join_fifo_depth=core.join_fifo,
         )
     return CoreEstimate(
         core=use.name,

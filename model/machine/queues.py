@@ -1,10 +1,10 @@
 """Queues in block RAM, and lanes, chosen together for a network that fires deferred.
 
 A layer that fires deferred sends all of a frame's events at its flush. Without room for these it waits for the next layers, and
-around a block the frame of the block's source waits too: then lanes are idle, however many there are. Room is memory blocks, which
-lanes take as well, as memories of many lanes are wide and not deep. So each size of the queues leaves so many blocks to the cores,
-and with these follows which are the fastest cores: a pace that each of them keeps up with, at the fewest LUTs. What is searched is
-the sizes of the queues alone. How long frames take that follow each other is asked of the cycle model, which is exact.
+around a block the frame of the block's source waits too: then lanes are idle, however many there are. Room is memory blocks,
+which lanes take as well: memories of many lanes are wide and not deep. So each size of the queues leaves so many blocks to the
+cores, and from these follows which are the fastest cores: a pace that each of them keeps up with, at the fewest LUTs. What is
+searched is the sizes of the queues alone. How long frames take that follow each other says the cycle model, which is exact.
 """
 
 from bisect import bisect_left
@@ -130,7 +130,7 @@ class _Queue:
         return min(bisect_left(self.depths, events), len(self.depths) - 1)
 
     def moved(self, number: int, share: float) -> int:
-        """Number of the size that differs from that with ``number`` by a share of a mean frame; it is another one where there is."""
+        """Number of the size that differs from that with ``number`` by a share of a mean frame: another one, where there is."""
         depth = self.depths[number] + share * self.frame
         if share > 0:
             return min(max(number + 1, self.at_least(depth)), len(self.depths) - 1)

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from model.machine.cycles import ACTIVITIES, Cycles
 from model.machine.energy import Energy
-from model.machine.estimate import Considered, Estimate, PlannedBlocks
+from model.machine.estimate import Considered, CorePlanned, Estimate, PlannedBlocks
 from model.machine.folded_layout import SINGLE_WORDS
+from model.machine.plan import DISTRIBUTED_EVENTS
 from model.reports.html import PLOTS, Table, lay_out, page, picture
 
 __all__ = ["blocks_table", "considered_table", "cores_table", "estimate_page", "summary", "timeline"]
@@ -85,7 +86,19 @@ def summary(found: Estimate) -> list[tuple[str, str]]:
             f"{found.slowest_core}: {found.slowest_core_cycles:,.0f} cycles of its {_PARTS[found.slowest_part]}, "
             f"{found.slowest_core_share:.0%} of all",
         ),
+        *_missing(found),
     ]
+
+
+def _missing(found: Estimate) -> list[tuple[str, str]]:
+    """What the busiest core waits for."""
+    if found.queue_blocks_missing is None:
+        return []
+    text = (
+        f"the busiest core works {found.slowest_core_cycles:,.0f} of {found.cycles_per_frame:,.0f} cycles: queues for whole "
+        f"frames need {found.queue_blocks_missing:,} blocks more"
+    )
+    return [("what is missing", text)]
 
 
 def _taken(found: Estimate) -> list[tuple[str, str]]:
@@ -108,7 +121,7 @@ def _taken(found: Estimate) -> list[tuple[str, str]]:
 
 def cores_table(found: Estimate) -> Table:
     """What each core does."""
-    titles = ("core", "lanes", "events in", "walker cycles", "working", "starved", "blocked", "sweeping",
+    titles = ("core", "lanes", "queues: output, join", "events in", "walker cycles", "working", "starved", "blocked", "sweeping",
               "FIFOs: groups, pooled, events")  # fmt: skip
     rows = []
     for core in found.cores:
@@ -119,6 +132,7 @@ def cores_table(found: Estimate) -> Table:
             (
                 " + ".join(core.layers),
                 f"{plan.channels}x{plan.columns}x{plan.rows} = {plan.lanes}" if plan is not None else "",
+                _queues(plan),
                 f"{core.events_in_per_frame:,.0f}",
                 f"{plan.walker_cycles:,.0f}" if plan is not None else "",
                 *(f"{share:.0%}" for share in (core.working_share, core.starved_share, core.blocked_share, core.sweeping_share)),
@@ -126,6 +140,14 @@ def cores_table(found: Estimate) -> Table:
             )
         )
     return Table(titles, rows)
+
+
+def _queues(plan: CorePlanned | None) -> str:
+    """The queues of a core that are in block RAM: events at its output, and in front of each further input."""
+    if plan is None:
+        return ""
+    output = f"{plan.event_fifo_depth:,}" if plan.event_fifo_depth > DISTRIBUTED_EVENTS else "-"
+    return f"{output}, {plan.join_fifo_depth:,}" if plan.join_fifo_depth else output
 
 
 def blocks_table(blocks: Sequence[PlannedBlocks]) -> Table:
