@@ -56,7 +56,7 @@ _EVENTS = 800_000
 _FEWEST_CALIBRATED = 10
 """Frames that FIFOs are sized on, whatever they hold."""
 
-_QUEUED = 12
+_QUEUED = 20
 """Frames that queues in block RAM are sized on, and by which plans with and without them are compared."""
 
 _FAR_FASTER = 0.8

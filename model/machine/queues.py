@@ -40,7 +40,7 @@ _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 _STEPS = (0.3, 0.1)
 """Mean frames by which a queue is changed: first coarsely."""
 
-_TRIALS = 100
+_TRIALS = 80
 """Plans that are simulated at the most."""
 
 _PAIRS = (4, 3)
