@@ -49,7 +49,7 @@ from sim.scoreboard import field as payload_field
 from sim.simulators import Simulation, build, check_simulator
 from sim.watchdog import PATIENCE_CYCLES, Watchdog
 
-__all__ = ["CACHE", "LEVELS", "VerifyResult", "verify"]
+__all__ = ["CACHE", "LEVELS", "VerifyResult", "host_tokens", "loaded_weights", "score_record", "verify", "watch_mask"]
 
 # Here machines are read, not built: their Verilog comes from the cache.
 warnings.simplefilter("ignore", UnusedElaboratable)
@@ -202,7 +202,7 @@ def verify(
         idle=int(idle * 65536),
         stall=int(stall * 65536),
         seed=seed,
-        watch=_watch_mask(machine) if watch else 0,
+        watch=watch_mask(machine) if watch else 0,
         progress=progress,
         line=lambda text: tell(f"simulating with {simulator}{text}"),
     )
@@ -216,7 +216,9 @@ def verify(
         told = out_dir / "divergence.txt"
         told.unlink(missing_ok=True)
         record, _ = bench.run(simulation, len(frames), out_dir, watchdog)
-        result, divergence = _score(machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, watch)
+        result, divergence = score_record(
+            machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, watch
+        )
         if not result.mismatches and not result.cycle_mismatches:
             return result
         traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
@@ -277,8 +279,8 @@ class _Bench:
         """Simulate the first ``count`` frames; gives the record, and the waveform file if there is one."""
         folder.mkdir(parents=True, exist_ok=True)
         tokens, record, weights = folder / "tokens.txt", folder / "record.txt", folder / "weights.txt"
-        write_file(tokens, "".join(_tokens(self.machine, frame.events) for frame in self.frames[:count]))
-        write_file(weights, "".join(f"{word:x}\n" for word in _loaded_weights(self.machine)))
+        write_file(tokens, "".join(host_tokens(self.machine, frame.events) for frame in self.frames[:count]))
+        write_file(weights, "".join(f"{word:x}\n" for word in loaded_weights(self.machine)))
         told = folder / "progress.txt"
         told.unlink(missing_ok=True)
         # Cycles after the last answer are simulated for nothing.
@@ -332,7 +334,7 @@ def _watchdog(machine: AnyMachine, expected: Cycles) -> Watchdog:
     return Watchdog(pause=pause, cycles=int(expected.answered[-1]), patience=PATIENCE_CYCLES)
 
 
-def _loaded_weights(machine: AnyMachine) -> list[int]:
+def loaded_weights(machine: AnyMachine) -> list[int]:
     """The words that have to be loaded before the first frame."""
     if isinstance(machine, FoldedMachine) and machine.folded.single_words:
         return machine.folded.single_weights()
@@ -368,11 +370,12 @@ def _is_events(frame: object) -> bool:
     return isinstance(frame, np.ndarray) and frame.dtype.names is not None
 
 
-def _watch_mask(machine: AnyMachine) -> int:
+def watch_mask(machine: AnyMachine) -> int:
+    """All links, for the host to watch."""
     return (1 << len(machine.network.layers) + 1) - 1
 
 
-def _tokens(machine: AnyMachine, events: Events) -> str:
+def host_tokens(machine: AnyMachine, events: Events) -> str:
     """A frame as host tokens for port 0, one a line, in hexadecimal."""
     layout, shape = machine.host.payload.shape(), machine.network.input_shape
     lines = []
@@ -386,7 +389,7 @@ def _tokens(machine: AnyMachine, events: Events) -> str:
     return "".join(lines) + f"{end.as_value().value:x}\n"
 
 
-def _score(
+def score_record(
     machine: AnyMachine,
     frames: Sequence[Trace],
     cycles: Cycles,
@@ -397,6 +400,17 @@ def _score(
     seed: int,
     watch: bool,
 ) -> tuple[VerifyResult, Divergence | None]:
+    """What a record shows against the golden frames and the cycle model, and where it first differs.
+
+    Parameters
+    ----------
+    machine, frames, cycles : AnyMachine, Sequence[Trace], Cycles
+        What was simulated, and what both models say.
+    record, progress : Path
+        What the bench left: all that passed; and frames answered, cycles and saturation counters.
+    level, simulator, seed, watch
+        As of `verify`.
+    """
     network = machine.network
     by_name: dict[str, list[tuple[int, int]]] = defaultdict(list)
     names = records(machine)

@@ -15,7 +15,7 @@ from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
 from model.machine.randomness import SEED_FACTOR
 
-__all__ = ["RESULT", "WATCHED", "records", "wrapper"]
+__all__ = ["RESULT", "WATCHED", "records", "seen_words", "wrapper"]
 
 BENCH = Path(__file__).parent / "bench.v.j2"
 """The Verilog, but for what depends on the machine."""
@@ -30,6 +30,18 @@ def records(machine: AnyMachine) -> list[str]:
     return [*(trace.name for trace in machine.traces), RESULT, *([WATCHED] if machine.plan.watch else [])]
 
 
+def _record_widths(machine: AnyMachine) -> list[int]:
+    """Bits of what is recorded, by number."""
+    streams = [machine.result, *([machine.watched] if machine.plan.watch else [])]
+    return [*(_width(trace.layout) for trace in machine.traces), *(_width(each.payload.shape()) for each in streams)]
+
+
+def seen_words(machine: AnyMachine) -> list[int]:
+    """Words of 32 bits that ``seen`` has: of each record, of which the first is whether there is a token; and of the counters."""
+    words = [1 + -(-width // 32) for width in _record_widths(machine)]
+    return [*words, max(1, -(-_width(machine.saturations.shape()) // 32))]
+
+
 def _loads(machine: AnyMachine) -> bool:
     return isinstance(machine, FoldedMachine) and machine.folded.single_weight_words > 0
 
@@ -38,16 +50,20 @@ def _width(layout: data.Layout) -> int:
     return int(layout.size)
 
 
-def wrapper(machine: AnyMachine) -> str:
+def wrapper(machine: AnyMachine, *, mutant_width: int = 0) -> str:
     """Verilog of module ``tb``, which instantiates module ``machine``.
 
     Weights that have to be loaded are, from the file ``weights``, and then checked; cycles count from there.
+
+    With a ``mutant_width`` the machine has an input ``mutant`` of so many bits, which becomes one of ``tb``, and the output
+    ``seen`` shows all that is recorded (`sim.mutation.program`).
 
     Plus-arguments: ``tokens``, ``record`` and ``weights`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle),
     ``source_seed``, ``watch`` (mask of ports, in hexadecimal), ``waves`` (a file; Verilator has its own way).
     """
     watch = machine.plan.watch
     streams = [RESULT, *([WATCHED] if watch else [])]
+    words = seen_words(machine)
     template = Template(BENCH.read_text(), undefined=StrictUndefined, keep_trailing_newline=True)
     return template.render(
         host_width=_width(machine.host.payload.shape()),
@@ -55,7 +71,10 @@ def wrapper(machine: AnyMachine) -> str:
         saturations_width=_width(machine.saturations.shape()),
         watched_width=_width(machine.watched.payload.shape()) if watch else 1,
         watch_width=max(1, len(machine.watch)) if watch else 1,
-        ports=_ports(machine, streams),
+        ports=[*_ports(machine, streams), *([".mutant(mutant)"] if mutant_width else [])],
+        mutant_width=mutant_width,
+        words=words,
+        seen_width=32 * sum(words),
         loads=_loads(machine),
         seed_factor=SEED_FACTOR,
         first_word=machine.folded.single_state_words if isinstance(machine, FoldedMachine) else 0,

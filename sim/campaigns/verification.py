@@ -24,7 +24,7 @@ from sim.generators.cases import Case, random_case, random_firing_network
 from sim.simulators import simulator_version
 from sim.traces import differing
 
-__all__ = ["ENGINE", "VERIFY", "layer_kinds"]
+__all__ = ["ENGINE", "VERIFY", "layer_kinds", "sources_version"]
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ GOLDEN_SPIKES = 500
 
 
 @cache
-def _sources() -> str:
+def sources_version() -> str:
     """What decides which cases are drawn, and what is found of them."""
     return source_hash(*(ROOT / package for package in ("model", "hw", "sim")))
 
@@ -143,8 +143,8 @@ def layer_kinds(network: Network) -> dict[str, int]:
     return found
 
 
-VERIFY = Kind(name="verify", version=_sources, run=_verify, memory_bytes=1_500_000_000, threads=1)
+VERIFY = Kind(name="verify", version=sources_version, run=_verify, memory_bytes=1_500_000_000, threads=1)
 """Of `seed`, `number`, `spikes` and `simulator`."""
 
-ENGINE = Kind(name="engine", version=_sources, run=_engine, memory_bytes=600_000_000, threads=1)
+ENGINE = Kind(name="engine", version=sources_version, run=_engine, memory_bytes=600_000_000, threads=1)
 """Of `seed`, `number` and `spikes`."""

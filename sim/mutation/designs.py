@@ -1,0 +1,192 @@
+"""Designs whose netlists are mutated: small, as the tests draw them, and together with every part.
+
+Each has frames that come close together and apart, an empty one, an idle source and stalled sinks, and tags that wrap.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hw.link.encoder import Encoder
+from hw.link.frame_encoder import FrameEncoder
+from hw.link.levels_encoder import LevelsEncoder
+from hw.link.scan_encoder import ScanEncoder
+from model.events import make_events
+from model.machine.named_plans import named_plan
+from model.machine.plan import Plan
+from model.network import Layer, MaxPool, Network, Padding, Shape
+from sim.generators.frames import random_frames
+from sim.generators.graphs import nested_graph, random_graph
+from sim.generators.networks import bursting, random_convolution, random_linear
+from sim.mutation.benches import MutationBench, machine_bench
+from sim.mutation.link_bench import encoder_bench, system_bench
+
+__all__ = ["DESIGNS", "Design"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A design.
+
+    Parameters
+    ----------
+    says : str
+        What it is.
+    parts : tuple[str, ...]
+        Parts of it that are mutated.
+    bench : Callable[[], MutationBench]
+        Makes it.
+    """
+
+    says: str
+    parts: tuple[str, ...]
+    bench: Callable[[], MutationBench]
+
+
+def _chain(seed: int, **changes: Any) -> Network:
+    """A chain with a fused max-pool, and neurons that saturate."""
+    shape = Shape(5, 5, 1)
+    convolution = random_convolution(
+        seed, inputs=1, name="conv", channels=2, kernel=(3, 3), stride=(1, 1), padding=Padding(1, 1, 1, 1), potential_bits=9
+    )
+    pool = MaxPool(name="pool", source="conv", window=(2, 2), stride=(2, 2))
+    size = pool.output_shape(convolution.output_shape(shape)).size
+    layers: tuple[Layer, ...] = (
+        convolution,
+        pool,
+        random_linear(seed + 1, inputs=size, outputs=3, name="fc", source="pool", potential_bits=8, count_bits=3),
+        random_linear(seed + 2, inputs=3, outputs=2, name="out", source="fc", activation="identity", count_bits=4),
+    )
+    return replace(Network(name="chain", input_shape=shape, layers=layers), **changes)
+
+
+def _short_tags(plan: Plan) -> Plan:
+    """The plan with tags that wrap within a few frames, and without what no bench of a whole machine asks for."""
+    cores = tuple(replace(core, generation_bits=2) for core in plan.cores)
+    return replace(plan, cores=cores, states=False, inject=False)
+
+
+_EMPTY_FRAMES = 24
+
+
+def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, events: int = 16) -> MutationBench:
+    shape = network.input_shape
+    given = [
+        *random_frames(shape, seed, frames=frames, events=events, near=True),
+        *random_frames(shape, seed + 1, frames=frames // 4, events=events),
+        # So many at once fill what keeps frames apart.
+        *[make_events([])] * _EMPTY_FRAMES,
+    ]
+    return machine_bench(network, plan, given, idle=0.2, stall=0.5, seed=seed)
+
+
+def _pipeline(network: Network, plan: str, seed: int) -> MutationBench:
+    return _machine(network, _short_tags(named_plan(network, plan)), seed)
+
+
+def _folded(network: Network, seed: int) -> MutationBench:
+    return _machine(network, _short_tags(_folded_plan(network)), seed)
+
+
+def _folded_plan(network: Network) -> Plan:
+    """Two lanes, and all in block RAM: of a memory that is a cell of a device Yosys knows no ports to mutate."""
+    plan = named_plan(network, "folded")
+    cores = [replace(core, channels=min(2, core.channels), state_memory="block", weight_memory="block") for core in plan.cores]
+    return replace(plan, cores=tuple(cores))
+
+
+def _coded(**coding: Any) -> Network:
+    """A network whose input is coded so."""
+    layer = random_linear(0, inputs=12, outputs=2, activation="identity")
+    return replace(Network(name="coded", input_shape=Shape(2, 3, 2), layers=(layer,)), **coding)
+
+
+def _encoder(kind: type[FrameEncoder], network: Network) -> MutationBench:
+    """Frames with ties, dark ones, bright ones, and those next to the threshold."""
+    shape, rng = tuple(network.input_shape), np.random.default_rng(0)
+    threshold = network.input_threshold
+    images = [
+        rng.integers(0, 256, shape, dtype=np.uint8),
+        np.zeros(shape, np.uint8),
+        (rng.integers(0, 4, shape) * 80).astype(np.uint8),
+        np.full(shape, 255, np.uint8),
+        rng.integers(threshold - 1, threshold + 3, shape, dtype=np.uint8),
+        *rng.integers(0, 256, (40, *shape), dtype=np.uint8),
+    ]
+    return encoder_bench(kind, network, images, idle=0.2, stall=0.3)
+
+
+def _system(network: Network, plan: Plan, seed: int) -> MutationBench:
+    rng = np.random.default_rng(seed)
+    images = [rng.integers(0, 256, tuple(network.input_shape), dtype=np.uint8) for _ in range(2)]
+    frames = random_frames(network.input_shape, seed, frames=1, events=8)
+    return system_bench(network, plan, images, [*frames[:1], frames[0][::-1]])
+
+
+_OF_PIPELINES = ("lane", "state", "projection", "pool", "router", "readout")
+
+DESIGNS: Mapping[str, Design] = {
+    "immediate": Design(
+        says="a chain that fires immediate, a lane a core",
+        parts=_OF_PIPELINES,
+        bench=lambda: _pipeline(_chain(1), "minimal", 1),
+    ),
+    "deferred": Design(
+        says="a chain that fires deferred, with flushes within frames",
+        parts=_OF_PIPELINES,
+        bench=lambda: _pipeline(_chain(2, firing="deferred", flush_events=5, rest=True), "minimal", 2),
+    ),
+    "bursts": Design(
+        says="a chain of bursts, several lanes a core, from its state at rest",
+        parts=_OF_PIPELINES,
+        bench=lambda: _pipeline(bursting(_chain(3, rest=True), [2, 0, 3], 4), "default", 3),
+    ),
+    "ordered merge": Design(
+        says="forks and merges that fire immediate",
+        parts=("state", "projection", "router", "readout"),
+        bench=lambda: _pipeline(nested_graph(4), "minimal", 4),
+    ),
+    "merge": Design(
+        says="forks and merges that fire deferred",
+        parts=("state", "projection", "router", "readout"),
+        bench=lambda: _pipeline(random_graph(6, firing="deferred", plain=True, most_layers=4), "minimal", 5),
+    ),
+    "folded": Design(
+        says="a folded machine that fires immediate",
+        parts=("lane", "folded"),
+        bench=lambda: _folded(_chain(6), 6),
+    ),
+    "folded, deferred": Design(
+        says="a folded machine that fires deferred",
+        parts=("lane", "folded"),
+        bench=lambda: _folded(_chain(7, firing="deferred", rest=True), 7),
+    ),
+    "encoder": Design(
+        says="the encoder of one level that sorts",
+        parts=("encoder",),
+        bench=lambda: _encoder(Encoder, _coded()),
+    ),
+    "scan encoder": Design(
+        says="the encoder that scans, of several levels",
+        parts=("encoder",),
+        bench=lambda: _encoder(ScanEncoder, _coded(input_threshold=20, input_step=29, input_levels=3)),
+    ),
+    "levels encoder": Design(
+        says="the encoder of several levels that sorts",
+        parts=("encoder",),
+        bench=lambda: _encoder(LevelsEncoder, _coded(input_threshold=20, input_step=29, input_levels=3)),
+    ),
+    "link": Design(
+        says="a pipeline at its two wires, with every command and every error, and frames at every link",
+        parts=("link", "router"),
+        bench=lambda: _system(_chain(8), named_plan(_chain(8), "minimal"), 8),
+    ),
+    "folded link": Design(
+        says="a folded machine at its two wires",
+        parts=("link",),
+        bench=lambda: _system(_chain(9), _folded_plan(_chain(9)), 9),
+    ),
+}
+"""By name, in the order in which batches of mutants are drawn from them."""

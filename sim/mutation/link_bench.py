@@ -1,0 +1,223 @@
+"""Benches of what is around a machine: an encoder alone, and a whole system at its two wires."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import StrictUndefined, Template
+
+from hw.aer import AddressEvent
+from hw.folded.machine import FoldedMachine
+from hw.interface import Trace
+from hw.link.frame_encoder import FrameEncoder
+from hw.link.protocol import (
+    HEADER_BYTES,
+    RESULT,
+    SYNC,
+    Command,
+    Event,
+    Status,
+    crc8,
+    event_bytes,
+    mask_bytes,
+    pack_event,
+    packet,
+)
+from hw.link.system import System
+from hw.machines import machine_of
+from model.encode import encode
+from model.events import Events
+from model.golden import run
+from model.machine.plan import Plan
+from model.machine.randomness import SEED_FACTOR
+from model.machine.stages import ports
+from model.network import INPUT, Network
+from sim.mutation.benches import MutationBench
+from sim.mutation.netlists import WIDTH
+from sim.scoreboard import Spike, decode
+
+__all__ = ["encoder_bench", "system_bench"]
+
+_TEMPLATES = Path(__file__).parents[1]
+
+_DIVISOR, _CLOCK_HZ, _TIMEOUT_BITS = 4, 4e6, 500
+
+_PAUSE = 2600
+"""Cycles between two packets: more than any answer takes, and a packet may stand still."""
+
+
+_ANSWERED = range(0x60, 0x80)
+"""Numbers of the packets of frames at the input, of which the golden model knows the answers."""
+
+_INJECTED = 12
+"""Spikes of one neuron in a frame at an inner link, more than the output counts."""
+
+
+def _render(name: str, **values: object) -> str:
+    template = Template((_TEMPLATES / name).read_text(), undefined=StrictUndefined, keep_trailing_newline=True)
+    return template.render(mutant_width=WIDTH, **values)
+
+
+def encoder_bench(
+    kind: type[FrameEncoder],
+    network: Network,
+    images: Sequence[npt.NDArray[np.uint8]],
+    *,
+    idle: float = 0.0,
+    stall: float = 0.0,
+) -> MutationBench:
+    """An encoder alone: every event of it, against the model's."""
+    layout = AddressEvent(network.input_shape)
+    trace = Trace("events_input", INPUT, "events", layout)
+    expected = [encode(network, image) for image in images]
+
+    def wrong(record: Path, _: Path) -> list[str]:
+        lines = [line.split() for line in record.read_text().splitlines()]
+        found = [token.spike for token in decode(network, trace, [(int(cycle), int(text, 16)) for _, cycle, text in lines])]
+        wanted: list[Spike | None] = []
+        for events in expected:
+            wanted += [*(Spike(int(event["address"]), int(event["sign"])) for event in events), None]
+        return [] if found == wanted else ["the encoder's events are not the model's"]
+
+    words = 1 + -(-layout.size // 32)
+    bench = _render("pixels.v.j2", width=layout.size, words=words, kind=layout["kind"].offset, seed_factor=SEED_FACTOR)
+    pixels = [int(pixel) for image in images for pixel in np.asarray(image).reshape(-1)]
+    return MutationBench(
+        component=kind(network=network),
+        top="encoder",
+        sources={"tb.v": bench},
+        files={"tokens": "".join(f"{pixel:x}\n" for pixel in pixels)},
+        arguments={"idle": str(int(idle * 65536)), "stall": str(int(stall * 65536))},
+        names=["events"],
+        words=[words, 1],
+        frames=len(images),
+        cycles=100_000,
+        wrong=wrong,
+    )
+
+
+def system_bench(
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events]
+) -> MutationBench:
+    """A system at its wires: every byte that it sends, for all commands and what can be wrong with a packet.
+
+    When a byte is sent is not compared, as no test of the link does, nor are the cycles that its answers tell of.
+    """
+    loaded = machine_of(network, plan)
+    if isinstance(loaded, FoldedMachine) and loaded.folded.single_words:
+        raise ValueError(f"plan {plan.name!r}: memory must be block RAM, whose weights need not be loaded")
+    turns = _turns(network, plan, images, frames)
+    answers = [run(network, encode(network, image)) for image in images] + [run(network, each) for each in frames]
+
+    def wrong(record: Path, _: Path) -> list[str]:
+        told = _packets(_bytes(record))
+        commands = [data[2] for _, data in told if data[2] != Status.WATCHED]
+        wanted = [command for _, answer in turns for command in answer]
+        if commands != wanted:
+            return [f"the commands of its packets are {commands}, not {wanted}"]
+        results = [data[HEADER_BYTES:-1] for _, data in told if data[2] == Command.FRAME and data[1] in _ANSWERED]
+        found = [(RESULT.unpack_from(each)[0], np.frombuffer(each[RESULT.size :], "<i2").tolist()) for each in results]
+        right = [(trace.answer, trace.counts.tolist()) for trace in answers]
+        # Behind the reset the last frame comes again.
+        return [] if found == [*right, right[-1]] else [f"its answers are {found}, not {right}"]
+
+    script = []
+    for sent, _ in turns:
+        script += [f"{_PAUSE if number == 0 else 0} {byte:x}\n" for number, byte in enumerate(sent)]
+    return MutationBench(
+        component=System(network=network, plan=plan, divisor=_DIVISOR, clock_hz=_CLOCK_HZ, timeout_bits=_TIMEOUT_BITS),
+        top="system",
+        sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * _PAUSE)},
+        files={"tokens": "".join(script)},
+        names=["sent"],
+        words=[2, 1],
+        frames=1,
+        cycles=sum(10 * _DIVISOR * len(sent) + 2 * _PAUSE for sent, _ in turns) + 20_000,
+        wrong=wrong,
+        timed=False,
+        untold=lambda record: _untold(_packets(_bytes(record))),
+    )
+
+
+def _turns(
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events]
+) -> list[tuple[bytes, list[int]]]:
+    """What the host says, turn by turn, and the commands of the packets that come back."""
+    size = event_bytes(network)
+
+    def packed(events: Events) -> bytes:
+        found = b""
+        for event in events:
+            y, x, c = network.input_shape.coordinates(event["address"])
+            found += pack_event(network, Event(0, False, bool(event["sign"] < 0), y, x, c))
+        return found + end(0)
+
+    def end(port: int) -> bytes:
+        return pack_event(network, Event(port, True, False, 0, 0, 0))
+
+    def place(port: int, y: int, x: int, c: int) -> bytes:
+        return pack_event(network, Event(port, False, False, y, x, c))
+
+    of_frame: list[int] = [Command.EVENTS, Command.FRAME]
+    of_image: list[int] = [Command.FRAME]
+    turns: list[tuple[bytes, list[int]]] = [
+        (packet(1, Command.IDENTIFY), [Command.IDENTIFY]),
+        *((packet(0x60 + n, Command.FRAME, image.tobytes()), of_image) for n, image in enumerate(images)),
+        *((packet(0x70 + n, Command.EVENTS, packed(each)), of_frame) for n, each in enumerate(frames)),
+        (packet(0xFF, Command.SATURATIONS), [Command.SATURATIONS]),
+        (packet(8, Command.STATE, place(1, 1, 1, 0)), [Command.STATE] if plan.states else [Status.BAD_COMMAND]),
+        (packet(9, Command.STATE, place(7, 0, 0, 0)), [Status.NO_PLACE] if plan.states else [Status.BAD_COMMAND]),
+        (packet(10, 0x7F), [Status.BAD_COMMAND]),
+        (packet(11, Command.IDENTIFY, b"x"), [Status.BAD_LENGTH]),
+        (packet(12, Command.FRAME, b"ab"), [Status.BAD_LENGTH]),
+        (packet(13, Command.EVENTS, bytes(size + 1)), [Status.BAD_LENGTH]),
+        (packet(14, Command.STATUS)[:-1] + b"\x55", [Status.BAD_CRC]),
+        (bytes([SYNC, 15, Command.EVENTS, 0xFF, 0xFF]), [Status.TIMEOUT]),
+        (packet(16, Command.FRAME, bytes(network.input_shape.size))[:-5], [Status.TIMEOUT]),
+        (bytes([SYNC, 17]), [Status.TIMEOUT]),
+        (bytes([0, 0x5A, 0xFF]) + packet(18, Command.STATUS), [Command.STATUS]),
+        (packet(19, Command.EVENTS, place(0, 7, 7, 0)), [Status.NO_PLACE]),
+        (packet(20, Command.EVENTS, end(0)), of_frame),
+        (packet(21, Command.RESET), [Command.RESET]),
+        (packet(22, Command.STATUS), [Command.STATUS]),
+        (packet(0x7F, Command.EVENTS, packed(frames[-1])), of_frame),
+    ]
+    if plan.inject:
+        turns += [
+            (packet(30 + port, Command.EVENTS, place(port, 0, 0, 1) * _INJECTED + end(port)), of_frame)
+            for name, port in ports(network).items()
+            if name != INPUT
+        ]
+    if plan.watch:
+        mask = bytes([1, *[0] * (mask_bytes(network) - 1)])
+        turns += [(packet(24, Command.WATCH, mask), [Command.WATCH]), (packet(25, Command.EVENTS, packed(frames[0])), of_frame)]
+    return turns
+
+
+def _bytes(record: Path) -> bytes:
+    return bytes(int(line.split()[2], 16) for line in record.read_text().splitlines())
+
+
+def _packets(data: bytes) -> list[tuple[int, bytes]]:
+    """The packets one after the other, each with the number of its first byte; one with a wrong checksum ends them."""
+    found, at = [], 0
+    while len(data) >= at + HEADER_BYTES:
+        size = HEADER_BYTES + 1 + int.from_bytes(data[at + 3 : at + 5], "little")
+        if data[at] != SYNC or crc8(data[at + 1 : at + size]):
+            break
+        found.append((at, data[at : at + size]))
+        at += size
+    return found
+
+
+def _untold(packets: Sequence[tuple[int, bytes]]) -> list[int]:
+    """Numbers of the bytes that say how many cycles have passed, and of the checksums that come of them."""
+    found: list[int] = []
+    for at, data in packets:
+        last = at + len(data) - 1
+        if data[2] == Command.FRAME:
+            found += [*range(at + HEADER_BYTES + 2, at + HEADER_BYTES + 6), last]
+        if data[2] == Command.STATUS:
+            found += [*range(last - 4, last), last]
+    return found
