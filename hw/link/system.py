@@ -39,7 +39,7 @@ class System(wiring.Component):
     clock_hz : float
         Cycles per second, which the host is told.
     timeout_bits : int
-        For how many bits a packet that has begun may stand still.
+        For how many bits a packet that has begun may stand still; more than 400, for which a line is silent before a restart.
     flash_addr : int | None
         Where weights that have to be loaded are in a serial flash, in bytes; None where nothing is.
 
@@ -67,6 +67,8 @@ class System(wiring.Component):
         timeout_bits: int = TIMEOUT_BITS,
         flash_addr: int | None = None,
     ) -> None:
+        if timeout_bits <= _SETTLE_BITS:
+            raise ValueError(f"timeout_bits must be more than {_SETTLE_BITS}, not {timeout_bits!r}")
         self._network = network
         self._plan = plan
         self._divisor = divisor

@@ -22,6 +22,8 @@ from hw.link.protocol import (
     packet,
     unpack_event,
 )
+from hw.link.system import System
+from model.machine.named_plans import named_plan
 from sim.generators.networks import random_network
 
 NETWORK = random_network(2)
@@ -83,3 +85,9 @@ def test_weights_are_sent_in_packets_that_a_device_takes():
         found += new
         at += len(new)
     assert found == words
+
+
+def test_a_timeout_that_would_hide_the_silence_before_a_restart():
+    network = random_network(1)
+    with pytest.raises(ValueError, match=r"^timeout_bits must be more than 400, not 400$"):
+        System(network=network, plan=named_plan(network, "minimal"), divisor=4, clock_hz=1e6, timeout_bits=400)
