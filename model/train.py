@@ -89,7 +89,8 @@ def _whole_numbers(context: click.Context, parameter: click.Parameter, value: st
 @click.option("--sparse", is_flag=True, help="Fine-tune for few events, instead of training from the beginning.")
 @click.option("--cifar", is_flag=True, help="Train a small residual network on CIFAR-10, or on frames of one's own.")
 @click.option("--start", type=FilePath(),
-              help="With --sparse: the network to start from; the bundled one by default.")
+              help="With --sparse: the network to start from; the bundled one by default. With --cifar: what --cifar made of the "
+                   "same shape, whose weights to begin with.")
 @click.option("--teacher", "teachers", type=FilePath(), multiple=True,
               help="With --sparse: the float network whose answers are learned; the bundled one by default. With --cifar: one "
                    "whose answers are learned beside the labels; several teach together.")
@@ -153,10 +154,9 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
             raise BadInputError("--sparse must not be given with --cifar")
         mode = "sparse" if sparse else "cifar" if cifar else None
         settings = _settings(mode, options)
-        if start is not None and not sparse:
-            raise BadInputError("--start must not be given without --sparse")
-        if teachers and not mode:
-            raise BadInputError("--teacher must not be given without --sparse or --cifar")
+        for option, given_files in (("start", start), ("teacher", teachers)):
+            if given_files and not mode:
+                raise BadInputError(f"--{option} must not be given without --sparse or --cifar")
         if sparse and len(teachers) > 1:
             raise BadInputError("--teacher must be given once with --sparse")
         torch = import_torch()
@@ -175,7 +175,7 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
         if isinstance(settings, TrainSettings):
             target, found, line = _make_paper(settings, dataset, test, out)
         elif isinstance(settings, CifarSettings):
-            target, found, line = _make_cifar(settings, dataset, test, out / _resnet(dataset_name), teachers)
+            target, found, line = _make_cifar(settings, dataset, test, out / _resnet(dataset_name), teachers, start)
         else:
             target, found, line = _make_sparse(settings, dataset, test, out, start, teachers[0] if teachers else None)
         text = json.dumps(given | found, indent=2) + "\n"
@@ -220,13 +220,15 @@ def _resnet(dataset_name: str) -> str:
     return f"{Path(dataset_name).stem}-resnet.onnx" if dataset_name.endswith(".npz") else f"{CIFAR_NAME}.onnx"
 
 
-def _make_cifar(settings: CifarSettings, dataset: Dataset, test: Dataset, target: Path, teachers: tuple[Path, ...]) -> Made:
+def _make_cifar(
+    settings: CifarSettings, dataset: Dataset, test: Dataset, target: Path, teachers: tuple[Path, ...], start: Path | None
+) -> Made:
     from model.importers.onnx import import_onnx
     from model.training.cifar import make
 
     tell(dataset.notes)
     taught = [import_onnx(path) for path in teachers]
-    found = make(settings, dataset, test, target, lambda line: click.echo(line, err=True), taught)
+    found = make(settings, dataset, test, target, lambda line: click.echo(line, err=True), taught, start)
     accurate = f"accuracy {found['float_accuracy']:.2%} on {len(test)} test frames of {test.name}"
     return target, found, f"{target}: {accurate}, {found['parameters']:,} parameters, {found['macs_per_frame']:,} MACs per frame"
 

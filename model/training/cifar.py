@@ -29,13 +29,16 @@ from model.training.common import accuracy, to_tensor, track
 from model.training.counted import CountedNetwork, even_coding
 from model.training.distillation import distance, taught
 from model.training.photographs import cut_out, shifted_and_mirrored
-from model.training.residual import ResidualNetwork, export_residual
+from model.training.residual import ResidualNetwork, begin_with, export_residual
 
 __all__ = ["CifarTraining", "make", "resume_file"]
 
 _MOMENTUM = 0.9
 _WARM_UP = 0.15
 """Part of all steps in which the learning rate rises."""
+
+_BEGUN_ON = 512
+"""Training frames whose statistics batch normalization has at first, where weights are given."""
 
 _AT_ONCE = 500
 """Test frames at once."""
@@ -58,9 +61,13 @@ class CifarTraining:
         Frames, all of which are trained on.
     teachers : sequence of FloatNetwork
         Whose answers are learned too, the mean of their probabilities.
+    start : Path, optional
+        A file that such a training made, whose weights to begin with.
     """
 
-    def __init__(self, settings: CifarSettings, dataset: Dataset, teachers: Sequence[FloatNetwork] = ()) -> None:
+    def __init__(
+        self, settings: CifarSettings, dataset: Dataset, teachers: Sequence[FloatNetwork] = (), start: Path | None = None
+    ) -> None:
         self._settings = settings
         self._images, self._labels = torch.from_numpy(dataset.images), torch.from_numpy(dataset.labels)
         torch.manual_seed(settings.seed)
@@ -72,6 +79,9 @@ class CifarTraining:
         coding = even_coding(settings.input_levels)
         self._network = CountedNetwork(network, coding) if settings.counts else network
         self._teachers, self._price = tuple(teachers), settings.event_price
+        if start is not None:
+            frames = to_tensor(dataset.images[:_BEGUN_ON])
+            begin_with(network, lambda: self._network(frames), start)
         self.average = copy.deepcopy(self._network).requires_grad_(False).eval()
         weights = [p for p in self._network.parameters() if p.ndim > 1]
         others = [p for p in self._network.parameters() if p.ndim == 1]
@@ -80,7 +90,7 @@ class CifarTraining:
             lr=settings.learning_rate, momentum=_MOMENTUM, nesterov=True,
         )
         self.losses: list[float] = []
-        self.key = _key(settings, dataset, self._teachers)
+        self.key = _key(settings, dataset, self._teachers, start)
 
     def run(self, report: Callable[[str], None], resume: Path | None = None, *, progress: bool = False) -> None:
         """Go through all epochs, those that ``resume`` has done apart; ``average`` is what comes out.
@@ -217,9 +227,11 @@ def _rate(part: float) -> float:
     return (1 + math.cos(math.pi * (part - _WARM_UP) / (1 - _WARM_UP))) / 2
 
 
-def _key(settings: CifarSettings, dataset: Dataset, teachers: Sequence[FloatNetwork]) -> str:
+def _key(settings: CifarSettings, dataset: Dataset, teachers: Sequence[FloatNetwork], start: Path | None) -> str:
     """What the outcome depends on, in short."""
     found = hashlib.sha256(dataset.images.tobytes() + dataset.labels.tobytes())
+    if start is not None:
+        found.update(start.read_bytes())
     for teacher in teachers:
         found.update(teacher.model.SerializeToString(deterministic=True))
     found.update(repr((asdict(settings), torch.__version__, torch.get_num_threads())).encode())
@@ -255,6 +267,7 @@ def make(
     path: Path,
     report: Callable[[str], None],
     teachers: Sequence[FloatNetwork] = (),
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train, export and measure on the test frames, once; gives what there is to report.
 
@@ -270,9 +283,11 @@ def make(
         Is told a line after each epoch.
     teachers : sequence of FloatNetwork
         Whose answers are learned too.
+    start : Path, optional
+        Whose weights to begin with.
     """
     _check_test(dataset, test)
-    training = CifarTraining(settings, dataset, teachers)
+    training = CifarTraining(settings, dataset, teachers, start)
     resume, started = resume_file(training), time.process_time()
     training.run(report, resume, progress=True)
     seconds = time.process_time() - started

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from model.support.errors import BadInputError
 from model.support.files import write_file
 
-__all__ = ["ResidualNetwork", "export_residual"]
+__all__ = ["Block", "Normalized", "ResidualNetwork", "begin_with", "export_residual"]
 
 _OPSET = 17
 
@@ -137,6 +138,66 @@ class _Graph:
         second = self.convolution(first, block.second, f"{name}/second")
         around = value if block.shortcut is None else self.convolution(value, block.shortcut, f"{name}/shortcut")
         return self.add("Relu", [self.add("Add", [second, around], f"{name}/sum")], f"{name}/relu")
+
+
+def begin_with(network: ResidualNetwork, run: Callable[[], object], path: Path) -> None:
+    """Give a network the weights of one that `export_residual` wrote, where the batch normalization is folded in.
+
+    The weights of each channel get the size that they have at first, and batch normalization what takes this back, by the
+    statistics of a batch: steps of a training are then as large as at its beginning.
+
+    Parameters
+    ----------
+    network : ResidualNetwork
+        Of the same shape.
+    run : Callable[[], object]
+        Has the network go through a batch of training frames.
+    path : Path
+        The ONNX file.
+
+    Raises
+    ------
+    BadInputError
+        The file is of another shape.
+    """
+    kept = {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
+
+    def values(name: str, like: Tensor) -> Tensor:
+        found = kept.get(name)
+        if found is None or found.shape != tuple(like.shape):
+            has = "none" if found is None else f"one of {tuple(found.shape)}"
+            raise BadInputError(f"{path}: {name} must be of {tuple(like.shape)}, as the network to train, not {has}")
+        return torch.tensor(found, dtype=like.dtype)
+
+    def begin(name: str, layer: Normalized) -> None:
+        convolution, norm = layer.convolution, layer.normalization
+        weights, bias = values(f"{name}.weight", convolution.weight), values(f"{name}.bias", norm.bias)
+        usual = convolution.weight.detach().flatten(1).norm(dim=1)
+        scale = weights.flatten(1).norm(dim=1).clamp_min(1e-12) / usual
+
+        def normalize(_: nn.Module, inputs: tuple[Tensor], __: Tensor) -> Tensor:
+            found = convolution(inputs[0])
+            variance, mean = torch.var_mean(found, (0, 2, 3), correction=0)
+            state = {"weight": scale * torch.sqrt(variance + norm.eps), "bias": bias + scale * mean,
+                     "running_mean": mean, "running_var": variance}  # fmt: skip
+            norm.load_state_dict(state, strict=False)
+            return found * scale[:, None, None] + bias[:, None, None]
+
+        convolution.weight.data = (weights / scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+        handles.append(layer.register_forward_hook(normalize))
+
+    handles: list[Any] = []
+    begin("stem", network.stem)
+    for label, block in network.blocks.items():
+        for part in ("first", "second", "shortcut"):
+            if (layer := getattr(block, part)) is not None:
+                begin(f"{label}/{part}", layer)
+    last = network.classifier
+    last.weight.data, last.bias.data = values("classifier.weight", last.weight), values("classifier.bias", last.bias)
+    with torch.no_grad():
+        run()
+    for handle in handles:
+        handle.remove()
 
 
 def export_residual(network: ResidualNetwork, name: str, frame: tuple[int, int, int], path: Path) -> None:

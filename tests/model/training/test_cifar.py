@@ -228,7 +228,7 @@ def test_command(monkeypatch, tmp_path):
         (["--cifar", "--dropout", "0.1"], "--dropout must not be given with --cifar"),
         (["--widths", "8,16"], "--widths must not be given without --cifar"),
         (["--sparse", "--precision", "bfloat16"], "--precision must not be given with --sparse"),
-        (["--cifar", "--start", "x.onnx"], "--start must not be given without --sparse"),
+        (["--start", "x.onnx"], "--start must not be given without --sparse or --cifar"),
         (["--teacher", "x.onnx"], "--teacher must not be given without --sparse or --cifar"),
         (["--sparse", "--teacher", "x.onnx", "--teacher", "y.onnx"], "--teacher must be given once with --sparse"),
         (["--counts"], "--counts must not be given without --cifar"),
@@ -277,6 +277,15 @@ def test_counts_learned_from_teachers_go_on_to_be_fine_tuned(tmp_path, monkeypat
     outcome = CliRunner().invoke(train_module.main, report["command"].split()[3:])
     assert outcome.exit_code == 0, outcome.output
     assert (tmp_path / "counts" / "cifar-resnet.onnx").read_bytes() == first
+
+    # Going on from there for no more than a step changes little.
+    more = ["--cifar", "--start", "counts/cifar-resnet.onnx", "--epochs", "1", "--learning-rate", "0.001", *shape, *taught]
+    outcome = CliRunner().invoke(train_module.main, [*more, "--out", "more", "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    again = json.loads(outcome.stdout)
+    assert again["accuracy_counts"] > 0.8
+    assert abs(again["accumulations_per_frame"] / report["accumulations_per_frame"] - 1) < 0.1
+    assert "--start counts/cifar-resnet.onnx" in again["command"]
 
     limits = ["--input-levels", "2", "--input-threshold", report["input_threshold"], "--input-step", report["input_step"]]
     arguments = ["counts/cifar-resnet.onnx", "--dataset", "cifar10", "--keep-thresholds", *map(str, limits), "--no-rest"]

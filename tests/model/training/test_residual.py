@@ -6,7 +6,8 @@ import onnxruntime
 import pytest
 import torch
 
-from model.training.residual import Normalized, ResidualNetwork, export_residual
+from model.support.errors import BadInputError
+from model.training.residual import Normalized, ResidualNetwork, begin_with, export_residual
 
 FRAME = (12, 8, 3)
 
@@ -71,3 +72,36 @@ def test_the_onnx_file(tmp_path):
     sums = [list(node.input) for node in graph.node if node.op_type == "Add"]
     assert sums[0] == ["stage1_block1/second/out", "stem/relu/out"]
     assert sums[1] == ["stage2_block1/second/out", "stage2_block1/shortcut/out"]
+
+
+def test_a_network_begins_with_the_weights_of_a_file(tmp_path):
+    """Batch normalization is there again, and what it does is what the file does; the weights have their size at first."""
+    made = network(widths=(4, 6), blocks=(1, 2))
+    path = tmp_path / "net.onnx"
+    export_residual(made, "net", FRAME, path)
+    frames = torch.rand(40, 3, *FRAME[:2])
+    torch.manual_seed(9)
+    other = ResidualNetwork(3, (4, 6), (1, 2), 7)
+    layers = [layer for layer in other.modules() if isinstance(layer, Normalized)]
+    sizes = [layer.convolution.weight.detach().flatten(1).norm(dim=1) for layer in layers]
+    begin_with(other, lambda: other(frames), path)
+    with torch.no_grad():
+        wanted = made(frames)
+        assert torch.allclose(other.eval()(frames), wanted, atol=1e-4)
+        # A batch's own statistics are those that it began with.
+        assert torch.allclose(other.train()(frames), wanted, atol=1e-3)
+    for size, layer in zip(sizes, layers, strict=True):
+        assert torch.allclose(layer.convolution.weight.flatten(1).norm(dim=1), size, rtol=1e-4)
+        assert not layer._forward_hooks
+
+
+def test_a_file_of_another_shape_to_begin_with(tmp_path):
+    path = tmp_path / "net.onnx"
+    export_residual(network(widths=(4, 6), blocks=(1, 2)), "net", FRAME, path)
+    for widths, blocks, name, shape, has in (
+        ((5, 6), (1, 2), "stem", (5, 3, 3, 3), "one of (4, 3, 3, 3)"),
+        ((4, 6), (2, 2), "stage1_block2/first", (4, 4, 3, 3), "none"),
+    ):
+        with pytest.raises(BadInputError) as caught:
+            begin_with(ResidualNetwork(3, widths, blocks, 7), lambda: None, path)
+        assert str(caught.value) == f"{path}: {name}.weight must be of {shape}, as the network to train, not {has}"
