@@ -183,7 +183,6 @@ def verify(
         raise ValueError(f"level must be one of {', '.join(LEVELS)}, not {level!r}")
     check_simulator(simulator)
     machine = machine_of(network, plan)
-    own = verilog is None
     if watch and not plan.watch:
         raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
     loaded = isinstance(machine, FoldedMachine) and machine.folded.single_words > 0
@@ -223,7 +222,7 @@ def verify(
             return result
         traced = build(simulator, top="tb", sources=sources, cache=cache, waves=True)
         _, waveform = bench.run(traced, divergence.frame + 1 if divergence else len(frames), out_dir / "waves", watchdog)
-        report = f"{result.report}\n  waveform        {waveform}" + ("" if own else "\n  (Verilog handed in)")
+        report = f"{result.report}\n  waveform        {waveform}" + ("" if verilog is None else "\n  (Verilog handed in)")
         write_file(told, report + "\n")
     return replace(result, report=report, waveform=str(waveform) if waveform else None)
 

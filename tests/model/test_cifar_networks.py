@@ -25,7 +25,14 @@ ZOO = Path(__file__).parents[2] / "model" / "zoo"
 
 
 @pytest.mark.parametrize(
-    ("name", "layers"), [("cifar-small-float", 6), ("cifar-resnet-float", 10), ("cifar-resnet-float-80", 10)]
+    ("name", "layers"),
+    [
+        ("cifar-small-float", 6),
+        ("cifar-resnet-float", 10),
+        ("cifar-resnet-float-80", 10),
+        ("cifar-wide-float", 8),
+        ("cifar-wide-counts", 8),
+    ],
 )
 def test_the_float_network_is_that_of_its_record(name, layers):
     record, path = json.loads((ZOO / f"{name}.train.json").read_text()), ZOO / f"{name}.onnx"
@@ -34,7 +41,7 @@ def test_the_float_network_is_that_of_its_record(name, layers):
     assert (floats.macs, len(floats.layers)) == (record["macs_per_frame"], layers)
 
 
-@pytest.mark.parametrize("name", ["cifar-small", "cifar-resnet"])
+@pytest.mark.parametrize("name", ["cifar-small", "cifar-resnet", "cifar-wide"])
 def test_the_integer_network_is_its_file_as_it_is(name):
     record, path = json.loads((ZOO / f"{name}.finetune.json").read_text()), ZOO / f"{name}.onnx"
     network = Network.load(ZOO / f"{name}.npz")
@@ -62,7 +69,8 @@ def test_the_plan_suits_its_network(name):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("name", "accuracy", "accumulations"), [("cifar-small", 0.7, 4_000_000), ("cifar-resnet", 0.78, 5_744_170)]
+    ("name", "accuracy", "accumulations"),
+    [("cifar-small", 0.7, 4_000_000), ("cifar-resnet", 0.78, 5_744_170), ("cifar-wide", 0.8, 7_672_810)],
 )
 def test_it_answers(name, accuracy, accumulations, monkeypatch):
     """On frames that no training saw, where there are any: they are no part of the project, and not downloaded for a test."""
