@@ -1,7 +1,7 @@
 """Networks that are trained with whole counts as activations from the beginning: what an event costs is in the loss.
 
-Fine-tuning (`model.training.finetune`) starts from a trained float network, without batch normalization. A network that learns
-with it, and never saw an activation that is no count, ends closer to the float network.
+Fine-tuning (`model.training.finetune`) starts from a trained float network, without batch normalization; here it is there, and
+no activation is ever anything but a count.
 """
 
 from __future__ import annotations
