@@ -28,6 +28,7 @@ from model.training.cifar_settings import CifarSettings
 from model.training.common import accuracy, to_tensor, track
 from model.training.counted import CountedNetwork, even_coding
 from model.training.distillation import distance, taught
+from model.training.event_price import followed
 from model.training.photographs import cut_out, shifted_and_mirrored
 from model.training.residual import ResidualNetwork, begin_with, export_residual
 
@@ -42,12 +43,6 @@ _BEGUN_ON = 512
 
 _AT_ONCE = 500
 """Test frames at once."""
-
-_STEEP = 2.0
-"""Power by which the price of events follows what accumulations are to those asked for."""
-
-_LARGEST_CHANGE = 4 / 3
-"""Of the price, from an epoch to the next."""
 
 
 class CifarTraining:
@@ -115,7 +110,8 @@ class CifarTraining:
             events = f"{taken:,.0f} accumulations, " if self._settings.counts else ""
             report(f"epoch {epoch}/{self._settings.epochs}: loss {loss:.4f}, {right:.2%} of the training frames right, "
                    f"{events}{seconds:.0f} s")
-            self._follow(taken)
+            if self._settings.accumulations is not None:
+                self._price = followed(self._price, taken, self._settings.accumulations)
             if resume is not None:
                 self._save(resume)
 
@@ -150,12 +146,6 @@ class CifarTraining:
                 raise BadInputError(f"learning_rate must be less for the loss to stay finite, not {settings.learning_rate!r}")
         count = len(self._images)
         return total / count, right / count, taken / count
-
-    def _follow(self, taken: float) -> None:
-        """Change the price of events by what they take."""
-        if self._settings.accumulations is not None:
-            change = (taken / self._settings.accumulations) ** _STEEP
-            self._price *= min(max(change, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:

@@ -90,9 +90,9 @@ class CifarSettings:
             raise BadInputError(f"stem must be a window of 1 or more and a stride of 1 up to the window, not {self.stem!r}")
         if not 2 <= self.input_levels <= _MOST_LEVELS:
             raise BadInputError(f"input_levels must be within 2..{_MOST_LEVELS}, not {self.input_levels!r}")
-        if self.accumulations is not None:
-            if not self.counts:
-                raise BadInputError("accumulations must not be given without counts")
-            if self.event_price == 0:
-                raise BadInputError(f"event_price must be more than 0 where accumulations is given, not {self.event_price!r}")
+        for name in ("accumulations", "event_price", "input_levels"):
+            if not self.counts and getattr(self, name) != getattr(CifarSettings, name):
+                raise BadInputError(f"{name} must not be given without counts")
+        if self.accumulations is not None and self.event_price == 0:
+            raise BadInputError(f"event_price must be more than 0 where accumulations is given, not {self.event_price!r}")
         check_precision(self.precision)

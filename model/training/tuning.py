@@ -25,6 +25,7 @@ from model.support.errors import BadInputError
 from model.support.files import read_sealed, write_sealed
 from model.training.common import augment, track
 from model.training.distillation import by_class, distance, taught
+from model.training.event_price import followed
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 from model.training.firing import Deferred, Firing, Immediate
 from model.training.photographs import cut_out, shifted_and_mirrored
@@ -46,12 +47,6 @@ _AVERAGED = 4
 
 _FALLING = 0.5
 """Part of the epochs in which accumulations fall to the budget."""
-
-_STEEP = 2.0
-"""Power by which the price follows what the accumulations are to those allowed."""
-
-_LARGEST_CHANGE = 4 / 3
-"""Of the price, from an epoch to the next."""
 
 _WEIGHED = 1000
 """Held-out frames on which accumulations are compared with the budget where they take simulation."""
@@ -159,8 +154,7 @@ class Tuning:
         found = self._run(self._layers, held if settings.firing == "deferred" else held.first(_WEIGHED))
         left = max(0.0, 1 - epoch / settings.epochs / _FALLING)
         allowed = settings.accumulations + left * max(0.0, first - settings.accumulations)
-        change = (float(found.accumulations) / allowed) ** _STEEP
-        self._price *= min(max(change, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
+        self._price = followed(self._price, float(found.accumulations), allowed)
 
     def _epoch(self, epoch: int, training: Dataset) -> float:
         """One pass over the training frames; the mean loss."""

@@ -127,6 +127,8 @@ def test_a_file_to_resume_from_that_is_none(tmp_path):
         ("stem", (3,), "stem must be a window of 1 or more and a stride of 1 up to the window, not (3,)"),
         ("input_levels", 33, "input_levels must be within 2..32, not 33"),
         ("accumulations", 1e6, "accumulations must not be given without counts"),
+        ("event_price", 0.2, "event_price must not be given without counts"),
+        ("input_levels", 4, "input_levels must not be given without counts"),
         ("event_price", -0.1, "event_price must be 0 or more, not -0.1"),
         ("teacher_share", 1.0, "teacher_share must be at least 0 and less than 1, not 1.0"),
         ("blocks", (1, 1), "blocks must be one number for each of the 3 widths, not (1, 1)"),
