@@ -154,7 +154,7 @@ def test_settings_errors(field, value, expected):
     [
         (["--sparse", "--dropout", "0.1"], "--dropout must not be given with --sparse"),
         (["--moments", "3"], "--moments must not be given without --sparse"),
-        (["--start", "x.onnx"], "--start must not be given without --sparse"),
+        (["--start", "x.onnx"], "--start must not be given without --sparse or --cifar"),
         (["--sparse", "--start", "x.onnx"], "x.onnx: cannot be read: No such file or directory"),
     ],
 )
