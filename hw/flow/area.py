@@ -46,6 +46,9 @@ selects what is read, and where it is written."""
 _TABLE_LUTS = 1.59
 """LUTs of a bit of a table of weights for each 16 of its words, after placement: what holds them, and what selects."""
 
+_FURTHER_LUTS = 1.0
+"""LUTs of a bit of each further segment of a memory that is divided by address: what selects, after synthesis."""
+
 _PLANS = 1024
 """Plans whose areas are kept: who looks for a plan asks several times for those of the same ones."""
 
@@ -170,12 +173,13 @@ def _count_memories(amounts: Counter[str], built: list[BuiltMemory]) -> None:
 
 
 def memory_luts(memory: BuiltMemory) -> float:
-    """LUTs of the LUT RAMs of a memory, and all LUTs of one that the plan moves out of blocks."""
-    luts = float(LUT_RAM_CELLS * memory.lut_rams)
+    """LUTs of the LUT RAMs of a memory, of what selects it where the plan divides one, and all LUTs of one that the plan moves
+    out of blocks."""
+    luts = float(LUT_RAM_CELLS * memory.lut_rams) + (_FURTHER_LUTS * memory.width if memory.further else 0.0)
     if not memory.moved:
         return luts
     if memory.kind == LOGIC:
-        return _TABLE_LUTS * memory.table_luts
+        return luts + _TABLE_LUTS * memory.table_luts
     parts = ceil(memory.depth / DISTRIBUTED_WORDS)
     return luts + _SELECTION_LUTS * memory.width * (parts - 1) + _WRITE_LUTS * parts
 

@@ -25,7 +25,8 @@ class BlockUse:
     freed_by_weight_bit, freed_by_potential_bit : int or None
         Blocks that are free if each weight or potential of the core has a bit less; None where there are none.
     freed_by_luts, luts_instead : int
-        Blocks that are free because the plan moves what they would hold into LUTs, and the LUTs that it takes there, estimated.
+        Blocks that are free because the plan moves what they would hold into LUTs, or divides memories of weights by address, and
+        the LUTs that it takes for that, estimated.
     """
 
     core: str
@@ -71,10 +72,10 @@ def _used(network: Network, plan: Plan) -> dict[str, Counter[str]]:
 
 
 def _moved(network: Network, plan: Plan) -> dict[str, Counter[str]]:
-    """Of each part, the blocks that are free because of what is moved into LUTs, and the LUTs of that."""
+    """Of each part, the blocks that are free because of what is moved into LUTs or divided, and the LUTs of that."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for memory in memories(network, plan):
-        if memory.moved:
+        if memory.moved or memory.further or memory.freed_blocks:
             found[memory.name.partition(".")[0]] += Counter(blocks=memory.freed_blocks, luts=round(memory_luts(memory)))
     return found
 

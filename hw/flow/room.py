@@ -19,7 +19,7 @@ __all__ = ["BoardRoom"]
 
 _MEMORIES = {
     "tag_memory": ("distributed",),
-    "weight_memory": ("mixed", "distributed"),
+    "weight_memory": ("split", "mixed", "distributed"),
     "state_memory": ("distributed",),
 }
 """What may hold a core's memories besides what they say of themselves."""

@@ -39,6 +39,10 @@ class BuiltMemory:
         `BLOCK`, `DISTRIBUTED` or `LOGIC`.
     moved : bool
         Whether it is made of LUTs because the plan says so, and were block RAM otherwise.
+    further : bool
+        Whether it holds further words of a memory that is divided by address: what is read of it and of others is selected.
+    freed : int or None
+        Blocks that are free because of it; None for those that it would take itself, had the plan not moved it.
     """
 
     name: str
@@ -46,6 +50,8 @@ class BuiltMemory:
     depth: int
     kind: str
     moved: bool = False
+    further: bool = False
+    freed: int | None = None
 
     @classmethod
     def written(cls, *, name: str, width: int, depth: int) -> "BuiltMemory":
@@ -63,7 +69,9 @@ class BuiltMemory:
 
     @property
     def freed_blocks(self) -> int:
-        """Memory blocks that it would take, had the plan not moved it."""
+        """Memory blocks that are free because the plan moves or divides it."""
+        if self.freed is not None:
+            return self.freed
         return self._blocks if self.moved else 0
 
     @property

@@ -118,7 +118,7 @@ class PlannedBlocks(Protocol):
 
     @property
     def freed_by_luts(self) -> int:
-        """Blocks that are free because the plan moves what they would hold into LUTs."""
+        """Blocks that are free because the plan moves what they would hold into LUTs, or divides memories of weights."""
 
     @property
     def luts_instead(self) -> int:

@@ -559,7 +559,7 @@ def _core(plan: Plan, network: Network, layer: str, lanes: int) -> CorePlan:
             f"layers of a folded machine share {lanes} lanes, not {core.channels}, {core.columns} and {core.rows}"
         )
     for name in ("state_memory", "tag_memory", "weight_memory"):
-        if (memory := getattr(core, name)) in ("mixed", "distributed"):
+        if (memory := getattr(core, name)) in ("split", "mixed", "distributed"):
             raise PlanError(f"plan {plan.name!r}: core {layer!r}: {name} must not be {memory!r} in a folded machine")
     return core
 

@@ -34,7 +34,7 @@ ARCHITECTURES = ("pipeline", "folded")
 
 STATE_MEMORIES = ("auto", "block", "distributed", "single_port")
 TAG_MEMORIES = ("auto", "distributed")
-WEIGHT_MEMORIES = ("auto", "block", "mixed", "distributed", "single_port")
+WEIGHT_MEMORIES = ("auto", "block", "split", "mixed", "distributed", "single_port")
 
 MOST_JOINED = 65536
 """The deepest FIFO in front of a further input of a merge."""
@@ -103,7 +103,8 @@ class CorePlan:
     weight_memory : str
         What holds the weights: ``"auto"`` and ``"block"`` are block RAM (or logic, where they are few), which comes with the
         bitstream; ``"distributed"``, tables made of LUTs; ``"mixed"``, block RAM, but LUTs for what is left of a word's width
-        beside slices as wide as a block. ``"single_port"`` as for states: it is loaded at start.
+        beside slices as wide as a block; ``"split"``, block RAM divided by address where that takes fewer blocks: 3,456 words are
+        2,048, 1,024 and 384, each in blocks of the width that suits it. ``"single_port"`` as for states: it is loaded at start.
     """
 
     layer: str

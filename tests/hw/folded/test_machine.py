@@ -204,6 +204,7 @@ def test_layout_of_weights_and_signature():
         ({"state_memory": "distributed"}, "plan 'p': core 'conv1': state_memory must not be 'distributed' in a folded machine"),
         ({"tag_memory": "distributed"}, "plan 'p': core 'conv1': tag_memory must not be 'distributed' in a folded machine"),
         ({"weight_memory": "mixed"}, "plan 'p': core 'conv1': weight_memory must not be 'mixed' in a folded machine"),
+        ({"weight_memory": "split"}, "plan 'p': core 'conv1': weight_memory must not be 'split' in a folded machine"),
         (
             {"state_memory": "single_port", "weight_memory": "single_port"},
             "plan 'p': core 'conv1': states and weights must not both be in the memory with one port",

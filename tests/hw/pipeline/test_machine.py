@@ -92,11 +92,12 @@ def test_without_host_ports_a_chain_is_wires():
 
 @pytest.mark.parametrize("firing", ["immediate", "deferred"])
 def test_memories_in_luts_change_neither_answers_nor_cycles(firing):
-    network = replace(drawn("6x6x1: 3C3 7F 4F", (6, 12, 6)), firing=firing)
+    network = replace(drawn("6x6x1: 3C3 14F 4F", (6, 12, 6)), firing=firing)
     plan = named_plan(network, "minimal")
+    plan = replace(plan, cores=tuple(replace(core, channels=7) if core.layer == "f1" else core for core in plan.cores))
     frames = random_frames(network.input_shape, 5, frames=3, events=15)
     found = {}
-    for memory in ("auto", "mixed", "distributed"):
+    for memory in ("auto", "split", "mixed", "distributed"):
         said = {"weight_memory": memory}
         if memory == "distributed":
             said |= {"state_memory": memory, "tag_memory": memory}

@@ -112,8 +112,9 @@ def test_memories_in_luts_are_part_of_a_plan(tmp_path):
     in_luts = moved(plan)
     mixed = replace(plan, cores=tuple(replace(core, weight_memory="mixed") for core in plan.cores))
     tags = replace(plan, cores=tuple(replace(core, tag_memory="distributed") for core in plan.cores))
-    assert len({each.content_hash for each in (plan, in_luts, mixed, tags)}) == 4
-    for each in (in_luts, mixed, tags):
+    split = replace(plan, cores=tuple(replace(core, weight_memory="split") for core in plan.cores))
+    assert len({each.content_hash for each in (plan, in_luts, mixed, split, tags)}) == 5
+    for each in (in_luts, mixed, split, tags):
         each.save(path)
         assert load_plan(NETWORK, str(path)) == each
     assert path.read_text().count('"tag_memory": "distributed"') == len(plan.cores)
@@ -178,7 +179,7 @@ def test_what_folded_machines_do_not_walk():
         ({"cores": [{"layer": "a", "tag_memory": "block"}]},
          "core 'a': tag_memory must be one of auto, distributed, not 'block'"),
         ({"cores": [{"layer": "a", "weight_memory": ["mixed"]}]},
-         "core 'a': weight_memory must be one of auto, block, mixed, distributed, single_port, not ['mixed']"),
+         "core 'a': weight_memory must be one of auto, block, split, mixed, distributed, single_port, not ['mixed']"),
     ],
 )  # fmt: skip
 def test_plan_files_that_lie(tmp_path, change, message):
