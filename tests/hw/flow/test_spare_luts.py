@@ -21,7 +21,7 @@ from hw.flow.families.registry import FAMILIES
 from hw.flow.spare_luts import SpareLuts
 from hw.flow.synthesis import synthesize
 from hw.flow.verilog import to_rtlil
-from hw.parts.memory import BuiltMemory, placed
+from hw.parts.memory import BLOCK, BuiltMemory, placed
 from hw.pipeline.state import StateBank
 from hw.pipeline.weights import WeightMemory
 from model.machine.estimate import planned
@@ -39,6 +39,7 @@ PLAN = named_plan(NETWORK, "minimal")
 AREA = estimate_area(NETWORK, PLAN)
 MOVES = (
     {"tag_memory": "distributed"},
+    {"weight_memory": "split"},
     {"weight_memory": "mixed"},
     {"weight_memory": "distributed"},
     {"state_memory": "distributed"},
@@ -59,9 +60,9 @@ def test_what_frees_a_block_for_the_fewest_luts_is_moved_and_no_more():
     for place in range(len(PLAN.cores)):
         for change in MOVES:
             tried = with_core(place, change)
-            moved = [memory for memory in memories(NETWORK, tried) if memory.freed_blocks]
-            if moved:
-                costs.append((sum(map(memory_luts, moved)), tried))
+            if any(memory.freed_blocks for memory in memories(NETWORK, tried)):
+                changed = [memory for memory in memories(NETWORK, tried) if memory.moved or memory.further]
+                costs.append((sum(map(memory_luts, changed)), tried))
     assert len(costs) > 4
     luts, cheapest = min(costs, key=lambda pair: pair[0])
     assert moved_to(AREA.ram_blocks - 1) == cheapest
@@ -194,6 +195,26 @@ def test_a_netlist_has_them_in_luts(tmp_path, monkeypatch):
     assert cells["TRELLIS_DPR16X4"] == in_luts.lut_ram == sum(memory.lut_rams for memory in told) == 19 * (3 + 1)
     # What the registers around take is not the memories'.
     assert in_luts.lut - in_blocks.lut == pytest.approx(sum(map(memory_luts, told)) - 6 * in_luts.lut_ram, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("depth", "channels", "blocks", "flip_flops"), [(1152, 6, (4, 3), 2), (3456, 3, (5, 4), 4), (2050, 3, (5, 2), 2)]
+)
+def test_a_netlist_has_a_divided_memory_in_the_blocks_that_are_told(depth, channels, blocks, flip_flops, tmp_path, monkeypatch):
+    """With the registers inside of the blocks, a LUT for each bit that is selected, and no multiplier."""
+    monkeypatch.chdir(tmp_path)
+    words = np.random.default_rng(depth).integers(-32, 32, (depth, channels))
+    memory = WeightMemory(words=words, weight_bits=6, memory="split")
+    Path("top.il").write_text(to_rtlil(memory, "top"))
+    found = synthesize(Path("top.il"), top="top", netlist=Path("top.json"), log=Path("top.log"))
+    module = json.loads(Path("top.json").read_text())["modules"]["top"]
+    cells = Counter(cell["type"] for cell in module["cells"].values())
+    assert cells["DP16KD"] == found.ram_blocks == sum(built.blocks for built in memory.memories) == blocks[1]
+    assert blocks[0] - blocks[1] == sum(built.freed_blocks for built in memory.memories)
+    in_blocks = sum(built.width for built in memory.memories if built.kind == BLOCK)
+    assert found.output_registers == in_blocks
+    assert (found.lut_ram, found.dsp) == (0, 0)
+    assert found.lut == pytest.approx(sum(map(memory_luts, memory.memories)), abs=4)
 
 
 @pytest.mark.full

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from hw.flow.verilog import to_verilog
+from hw.parts.memory import BLOCK, LOGIC
 from hw.pipeline.machine import Machine
 from hw.pipeline.readout import Readout
 from model.engine.engine import run_fast
 from model.golden import run, run_layer
 from model.machine.named_plans import named_plan
+from model.machine.plan import CorePlan
 from model.machine.stages import ports
 from model.network import Convolution, Linear, MaxPool, Network, Shape
 from model.studies.random_network import drawn
@@ -92,32 +94,55 @@ def test_without_host_ports_a_chain_is_wires():
 
 @pytest.mark.parametrize("firing", ["immediate", "deferred"])
 def test_memories_in_luts_change_neither_answers_nor_cycles(firing):
-    network = replace(drawn("6x6x1: 3C3 14F 4F", (6, 12, 6)), firing=firing)
+    network = replace(drawn("6x6x1: 3C3 7F 4F", (6, 12, 6)), firing=firing)
     plan = named_plan(network, "minimal")
-    plan = replace(plan, cores=tuple(replace(core, channels=7) if core.layer == "f1" else core for core in plan.cores))
     frames = random_frames(network.input_shape, 5, frames=3, events=15)
     found = {}
-    for memory in ("auto", "split", "mixed", "distributed"):
+    for memory in ("auto", "mixed", "distributed"):
         said = {"weight_memory": memory}
         if memory == "distributed":
             said |= {"state_memory": memory, "tag_memory": memory}
         machine = Machine(network=network, plan=replace(plan, cores=tuple(replace(core, **said) for core in plan.cores)))
         moved = {built.name.split(".")[2] for built in machine.memories if built.moved}
         assert moved == {"auto": set(), "mixed": {"weights_0"}, "distributed": {"weights_0", "state_0"}}[memory]
-        answers = found[memory] = []
-
-        async def take(ctx, result=machine.result, answers=answers):
-            ctx.set(result.ready, 1)
-            cycle = 0
-            while len(answers) < len(frames):
-                _, _, valid, payload = await ctx.tick().sample(result.valid, result.payload)
-                cycle += 1
-                if valid:
-                    answers.append((cycle, [int(count) for count in payload.counts]))
-
-        simulate(machine, source(machine.host, event_tokens(network.input_shape, frames, port=0)), take)
+        found[memory] = timed_answers(machine, network, frames)
     assert [counts for _, counts in found["auto"]] == [run(network, events).counts.tolist() for events in frames]
     assert found["mixed"] == found["distributed"] == found["auto"]
+
+
+@pytest.mark.parametrize("firing", ["immediate", "deferred"])
+def test_divided_memories_change_neither_answers_nor_cycles(firing):
+    """Into blocks, and into blocks and a table; one that is not divided; and one that is a table anyway."""
+    network = replace(drawn("9x12x1: 60F 54F 4F", (6, 12, 6)), firing=firing)
+    cores = tuple(CorePlan(layer=f"f{number}", channels=channels) for number, channels in enumerate((6, 6, 1)))
+    plan = replace(named_plan(network, "minimal"), cores=cores)
+    split = replace(plan, cores=tuple(replace(core, weight_memory="split") for core in plan.cores))
+    frames = random_frames(network.input_shape, 5, frames=3, events=20)
+    before, after = Machine(network=network, plan=plan), Machine(network=network, plan=split)
+    further = [(built.name.split(".")[0], built.depth, built.kind) for built in after.memories if built.further]
+    assert further == [("core_f0", 56, BLOCK), ("core_f1", 28, LOGIC)]
+    blocks = [sum(built.blocks for built in machine.memories) for machine in (before, after)]
+    assert blocks[0] - blocks[1] == sum(built.freed_blocks for built in after.memories) == 1 + 1
+    found = timed_answers(before, network, frames)
+    assert [counts for _, counts in found] == [run(network, events).counts.tolist() for events in frames]
+    assert timed_answers(after, network, frames) == found
+
+
+def timed_answers(machine, network, frames):
+    """The counts of each frame, and in which cycle they come."""
+    answers = []
+
+    async def take(ctx):
+        ctx.set(machine.result.ready, 1)
+        cycle = 0
+        while len(answers) < len(frames):
+            _, _, valid, payload = await ctx.tick().sample(machine.result.valid, machine.result.payload)
+            cycle += 1
+            if valid:
+                answers.append((cycle, [int(count) for count in payload.counts]))
+
+    simulate(machine, source(machine.host, event_tokens(network.input_shape, frames, port=0)), take)
+    return answers
 
 
 def test_verilog_is_the_same_every_time_and_has_no_multiplier():

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hw.pipeline.machine import Machine
 from model.events import make_events
 from model.golden import run
 from model.machine.checks import check_plan
@@ -60,6 +61,22 @@ def test_every_cycle_is_the_hardwares(seed, tmp_path):
         )
         assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
         assert result.cycles_compared > len(frames) * 20
+
+
+@pytest.mark.parametrize("firing", ["immediate", pytest.param("deferred", marks=pytest.mark.full)])
+def test_every_cycle_with_divided_memories_is_the_hardwares(firing, tmp_path):
+    """Weights in block RAM, and in a table beside it, where the plan divides them by address."""
+    network = replace(drawn("9x12x1: 60F 54F 4F", (6, 12, 6)), firing=firing)
+    cores = tuple(
+        CorePlan(layer=f"f{number}", channels=channels, weight_memory="split") for number, channels in enumerate((6, 6, 1))
+    )
+    plan = Plan(name="divided", cores=cores, inject=False)
+    frames = random_frames(network.input_shape, 3, frames=4)
+    result = verify(network, plan, frames, out_dir=tmp_path, seed=1, idle=0.1, stall=0.5)
+    assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+    assert min(result.cycles_compared, result.spikes_compared) > 100
+    divided = [each.name for each in Machine(network=network, plan=plan).memories if each.further]
+    assert divided == ["core_f0.projection.weights_0.segment_1_slice_0", "core_f1.projection.weights_0.segment_1_slice_0"]
 
 
 DEFERRED = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in (2, 4) else []) for seed in range(1, 9)]
