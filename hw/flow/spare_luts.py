@@ -1,10 +1,11 @@
 """Memories moved from blocks into LUTs, where a plan is short of the ones and others are spare.
 
 What is small takes a whole block all the same: the tags of a bank, what is left of the width of its weights, a bank that is wide
-and not deep. As LUTs these cost little; what fills its blocks costs a thousand LUTs or more for each. Weights that are not as many as
-a power of two leave a part of each of their blocks empty, unless they are divided by address, and LUTs select what is read. So
-what frees the most blocks for its LUTs is moved first. Cycles stay what they are: whatever holds a memory, it is read and
-written in the same cycles.
+and not deep. As LUTs these cost little; what fills its blocks costs a thousand LUTs or more for each. Weights whose words are not
+as many as a power of two leave a part of their blocks empty; divided by address they do not, and LUTs select what is read.
+
+So what frees the most blocks for its LUTs is moved or divided first. Cycles stay what they are: whatever holds a memory, it is
+read and written in the same cycles.
 """
 
 from dataclasses import dataclass, replace

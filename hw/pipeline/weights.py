@@ -33,6 +33,10 @@ _MOST_SEGMENTS = 4
 """Among which one word is selected."""
 
 
+_Division = tuple[int, tuple[int, ...]]
+"""Blocks that a divided memory takes, and the depth of each part."""
+
+
 @lru_cache(maxsize=4096)
 def segment_depths(depth: int, width: int) -> tuple[int, ...]:
     """How ``depth`` words of ``width`` bits are divided by address so that they take the fewest blocks.
@@ -42,15 +46,15 @@ def segment_depths(depth: int, width: int) -> tuple[int, ...]:
     division takes fewer blocks than that.
     """
     whole = sum(built.blocks for built in _slices(depth, width))
-    found = [(whole, (depth,)), *_divisions(depth, width)]
+    found: list[_Division] = [(whole, (depth,)), *_divisions(depth, width)]
     return min(found, key=lambda division: (division[0], len(division[1]), division[1]))[1]
 
 
-def _divisions(depth: int, width: int, largest: int = BLOCK_BITS, parts: int = _MOST_SEGMENTS) -> list[tuple[int, tuple[int, ...]]]:
-    """The divisions into at most ``parts``, none deeper than ``largest``: blocks, and the depth of each part."""
+def _divisions(depth: int, width: int, largest: int = BLOCK_BITS, parts: int = _MOST_SEGMENTS) -> list[_Division]:
+    """The divisions into at most ``parts``, none deeper than ``largest``."""
     if rom_kind(depth) != BLOCK:
         return [(0, (depth,))]
-    found = []
+    found: list[_Division] = []
     for words, bits in DP16KD.shapes:
         blocks = -(-width // bits)
         if depth <= words <= largest:
@@ -80,8 +84,8 @@ class WeightMemory(wiring.Component):
     which is several times faster than the bare memory. Only a memory deeper than `BLOCK_BITS` needs that selection, and slices
     that are made of LUTs do.
 
-    Where the plan says ``"split"``, the words are divided by address into up to four segments if that takes fewer blocks, and each
-    segment is cut into slices of its own. The registers inside the blocks stay; what selects among segments comes after them.
+    Where the plan says ``"split"``, the words are divided by address into up to four segments if that takes fewer blocks, and
+    each segment is cut into slices of its own. Among segments is selected after the registers inside the blocks.
 
     Timing
     ------
