@@ -176,11 +176,14 @@ def _own_plan(board: Board) -> str | None:
 
 
 def _print(found: Estimate, folder: Path) -> None:
-    from model.reports.estimate_page import blocks_table, considered_table, cores_table, summary
+    from model.reports.estimate_page import blocks_table, considered_table, cores_table, nearest, summary
     from model.reports.html import Table
 
     if found.plans_considered is not None:
-        _print_table("plans considered", considered_table(found.plans_considered), words=())
+        shown = nearest(found.plans_considered)
+        more = len(found.plans_considered) - len(shown)
+        title = f"plans considered; {more:,} more are in estimate.html" if more else "plans considered"
+        _print_table(title, considered_table(shown), words=())
     cores = cores_table(found)
     _print_table(f"{found.network}, plan {found.plan}", Table(cores.titles[:-2], [row[:-2] for row in cores.rows]))
     if found.blocks:

@@ -265,7 +265,9 @@ class Estimate:
     dataset, frames, clock_mhz
         On what, and at which clock.
     cycles_per_frame, frames_per_second : float
-        The pace.
+        The pace, filling and emptying the pipeline included.
+    steady_cycles_per_frame, steady_frames_per_second : float
+        The pace of a full pipeline.
     latency_cycles_mean : float
         From a frame's first event to its answer.
     first_spike_cycles_mean, right_answer_cycles_mean : float or None
@@ -305,6 +307,8 @@ class Estimate:
     clock_mhz: float
     cycles_per_frame: float
     frames_per_second: float
+    steady_cycles_per_frame: float
+    steady_frames_per_second: float
     latency_cycles_mean: float
     first_spike_cycles_mean: float | None
     right_answer_cycles_mean: float | None
@@ -389,7 +393,7 @@ def planned(
         return None if found is None or short_of(found.plan) else found
 
     if cycles is None:
-        return Choice(_fastest(network, demand, short_of, relieve, some, queued()), plans)
+        return _chosen(network, demand, _fastest(network, demand, short_of, relieve, some, queued()), plans)
     least = min(pace for pace, _ in plans)
     short: str | None = None
     for pace, plan in plans:
@@ -406,15 +410,27 @@ def planned(
         # The bound itself cannot be had.
         least = found.cycles_per_frame
     if (with_queues := queued()) is not None:
-        reached = simulate(network, with_queues.plan, some).cycles_per_frame
+        reached = simulate(network, with_queues.plan, some).steady_cycles_per_frame
         if reached <= cycles:
-            return Choice(with_queues.plan, plans)
+            return _chosen(network, demand, with_queues.plan, plans)
         least = min(least, reached)
     if short is not None:
         raise DoesNotFitError(short)
     raise PlanError(
         f"cycles per frame must be at least {math.ceil(least)}, not {cycles:.0f}: the fastest plan has {plans[-1][1].lanes} lanes"
     )
+
+
+def _chosen(network: Network, demand: Demand, plan: Plan, plans: list[tuple[float, Plan]]) -> Choice:
+    """A choice from ``plans``, and from itself where its lanes are not those of one of them."""
+    if not any(_lanes(plan) == _lanes(other) for _, other in plans):
+        pace = max(found.cycles for _, found in _bounds(network, plan, demand))
+        plans = sorted([*plans, (pace, plan)], key=lambda pair: -pair[0])
+    return Choice(plan, plans)
+
+
+def _lanes(plan: Plan) -> tuple[int, ...]:
+    return tuple(core.lanes for core in plan.cores)
 
 
 def _fastest(
@@ -483,6 +499,8 @@ def estimate(
         clock_mhz=clock_mhz,
         cycles_per_frame=round(cycles.cycles_per_frame, 1),
         frames_per_second=round(clock_mhz * 1e6 / cycles.cycles_per_frame, 1),
+        steady_cycles_per_frame=round(cycles.steady_cycles_per_frame, 1),
+        steady_frames_per_second=round(clock_mhz * 1e6 / cycles.steady_cycles_per_frame, 1),
         latency_cycles_mean=round(float(cycles.latency.mean()), 1),
         first_spike_cycles_mean=_mean(first_spike),
         right_answer_cycles_mean=_mean(right),
@@ -575,10 +593,10 @@ def memories_of(network: Network, plan: Plan) -> FoldedMemories:
 
 def considered(choice: Choice, area_of: Callable[[Plan], PlannedArea]) -> tuple[Considered, ...]:
     """The plans from which one was chosen, each with its area."""
-    chosen = tuple(core.lanes for core in choice.plan.cores)
+    chosen = _lanes(choice.plan)
     rows = []
     for cycles, plan in choice.considered:
-        area, lanes = area_of(plan), tuple(core.lanes for core in plan.cores)
+        area, lanes = area_of(plan), _lanes(plan)
         rows.append(
             Considered(
                 slowest_core_cycles=round(cycles, 1),

@@ -14,12 +14,18 @@ from model.machine.folded_layout import SINGLE_WORDS
 from model.machine.plan import DISTRIBUTED_EVENTS
 from model.reports.html import PLOTS, Table, lay_out, page, picture
 
-__all__ = ["blocks_table", "considered_table", "cores_table", "estimate_page", "summary", "timeline"]
+__all__ = ["blocks_table", "considered_table", "cores_table", "estimate_page", "nearest", "summary", "timeline"]
 
 _COLORS = {"starved": "#e9edf1", "working": "#2463a8", "blocked": "#c8641b", "sweeping": "#8a93a0"}
 
 _PARTS = {"walker": "walker", "groups": "selector of groups", "serializer": "serializer"}
 """The parts of `model.machine.planner.Bound`, for people."""
+
+_FULL = 0.99
+"""Share of the cycles per frame below which the pace of a full pipeline is said too."""
+
+_NEAREST = 5
+"""Plans on each side of the chosen one that are shown on a terminal."""
 
 
 def timeline(cycles: Cycles) -> Figure:
@@ -76,6 +82,7 @@ def summary(found: Estimate) -> list[tuple[str, str]]:
         ("lanes", f"{found.lanes}"),
         ("per frame", cycles(found.cycles_per_frame)),
         (f"at {found.clock_mhz:g} MHz", f"{found.frames_per_second:,.0f} frames per second"),
+        *_steady(found),
         ("first input event to the answer", cycles(found.latency_cycles_mean)),
         ("to the first output spike", cycles(found.first_spike_cycles_mean)),
         (f"until the answer stays right ({found.right_answers:,} frames)", cycles(found.right_answer_cycles_mean)),
@@ -88,6 +95,14 @@ def summary(found: Estimate) -> list[tuple[str, str]]:
         ),
         *_missing(found),
     ]
+
+
+def _steady(found: Estimate) -> list[tuple[str, str]]:
+    """The pace of a full pipeline, where filling it is much of what the frames take."""
+    if found.steady_cycles_per_frame > _FULL * found.cycles_per_frame:
+        return []
+    text = f"{found.steady_cycles_per_frame:,.1f} cycles per frame, {found.steady_frames_per_second:,.0f} frames per second"
+    return [("once the pipeline is full", text)]
 
 
 def _missing(found: Estimate) -> list[tuple[str, str]]:
@@ -164,6 +179,12 @@ def blocks_table(blocks: Sequence[PlannedBlocks]) -> Table:
     rows = [(of.core, *(text(getattr(of, name)) for name in names)) for of in blocks]
     totals = (sum(getattr(of, name) or 0 for of in blocks) for name in names)
     return Table(titles, [*rows, ("all", *map(text, totals))])
+
+
+def nearest(plans: Sequence[Considered]) -> Sequence[Considered]:
+    """Of the plans from which one was chosen, that one and the next ones on both sides."""
+    at = next((number for number, plan in enumerate(plans) if plan.chosen), 0)
+    return plans[max(0, at - _NEAREST) : at + _NEAREST + 1]
 
 
 def considered_table(plans: Sequence[Considered]) -> Table:

@@ -34,6 +34,9 @@ def test_command(tmp_path):
     code, out, _ = command(*common, "--plan", tmp_path / "plan.json", "--json")
     assert code == 0
     assert json.loads(out)["cycles_per_frame"] == found["cycles_per_frame"]
+    code, out, _ = command(*common, "--plan", tmp_path / "plan.json")
+    assert code == 0
+    assert f"once the pipeline is full: {found['steady_cycles_per_frame']:,.1f} cycles per frame" in out
     code, out, line = command(*common, "--target-fps", 1e9)
     assert (code, out) == (2, "")
     assert line.startswith("error: cycles per frame must be at least")

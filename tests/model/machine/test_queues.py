@@ -10,7 +10,7 @@ from hw.flow.area import estimate_area
 from hw.flow.room import BoardRoom
 from model.engine.engine import run_streams
 from model.machine import queues
-from model.machine.estimate import estimate, planned
+from model.machine.estimate import considered, estimate, planned
 from model.machine.named_plans import named_plan
 from model.machine.plan import Plan
 from model.machine.planner import Demand
@@ -18,7 +18,7 @@ from model.machine.queues import fastest_queued, whole_frames
 from model.machine.simulate import simulate
 from model.network import INPUT, Convolution, Linear, Network
 from model.projection import ConvolutionProjection, Padding
-from model.reports.estimate_page import cores_table, summary
+from model.reports.estimate_page import cores_table, nearest, summary
 from model.support.datasets import Dataset, load
 from model.support.frames import suited
 from sim.generators.graphs import random_graph
@@ -158,6 +158,18 @@ def test_a_chain_is_planned_with_queues():
         planned(immediate, images, room=of, short_of=short_of).plan for of in (room(immediate, board="ulx3s-25f"), None)
     ]
     assert plans[0] == plans[1]
+
+
+def test_the_chosen_plan_is_among_those_considered():
+    network = replace(small(), firing="deferred")
+    images = np.random.default_rng(8).integers(0, 256, (10, *network.input_shape), dtype=np.uint8)
+    choice = planned(network, images, room=room(network, board="ulx3s-25f"), short_of=limits(network, board="ulx3s-25f"))
+    every = considered(choice, lambda plan: estimate_area(network, plan))
+    paces = [plan.slowest_core_cycles for plan in every]
+    assert paces == sorted(paces, reverse=True)
+    chosen = [number for number, plan in enumerate(every) if plan.chosen]
+    assert len(chosen) == 1 and every[chosen[0]].lanes_by_core == tuple(core.lanes for core in choice.plan.cores)
+    assert nearest(every) == every[max(0, chosen[0] - 5) : chosen[0] + 6]
 
 
 def test_queues_for_whole_frames_are_never_full():
