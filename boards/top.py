@@ -108,11 +108,12 @@ class BoardTop(wiring.Component):
             m.d.comb += steady.eq(locked & (settling == cycles))
             with m.If(settling != cycles):
                 m.d.plain += settling.eq(settling + 1)
-        # The reset has a flip-flop after its synchronizer, so that it can have copies (`hw.flow.split_fan_out`).
+        # The reset has two flip-flops after its synchronizer: the second has hundreds of copies (`hw.flow.split_fan_out`), which
+        # only copies of a flip-flop reach across a device in a cycle.
         m.submodules.reset = ResetSynchronizer(~steady, domain="synchronized")
         reset = self.reset
-        restart = Signal()
-        m.d.plain += reset.eq(ResetSignal("synchronized") | restart)
+        asked, restart = Signal(init=1), Signal()
+        m.d.plain += [asked.eq(ResetSignal("synchronized") | restart), reset.eq(asked)]
         m.d.comb += [
             ClockSignal("plain").eq(ClockSignal("sync")),
             ClockSignal("synchronized").eq(ClockSignal("sync")),
