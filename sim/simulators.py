@@ -25,17 +25,21 @@ from sim.watchdog import HANGS
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator", "simulator_version"]
 
-_MAKEFLAGS = "-j2 OPT_FAST={fast} OPT_SLOW=-O0"
-"""For the C++ compiler: its higher levels take longer than the simulations that they speed up."""
+_MAKEFLAGS = "-j2 OPT_FAST={fast} OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+"""For the C++ compiler: its higher levels take longer than the simulations that they speed up, and next to nothing of what
+simulates a machine is in Verilator's library (``GLOBAL``)."""
 
 _SMALL = 1_000_000
 """Bytes of Verilog, memories' words not counted, up to which cocotb takes longer than the machine, optimized or not."""
 
-_WHEEL_MAKEFLAGS = (
-    "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++20 "
-    "CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_LDLIBS_THREADS=-pthread"
-)
-"""The wheel's verilated.mk was configured on another machine; these are what it lacks."""
+_WHEEL_MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_STD=-std=gnu++17 CFG_LDLIBS_THREADS=-pthread"
+"""The wheel's verilated.mk was configured on another machine; these are what it lacks.
+
+The headers of C++20 take twice as long to read, and only coroutines, which need Verilator's ``--timing``, need them.
+"""
+
+_MALLOC = "glibc.malloc.tcache_count=65535:glibc.malloc.mxfast=0"
+"""For Verilator, a third of whose time goes to glibc's allocator otherwise."""
 
 
 _OBJCACHE = r"OBJCACHE=$$(if\ $$(filter\ verilated%\ verilator.o\ main.o,$$@),ccache)"
@@ -117,6 +121,7 @@ def _environment(name: str, cache: Path | None = None, fast: str = "-O1") -> Ite
             flags.append(_OBJCACHE)
             folders.append(str(Path(ccache).parent))
         wanted["MAKEFLAGS"] = " ".join(flags)
+        wanted["GLIBC_TUNABLES"] = os.environ.get("GLIBC_TUNABLES", _MALLOC)
         wanted["PATH"] = os.pathsep.join([*folders, os.environ.get("PATH", "")])
     before = {key: os.environ.get(key) for key in wanted}
     os.environ.update(wanted)
