@@ -1,9 +1,11 @@
 """Plain Verilog of a component, and RTLIL: the same bytes on every run."""
 
+import gc
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from amaranth.back import rtlil, verilog
@@ -37,7 +39,8 @@ __all__ = ["machine_rtlil", "machine_sources", "machine_verilog", "system_verilo
 
 def to_verilog(component: wiring.Component, name: str) -> str:
     """Verilog of ``component``, its top module called ``name``."""
-    text = verilog.convert(component, name=name, strip_internal_attrs=True, emit_src=False)
+    with _no_collection():
+        text = verilog.convert(component, name=name, strip_internal_attrs=True, emit_src=False)
     # A block that assigns a constant has nothing to wait for: by the standard it never runs, and some simulators
     # take that literally.
     text = _CONSTANT_BLOCK.sub(r"initial\1", text)
@@ -50,7 +53,21 @@ def to_rtlil(component: wiring.Component, name: str) -> str:
     A table of a memory is one cell there. As Verilog it is a statement a word, which for the weights of a large layer are more
     than the WebAssembly build of Yosys has memory for.
     """
-    return _RTLIL_MODULE.sub(lambda module: _free_collisions(module.group()), rtlil.convert(component, name=name, emit_src=False))
+    with _no_collection():
+        text = rtlil.convert(component, name=name, emit_src=False)
+    return _RTLIL_MODULE.sub(lambda module: _free_collisions(module.group()), text)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python looks for no cycles of garbage: nearly all that Amaranth makes is in use to the end, and looking takes a third."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _free_collisions(module: str) -> str:

@@ -11,7 +11,8 @@ __all__ = ["lookup", "scaled", "times"]
 def lookup(m: Module, name: str, table: Sequence[int], index: Value) -> Signal:
     """A combinational signal that is ``table[index]``."""
     value = Signal(bits_for(max(table)), name=name)
-    m.d.comb += value.eq(Array(Const(entry, len(value)) for entry in table)[index])
+    entries = {entry: Const(entry, len(value)) for entry in set(table)}
+    m.d.comb += value.eq(Array(entries[entry] for entry in table)[index])
     return value
 
 
