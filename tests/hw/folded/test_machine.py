@@ -164,7 +164,7 @@ def test_walkers_of_states_with_one_port_take_twice_as_long():
 def test_same_answers_as_a_pipeline(tmp_path):
     network = random_chain(3)
     frames = random_frames(network.input_shape, 3)
-    results = [verify(network, named_plan(network, name), frames, out_dir=tmp_path / name) for name in ("folded", "fast")]
+    results = [verify(network, named_plan(network, name), frames, out_dir=tmp_path / name) for name in ("folded", "minimal")]
     assert results[0].answers == results[1].answers
     assert [result.mismatches for result in results] == [0, 0]
 

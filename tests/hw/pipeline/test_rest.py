@@ -23,7 +23,12 @@ from tests.hardware import simulate
 
 @pytest.mark.parametrize(
     ("plan", "firing"),
-    [("fast", "immediate"), ("fast", "deferred"), pytest.param("minimal", "immediate", marks=pytest.mark.full)],
+    [
+        ("fast", "immediate"),
+        ("default", "deferred"),
+        pytest.param("fast", "deferred", marks=pytest.mark.full),
+        pytest.param("minimal", "immediate", marks=pytest.mark.full),
+    ],
 )
 def test_every_spike_and_cycle(plan, firing, tmp_path):
     network = replace(restless(21), firing=firing)
@@ -73,7 +78,7 @@ def test_a_rest_that_changes_nothing_builds_nothing():
     )
     assert not any(state.count.any() for state in states_at_rest(quiet).values())
     both = (quiet, replace(quiet, rest=True))
-    texts = {to_rtlil(Machine(network=network, plan=named_plan(network, "default")), "machine") for network in both}
+    texts = {to_rtlil(Machine(network=network, plan=named_plan(network, "minimal")), "machine") for network in both}
     assert len(texts) == 1
 
 

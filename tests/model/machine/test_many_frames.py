@@ -1,4 +1,4 @@
-"""Thousands of frames through both machines: a cycle model computes them batch by batch, and few generations are used again and
+"""A thousand frames through both machines: a cycle model computes them batch by batch, and few generations are used again and
 again, each time after a sweep over the tags."""
 
 from dataclasses import replace
@@ -13,14 +13,14 @@ from model.studies.random_network import drawn
 from sim.cosimulation import verify
 
 GENERATION_BITS = 2
-FRAMES = 2000
+FRAMES = 1000
 
 # How the source and the sinks behave: chances of an idle and a stalled cycle, whether all links are watched.
 STEADY, IDLE, STALLED, BOTH = (0, 0, False), (0.3, 0, False), (0, 0.6, True), (0.2, 0.4, True)
 
 
 def few_events(network, seed, frames):
-    """Frames of up to four events each, so that thousands of them are simulated in seconds."""
+    """Frames of up to four events each, so that a thousand of them are simulated in seconds."""
     rng = np.random.default_rng(seed)
     found = []
     for size in rng.integers(0, 5, frames):
@@ -57,5 +57,5 @@ def test_every_spike_and_cycle(plan_name, text, seed, behaviour, tmp_path):
     result = verify(network, plan, frames, out_dir=tmp_path, seed=seed, idle=idle, stall=stall, watch=watch)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert len(result.answers) == FRAMES > 10 * BATCH
-    assert FRAMES // (2**GENERATION_BITS - 1) > 600
+    assert FRAMES // (2**GENERATION_BITS - 1) > 300
     assert result.spikes_compared > 10 * FRAMES
