@@ -29,6 +29,20 @@ Packet = tuple[int, int, bytes]
 """Sequence number, command and payload."""
 
 
+_programs: dict[tuple[str, str], Path] = {}
+"""Of networks' content hashes and plans: switched on again, a system is the same program."""
+
+
+def _program(network: Network, plan: Plan) -> Path:
+    sources = {
+        "system.v": system_verilog(network, plan, CACHE, divisor=DIVISOR, clock_hz=CLOCK_HZ, timeout_bits=TIMEOUT_BITS)
+    }
+    if plan.folded and Folded.of(network, plan).single_words:
+        sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
+    main = Path(__file__).with_suffix(".cpp").read_text()
+    return build_program(top="system", sources=sources, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE)
+
+
 class SimulatedWire:
     """A system just switched on; a context manager, which ends the simulation.
 
@@ -39,16 +53,10 @@ class SimulatedWire:
     """
 
     def __init__(self, network: Network, plan: Plan) -> None:
-        sources = {
-            "system.v": system_verilog(
-                network, plan, CACHE, divisor=DIVISOR, clock_hz=CLOCK_HZ, timeout_bits=TIMEOUT_BITS
-            )
-        }
-        if plan.folded and Folded.of(network, plan).single_words:
-            sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
-        main = Path(__file__).with_suffix(".cpp").read_text()
-        program = build_program(top="system", sources=sources, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE)
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        key = network.content_hash, repr(plan)
+        if key not in _programs:
+            _programs[key] = _program(network, plan)
+        self._process = subprocess.Popen([_programs[key]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._kept = b""
         self.cycles = 0
 
