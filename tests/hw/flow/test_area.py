@@ -64,10 +64,18 @@ def elaborated(network: Network, plan: Plan) -> dict[str, tuple[int, int, str | 
     return built
 
 
-@pytest.mark.parametrize("firing", ["immediate", "deferred"])
-@pytest.mark.parametrize(("seed", "coding"), [(1, {}), (3, {"input_threshold": 30, "input_step": 45, "input_levels": 4})])
-@pytest.mark.parametrize("name", ["minimal", "default"])
-def test_a_system_has_the_memories_that_its_parts_tell(seed, coding, name, firing):
+LEVELS = {"input_threshold": 30, "input_step": 45, "input_levels": 4}
+QUICK = (("minimal", 1, "deferred"), ("minimal", 3, "immediate"), ("default", 1, "immediate"), ("default", 3, "deferred"))
+SYSTEMS = [
+    pytest.param(name, seed, coding, firing, marks=[] if (name, seed, firing) in QUICK else [pytest.mark.full])
+    for name in ("minimal", "default")
+    for seed, coding in ((1, {}), (3, LEVELS))
+    for firing in ("immediate", "deferred")
+]
+
+
+@pytest.mark.parametrize(("name", "seed", "coding", "firing"), SYSTEMS)
+def test_a_system_has_the_memories_that_its_parts_tell(name, seed, coding, firing):
     """Before it is elaborated, and after: of FIFOs, told is what synthesis leaves of a word."""
     network = replace(random_network(seed), firing=firing, **coding)
     plan = replace(named_plan(network, name), watch=True)

@@ -167,7 +167,7 @@ def test_forget():
 def test_commands(tmp_path):
     """Converted, evaluated with every spike of some frames."""
     path = residual().save(tmp_path / "net.onnx")
-    images = frames_of(120)
+    images = frames_of(50)
     data = labelled(import_model(residual().model(), "net"), images)
     np.savez(tmp_path / "data.npz", images=images, labels=data.labels)
     out = tmp_path / "net.npz"

@@ -166,7 +166,7 @@ def test_command_with_bad_options(arguments, line, tmp_path, monkeypatch):
 
 
 def test_command(monkeypatch, digits, tmp_path):
-    few = {"train": digits, "test": load("digits5k", "test")}
+    few = {"train": Dataset("fewer", digits.images[::4], digits.labels[::4]), "test": load("digits5k", "test").limited(200)}
     monkeypatch.setattr("model.support.datasets.load", lambda name, split, data_dir: few[split])
     monkeypatch.chdir(tmp_path)
     arguments = ["--sparse", "--dataset", "digits5k", "--epochs", "1", "--moments", "2", "--out", "here", "--json"]
