@@ -127,7 +127,7 @@ def test_saturation_of_random_networks(seed):
     several = (mixed(seed, rest=True), mixed(seed, rest=True, burst=2), mixed(seed, firing="deferred"))
     graphs = [random_graph(seed, firing=firing) for firing in ("immediate", "deferred")]
     for network in (random_network(seed), *several, *graphs):
-        traces = [run(network, events) for events in random_frames(network.input_shape, seed, events=80)]
+        traces = [run(network, events) for events in random_frames(network.input_shape, seed, frames=2, events=60)]
         for layer in layers_covered(network, traces):
             union = sum(trace.layers[layer.layer].saturated_updates for trace in traces)
             kinds = (layer.residual_saturations, layer.count_saturations)

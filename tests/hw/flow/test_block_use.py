@@ -23,8 +23,17 @@ def with_layer(network, index, **changes):
     return replace(network, layers=(*network.layers[:index], replace(layer, **changes), *network.layers[index + 1 :]))
 
 
-@pytest.mark.parametrize("name", ["mnist-paper", "mnist-deferred", "cifar-small"])
-@pytest.mark.parametrize("plan_name", ["minimal", "default"])
+@pytest.mark.parametrize(
+    ("name", "plan_name"),
+    [
+        ("mnist-paper", "minimal"),
+        ("mnist-deferred", "default"),
+        ("cifar-small", "default"),
+        pytest.param("mnist-paper", "default", marks=pytest.mark.full),
+        pytest.param("mnist-deferred", "minimal", marks=pytest.mark.full),
+        pytest.param("cifar-small", "minimal", marks=pytest.mark.full),
+    ],
+)
 def test_every_block_is_told_once_and_what_a_bit_frees_is_free(name, plan_name):
     network = Network.load(BUNDLED.with_stem(name))
     plan = named_plan(network, plan_name)
