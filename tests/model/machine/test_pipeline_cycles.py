@@ -47,7 +47,7 @@ def coloured(seed):
     return Network(name=f"coloured{seed}", input_shape=shape, layers=(first, pool, out))
 
 
-CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 3 else []) for seed in range(1, 17)]
+CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed > 2 else []) for seed in range(1, 17)]
 
 
 @pytest.mark.parametrize("seed", CASES)
@@ -228,13 +228,14 @@ def test_halves_go_to_the_even_count_at_each_flush_within_a_frame(tmp_path):
         replace(layer, threshold_log2=2, halves_to_even=True) if isinstance(layer, Neurons) else layer for layer in network.layers
     ]
     network = replace(network, firing="deferred", flush_events=4, layers=tuple(layers))
-    frames = random_frames(network.input_shape, 2, frames=4, near=True)
+    frames = random_frames(network.input_shape, 2, frames=2, near=True)
     traces = [run(network, events) for events in frames]
     down = replace(network, layers=tuple(replace(la, halves_to_even=False) if isinstance(la, Neurons) else la for la in layers))
+    others = [run(down, events) for events in frames]
     assert any(
-        not np.array_equal(trace.layers[name].spikes, run(down, events).layers[name].spikes)
-        for trace, events in zip(traces, frames, strict=True)
-        for name in trace.layers
+        not np.array_equal(layer.spikes, other.layers[name].spikes)
+        for trace, other in zip(traces, others, strict=True)
+        for name, layer in trace.layers.items()
     )
     result = verify(network, random_pipeline_plan(network, 2), frames, out_dir=tmp_path, simulator="icarus", seed=2, stall=0.3)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
@@ -257,7 +258,7 @@ def test_every_cycle_of_a_burst_is_the_hardwares(seed, tmp_path):
     network = bursting(network, BURSTS[seed % 3], 5 if seed in LOUD else 3 + seed % 2)
     plan = random_pipeline_plan(network, seed)
     events = 8 if seed in LOUD else 25
-    frames = random_frames(network.input_shape, seed, frames=5, events=events, near=seed % 2 == 0)
+    frames = random_frames(network.input_shape, seed, frames=3, events=events, near=seed % 2 == 0)
     traces = [run(network, events) for events in frames]
     for layer in network.layers:
         if isinstance(layer, Neurons) and layer.burst != 1:
