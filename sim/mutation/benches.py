@@ -16,10 +16,39 @@ from model.machine.simulate import simulate as cycles
 from model.network import Network
 from sim.cosimulation import host_tokens, loaded_weights, score_record, watch_mask
 from sim.mutation.netlists import WIDTH
+from sim.mutation.surroundings import Surroundings, machine_surroundings
 from sim.netlist import cell_models
 from sim.recorder import RESULT, records, seen_words, wrapper
 
-__all__ = ["MutationBench", "machine_bench"]
+__all__ = ["Given", "MutationBench", "Stimulus", "machine_bench"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stimulus:
+    """What goes into a component, and what has to come out.
+
+    Parameters
+    ----------
+    files : Mapping[str, str]
+        What the bench reads, by plus-argument.
+    arguments : Mapping[str, str]
+        Further plus-arguments.
+    frames : int
+        Answers to wait for.
+    cycles : int
+        Until they are there, about.
+    wrong : Callable[[Path, Path], list[str]]
+        What of a record, and of the frames, cycles and counters at its end, is not as both models say; empty without a fault.
+    untold : Callable[[Path], list[int]]
+        Numbers of the tokens of the first record that say so with all of their bits.
+    """
+
+    files: Mapping[str, str]
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    frames: int
+    cycles: int
+    wrong: Callable[[Path, Path], list[str]]
+    untold: Callable[[Path], list[int]] = lambda record: []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,58 +61,57 @@ class MutationBench:
         What is mutated, and the name of its module.
     sources : Mapping[str, str]
         Verilog around it, by file name: module ``tb``, with input ``mutant`` and outputs ``seen``, ``answered`` and ``cycle``.
-    files : Mapping[str, str]
-        What the bench reads, by plus-argument.
-    arguments : Mapping[str, str]
-        Further plus-arguments.
+    around : Surroundings
+        What it may be given, and what is seen of it.
+    stimuli : Sequence[Stimulus]
+        What it is given, one after the other: each for those mutants that none before has found.
     names : Sequence[str]
         Names of what is recorded, by number.
     words : Sequence[int]
         Words of ``seen``: of each record, and of the counters.
-    frames : int
-        Answers to wait for.
-    cycles : int
-        Until they are there, about.
-    wrong : Callable[[Path, Path], list[str]]
-        What of a record, and of the frames, cycles and counters at its end, is not as both models say; empty without a fault.
     timed : bool
         Whether the checks compare cycles too.
     latency : tuple[int, int, int]
         Number of the record that says how long a frame took, and the first bit and the one after the last that do.
-    untold : Callable[[Path], list[int]]
-        Numbers of the tokens of the first record that say so with all of their bits.
     """
 
     component: wiring.Component
     top: str
     sources: Mapping[str, str]
-    files: Mapping[str, str]
+    around: Surroundings
+    stimuli: Sequence[Stimulus]
     names: Sequence[str]
     words: Sequence[int]
-    frames: int
-    cycles: int
-    wrong: Callable[[Path, Path], list[str]]
-    arguments: Mapping[str, str] = field(default_factory=dict)
     timed: bool = True
     latency: tuple[int, int, int] = (-1, 0, 0)
-    untold: Callable[[Path], list[int]] = lambda record: []
 
 
-def machine_bench(
-    network: Network, plan: Plan, frames: Sequence[Events], *, idle: float = 0.0, stall: float = 0.0, seed: int = 1
-) -> MutationBench:
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Frames for a machine.
+
+    Parameters
+    ----------
+    frames : Sequence[Events]
+        The frames.
+    idle, stall : float
+        Chance a cycle that nothing comes, and that nothing is taken.
+    seed : int
+        When that is.
+    ports : int
+        Mask of the links that are watched.
+    """
+
+    frames: Sequence[Events]
+    idle: float = 0.0
+    stall: float = 0.0
+    seed: int = 1
+    ports: int = -1
+
+
+def machine_bench(network: Network, plan: Plan, given: Sequence[Given]) -> MutationBench:
     """A whole machine in the bench of co-simulation, compared as there: every spike, event and cycle, answers and counters."""
     machine = machine_of(network, plan)
-    traces = [run_fast(network, frame) for frame in frames]
-    idles, stalls = int(idle * 65536), int(stall * 65536)
-    watch = watch_mask(machine) if plan.watch else 0
-    events = [trace.events for trace in traces]
-    expected = cycles(network, plan, events, idle=idles, stall=stalls, seed=seed, watch=watch, record=True)
-
-    def wrong(record: Path, progress: Path) -> list[str]:
-        result, _ = score_record(machine, traces, expected, record, progress, "rtl", "verilator", seed, plan.watch)
-        return [result.report] if result.report else []
-
     sources = {"tb.v": wrapper(machine, mutant_width=WIDTH)}
     if isinstance(machine, FoldedMachine) and machine.folded.single_words:
         sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
@@ -91,17 +119,38 @@ def machine_bench(
         component=machine,
         top="machine",
         sources=sources,
+        around=machine_surroundings(machine),
+        stimuli=[_stimulus(machine, each) for each in given],
+        names=records(machine),
+        words=seen_words(machine),
+        latency=_latency(machine),
+    )
+
+
+def _stimulus(machine: AnyMachine, given: Given) -> Stimulus:
+    network, plan = machine.network, machine.plan
+    traces = [run_fast(network, frame) for frame in given.frames]
+    idles, stalls = int(given.idle * 65536), int(given.stall * 65536)
+    every = watch_mask(machine) if plan.watch else 0
+    watch = every & given.ports
+    events = [trace.events for trace in traces]
+    expected = cycles(network, plan, events, idle=idles, stall=stalls, seed=given.seed, watch=watch, record=True)
+
+    def wrong(record: Path, progress: Path) -> list[str]:
+        # Copies are compared with the links where there are copies of all.
+        copies = plan.watch and watch == every
+        result, _ = score_record(machine, traces, expected, record, progress, "rtl", "verilator", given.seed, copies)
+        return [result.report] if result.report else []
+
+    return Stimulus(
         files={
             "tokens": "".join(host_tokens(machine, trace.events) for trace in traces),
             "weights": "".join(f"{word:x}\n" for word in loaded_weights(machine)),
         },
-        arguments={"idle": f"{idles}", "stall": f"{stalls}", "source_seed": f"{seed}", "watch": f"{watch:x}"},
-        names=records(machine),
-        words=seen_words(machine),
+        arguments={"idle": f"{idles}", "stall": f"{stalls}", "source_seed": f"{given.seed}", "watch": f"{watch:x}"},
         frames=len(traces),
         cycles=int(expected.answered[-1]),
         wrong=wrong,
-        latency=_latency(machine),
     )
 
 

@@ -20,7 +20,7 @@ from model.network import Layer, MaxPool, Network, Padding, Shape
 from sim.generators.frames import random_frames
 from sim.generators.graphs import nested_graph, random_graph
 from sim.generators.networks import bursting, random_convolution, random_linear
-from sim.mutation.benches import MutationBench, machine_bench
+from sim.mutation.benches import Given, MutationBench, machine_bench
 from sim.mutation.link_bench import encoder_bench, system_bench
 
 __all__ = ["DESIGNS", "Design"]
@@ -57,7 +57,9 @@ def _chain(seed: int, **changes: Any) -> Network:
         convolution,
         pool,
         random_linear(seed + 1, inputs=size, outputs=3, name="fc", source="pool", potential_bits=8, count_bits=3),
-        random_linear(seed + 2, inputs=3, outputs=2, name="out", source="fc", activation="identity", count_bits=4),
+        random_linear(
+            seed + 2, inputs=3, outputs=2, name="out", source="fc", activation="identity", potential_bits=9, count_bits=4
+        ),
     )
     return replace(Network(name="chain", input_shape=shape, layers=layers), **changes)
 
@@ -73,13 +75,30 @@ _EMPTY_FRAMES = 24
 
 def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, events: int = 16) -> MutationBench:
     shape = network.input_shape
-    given = [
+    # So many at once fill what keeps frames apart.
+    empty = [make_events([])] * _EMPTY_FRAMES
+    most = [
         *random_frames(shape, seed, frames=frames, events=events, near=True),
         *random_frames(shape, seed + 1, frames=frames // 4, events=events),
-        # So many at once fill what keeps frames apart.
-        *[make_events([])] * _EMPTY_FRAMES,
+        *empty,
     ]
-    return machine_bench(network, plan, given, idle=0.2, stall=0.5, seed=seed)
+    blocked = [*random_frames(shape, seed + 2, frames=10, events=10), *empty]
+    long = random_frames(shape, seed + 3, frames=4, events=300, near=True)
+    # Of one neuron, of one sign: potentials and counts come to both of their ends.
+    long += [make_events([address] * 200, [sign] * 200) for address in (0, shape.size // 2, shape.size - 1) for sign in (1, -1)]
+    return machine_bench(
+        network,
+        plan,
+        [
+            Given(frames=most, idle=0.2, stall=0.5, seed=seed),
+            Given(frames=random_frames(shape, seed + 4, frames=50, events=12), seed=seed + 4),
+            Given(frames=long, stall=0.2, seed=seed + 3),
+            Given(frames=blocked, stall=0.95, seed=seed + 2),
+            # Copies of some links only, which come apart.
+            Given(frames=most[: frames // 2], idle=0.9, seed=seed + 5, ports=0b01010101),
+            Given(frames=blocked, stall=0.85, seed=seed + 6, ports=0b10101010),
+        ],
+    )
 
 
 def _pipeline(network: Network, plan: str, seed: int) -> MutationBench:
@@ -115,7 +134,7 @@ def _encoder(kind: type[FrameEncoder], network: Network) -> MutationBench:
         rng.integers(threshold - 1, threshold + 3, shape, dtype=np.uint8),
         *rng.integers(0, 256, (40, *shape), dtype=np.uint8),
     ]
-    return encoder_bench(kind, network, images, idle=0.2, stall=0.3)
+    return encoder_bench(kind, network, images, stalls=[(0.2, 0.3), (0.0, 0.0), (0.0, 0.9), (0.9, 0.0)])
 
 
 def _system(network: Network, plan: Plan, seed: int) -> MutationBench:

@@ -11,10 +11,10 @@ from sim.campaigns.jobs import Kind, Parameters
 from sim.campaigns.verification import sources_version
 from sim.cosimulation import CACHE
 from sim.mutation.designs import DESIGNS
-from sim.mutation.equivalence import proved_equivalent
 from sim.mutation.faults import FAULTS, planted
 from sim.mutation.netlists import Mutant, chosen, list_mutants, mutated_verilog, plain_verilog, prepare
 from sim.mutation.program import Found, compile_netlist
+from sim.mutation.reachability import proved_unreachable
 from sim.simulators import simulator_version
 
 __all__ = ["LISTED", "MUTATE", "PLANT", "batch_of", "killed_within"]
@@ -39,18 +39,22 @@ def _mutate(parameters: Parameters, folder: Path) -> dict[str, Any]:
     bench = design.bench()
     prepared = prepare(bench.component, bench.top, folder)
     mutants = chosen(list_mutants(prepared, count=LISTED, seed=seed), parts=design.parts, count=count, batch=batch, seed=seed)
-    found = _counted(name, mutants, [], {})
+    found = _counted(name, mutants, [], set(), set())
     if mutants:
         program = compile_netlist(mutated_verilog(prepared, mutants), bench, mutants=len(mutants), folder=folder, library=CACHE)
-        became = program.compare(*program.record(), 1, len(mutants))
+        became = program.find(range(1, 1 + len(mutants)))
         survivors = [number for number, each in enumerate(became) if not each.killed]
-        proofs = proved_equivalent(prepared, [mutants[number] for number in survivors], folder / "proofs")
-        found = _counted(name, mutants, became, {survivors[place]: module for place, module in proofs.items()})
+        asked = [mutants[number] for number in survivors]
+        proofs = proved_unreachable(prepared, bench.top, asked, bench.around, folder / "proofs")
+        equivalent = {survivors[place] for place in proofs.equivalent}
+        found = _counted(name, mutants, became, equivalent, {survivors[place] for place in proofs.seen})
     return found | {"tools": [tool_version("yosys"), simulator_version("verilator")]}
 
 
-def _counted(design: str, mutants: Sequence[Mutant], became: Sequence[Found], proofs: dict[int, str]) -> dict[str, Any]:
-    """What became of the mutants, by part."""
+def _counted(
+    design: str, mutants: Sequence[Mutant], became: Sequence[Found], proved: set[int], seen: set[int]
+) -> dict[str, Any]:
+    """What became of the mutants, by part: ``proved`` change nothing, ``seen`` do for some inputs."""
     all_, killed, within, equivalent = (Counter[str]() for _ in range(4))
     survivors = []
     for number, (mutant, found) in enumerate(zip(mutants, became, strict=False)):
@@ -58,10 +62,11 @@ def _counted(design: str, mutants: Sequence[Mutant], became: Sequence[Found], pr
         if found.killed:
             killed[f"{mutant.part}, {found.check}"] += 1
             within[f"{mutant.part}, {killed_within(found.cycle)}"] += 1
-        elif number in proofs:
+        elif number in proved:
             equivalent[mutant.part] += 1
         else:
-            survivors.append(f"{mutant.part}: {design}: {mutant}")
+            note = " (some inputs show it)" if number in seen else ""
+            survivors.append(f"{mutant.part}: {design}: {mutant}{note}")
     return {
         "mutants": sum(all_.values()),
         "of part": dict(all_),
@@ -78,12 +83,11 @@ def _plant(parameters: Parameters, folder: Path) -> dict[str, Any]:
     bench = DESIGNS[fault.design].bench()
     good = prepare(bench.component, bench.top, folder / "good")
     library = compile_netlist(plain_verilog(good), bench, mutants=0, folder=folder / "good", library=CACHE)
-    record, end = library.record()
     with planted(fault):
         # What its bench expects is what is right.
         faulty = prepare(DESIGNS[fault.design].bench().component, bench.top, folder / "wrong")
     program = compile_netlist(plain_verilog(faulty), bench, mutants=0, folder=folder / "wrong", library=CACHE)
-    (became,) = program.compare(record, end, 0, 0)
+    (became,) = program.find([0], library)
     told = f"{fault.part}: {fault.design}: {fault.source} {fault.says}"
     return {
         "faults by hand": 1,

@@ -1,6 +1,7 @@
 """Benches of what is around a machine: an encoder alone, and a whole system at its two wires."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from hw.link.protocol import (
     Status,
     crc8,
     event_bytes,
+    longest_payload,
     mask_bytes,
     pack_event,
     packet,
@@ -33,8 +35,9 @@ from model.machine.plan import Plan
 from model.machine.randomness import SEED_FACTOR
 from model.machine.stages import ports
 from model.network import INPUT, Network
-from sim.mutation.benches import MutationBench
+from sim.mutation.benches import MutationBench, Stimulus
 from sim.mutation.netlists import WIDTH
+from sim.mutation.surroundings import Source, Surroundings
 from sim.scoreboard import Spike, decode
 
 __all__ = ["encoder_bench", "system_bench"]
@@ -64,10 +67,9 @@ def encoder_bench(
     network: Network,
     images: Sequence[npt.NDArray[np.uint8]],
     *,
-    idle: float = 0.0,
-    stall: float = 0.0,
+    stalls: Sequence[tuple[float, float]],
 ) -> MutationBench:
-    """An encoder alone: every event of it, against the model's."""
+    """An encoder alone: every event of it, against the model's; for each chance of an idle source and of a stalled sink."""
     layout = AddressEvent(network.input_shape)
     trace = Trace("events_input", INPUT, "events", layout)
     expected = [encode(network, image) for image in images]
@@ -83,17 +85,27 @@ def encoder_bench(
     words = 1 + -(-layout.size // 32)
     bench = _render("pixels.v.j2", width=layout.size, words=words, kind=layout["kind"].offset, seed_factor=SEED_FACTOR)
     pixels = [int(pixel) for image in images for pixel in np.asarray(image).reshape(-1)]
+    stimuli = [
+        Stimulus(
+            files={"tokens": "".join(f"{pixel:x}\n" for pixel in pixels)},
+            arguments={"idle": str(int(idle * 65536)), "stall": str(int(stall * 65536))},
+            frames=len(images),
+            cycles=100_000,
+            wrong=wrong,
+        )
+        for idle, stall in stalls
+    ]
     return MutationBench(
         component=kind(network=network),
         top="encoder",
         sources={"tb.v": bench},
-        files={"tokens": "".join(f"{pixel:x}\n" for pixel in pixels)},
-        arguments={"idle": str(int(idle * 65536)), "stall": str(int(stall * 65536))},
+        around=Surroundings(
+            seen=[(["events__valid", "events__ready"], "events__payload"), (["pixels__valid", "pixels__ready"], "")],
+            source=Source(name="pixels", width=8),
+        ),
+        stimuli=stimuli,
         names=["events"],
         words=[words, 1],
-        frames=len(images),
-        cycles=100_000,
-        wrong=wrong,
     )
 
 
@@ -107,6 +119,22 @@ def system_bench(
     loaded = machine_of(network, plan)
     if isinstance(loaded, FoldedMachine) and loaded.folded.single_words:
         raise ValueError(f"plan {plan.name!r}: memory must be block RAM, whose weights need not be loaded")
+    return MutationBench(
+        component=System(network=network, plan=plan, divisor=_DIVISOR, clock_hz=_CLOCK_HZ, timeout_bits=_TIMEOUT_BITS),
+        top="system",
+        sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * _PAUSE)},
+        around=Surroundings(seen=[([], "tx"), ([], "restart")], restart="restart"),
+        stimuli=[_by_turns(network, plan, images, frames), _by_wire(network, plan, images, frames)],
+        names=["sent"],
+        words=[2, 1],
+        timed=False,
+    )
+
+
+def _by_turns(
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events]
+) -> Stimulus:
+    """A host that waits for each answer."""
     turns = _turns(network, plan, images, frames)
     answers = [run(network, encode(network, image)) for image in images] + [run(network, each) for each in frames]
 
@@ -122,20 +150,70 @@ def system_bench(
         # Behind the reset the last frame comes again.
         return [] if found == [*right, right[-1]] else [f"its answers are {found}, not {right}"]
 
-    script = []
-    for sent, _ in turns:
-        script += [f"{_PAUSE if number == 0 else 0} {byte:x}\n" for number, byte in enumerate(sent)]
-    return MutationBench(
-        component=System(network=network, plan=plan, divisor=_DIVISOR, clock_hz=_CLOCK_HZ, timeout_bits=_TIMEOUT_BITS),
-        top="system",
-        sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * _PAUSE)},
-        files={"tokens": "".join(script)},
-        names=["sent"],
-        words=[2, 1],
+    return _script([(_PAUSE, [(_framed(byte), _DIVISOR) for byte in sent]) for sent, _ in turns], wrong)
+
+
+def _by_wire(
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events]
+) -> Stimulus:
+    """A host that does not wait, and a wire with faults; frames in flight, and neurons that saturate."""
+    size, longest = event_bytes(network), longest_payload(network)
+    end = pack_event(network, Event(0, True, False, 0, 0, 0))
+    spike = pack_event(network, Event(0, False, False, 1, 1, 0))
+    status = packet(2, Command.STATUS)
+    many = longest // size - 1
+    turns: list[tuple[int, list[tuple[int, int]], list[int]]] = []
+
+    def turn(sent: bytes, *answers: int, pause: int = _PAUSE) -> None:
+        turns.append((pause, [(_framed(byte), _DIVISOR) for byte in sent], list(answers)))
+
+    # What comes while a packet is carried out is lost, and what comes behind it.
+    turn(packet(1, Command.FRAME, images[0].tobytes()) + status + status, Command.FRAME)
+    turn(status, Command.STATUS)
+    # A start bit that is none, a byte without a stop bit, alone and in a packet.
+    turns.append((_PAUSE, [(0x3FE, 1)], []))
+    turns.append((_PAUSE, [(0x0AA, _DIVISOR)], []))
+    turn(status, Command.STATUS)
+    turns.append((_PAUSE, [(_framed(byte), _DIVISOR) for byte in status[:2]] + [(_framed(status[2]) & 0x1FF, _DIVISOR)], []))
+    turn(status[3:], Status.TIMEOUT, pause=0)
+    turn(status, Command.STATUS)
+    # A list that a frame of pixels must not continue.
+    turn(packet(3, Command.EVENTS, spike * many), Command.EVENTS)
+    turn(packet(4, Command.FRAME, images[1].tobytes()), Status.BUSY)
+    turn(packet(5, Command.EVENTS, spike * many + end), Command.EVENTS, Command.FRAME)
+    frames_at_once = min(many, 12)
+    turn(packet(6, Command.EVENTS, (spike + end) * (frames_at_once // 2) + end * (frames_at_once % 2)),
+         Command.EVENTS, *[Command.FRAME] * (frames_at_once - frames_at_once // 2))
+    turn(packet(7, Command.SATURATIONS), Command.SATURATIONS)
+    if plan.watch:
+        turn(packet(8, Command.WATCH, b"\xff" * mask_bytes(network)), Command.WATCH)
+        turn(packet(9, Command.EVENTS, spike * many + end), Command.EVENTS, Command.FRAME)
+        turn(packet(10, Command.WATCH, bytes(mask_bytes(network))), Command.WATCH)
+    turn(status, Command.STATUS)
+
+    def wrong(record: Path, _: Path) -> list[str]:
+        found = Counter(data[2] for _, data in _packets(_bytes(record)) if data[2] != Status.WATCHED)
+        wanted = Counter(command for *_, answers in turns for command in answers)
+        return [] if found == wanted else [f"the commands of its packets are {dict(found)}, not {dict(wanted)}"]
+
+    return _script([(pause, sent) for pause, sent, _ in turns], wrong)
+
+
+def _framed(byte: int) -> int:
+    """A byte on the wire: a start bit, the lowest bit first, a stop bit."""
+    return 0x200 | byte << 1
+
+
+def _script(turns: Sequence[tuple[int, Sequence[tuple[int, int]]]], wrong: Callable[[Path, Path], list[str]]) -> Stimulus:
+    """Turns of a host: cycles of silence before each, and what goes over the wire, ten bits and the cycles that one takes."""
+    lines = [
+        f"{0 if number else pause} {bits:x} {each}\n" for pause, sent in turns for number, (bits, each) in enumerate(sent)
+    ]
+    return Stimulus(
+        files={"tokens": "".join(lines)},
         frames=1,
-        cycles=sum(10 * _DIVISOR * len(sent) + 2 * _PAUSE for sent, _ in turns) + 20_000,
+        cycles=sum(10 * _DIVISOR * len(sent) + 2 * _PAUSE for _, sent in turns) + 20_000,
         wrong=wrong,
-        timed=False,
         untold=lambda record: _untold(_packets(_bytes(record))),
     )
 

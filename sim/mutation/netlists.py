@@ -6,6 +6,7 @@ Yosys' ``mutate`` changes one bit at a port of a cell: turns it over, holds it, 
 
 import random
 import re
+import signal
 import subprocess
 from collections import defaultdict
 from collections.abc import Sequence
@@ -85,8 +86,8 @@ class Mutant:
         return f"{self.source} {of['module']} {self.kind} {of['cell']} {of['port']}[{of['portbit']}] {of['mode']}{by}"
 
 
-def run_yosys(script: str, folder: Path, name: str) -> str:
-    """Run Yosys' commands in a folder, and give the output.
+def run_yosys(script: str, folder: Path, name: str, *, seconds: int | None = None) -> str:
+    """Run Yosys' commands in a folder, and give the output; stopped after so many seconds of processor time, it is no failure.
 
     A WebAssembly build sees the folder that it runs in and those below: paths in the commands are relative to it.
 
@@ -97,10 +98,12 @@ def run_yosys(script: str, folder: Path, name: str) -> str:
     """
     write_file(folder / f"{name}.ys", script)
     command = [find_tool("yosys"), "-Q", "-T", "-s", f"{name}.ys"]
+    if seconds is not None:
+        command = ["sh", "-c", f'ulimit -t {seconds}; exec "$@"', "sh", *command]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     log = folder / f"{name}.log"
     write_file(log, done.stdout)
-    if done.returncode:
+    if done.returncode and not (seconds is not None and done.returncode == -signal.SIGXCPU):
         errors = [line.strip() for line in done.stdout.splitlines() if "ERROR" in line]
         raise ToolError(f"yosys failed: {errors[-1] if errors else f'exit code {done.returncode}'}; see {log}", done.stdout)
     return done.stdout

@@ -1,7 +1,9 @@
 // A netlist with many mutants in its bench, compared with what the netlist without one lets pass, cycle by cycle.
 //
-//   program record LIMIT FRAMES END [+PLUSARG...]           no mutant; END is a file for cycles and counters at the end
-//   program compare RECORD END FRAMES FIRST LAST [+PLUSARG...]  a line a mutant: number, check, record, tokens before, cycle
+//   program record LIMIT FRAMES END [+PLUSARG...]            no mutant; END is a file for cycles and counters at the end
+//   program compare RECORD END FRAMES MUTANTS [+PLUSARG...]  a line a mutant: number, check, record, tokens before, cycle
+//
+// MUTANTS are numbers, with commas between.
 //
 // END's second line has the numbers of those tokens of the first record that say how much time has passed.
 //
@@ -31,7 +33,7 @@ namespace {
 
 constexpr int kRecords = static_cast<int>(sizeof kWords / sizeof kWords[0]) - 1;
 constexpr long kResetCycles = 4;
-constexpr long kAfter = 200;     // cycles after the last answer, for tokens too many
+constexpr long kAfter = 1000;    // cycles after the last answer, for tokens too many
 constexpr long kPatience = 500;  // cycles that a mutant may take longer, twice as long and so many
 
 struct Token {
@@ -203,10 +205,12 @@ int record(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (argc > 4 && !std::strcmp(argv[1], "record")) return record(argc, argv);
-  if (argc < 7 || std::strcmp(argv[1], "compare")) return 2;
+  if (argc < 6 || std::strcmp(argv[1], "compare")) return 2;
   const Expected expected = read(argv[2], argv[3]);
   const long frames = std::atol(argv[4]);
-  for (long mutant = std::atol(argv[5]); mutant <= std::atol(argv[6]); ++mutant) {
+  std::istringstream mutants(argv[5]);
+  for (std::string number; std::getline(mutants, number, ',');) {
+    const long mutant = std::stol(number);
     const pid_t child = fork();
     if (child < 0) return 3;
     if (child == 0) {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.support.errors import MismatchError
 from model.support.files import write_file
-from sim.mutation.benches import MutationBench
+from sim.mutation.benches import MutationBench, Stimulus
 from sim.mutation.netlists import WIDTH
 from sim.simulators import SimulationError, build_program
 
@@ -60,45 +60,67 @@ class Program:
 
     def __init__(self, path: Path, bench: MutationBench, folder: Path) -> None:
         self._path, self._bench, self._folder = path.resolve(), bench, folder.resolve()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._arguments = [f"+{name}={value}" for name, value in bench.arguments.items()]
-        for name, text in bench.files.items():
-            write_file(self._folder / f"{name}.txt", text)
-            self._arguments.append(f"+{name}={self._folder / f'{name}.txt'}")
 
-    def record(self) -> tuple[Path, Path]:
-        """Simulate without a mutant; gives the record, and what stands at its end, for `compare`.
+    def find(self, mutants: Sequence[int], library: "Program | None" = None) -> list[Found]:
+        """What becomes of each of these mutants, with one stimulus after the other.
+
+        They are compared with what ``library`` records without a mutant, this program itself by default.
+
+        Raises
+        ------
+        MismatchError
+            The netlist without a mutant is not as both models say.
+        """
+        found: dict[int, Found] = {}
+        for turn, stimulus in enumerate(self._bench.stimuli):
+            left = [mutant for mutant in mutants if mutant not in found or not found[mutant].killed]
+            if left:
+                record, end = (library or self).record(turn)
+                found |= zip(left, self._compare(stimulus, turn, record, end, left), strict=True)
+        return [found[mutant] for mutant in mutants]
+
+    def _arguments(self, stimulus: Stimulus, turn: int) -> list[str]:
+        folder = self._folder / f"stimulus-{turn}"
+        folder.mkdir(parents=True, exist_ok=True)
+        told = [f"+{name}={value}" for name, value in stimulus.arguments.items()]
+        for name, text in stimulus.files.items():
+            write_file(folder / f"{name}.txt", text)
+            told.append(f"+{name}={folder / f'{name}.txt'}")
+        return told
+
+    def record(self, turn: int) -> tuple[Path, Path]:
+        """Simulate one of the stimuli without a mutant; gives the record, and what stands at its end.
 
         Raises
         ------
         MismatchError
             The netlist itself is not as both models say.
         """
-        record, end = self._folder / "record.txt", self._folder / "end.txt"
-        limit = 2 * self._bench.cycles + _PATIENCE
-        hangs = self._run(["record", limit, self._bench.frames, end, *self._arguments, f"+record={record}"])[0]
+        stimulus, folder = self._bench.stimuli[turn], self._folder / f"stimulus-{turn}"
+        arguments = self._arguments(stimulus, turn)
+        record, end, progress = (folder / name for name in ("record.txt", "end.txt", "progress.txt"))
+        limit = 2 * stimulus.cycles + _PATIENCE
+        hangs = self._run(["record", limit, stimulus.frames, end, *arguments, f"+record={record}"])[0]
         steps, cycles, *counters = end.read_text().splitlines()[0].split()
         value = sum(int(word) << 32 * number for number, word in enumerate(counters))
-        progress = self._folder / "progress.txt"
-        write_file(progress, f"{self._bench.frames} {cycles} {value}")
-        wrong = [f"hangs after {steps} cycles"] if hangs else self._bench.wrong(record, progress)
+        write_file(progress, f"{stimulus.frames} {cycles} {value}")
+        wrong = [f"hangs after {steps} cycles"] if hangs else stimulus.wrong(record, progress)
         if wrong:
             raise MismatchError(f"the netlist without a mutant is wrong: {wrong[0]}")
         with end.open("a") as file:
-            file.write(" ".join(map(str, self._bench.untold(record))) + "\n")
+            file.write(" ".join(map(str, stimulus.untold(record))) + "\n")
         return record, end
 
-    def compare(self, record: Path, end: Path, first: int, last: int) -> list[Found]:
-        """What becomes of each of these mutants, against a record."""
-        files = (record.resolve(), end.resolve())
-        code, told = self._run(["compare", *files, self._bench.frames, first, last, *self._arguments, "+record=/dev/null"])
+    def _compare(self, stimulus: Stimulus, turn: int, record: Path, end: Path, mutants: Sequence[int]) -> list[Found]:
+        arguments = [*self._arguments(stimulus, turn), "+record=/dev/null"]
+        code, told = self._run(["compare", record, end, stimulus.frames, ",".join(map(str, mutants)), *arguments])
         found = []
         for line in told.splitlines():
             _, check, number, tokens, cycle = line.split()
             name = self._bench.names[int(number)] if int(number) >= 0 else ""
             late = check in ("cycle", "latency") and not self._bench.timed
             found.append(Found(check="none" if late else check, record=name, tokens=int(tokens), cycle=int(cycle)))
-        if code or len(found) != last - first + 1:
+        if code or len(found) != len(mutants):
             raise SimulationError(f"the simulation of mutants stopped with exit code {code}, after {len(found)} of them")
         return found
 

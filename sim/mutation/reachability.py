@@ -7,8 +7,8 @@ induction, for all mutants at once; then it looks for an invariant of each claim
 does not hold, ABC gives inputs that show it. They are simulated, with random ones behind them: what differs tells which registers
 a mutant needs of its own, or that it can be seen.
 
-Assumed is what the component is told of its surroundings (`sim.mutation.surroundings`): no reset within a run, no event outside of
-its shape, no token that is taken back.
+Assumed is what the component is told of its surroundings (`sim.mutation.surroundings`): no reset within a run, no event outside
+of its shape, no token that is taken back.
 """
 
 import random
@@ -75,12 +75,12 @@ class Reached:
 
 
 def proved_unreachable(
-    prepared: Path, top: str, mutants: Sequence[Mutant], around: Surroundings, folder: Path, *, seconds: int = 20
+    prepared: Path, top: str, mutants: Sequence[Mutant], around: Surroundings, folder: Path, *, seconds: int = 8
 ) -> Reached:
     """Which of the mutants change nothing, and which can be seen to.
 
-    What is written goes below ``folder``, which is one below that of ``prepared``; ``seconds`` is how long a claim's invariant
-    is looked for.
+    What is written goes below ``folder``, which is one below that of ``prepared``; ``seconds`` of processor time is
+    what is spent on a claim's invariant.
     """
     found = Reached()
     if not mutants:
@@ -134,14 +134,12 @@ def _decided(claims: "_Claims", folder: Path, seconds: int) -> Iterator[tuple[in
         yield number, (True, None)
     if not hard:
         return
-    tries = [
-        f"read_aiger,joined.aig;cone,-O,{open_.index(number)};strash;scleanup;pdr,-T,{seconds};write_status,{number}.status"
-        for number in hard
-    ]
-    run_yosys(_ABC.format(commands=";".join(tries)), folder, "reached")
     for number in hard:
-        status = (folder / f"{number}.status").read_text()
-        yield number, ("_UNSAT" in status, claims.inputs(status) if "_SAT" in status else None)
+        status = folder / f"{number}.status"
+        commands = f"read_aiger,joined.aig;cone,-a,-O,{open_.index(number)};strash;scleanup;pdr;write_status,{status.name}"
+        run_yosys(_ABC.format(commands=commands), folder, f"{number}", seconds=seconds)
+        told = status.read_text() if status.exists() else ""
+        yield number, ("_UNSAT" in told, claims.inputs(told) if "_SAT" in told else None)
 
 
 class _Claims:
@@ -259,10 +257,9 @@ class _Claims:
 
     def inputs(self, status: str) -> list[list[int]]:
         """The inputs that a status tells, cycle by cycle; in front of them it has the registers that it begins with."""
-        head, bits = status.splitlines()[:2]
-        width, cycles = len(self._free), 1 + int(head.split()[-1])
-        given = [int(bit) for bit in bits[len(bits) - width * cycles :]]
-        return [given[width * cycle : width * (cycle + 1)] for cycle in range(cycles)]
+        _, _, bits = status.splitlines()[:3]
+        given, width = [int(bit) for bit in bits], len(self._free)
+        return [given[at : at + width] for at in range(0, len(given), width)]
 
     def differing(self, number: int, inputs: Sequence[Sequence[int]]) -> tuple[int | None, set[int]]:
         """After which cycle a mutant is seen to differ, else which registers are, with random inputs behind these."""
