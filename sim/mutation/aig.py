@@ -65,7 +65,7 @@ class Netlist:
         """Places of an output's bits."""
         if name in self.outputs:
             return [self.outputs[name]]
-        found = []
+        found: list[int] = []
         while (bit := f"{name}[{len(found)}]") in self.outputs:
             found.append(self.outputs[bit])
         return found

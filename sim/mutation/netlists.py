@@ -99,7 +99,7 @@ def run_yosys(script: str, folder: Path, name: str, *, seconds: int | None = Non
     write_file(folder / f"{name}.ys", script)
     command = [find_tool("yosys"), "-Q", "-T", "-s", f"{name}.ys"]
     if seconds is not None:
-        command = ["sh", "-c", f'ulimit -t {seconds}; exec "$@"', "sh", *command]
+        command = ["sh", "-c", f'ulimit -S -t {seconds}; exec "$@"', "sh", *command]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     log = folder / f"{name}.log"
     write_file(log, done.stdout)

@@ -145,16 +145,18 @@ def compile_netlist(verilog: str, bench: MutationBench, *, mutants: int, folder:
     folder : Path
         For all that is written.
     library : Path
-        Folder with the compiler's cache, ``ccache``.
+        Folder with the compiler's cache, ``ccache``, and programs without mutants.
     """
     tables = f"constexpr int kWords[] = {{{', '.join(map(str, bench.words))}}};\n"
     tables += f"constexpr int kLatency[] = {{{', '.join(map(str, bench.latency))}}};\n"
     sources = {"machine.v": verilog if mutants else _with_input(verilog, bench.top), **bench.sources}
-    cache = folder / "cache"
-    cache.mkdir(parents=True, exist_ok=True)
     (library / "ccache").mkdir(parents=True, exist_ok=True)
-    if not (cache / "ccache").exists():
-        (cache / "ccache").symlink_to((library / "ccache").resolve())
+    # One without mutants is asked for again.
+    cache = folder / "cache" if mutants else library
+    if mutants:
+        cache.mkdir(parents=True, exist_ok=True)
+        if not (cache / "ccache").exists():
+            (cache / "ccache").symlink_to((library / "ccache").resolve())
     text = f"#include <cstdint>\n{tables}{_MAIN.read_text()}"
     return Program(build_program(top="tb", sources=sources, main=text, defines={"MUTANTS": mutants}, cache=cache), bench, folder)
 

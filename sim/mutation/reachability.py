@@ -126,7 +126,7 @@ def _decided(claims: "_Claims", folder: Path, seconds: int) -> Iterator[tuple[in
     if not open_:
         return
     (folder / "claims.aig").write_bytes(claims.aiger(open_))
-    commands = "read_aiger,claims.aig;strash;scorr;write_aiger,joined.aig"
+    commands = "&read,claims.aig;&scorr;&write,joined.aig"
     run_yosys(_ABC.format(commands=commands), folder, "joined")
     left = Netlist.from_aiger((folder / "joined.aig").read_bytes())
     hard = [number for number, claim in zip(open_, left.driven, strict=True) if claim]
