@@ -75,7 +75,7 @@ class Reached:
 
 
 def proved_unreachable(
-    prepared: Path, top: str, mutants: Sequence[Mutant], around: Surroundings, folder: Path, *, seconds: int = 8
+    prepared: Path, top: str, mutants: Sequence[Mutant], around: Surroundings, folder: Path, *, seconds: int = 4
 ) -> Reached:
     """Which of the mutants change nothing, and which can be seen to.
 
@@ -170,22 +170,18 @@ class _Claims:
         good = graph.add(netlist, self._chosen(0), self._registers)
         self._latches |= zip(self._registers, good[0], strict=True)
         self._around_latches(good[1])
-        self._good = good
         self.broken: dict[int, int] = {}
-        self._parts: dict[int, tuple[dict[int, int], int, dict[int, int]]] = {}
+        self._parts: dict[int, tuple[dict[int, int], int]] = {}
         for number, registers in own.items():
             copies = {register: graph.free() for register in sorted(registers)}
             here = [copies.get(register, shared) for register, shared in enumerate(self._registers)]
             taken, given = graph.add(netlist, self._chosen(1 + number), here)
             self._latches |= {copy: taken[register] for register, copy in copies.items()}
-            differ = {
-                register: graph.differ(one, other)
-                for register, (one, other) in enumerate(zip(good[0], taken, strict=True))
-                if register not in copies and one != other
-            }
+            pairs = enumerate(zip(good[0], taken, strict=True))
+            differ = [graph.differ(one, other) for register, (one, other) in pairs if register not in copies]
             seen = self._seen_to_differ(good[1], given)
-            self.broken[number] = graph.any([*differ.values(), seen])
-            self._parts[number] = (copies, seen, differ)
+            self.broken[number] = graph.any([*differ, seen])
+            self._parts[number] = (copies, seen)
 
     def _given(self) -> dict[str, int]:
         """The literals of the inputs, but for the mutant's number."""
@@ -268,7 +264,7 @@ class _Claims:
 
     def _simulated(self, number: int, inputs: Sequence[Sequence[int]]) -> tuple[int | None, set[int]]:
         chance, ones = random.Random(f"inputs of {number}"), (1 << _PATTERNS) - 1
-        copies, seen, _ = self._parts[number]
+        copies, seen = self._parts[number]
         state: dict[int, int] = dict.fromkeys(self._latches, 0)
         found = set[int]()
         for cycle in range(len(inputs) + _CYCLES):
