@@ -32,6 +32,7 @@ flatten
 memory_map
 zinit -all
 setattr -unset init w:*
+dffunmap
 opt_expr
 opt_clean
 techmap
