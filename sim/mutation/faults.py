@@ -28,7 +28,7 @@ from hw.pipeline.serializer import Serializer
 from hw.pipeline.state import FrameReset, StateBank
 from sim.formal.faults import edited
 
-__all__ = ["FAULTS", "SourceFault", "planted"]
+__all__ = ["FAULTS", "LATE_CLOCK", "SourceFault", "planted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,3 +189,9 @@ FAULTS = (
     _fault("link", "link", "a byte without a stop bit is taken", UartReceiver, "with m.If(line & (~self", "with m.If((~self"),
 )  # fmt: skip
 """All of them; a job of a campaign simulates one."""
+
+LATE_CLOCK = _fault(
+    "readout", "immediate", "the clock starts shortly before it wraps", Readout,
+    "now = Signal(CYCLES_WIDTH)", "now = Signal(CYCLES_WIDTH, init=2**CYCLES_WIDTH - 2000)",
+)  # fmt: skip
+"""No fault: what a frame took is the same. With it the upper bits of times are not always 0 in runs of some thousand cycles."""

@@ -8,7 +8,7 @@ from hw.neuron import Lane
 from hw.pipeline.readout import Readout
 from sim.generators.networks import random_network
 from sim.mutation.designs import DESIGNS
-from sim.mutation.faults import FAULTS, SourceFault, planted
+from sim.mutation.faults import FAULTS, LATE_CLOCK, SourceFault, planted
 from sim.mutation.netlists import prepare
 from sim.mutation.parts import PARTS
 
@@ -49,3 +49,18 @@ def test_a_fault_without_its_place_is_refused(right):
     fault = SourceFault(says="", part="lane", design="immediate", component=Lane, right=right, wrong="")
     with pytest.raises(ValueError, match=rf"^Lane must have '{right}' once, not \d+ times$"), planted(fault):
         pass
+
+
+def test_a_clock_that_wraps(tmp_path):
+    """Of a readout that starts so, the clock alone is other."""
+
+    def text(name):
+        return prepare(Readout(network=random_network(1)), "top", tmp_path / name).read_text()
+
+    right = text("right")
+    with planted(LATE_CLOCK):
+        late = text("late")
+    lines = [pair for pair in zip(right.splitlines(), late.splitlines(), strict=True) if pair[0] != pair[1]]
+    ones = f"32'{2**32 - 2000:032b}"
+    # What it begins with, and what a reset makes it.
+    assert len(lines) == 2 and all(there == here.removesuffix("0") + ones for here, there in lines)
