@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hw.aer import HostEvent, Kind
+from hw.aer import HostEvent
 from hw.machines import AnyMachine
 from sim.mutation.aig import Graph
 
@@ -80,7 +80,6 @@ def machine_surroundings(machine: AnyMachine) -> Surroundings:
     fields = [
         Field(first=place.offset, width=place.width, size=sizes[name]) for name, place in places.items() if name in sizes
     ]
-    assert Kind.END.value == 1
     streams = ["result", *(["watched"] if machine.plan.watch else [])]
     return Surroundings(
         seen=[
