@@ -1,11 +1,12 @@
 """What builds found, as rows of a table."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from boards.definitions import board_named
 
-__all__ = ["COLUMNS", "BuildRow", "table"]
+__all__ = ["COLUMNS", "BuildRow", "check_figures", "table"]
 
 COLUMNS = (
     "board",
@@ -93,9 +94,9 @@ class BuildRow:
             spikes_compared=report["spikes_compared"],
             differences=report["mismatches"] + report["cycle_mismatches"],
         )
-        numbers = [value for name, value in asdict(row).items() if name not in ("board", "network", "plan", "fmax_mhz")]
-        if wrong := next((value for value in (*numbers, *row.fmax_mhz) if type(value) not in (int, float)), None):
-            raise TypeError(f"a figure must be a number, not {wrong!r}")
+        names = ("board", "network", "plan", "fmax_mhz")
+        check_figures(value for name, value in asdict(row).items() if name not in names)
+        check_figures(row.fmax_mhz)
         return row
 
     @property
@@ -114,6 +115,19 @@ class BuildRow:
             f"{self.frames_per_second:,}",
             f"{self.frames_verified} frames, {self.spikes_compared:,} spikes, {self.differences} differ",
         )
+
+
+def check_figures(values: Iterable[object]) -> None:
+    """See that all ``values`` are numbers.
+
+    Raises
+    ------
+    TypeError
+        One is none.
+    """
+    for value in values:
+        if type(value) not in (int, float):
+            raise TypeError(f"a figure must be a number, not {value!r}")
 
 
 def table(rows: list[BuildRow]) -> str:

@@ -23,6 +23,7 @@ COMMANDS = {
     "virtual": ("boards.virtual", "A board's RTL in simulation, on a TCP port."),
     "demo": ("boards.demo", "Draw a digit, or drop an image, and watch the board's spikes."),
     "table": ("boards.table", "One table of what builds found."),
+    "records": ("boards.records", "Records: what builds, evaluations and estimates say together."),
     "train": ("model.train", "Train the network of the paper, or fine-tune it for few events."),
     "finetune": ("model.finetune", "Fine-tune a trained network for few events."),
     "images": ("model.images", "A data set of a folder of images."),

@@ -46,6 +46,7 @@ def test_a_row_of_each_build(tmp_path):
         (None, "cannot be read: No such file or directory"),
         ("{", "must be a report of python -m hw.build: "),
         ("{}", "must be a report of python -m hw.build: 'board'"),
+        (json.dumps({**REPORT, "lut": None}), "must be a report of python -m hw.build: a figure must be a number, not None"),
         (json.dumps({**REPORT, "board": "other"}), "must be a report of python -m hw.build: board must be one of"),
     ],
 )
