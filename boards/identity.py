@@ -36,8 +36,9 @@ class Identity:
         First 8 digits of the plan's content hash.
     plan_name : str
         Name of the plan, cut off after 16 bytes. It is what the device says: see `boards.wire.printable`.
-    watch, states, loads, inject : bool
-        Capabilities: whether it can be watched, tells states, has to be loaded, and takes events at inner ports.
+    watch, states, loads, inject, bits : bool
+        Capabilities: whether it can be watched, tells states, has to be loaded, takes events at inner ports, and takes frames of
+        a bit per pixel.
     """
 
     network_hash: str
@@ -55,6 +56,7 @@ class Identity:
     states: bool
     loads: bool
     inject: bool
+    bits: bool
 
     @classmethod
     def parse(cls, payload: bytes) -> "Identity":
@@ -100,6 +102,7 @@ class Identity:
             states=Capability.STATES in can,
             loads=Capability.LOADS in can,
             inject=Capability.INJECT in can,
+            bits=Capability.BITS in can,
         )
 
     def plan(self, network: Network, text: str | None = None) -> Plan:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from boards.device import Answer, Device, State
+from boards.device import Answer, Device, State, bits_of
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.events import Events
@@ -75,12 +75,14 @@ def self_test(device: Device, network: Network, images: npt.NDArray[np.uint8]) -
     wanted = tuple(int(n) for n, layer in zip(events, network.layers, strict=True) if isinstance(layer, Neurons))
     saturations = device.saturations(network)
     states = [_output_states(device, network, images[0])] if device.identity.states else []
+    bits = [_frames_of_bits(device, network, images)] if device.identity.bits else []
     errors = device.errors()
     return [
         Check("frames", not wrong, f"{len(images)} frames, {wrong} differ from the golden model"),
         Check("cycles", cycles == again, f"{min(cycles):,} to {max(cycles):,} a frame, the same twice"),
         Check("saturations", saturations == wanted, f"input events of each layer: {saturations}, golden model {wanted}"),
         *states,
+        *bits,
         Check("wire", errors.clean and not device.resent, f"{errors}, {device.resent} packets sent again"),
     ]
 
@@ -88,6 +90,14 @@ def self_test(device: Device, network: Network, images: npt.NDArray[np.uint8]) -
 def golden_answers(counts: npt.NDArray[np.int64]) -> list[tuple[int, tuple[int, ...]]]:
     """Class and counts of each frame, of its counts."""
     return list(zip(answers(counts).tolist(), map(tuple, counts.tolist()), strict=True))
+
+
+def _frames_of_bits(device: Device, network: Network, images: npt.NDArray[np.uint8]) -> Check:
+    """Whether frames that come with a bit per pixel have the answers of the golden model."""
+    golden = golden_answers(run_frames(network, bits_of(network, images)).counts)
+    answers = [device.classify_bits(network, image) for image in images]
+    wrong = sum((found.answer, found.counts) != wanted for found, wanted in zip(answers, golden, strict=True))
+    return Check("bits", not wrong, f"{len(images)} frames of a bit per pixel, {wrong} differ from the golden model")
 
 
 def _output_states(device: Device, network: Network, image: npt.NDArray[np.uint8]) -> Check:

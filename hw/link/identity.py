@@ -1,6 +1,6 @@
 """What a device answers when it is asked who it is."""
 
-from hw.link.protocol import IDENTITY, PLAN_HASH_BYTES, PLAN_NAME_BYTES, PROTOCOL_VERSION, Capability, event_bytes
+from hw.link.protocol import IDENTITY, PLAN_HASH_BYTES, PLAN_NAME_BYTES, PROTOCOL_VERSION, Capability, event_bytes, takes_bits
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.network import Network
@@ -10,7 +10,13 @@ __all__ = ["identity"]
 
 def identity(network: Network, plan: Plan, clock_hz: float, loads: Folded | None) -> bytes:
     """Payload of the answer to IDENTIFY."""
-    can = {Capability.WATCH: plan.watch, Capability.STATES: plan.states, Capability.LOADS: loads, Capability.INJECT: plan.inject}
+    can = {
+        Capability.WATCH: plan.watch,
+        Capability.STATES: plan.states,
+        Capability.LOADS: loads,
+        Capability.INJECT: plan.inject,
+        Capability.BITS: takes_bits(network),
+    }
     return IDENTITY.pack(
         PROTOCOL_VERSION,
         event_bytes(network),

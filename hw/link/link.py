@@ -1,5 +1,8 @@
 """The host link: packets of bytes in, frames into the machine, answers out. The protocol is in docs/link.md."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -12,6 +15,7 @@ from hw.link.protocol import (
     ADDR_BYTES,
     CHECK,
     COUNTED,
+    FRAMES,
     LOADED,
     RESULT,
     STATE,
@@ -22,6 +26,7 @@ from hw.link.protocol import (
     event_bytes,
     longest_payload,
     mask_bytes,
+    takes_bits,
 )
 from hw.link.receiver import PacketReceiver
 from hw.link.sender import PacketSender
@@ -211,6 +216,8 @@ class Link(wiring.Component):
             Command.STATUS: only(0),
             Command.RESET: only(0),
         }
+        if takes_bits(network):
+            lengths[Command.BITS] = only(network.input_shape.size // 8)
         if self._plan.watch:
             lengths[Command.WATCH] = only(mask_bytes(network))
         if self._weights:
@@ -240,6 +247,9 @@ class Link(wiring.Component):
             with m.State("GATHER"):
                 with m.If(command == Command.FRAME.value):
                     m.d.comb += [self.pixels.valid.eq(payload.valid), payload.ready.eq(self.pixels.ready)]
+                if Command.BITS in receiver.lengths:
+                    with m.Elif(command == Command.BITS.value):
+                        self._take_bits(m, payload)
                 with m.Else():
                     m.d.comb += payload.ready.eq(1)
                 with m.If(payload.valid):
@@ -255,7 +265,7 @@ class Link(wiring.Component):
                             m.d.sync += at.eq(0)
                             m.next = "LOAD"
                 with m.Elif(receiver.complete), m.Switch(command):
-                    with m.Case(Command.FRAME.value):
+                    with m.Case(*(one.value for one in FRAMES if one in receiver.lengths)):
                         m.next = "ENCODE"
                     with m.Case(Command.EVENTS.value):
                         work.answer(command)
@@ -296,14 +306,27 @@ class Link(wiring.Component):
             with m.State("RESTART"):
                 m.d.comb += [work.restarting.eq(1), self.restart.eq(receiver.silence == self._settle)]
 
+    def _take_bits(self, m: Module, payload: stream.Interface) -> None:
+        """In a state: each bit of a byte becomes a pixel, as dark or as bright as can be."""
+        bit = Signal(3)
+        m.d.comb += [
+            self.pixels.payload.eq(payload.payload.bit_select(bit, 1).replicate(8)),
+            self.pixels.valid.eq(payload.valid),
+            payload.ready.eq(self.pixels.ready & bit.all()),
+        ]
+        with m.If(payload.valid & self.pixels.ready):
+            m.d.sync += bit.eq(bit + 1)
+
     def _refuse(self, m: Module, command: Value, work: Work) -> None:
         """Where a packet that is all right cannot be carried out now."""
         # A frame of pixels must not go on with what a list of events has begun.
-        with m.If((command == Command.FRAME.value) & work.in_frame):
+        pixels = reduce(or_, (command == one.value for one in FRAMES if one in self._lengths()))
+        with m.If(pixels & work.in_frame):
             work.refuse(Status.BUSY)
         if self._weights:
             needs, loads = (
-                Cat(command == one.value for one in commands).any() for commands in ((Command.FRAME, Command.EVENTS), LOADED)
+                Cat(command == one.value for one in commands if one in self._lengths()).any()
+                for commands in ((*FRAMES, Command.EVENTS), LOADED)
             )
             with m.If(needs & ~self.weights.loaded):
                 work.refuse(Status.NOT_LOADED)

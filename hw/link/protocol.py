@@ -4,6 +4,9 @@ import enum
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from model.machine.folded_layout import LEAST_PACKET, SINGLE_BITS
 from model.network import Network
 
@@ -12,6 +15,7 @@ __all__ = [
     "CHECK",
     "COUNTED",
     "CRC_POLYNOMIAL",
+    "FRAMES",
     "HEADER_BYTES",
     "IDENTITY",
     "LOADED",
@@ -34,8 +38,10 @@ __all__ = [
     "load_payloads",
     "longest_payload",
     "mask_bytes",
+    "pack_bits",
     "pack_event",
     "packet",
+    "takes_bits",
     "unpack_event",
 ]
 
@@ -82,6 +88,7 @@ class Command(enum.IntEnum):
     LOAD = 0x08
     CHECK = 0x09
     STATE = 0x0A
+    BITS = 0x0B
 
 
 class Capability(enum.IntFlag):
@@ -91,6 +98,7 @@ class Capability(enum.IntFlag):
     STATES = 0x02
     LOADS = 0x04
     INJECT = 0x08
+    BITS = 0x10
 
 
 class Status(enum.IntEnum):
@@ -108,6 +116,9 @@ class Status(enum.IntEnum):
 
 REFUSED = (Status.NOT_LOADED, Status.BUSY, Status.NO_PLACE)
 """What a device does not do yet, not now, or not at all, though it has understood."""
+
+FRAMES = (Command.FRAME, Command.BITS)
+"""Commands that are a frame of pixels: a byte or a bit each."""
 
 LOADED = (Command.LOAD, Command.CHECK)
 """Commands that only a machine has whose weights have to be loaded."""
@@ -207,6 +218,17 @@ def unpack_event(network: Network, raw: bytes) -> Event:
         packed >>= width
     port, end, negative, y, x, c = fields
     return Event(port, bool(end), bool(negative), y, x, c)
+
+
+def takes_bits(network: Network) -> bool:
+    """Whether there is `Command.BITS`: where pixels fire once at most, and their order does not decide what neurons fire."""
+    ordered = not network.deferred or network.flush_events > 0
+    return not ordered and network.input_levels == 1 and network.input_shape.size % 8 == 0
+
+
+def pack_bits(frame: npt.NDArray[np.bool_]) -> bytes:
+    """A frame of bits as its payload, the first pixel in the lowest bit of the first byte."""
+    return np.packbits(frame.ravel(), bitorder="little").tobytes()
 
 
 def mask_bytes(network: Network) -> int:

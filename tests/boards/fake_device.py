@@ -13,6 +13,7 @@ import numpy as np
 from hw.link.protocol import (
     CHECK,
     COUNTED,
+    FRAMES,
     HEADER_BYTES,
     IDENTITY,
     PLAN_HASH_BYTES,
@@ -31,6 +32,7 @@ from hw.link.protocol import (
     event_bytes,
     pack_event,
     packet,
+    takes_bits,
     unpack_event,
 )
 from model.encode import encode
@@ -80,6 +82,7 @@ class FakeDevice:
             Capability.STATES: plan.states,
             Capability.LOADS: self.words,
             Capability.INJECT: plan.inject,
+            Capability.BITS: takes_bits(network),
         }
         head = IDENTITY.pack(
             PROTOCOL_VERSION,
@@ -96,14 +99,17 @@ class FakeDevice:
         return head + plan.name.encode()[:PLAN_NAME_BYTES]
 
     def _honest(self, command: Command, payload: bytes) -> Iterable[tuple[int, bytes]]:
-        if command in (Command.FRAME, Command.EVENTS) and not self.checked:
+        if command in (*FRAMES, Command.EVENTS) and not self.checked:
             return [(Status.NOT_LOADED, b"")]
         if command is Command.IDENTIFY:
             return [(command, self.identity())]
-        if command is Command.FRAME:
+        if command in FRAMES:
             if self.begun:
                 return [(Status.BUSY, b"")]
-            frame = np.frombuffer(payload, np.uint8).reshape(tuple(self.network.input_shape))
+            pixels = np.frombuffer(payload, np.uint8)
+            if command is Command.BITS:
+                pixels = 255 * np.unpackbits(pixels, bitorder="little")
+            frame = pixels.reshape(tuple(self.network.input_shape))
             return self._result(encode(self.network, frame))
         if command is Command.EVENTS:
             return self._events(payload)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from boards.device import Device, DeviceError, State
+from boards.device import Device, DeviceError, State, bits_of
+from boards.self_test import self_test
 from boards.virtual_board import DIVISOR, VirtualBoard
 from boards.wire import BAUD
 from hw.link.protocol import Command, Event, pack_event
@@ -15,6 +16,7 @@ from model.golden import run
 from model.machine.named_plans import named_plan
 from model.machine.stages import ports
 from model.network import INPUT, Neurons
+from model.support.errors import BadInputError
 from sim.generators.networks import random_network
 from tests.boards.small_board import IMAGES, NETWORK, NEURON_LAYERS, PLAN, expected
 
@@ -116,12 +118,54 @@ def test_states_of_a_machine_with_many_lanes():
         assert (answer.answer, answer.counts) == expected(IMAGES[0])
 
 
+DEFERRED = replace(random_network(17), firing="deferred")
+DEFERRED_IMAGES = np.random.default_rng(17).integers(0, 256, (4, *DEFERRED.input_shape), dtype=np.uint8)
+
+
+def test_frames_of_a_bit_per_pixel():
+    """They are what frames of 0 and 255 are; a device says whether it takes them, and takes them between whole frames only."""
+    plan = replace(named_plan(DEFERRED, "minimal"), states=True)
+    with VirtualBoard(DEFERRED, plan) as board, Device.open(board.url, clock=board.seconds) as device:
+        assert device.identity.bits
+        for image in DEFERRED_IMAGES:
+            assert device.classify_bits(DEFERRED, image).counts == counts_of_bits(image)
+            plain = run(DEFERRED, encode(DEFERRED, image))
+            found = device.classify(image)
+            assert (found.answer, found.counts) == (plain.answer, tuple(plain.counts.tolist()))
+        checks = self_test(device, DEFERRED, DEFERRED_IMAGES)
+        assert all(check.passed for check in checks) and "bits" in [check.name for check in checks]
+        device.begin_frame(DEFERRED, [0])
+        with pytest.raises(DeviceError, match="a list of events without its end has begun a frame"):
+            device.classify_bits(DEFERRED, DEFERRED_IMAGES[0])
+        device.end_frame(DEFERRED)
+        with pytest.raises(BadInputError, match="frame must be uint8 of shape"):
+            device.classify_bits(DEFERRED, DEFERRED_IMAGES[0][1:])
+        size = DEFERRED.input_shape.size // 8
+        for wrong in (bytes(size - 1), bytes(size + 1)):
+            with pytest.raises(DeviceError, match="answers bad length to bits"):
+                device._exchange.ask(Command.BITS, wrong, answered_by=Command.FRAME, retries=0)
+        image = DEFERRED_IMAGES[1]
+        assert device.classify_bits(DEFERRED, image).counts == counts_of_bits(image)
+
+
+def counts_of_bits(image):
+    return tuple(run(DEFERRED, encode(DEFERRED, bits_of(DEFERRED, image))).counts.tolist())
+
+
+def test_no_frames_of_bits_where_order_decides(device):
+    assert not device.identity.bits
+    with pytest.raises(DeviceError, match="takes no frames of a bit per pixel"):
+        device.classify_bits(NETWORK, IMAGES[0])
+    with pytest.raises(DeviceError, match="answers bad command to bits"):
+        device._exchange.ask(Command.BITS, bytes(8), answered_by=Command.FRAME, retries=0)
+
+
 def test_states_where_neurons_fire_deferred():
     """In the middle of a frame the first layer has added up what has come, and nothing has fired."""
-    network = replace(NETWORK, firing="deferred")
+    network, images = DEFERRED, DEFERRED_IMAGES
     first, *others = (layer for layer in network.layers if isinstance(layer, Neurons))
     plan = replace(named_plan(network, "minimal"), states=True)
-    events = encode(network, IMAGES[0])
+    events = encode(network, images[0])
     with VirtualBoard(network, plan) as board, Device.open(board.url, clock=board.seconds) as device:
         device.begin_frame(network, events["address"].tolist())
         after = run(network, events).layers[first.name].potential

@@ -85,13 +85,13 @@ def test_flushes_within_a_frame_on_a_board():
 
 def test_a_folded_machine_that_fires_deferred():
     """The self-test, and the states of all neurons before the frame's end, on a virtual board."""
-    network = deferred_chain(3)
+    network = deferred_chain(4)
     plan = folded_plan(network)
     images = np.random.default_rng(1).integers(0, 256, (3, *network.input_shape), dtype=np.uint8)
     with VirtualBoard(network, plan) as board, Device.open(board.url, clock=board.seconds) as device:
         device.load(network, plan)
         checks = self_test(device, network, images)
-        assert all(check.passed for check in checks) and len(checks) == 5
+        assert all(check.passed for check in checks) and len(checks) == 6
         for name in ("conv1", "fc1"):
             events = encode(network, images[0])
             found, answer = layer_states(device, network, name, events, np.ndindex(*network.shape_of(name)))

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from amaranth.hdl import Const
 from amaranth.lib import crc
@@ -18,8 +20,10 @@ from hw.link.protocol import (
     event_widths,
     load_payloads,
     longest_payload,
+    pack_bits,
     pack_event,
     packet,
+    takes_bits,
     unpack_event,
 )
 from hw.link.system import System
@@ -27,6 +31,24 @@ from model.machine.named_plans import named_plan
 from sim.generators.networks import random_network
 
 NETWORK = random_network(2)
+
+
+def test_a_bit_of_each_pixel():
+    frame = np.zeros((2, 4, 2), np.bool_)
+    frame[0, 0, 1] = frame[1, 3, 1] = True
+    assert pack_bits(frame) == bytes([0b10, 0b1000_0000])
+
+
+@pytest.mark.parametrize(
+    ("changed", "taken"),
+    [({}, True), ({"flush_events": 3}, False), ({"firing": "immediate"}, False), ({"input_levels": 2, "input_step": 9}, False)],
+    ids=["deferred", "flushes", "immediate", "levels"],
+)
+def test_bits_suffice_where_order_decides_nothing(changed, taken):
+    network = replace(random_network(17), firing="deferred")
+    assert network.input_shape.size % 8 == 0
+    assert takes_bits(replace(network, **changed)) is taken
+    assert not takes_bits(replace(random_network(2), firing="deferred"))
 
 
 def test_it_needs_no_amaranth():
