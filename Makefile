@@ -54,7 +54,7 @@ FAST := model/zoo/mnist-fast
 records: $(STAMP)
 	$(RUN) -m hw.build $(FAST).npz --plan $(FAST)-199.json --board ulx3s-85f --clock 70 --seeds 5 --out $(RECORDS)/ulx3s-85f
 	$(RUN) -m hw.build $(FAST).npz --plan $(FAST)-199.json --board ecpix5-85f --clock 100 --seeds 5 --out $(RECORDS)/ecpix5-85f
-	$(RUN) -m hw.build $(FAST).npz --no-watch --board icebreaker --clock 24.75 --seeds 5 --out $(RECORDS)/icebreaker
+	$(RUN) -m hw.build $(FAST).npz --plan folded --no-watch --board icebreaker --clock 24.75 --seeds 5 --out $(RECORDS)/icebreaker
 	for board in ulx3s-85f ecpix5-85f icebreaker; do \
 		plan=$(FAST)-199.json; test $$board != icebreaker || plan=folded; \
 		$(RUN) -m model.evaluate $(FAST).npz --dataset mnist --out $(RECORDS)/$$board && \
