@@ -1,10 +1,11 @@
-"""The bundled network that fires deferred is what its record says."""
+"""The bundled networks that fire deferred are what their records say."""
 
 import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from model.conversion.coding import InputCoding
 from model.conversion.quantize import quantize
@@ -18,11 +19,12 @@ from model.training.finetune_settings import FinetuneSettings
 ZOO = Path(__file__).parents[2] / "model" / "zoo"
 
 
-def test_the_deferred_network_is_its_file_as_it_is():
+@pytest.mark.parametrize("name", ["mnist-deferred", "mnist-fast"])
+def test_a_deferred_network_is_its_file_as_it_is(name):
     """The ONNX file converts to it with the threshold 1.0 and weights as they are, but for widths."""
-    record = json.loads((ZOO / "mnist-deferred.finetune.json").read_text())
-    path = ZOO / "mnist-deferred.onnx"
-    network = Network.load(ZOO / "mnist-deferred.npz")
+    record = json.loads((ZOO / f"{name}.finetune.json").read_text())
+    path = ZOO / f"{name}.onnx"
+    network = Network.load(ZOO / f"{name}.npz")
     assert hashlib.sha256(path.read_bytes()).hexdigest() == record["onnx_sha256"]
     assert network.content_hash == record["network_hash"]
     assert (network.firing, network.input_levels, network.input_threshold) == ("deferred", 1, 160)
@@ -35,9 +37,10 @@ def test_the_deferred_network_is_its_file_as_it_is():
             assert layer.threshold_log2 == expected.threshold_log2
 
 
-def test_it_answers():
+@pytest.mark.parametrize(("name", "most"), [("mnist-deferred", 100_000), ("mnist-fast", 115_000)])
+def test_it_answers(name, most):
     """The digits are among those it was trained on: this finds a wrong file, not a wrong generalisation."""
-    network, data = Network.load(ZOO / "mnist-deferred.npz"), load("digits5k", "test")
+    network, data = Network.load(ZOO / f"{name}.npz"), load("digits5k", "test")
     found = run_images(network, data.images)
     assert (answers(found.counts) == data.labels).mean() >= 0.985
-    assert found.operations.sum(axis=1).mean() < 100_000 and not found.saturated_events.any()
+    assert found.operations.sum(axis=1).mean() < most and not found.saturated_events.any()
