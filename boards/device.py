@@ -43,7 +43,7 @@ from model.machine.stored_state import settled
 from model.network import Network, Neurons
 from model.support.errors import BadInputError, DeviceError
 
-__all__ = ["Answer", "Device", "DeviceError", "Errors", "State", "bits_of"]
+__all__ = ["Answer", "Device", "DeviceError", "Errors", "State"]
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,6 @@ class Errors:
     def clean(self) -> bool:
         """Whether nothing went wrong."""
         return not any(count for name, count in asdict(self).items() if name != "cycles")
-
-
-def bits_of(network: Network, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Frames, ``uint8``, with 255 for each pixel that fires and 0 for all others: what a device makes of a bit per pixel."""
-    return np.where(frames > network.input_threshold, np.uint8(255), np.uint8(0))
 
 
 class Device:
@@ -264,9 +259,7 @@ class Device:
         return self._answer(self._exchange.ask(Command.FRAME, self._pixels(frame)))
 
     def classify_bits(self, network: Network, frame: npt.NDArray[np.uint8]) -> Answer:
-        """The answer to a frame of which one bit per pixel is sent: whether the pixel fires. An eighth of the bytes.
-
-        It is the answer to `bits_of` the frame, which differs from the frame's own only where potentials saturate.
+        """The answer to a frame of which a bit per pixel is sent, whether it fires: an eighth of the bytes, the same answer.
 
         Raises
         ------
@@ -279,7 +272,7 @@ class Device:
         if not self.identity.bits:
             raise DeviceError(f"{self._name}: the device takes no frames of a bit per pixel (docs/link.md says which do)")
         self._pixels(frame)
-        payload = pack_bits(bits_of(network, frame) > 0)
+        payload = pack_bits(frame > network.input_threshold)
         return self._answer(self._exchange.ask(Command.BITS, payload, answered_by=Command.FRAME))
 
     def observe(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from boards.device import Answer, Device, bits_of
+from boards.device import Answer, Device
 from boards.frames import Frames
 from boards.self_test import golden_answers
 from model.engine.engine import run_frames
@@ -165,11 +165,10 @@ def evaluate(
         If the device does not answer, or an answer cannot be one.
     """
     images = frames.images[:count]
-    in_bits = device.identity.bits
-    expected = run_frames(network, bits_of(network, images) if in_bits else images).counts
+    expected = run_frames(network, images).counts
     for index, image in enumerate(images):
         if index not in journal.answers:
-            journal.write(index, device.classify_bits(network, image) if in_bits else device.classify(image))
+            journal.write(index, device.classify_bits(network, image) if device.identity.bits else device.classify(image))
         done(index + 1)
     answers = [journal.answers[index] for index in range(len(images))]
     mismatches = [

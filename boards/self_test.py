@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from boards.device import Answer, Device, State, bits_of
+from boards.device import Answer, Device, State
 from model.encode import encode
 from model.engine.engine import run_fast, run_frames
 from model.events import Events
@@ -75,7 +75,7 @@ def self_test(device: Device, network: Network, images: npt.NDArray[np.uint8]) -
     wanted = tuple(int(n) for n, layer in zip(events, network.layers, strict=True) if isinstance(layer, Neurons))
     saturations = device.saturations(network)
     states = [_output_states(device, network, images[0])] if device.identity.states else []
-    bits = [_frames_of_bits(device, network, images)] if device.identity.bits else []
+    bits = [_frames_of_bits(device, network, images, golden)] if device.identity.bits else []
     errors = device.errors()
     return [
         Check("frames", not wrong, f"{len(images)} frames, {wrong} differ from the golden model"),
@@ -92,9 +92,10 @@ def golden_answers(counts: npt.NDArray[np.int64]) -> list[tuple[int, tuple[int, 
     return list(zip(answers(counts).tolist(), map(tuple, counts.tolist()), strict=True))
 
 
-def _frames_of_bits(device: Device, network: Network, images: npt.NDArray[np.uint8]) -> Check:
+def _frames_of_bits(
+    device: Device, network: Network, images: npt.NDArray[np.uint8], golden: list[tuple[int, tuple[int, ...]]]
+) -> Check:
     """Whether frames that come with a bit per pixel have the answers of the golden model."""
-    golden = golden_answers(run_frames(network, bits_of(network, images)).counts)
     answers = [device.classify_bits(network, image) for image in images]
     wrong = sum((found.answer, found.counts) != wanted for found, wanted in zip(answers, golden, strict=True))
     return Check("bits", not wrong, f"{len(images)} frames of a bit per pixel, {wrong} differ from the golden model")
