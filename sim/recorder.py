@@ -15,10 +15,12 @@ from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS
 from model.machine.randomness import SEED_FACTOR
 
-__all__ = ["RESULT", "WATCHED", "records", "seen_words", "wrapper"]
+__all__ = ["RESULT", "WATCHED", "bench_text", "records", "seen_words", "wrapper"]
 
 BENCH = Path(__file__).parent / "bench.v.j2"
 """The Verilog, but for what depends on the machine."""
+
+_STEPS = Path(__file__).parent / "bench.cpp"
 
 RESULT = "result"
 WATCHED = "watched"
@@ -50,13 +52,18 @@ def _width(layout: data.Layout) -> int:
     return int(layout.size)
 
 
-def wrapper(machine: AnyMachine, *, mutant_width: int = 0) -> str:
+def bench_text(words: Sequence[int]) -> str:
+    """C++ of class ``Bench``, which simulates module ``tb`` cycle by cycle; ``words`` as of `seen_words`."""
+    return f"constexpr int kWords[] = {{{', '.join(map(str, words))}}};\n{_STEPS.read_text()}"
+
+
+def wrapper(machine: AnyMachine, *, mutant_width: int = 0, seen: bool = False) -> str:
     """Verilog of module ``tb``, which instantiates module ``machine``.
 
     Weights that have to be loaded are, from the file ``weights``, and then checked; cycles count from there.
 
-    With a ``mutant_width`` the machine has an input ``mutant`` of so many bits, which becomes one of ``tb``, and the output
-    ``seen`` shows all that is recorded (`sim.mutation.program`).
+    With a ``mutant_width`` the machine has an input ``mutant`` of so many bits, which becomes one of ``tb``. With it, or where
+    ``seen`` is asked for, the output ``seen`` shows all that is recorded (`bench_text`).
 
     Plus-arguments: ``tokens``, ``record`` and ``weights`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle),
     ``source_seed``, ``watch`` (mask of ports, in hexadecimal), ``waves`` (a file; Verilator has its own way).
@@ -73,6 +80,7 @@ def wrapper(machine: AnyMachine, *, mutant_width: int = 0) -> str:
         watch_width=max(1, len(machine.watch)) if watch else 1,
         ports=[*_ports(machine, streams), *([".mutant(mutant)"] if mutant_width else [])],
         mutant_width=mutant_width,
+        seen=seen or mutant_width > 0,
         words=words,
         seen_width=32 * sum(words),
         loads=_loads(machine),

@@ -259,7 +259,8 @@ def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: M
     SimulationError : the build failed
     """
     check_simulator("verilator")
-    options = [*_VERILATOR_ARGS, "-CFLAGS", " ".join(f"-D{name}={value}" for name, value in defines.items())]
+    flags = " ".join(f"-D{name}={value}" for name, value in defines.items())
+    options = [*_VERILATOR_ARGS, *(["-CFLAGS", flags] if flags else [])]
     digest = hashlib.sha256(repr((top, sorted(sources.items()), main, options, cache.resolve())).encode()).hexdigest()[:16]
     folder = (cache / f"program-{digest}").resolve()
     program, log, ready = folder / "program", folder / "build.log", folder / ".done"

@@ -7,8 +7,8 @@
 //
 // END's second line has the numbers of those tokens of the first record that say how much time has passed.
 //
-// Each mutant is simulated in a process of its own: one that crashes or never settles ends no other. kWords, of each record how
-// many words of `seen` it has, and of the counters at last; kLatency, the bits of a record that say how long a frame took.
+// Each mutant is simulated in a process of its own: one that crashes or never settles ends no other. Before this text stand that of
+// ../bench.cpp and kLatency, the bits of a record that say how long a frame took.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,20 +20,13 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
-#include <memory>
 #include <set>
 #include <sstream>
 #include <string>
 #include <vector>
 
-#include "Vtb.h"
-#include "verilated.h"
-
 namespace {
 
-constexpr int kRecords = static_cast<int>(sizeof kWords / sizeof kWords[0]) - 1;
-constexpr long kResetCycles = 4;
-constexpr long kAfter = 1000;    // cycles after the last answer, for tokens too many
 constexpr long kPatience = 500;  // cycles that a mutant may take longer, twice as long and so many
 
 struct Token {
@@ -47,60 +40,6 @@ struct Expected {
   long pause = 0;  // the longest in which no token passes
   std::vector<uint32_t> counters;
   std::set<size_t> untold;
-};
-
-class Bench {
- public:
-  Bench(int argc, char** argv, unsigned mutant) : context_(new VerilatedContext) {
-    context_->commandArgs(argc, argv);
-    top_.reset(new Vtb(context_.get()));
-    top_->mutant = mutant;
-    top_->clk = 0;
-    top_->rst = 1;
-  }
-
-  // To where all signals have their values of this cycle.
-  void settle() {
-    top_->clk = 0;
-    top_->rst = steps_ < kResetCycles;
-    top_->eval();
-  }
-
-  void tick() {
-    top_->clk = 1;
-    top_->eval();
-    ++steps_;
-  }
-
-  bool has(int record) const { return top_->seen[start(record)] & 1; }
-
-  uint32_t word(int record, int n) const {
-    // The flag is the lowest of 32 bits, the token begins behind them.
-    return top_->seen[start(record) + 1 + n];
-  }
-
-  std::vector<uint32_t> counters() const {
-    std::vector<uint32_t> found;
-    for (int n = 0; n < kWords[kRecords]; ++n) found.push_back(top_->seen[start(kRecords) + n]);
-    return found;
-  }
-
-  long steps() const { return steps_; }
-  long cycle() const { return top_->cycle; }
-  long answered() const { return top_->answered; }
-
-  void end() { top_->final(); }
-
- private:
-  static int start(int record) {
-    int at = 0;
-    for (int n = 0; n < record; ++n) at += kWords[n];
-    return at;
-  }
-
-  std::unique_ptr<VerilatedContext> context_;
-  std::unique_ptr<Vtb> top_;
-  long steps_ = 0;
 };
 
 struct Verdict {
@@ -186,7 +125,8 @@ Expected read(const char* record, const char* end) {
 
 int record(int argc, char** argv) {
   const long limit = std::atol(argv[2]), frames = std::atol(argv[3]);
-  Bench bench(argc, argv, 0);
+  Bench bench(argc, argv);
+  bench.top().mutant = 0;
   long after = 0;
   for (; after < kAfter && bench.steps() < limit; bench.tick()) {
     bench.settle();
@@ -215,7 +155,8 @@ int main(int argc, char** argv) {
     if (child < 0) return 3;
     if (child == 0) {
       std::freopen("/dev/null", "w", stderr);
-      Bench bench(argc, argv, static_cast<unsigned>(mutant));
+      Bench bench(argc, argv);
+      bench.top().mutant = static_cast<unsigned>(mutant);
       const Verdict found = compare(bench, expected, frames);
       std::printf("%ld %s %d %ld %ld\n", mutant, found.check.c_str(), found.record, found.tokens, found.cycle);
       std::fflush(stdout);

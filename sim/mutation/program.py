@@ -9,6 +9,7 @@ from model.support.errors import MismatchError
 from model.support.files import write_file
 from sim.mutation.benches import MutationBench, Stimulus
 from sim.mutation.netlists import WIDTH
+from sim.recorder import bench_text
 from sim.simulators import SimulationError, build_program
 
 __all__ = ["Found", "Program", "compile_netlist"]
@@ -147,8 +148,7 @@ def compile_netlist(verilog: str, bench: MutationBench, *, mutants: int, folder:
     library : Path
         Folder with the compiler's cache, ``ccache``, and programs without mutants.
     """
-    tables = f"constexpr int kWords[] = {{{', '.join(map(str, bench.words))}}};\n"
-    tables += f"constexpr int kLatency[] = {{{', '.join(map(str, bench.latency))}}};\n"
+    tables = f"constexpr int kLatency[] = {{{', '.join(map(str, bench.latency))}}};\n"
     sources = {"machine.v": verilog if mutants else _with_input(verilog, bench.top), **bench.sources}
     (library / "ccache").mkdir(parents=True, exist_ok=True)
     # One without mutants is asked for again.
@@ -157,7 +157,7 @@ def compile_netlist(verilog: str, bench: MutationBench, *, mutants: int, folder:
         cache.mkdir(parents=True, exist_ok=True)
         if not (cache / "ccache").exists():
             (cache / "ccache").symlink_to((library / "ccache").resolve())
-    text = f"#include <cstdint>\n{tables}{_MAIN.read_text()}"
+    text = f"{bench_text(bench.words)}{tables}{_MAIN.read_text()}"
     return Program(build_program(top="tb", sources=sources, main=text, defines={"MUTANTS": mutants}, cache=cache), bench, folder)
 
 
