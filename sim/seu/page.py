@@ -67,6 +67,7 @@ def figure(found: Upsets) -> Figure:
         effects, lengths = drawn.subplots(1, 2, sharey=True)
         _bars(effects, found.rows, EFFECTS, _NAMES, _COLORS, lambda row: row.effects)
         _bars(lengths, found.rows, LENGTHS, _LENGTHS, _LENGTH_COLORS, lambda row: row.lasts_frames)
+        lengths.tick_params(axis="y", length=0)
         effects.set_xlabel("share of the upsets, by what they change, %")
         lengths.set_xlabel("share of the upsets, by how long spikes or counts differ, %")
         drawn.suptitle(f"{found.network}, plan {found.plan}: {found.each} upsets of each class of bits, {found.frames} frames")
