@@ -106,7 +106,7 @@ def _run(wanted: list[Property], solver: str, out: Path, jobs: int | None) -> di
             bar.update(task, advance=1, description=one.part)
             if result.failed:
                 say(f"FAILED {one.part}: {one.name}: {result.failed}")
-            if len(found) == len(one.cases) + 1:
+            if len(found) == len(one.cases) + len(one.faults):
                 row = _Row.of(one, found)
                 what = "proved" if row.proved and row.fault_found else "FAILED"
                 say(f"{one.part}: {what}, {row.cases} cases, {row.processor_seconds} s of processor time: {one.name}")
@@ -134,11 +134,11 @@ def _table(wanted: list[Property], rows: list[_Row]) -> str:
             one.name,
             f"`{row.part}`",
             one.bound,
-            "induction",
+            "induction" if one.steps == 1 else f"induction, {one.steps} cycles",
             f"{row.cases}",
             f"{row.assertions:,}",
             "proved" if row.proved else "fails",
-            f"{'found' if row.fault_found else 'missed'}: {one.fault.says}",
+            f"{'found' if row.fault_found else 'missed'}: {'; '.join(fault.says for fault in one.faults)}",
             f"{row.processor_seconds}",
         )
         for one, row in zip(wanted, rows, strict=True)

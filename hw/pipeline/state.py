@@ -77,7 +77,8 @@ class StateBank(wiring.Component):
     -------
     access : In, Access
     generation : In
-        Generation of the access (cycle 0); never 0, which marks words never written.
+        Generation of the access (cycle 0); never 0, which marks words never written. At least one cycle without an access lies
+        between accesses of different generations.
     initial : In
         Value of a word of another generation (cycle 4).
     word : Out

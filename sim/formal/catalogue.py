@@ -1,6 +1,6 @@
 """All properties."""
 
-from sim.formal import encoders, groups, links, neurons, packets, queues
+from sim.formal import encoders, groups, links, neurons, packets, queues, states
 
 __all__ = ["PROPERTIES"]
 
@@ -11,4 +11,5 @@ PROPERTIES = (
     *groups.PROPERTIES,
     *packets.PROPERTIES,
     *encoders.PROPERTIES,
+    *states.PROPERTIES,
 )

@@ -74,6 +74,10 @@ class Property:
         Cycles within which all that must be possible happens.
     fault : Fault
         A change that is found.
+    steps : int
+        Cycles in which all holds from which the next one follows; as many are searched from the start.
+    more_faults : Sequence[Fault]
+        Further changes that are found.
     """
 
     name: str
@@ -84,6 +88,13 @@ class Property:
     cases: Sequence[Mapping[str, Any]]
     reach: int
     fault: Fault
+    steps: int = 1
+    more_faults: Sequence[Fault] = ()
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """All changes that must be found."""
+        return (self.fault, *self.more_faults)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,31 +121,36 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One case of a property, or its planted fault.
+    """One case of a property, or a planted fault.
 
     Parameters
     ----------
     wanted : Property
         The property.
     case : int or None
-        Number of the case; None for the fault.
+        Number of the case; None for a fault.
     folder : Path
         For what is written, among it the trace of what fails.
+    fault : Fault or None
+        The fault that is planted.
     """
 
     wanted: Property
     case: int | None
     folder: Path
+    fault: Fault | None = None
 
     def run(self, solver: str) -> Checked:
         """Prove it, or find the fault, by one of `sim.formal.solvers.SOLVERS`."""
-        return self._find_fault(solver) if self.case is None else self._prove(solver, self.wanted.cases[self.case])
+        if self.fault is not None:
+            return self._find(self.fault, solver)
+        return self._prove(solver, self.wanted.cases[self.case or 0])
 
     def _prove(self, solver: str, case: Mapping[str, Any]) -> Checked:
         bench = Bench()
         self.wanted.build(bench, self.wanted.module, **case)
         seconds, failed = translate(bench, self.folder), ""
-        for run, steps in ((search, 1), (induct, 1), (cover, self.wanted.reach)):
+        for run, steps in ((search, self.wanted.steps), (induct, self.wanted.steps), (cover, self.wanted.reach)):
             answer = run(self.folder, solver, steps=steps)
             seconds += answer.seconds
             if answer.outcome is Outcome.FAILS:
@@ -143,8 +159,8 @@ class Check:
                 break
         return Checked(failed=failed, of_fault=False, asserts=bench.asserts, seconds=seconds)
 
-    def _find_fault(self, solver: str) -> Checked:
-        fault, bench = self.wanted.fault, Bench(lemmas=False)
+    def _find(self, fault: Fault, solver: str) -> Checked:
+        bench = Bench(lemmas=False)
         self.wanted.build(bench, fault.planted(self.wanted.module), **self.wanted.cases[fault.case])
         seconds = translate(bench, self.folder)
         answer = search(self.folder, solver, steps=fault.steps)
@@ -153,6 +169,11 @@ class Check:
 
 
 def checks(wanted: Property, folder: Path) -> list[Check]:
-    """All checks of a property: its cases, and its planted fault."""
+    """All checks of a property: its cases, and its planted faults."""
     cases = [Check(wanted=wanted, case=number, folder=folder / f"case-{number + 1}") for number in range(len(wanted.cases))]
-    return [*cases, Check(wanted=wanted, case=None, folder=folder / "fault")]
+    names = ["fault", *(f"fault-{number}" for number in range(2, len(wanted.faults) + 1))]
+    planted = [
+        Check(wanted=wanted, case=None, folder=folder / name, fault=fault)
+        for name, fault in zip(names, wanted.faults, strict=True)
+    ]
+    return [*cases, *planted]

@@ -20,16 +20,25 @@ LONG = ("PacketReceiver", "ScanEncoder")
     [pytest.param(one, id=one.part, marks=[pytest.mark.full] if one.part in LONG else []) for one in PROPERTIES],
 )
 def test_a_property_is_proved_and_its_fault_is_found(wanted, tmp_path):
-    first, *_, fault = checks(wanted, tmp_path)
+    first, *others = checks(wanted, tmp_path)
+    fault = next(check for check in others if check.fault is wanted.fault)
     proved, found = first.run(find_solver()), fault.run(find_solver())
     assert (proved.failed, found.failed) == ("", "")
     assert proved.asserts > 0 and not proved.of_fault and found.of_fault
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("wanted", [pytest.param(one, id=one.part) for one in PROPERTIES if one.more_faults])
+def test_further_faults_are_found(wanted, tmp_path):
+    further = [check for check in checks(wanted, tmp_path) if check.fault in wanted.more_faults]
+    assert [check.run(find_solver()).failed for check in further] == [""] * len(wanted.more_faults)
+
+
 def test_every_part_has_one_property_and_every_case_is_checked(tmp_path):
     assert len({one.part for one in PROPERTIES}) == len(PROPERTIES) >= 11
     for one in PROPERTIES:
-        assert [check.case for check in checks(one, tmp_path)] == [*range(len(one.cases)), None]
+        assert [check.case for check in checks(one, tmp_path)] == [*range(len(one.cases)), *([None] * len(one.faults))]
+        assert [check.fault for check in checks(one, tmp_path) if check.fault] == list(one.faults)
 
 
 def test_a_counter_is_proved_only_where_it_holds(tmp_path):
