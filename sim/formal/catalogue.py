@@ -1,6 +1,6 @@
 """All properties."""
 
-from sim.formal import encoders, groups, links, neurons, packets, queues, states
+from sim.formal import encoders, groups, links, neurons, packets, pools, queues, states, sweeps
 
 __all__ = ["PROPERTIES"]
 
@@ -12,4 +12,6 @@ PROPERTIES = (
     *packets.PROPERTIES,
     *encoders.PROPERTIES,
     *states.PROPERTIES,
+    *pools.PROPERTIES,
+    *sweeps.PROPERTIES,
 )

@@ -4,15 +4,16 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from amaranth.hdl import Cat, Const, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 
 import hw.pipeline.state
+from hw.pipeline.state import StateBank
 from sim.formal.bench import Bench
 from sim.formal.memories import CollidingMemory
 from sim.formal.properties import Fault, Property
 
-__all__ = ["PROPERTIES"]
+__all__ = ["PROPERTIES", "IdealBank", "history"]
 
 _LATENCY = 6
 """Cycles from an access to its word."""
@@ -77,9 +78,9 @@ def state_bank(
     m.d.sync += fresh.eq(~ends & (fresh | (looks & en)))
     most = _LATENCY + _FORWARDED + 1
     looked, wrote, was_fresh = (
-        _history(bench, value, name, most) for name, value in (("looks", looks), ("writes", looks & en), ("fresh", fresh))
+        history(bench, value, name, most) for name, value in (("looks", looks), ("writes", looks & en), ("fresh", fresh))
     )
-    started_with = _history(bench, initial, "initial", 2)[-1]
+    started_with = history(bench, initial, "initial", 2)[-1]
     with m.If(wrote[_LATENCY]):
         m.d.sync += content.eq(update)
     expected = Mux(was_fresh[_LATENCY], content, started_with)
@@ -97,7 +98,71 @@ def state_bank(
     bench.reaches(looks & ~fresh & written & (written_in == reset.generation))
 
 
-def _history(bench: Bench, value: Value, name: str, cycles: int) -> list[Value]:
+class IdealBank(StateBank):
+    """What `state_bank` proves of a `StateBank`, in its place: the word at one address, and any value at others.
+
+    That what it is proved with is kept to is asserted by `promises`.
+
+    Parameters
+    ----------
+    bench : Bench
+        Where it is.
+    watched : Value
+        The address; the same in all cycles.
+    **options
+        As of `StateBank`.
+
+    Attributes
+    ----------
+    content : Signal
+        The word at ``watched``, where it was written in the frame of the access whose word is at hand.
+    fresh : Value
+        Whether it was.
+    """
+
+    def __init__(self, bench: Bench, watched: Value, **options: Any) -> None:
+        super().__init__(**options)
+        self._bench, access, width = bench, self.access, self._word.size
+        fresh, content = Signal(name="fresh"), Signal(width, name="content")
+        looks = ~access.clear & (access.addr == watched)
+        fresh_now = fresh & (self.generation == bench.before(self.generation, "generation")) & ~access.clear
+        bench.m.d.sync += fresh.eq(fresh_now | (looks & access.en))
+        looked, wrote, was_fresh = (
+            history(bench, value, name, _LATENCY)[-1]
+            for value, name in ((looks, "looks"), (looks & access.en, "writes"), (fresh_now, "fresh"))
+        )
+        started_with = history(bench, Value.cast(self.initial), "initial", 2)[-1]
+        with bench.m.If(wrote):
+            bench.m.d.sync += content.eq(Value.cast(self.update))
+        self.content, self.fresh = self._word(content), was_fresh
+        self._found = Mux(looked, Mux(was_fresh, content, started_with), bench.any(width, "other_word"))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += Value.cast(self.word).eq(self._found)
+        return m
+
+    def promises(self, reset: Any, *, cycles: int) -> None:
+        """Assert what it is proved with: what `FrameReset` says comes so many cycles late, and frames end between accesses."""
+        bench, access = self._bench, self.access
+        swept, generation, addr, ended = (
+            history(bench, value, name, cycles)[-1]
+            for name, value in (
+                ("sweeping", reset.sweeping),
+                ("frame_generation", reset.generation),
+                ("sweep_addr", reset.addr),
+                ("next_frame", reset.next_frame),
+            )
+        )
+        comes = history(bench, Const(1), "comes", cycles)[-1]
+        bench.holds(~comes | ((access.clear == swept) & (self.generation == generation) & ~(access.en & (swept | ended))))
+        bench.holds(~comes | ~swept | (access.addr == addr))
+        bench.holds(comes | ~(access.en | access.clear))
+        bench.holds(~access.en | (access.addr < self.depth))
+        bench.holds(~(reset.sweeping & reset.next_frame))
+
+
+def history(bench: Bench, value: Value, name: str, cycles: int) -> list[Value]:
     """A value, and what it was in each of so many cycles before."""
     history = [value]
     for cycle in range(1, cycles + 1):
