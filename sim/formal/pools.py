@@ -153,12 +153,13 @@ def pool(
         m.d.sync += visit.eq(Mux(last, 0, visit + 1))
     bench.holds(~visits | (dut.groups.valid & ~is_end))
     bench.holds(is_end | ((visits & last) == takes))
-    columns = [len({geometry.places[index][1] for index, _ in each}) for each in reached]
-    at_hand = inside.visits.row * Array(Const(count, 8) for count in columns)[position] + inside.visits.column
-    across = inside.visits.column < Array(Const(max(1, count), 8) for count in columns)[position]
-    not_all = visit < Array(Const(max(1, len(each)), 8) for each in reached)[position]
-    unmoved = (inside.visits.row == 0) & (inside.visits.column == 0)
-    bench.lemma(Mux(visit == 0, unmoved, dut.groups.valid & ~is_end & (visit == at_hand) & across & not_all))
+    if most > 1:
+        columns = [len({geometry.places[index][1] for index, _ in each}) for each in reached]
+        at_hand = inside.visits.row * Array(Const(count, 8) for count in columns)[position] + inside.visits.column
+        across = inside.visits.column < Array(Const(max(1, count), 8) for count in columns)[position]
+        not_all = visit < Array(Const(max(1, len(each)), 8) for each in reached)[position]
+        unmoved = (inside.visits.row == 0) & (inside.visits.column == 0)
+        bench.lemma(Mux(visit == 0, unmoved, dut.groups.valid & ~is_end & (visit == at_hand) & across & not_all))
     sweeps = inside.sweep.now if deferred else Const(0)
     step = Signal(range(places * parts + 1), name="sweep_step")
     if deferred:

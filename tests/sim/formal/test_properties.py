@@ -11,7 +11,7 @@ from sim.formal.properties import Fault, Property, checks
 from sim.formal.prover import Outcome, cover, find_solver, induct, search, translate
 from sim.formal.queues import buffer
 
-LONG = ("PacketReceiver", "ScanEncoder")
+LONG = ("PacketReceiver", "ScanEncoder", "Encoder")
 """Parts whose proof takes longer than a few seconds."""
 
 
