@@ -7,9 +7,10 @@ Hinton et al. 2015). What comes out is for the threshold 1.0 in every layer, wei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,9 @@ from model.support.datasets import Dataset
 from model.support.errors import MismatchError
 from model.training.common import held_out, import_torch
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
+
+if TYPE_CHECKING:
+    from model.training.quantized_layers import Folded
 
 __all__ = ["EpochLine", "FineTuned", "FinetuneSettings", "fine_tune"]
 
@@ -132,7 +136,7 @@ def fine_tune(
     """
     import_torch()
     # PyTorch takes seconds to load, and not everyone has it.
-    from model.training.quantized_layers import QuantizedLayers
+    from model.training.quantized_layers import shifted
     from model.training.tuned_onnx import tuned_model
     from model.training.tuning import Tuning
 
@@ -146,14 +150,14 @@ def fine_tune(
     thresholds = _thresholds(job, settings)
     origin = tuned_line(start.path.name, epochs=settings.epochs, frames=len(training), data=dataset.name)
 
-    def converted(layers: QuantizedLayers, settings: FinetuneSettings = settings) -> Network:
-        floats = _imported(tuned_model(start, layers.folded(), name), start, name)
+    def converted(layers: Iterable[Folded], settings: FinetuneSettings = settings) -> Network:
+        floats = _imported(tuned_model(start, layers, name), start, name)
         if settings.ungroup:
             floats = without_groups(floats)
         return quantize(floats, [1.0] * len(thresholds), settings.at_threshold_one(coding), name=name, origin=origin)
 
     def check() -> None:
-        deferred = converted(tuning.averaged, replace(settings, firing="deferred"))
+        deferred = converted(tuning.averaged.folded(), replace(settings, firing="deferred"))
         _check_counts(start, deferred, tuning.counts, held.images[:_HELD_AGAINST])
 
     tuning = Tuning(job.floats, thresholds, coding, settings, teachers or [start], converted, progress=progress)
@@ -161,9 +165,13 @@ def fine_tune(
     check()
     chosen = tuning.run(training, held, report, resume)
     check()
-    model = tuned_model(start, tuning.averaged.folded(), name)
+    settled = list(tuning.averaged.folded())
+    if settings.firing == "deferred" and settings.rest and _classes(start):
+        counts = tuning.counts(training.images[:_WIDTHS])
+        settled = shifted(settled, -round(float(counts.min() + counts.max()) / 2))
+    model = tuned_model(start, settled, name)
     floats = _imported(model, start, name)
-    network = fit_widths(converted(tuning.averaged), training.images[:_WIDTHS])
+    network = fit_widths(converted(settled), training.images[:_WIDTHS])
     float_accuracy = accuracy_of(start.scores(held.images.astype(np.float32) / 255), held.labels)
     found = run_images(network, held.images)
     return FineTuned(
@@ -209,6 +217,12 @@ def _without_levels(floats: FloatNetwork) -> FloatNetwork:
             layer = replace(layer, quantizer=None, relu=relu, end=end)
         layers.append(layer)
     return replace(rest, layers=tuple(layers))
+
+
+def _classes(floats: FloatNetwork) -> bool:
+    """Whether only differences of the outputs decide the answer: all may count so many more, or fewer."""
+    output = floats.layers[-1]
+    return floats.outputs > 1 and output.kind != "maxpool" and not output.relu
 
 
 def _imported(model: onnx.ModelProto, start: FloatNetwork, name: str) -> FloatNetwork:

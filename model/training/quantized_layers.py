@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from model.importers.float_network import FloatLayer, FloatNetwork, FloatProject
 from model.network import INPUT, MOST_POTENTIAL_BITS, Shape
 from model.training.firing import Firing, Limits, max_pool
 
-__all__ = ["Folded", "Outcome", "QuantizedLayers", "float_scores", "weighted"]
+__all__ = ["Folded", "Outcome", "QuantizedLayers", "float_scores", "shifted", "weighted"]
 
 _MOST_FRACTION = MOST_POTENTIAL_BITS - 4
 _CLIPPED_BITS = 2
@@ -74,6 +74,15 @@ class Folded:
     weights: tuple[Tensor, ...]
     bias: Tensor
     limits: Limits
+
+
+def shifted(layers: Sequence[Folded], counts: int) -> list[Folded]:
+    """The layers, but that in deferred firing each output counts so many more: no answer of classes changes.
+
+    A count is the floor of a potential in thresholds. Around 0 it needs the fewest bits.
+    """
+    *others, output = layers
+    return [*others, replace(output, bias=output.bias + counts)]
 
 
 class _Taken:

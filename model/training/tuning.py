@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from model.training.event_price import followed
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 from model.training.firing import Deferred, Firing, Immediate
 from model.training.photographs import cut_out, shifted_and_mirrored
-from model.training.quantized_layers import Outcome, QuantizedLayers
+from model.training.quantized_layers import Folded, Outcome, QuantizedLayers
 
 __all__ = ["Tuning"]
 
@@ -67,7 +67,7 @@ class Tuning:
     teachers : sequence of FloatNetwork
         Whose answers on frames as they are are learned, the mean of their probabilities.
     converted : callable
-        The integer network of layers.
+        The integer network of layers as a file has them.
     progress : bool
         Show progress on standard error.
     """
@@ -79,7 +79,7 @@ class Tuning:
         coding: InputCoding,
         settings: FinetuneSettings,
         teachers: Sequence[FloatNetwork],
-        converted: Callable[[QuantizedLayers], Network],
+        converted: Callable[[Iterable[Folded]], Network],
         *,
         progress: bool = False,
     ) -> None:
@@ -235,7 +235,7 @@ class Tuning:
 
     def _simulated(self, layers: QuantizedLayers, held: Dataset) -> Outcome:
         """What the integer network does an event at a time."""
-        network = self._converted(layers)
+        network = self._converted(layers.folded())
         found = run_frames(network, held.images)
         neurons = [isinstance(layer, Neurons) for layer in network.layers]
         spikes, operations = found.spikes[:, neurons].sum(axis=1).mean(), found.operations.sum(axis=1).mean()

@@ -440,6 +440,25 @@ def test_a_quantized_start_is_taken_for_the_float_network_that_it_rounds():
     assert found.held_out["accuracy_snn"] >= 0.6
 
 
+@pytest.mark.parametrize("rest", [True, False])
+def test_outputs_count_around_0(small, monkeypatch, rest):
+    """All outputs count so many fewer where nothing else changes by it: from the state at rest, what is sent stays the same."""
+    start, data, settings = small
+    settings = dataclasses.replace(settings, epochs=1, rest=rest)
+    bias = start.layers[-1].bias
+    start = dataclasses.replace(start, layers=(*start.layers[:-1], dataclasses.replace(start.layers[-1], bias=bias + 40)))
+    found = fine_tune(start, data, settings)
+    monkeypatch.setattr("model.training.finetune._classes", lambda floats: False)
+    other = fine_tune(start, data, settings)
+    one, two = (run_images(each.network, data.images) for each in (found, other))
+    more = two.counts - one.counts
+    assert (more == more[0, 0]).all() and np.array_equal(one.spikes, two.spikes)
+    assert (more[0, 0] > 10) == rest
+    if rest:
+        assert abs(int(one.counts.min() + one.counts.max())) < 8
+        assert found.network.output.count_bits < other.network.output.count_bits
+
+
 def test_what_came_out_can_be_gone_on_from(small):
     start, data, settings = small
     settings = dataclasses.replace(settings, epochs=1)
