@@ -90,7 +90,6 @@ def pool(
     as those of neurons do. State is kept as `state_bank` proves it; that the pool keeps to what is assumed there is asserted.
     What leaves the pool is what enters its FIFO, which is proved by itself, and never full when a group comes.
     """
-    m = bench.m
     size = Shape(*shape)
     geometry = _Geometry(size, window, stride, padding)
     layer = MaxPool(name="p", source="input", window=window, stride=stride, padding=Padding(*padding))
@@ -111,10 +110,7 @@ def pool(
         start=_state(geometry, counts) if rest else None,
     )
     places = len(geometry.places)
-    watched = _Watched(*(bench.constant(range(max(2, count)), f"watched_{name}") for name, count in (
-        ("place", places), ("part", parts), ("channel", core.group_channels)
-    )))  # fmt: skip
-    bench.assume((watched.place < places) & (watched.part < parts) & (watched.channel < core.group_channels))
+    watched = _watched(bench, places, parts, core.group_channels)
     banks: list[IdealBank] = []
 
     def ideal(**options: Any) -> IdealBank:
@@ -136,50 +132,10 @@ def pool(
     barrier = is_end & (given.closes != 0) if levels else Const(0)
 
     # Each window that a group is in, one after the other, ascending; and at a flush all of them.
-    visits = inside.visits.now
-    reached = [geometry.reached(y, x) for y in range(size.height) for x in range(size.width)]
-    most = max(1, *map(len, reached))
-    visit, last = Signal(range(most), name="visit"), Signal(name="visits_last")
-    position = given.y * size.width + given.x
-    place, member, within = (Signal(8, name=f"visit_{name}") for name in ("place", "member", "within"))
-    for signal, of in ((place, 0), (member, 1)):
-        table = [each[n][of] if n < len(each) else 0 for each in reached for n in range(most)]
-        m.d.comb += signal.eq(Array(Const(entry, 8) for entry in table)[position * most + visit])
-    m.d.comb += [
-        within.eq(Array(Const(len(each), 8) for each in reached)[position] > visit),
-        last.eq(Array(Const(max(1, len(each)) - 1, 8) for each in reached)[position] == visit),
-    ]
-    with m.If(visits):
-        m.d.sync += visit.eq(Mux(last, 0, visit + 1))
-    bench.holds(~visits | (dut.groups.valid & ~is_end))
-    bench.holds(is_end | ((visits & last) == takes))
-    if most > 1:
-        columns = [len({geometry.places[index][1] for index, _ in each}) for each in reached]
-        at_hand = inside.visits.row * Array(Const(count, 8) for count in columns)[position] + inside.visits.column
-        across = inside.visits.column < Array(Const(max(1, count), 8) for count in columns)[position]
-        not_all = visit < Array(Const(max(1, len(each)), 8) for each in reached)[position]
-        unmoved = (inside.visits.row == 0) & (inside.visits.column == 0)
-        bench.lemma(Mux(visit == 0, unmoved, dut.groups.valid & ~is_end & (visit == at_hand) & across & not_all))
-    sweeps = inside.sweep.now if deferred else Const(0)
-    step = Signal(range(places * parts + 1), name="sweep_step")
-    if deferred:
-        with m.If(takes & is_end):
-            m.d.sync += step.eq(0)
-        with m.Elif(sweeps):
-            m.d.sync += step.eq(step + 1)
-        bench.holds(~sweeps | (dut.groups.valid & is_end & (step < places * parts)))
-        bench.holds(~(takes & is_end) | (step == places * parts))
-        at = inside.sweep
-        walked = (at.y * geometry.width + at.x) * parts + at.part
-        within_all = (at.y < geometry.height) & (at.x < geometry.width) & (at.part < parts)
-        bench.lemma((step == Mux(at.done, places * parts, walked)) & within_all & (~at.done | (walked == 0)))
-        bench.lemma((step == 0) | (dut.groups.valid & is_end))
-
-    hits = visits & within[0] & (place == watched.place) & (given.part == watched.part)
-    flushed = sweeps & (step == watched.place * parts + watched.part)
-    plus, minus = (given[name].bit_select(watched.channel, 1) for name in ("plus", "minus"))
-    more = Array(given.more[n] for n in range(core.group_channels))[watched.channel] if more_bits else Const(0)
-    change = Mux(plus, more + 1, Mux(minus, -(more + 1), 0)).as_signed()[: count_bits + 2].as_signed()
+    within, place, member = _visits(bench, dut, inside, geometry, size, is_end=is_end, takes=takes)
+    hits = within & (place == watched.place) & (given.part == watched.part)
+    flushed = _sweep(bench, dut, inside, geometry, parts, watched, ends=takes & is_end) if deferred else Const(0)
+    change = _change(given, watched, core.group_channels if more_bits else 0)[: count_bits + 2].as_signed()
     hit, flush, of_member, added, ended = (
         history(bench, value, name, _COUNTED)[-1]
         for value, name in (
@@ -210,12 +166,78 @@ def pool(
     _room(bench, dut, inside, core.pool_depth)
 
 
+def _visits(
+    bench: Bench, dut: Any, inside: Any, geometry: _Geometry, size: Shape, *, is_end: Value, takes: Value
+) -> tuple[Value, Signal, Signal]:
+    """Whether a window is visited in this cycle, for the group at hand; which, and as which of its members."""
+    m, given, visits = bench.m, dut.groups.payload, inside.visits.now
+    reached = [geometry.reached(y, x) for y in range(size.height) for x in range(size.width)]
+    most = max(1, *map(len, reached))
+    visit, last = Signal(range(most), name="visit"), Signal(name="visits_last")
+    position = given.y * size.width + given.x
+    place, member, within = (Signal(8, name=f"visit_{name}") for name in ("place", "member", "within"))
+    for signal, of in ((place, 0), (member, 1)):
+        table = [each[n][of] if n < len(each) else 0 for each in reached for n in range(most)]
+        m.d.comb += signal.eq(Array(Const(entry, 8) for entry in table)[position * most + visit])
+    m.d.comb += [
+        within.eq(Array(Const(len(each), 8) for each in reached)[position] > visit),
+        last.eq(Array(Const(max(1, len(each)) - 1, 8) for each in reached)[position] == visit),
+    ]
+    with m.If(visits):
+        m.d.sync += visit.eq(Mux(last, 0, visit + 1))
+    bench.holds(~visits | (dut.groups.valid & ~is_end))
+    bench.holds(is_end | ((visits & last) == takes))
+    if most > 1:
+        columns = [len({geometry.places[index][1] for index, _ in each}) for each in reached]
+        at_hand = inside.visits.row * Array(Const(count, 8) for count in columns)[position] + inside.visits.column
+        across = inside.visits.column < Array(Const(max(1, count), 8) for count in columns)[position]
+        not_all = visit < Array(Const(max(1, len(each)), 8) for each in reached)[position]
+        unmoved = (inside.visits.row == 0) & (inside.visits.column == 0)
+        bench.lemma(Mux(visit == 0, unmoved, dut.groups.valid & ~is_end & (visit == at_hand) & across & not_all))
+    return visits & within[0], place, member
+
+
+def _sweep(
+    bench: Bench, dut: Any, inside: Any, geometry: _Geometry, parts: int, watched: "_Watched", *, ends: Value
+) -> Value:
+    """Whether a sweep is at the watched window and part; it has been at all of them where the end is taken."""
+    m, sweeps, places = bench.m, inside.sweep.now, len(geometry.places)
+    step = Signal(range(places * parts + 1), name="sweep_step")
+    with m.If(ends):
+        m.d.sync += step.eq(0)
+    with m.Elif(sweeps):
+        m.d.sync += step.eq(step + 1)
+    bench.holds(~sweeps | (dut.groups.valid & (dut.groups.payload.kind == Kind.END) & (step < places * parts)))
+    bench.holds(~ends | (step == places * parts))
+    at = inside.sweep
+    walked = (at.y * geometry.width + at.x) * parts + at.part
+    within_all = (at.y < geometry.height) & (at.x < geometry.width) & (at.part < parts)
+    bench.lemma((step == Mux(at.done, places * parts, walked)) & within_all & (~at.done | (walked == 0)))
+    bench.lemma((step == 0) | (dut.groups.valid & (dut.groups.payload.kind == Kind.END)))
+    return sweeps & (step == watched.place * parts + watched.part)
+
+
+def _change(given: Any, watched: "_Watched", channels: int) -> Value:
+    """How much more the watched channel of a group counts, of so many that have several spikes at once."""
+    plus, minus = (given[name].bit_select(watched.channel, 1) for name in ("plus", "minus"))
+    more = Array(given.more[n] for n in range(channels))[watched.channel] if channels else Const(0)
+    return Mux(plus, more + 1, Mux(minus, -(more + 1), 0)).as_signed()
+
+
 class _Watched(NamedTuple):
     """The window, part and channel that are watched."""
 
     place: Any
     part: Any
     channel: Any
+
+
+def _watched(bench: Bench, places: int, parts: int, channels: int) -> _Watched:
+    """Any window, part and channel."""
+    limits = {"place": places, "part": parts, "channel": channels}
+    found = {name: bench.constant(range(max(2, limit)), f"watched_{name}") for name, limit in limits.items()}
+    bench.assume(Cat(found[name] < limit for name, limit in limits.items()).all())
+    return _Watched(**found)
 
 
 class _Counts:
