@@ -46,8 +46,8 @@ _TEMPLATES = Path(__file__).parents[1]
 
 _DIVISOR, _CLOCK_HZ, _TIMEOUT_BITS = 4, 4e6, 500
 
-_PAUSE = 2600
-"""Cycles between two packets: more than any answer takes, and a packet may stand still."""
+_PAUSE, _FOLDED_PAUSE = 2600, 16_000
+"""Cycles between two packets: more than any answer takes, and a packet may stand still; a folded machine has slow frames."""
 
 
 _ANSWERED = range(0x60, 0x80)
@@ -119,12 +119,13 @@ def system_bench(
     loaded = machine_of(network, plan)
     if isinstance(loaded, FoldedMachine) and loaded.folded.single_words:
         raise ValueError(f"plan {plan.name!r}: memory must be block RAM, whose weights need not be loaded")
+    pause = _FOLDED_PAUSE if plan.folded else _PAUSE
     return MutationBench(
         component=System(network=network, plan=plan, divisor=_DIVISOR, clock_hz=_CLOCK_HZ, timeout_bits=_TIMEOUT_BITS),
         top="system",
-        sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * _PAUSE)},
+        sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * pause)},
         around=Surroundings(seen=[([], "tx"), ([], "restart")], restart="restart"),
-        stimuli=[_by_turns(network, plan, images, frames), _by_wire(network, plan, images, frames)],
+        stimuli=[of(network, plan, images, frames, pause) for of in (_by_turns, _by_wire)],
         names=["sent"],
         words=[2, 1],
         timed=False,
@@ -132,7 +133,7 @@ def system_bench(
 
 
 def _by_turns(
-    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events]
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], pause: int
 ) -> Stimulus:
     """A host that waits for each answer."""
     turns = _turns(network, plan, images, frames)
@@ -150,11 +151,11 @@ def _by_turns(
         # Behind the reset the last frame comes again.
         return [] if found == [*right, right[-1]] else [f"its answers are {found}, not {right}"]
 
-    return _script([(_PAUSE, [(_framed(byte), _DIVISOR) for byte in sent]) for sent, _ in turns], wrong)
+    return _script([(pause, [(_framed(byte), _DIVISOR) for byte in sent]) for sent, _ in turns], wrong, pause)
 
 
 def _by_wire(
-    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events]
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], usual: int
 ) -> Stimulus:
     """A host that does not wait, and a wire with faults; frames in flight, and neurons that saturate."""
     size, longest = event_bytes(network), longest_payload(network)
@@ -164,17 +165,17 @@ def _by_wire(
     many = longest // size - 1
     turns: list[tuple[int, list[tuple[int, int]], list[int]]] = []
 
-    def turn(sent: bytes, *answers: int, pause: int = _PAUSE) -> None:
+    def turn(sent: bytes, *answers: int, pause: int = usual) -> None:
         turns.append((pause, [(_framed(byte), _DIVISOR) for byte in sent], list(answers)))
 
     # What comes while a packet is carried out is lost, and what comes behind it.
     turn(packet(1, Command.FRAME, images[0].tobytes()) + status + status, Command.FRAME)
     turn(status, Command.STATUS)
     # A start bit that is none, a byte without a stop bit, alone and in a packet.
-    turns.append((_PAUSE, [(0x3FE, 1)], []))
-    turns.append((_PAUSE, [(0x0AA, _DIVISOR)], []))
+    turns.append((usual, [(0x3FE, 1)], []))
+    turns.append((usual, [(0x0AA, _DIVISOR)], []))
     turn(status, Command.STATUS)
-    turns.append((_PAUSE, [(_framed(byte), _DIVISOR) for byte in status[:2]] + [(_framed(status[2]) & 0x1FF, _DIVISOR)], []))
+    turns.append((usual, [(_framed(byte), _DIVISOR) for byte in status[:2]] + [(_framed(status[2]) & 0x1FF, _DIVISOR)], []))
     turn(status[3:], Status.TIMEOUT, pause=0)
     turn(status, Command.STATUS)
     # A list that a frame of pixels must not continue.
@@ -196,7 +197,7 @@ def _by_wire(
         wanted = Counter(command for *_, answers in turns for command in answers)
         return [] if found == wanted else [f"the commands of its packets are {dict(found)}, not {dict(wanted)}"]
 
-    return _script([(pause, sent) for pause, sent, _ in turns], wrong)
+    return _script([(pause, sent) for pause, sent, _ in turns], wrong, usual)
 
 
 def _framed(byte: int) -> int:
@@ -204,15 +205,17 @@ def _framed(byte: int) -> int:
     return 0x200 | byte << 1
 
 
-def _script(turns: Sequence[tuple[int, Sequence[tuple[int, int]]]], wrong: Callable[[Path, Path], list[str]]) -> Stimulus:
+def _script(
+    turns: Sequence[tuple[int, Sequence[tuple[int, int]]]], wrong: Callable[[Path, Path], list[str]], pause: int
+) -> Stimulus:
     """Turns of a host: cycles of silence before each, and what goes over the wire, ten bits and the cycles that one takes."""
     lines = [
-        f"{0 if number else pause} {bits:x} {each}\n" for pause, sent in turns for number, (bits, each) in enumerate(sent)
+        f"{0 if number else silence} {bits:x} {each}\n" for silence, sent in turns for number, (bits, each) in enumerate(sent)
     ]
     return Stimulus(
         files={"tokens": "".join(lines)},
         frames=1,
-        cycles=sum(10 * _DIVISOR * len(sent) + 2 * _PAUSE for _, sent in turns) + 20_000,
+        cycles=sum(10 * _DIVISOR * len(sent) + 2 * pause for _, sent in turns) + 20_000,
         wrong=wrong,
         untold=lambda record: _untold(_packets(_bytes(record))),
     )

@@ -135,6 +135,8 @@ def list_mutants(prepared: Path, *, count: int, seed: int) -> list[Mutant]:
         options = tuple((name, of[f"-{name}"]) for name in _OPTIONS if f"-{name}" in of)
         kind, part, source = cells[(of["-module"], of["-cell"])]
         at_reset = {of["-port"].lower(), of.get("-wire", "")} & {"clk", "rst"}
+        # A read port of a memory has resets that nothing drives, and Yosys takes it as one that has none only while they are 0.
+        at_reset |= {of["-port"]} & {"ARST", "SRST"} if kind.startswith("$memrd") else set()
         if not at_reset and not kind.startswith("$meminit"):
             found.append(Mutant(options=options, kind=kind, part=part, source=source))
     return found

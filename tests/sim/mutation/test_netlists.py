@@ -1,7 +1,9 @@
 """Mutants of a tiny netlist: which there are, and what is drawn of them."""
 
 import pytest
+from amaranth.hdl import unsigned
 
+from hw.parts.queue import BlockQueue
 from sim.mutation import parts
 from sim.mutation.netlists import chosen, list_mutants, mutated_verilog, prepare
 from tests.sim.mutation.small import Selected, mutant
@@ -22,6 +24,15 @@ def test_listed_mutants(prepared):
     # Not at clock and reset; each with its place.
     assert not any(dict(each.options)["port"] == "CLK" for each in mutants)
     assert {each.source.partition(":")[0] for each in mutants} <= {"tests/sim/mutation/small.py", "amaranth/hdl/_ir.py"}
+
+
+def test_a_memory_that_is_read_has_no_reset_to_mutate(tmp_path):
+    """Yosys refuses a read port of which a reset may be other than 0; all other mutants of it can be written."""
+    mutants = list_mutants(prepare(BlockQueue(payload=unsigned(3), depth=4), "top", tmp_path), count=400, seed=1)
+    reading = [each for each in mutants if each.kind.startswith("$memrd")]
+    ports = {dict(each.options)["port"] for each in reading}
+    assert {"ADDR", "DATA"} <= ports and not ports & {"ARST", "SRST"}
+    assert "mutant" in mutated_verilog(tmp_path / "prepared.il", reading)
 
 
 def test_batches_have_each_mutant_once(prepared):
