@@ -175,6 +175,11 @@ class Link(wiring.Component):
         """Frames whose packets are remembered."""
         return 2 if self._lean else SEQUENCES
 
+    @property
+    def _frames(self) -> tuple[Command, ...]:
+        """The commands there are of `FRAMES`."""
+        return FRAMES if takes_bits(self._network) else (Command.FRAME,)
+
     def _receiver(self) -> PacketReceiver:
         return PacketReceiver(lengths=self._lengths(), timeout=self._timeout, longest_silence=self._settle)
 
@@ -216,7 +221,7 @@ class Link(wiring.Component):
             Command.STATUS: only(0),
             Command.RESET: only(0),
         }
-        if takes_bits(network):
+        if Command.BITS in self._frames:
             lengths[Command.BITS] = only(network.input_shape.size // 8)
         if self._plan.watch:
             lengths[Command.WATCH] = only(mask_bytes(network))
@@ -247,7 +252,7 @@ class Link(wiring.Component):
             with m.State("GATHER"):
                 with m.If(command == Command.FRAME.value):
                     m.d.comb += [self.pixels.valid.eq(payload.valid), payload.ready.eq(self.pixels.ready)]
-                if Command.BITS in receiver.lengths:
+                if Command.BITS in self._frames:
                     with m.Elif(command == Command.BITS.value):
                         self._take_bits(m, payload)
                 with m.Else():
@@ -265,7 +270,7 @@ class Link(wiring.Component):
                             m.d.sync += at.eq(0)
                             m.next = "LOAD"
                 with m.Elif(receiver.complete), m.Switch(command):
-                    with m.Case(*(one.value for one in FRAMES if one in receiver.lengths)):
+                    with m.Case(*(one.value for one in self._frames)):
                         m.next = "ENCODE"
                     with m.Case(Command.EVENTS.value):
                         work.answer(command)
@@ -320,13 +325,12 @@ class Link(wiring.Component):
     def _refuse(self, m: Module, command: Value, work: Work) -> None:
         """Where a packet that is all right cannot be carried out now."""
         # A frame of pixels must not go on with what a list of events has begun.
-        pixels = reduce(or_, (command == one.value for one in FRAMES if one in self._lengths()))
+        pixels = reduce(or_, (command == one.value for one in self._frames))
         with m.If(pixels & work.in_frame):
             work.refuse(Status.BUSY)
         if self._weights:
             needs, loads = (
-                Cat(command == one.value for one in commands if one in self._lengths()).any()
-                for commands in ((*FRAMES, Command.EVENTS), LOADED)
+                Cat(command == one.value for one in commands).any() for commands in ((*self._frames, Command.EVENTS), LOADED)
             )
             with m.If(needs & ~self.weights.loaded):
                 work.refuse(Status.NOT_LOADED)
