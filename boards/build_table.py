@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from boards.definitions import board_named
+from model.support.errors import BadInputError
+from model.support.files import checked_json, opened
 
-__all__ = ["COLUMNS", "BuildRow", "check_figures", "table"]
+__all__ = ["COLUMNS", "BuildRow", "check_figures", "read_found", "table"]
 
 COLUMNS = (
     "board",
@@ -115,6 +118,26 @@ class BuildRow:
             f"{self.frames_per_second:,}",
             f"{self.frames_verified} frames, {self.spikes_compared:,} spikes, {self.differences} differ",
         )
+
+
+def read_found(path: Path, made_by: str) -> dict[str, Any]:
+    """What a command found, as its file has it.
+
+    Raises
+    ------
+    BadInputError
+        There is no such file, or it is not JSON of an object.
+    """
+    try:
+        with opened(path) as file:
+            found = checked_json(file.read())
+        if not isinstance(found, dict):
+            raise ValueError("not an object")
+    except OSError as error:
+        raise BadInputError(f"{path}: cannot be read, {made_by} writes it: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{path}: must be what {made_by} writes: {error}") from None
+    return found
 
 
 def check_figures(values: Iterable[object]) -> None:

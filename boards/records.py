@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from model.reports.markdown import page_to_fill, with_table
 from model.support.cli import FilePath, FolderPath, command
 from model.support.errors import BadInputError
-from model.support.files import checked_json, opened, write_file
+from model.support.files import write_file
 
 if TYPE_CHECKING:
     from boards.record_table import RecordRow
@@ -36,27 +36,14 @@ def main(folders: tuple[Path, ...], docs: Path | None, as_json: bool) -> None:
 
 
 def _row(folder: Path) -> RecordRow:
+    from boards.build_table import read_found
     from boards.record_table import FILES, RecordRow
 
-    found = [_read(folder / name, made_by) for name, made_by in FILES.items()]
+    found = [read_found(folder / name, made_by) for name, made_by in FILES.items()]
     try:
         return RecordRow.of(*found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInputError(f"{folder}: must hold {', '.join(FILES)} of one network and plan: {error}") from None
-
-
-def _read(path: Path, made_by: str) -> dict[str, Any]:
-    """What a command wrote."""
-    try:
-        with opened(path) as file:
-            found = checked_json(file.read())
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be read, {made_by} writes it: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInputError(f"{path}: must be what {made_by} writes: {error}") from None
-    if not isinstance(found, dict):
-        raise BadInputError(f"{path}: must be what {made_by} writes")
-    return found
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import click
 
 from model.support.cli import FolderPath, command
 from model.support.errors import BadInputError
-from model.support.files import checked_json, opened
 
 if TYPE_CHECKING:
     from boards.build_table import BuildRow
@@ -31,15 +30,14 @@ def main(folders: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _row(path: Path) -> BuildRow:
-    from boards.build_table import BuildRow
+    from boards.build_table import BuildRow, read_found
 
+    made_by = "python -m hw.build"
+    found = read_found(path, made_by)
     try:
-        with opened(path) as file:
-            return BuildRow.of(checked_json(file.read()))
-    except OSError as error:
-        raise BadInputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BadInputError(f"{path}: must be a report of python -m hw.build: {error}") from None
+        return BuildRow.of(found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadInputError(f"{path}: must be what {made_by} writes: {error}") from None
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_files_that_do_not_belong_together(tmp_path, files, message):
     [
         (None, "cannot be read, python -m model.evaluate writes it: No such file or directory"),
         ("{", "must be what python -m model.evaluate writes: "),
-        ("[]", "must be what python -m model.evaluate writes"),
+        ("[]", "must be what python -m model.evaluate writes: not an object"),
     ],
 )
 def test_a_file_that_is_none(tmp_path, text, message):

@@ -43,11 +43,11 @@ def test_a_row_of_each_build(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "cannot be read: No such file or directory"),
-        ("{", "must be a report of python -m hw.build: "),
-        ("{}", "must be a report of python -m hw.build: 'board'"),
-        (json.dumps({**REPORT, "lut": None}), "must be a report of python -m hw.build: a figure must be a number, not None"),
-        (json.dumps({**REPORT, "board": "other"}), "must be a report of python -m hw.build: board must be one of"),
+        (None, "cannot be read, python -m hw.build writes it: No such file or directory"),
+        ("{", "must be what python -m hw.build writes: "),
+        ("{}", "must be what python -m hw.build writes: 'board'"),
+        (json.dumps({**REPORT, "lut": None}), "must be what python -m hw.build writes: a figure must be a number, not None"),
+        (json.dumps({**REPORT, "board": "other"}), "must be what python -m hw.build writes: board must be one of"),
     ],
 )
 def test_a_folder_without_a_report(tmp_path, text, message):
