@@ -28,7 +28,7 @@ from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.machine import Machine
 from hw.pipeline.state import words_kind
 from model.machine.plan import DISTRIBUTED_WORDS, CorePlan, Plan
-from model.machine.stages import Stage, core_plan, count_bits, more_bits, stages
+from model.machine.stages import Stage, core_plan, count_bits, counts_members, more_bits, stages
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["AREA", "Area", "core_area", "estimate_area", "features", "memories", "memory_luts"]
@@ -137,9 +137,7 @@ def _core_features(network: Network, stage: Stage, core: CorePlan, built: list[B
             amounts["turned_bits"] = banks * (core.rows + core.columns)
     if isinstance(last, MaxPool):
         members = last.window[0] * last.window[1]
-        # Counts are kept where several spikes come at once, and distances where they come singly.
-        several = isinstance(first, Neurons) and more_bits(network, first.name) > 0
-        kept = "deferred_" if network.deferred else "burst_" if several else ""
+        kept = "deferred_" if network.deferred else "burst_" if counts_members(network, stage) else ""
         amounts[f"{kept}pool_members"] = channels * members
         amounts[f"{kept}pool_bits"] = channels * members * count_bits(network, last.name)
         amounts["pool_partial_bits"] = channels * members if any(last.padding) else 0

@@ -1,5 +1,6 @@
 """Max-pooling on spike counts, on groups: exact for every order of spikes, by additions of one where they come singly."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from hw.parts.tables import lookup
 from hw.pipeline.initial import InitialWords
 from hw.pipeline.state import FrameReset, StateBank
 from model.arrays import Ints
-from model.machine.limits import POOL_CYCLES
+from model.machine.limits import COUNTED_POOL_CYCLES, POOL_CYCLES
 from model.machine.plan import CorePlan
 from model.network import MaxPool, Shape
 from model.rest import State
@@ -142,7 +143,7 @@ class DeferredPoolLane(wiring.Component):
 
     Timing
     ------
-    Combinational.
+    Combinational, but for `greatest`, which is a cycle late.
 
     Parameters
     ----------
@@ -168,7 +169,8 @@ class DeferredPoolLane(wiring.Component):
     update : Out, DeferredPoolState
         After.
     greatest : Out
-        How far the maximum is from where it was at the start of the frame, or at the flush before, before the update.
+        How far the maximum was, a cycle ago, from where it was at the start of the frame, or at the flush before, before the
+        update.
     """
 
     def __init__(self, *, members: int, count_bits: int, goes_on: bool = False) -> None:
@@ -181,11 +183,13 @@ class DeferredPoolLane(wiring.Component):
         m = Module()
         for n, fires in enumerate(self.member):
             m.d.comb += self.update.change[n].eq(self.state.change[n] + (self.spikes & fires.replicate(len(self.spikes))))
-        m.d.comb += self.greatest.eq(_greatest(self.state, self.present, self._count_bits))
+        m.d.comb += self.greatest.eq(_greatest(m, self.state, self.present, self._count_bits))
         if self._goes_on:
+            greatest = Signal.like(self.greatest, name="greatest_now")
+            m.d.comb += greatest.eq(_rounds(_members(self.state, self.present, self._count_bits))[-1][0])
             with m.If(self.flush):
                 m.d.comb += [
-                    after.eq(before - self.greatest)
+                    after.eq(before - greatest)
                     for before, after in zip(self.state.change, self.update.change, strict=True)
                 ]
         return m
@@ -199,7 +203,7 @@ class BurstPoolLane(wiring.Component):
 
     Timing
     ------
-    Combinational; the loop from a state to the next one is an addition.
+    Combinational, but for `greatest` and `follows`, which are a cycle late; the loop from a state to the next one is an addition.
 
     Parameters
     ----------
@@ -211,7 +215,7 @@ class BurstPoolLane(wiring.Component):
     state, member, spikes, present, update, greatest
         As of `DeferredPoolLane`.
     follows : Out
-        How far the maximum is from where it was at the start of the frame, after the update.
+        How far the maximum was, a cycle ago, from where it was at the start of the frame, after the update.
     """
 
     def __init__(self, *, members: int, count_bits: int) -> None:
@@ -224,8 +228,8 @@ class BurstPoolLane(wiring.Component):
         for n, fires in enumerate(self.member):
             m.d.comb += self.update.change[n].eq(self.state.change[n] + (self.spikes & fires.replicate(len(self.spikes))))
         m.d.comb += [
-            self.greatest.eq(_greatest(self.state, self.present, self._count_bits)),
-            self.follows.eq(_greatest(self.update, self.present, self._count_bits)),
+            self.greatest.eq(_greatest(m, self.state, self.present, self._count_bits)),
+            self.follows.eq(_greatest(m, self.update, self.present, self._count_bits)),
         ]
         return m
 
@@ -243,14 +247,29 @@ def _counting(members: int, count_bits: int) -> "dict[str, In | Out]":
     }
 
 
-def _greatest(state: data.View, present: Value, count_bits: int) -> Value:
-    """The greatest of the members that are present, by a tree: the greater of two, until one is left."""
+def _greatest(m: Module, state: data.View, present: Value, count_bits: int) -> Value:
+    """The greatest of the members that are present, a cycle late: half of the rounds before registers, half behind them."""
+    rounds = _rounds(_members(state, present, count_bits))
+    standing = rounds[len(rounds) // 2]
+    kept = [Signal.like(value, name="standing", reset_less=True) for value in standing]
+    m.d.sync += [after.eq(before) for before, after in zip(standing, kept, strict=True)]
+    return _rounds(kept)[-1][0]
+
+
+def _members(state: data.View, present: Value, count_bits: int) -> list[Value]:
+    """Of each member its count; of one that is not present the least that a count can be."""
     least = Const(-(1 << count_bits), signed(count_bits + 1))
-    standing: list[Value] = [Mux(present[n], state.change[n], least) for n in range(len(present))]
-    while len(standing) > 1:
-        greater = [Mux(one > other, one, other) for one, other in zip(standing[::2], standing[1::2], strict=False)]
-        standing = greater + standing[2 * len(greater) :]
-    return standing[0]
+    return [Mux(present[n], state.change[n], least) for n in range(len(present))]
+
+
+def _rounds(standing: Sequence[Value]) -> list[list[Value]]:
+    """The greater of two, round by round until one is left."""
+    rounds = [list(standing)]
+    while len(rounds[-1]) > 1:
+        last = rounds[-1]
+        greater = [Mux(one > other, one, other) for one, other in zip(last[::2], last[1::2], strict=False)]
+        rounds.append(greater + last[2 * len(greater) :])
+    return rounds
 
 
 class _Window(NamedTuple):
@@ -295,6 +314,8 @@ class _Tags(NamedTuple):
     tagged: data.View
     loading: data.View
     updating: data.View
+    compared: data.View
+    """In the cycle before `fired`."""
     fired: data.View
 
 
@@ -323,8 +344,8 @@ class MaxPoolGroups(wiring.Component):
     Timing
     ------
     A group a cycle, `END` included, or a cycle for each window that it visits; and a sweep once in many frames. Deferred, an
-    ``END`` takes a cycle more for each group that the layer has. 10 cycles from `groups` to `pooled`. Takes a group only while
-    the FIFO has room for all that is in flight.
+    ``END`` takes a cycle more for each group that the layer has. 10 cycles from `groups` to `pooled`, 12 where
+    counts are kept. Takes a group only while the FIFO has room for all that is in flight.
 
     Parameters
     ----------
@@ -485,7 +506,7 @@ class MaxPoolGroups(wiring.Component):
         looked_at = tags.fired.group | tags.fired.flush if sweep else tags.fired.group
 
         pooled = Signal(pooled_layout)
-        moves, blank = Signal(), Signal()
+        moves, blank, enters = Signal(), Signal(), Signal()
         leaves, bare = moves, tags.fired.end
         if self._levels:
             leaves, bare = moves | tags.fired.closes.any(), ~moves
@@ -498,18 +519,24 @@ class MaxPoolGroups(wiring.Component):
             pooled.minus.eq(down),
             *(pooled.more[channel].eq(spikes) for channel, spikes in enumerate(more) if self._more_bits),
             *([pooled.flush.eq(tags.fired.end & tags.fired.goes_on)] if self._flushes else []),
-            fifo.w_en.eq(tags.fired.end | (looked_at & leaves)),
-            fifo.w_data.eq(pooled),
+            enters.eq(tags.fired.end | (looked_at & leaves)),
             self.pooled.valid.eq(fifo.r_rdy),
             self.pooled.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.pooled.ready),
         ]
         with m.If(looked_at):
             m.d.comb += [getattr(pooled, name).eq(getattr(tags.fired, name)) for name in ("y", "x", "part")]
+        entering: list[Value] = [pooled.as_value(), enters, blank]
+        if self._counted:
+            # What a change of a count tells of takes a cycle.
+            told = [Signal.like(value, name="told", reset_less=value is entering[0]) for value in entering]
+            m.d.sync += [after.eq(before) for before, after in zip(entering, told, strict=True)]
+            entering = [*told]
+        m.d.comb += [fifo.w_data.eq(entering[0]), fifo.w_en.eq(entering[1])]
         # What leaves gives its place back a cycle late.
         returned = Signal(2)
         m.d.sync += [
-            returned.eq((self.pooled.valid & self.pooled.ready) + blank + outside),
+            returned.eq((self.pooled.valid & self.pooled.ready) + entering[2] + outside),
             credits.eq(credits + returned - claim),
         ]
         return m
@@ -587,7 +614,8 @@ class MaxPoolGroups(wiring.Component):
                 **({"more": data.ArrayLayout(unsigned(more_bits), self._channels)} if more_bits else {}),
             }
         )
-        tags = {name: Signal(tag, name=name) for name in POOL_CYCLES}
+        cycles = COUNTED_POOL_CYCLES if self._counted else POOL_CYCLES
+        tags = {name: Signal(tag, name=name) for name in cycles}
         looked = tags["looked"]
         m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
         # Beyond all windows nothing is left of a group but what it closes.
@@ -632,7 +660,8 @@ class MaxPoolGroups(wiring.Component):
         outside = Signal()
         beyond = visits.now & ~(row.inside & column.inside)
         m.d.sync += outside.eq(beyond & ~alone if self._levels else beyond)
-        return _Tags(*(tags[name] for name in _Tags._fields)), outside
+        named = {**tags, "compared": tags[cycles[cycles.index("fired") - 1]]}
+        return _Tags(*(named[name] for name in _Tags._fields)), outside
 
     def _present(self, axis: int) -> set[tuple[int, int]]:
         """The windows along an axis, each with a member that it has."""
@@ -709,7 +738,7 @@ class MaxPoolGroups(wiring.Component):
         Deferred, they do at a flush, by how far they are from where they were at the start of the frame, or the flush before.
         """
         members, bits = self._members, self._count_bits
-        loading, updating = tags.loading, tags.updating
+        loading, updating, compared = tags.loading, tags.updating, tags.compared
         up, down = (Signal(self._channels, name=name) for name in ("up", "down"))
         more: list[Value] = []
         for channel in range(self._channels):
@@ -724,9 +753,9 @@ class MaxPoolGroups(wiring.Component):
             spikes = spikes_of(change, self._more_bits)
             if isinstance(lane, BurstPoolLane):
                 # A window's maximum moves within its counts.
-                moved, moves = (lane.follows - lane.greatest)[: bits + 1].as_signed(), updating.group
+                moved, moves = (lane.follows - lane.greatest)[: bits + 1].as_signed(), compared.group
             else:
-                moved, moves = lane.greatest, updating.flush
+                moved, moves = lane.greatest, compared.flush
                 if self._flushes:
                     m.d.comb += lane.flush.eq(updating.flush)
             m.d.sync += [

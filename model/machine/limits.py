@@ -1,6 +1,7 @@
 """Numbers that the hardware and its cycle model share: how deep what lies between the cores is, and how long pipelines are."""
 
 __all__ = [
+    "COUNTED_POOL_CYCLES",
     "FRAMES_IN_FLIGHT",
     "FRAMES_TO_LEAF",
     "POOL_CYCLES",
@@ -42,4 +43,7 @@ STEP_CYCLES = (
 """The cycles of a step in a projection core, from the one after it is issued to that in which what it fires enters the FIFO."""
 
 POOL_CYCLES = ("looked", "summed", "tagged", "comparing", "reading", "fetching", "loading", "updating", "fired")
-"""Those of a group of a max-pool, from the one after it is taken."""
+"""Those of a group of a max-pool, from the one after it is taken, to that in which what moves enters the FIFO."""
+
+COUNTED_POOL_CYCLES = (*POOL_CYCLES[:-1], "compared", "fired", "told")
+"""The same of a max-pool that keeps counts: its maxima take a cycle more to find, and what they tell of as well."""

@@ -7,7 +7,7 @@ beginning, as whether a part is ready depends on those after it.
 import numpy as np
 
 from model.machine.cycles import ACTIVITIES
-from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, POOL_CYCLES, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
+from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
 from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, draw, write
 from model.machine.schedule import END, FLUSH, FLUSHED, OUTSIDE, SILENT
 from model.network import MOST_UNITS
@@ -18,11 +18,7 @@ __all__ = ["HANG", "run"]
 PIPELINE = 1 + len(STEP_CYCLES)
 """Cycles from a step issued to what it fires in the FIFO."""
 
-POOL_PIPELINE = len(POOL_CYCLES)
-"""Those of a max-pool."""
-
 _PIPE_MASK = (1 << 2 * PIPELINE) - 1
-_POOL_PIPE_MASK = (1 << 2 * POOL_PIPELINE) - 1
 """A pipeline is two bits a stage: 0 nothing, 1 a step that fires nothing, 2 one that does."""
 
 HANG = 2 * MOST_UNITS
@@ -95,8 +91,8 @@ def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def
                 core.pool_generation += 1
                 if core.pool_generation > core.generations:
                     core.pool_generation, core.pool_sweep = 1, core.pool_depth
-        out = core.pool_pipe >> 2 * POOL_PIPELINE - 2
-        core.pool_pipe = (core.pool_pipe << 2 | code) & _POOL_PIPE_MASK
+        out = core.pool_pipe >> 2 * core.pool_cycles - 2
+        core.pool_pipe = (core.pool_pipe << 2 | code) & ((1 << 2 * core.pool_cycles) - 1)
         core.pool_credits += core.pool_returned - pools
         core.pool_returned = leaves + (out == 1) + core.pool_outside
         core.pool_outside = outside

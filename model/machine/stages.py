@@ -16,6 +16,7 @@ __all__ = [
     "blocks_visited",
     "core_plan",
     "count_bits",
+    "counts_members",
     "fan_outs",
     "flush_columns",
     "flush_steps",
@@ -140,6 +141,11 @@ def more_bits(network: Network, name: str) -> int:
     # A window's maximum moves no further than the count of a member: several spikes come at once of a layer in the same core.
     fused = any(stage.name == name and len(stage.layers) > 1 for stage in stages(network))
     return more_bits(network, layer.source) if fused else 0
+
+
+def counts_members(network: Network, stage: Stage) -> bool:
+    """Whether the max-pool of a stage keeps counts, as several spikes may come at once, and not distances."""
+    return network.deferred or (len(stage.layers) > 1 and more_bits(network, stage.layers[-2].name) > 0)
 
 
 def most_spikes(network: Network, layer: Neurons) -> int:
