@@ -526,17 +526,16 @@ class MaxPoolGroups(wiring.Component):
         ]
         with m.If(looked_at):
             m.d.comb += [getattr(pooled, name).eq(getattr(tags.fired, name)) for name in ("y", "x", "part")]
-        entering: list[Value] = [pooled.as_value(), enters, blank]
         if self._counted:
             # What a change of a count tells of takes a cycle.
-            told = [Signal.like(value, name="told", reset_less=value is entering[0]) for value in entering]
-            m.d.sync += [after.eq(before) for before, after in zip(entering, told, strict=True)]
-            entering = [*told]
-        m.d.comb += [fifo.w_data.eq(entering[0]), fifo.w_en.eq(entering[1])]
+            told, found = (Signal(pooled_layout, name="told", reset_less=True), Signal(), Signal()), (pooled, enters, blank)
+            m.d.sync += [after.eq(before) for before, after in zip(found, told, strict=True)]
+            pooled, enters, blank = told
+        m.d.comb += [fifo.w_data.eq(pooled), fifo.w_en.eq(enters)]
         # What leaves gives its place back a cycle late.
         returned = Signal(2)
         m.d.sync += [
-            returned.eq((self.pooled.valid & self.pooled.ready) + entering[2] + outside),
+            returned.eq((self.pooled.valid & self.pooled.ready) + blank + outside),
             credits.eq(credits + returned - claim),
         ]
         return m

@@ -22,8 +22,8 @@ __all__ = ["PROPERTIES"]
 _COUNTED = 8
 """Cycles from a group until its window's word is updated."""
 
-_FIRED = _COUNTED + 1
-"""Cycles from a group until what it moves enters the FIFO."""
+_TOLD, _TOLD_OF_COUNTS = 1, 3
+"""Cycles from there until what it moves enters the FIFO; and where counts are kept."""
 
 
 class _Geometry:
@@ -147,23 +147,25 @@ def pool(
         )
     )
     window_counts = _Counts(bench, geometry, counts, core, watched, count_bits, lowest)
+    counted = bursts or deferred
+    told = _TOLD_OF_COUNTS if counted else _TOLD
     move = window_counts.step(
         hit=hit, member=of_member, added=added.as_signed(), flush=flush, ended=ended, deferred=deferred, goes_on=flushes
     )
-    window_counts.lemmas(bank, core, counted=bursts or deferred)
+    window_counts.lemmas(bank, core, counted=counted)
     _leaves(
         bench,
         inside,
         watched,
         geometry,
         more_bits=more_bits,
-        at=bench.before(flush if deferred else hit, "at"),
-        move=bench.before(move, "move").as_signed(),
-        end=history(bench, takes & is_end, "takes_end", _FIRED)[-1],
-        goes_on=history(bench, takes & goes_on, "goes_on", _FIRED)[-1] if flushes else None,
-        closes=history(bench, Mux(takes, given.closes, 0), "closes", _FIRED)[-1] if levels else None,
+        at=history(bench, flush if deferred else hit, "at", told)[-1],
+        move=history(bench, move, "move", told)[-1].as_signed(),
+        end=history(bench, takes & is_end, "takes_end", _COUNTED + told)[-1],
+        goes_on=history(bench, takes & goes_on, "goes_on", _COUNTED + told)[-1] if flushes else None,
+        closes=history(bench, Mux(takes, given.closes, 0), "closes", _COUNTED + told)[-1] if levels else None,
     )
-    _room(bench, dut, inside, core.pool_depth)
+    _room(bench, dut, inside, core.pool_depth, cycles=_COUNTED + told)
 
 
 def _visits(
@@ -386,12 +388,12 @@ def _leaves(
         bench.holds(~pushes | (group.flush == goes_on))
 
 
-def _room(bench: Bench, dut: Any, inside: SimpleNamespace, depth: int) -> None:
+def _room(bench: Bench, dut: Any, inside: SimpleNamespace, depth: int, *, cycles: int) -> None:
     """State that the FIFO has room for what comes, and that the pool takes groups again once it has given what it has."""
     fifo, credits = inside.fifo, inside.credits
     claims = bench.before(inside.claim, "claims_1") & ~inside.outside
     within = [claims]
-    for cycle in range(2, _FIRED + 1):
+    for cycle in range(2, cycles + 1):
         within.append(bench.before(within[-1], f"claims_{cycle}"))
     given = (dut.pooled.valid == fifo.r_rdy) & (Value.cast(dut.pooled.payload) == fifo.r_data)
     bench.holds((~fifo.w_en | fifo.w_rdy) & given & (Value.cast(inside.pooled) == fifo.w_data))
@@ -432,7 +434,7 @@ PROPERTIES = (
             {"shape": (1, 3, 1), "window": (1, 2), "stride": (1, 1), "deferred": True, "flushes": True},
         ],
         reach=30,
-        steps=12,
+        steps=14,
         fault=Fault(
             says="the maximum falls with a member that shares it",
             right="self.down.eq((alone & self.falls).any())",
