@@ -44,6 +44,7 @@ __all__ = [
     "Lane",
     "NeuronState",
     "Spikes",
+    "SummedState",
     "driven",
     "even_half",
     "fires",
@@ -443,6 +444,19 @@ class DeferredState(data.StructLayout):
                 "count": unsigned(layer.count_bits) if layer.relu else signed(layer.count_bits),
             }
         )
+
+
+class SummedState(data.StructLayout):
+    """What is stored of it where its count stays what the frame started with until the flush, and the frame ends there.
+
+    Members
+    -------
+    summed
+        As of `DeferredState`.
+    """
+
+    def __init__(self, layer: Neurons) -> None:
+        super().__init__({"summed": DeferredState(layer)["summed"].shape})
 
 
 class DeferredLane(wiring.Component):

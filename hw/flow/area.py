@@ -21,7 +21,6 @@ from hw.flow.choices import AREA
 from hw.interface import Result
 from hw.link.encoders import encoder_of
 from hw.link.link import Link
-from hw.neuron import DeferredState, NeuronState
 from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, placed
 from hw.pipeline.core import LayerCore
 from hw.pipeline.fan_out import Axis, FanOut
@@ -125,8 +124,8 @@ def _core_features(network: Network, stage: Stage, core: CorePlan, built: list[B
         amounts["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
         amounts["banks"] = banks
         if words_kind(core.state_memory, fan_out.depth) == BLOCK:
-            state = (DeferredState if network.deferred else NeuronState)(first)
-            amounts["block_state_bits"] = lanes * state.size
+            words = next(memory for memory in built if memory.name.endswith("projection.state_0.words"))
+            amounts["block_state_bits"] = banks * words.width
         amounts["table_bits"] = _table_bits(fan_out.rows) + _table_bits(fan_out.columns)
         by_position = any(".initial_" in memory.name for memory in built)
         if fan_out.blocks > 1 or by_position:

@@ -24,6 +24,7 @@ from hw.neuron import (
     Lane,
     NeuronState,
     Spikes,
+    SummedState,
     spikes_of,
 )
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed, rom_kind, style
@@ -149,13 +150,22 @@ class _Reached(NamedTuple):
     updated: Signal
 
 
+class _Initial(NamedTuple):
+    """What the words of a step are at the start of a frame."""
+
+    state: data.View
+    """The states, a cycle before they are captured."""
+    counts: list[Value]
+    """Of each lane its count, in the cycle in which its word is at hand; where counts are not stored."""
+
+
 class _Bank(NamedTuple):
-    """What a bank's lanes fired, and the words that they updated."""
+    """What a bank's lanes fired, and the states that they updated."""
 
     plus: Signal
     minus: Signal
     saturated: Signal
-    word: data.View
+    state: data.View
     more: list[Signal]
     """Of each channel, the spikes beyond the first; where neurons fire more than one."""
 
@@ -180,7 +190,8 @@ class ProjectionCore(wiring.Component):
 
     In a network that fires deferred events only add (`DeferredLane`). An ``END`` is a flush first: a sweep over all positions in
     ascending ``(y, x)``, in which the words are read and fire (`Flush`); they need not be written, as the frame is over. A flush
-    within the frame is an ``END`` that sweeps as well; words are written then, and the generation stays.
+    within the frame is an ``END`` that sweeps as well; words are written then, and the generation stays. Where there are none, a
+    count stays what the frame started it with until the flush: it is looked up there, and not stored.
 
     Timing
     ------
@@ -267,7 +278,7 @@ class ProjectionCore(wiring.Component):
         }
         if states:
             members |= {
-                "busy": Out(1), "ask": In(1), "place": In(AddressEvent(self._output)), "state": Out(self._word.elem_shape)
+                "busy": Out(1), "ask": In(1), "place": In(AddressEvent(self._output)), "state": Out(self._state.elem_shape)
             }
         super().__init__(members)
 
@@ -289,7 +300,7 @@ class ProjectionCore(wiring.Component):
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
         """Its banks' states and weights, initial states where there are several, and the FIFO of steps."""
-        word, blocks, layout = self._word, self._fan_out.blocks, self._step_layout
+        word, blocks, layout = self._state, self._fan_out.blocks, self._step_layout
         state, weights = self._state_bank().memories, self._weight_memory().memories
         built: list[BuiltMemory] = []
         for index in range(self._core.rows * self._core.columns):
@@ -302,9 +313,19 @@ class ProjectionCore(wiring.Component):
         return (*built, BuiltMemory(name="fifo", width=layout.stored_bits, depth=depth, kind=DISTRIBUTED))
 
     @property
-    def _word(self) -> data.ArrayLayout:
-        """A word of state: a block of channels at one position."""
+    def _state(self) -> data.ArrayLayout:
+        """The states of a block of channels at one position."""
         return data.ArrayLayout((DeferredState if self._deferred else NeuronState)(self._layer), self._core.channels)
+
+    @property
+    def _word(self) -> data.ArrayLayout:
+        """What a bank stores of them."""
+        return data.ArrayLayout(SummedState(self._layer), self._core.channels) if self._counts_stay else self._state
+
+    @property
+    def _counts_stay(self) -> bool:
+        """Whether counts are not stored."""
+        return self._deferred and not self._flushes
 
     @property
     def _step_layout(self) -> StepGroup:
@@ -337,6 +358,7 @@ class ProjectionCore(wiring.Component):
         walk = self._walk(m, reset)
         tags, addresses = self._address(m, walk, reset, probe)
         banks_built = range(core.rows * core.columns)
+        initial: list[_Initial]
         if self._alike:
             initial = [self._initial_state(m, tags.comparing.block)] * len(banks_built)
         else:
@@ -613,9 +635,9 @@ class ProjectionCore(wiring.Component):
         ]
         return [tags.looked.flush & rows[r] & columns[c] for r in range(core.rows) for c in range(core.columns)]
 
-    def _initial_state(self, m: Module, block: Value) -> data.View:
-        """Initial state of the block in hand, a cycle before its words are captured."""
-        word, blocks = self._word, self._fan_out.blocks
+    def _initial_state(self, m: Module, block: Value) -> _Initial:
+        """Initial state of the block in hand."""
+        word, blocks = self._state, self._fan_out.blocks
         bias = self._words_at(0, 0)
         initial = Signal(word, reset_less=True)
         if blocks == 1:
@@ -627,14 +649,25 @@ class ProjectionCore(wiring.Component):
             bias_read = bias_memory.read_port()
             m.d.comb += bias_read.addr.eq(block)
             m.d.sync += initial.eq(bias_read.data)
-        return initial
+        return self._with_counts(m, "count", initial, fixed=blocks == 1)
 
-    def _initial_by_position(self, m: Module, index: int, tagged: data.View) -> data.View:
-        """Initial state of the position that bank ``index`` has in the step in hand, a cycle before its word is captured."""
-        word = self._initial_words(index).read(
-            m, f"initial_{index}", self._word.size, y=tagged.y, x=tagged.x, block=tagged.block
-        )
-        return self._word(word)
+    def _initial_by_position(self, m: Module, index: int, tagged: data.View) -> _Initial:
+        """Initial state of the position that bank ``index`` has in the step in hand."""
+        words = self._initial_words(index)
+        word = words.read(m, f"initial_{index}", self._state.size, y=tagged.y, x=tagged.x, block=tagged.block)
+        return self._with_counts(m, f"count_{index}", self._state(word), fixed=len(words.words) == 1)
+
+    def _with_counts(self, m: Module, name: str, initial: data.View, *, fixed: bool) -> _Initial:
+        """Initial state, which may be ``fixed``, with its counts, which wait for its word."""
+        counts: list[Value] = [initial[channel].count for channel in range(self._core.channels)]
+        if not self._counts_stay:
+            counts = []
+        elif not self._initial[..., 1].any():
+            counts = [Const(0, count.shape()) for count in counts]
+        elif not fixed:
+            late = [_delays(m, f"{name}_{lane}", count, 2)[-1] for lane, count in enumerate(counts)]
+            counts = [after.as_signed() if before.shape().signed else after for before, after in zip(counts, late, strict=True)]
+        return _Initial(initial, counts)
 
     def _initial_words(self, index: int) -> InitialWords:
         core = self._core
@@ -644,7 +677,7 @@ class ProjectionCore(wiring.Component):
 
     def _words_at(self, y: int, x: int) -> list[int]:
         """State of a position at the start of a frame, a word of each block; what pads the last block has 0."""
-        core, blocks, word = self._core, self._fan_out.blocks, self._word
+        core, blocks, word = self._core, self._fan_out.blocks, self._state
         padded = np.zeros((blocks * core.channels, 2), np.int64)
         padded[: self._layer.channels] = self._initial[y, x]
         updated = {} if self._deferred else {"updated": 0}
@@ -653,7 +686,7 @@ class ProjectionCore(wiring.Component):
             for block in padded.reshape(blocks, core.channels, 2)
         ]
 
-    def _bank(self, m: Module, index: int, *, tags: _Tags, addresses: _Addresses, initial: data.View) -> _Bank:
+    def _bank(self, m: Module, index: int, *, tags: _Tags, addresses: _Addresses, initial: _Initial) -> _Bank:
         """A bank with its weights and lanes."""
         core, layer, looked = self._core, self._layer, tags.looked
         rows, columns, clear, negative = addresses.rows, addresses.columns, addresses.clear, addresses.negative
@@ -669,9 +702,12 @@ class ProjectionCore(wiring.Component):
         drives = Signal(drives_layout, name=f"drives_{index}", reset_less=True)
         m.d.comb += [
             state.generation.eq(addresses.generation),
-            state.initial.eq(initial),
             weights.addr.eq(weight_addr),
         ]
+        if self._counts_stay:
+            m.d.comb += [state.initial[channel].summed.eq(initial.state[channel].summed) for channel in range(core.channels)]
+        else:
+            m.d.comb += state.initial.eq(initial.state)
         takes_part = looked.step & rows.valid[row] & columns.valid[column]
         if self._deferred:
             takes_part = takes_part & ~looked.flush
@@ -689,7 +725,16 @@ class ProjectionCore(wiring.Component):
         reached = addresses.reached
         if self._deferred:
             drive = _driving(weights, negative[-1], reached)
-            return self._deferred_lanes(m, index, state, drives, drive, negative[-1], addresses.flushed[index])
+            return self._deferred_lanes(
+                m,
+                index,
+                state,
+                drives=drives,
+                drive=drive,
+                negative=negative[-1],
+                flushed=addresses.flushed[index],
+                counts=initial.counts,
+            )
         *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7, reset_less=False)
         # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
         sign = Signal(name=f"sign_{index}", reset_less=True)
@@ -735,7 +780,16 @@ class ProjectionCore(wiring.Component):
         return _Bank(plus, minus, saturated, state.word, more)
 
     def _deferred_lanes(
-        self, m: Module, index: int, state: StateBank, drives: data.View, drive: list[Value], negative: Value, flushed: Value
+        self,
+        m: Module,
+        index: int,
+        bank: StateBank,
+        *,
+        drives: data.View,
+        drive: list[Value],
+        negative: Value,
+        flushed: Value,
+        counts: list[Value],
     ) -> _Bank:
         """The lanes of a bank whose neurons fire deferred; ``flushed`` where a flush reads a word of it.
 
@@ -752,6 +806,9 @@ class ProjectionCore(wiring.Component):
             for name in ("plus", "minus", "saturated", "held")
         )
         more = [Signal(self._more_bits, name=f"more_{index}_{channel}", reset_less=True) for channel in channels]
+        state = bank.word
+        if self._counts_stay:
+            state = Signal(self._state, name=f"word_{index}")
         for channel in channels:
             m.submodules[f"lane_{index}_{channel}"] = lane = DeferredLane(layer=layer)
             m.submodules[f"flush_{index}_{channel}"] = flush = Flush(layer=layer, goes_on=self._flushes)
@@ -760,17 +817,25 @@ class ProjectionCore(wiring.Component):
             )
             change = Signal(signed(len(before) + 1), name=f"change_{index}_{channel}")
             spikes = spikes_of(change, self._more_bits)
+            update = lane.update
+            if self._counts_stay:
+                m.d.comb += [
+                    state[channel].summed.eq(bank.word[channel].summed),
+                    state[channel].count.eq(counts[channel]),
+                    bank.update[channel].summed.eq(update.summed),
+                ]
+            else:
+                m.d.comb += bank.update[channel].eq(Mux(at_hand, flush.update, update) if self._flushes else update)
             m.d.comb += [
-                lane.state.eq(state.word[channel]),
+                lane.state.eq(state[channel]),
                 lane.drive.eq(drives[channel]),
                 lane.negative.eq(sign),
-                state.update[channel].eq(Mux(at_hand, flush.update, lane.update) if self._flushes else lane.update),
-                flush.state.eq(state.word[channel]),
+                flush.state.eq(state[channel]),
                 change.eq(after - before),
             ]
             m.d.sync += [
                 drives[channel].eq(drive[channel]),
-                before.eq(state.word[channel].count),
+                before.eq(state[channel].count),
                 after.eq(flush.count),
                 held[channel].eq(flush.held),
                 plus[channel].eq(spikes.plus & en),
@@ -778,7 +843,7 @@ class ProjectionCore(wiring.Component):
                 more[channel].eq(spikes.more & en.replicate(self._more_bits)),
                 saturated[channel].eq(held[channel] & en),
             ]
-        return _Bank(plus, minus, saturated, state.word, more)
+        return _Bank(plus, minus, saturated, state, more)
 
     def _gather(self, m: Module, tags: _Tags, banks: list[_Bank]) -> tuple[data.View, Signal, Signal]:
         """What fired, of each chunk and then of any: a step's group, whether it is one, and whether a step has none."""
@@ -821,9 +886,9 @@ class ProjectionCore(wiring.Component):
 
     def _show_state(self, m: Module, probe: StateProbe, banks: list[_Bank]) -> None:
         """The state that is asked for, out of the words that the banks read."""
-        of_bank = Signal(self._word)
+        of_bank = Signal(self._state)
         m.d.sync += [
-            of_bank.eq(Array(bank.word.as_value() for bank in banks)[probe.bank]),
+            of_bank.eq(Array(bank.state.as_value() for bank in banks)[probe.bank]),
             self.state.eq(Array(of_bank[channel].as_value() for channel in range(self._core.channels))[probe.channel]),
         ]
 
