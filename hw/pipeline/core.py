@@ -180,7 +180,7 @@ class LayerCore(wiring.Component):
             m.submodules.projection = projection
             m.submodules.selector = selector = GroupSelector(
                 shape=network.shape_of(first.name),
-                core=core,
+                core=projection.firing,
                 more_bits=more_bits(network, first.name),
                 flushes=self._flushes,
                 levels=self._levels,

@@ -30,6 +30,7 @@ from hw.neuron import (
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed, rom_kind, style
 from hw.parts.tables import lookup, times
 from hw.pipeline.fan_out import Axis, FanOut
+from hw.pipeline.flush_lanes import FlushLanes
 from hw.pipeline.initial import InitialWords
 from hw.pipeline.merge import merged_shape
 from hw.pipeline.state import FrameReset, StateBank
@@ -38,9 +39,9 @@ from hw.pipeline.step_group import StepGroup, turned
 from hw.pipeline.weights import WeightMemory
 from model.arrays import Ints
 from model.machine.borders import borders
-from model.machine.limits import STEP_CYCLES
+from model.machine.limits import SHARED_STEP_CYCLES, STEP_CYCLES
 from model.machine.plan import CorePlan
-from model.machine.stages import flush_columns
+from model.machine.stages import firing_core, flush_columns
 from model.network import Neurons, Shape
 from model.rest import State
 
@@ -159,15 +160,22 @@ class _Initial(NamedTuple):
     """Of each lane its count, in the cycle in which its word is at hand; where counts are not stored."""
 
 
-class _Bank(NamedTuple):
-    """What a bank's lanes fired, and the states that they updated."""
+class _Fired(NamedTuple):
+    """What the lanes of a bank fired, or those of a flush."""
 
-    plus: Signal
-    minus: Signal
-    saturated: Signal
-    state: data.View
-    more: list[Signal]
+    plus: Value
+    minus: Value
+    saturated: Value
+    more: list[Value]
     """Of each channel, the spikes beyond the first; where neurons fire more than one."""
+
+
+class _Read(NamedTuple):
+    """The states that a bank has read, in the cycle in which they are at hand."""
+
+    states: data.View
+    flushed: Value
+    """Whether a flush reads them."""
 
 
 class ProjectionCore(wiring.Component):
@@ -269,6 +277,7 @@ class ProjectionCore(wiring.Component):
         self._output = layer.output_shape(source)
         self._fan_out = FanOut.of(layer, source, core, joined=joined)
         self._states = states
+        self._firing = firing_core(core, self._fan_out.blocks) if self._counts_stay else core
         self._initial = _initial_states(layer, self._output, start)
         self._alike = borders(self._initial).alike
         members: dict[str, In | Out] = {
@@ -291,6 +300,11 @@ class ProjectionCore(wiring.Component):
     def core(self) -> CorePlan:
         """Its parallelism."""
         return self._core
+
+    @property
+    def firing(self) -> CorePlan:
+        """Parallelism of the steps that fire: those of events, or of a flush."""
+        return self._firing
 
     @property
     def fan_out(self) -> FanOut:
@@ -330,7 +344,7 @@ class ProjectionCore(wiring.Component):
     @property
     def _step_layout(self) -> StepGroup:
         """What a step fires."""
-        return StepGroup(self._output, self._core, self._more_bits, flushes=self._flushes, levels=self._levels)
+        return StepGroup(self._output, self._firing, self._more_bits, flushes=self._flushes, levels=self._levels)
 
     def _state_bank(self) -> StateBank:
         return StateBank(
@@ -364,7 +378,13 @@ class ProjectionCore(wiring.Component):
         else:
             initial = [self._initial_by_position(m, index, tags.tagged) for index in banks_built]
         banks = [self._bank(m, index, tags=tags, addresses=addresses, initial=initial[index]) for index in banks_built]
-        pushed, pushes, blank = self._gather(m, tags, banks)
+        if self._deferred:
+            read = [self._deferred_lanes(m, index, *banks[index], addresses, initial[index].counts) for index in banks_built]
+            states, fired = [bank.states for bank in read], self._flush(m, read)
+        else:
+            states = [state.word for state, _ in banks]
+            fired = [self._lanes(m, index, *banks[index], addresses) for index in banks_built]
+        pushed, pushes, blank = self._gather(m, tags, fired)
         m.d.comb += [
             fifo.w_en.eq(pushes),
             fifo.w_data.eq(pushed),
@@ -381,8 +401,8 @@ class ProjectionCore(wiring.Component):
         if probe:
             in_flight = walk.held | (walk.credits != core.group_fifo - 1)
             m.d.comb += self.busy.eq(in_flight | reset.sweeping | self.groups.valid)
-            self._show_state(m, probe, banks)
-        self._count_saturated(m, tags.fired, banks)
+            self._show_state(m, probe, states)
+        self._count_saturated(m, tags.fired, fired)
         return m
 
     def _walk(self, m: Module, reset: FrameReset) -> _Walk:
@@ -523,7 +543,8 @@ class ProjectionCore(wiring.Component):
                 **({"closes": step_layout["closes"].shape} if self._levels else {}),
             }
         )
-        tags = {name: Signal(tag, name=name) for name in STEP_CYCLES}
+        cycles = SHARED_STEP_CYCLES if self._firing != self._core else STEP_CYCLES
+        tags = {name: Signal(tag, name=name) for name in cycles}
         m.d.sync += [after.eq(before) for before, after in pairwise(tags.values())]
         return _Tags(*(tags[name] for name in _Tags._fields))
 
@@ -686,10 +707,12 @@ class ProjectionCore(wiring.Component):
             for block in padded.reshape(blocks, core.channels, 2)
         ]
 
-    def _bank(self, m: Module, index: int, *, tags: _Tags, addresses: _Addresses, initial: _Initial) -> _Bank:
-        """A bank with its weights and lanes."""
-        core, layer, looked = self._core, self._layer, tags.looked
-        rows, columns, clear, negative = addresses.rows, addresses.columns, addresses.clear, addresses.negative
+    def _bank(
+        self, m: Module, index: int, *, tags: _Tags, addresses: _Addresses, initial: _Initial
+    ) -> tuple[StateBank, WeightMemory]:
+        """A bank with its weights, and what they are asked for."""
+        core, looked = self._core, tags.looked
+        rows, columns = addresses.rows, addresses.columns
         row, column = divmod(index, core.columns)
         m.submodules[f"state_{index}"] = state = self._state_bank()
         m.submodules[f"weights_{index}"] = weights = self._weight_memory()
@@ -698,8 +721,6 @@ class ProjectionCore(wiring.Component):
         )
         # The address goes where the memories are.
         weight_addr = _delays(m, f"weight_addr_{index}", weight_sum, 2)[-1]
-        drives_layout = data.ArrayLayout(signed(layer.weight_bits), core.channels)
-        drives = Signal(drives_layout, name=f"drives_{index}", reset_less=True)
         m.d.comb += [
             state.generation.eq(addresses.generation),
             weights.addr.eq(weight_addr),
@@ -715,26 +736,24 @@ class ProjectionCore(wiring.Component):
             takes_part = takes_part | addresses.flushed[index]
         m.d.sync += [
             state.access.en.eq(takes_part),
-            state.access.clear.eq(clear),
+            state.access.clear.eq(addresses.clear),
             state.access.addr.eq(
                 Mux(addresses.elsewhere, addresses.other_addr, rows.words[row] + columns.words[column] + looked.block)
             ),
             position_weight.eq(rows.weights[row] + columns.weights[column]),
             weight_sum.eq(position_weight + addresses.block_weight),
         ]
-        reached = addresses.reached
-        if self._deferred:
-            drive = _driving(weights, negative[-1], reached)
-            return self._deferred_lanes(
-                m,
-                index,
-                state,
-                drives=drives,
-                drive=drive,
-                negative=negative[-1],
-                flushed=addresses.flushed[index],
-                counts=initial.counts,
-            )
+        return state, weights
+
+    def _drives(self, index: int) -> data.View:
+        """What drives the lanes of a bank: a register each."""
+        layout = data.ArrayLayout(signed(self._layer.weight_bits), self._core.channels)
+        return Signal(layout, name=f"drives_{index}", reset_less=True)
+
+    def _lanes(self, m: Module, index: int, state: StateBank, weights: WeightMemory, addresses: _Addresses) -> _Fired:
+        """The lanes of a bank whose neurons fire at once."""
+        core, layer, negative, reached = self._core, self._layer, addresses.negative, addresses.reached
+        drives = self._drives(index)
         *_, almost_en, _, en = _delays(m, f"en_{index}", state.access.en, 7, reset_less=False)
         # The sign has a register in each bank, close to its lanes; where the bank rests, it does not matter.
         sign = Signal(name=f"sign_{index}", reset_less=True)
@@ -777,77 +796,55 @@ class ProjectionCore(wiring.Component):
                 minus[channel].eq(fired.minus & visits),
                 saturated[channel].eq((comparison.held | overflow[channel]) & visits),
             ]
-        return _Bank(plus, minus, saturated, state.word, more)
+        return _Fired(plus, minus, saturated, [*more])
 
     def _deferred_lanes(
-        self,
-        m: Module,
-        index: int,
-        bank: StateBank,
-        *,
-        drives: data.View,
-        drive: list[Value],
-        negative: Value,
-        flushed: Value,
-        counts: list[Value],
-    ) -> _Bank:
-        """The lanes of a bank whose neurons fire deferred; ``flushed`` where a flush reads a word of it.
-
-        The count that a neuron takes is found in the cycle in which its word is at hand; how many spikes that is, a cycle later.
-        """
-        layer, channels = self._layer, range(self._core.channels)
+        self, m: Module, index: int, bank: StateBank, weights: WeightMemory, addresses: _Addresses, counts: list[Value]
+    ) -> _Read:
+        """The lanes of a bank whose neurons fire deferred: they add, and show a flush what they have."""
+        layer, negative = self._layer, addresses.negative[-1]
+        drives, driving = self._drives(index), _driving(weights, negative, addresses.reached)
         visited = Signal(name=f"visited_{index}")
-        m.d.sync += visited.eq(flushed)
-        *_, at_hand, en = _delays(m, f"en_{index}", visited, 7, reset_less=False)
+        m.d.sync += visited.eq(addresses.flushed[index])
+        at_hand = _delays(m, f"en_{index}", visited, 6, reset_less=False)[-1]
         sign = Signal(name=f"sign_{index}", reset_less=True)
         m.d.sync += sign.eq(negative)
-        plus, minus, saturated, held = (
-            Signal(self._core.channels, name=f"{name}_{index}", reset_less=True)
-            for name in ("plus", "minus", "saturated", "held")
-        )
-        more = [Signal(self._more_bits, name=f"more_{index}_{channel}", reset_less=True) for channel in channels]
-        state = bank.word
-        if self._counts_stay:
-            state = Signal(self._state, name=f"word_{index}")
-        for channel in channels:
+        states = Signal(self._state, name=f"states_{index}")
+        for channel in range(self._core.channels):
+            state, stored, update = states[channel], bank.word[channel], bank.update[channel]
             m.submodules[f"lane_{index}_{channel}"] = lane = DeferredLane(layer=layer)
-            m.submodules[f"flush_{index}_{channel}"] = flush = Flush(layer=layer, goes_on=self._flushes)
-            before, after = (
-                Signal(flush.count.shape(), name=f"{name}_{index}_{channel}", reset_less=True) for name in ("before", "after")
-            )
-            change = Signal(signed(len(before) + 1), name=f"change_{index}_{channel}")
-            spikes = spikes_of(change, self._more_bits)
-            update = lane.update
+            m.d.sync += drives[channel].eq(driving[channel])
+            m.d.comb += [lane.state.eq(state), lane.drive.eq(drives[channel]), lane.negative.eq(sign)]
             if self._counts_stay:
                 m.d.comb += [
-                    state[channel].summed.eq(bank.word[channel].summed),
-                    state[channel].count.eq(counts[channel]),
-                    bank.update[channel].summed.eq(update.summed),
+                    state.summed.eq(stored.summed), state.count.eq(counts[channel]), update.summed.eq(lane.update.summed)
                 ]
             else:
-                m.d.comb += bank.update[channel].eq(Mux(at_hand, flush.update, update) if self._flushes else update)
-            m.d.comb += [
-                lane.state.eq(state[channel]),
-                lane.drive.eq(drives[channel]),
-                lane.negative.eq(sign),
-                flush.state.eq(state[channel]),
-                change.eq(after - before),
-            ]
-            m.d.sync += [
-                drives[channel].eq(drive[channel]),
-                before.eq(state[channel].count),
-                after.eq(flush.count),
-                held[channel].eq(flush.held),
-                plus[channel].eq(spikes.plus & en),
-                minus[channel].eq(spikes.minus & en),
-                more[channel].eq(spikes.more & en.replicate(self._more_bits)),
-                saturated[channel].eq(held[channel] & en),
-            ]
-        return _Bank(plus, minus, saturated, state, more)
+                m.submodules[f"flush_{index}_{channel}"] = flush = Flush(layer=layer, goes_on=True)
+                m.d.comb += [
+                    state.eq(stored), flush.state.eq(state), update.eq(Mux(at_hand, flush.update, lane.update))
+                ]
+        return _Read(states, at_hand)
 
-    def _gather(self, m: Module, tags: _Tags, banks: list[_Bank]) -> tuple[data.View, Signal, Signal]:
+    def _flush(self, m: Module, banks: list[_Read]) -> list[_Fired]:
+        """The lanes of a flush, for each bank of the steps that it fires in."""
+        fired, built = [], self._firing.rows * self._firing.columns
+        for index in range(built):
+            # Those of one column follow each other by rows.
+            shared = banks[index::built]
+            m.submodules[f"flush_{index}"] = lanes = FlushLanes(
+                layer=self._layer, channels=self._core.channels, banks=len(shared), more_bits=self._more_bits
+            )
+            m.d.comb += [
+                *(lanes.states[n].eq(bank.states) for n, bank in enumerate(shared)),
+                lanes.flushed.eq(Cat(bank.flushed for bank in shared)),
+            ]
+            fired.append(_Fired(lanes.plus, lanes.minus, lanes.saturated, [lanes.more[n] for n in range(self._core.channels)]))
+        return fired
+
+    def _gather(self, m: Module, tags: _Tags, banks: list[_Fired]) -> tuple[data.View, Signal, Signal]:
         """What fired, of each chunk and then of any: a step's group, whether it is one, and whether a step has none."""
-        core, fired = self._core, tags.fired
+        core, fired = self._firing, tags.fired
         step_layout = self._step_layout
         chunks = [slice(start, start + core.group_channels) for start in range(0, core.channels, core.group_channels)]
         plus = [bank.plus[chunk] for bank in banks for chunk in chunks]
@@ -884,15 +881,15 @@ class ProjectionCore(wiring.Component):
         ]
         return pushed, pushes, blank
 
-    def _show_state(self, m: Module, probe: StateProbe, banks: list[_Bank]) -> None:
+    def _show_state(self, m: Module, probe: StateProbe, states: list[data.View]) -> None:
         """The state that is asked for, out of the words that the banks read."""
         of_bank = Signal(self._state)
         m.d.sync += [
-            of_bank.eq(Array(bank.state.as_value() for bank in banks)[probe.bank]),
+            of_bank.eq(Array(each.as_value() for each in states)[probe.bank]),
             self.state.eq(Array(of_bank[channel].as_value() for channel in range(self._core.channels))[probe.channel]),
         ]
 
-    def _count_saturated(self, m: Module, fired: data.View, banks: list[_Bank]) -> None:
+    def _count_saturated(self, m: Module, fired: data.View, banks: list[_Fired]) -> None:
         """One pulse for an event in which something saturated, whatever number of steps it takes."""
         any_saturated, step, starts, seen = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [

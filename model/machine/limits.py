@@ -6,6 +6,7 @@ __all__ = [
     "FRAMES_TO_LEAF",
     "POOL_CYCLES",
     "SATURATIONS_WIDTH",
+    "SHARED_STEP_CYCLES",
     "STARTS_UNSEEN",
     "STEP_CYCLES",
     "WATCHED_FIFO",
@@ -41,6 +42,9 @@ STEP_CYCLES = (
     "masked",
 )
 """The cycles of a step in a projection core, from the one after it is issued to that in which what it fires enters the FIFO."""
+
+SHARED_STEP_CYCLES = (*STEP_CYCLES[:-3], "shared", *STEP_CYCLES[-3:])
+"""The same where banks share the lanes of a flush."""
 
 POOL_CYCLES = ("looked", "summed", "tagged", "comparing", "reading", "fetching", "loading", "updating", "fired")
 """Those of a group of a max-pool, from the one after it is taken, to that in which what moves enters the FIFO."""

@@ -7,7 +7,7 @@ beginning, as whether a part is ready depends on those after it.
 import numpy as np
 
 from model.machine.cycles import ACTIVITIES
-from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, STARTS_UNSEEN, STEP_CYCLES, WATCHED_FIFO
+from model.machine.limits import FRAMES_IN_FLIGHT, FRAMES_TO_LEAF, STARTS_UNSEEN, WATCHED_FIFO
 from model.machine.registers import ANSWERED, COMPARED, EVENTS, STARTED, WATCHED, draw, write
 from model.machine.schedule import END, FLUSH, FLUSHED, OUTSIDE, SILENT
 from model.network import MOST_UNITS
@@ -15,11 +15,7 @@ from model.support.compiled import njit
 
 __all__ = ["HANG", "run"]
 
-PIPELINE = 1 + len(STEP_CYCLES)
-"""Cycles from a step issued to what it fires in the FIFO."""
-
-_PIPE_MASK = (1 << 2 * PIPELINE) - 1
-"""A pipeline is two bits a stage: 0 nothing, 1 a step that fires nothing, 2 one that does."""
+# A pipeline (`pipe`, `pool_pipe`) is two bits a stage: 0 nothing, 1 a step that fires nothing, 2 one that does.
 
 HANG = 2 * MOST_UNITS
 """Cycles without a transfer on any link after which it is said to hang: more than any event or sweep takes, in any layer."""
@@ -157,8 +153,8 @@ def _walk(core, lists, selects):  # type: ignore[no-untyped-def]
             core.generation += 1
             if core.generation > core.generations:
                 core.generation, core.sweep = 1, core.depth
-    out = core.pipe >> 2 * PIPELINE - 2
-    core.pipe = (core.pipe << 2 | code) & _PIPE_MASK
+    out = core.pipe >> 2 * core.step_cycles - 2
+    core.pipe = (core.pipe << 2 | code) & ((1 << 2 * core.step_cycles) - 1)
     core.credits += core.returned - issue
     core.returned = selects + (out == 1)
     core.groups += (out == 2) - selects

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Ints
-from model.machine.limits import COUNTED_POOL_CYCLES, POOL_CYCLES
+from model.machine.limits import COUNTED_POOL_CYCLES, POOL_CYCLES, SHARED_STEP_CYCLES, STEP_CYCLES
 from model.machine.plan import DISTRIBUTED_EVENTS, Plan
 from model.machine.registers import HOST, record
 from model.machine.schedule import flush_steps, state_words
-from model.machine.stages import Stage, core_plan, counts_members
+from model.machine.stages import Stage, core_plan, counts_members, shares_flush
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["CORE", "FURTHER", "LINK", "LISTS", "MACHINE", "Hardware", "reset_core"]
@@ -32,7 +32,8 @@ for each reader that is not given it."""
 
 CORE = record(
     # What it is.
-    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_visits", "pool_cycles"),
+    *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_visits"),
+    *("step_cycles", "pool_cycles"),
     # Its further inputs: how many, and which is the first of them; whether barriers keep their order, and whose turn it is.
     *("further", "further_from", "ordered", "turn"),
     # Whether barriers leave it.
@@ -123,6 +124,7 @@ def reset_core(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
     core["flush"] = flush_steps(network, first, planned)
     core["pool_visits"] = isinstance(last, MaxPool) and (network.deferred or last.overlapping)
+    core["step_cycles"] = 1 + len(SHARED_STEP_CYCLES if shares_flush(network, first, planned) else STEP_CYCLES)
     core["pool_cycles"] = len(COUNTED_POOL_CYCLES if counts_members(network, stage) else POOL_CYCLES)
     core["credits"], core["pool_credits"] = planned.group_fifo, planned.pool_depth
     core["generation"] = core["pool_generation"] = 1

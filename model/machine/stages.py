@@ -1,6 +1,6 @@
 """What a machine is made of for a network: its cores and links, before any plan says how large they are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ __all__ = [
     "count_bits",
     "counts_members",
     "fan_outs",
+    "firing_core",
     "flush_columns",
     "flush_steps",
     "grouped",
@@ -28,6 +29,7 @@ __all__ = [
     "pooled_at_flushes",
     "ports",
     "refused_by_hardware",
+    "shares_flush",
     "stages",
     "widest_step",
 ]
@@ -218,6 +220,18 @@ def one_block(network: Network, core: CorePlan) -> bool:
 def flush_columns(core: CorePlan, blocks: int) -> int:
     """Columns that a step of a flush takes: one where there are several blocks, as all channels of a position come first."""
     return 1 if blocks > 1 else core.columns
+
+
+def firing_core(core: CorePlan, blocks: int) -> CorePlan:
+    """Parallelism of a step of a flush, of what it takes of a core: a row, and so many columns."""
+    return replace(core, rows=1, columns=flush_columns(core, blocks))
+
+
+def shares_flush(network: Network, layer: Layer, core: CorePlan) -> bool:
+    """Whether banks of a core share the lanes of a flush: where neurons fire at the end of the frame only."""
+    if not network.deferred or network.flush_events or isinstance(layer, MaxPool):
+        return False
+    return firing_core(core, -(-network.shape_of(layer.name).channels // core.channels)) != core
 
 
 def flush_steps(network: Network, layer: Layer, core: CorePlan) -> int:
