@@ -27,7 +27,7 @@ from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.machine import Machine
 from hw.pipeline.state import words_kind
 from model.machine.plan import DISTRIBUTED_WORDS, CorePlan, Plan
-from model.machine.stages import Stage, core_plan, count_bits, counts_members, more_bits, stages
+from model.machine.stages import Stage, core_plan, count_bits, counts_members, firing_core, more_bits, shares_flush, stages
 from model.network import MaxPool, Network, Neurons
 
 __all__ = ["AREA", "Area", "core_area", "estimate_area", "features", "memories", "memory_luts"]
@@ -115,10 +115,12 @@ def _core_features(network: Network, stage: Stage, core: CorePlan, built: list[B
         source, *joined = map(network.shape_of, stage.sources)
         fan_out, banks = FanOut.of(first, source, core, joined=joined), core.rows * core.columns
         lanes = core.lanes
+        # What fires at once: the lanes, or those of a flush that banks share.
+        fired = firing_core(core, fan_out.blocks) if shares_flush(network, first, core) else core
         fires = _firing(network, first)
         amounts["lanes"] = lanes
         amounts[f"{fires}potential_bits"] = lanes * first.potential_bits
-        amounts[f"{fires}count_bits"] = lanes * first.count_bits
+        amounts[f"{fires}count_bits"] = fired.lanes * first.count_bits
         amounts["weight_bits"] = lanes * first.weight_bits
         amounts["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))
         amounts["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
@@ -131,9 +133,9 @@ def _core_features(network: Network, stage: Stage, core: CorePlan, built: list[B
         if fan_out.blocks > 1 or by_position:
             amounts["biased_lane_bits"] = core.channels * first.potential_bits * banks
             amounts["initial_bits"] = core.channels * first.potential_bits * (banks if by_position else 1)
-        if banks > 1:
-            amounts["selected_bits"] = lanes * 2
-            amounts["turned_bits"] = banks * (core.rows + core.columns)
+        if fired.rows * fired.columns > 1:
+            amounts["selected_bits"] = fired.lanes * 2
+            amounts["turned_bits"] = fired.rows * fired.columns * (fired.rows + fired.columns)
     if isinstance(last, MaxPool):
         members = last.window[0] * last.window[1]
         kept = "deferred_" if network.deferred else "burst_" if counts_members(network, stage) else ""

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.aer import Kind, SpikeGroup, is_barrier
 from hw.neuron import spikes_of
+from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed
 from hw.parts.tables import lookup
 from hw.pipeline.initial import InitialWords
@@ -344,7 +345,7 @@ class MaxPoolGroups(wiring.Component):
     Timing
     ------
     A group a cycle, `END` included, or a cycle for each window that it visits; and a sweep once in many frames. Deferred, an
-    ``END`` takes a cycle more for each group that the layer has. 10 cycles from `groups` to `pooled`, 12 where
+    ``END`` takes a cycle more for each group that the layer has. 10 cycles from `groups` to `pooled`, 13 where
     counts are kept. Takes a group only while the FIFO has room for all that is in flight.
 
     Parameters
@@ -520,9 +521,6 @@ class MaxPoolGroups(wiring.Component):
             *(pooled.more[channel].eq(spikes) for channel, spikes in enumerate(more) if self._more_bits),
             *([pooled.flush.eq(tags.fired.end & tags.fired.goes_on)] if self._flushes else []),
             enters.eq(tags.fired.end | (looked_at & leaves)),
-            self.pooled.valid.eq(fifo.r_rdy),
-            self.pooled.payload.eq(fifo.r_data),
-            fifo.r_en.eq(self.pooled.ready),
         ]
         with m.If(looked_at):
             m.d.comb += [getattr(pooled, name).eq(getattr(tags.fired, name)) for name in ("y", "x", "part")]
@@ -531,14 +529,29 @@ class MaxPoolGroups(wiring.Component):
             told, found = (Signal(pooled_layout, name="told", reset_less=True), Signal(), Signal()), (pooled, enters, blank)
             m.d.sync += [after.eq(before) for before, after in zip(found, told, strict=True)]
             pooled, enters, blank = told
-        m.d.comb += [fifo.w_data.eq(pooled), fifo.w_en.eq(enters)]
+        given = self._given(m)
+        m.d.comb += [
+            fifo.w_data.eq(pooled),
+            fifo.w_en.eq(enters),
+            given.valid.eq(fifo.r_rdy),
+            given.payload.eq(fifo.r_data),
+            fifo.r_en.eq(given.ready),
+        ]
         # What leaves gives its place back a cycle late.
         returned = Signal(2)
         m.d.sync += [
-            returned.eq((self.pooled.valid & self.pooled.ready) + blank + outside),
+            returned.eq((given.valid & given.ready) + blank + outside),
             credits.eq(credits + returned - claim),
         ]
         return m
+
+    def _given(self, m: Module) -> stream.Interface:
+        """What the FIFO gives to: `pooled`, but where each spike says how many follow it a register stage first."""
+        if not self._counted:
+            return wiring.flipped(self.pooled)
+        m.submodules.output = output = StreamBuffer(payload=self._pooled_layout)
+        wiring.connect(m, output.given, wiring.flipped(self.pooled))
+        return output.taken
 
     @property
     def _most_visits(self) -> tuple[int, int]:

@@ -32,7 +32,9 @@ def _serialize(core, lists, gives):  # type: ignore[no-untyped-def]
     room = core.events != core.event_fifo
     pushes = core.serializing and room
     ready = not core.serializing or (core.serial_left <= 1 and room)
-    leaving = core.pooled > 0 if core.has_pool else core.between != 0
+    leaving = core.between != 0
+    if core.has_pool:
+        leaving = core.pool_output != 0 if core.pool_buffered else core.pooled > 0
     leaves = leaving and ready
     if ready:
         core.serializing = leaves
@@ -89,10 +91,18 @@ def _pool(core, lists, serializer_ready, leaves):  # type: ignore[no-untyped-def
                     core.pool_generation, core.pool_sweep = 1, core.pool_depth
         out = core.pool_pipe >> 2 * core.pool_cycles - 2
         core.pool_pipe = (core.pool_pipe << 2 | code) & ((1 << 2 * core.pool_cycles) - 1)
+        gives = leaves
+        if core.pool_buffered:
+            gives = core.pooled > 0 and core.pool_output_second == 0
+            if not core.pool_output or serializer_ready:
+                core.pool_output = 1 if core.pool_output_second else gives
+                core.pool_output_second = 0
+            elif not core.pool_output_second:
+                core.pool_output_second = gives
         core.pool_credits += core.pool_returned - pools
-        core.pool_returned = leaves + (out == 1) + core.pool_outside
+        core.pool_returned = gives + (out == 1) + core.pool_outside
         core.pool_outside = outside
-        core.pooled += (out == 2) - leaves
+        core.pooled += (out == 2) - gives
         core.most_pooled = max(core.most_pooled, core.pooled)
     else:
         core.at_group += group and ready

@@ -33,7 +33,7 @@ for each reader that is not given it."""
 CORE = record(
     # What it is.
     *("has_neurons", "has_pool", "event_fifo", "depth", "pool_depth", "generations", "flush", "pool_visits"),
-    *("step_cycles", "pool_cycles"),
+    *("step_cycles", "pool_cycles", "pool_buffered"),
     # Its further inputs: how many, and which is the first of them; whether barriers keep their order, and whose turn it is.
     *("further", "further_from", "ordered", "turn"),
     # Whether barriers leave it.
@@ -44,6 +44,7 @@ CORE = record(
     *("gets", "buffer", "buffer_second", "held", "held_steps", "step", "credits", "returned", "pipe", "sweep", "generation"),
     *("groups", "waiting", "selecting", "left", "turning", "selected"),
     *("pool_credits", "pool_returned", "pool_outside", "pool_pipe", "pool_sweep", "pool_generation", "pooled"),
+    *("pool_output", "pool_output_second"),
     *("between", "between_second", "serializing", "serial_left", "events", "output", "output_second"),
     # How far each part has come in the lists of its schedule; where each of them begins among all lists.
     *("at_token", "at_input", "at_fired", "at_step", "at_group", "at_leaving", "at_frame", "at_unwanted"),
@@ -125,6 +126,7 @@ def reset_core(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     core["flush"] = flush_steps(network, first, planned)
     core["pool_visits"] = isinstance(last, MaxPool) and (network.deferred or last.overlapping)
     core["step_cycles"] = 1 + len(SHARED_STEP_CYCLES if shares_flush(network, first, planned) else STEP_CYCLES)
-    core["pool_cycles"] = len(COUNTED_POOL_CYCLES if counts_members(network, stage) else POOL_CYCLES)
+    core["pool_buffered"] = isinstance(last, MaxPool) and counts_members(network, stage)
+    core["pool_cycles"] = len(COUNTED_POOL_CYCLES if core["pool_buffered"] else POOL_CYCLES)
     core["credits"], core["pool_credits"] = planned.group_fifo, planned.pool_depth
     core["generation"] = core["pool_generation"] = 1

@@ -395,7 +395,9 @@ def _room(bench: Bench, dut: Any, inside: SimpleNamespace, depth: int, *, cycles
     within = [claims]
     for cycle in range(2, cycles + 1):
         within.append(bench.before(within[-1], f"claims_{cycle}"))
-    given = (dut.pooled.valid == fifo.r_rdy) & (Value.cast(dut.pooled.payload) == fifo.r_data)
+    # Where counts are kept, a `StreamBuffer` follows, which is proved by itself.
+    taker = inside.given
+    given = (taker.valid == fifo.r_rdy) & (Value.cast(taker.payload) == fifo.r_data) & (fifo.r_en == taker.ready)
     bench.holds((~fifo.w_en | fifo.w_rdy) & given & (Value.cast(inside.pooled) == fifo.w_data))
     bench.lemma(within[-1] == (fifo.w_en | inside.blank))
     bench.lemma(credits + sum(within, Const(0)) + inside.outside + inside.returned + fifo.level == depth)
