@@ -320,6 +320,16 @@ class _Tags(NamedTuple):
     fired: data.View
 
 
+class _Told(NamedTuple):
+    """What a max-pool tells of a window."""
+
+    pooled: data.View
+    enters: Value
+    """1 where that enters the FIFO."""
+    blank: Value
+    """1 where there is nothing to tell."""
+
+
 class MaxPoolGroups(wiring.Component):
     """Max-pooling of spike groups.
 
@@ -507,11 +517,13 @@ class MaxPoolGroups(wiring.Component):
         looked_at = tags.fired.group | tags.fired.flush if sweep else tags.fired.group
 
         pooled = Signal(pooled_layout)
-        moves, blank, enters = Signal(), Signal(), Signal()
+        moves, blank = Signal(), Signal()
         leaves, bare = moves, tags.fired.end
         if self._levels:
             leaves, bare = moves | tags.fired.closes.any(), ~moves
             m.d.comb += pooled.closes.eq(tags.fired.closes)
+        told = self._told(m, pooled, tags.fired.end | (looked_at & leaves), blank)
+        given = self._given(m)
         m.d.comb += [
             moves.eq((up | down).any()),
             blank.eq(looked_at & ~leaves),
@@ -520,30 +532,29 @@ class MaxPoolGroups(wiring.Component):
             pooled.minus.eq(down),
             *(pooled.more[channel].eq(spikes) for channel, spikes in enumerate(more) if self._more_bits),
             *([pooled.flush.eq(tags.fired.end & tags.fired.goes_on)] if self._flushes else []),
-            enters.eq(tags.fired.end | (looked_at & leaves)),
-        ]
-        with m.If(looked_at):
-            m.d.comb += [getattr(pooled, name).eq(getattr(tags.fired, name)) for name in ("y", "x", "part")]
-        if self._counted:
-            # What a change of a count tells of takes a cycle.
-            told, found = (Signal(pooled_layout, name="told", reset_less=True), Signal(), Signal()), (pooled, enters, blank)
-            m.d.sync += [after.eq(before) for before, after in zip(found, told, strict=True)]
-            pooled, enters, blank = told
-        given = self._given(m)
-        m.d.comb += [
-            fifo.w_data.eq(pooled),
-            fifo.w_en.eq(enters),
+            fifo.w_en.eq(told.enters),
+            fifo.w_data.eq(told.pooled),
             given.valid.eq(fifo.r_rdy),
             given.payload.eq(fifo.r_data),
             fifo.r_en.eq(given.ready),
         ]
+        with m.If(looked_at):
+            m.d.comb += [getattr(pooled, name).eq(getattr(tags.fired, name)) for name in ("y", "x", "part")]
         # What leaves gives its place back a cycle late.
         returned = Signal(2)
         m.d.sync += [
-            returned.eq((given.valid & given.ready) + blank + outside),
+            returned.eq((given.valid & given.ready) + told.blank + outside),
             credits.eq(credits + returned - claim),
         ]
         return m
+
+    def _told(self, m: Module, pooled: data.View, enters: Value, blank: Value) -> _Told:
+        """What enters the FIFO; where counts are kept a cycle later, which telling how far they moved takes."""
+        if not self._counted:
+            return _Told(pooled, enters, blank)
+        told = _Told(Signal(self._pooled_layout, name="told", reset_less=True), Signal(name="enters"), Signal(name="told_blank"))
+        m.d.sync += [told.pooled.eq(pooled), told.enters.eq(enters), told.blank.eq(blank)]
+        return told
 
     def _given(self, m: Module) -> stream.Interface:
         """What the FIFO gives to: `pooled`, but where each spike says how many follow it a register stage first."""

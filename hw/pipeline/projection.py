@@ -377,13 +377,17 @@ class ProjectionCore(wiring.Component):
             initial = [self._initial_state(m, tags.comparing.block)] * len(banks_built)
         else:
             initial = [self._initial_by_position(m, index, tags.tagged) for index in banks_built]
-        banks = [self._bank(m, index, tags=tags, addresses=addresses, initial=initial[index]) for index in banks_built]
+        read: list[_Read] = []
+        fired: list[_Fired] = []
+        for index in banks_built:
+            state, weights = self._bank(m, index, tags=tags, addresses=addresses, initial=initial[index])
+            if self._deferred:
+                read.append(self._deferred_lanes(m, index, state, weights, addresses, initial[index].counts))
+            else:
+                read.append(_Read(state.word, Const(0)))
+                fired.append(self._lanes(m, index, state, weights, addresses))
         if self._deferred:
-            read = [self._deferred_lanes(m, index, *banks[index], addresses, initial[index].counts) for index in banks_built]
-            states, fired = [bank.states for bank in read], self._flush(m, read)
-        else:
-            states = [state.word for state, _ in banks]
-            fired = [self._lanes(m, index, *banks[index], addresses) for index in banks_built]
+            fired = self._flush(m, read)
         pushed, pushes, blank = self._gather(m, tags, fired)
         m.d.comb += [
             fifo.w_en.eq(pushes),
@@ -401,7 +405,7 @@ class ProjectionCore(wiring.Component):
         if probe:
             in_flight = walk.held | (walk.credits != core.group_fifo - 1)
             m.d.comb += self.busy.eq(in_flight | reset.sweeping | self.groups.valid)
-            self._show_state(m, probe, states)
+            self._show_state(m, probe, [bank.states for bank in read])
         self._count_saturated(m, tags.fired, fired)
         return m
 
@@ -721,14 +725,14 @@ class ProjectionCore(wiring.Component):
         )
         # The address goes where the memories are.
         weight_addr = _delays(m, f"weight_addr_{index}", weight_sum, 2)[-1]
+        captured = [state.initial.eq(initial.state)]
+        if self._counts_stay:
+            captured = [state.initial[channel].summed.eq(initial.state[channel].summed) for channel in range(core.channels)]
         m.d.comb += [
             state.generation.eq(addresses.generation),
+            *captured,
             weights.addr.eq(weight_addr),
         ]
-        if self._counts_stay:
-            m.d.comb += [state.initial[channel].summed.eq(initial.state[channel].summed) for channel in range(core.channels)]
-        else:
-            m.d.comb += state.initial.eq(initial.state)
         takes_part = looked.step & rows.valid[row] & columns.valid[column]
         if self._deferred:
             takes_part = takes_part & ~looked.flush

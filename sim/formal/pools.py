@@ -364,7 +364,7 @@ def _leaves(
     closes: Value | None,
 ) -> None:
     """State what enters the FIFO: of the watched window what moves, and the ends of frames."""
-    pushes, group = inside.fifo.w_en, inside.pooled
+    pushes, group = inside.fifo.w_en, inside.told.pooled
     spikes = group.kind == Kind.SPIKE
     fires = group.plus | group.minus
     here = spikes & (group.y * geometry.width + group.x == watched.place) & (group.part == watched.part)
@@ -398,8 +398,8 @@ def _room(bench: Bench, dut: Any, inside: SimpleNamespace, depth: int, *, cycles
     # Where counts are kept, a `StreamBuffer` follows, which is proved by itself.
     taker = inside.given
     given = (taker.valid == fifo.r_rdy) & (Value.cast(taker.payload) == fifo.r_data) & (fifo.r_en == taker.ready)
-    bench.holds((~fifo.w_en | fifo.w_rdy) & given & (Value.cast(inside.pooled) == fifo.w_data))
-    bench.lemma(within[-1] == (fifo.w_en | inside.blank))
+    bench.holds((~fifo.w_en | fifo.w_rdy) & given & (Value.cast(inside.told.pooled) == fifo.w_data))
+    bench.lemma(within[-1] == (fifo.w_en | inside.told.blank))
     bench.lemma(credits + sum(within, Const(0)) + inside.outside + inside.returned + fifo.level == depth)
     idle = ~Cat(within).any() & ~inside.outside & (inside.returned == 0) & (fifo.level == 0)
     bench.holds(~idle | (credits != 0))
