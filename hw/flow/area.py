@@ -119,7 +119,7 @@ def _core_features(network: Network, stage: Stage, core: CorePlan, built: list[B
         fired = firing_core(core, fan_out.blocks) if shares_flush(network, first, core) else core
         fires = _firing(network, first)
         amounts["lanes"] = lanes
-        amounts[f"{fires}potential_bits"] = lanes * first.potential_bits
+        amounts[f"{fires}potential_bits"] = fired.lanes * first.potential_bits
         amounts[f"{fires}count_bits"] = fired.lanes * first.count_bits
         amounts["weight_bits"] = lanes * first.weight_bits
         amounts["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))

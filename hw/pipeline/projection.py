@@ -323,8 +323,11 @@ class ProjectionCore(wiring.Component):
                 built += self._initial_words(index).memories(f"initial_{index}", word.size)
         if self._alike and blocks > 1:
             built.append(BuiltMemory(name="bias", width=word.size, depth=blocks, kind=rom_kind(blocks)))
-        depth = self._core.group_fifo
-        return (*built, BuiltMemory(name="fifo", width=layout.stored_bits, depth=depth, kind=DISTRIBUTED))
+        depth, width = self._core.group_fifo, layout.stored_bits
+        if self._only_rises and self._firing == self._core:
+            # No spike is negative, and synthesis sees it where it has no register to look through.
+            width -= self._core.lanes
+        return (*built, BuiltMemory(name="fifo", width=width, depth=depth, kind=DISTRIBUTED))
 
     @property
     def _state(self) -> data.ArrayLayout:
@@ -340,6 +343,11 @@ class ProjectionCore(wiring.Component):
     def _counts_stay(self) -> bool:
         """Whether counts are not stored."""
         return self._deferred and not self._flushes
+
+    @property
+    def _only_rises(self) -> bool:
+        """Whether all counts start a frame with 0, and none is below at its end."""
+        return self._counts_stay and self._layer.relu and not self._initial[..., 1].any()
 
     @property
     def _step_layout(self) -> StepGroup:
