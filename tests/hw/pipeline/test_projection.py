@@ -27,7 +27,7 @@ class Pair(wiring.Component):
         (layer,), shape = network.layers, network.input_shape
         more = more_bits(network, layer.name)
         self.core = ProjectionCore(layer=layer, source=shape, core=core, deferred=network.deferred, more_bits=more)
-        self.selector = GroupSelector(shape=layer.output_shape(shape), core=core, more_bits=more)
+        self.selector = GroupSelector(shape=layer.output_shape(shape), core=self.core.firing, more_bits=more)
         super().__init__({"events": self.core.signature.members["events"], "groups": self.selector.signature.members["groups"]})
 
     def elaborate(self, platform):
