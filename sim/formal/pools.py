@@ -111,13 +111,8 @@ def pool(
     )
     places = len(geometry.places)
     watched = _watched(bench, places, parts, core.group_channels)
-    banks: list[IdealBank] = []
-
-    def ideal(**options: Any) -> IdealBank:
-        banks.append(IdealBank(bench, watched.place * parts + watched.part, **options))
-        return banks[-1]
-
-    with patch.object(pools, "StateBank", ideal):
+    word = watched.place * parts + watched.part
+    with patch.object(pools, "StateBank", lambda **options: IdealBank(bench, word, **options)):
         inside = bench.add("dut", dut)
     bank = inside.state
     bank.promises(inside.reset, cycles=2)
