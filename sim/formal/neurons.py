@@ -11,7 +11,7 @@ from model.network import Linear, Neurons
 from sim.formal.bench import Bench
 from sim.formal.properties import Fault, Property
 
-__all__ = ["PROPERTIES"]
+__all__ = ["PROPERTIES", "Event", "Start", "layer_of"]
 
 
 def lane(bench: Bench, neurons: ModuleType, **options: Any) -> None:
@@ -20,11 +20,11 @@ def lane(bench: Bench, neurons: ModuleType, **options: Any) -> None:
     In each cycle an event of any weight and sign comes, or none, or the neuron starts anew, with any residual and count. Beside
     it Algorithm 1 keeps ``V`` and ``Q``, and fires at once.
     """
-    m, layer = bench.m, _layer(**options)
+    m, layer = bench.m, layer_of(**options)
     dut, comparison = neurons.Lane(layer=layer), neurons.Comparison(layer=layer)
     m.submodules.dut, m.submodules.comparison = dut, comparison
     stored, overflowed = Signal(dut.state.shape(), name="stored"), Signal()
-    event, start = _Event(bench, layer), _Start(bench, dut.state.shape(), layer)
+    event, start = Event(bench, layer), Start(bench, dut.state.shape(), layer)
     algorithm = _Algorithm(bench, layer, event, start, most_spikes=1)
     m.d.comb += [dut.state.eq(stored), *event.drives(dut), comparison.state.eq(stored)]
     with m.If(start.now):
@@ -41,11 +41,11 @@ def lane(bench: Bench, neurons: ModuleType, **options: Any) -> None:
 
 def burst_lane(bench: Bench, neurons: ModuleType, **options: Any) -> None:
     """A `BurstLane` and a `BurstComparison`, as `lane`; Algorithm 1 fires at most ``burst`` times an update."""
-    m, layer = bench.m, _layer(**options)
+    m, layer = bench.m, layer_of(**options)
     dut, comparison = neurons.BurstLane(layer=layer), neurons.BurstComparison(layer=layer)
     m.submodules.dut, m.submodules.comparison = dut, comparison
     stored, overflowed = Signal(dut.state.shape(), name="stored"), Signal()
-    event, start = _Event(bench, layer), _Start(bench, dut.state.shape(), layer)
+    event, start = Event(bench, layer), Start(bench, dut.state.shape(), layer)
     algorithm = _Algorithm(bench, layer, event, start, most_spikes=layer.burst)
     m.d.comb += [dut.state.eq(stored), *event.drives(dut), comparison.state.eq(stored)]
     with m.If(start.now):
@@ -60,7 +60,7 @@ def burst_lane(bench: Bench, neurons: ModuleType, **options: Any) -> None:
     algorithm.reach(bench)
 
 
-class _Event:
+class Event:
     """An event that may come in a cycle."""
 
     def __init__(self, bench: Bench, layer: Neurons) -> None:
@@ -73,7 +73,7 @@ class _Event:
         return [dut.drive.eq(Mux(self.negative, ~self.weight, self.weight)), dut.negative.eq(self.negative)]
 
 
-class _Start:
+class Start:
     """A frame that may start in a cycle, and does in the first one."""
 
     def __init__(self, bench: Bench, state: Any, layer: Neurons) -> None:
@@ -97,7 +97,7 @@ class _Algorithm:
         Whether the residual of that update was held at its end, or a spike did not fire as the count was at its own.
     """
 
-    def __init__(self, bench: Bench, layer: Neurons, event: _Event, start: _Start, *, most_spikes: int) -> None:
+    def __init__(self, bench: Bench, layer: Neurons, event: Event, start: Start, *, most_spikes: int) -> None:
         m, f, theta = bench.m, layer.threshold_log2, 1 << layer.threshold_log2
         # Wide enough for the sum of both, and for one more.
         width = max(layer.potential_bits, layer.weight_bits, layer.count_bits + 1 + f) + 3
@@ -158,7 +158,8 @@ class _Algorithm:
         bench.reaches((self.fired == 0) & ~self.saturated & bench.started)
 
 
-def _layer(activation: str, **options: Any) -> Linear:
+def layer_of(activation: str, **options: Any) -> Linear:
+    """A layer of one neuron."""
     return Linear(
         name="fc", source="input", weights=np.zeros((1, 1), int), bias=np.zeros(1, int), activation=activation, **options
     )
