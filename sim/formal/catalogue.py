@@ -1,6 +1,6 @@
 """All properties."""
 
-from sim.formal import deferred, encoders, groups, links, neurons, packets, pools, queues, states, steps, sweeps
+from sim.formal import deferred, encoders, groups, links, neurons, packets, pools, queues, readouts, states, steps, sweeps
 
 __all__ = ["PROPERTIES"]
 
@@ -15,5 +15,6 @@ PROPERTIES = (
     *encoders.PROPERTIES,
     *states.PROPERTIES,
     *pools.PROPERTIES,
+    *readouts.PROPERTIES,
     *sweeps.PROPERTIES,
 )

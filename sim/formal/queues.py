@@ -4,8 +4,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 import amaranth.lib.fifo
-from amaranth.hdl import Const, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
 
 import hw.parts.buffer
 import hw.parts.queue
@@ -13,7 +15,7 @@ from sim.formal.bench import Bench
 from sim.formal.order import Watched, in_order
 from sim.formal.properties import Fault, Property
 
-__all__ = ["PROPERTIES"]
+__all__ = ["PROPERTIES", "IdealFifo"]
 
 
 def buffer(bench: Bench, buffers: ModuleType, *, width: int) -> None:
@@ -54,6 +56,61 @@ def sync_fifo(bench: Bench, fifos: ModuleType, *, width: int, depth: int) -> Non
     within = in_order(bench, taken, given, capacity=depth, latency=1)
     bench.holds(dut.level == within.level)
     _ring(bench, within, inside.consume, inside.produce, inside.storage, at_output=Const(0))
+
+
+class IdealFifo(wiring.Component):
+    """What `sync_fifo` proves of a FIFO, in its place: how many tokens it has, and one watched token in its turn, others any.
+
+    Parameters
+    ----------
+    bench : Bench
+        Where it is.
+    watch : Value
+        Whether the token that it takes is watched, where none is yet.
+    width, depth : int
+        As of `SyncFIFO`.
+
+    Attributes
+    ----------
+    one : Signal
+        Whether the watched token is within.
+    ahead : Signal
+        How many leave before it.
+    token : Signal
+        It.
+    """
+
+    def __init__(self, bench: Bench, watch: Value, *, width: int, depth: int) -> None:
+        self._bench, self._watch, self._depth = bench, watch, depth
+        super().__init__(
+            {
+                "w_en": In(1),
+                "w_data": In(width),
+                "w_rdy": Out(1),
+                "r_en": In(1),
+                "r_data": Out(width),
+                "r_rdy": Out(1),
+                "level": Out(range(depth + 1)),
+            }
+        )
+        self.one, self.ahead = Signal(name="fifo_one"), Signal(range(depth), name="fifo_ahead")
+        self.token = Signal(width, name="fifo_token")
+
+    def elaborate(self, platform: object) -> Module:
+        m, bench = Module(), self._bench
+        writes, reads = self.w_en & self.w_rdy, self.r_en & self.r_rdy
+        other = bench.any(len(self.r_data), "fifo_other")
+        m.d.comb += [
+            self.w_rdy.eq(self.level != self._depth),
+            self.r_rdy.eq(self.level != 0),
+            self.r_data.eq(Mux(self.one & (self.ahead == 0), self.token, other)),
+        ]
+        m.d.sync += self.level.eq(self.level + writes - reads)
+        with m.If(writes & ~self.one & self._watch):
+            m.d.sync += [self.one.eq(1), self.ahead.eq(self.level - reads), self.token.eq(self.w_data)]
+        with m.Elif(reads & self.one):
+            m.d.sync += [self.one.eq(self.ahead != 0), self.ahead.eq(self.ahead - (self.ahead != 0))]
+        return m
 
 
 class _Stream(NamedTuple):
