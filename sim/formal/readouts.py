@@ -12,7 +12,7 @@ import hw.pipeline.readout
 from hw.aer import Kind
 from hw.interface import CYCLES_WIDTH
 from model.machine.limits import FRAMES_IN_FLIGHT, STARTS_UNSEEN
-from model.network import Convolution, Network, Shape
+from model.network import Convolution, Network, Neurons, Shape
 from sim.formal.bench import Bench
 from sim.formal.properties import Fault, Property
 from sim.formal.queues import IdealFifo
@@ -173,7 +173,7 @@ class _Counts:
 
     def __init__(self, bench: Bench, network: Network, *, clips: bool) -> None:
         self._bench, self._network, self._clips = bench, network, clips
-        bits = network.output.count_bits + 1
+        bits = _layer(network).count_bits + 1
         self.limits = -(1 << bits - 1), (1 << bits - 1) - 1
         self._shape = signed(bits + 1)
         # Biases of whole thresholds are where a frame starts that starts at rest.
@@ -280,8 +280,15 @@ def _network(shape: Shape, *, count_bits: int, biases: Sequence[int], flushes: b
     return Network(name="small", input_shape=input_shape, layers=(layer,), rest=any(channels), **options)
 
 
+def _layer(network: Network) -> Neurons:
+    layer = network.output
+    if not isinstance(layer, Neurons):
+        raise TypeError(f"layer must be of neurons, not {type(layer).__name__}")
+    return layer
+
+
 def _wholes(network: Network) -> list[int]:
-    return [int(bias) >> 2 for bias in network.output.bias]
+    return [int(bias) >> 2 for bias in _layer(network).bias]
 
 
 PROPERTIES = (
