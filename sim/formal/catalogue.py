@@ -1,6 +1,6 @@
 """All properties."""
 
-from sim.formal import deferred, encoders, groups, links, neurons, packets, pools, queues, readouts, states, steps, sweeps
+from sim.formal import deferred, encoders, groups, links, neurons, packets, pools, queues, readouts, states, steps, sweeps, walks
 
 __all__ = ["PROPERTIES"]
 
@@ -17,4 +17,5 @@ PROPERTIES = (
     *pools.PROPERTIES,
     *readouts.PROPERTIES,
     *sweeps.PROPERTIES,
+    *walks.PROPERTIES,
 )

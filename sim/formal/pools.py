@@ -116,6 +116,7 @@ def pool(
         inside = bench.add("dut", dut)
     bank = inside.state
     bank.promises(inside.reset, cycles=2)
+    bench.holds(~(inside.reset.sweeping & inside.reset.next_frame))
 
     bench.source(dut.groups, "groups")
     bench.sink(dut.pooled, "pooled")

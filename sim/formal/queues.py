@@ -81,7 +81,7 @@ class IdealFifo(wiring.Component):
     """
 
     def __init__(self, bench: Bench, watch: Value, *, width: int, depth: int) -> None:
-        self._bench, self._watch, self._depth = bench, watch, depth
+        self._watch, self._depth, self._other = watch, depth, bench.any(width, "fifo_other")
         super().__init__(
             {
                 "w_en": In(1),
@@ -97,13 +97,12 @@ class IdealFifo(wiring.Component):
         self.token = Signal(width, name="fifo_token")
 
     def elaborate(self, platform: object) -> Module:
-        m, bench = Module(), self._bench
+        m = Module()
         writes, reads = self.w_en & self.w_rdy, self.r_en & self.r_rdy
-        other = bench.any(len(self.r_data), "fifo_other")
         m.d.comb += [
             self.w_rdy.eq(self.level != self._depth),
             self.r_rdy.eq(self.level != 0),
-            self.r_data.eq(Mux(self.one & (self.ahead == 0), self.token, other)),
+            self.r_data.eq(Mux(self.one & (self.ahead == 0), self.token, self._other)),
         ]
         m.d.sync += self.level.eq(self.level + writes - reads)
         with m.If(writes & ~self.one & self._watch):

@@ -13,7 +13,7 @@ from sim.formal.bench import Bench
 from sim.formal.memories import CollidingMemory
 from sim.formal.properties import Fault, Property
 
-__all__ = ["PROPERTIES", "IdealBank", "history"]
+__all__ = ["PROPERTIES", "AnyBank", "IdealBank", "history"]
 
 _LATENCY = 6
 """Cycles from an access to its word."""
@@ -98,7 +98,50 @@ def state_bank(
     bench.reaches(looks & ~fresh & written & (written_in == reset.generation))
 
 
-class IdealBank(StateBank):
+class AnyBank(StateBank):
+    """A `StateBank` whose words may be any.
+
+    Parameters
+    ----------
+    bench : Bench
+        Where it is.
+    **options
+        As of `StateBank`.
+    """
+
+    def __init__(self, bench: Bench, **options: Any) -> None:
+        super().__init__(**options)
+        self._bench = bench
+        self._found: Value = bench.any(self._word.size, "other_word")
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += Value.cast(self.word).eq(self._found)
+        return m
+
+    def promises(self, reset: Any, *, cycles: int) -> None:
+        """Assert what it is proved with: what `FrameReset` says comes so many cycles late, and frames end between accesses.
+
+        That none ends while tags are swept is left to the caller, who may have several banks.
+        """
+        bench, access = self._bench, self.access
+        swept, generation, addr, ended = (
+            history(bench, value, name, cycles)[-1]
+            for name, value in (
+                ("sweeping", reset.sweeping),
+                ("frame_generation", reset.generation),
+                ("sweep_addr", reset.addr),
+                ("next_frame", reset.next_frame),
+            )
+        )
+        comes = history(bench, Const(1), "comes", cycles)[-1]
+        bench.holds(~comes | ((access.clear == swept) & (self.generation == generation) & ~(access.en & (swept | ended))))
+        bench.holds(~comes | ~swept | (access.addr == addr))
+        bench.holds(comes | ~(access.en | access.clear))
+        bench.holds(~access.en | (access.addr < self.depth))
+
+
+class IdealBank(AnyBank):
     """What `state_bank` proves of a `StateBank`, in its place: the word at one address, and any value at others.
 
     That what it is proved with is kept to is asserted by `promises`.
@@ -121,8 +164,8 @@ class IdealBank(StateBank):
     """
 
     def __init__(self, bench: Bench, watched: Value, **options: Any) -> None:
-        super().__init__(**options)
-        self._bench, access, width = bench, self.access, self._word.size
+        super().__init__(bench, **options)
+        access, width = self.access, self._word.size
         fresh, content = Signal(name="fresh"), Signal(width, name="content")
         looks = ~access.clear & (access.addr == watched)
         fresh_now = fresh & (self.generation == bench.before(self.generation, "generation")) & ~access.clear
@@ -135,31 +178,7 @@ class IdealBank(StateBank):
         with bench.m.If(wrote):
             bench.m.d.sync += content.eq(Value.cast(self.update))
         self.content, self.fresh = self._word(content), was_fresh
-        self._found = Mux(looked, Mux(was_fresh, content, started_with), bench.any(width, "other_word"))
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.d.comb += Value.cast(self.word).eq(self._found)
-        return m
-
-    def promises(self, reset: Any, *, cycles: int) -> None:
-        """Assert what it is proved with: what `FrameReset` says comes so many cycles late, and frames end between accesses."""
-        bench, access = self._bench, self.access
-        swept, generation, addr, ended = (
-            history(bench, value, name, cycles)[-1]
-            for name, value in (
-                ("sweeping", reset.sweeping),
-                ("frame_generation", reset.generation),
-                ("sweep_addr", reset.addr),
-                ("next_frame", reset.next_frame),
-            )
-        )
-        comes = history(bench, Const(1), "comes", cycles)[-1]
-        bench.holds(~comes | ((access.clear == swept) & (self.generation == generation) & ~(access.en & (swept | ended))))
-        bench.holds(~comes | ~swept | (access.addr == addr))
-        bench.holds(comes | ~(access.en | access.clear))
-        bench.holds(~access.en | (access.addr < self.depth))
-        bench.holds(~(reset.sweeping & reset.next_frame))
+        self._found = Mux(looked, Mux(was_fresh, content, started_with), self._found)
 
 
 def history(bench: Bench, value: Value, name: str, cycles: int) -> list[Value]:
