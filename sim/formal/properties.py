@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,9 @@ __all__ = ["Check", "Checked", "Fault", "Property", "checks"]
 
 Build = Callable[..., None]
 """States a property on a bench, of what a module has, for the parameters of a case."""
+
+_STATING = Lock()
+"""Held while a property is stated: names of the part's module may stand for others meanwhile, and proofs run side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +150,14 @@ class Check:
             return self._find(self.fault, solver)
         return self._prove(solver, self.wanted.cases[self.case or 0])
 
+    def _stated(self, module: ModuleType, case: Mapping[str, Any], *, lemmas: bool) -> Bench:
+        bench = Bench(lemmas=lemmas)
+        with _STATING:
+            self.wanted.build(bench, module, **case)
+        return bench
+
     def _prove(self, solver: str, case: Mapping[str, Any]) -> Checked:
-        bench = Bench()
-        self.wanted.build(bench, self.wanted.module, **case)
+        bench = self._stated(self.wanted.module, case, lemmas=True)
         seconds, failed = translate(bench, self.folder), ""
         for run, steps in ((search, self.wanted.steps), (induct, self.wanted.steps), (cover, self.wanted.reach)):
             answer = run(self.folder, solver, steps=steps)
@@ -160,8 +169,7 @@ class Check:
         return Checked(failed=failed, of_fault=False, asserts=bench.asserts, seconds=seconds)
 
     def _find(self, fault: Fault, solver: str) -> Checked:
-        bench = Bench(lemmas=False)
-        self.wanted.build(bench, fault.planted(self.wanted.module), **self.wanted.cases[fault.case])
+        bench = self._stated(fault.planted(self.wanted.module), self.wanted.cases[fault.case], lemmas=False)
         seconds = translate(bench, self.folder)
         answer = search(self.folder, solver, steps=fault.steps)
         failed = "" if answer.outcome is Outcome.FAILS else f"the planted fault is not found; see {self.folder}"

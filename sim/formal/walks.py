@@ -227,7 +227,7 @@ def walk(
     _places(bench, inside, tagged[0].tags, gathered[0], fifo)
 
     bench.reaches(hit & (event.kind == Kind.SPIKE) & tag.step & taken)
-    bench.reaches(ended & (recent != 0) if reuse > 1 and not deferred else ended & stepped)
+    bench.reaches(ended & (recent != 0) if reuse > 1 and not deferred else ended)
     bench.reaches(inside.walk.held & (inside.walk.credits == -1))
     if deferred:
         bench.reaches(flushed & due)

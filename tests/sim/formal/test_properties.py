@@ -1,5 +1,8 @@
 """Each property's first case is proved and its planted fault found; the rest by `make formal`."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import pytest
 from amaranth.hdl import Signal
 
@@ -82,6 +85,26 @@ def property_of(build, **options):
 def test_what_fails_is_named(tmp_path):
     only, _ = checks(property_of(broken), tmp_path)
     assert only.run(find_solver()).failed.startswith("width 1: induct: Assert failed in top: ")
+
+
+def test_properties_are_stated_one_at_a_time(tmp_path):
+    """What stands for another name of the part's module while one is stated is not met by another."""
+    within, second, met = [], Event(), []
+
+    def build(bench, buffers, *, width):
+        within.append(width)
+        met.append(len(within))
+        if len(met) > 1:
+            second.set()
+        second.wait(0.3)
+        buffer(bench, buffers, width=width)
+        within.remove(width)
+
+    first, fault = checks(property_of(build), tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda check: check.run(find_solver()), (first, fault)))
+    assert [each.failed for each in found] == ["", ""]
+    assert met == [1, 1]
 
 
 def test_a_fault_that_is_none_is_not_found(tmp_path):
