@@ -27,8 +27,8 @@ from model.machine.named_plans import named_plan
 from model.machine.plan import Plan
 from model.network import Network
 from sim.generators.networks import random_network
+from sim.wire import DIVISOR, TIMEOUT, SimulatedWire
 from tests.hw.folded.test_machine import random_chain
-from tests.hw.link.wire import DIVISOR, TIMEOUT, SimulatedWire
 
 
 def single_port(plan: Plan) -> Plan:

@@ -22,8 +22,8 @@ from model.machine.named_plans import named_plan
 from model.network import Neurons
 from sim.generators.frames import random_frames
 from sim.generators.networks import random_network
+from sim.wire import CLOCK_HZ, DIVISOR, TIMEOUT, Packet, SimulatedWire
 from tests.hardware import event_tokens
-from tests.hw.link.wire import CLOCK_HZ, DIVISOR, TIMEOUT, Packet, SimulatedWire
 
 NETWORK = random_network(2)
 PLAN = named_plan(NETWORK, "minimal")

@@ -13,7 +13,7 @@ from model.machine.named_plans import named_plan
 from model.machine.stages import ports
 from model.network import INPUT, MaxPool, Network, Padding, Shape
 from sim.generators.networks import random_convolution, random_linear
-from tests.hw.link.wire import SimulatedWire
+from sim.wire import SimulatedWire
 
 
 def small_network() -> Network:

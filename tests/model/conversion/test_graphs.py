@@ -20,8 +20,8 @@ from model.network import INPUT, MaxPool, Network
 from model.rest import pooled
 from model.studies.origin import another_origin, check_structure
 from model.support.dataset import Dataset
+from sim.generators.random_onnx_graphs import RandomGraph
 from tests.onnx_graphs import TWO, Graph
-from tests.random_onnx_graphs import RandomGraph
 
 
 def residual():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from model.importers.onnx import ConversionError, import_model, report_nodes
+from sim.generators.random_onnx_graphs import RandomGraph
 from tests.onnx_graphs import TWO, Graph, kinds, same
-from tests.random_onnx_graphs import RandomGraph
 
 SAME = {"pads": [1] * 4}
 

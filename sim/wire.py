@@ -29,13 +29,13 @@ Packet = tuple[int, int, bytes]
 """Sequence number, command and payload."""
 
 
-_programs: dict[tuple[str, str], Path] = {}
-"""Of networks' content hashes and plans: switched on again, a system is the same program."""
+_programs: dict[tuple[str, str, int], Path] = {}
+"""Of networks' content hashes, plans and patience: switched on again, a system is the same program."""
 
 
-def _program(network: Network, plan: Plan) -> Path:
+def _program(network: Network, plan: Plan, timeout_bits: int) -> Path:
     sources = {
-        "system.v": system_verilog(network, plan, CACHE, divisor=DIVISOR, clock_hz=CLOCK_HZ, timeout_bits=TIMEOUT_BITS)
+        "system.v": system_verilog(network, plan, CACHE, divisor=DIVISOR, clock_hz=CLOCK_HZ, timeout_bits=timeout_bits)
     }
     if plan.folded and Folded.of(network, plan).single_words:
         sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
@@ -50,12 +50,14 @@ class SimulatedWire:
     ----------
     network, plan : Network, Plan
         what is in the system
+    timeout_bits : int
+        for how many bits a packet may stand still
     """
 
-    def __init__(self, network: Network, plan: Plan) -> None:
-        key = network.content_hash, repr(plan)
+    def __init__(self, network: Network, plan: Plan, *, timeout_bits: int = TIMEOUT_BITS) -> None:
+        key = network.content_hash, repr(plan), timeout_bits
         if key not in _programs:
-            _programs[key] = _program(network, plan)
+            _programs[key] = _program(network, plan, timeout_bits)
         self._process = subprocess.Popen([_programs[key]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._kept = b""
         self.cycles = 0
