@@ -52,6 +52,9 @@ CONNECTIONS = 32
 _HEAD = 1 << 14
 """Bytes of a request's first line and headers."""
 
+_EMPTY, _ENDS = re.compile(rb"\n\r?\n"), re.compile(rb"\r(?!\n|$)|[\x0b\x0c\x1c-\x1e\x85]")
+"""The end of headers, and what ends a line of text, but not one of headers."""
+
 _BYTES_A_PIXEL = 16
 """Of a request: a number of three digits, and what may be between two."""
 
@@ -272,6 +275,7 @@ class _Bounded(io.RawIOBase):
     def __init__(self, connection: socket.socket, seconds: float, most: int) -> None:
         self._connection = connection
         self._until = time.monotonic() + seconds
+        self._head = bytearray()
         self.left = most
         self.short = False
 
@@ -290,7 +294,14 @@ class _Bounded(io.RawIOBase):
         except BlockingIOError:
             raise TimeoutError from None
         self.left -= read
+        if len(self._head) < _HEAD:
+            self._head += memoryview(buffer)[:read]
         return read
+
+    @property
+    def splits_lines(self) -> bool:
+        """Whether some line up to the first that is empty holds what Python takes for the end of one."""
+        return _ENDS.search(_EMPTY.split(bytes(self._head), maxsplit=1)[0]) is not None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -316,6 +327,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refused(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"first line and headers must be at most {_HEAD} bytes"
             )
+        if self.headers.defects or self.headers.get_payload() or self._incoming.splits_lines:
+            # What comes after such a line would not be looked at as others do, such as where the request is from.
+            return self._refused(HTTPStatus.BAD_REQUEST, "headers must be lines of a name, a colon and a value")
         hosts, origins = (self.headers.get_all(name, []) for name in ("Host", "Origin"))
         own = self._own_hosts()
         # A site's page whose name was made to mean this address has that name here.
@@ -426,6 +440,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self, status: HTTPStatus, body: bytes, kind: str, *, policy: str = _NOTHING, **headers: str) -> None:
         own = {"Content-Type": kind, "Content-Length": str(len(body)), "Content-Security-Policy": policy}
         self.connection.settimeout(self.server.seconds)
+        # Of a version that has no headers too.
+        self.request_version = max(self.request_version, "HTTP/1.0")
         with contextlib.suppress(ConnectionError, TimeoutError):
             self.send_response(status)
             for name, value in {**own, **_HEADERS, **headers}.items():

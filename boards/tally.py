@@ -18,6 +18,7 @@ COMMANDS = {
     "campaign": ("sim.campaign", "Random verification over many processes and machines; resumes."),
     "prove": ("sim.prove", "Prove properties of parts of the RTL, and find faults planted in them."),
     "mutate": ("sim.mutate", "Plant faults in the hardware, and see which the checks find."),
+    "fuzz": ("sim.fuzz", "Inputs that are wrong in every way: refused in a line, or right."),
     "upsets": ("sim.upsets", "Flip bits of a running machine, and see which answers change."),
     "build": ("hw.build", "Build a verified bitstream for a board."),
     "host": ("boards.host", "Talk to a board."),

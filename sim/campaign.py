@@ -144,6 +144,7 @@ def rerun(key: str, path: Path, out: Path) -> None:
     from sim.campaigns.jobs import DONE, perform
     from sim.campaigns.store import Store
     from sim.campaigns.verification import ENGINE, VERIFY
+    from sim.fuzzing.jobs import FUZZ
     from sim.mutation.jobs import MUTATE, PLANT
 
     with Store(path) as store:
@@ -151,7 +152,7 @@ def rerun(key: str, path: Path, out: Path) -> None:
     if len(found) != 1:
         raise BadInputError(f"KEY must be the beginning of one key of {path}, not of {len(found)}: {key!r}")
     job: Job = found[0].job
-    kinds = {kind.name: kind for kind in (VERIFY, ENGINE, MUTATE, PLANT)}
+    kinds = {kind.name: kind for kind in (VERIFY, ENGINE, MUTATE, PLANT, *FUZZ.values())}
     if job.kind not in kinds:
         raise BadInputError(f"{path}: kind must be one of {', '.join(kinds)}, not {job.kind!r}")
     if out.exists() and any(out.iterdir()):

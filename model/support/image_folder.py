@@ -171,7 +171,8 @@ def _read(path: Path, label: int, height: int, width: int, channels: int) -> tup
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
         with warnings.catch_warnings():
-            # An image that claims to be huge is not decoded.
+            # What Pillow makes do with is told nobody; an image that claims to be huge is not decoded.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
                 return digest, label, frame_of(image, height, width, channels)
