@@ -2,7 +2,10 @@
 
 from model.support.errors import BadInputError
 
-__all__ = ["ConversionError"]
+__all__ = ["LONGEST_NAME", "ConversionError", "printable"]
+
+LONGEST_NAME = 120
+"""Characters of a name of a file that are shown."""
 
 
 class ConversionError(BadInputError):
@@ -15,3 +18,9 @@ class ConversionError(BadInputError):
     node = ""
     reason = ""
     remedy = ""
+
+
+def printable(name: str) -> str:
+    """A name of the file as one may show it in a terminal: no control characters, and not too long."""
+    shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)

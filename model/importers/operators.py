@@ -2,6 +2,8 @@
 
 import onnx
 
+from model.importers.errors import printable
+
 __all__ = ["PASSING", "SUPPORTED", "is_supported", "refusal"]
 
 SUPPORTED = {
@@ -136,7 +138,7 @@ def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
         The version of ONNX's operators that the file declares.
     """
     own = domain in ("", "ai.onnx")
-    full = operator if own else f"{domain}.{operator}"
+    full = printable(operator if own else f"{domain}.{operator}")
     if operator in _QUANTIZED or domain.startswith(_QUANTIZED_DOMAINS):
         return (
             f"operator {full} is not one of a quantized file that is read",
@@ -154,7 +156,7 @@ def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
     if not onnx.defs.has(operator):
         names = {schema.name.lower(): schema.name for schema in onnx.defs.get_all_schemas()}
         known = names.get(operator.lower())
-        return f"operator {operator} is not one of ONNX", f"it is written {known}" if known else "leave it out or replace it"
+        return f"operator {full} is not one of ONNX", f"it is written {known}" if known else "leave it out or replace it"
     remedy = _REMEDIES.get(operator, "leave it out or replace it")
     since = min(s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == operator and s.domain == "")
     if since > opset:

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto
 
-from model.importers.float_network import ConversionError
+from model.importers.errors import LONGEST_NAME, ConversionError, printable
 from model.importers.limits import MOST_NODES
 from model.importers.operators import refusal
 
@@ -27,8 +27,6 @@ _OLDEST_OPSET = 7
 
 _OLDEST_IR = 3
 """Before it, files did not declare which version of the operators they mean."""
-
-_LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -52,12 +50,6 @@ class Structure:
     output: str
     input: onnx.ValueInfoProto
     nodes: list[onnx.NodeProto]
-
-
-def printable(name: str) -> str:
-    """A name of the file as one may show it in a terminal: no control characters, and not too long."""
-    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 
 
 def node_name(node: onnx.NodeProto) -> str:
@@ -138,7 +130,7 @@ def _check_names(path: Path, model: onnx.ModelProto) -> None:
     names += [tensor.values.name for tensor in graph.sparse_initializer]
     for name in names:
         if isinstance(name, bytes):
-            raise ConversionError(f"{path}: names must be text in UTF-8, not {name[:_LONGEST_NAME]!r}")
+            raise ConversionError(f"{path}: names must be text in UTF-8, not {name[:LONGEST_NAME]!r}")
 
 
 def _check_versions(path: Path, model: onnx.ModelProto) -> None:

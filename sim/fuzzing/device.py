@@ -72,7 +72,7 @@ def _seeds() -> tuple[bytes, ...]:
     plain = [packet(5 + n, command) for n, command in enumerate(bare)]
     watch = packet(20, Command.WATCH, b"\x07") + frames[0]
     state = packet(21, Command.STATE, pack_event(network, Event(port=1, c=3)))
-    return (*frames, listed, inner, *plain, watch, state, frames[0] + plain[2], packet(22, Command.LOAD, bytes(10)))
+    return (*frames, listed, inner, *plain, watch, state, frames[0] + plain[2])
 
 
 def _mutated(content: bytes, chance: random.Random) -> bytes:

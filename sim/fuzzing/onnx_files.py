@@ -24,8 +24,9 @@ _OPERATORS = (
     *("Reshape", "Transpose", "BatchNormalization", "Add", "Sub", "Mul", "Div", "Sum", "Concat", "Pad", "Squeeze", "Unsqueeze"),
     *("ReduceMean", "Softmax", "Sigmoid", "Tanh", "Identity", "Cast", "Constant", "Resize", "Upsample", "Dropout", "Elu"),
     *("QuantizeLinear", "DequantizeLinear", "LeakyRelu", "HardSwish", "Loop", "If", "Scan", "LSTM", "ConstantOfShape", "Expand"),
-    *("Tile", "Shape", "Slice", "Split", "Gather", "Min", "Max", "Floor", "Round", "Quant", "QLinearConv", "com.microsoft", "group"),
-    *("kernel_shape", "strides", "pads", "dilations", "auto_pad", "SAME_UPPER", "axis", "axes", "perm", "alpha", "ceil_mode"),
+    *("Tile", "Shape", "Slice", "Split", "Gather", "Min", "Max", "Floor", "Round", "Quant", "QLinearConv", "group"),
+    *("com.microsoft", "kernel_shape", "strides", "pads", "dilations", "auto_pad", "SAME_UPPER"),
+    *("axis", "axes", "perm", "alpha", "ceil_mode"),
 )
 
 _SCORES = ("Softmax", "LogSoftmax", "Sigmoid", "Tanh")
