@@ -191,16 +191,15 @@ def _array(stream: IO[bytes], member: zipfile.ZipInfo, most_bytes: int, kinds: s
         raise ArchiveError(f"{where} must hold the {size} bytes of its shape {shape}, not {member.file_size - start}")
     if size > most_bytes:
         raise ArchiveError(f"{where} must hold at most {most_bytes} bytes, not {size}")
-    content = bytearray(size)
-    at = 0
-    while part := stream.read(min(_CHUNK, size - at) or 1):
+    # It grows with what there is: whether that is as much as is said shows at the end only.
+    content = bytearray()
+    while part := stream.read(min(_CHUNK, size - len(content)) or 1):
         # One byte more than there may be is asked for at the end, which is where the checksum is compared.
-        if at + len(part) > size:
+        if len(content) + len(part) > size:
             raise ArchiveError(f"{where} must hold {size} bytes, not more")
-        content[at : at + len(part)] = part
-        at += len(part)
-    if at < size:
-        raise ArchiveError(f"{where} must hold {size} bytes, not {at}")
+        content += part
+    if len(content) < size:
+        raise ArchiveError(f"{where} must hold {size} bytes, not {len(content)}")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
 
 

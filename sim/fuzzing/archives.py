@@ -276,6 +276,9 @@ def _with_claims(content: bytes, chance: random.Random) -> bytes:
     room = end - shape
     claim = f"'shape': ({size // width},), ".ljust(room).encode()[:room]
     found[shape:end] = claim
-    for place in (entry + 24, local + 22):
-        struct.pack_into("<I", found, place, min(0xFFFFFFFE, header + size // width * width))
+    # What is there has a right checksum, if it is not compressed.
+    packed = struct.unpack_from("<I", found, entry + 20)[0]
+    values = zlib.crc32(found[start : start + packed]), packed, min(0xFFFFFFFE, header + size // width * width)
+    for place in (entry + 16, local + 14):
+        struct.pack_into("<3I", found, place, *values)
     return bytes(found)

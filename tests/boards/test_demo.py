@@ -203,6 +203,7 @@ def post(body, length=None):
 
 LENGTH = "Content-Length must be a number of bytes, and no Transfer-Encoding there"
 MOST = 16 * NETWORK.input_shape.size + 1024
+LINES = "headers must be lines of a name, a colon and a value"
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,10 @@ def test_a_request_that_cannot_be_gets_one_line(request_bytes, message, capfd):
         (b"OPTIONS /classify HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n", 405, "/classify: method must be POST, not OPTIONS"),
         (b"PUT / HTTP/1.1\r\nHost: localhost:PORT\r\nContent-Length: 3\r\n\r\nabc", 405, "/: method must be GET, not PUT"),
         (b"<script> / HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n", 405, "/: method must be GET, not <script>"),
+        (b"GET /about HTTP/0.9\r\nHost: evil:PORT\r\n\r\n", 403, "HOST, not evil:PORT"),
+        (b"GET /about HTTP/1.1\r\nHost: localhost:PORT\r\nno colon\r\nOrigin: http://evil.example\r\n\r\n", 400, LINES),
+        (b"GET /about HTTP/1.1\r\nHost: localhost:PORT\rOrigin: http://evil.example\r\n\r\n", 400, LINES),
+        (b"GET /about HTTP/1.1\r\nHost: localhost:PORT\r\nA: b\x85Origin: http://evil.example\r\n\r\n", 400, LINES),
         (b"GET / HTTP/3.0\r\n\r\n", 505, "Invalid HTTP version (3.0)"),
         (b"GET / and more HTTP/1.1\r\n\r\n", 400, "Bad request syntax ('GET / and more HTTP/1.1')"),
         (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", 431, "first line and headers must be at most 16384 bytes"),

@@ -142,6 +142,23 @@ def test_refusals(folder, tmp_path):
     assert "2.png: must be an image that can be read: Image size (3600000000 pixels) exceeds limit" in refused(folder)
 
 
+def test_what_pillow_makes_do_with_is_told_nobody(folder, recwarn):
+    """Damage that leaves an image, or none, is no warning beside the one line."""
+    rng = np.random.default_rng(0)
+    picture(folder / "cat" / "1.tif")
+    whole = (folder / "cat" / "1.tif").read_bytes()
+    codes = set()
+    for _ in range(30):
+        damaged = bytearray(whole)
+        # The last bytes are the directory, which says what is where.
+        damaged[len(whole) - int(rng.integers(1, 120))] ^= 0xFF
+        (folder / "cat" / "1.tif").write_bytes(damaged)
+        found = CliRunner().invoke(main, [str(folder), "--out", str(folder.parent / "data.npz"), "--size", "8"])
+        assert found.exit_code == 0 or found.stderr.count("\n") == 1
+        codes.add(found.exit_code)
+    assert codes == {0, 2} and list(recwarn) == []
+
+
 def test_what_a_file_holds_decides_not_its_name(folder, tmp_path, monkeypatch):
     """PostScript, for which Pillow would start an interpreter, in a file that is called an image."""
     (tmp_path / "bin").mkdir()

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model.check import main
 from model.importers.float_network import ConversionError
 from model.importers.graph import load
+from model.importers.onnx import import_onnx
 from tests.onnx_graphs import Graph
 
 GIGABYTE = 1 << 30
@@ -303,6 +304,15 @@ def test_a_node_name_cannot_reach_the_terminal(tmp_path):
     path = claim(2, 8, 8).add("Elu", name="\x1b[31mred\n" + "x" * 500).save(tmp_path / "net.onnx")
     code, error, out = check(path)
     assert code == 2 and "\x1b" not in error + out and len(error.splitlines()) == 1 and len(error) < 500
+
+
+@pytest.mark.parametrize(("operator", "domain"), [("\x1b[31mred\n" + "x" * 5000, ""), ("Relu", "\x1b]0;own\x07" + "y" * 5000)])
+def test_neither_can_an_operator(tmp_path, operator, domain):
+    graph = claim(2, 8, 8).conv(3, 2, 3).add("Relu", name="r")
+    graph.nodes[-1].op_type, graph.nodes[-1].domain = operator, domain
+    with pytest.raises(ConversionError) as caught:
+        import_onnx(graph.save(tmp_path / "net.onnx"))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 700
 
 
 def test_a_long_chain_is_read_in_linear_time(tmp_path):

@@ -1,6 +1,7 @@
 """Archives of arrays that lie or claim too much take no memory."""
 
 import io
+import struct
 import tracemalloc
 import zipfile
 
@@ -49,6 +50,22 @@ def test_a_data_set_that_claims_terabytes(tmp_path):
     assert said == (
         f"{path}: dataset: member 'images.npy' must hold the {(1 << 40) * 784} bytes of its shape (1099511627776, 28, 28), not 1"
     )
+
+
+def test_a_directory_that_claims_what_the_header_claims(tmp_path):
+    """Sizes and checksum agree with each other, and only the content is not there."""
+    path, size = tmp_path / "own.npz", 1 << 30
+    content = member((size,), bytes(16))
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("images.npy", content)
+        made.writestr("labels.npy", LABELS)
+    found = bytearray(path.read_bytes())
+    told = struct.pack("<L", len(content)) * 2
+    assert found.count(told) == 2
+    path.write_bytes(found.replace(told, struct.pack("<2L", len(content), len(content) - 16 + size)))
+    taken, said = peak(lambda: load(str(path), "test"))
+    assert taken < 4 * MEGABYTE
+    assert said == f"{path}: dataset: member 'images.npy' must hold {size} bytes, not 16"
 
 
 @pytest.mark.parametrize("kind", ["own", "cifar10"])
