@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """What such files may hold: for some others, which a file may hold whatever its name is, Pillow starts other programs."""
+
+# Pillow also logs, which Python shows on standard error where nobody else takes it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _TEXT = 200
 """Characters of what is wrong with a file that are shown."""

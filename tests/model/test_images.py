@@ -1,5 +1,6 @@
 """A folder of images becomes a data set."""
 
+import logging
 import re
 import struct
 import zlib
@@ -145,18 +146,20 @@ def test_refusals(folder, tmp_path):
 def test_what_pillow_makes_do_with_is_told_nobody(folder, recwarn):
     """Damage that leaves an image, or none, is no warning beside the one line."""
     rng = np.random.default_rng(0)
+    (folder / "cat" / "notes.txt").unlink()
     picture(folder / "cat" / "1.tif")
     whole = (folder / "cat" / "1.tif").read_bytes()
     codes = set()
-    for _ in range(30):
+    for _ in range(20):
         damaged = bytearray(whole)
-        # The last bytes are the directory, which says what is where.
-        damaged[len(whole) - int(rng.integers(1, 120))] ^= 0xFF
+        # In its directory, which says what is where.
+        damaged[int(rng.integers(8, 140))] ^= 0xFF
         (folder / "cat" / "1.tif").write_bytes(damaged)
         found = CliRunner().invoke(main, [str(folder), "--out", str(folder.parent / "data.npz"), "--size", "8"])
-        assert found.exit_code == 0 or found.stderr.count("\n") == 1
+        assert found.stderr.count("\n") == (1 if found.exit_code else 0)
         codes.add(found.exit_code)
     assert codes == {0, 2} and list(recwarn) == []
+    assert logging.getLogger("PIL").handlers
 
 
 def test_what_a_file_holds_decides_not_its_name(folder, tmp_path, monkeypatch):
