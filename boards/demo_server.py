@@ -299,9 +299,10 @@ class _Bounded(io.RawIOBase):
         return read
 
     @property
-    def splits_lines(self) -> bool:
-        """Whether some line up to the first that is empty holds what Python takes for the end of one."""
-        return _ENDS.search(_EMPTY.split(bytes(self._head), maxsplit=1)[0]) is not None
+    def is_of_lines(self) -> bool:
+        """Whether there is an empty line, and none before it holds what Python takes for the end of one."""
+        head, *rest = _EMPTY.split(bytes(self._head), maxsplit=1)
+        return bool(rest) and _ENDS.search(head) is None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -327,7 +328,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refused(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"first line and headers must be at most {_HEAD} bytes"
             )
-        if self.headers.defects or self.headers.get_payload() or self._incoming.splits_lines:
+        if self.headers.defects or self.headers.get_payload() or not self._incoming.is_of_lines:
             # What comes after such a line would not be looked at as others do, such as where the request is from.
             return self._refused(HTTPStatus.BAD_REQUEST, "headers must be lines of a name, a colon and a value")
         hosts, origins = (self.headers.get_all(name, []) for name in ("Host", "Origin"))

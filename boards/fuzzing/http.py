@@ -207,6 +207,8 @@ def _check_refusal(status: int, body: bytes, is_head: bool) -> None:
 def _check_reply(content: bytes, body: bytes) -> str:
     """A request that is answered is the demo's own page's, or a program's; its answer is right."""
     head, *more = re.split(rb"(?<=\n)\r?\n", content, maxsplit=1)
+    if not more:
+        raise WrongError("a request whose headers do not end must be refused")
     lines = re.split(r"\r?\n", head.decode("latin1"))
     fields = [(name.lower(), value.strip(" \t")) for name, _, value in (line.partition(":") for line in lines[1:])]
     hosts = [value.lower() for name, value in fields if name == "host"]

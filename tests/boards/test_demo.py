@@ -319,6 +319,14 @@ def server():
         yield port
 
 
+def test_headers_that_do_not_end(server):
+    with socket.create_connection(("localhost", server), timeout=60) as connection:
+        connection.sendall(to(server, b"GET /about HTTP/1.1\r\n"))
+        connection.shutdown(socket.SHUT_WR)
+        said = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+    assert said.startswith("HTTP/1.0 400 ") and json.loads(said.partition("\r\n\r\n")[2]) == {"error": LINES}
+
+
 def test_the_page_may_run_its_own_script_and_no_other(server):
     with urllib.request.urlopen(f"http://127.0.0.1:{server}/") as reply:
         headers, page = dict(reply.headers), reply.read().decode()
