@@ -4,6 +4,7 @@ It is told what to do by a line of JSON on standard input, and says what came of
 input at hand is always in a file, which is there when the process is not any more.
 """
 
+import importlib
 import json
 import mmap
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.fuzzing.judge import ACCEPTED, FAILED, REFUSED, bounded, judged
-from sim.fuzzing.targets import Target, drawn, target_named
+from sim.fuzzing.targets import Target, drawn
 
 __all__ = ["read_inputs"]
 
@@ -73,7 +74,7 @@ def _main() -> None:
         def begins(number: int) -> None:
             at[:] = number.to_bytes(8, "little")
 
-        target = target_named(asked["target"])
+        target = importlib.import_module(asked["module"]).TARGET
         found = read_inputs(target, asked["seed"], asked["first"], asked["count"], begins=begins, isolated=True)
     told.write(json.dumps(found))
     told.close()

@@ -39,7 +39,7 @@ from sim.fuzzing.mutations import noisy, number_near
 from sim.fuzzing.targets import RefusedError, Target, WrongError
 from sim.wire import CLOCK_HZ, DIVISOR, Packet, SimulatedWire
 
-__all__ = ["TARGET", "first_answer"]
+__all__ = ["TARGET", "first_answer", "machine"]
 
 _TIMEOUT_BITS = 420
 _SILENCE = 3 * _TIMEOUT_BITS * DIVISOR // 2

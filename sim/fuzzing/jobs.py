@@ -80,7 +80,7 @@ def _in_a_process(target: str, seed: int, first: int, count: int, folder: Path) 
     at = folder / "cache" / "at"
     at.parent.mkdir(exist_ok=True)
     at.write_bytes((1 << 63).to_bytes(8, "little"))
-    asked = {"target": target, "seed": seed, "first": first, "count": count, "at": str(at)}
+    asked = {"module": TARGETS[target][0], "seed": seed, "first": first, "count": count, "at": str(at)}
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         [sys.executable, "-m", "sim.fuzzing.child"], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
