@@ -18,7 +18,7 @@ from typing import Any
 from sim.fuzzing.judge import ACCEPTED, FAILED, REFUSED, bounded, judged
 from sim.fuzzing.targets import Target, drawn
 
-__all__ = ["read_inputs"]
+__all__ = ["main", "read_inputs"]
 
 
 
@@ -64,7 +64,8 @@ def read_inputs(
     return {"inputs": count, "bytes": size, **{name: dict(kinds) for name, kinds in found.items()}, "failures": failures}
 
 
-def _main() -> None:
+def main() -> None:
+    """Do what standard input asks for."""
     asked = json.loads(sys.stdin.readline())
     # Whatever else writes there does not stand in what is found.
     told = os.fdopen(os.dup(1), "w")
@@ -80,7 +81,3 @@ def _main() -> None:
     told.close()
     # Nothing is left to clean up, and what inputs did to compiled code cannot show any more.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    _main()

@@ -83,7 +83,8 @@ def _in_a_process(target: str, seed: int, first: int, count: int, folder: Path) 
     asked = {"module": TARGETS[target][0], "seed": seed, "first": first, "count": count, "at": str(at)}
     pipe = subprocess.PIPE
     process = subprocess.Popen(
-        [sys.executable, "-m", "sim.fuzzing.child"], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace"
+        [sys.executable, "-c", "from sim.fuzzing.child import main; main()"],
+        cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True, errors="replace",
     )
     why = ""
     try:
