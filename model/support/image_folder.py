@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import warnings
 from collections.abc import Iterable
@@ -172,13 +173,14 @@ def _folders(folder: Path) -> list[Path]:
 
 def _read(path: Path, label: int, height: int, width: int, channels: int) -> tuple[bytes, int, npt.NDArray[np.uint8]]:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
+        # Of a file Python makes room for as much as a part of it claims to be; of bytes, for what there is.
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).digest()
         with warnings.catch_warnings():
             # What Pillow makes do with is told nobody; an image that claims to be huge is not decoded.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
                 return digest, label, frame_of(image, height, width, channels)
     except Exception as error:
         # Pillow reports a damaged file by whatever its decoders happen to raise.

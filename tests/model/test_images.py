@@ -1,8 +1,10 @@
 """A folder of images becomes a data set."""
 
+import contextlib
 import logging
 import re
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -11,7 +13,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from model.images import main
+from model.support.dataset import DataError
 from model.support.datasets import load
+from model.support.image_folder import find_images
 
 RNG = np.random.default_rng(1)
 
@@ -141,6 +145,22 @@ def test_refusals(folder, tmp_path):
     huge = b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
     (folder / "empty" / "2.png").write_bytes(huge)
     assert "2.png: must be an image that can be read: Image size (3600000000 pixels) exceeds limit" in refused(folder)
+
+
+def test_a_part_of_an_image_that_claims_to_be_huge(folder):
+    """A PNG of a few hundred bytes whose pixels claim to be 2.4 GB of the file."""
+    picture(folder / "cat" / "1.png", size=(7, 6))
+    whole = (folder / "cat" / "1.png").read_bytes()
+    at = whole.index(b"IDAT") - 4
+    (folder / "cat" / "1.png").write_bytes(whole[:at] + struct.pack(">L", 0x8F494441) + whole[at + 4 :])
+    files = [each for each in find_images(folder).files if each.path.name == "1.png"]
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(DataError):
+            find_images(folder).splits(8, 8, 1, test_share=0.5, files=files)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_pillow_makes_do_with_is_told_nobody(folder, recwarn):
