@@ -25,16 +25,18 @@ from hw.link.protocol import (
     mask_bytes,
     pack_event,
     packet,
+    takes_bits,
 )
 from hw.link.system import System
 from hw.machines import machine_of
+from hw.pipeline.router import answered_ports
 from model.encode import encode
 from model.events import Events
 from model.golden import run
 from model.machine.plan import Plan
 from model.machine.randomness import SEED_FACTOR
 from model.machine.stages import ports
-from model.network import INPUT, Network
+from model.network import INPUT, Network, Neurons
 from sim.mutation.benches import MutationBench, Stimulus
 from sim.mutation.netlists import WIDTH
 from sim.mutation.surroundings import Source, Surroundings
@@ -44,14 +46,27 @@ __all__ = ["encoder_bench", "system_bench"]
 
 _TEMPLATES = Path(__file__).parents[1]
 
-_DIVISOR, _CLOCK_HZ, _TIMEOUT_BITS = 4, 4e6, 500
+_DIVISOR, _CLOCK_HZ, _TIMEOUT_BITS = 5, 4e6, 501
+"""Odd numbers: what a fault turns over in every cycle is as it was after an even number of them."""
 
-_PAUSE, _FOLDED_PAUSE = 2600, 16_000
+_PAUSE, _FOLDED_PAUSE = 3200, 16_000
 """Cycles between two packets: more than any answer takes, and a packet may stand still; a folded machine has slow frames."""
 
+_QUICK = 600
+"""Cycles that are enough for an answer for which the machine is not asked."""
+
+_UNHEARD = 1 << 31
+"""Of a pause: what comes back does not matter."""
+
+_TIMEOUT = _TIMEOUT_BITS * _DIVISOR
+_EARLY, _LATE = _TIMEOUT - 10 * _DIVISOR - 10, _TIMEOUT - 10 * _DIVISOR + 10
+"""Pauses within a packet, a byte's cycles less than what ends it: short enough, and too long."""
 
 _ANSWERED = range(0x60, 0x80)
 """Numbers of the packets of frames at the input, of which the golden model knows the answers."""
+
+_OF_FRAME: list[int] = [Command.EVENTS, Command.FRAME]
+"""What answers a list with a frame."""
 
 _INJECTED = 12
 """Spikes of one neuron in a frame at an inner link, more than the output counts."""
@@ -125,7 +140,7 @@ def system_bench(
         top="system",
         sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * pause)},
         around=Surroundings(seen=[([], "tx"), ([], "restart")], restart="restart"),
-        stimuli=[of(network, plan, images, frames, pause) for of in (_by_turns, _by_wire)],
+        stimuli=[of(network, plan, images, frames, pause) for of in (_by_turns, _by_wire, _in_flight, _of_states, _refused)],
         names=["sent"],
         words=[2, 1],
         timed=False,
@@ -169,7 +184,7 @@ def _by_wire(
         turns.append((pause, [(_framed(byte), _DIVISOR) for byte in sent], list(answers)))
 
     # What comes while a packet is carried out is lost, and what comes behind it.
-    turn(packet(1, Command.FRAME, images[0].tobytes()) + status + status, Command.FRAME)
+    turn(packet(1, Command.FRAME, images[0].tobytes()) + status * (1 + usual // (10 * _DIVISOR * len(status))), Command.FRAME)
     turn(status, Command.STATUS)
     # A start bit that is none, a byte without a stop bit, alone and in a packet.
     turns.append((usual, [(0x3FE, 1)], []))
@@ -200,22 +215,166 @@ def _by_wire(
     return _script([(pause, sent) for pause, sent, _ in turns], wrong, usual)
 
 
+def _in_flight(
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], usual: int
+) -> Stimulus:
+    """A host that does not wait for results: frames at all links one behind the other, with a number each, and copies of them."""
+    rng = np.random.default_rng(len(network.layers))
+    size, longest = event_bytes(network), longest_payload(network, short=plan.folded is not None)
+    of_port = {port: network.shape_of(name) for name, port in ports(network).items() if name == INPUT or plan.inject}
+    answers: Counter[int] = Counter()
+    turns: list[tuple[int, list[tuple[int, int]]]] = []
+
+    def turn(command: Command, payload: bytes, pause: int) -> None:
+        sequence = int(rng.integers(256))
+        turns.append((pause, [(_framed(byte), _DIVISOR) for byte in packet(sequence, command, payload)]))
+        answers[command] += 1
+
+    def some(port: int, most: int) -> bytes:
+        """A frame."""
+        found, count = b"", int(rng.integers(most))
+        for _ in range(count):
+            y, x, c = (int(rng.integers(side)) for side in of_port[port])
+            found += pack_event(network, Event(port, False, bool(rng.integers(2)), y, x, c))
+        answers[Command.FRAME] += port in answered_ports(network)
+        return found + pack_event(network, Event(port, True, False, 0, 0, 0))
+
+    for _ in range(12):
+        watched = bool(plan.watch and rng.integers(2))
+        if plan.watch:
+            turn(Command.WATCH, rng.bytes(mask_bytes(network)) if watched else bytes(mask_bytes(network)), usual)
+        for number in range(2 if plan.folded else 8):
+            # Copies of one port's frames leave before frames come in at another one.
+            come_in = [int(rng.choice(sorted(of_port))) for _ in range(1 if watched else rng.integers(1, 3))]
+            payload = b"".join(some(port, longest // size // len(come_in)) for port in come_in)
+            turn(Command.EVENTS, payload, usual if number == 0 or watched else _UNHEARD | 3000)
+        # So many at once as there may be: empty ones, and short ones at one port.
+        for port, most in ((0, 1), (int(rng.choice(sorted(of_port))), 4)):
+            payload = b""
+            while len(payload) // size + most <= longest // size:
+                payload += some(port, most)
+            turn(Command.EVENTS, payload, usual)
+        turn(Command.STATUS, b"", usual)
+        turn(Command.SATURATIONS, b"", usual)
+
+    def wrong(record: Path, _: Path) -> list[str]:
+        found = Counter(data[2] for _, data in _packets(_bytes(record)) if data[2] != Status.WATCHED)
+        return [] if found == answers else [f"the commands of its packets are {dict(found)}, not {dict(answers)}"]
+
+    return _script(turns, wrong, usual, gaps=True)
+
+
+def _of_states(
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], usual: int
+) -> Stimulus:
+    """A host that asks for the state of neurons everywhere, and nowhere, between frames; the first one behind a reset is empty."""
+    rng = np.random.default_rng(len(network.layers))
+    size = event_bytes(network)
+    end = pack_event(network, Event(0, True, False, 0, 0, 0))
+    turns: list[tuple[bytes, list[int]]] = []
+    shapes = {port: network.shape_of(name) for name, port in ports(network).items()}
+    for each in images:
+        turns += [
+            (packet(0x40, Command.RESET), [Command.RESET]),
+            (packet(0x41, Command.EVENTS, end), [Command.EVENTS, Command.FRAME]),
+            (packet(0x42, Command.FRAME, each.tobytes()), [Command.FRAME]),
+        ]
+        for number, (port, shape) in enumerate(4 * list(shapes.items())):
+            place = pack_event(network, Event(port, False, False, *(int(rng.integers(side)) for side in shape)))
+            known = isinstance(network.layers[port - 1], Neurons) and port > 0
+            answer = Command.STATE if known else Status.NO_PLACE
+            turns.append((packet(0x80 + number, Command.STATE, place), [answer if plan.states else Status.BAD_COMMAND]))
+    # While the machine is at a frame.
+    paused = []
+    if plan.states:
+        events = packet(0x50, Command.EVENTS, pack_event(network, Event(0, False, False, 1, 1, 0)) * 2 + end)
+        place = packet(0x51, Command.STATE, pack_event(network, Event(1, False, False, 1, 1, 0)))
+        paused = [(silence, events, place, [*_OF_FRAME, Command.STATE]) for silence in (600, 1200)]
+    return _answered(turns, usual, paused=paused)
+
+
+def _refused(
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], usual: int
+) -> Stimulus:
+    """A host that waits for each answer, and asks for what there is not: all commands, lengths and checksums next to a right one.
+
+    A packet stands still for nearly too long, and for a little longer; errors come until their counters stay.
+    """
+    size, longest = event_bytes(network), longest_payload(network, short=plan.folded is not None)
+    lengths = dict.fromkeys((Command.IDENTIFY, Command.SATURATIONS, Command.STATUS, Command.RESET), 0)
+    lengths[Command.FRAME] = network.input_shape.size
+    if plan.watch:
+        lengths[Command.WATCH] = mask_bytes(network)
+    if plan.states:
+        lengths[Command.STATE] = size
+    if takes_bits(network):
+        lengths[Command.BITS] = network.input_shape.size // 8
+    status = packet(0x35, Command.STATUS)
+    told = (status, [Command.STATUS])
+    turns: list[tuple[bytes, list[int]]] = []
+    for command, right in lengths.items():
+        wrongs = {0, *(right ^ 1 << bit for bit in range(10))} - {right}
+        turns += [(packet(0x5A, command, bytes(wrong)), [Status.BAD_LENGTH]) for wrong in sorted(wrongs)]
+    turns += [(packet(0x5A, Command.EVENTS, bytes(longest + more)), [Status.BAD_LENGTH]) for more in (1, size)]
+    turns += [told]
+    turns += [(packet(n, n), [Status.BAD_COMMAND]) for n in range(256) if n not in (*lengths, Command.EVENTS)]
+    turns += [told, *[(packet(n, 0xFF), [Status.BAD_COMMAND]) for n in range(16)], told]
+    turns += [(status[:-1] + bytes([status[-1] ^ wrong]), [Status.BAD_CRC]) for wrong in range(1, 256)]
+    turns += [told, (status[:-1] + b"\0", [Status.BAD_CRC]), told]
+    paused = []
+    for at in range(1, len(status)):
+        paused += [(_EARLY, status[:at], status[at:], [Command.STATUS]), (_LATE, status[:at], status[at:], [Status.TIMEOUT])]
+    return _answered(turns, usual, wait=_QUICK, paused=[*paused, (_EARLY, status[:1], status[1:], [Command.STATUS])])
+
+
+def _answered(
+    turns: Sequence[tuple[bytes, list[int]]],
+    usual: int,
+    *,
+    wait: int = 0,
+    paused: Sequence[tuple[int, bytes, bytes, list[int]]] = (),
+) -> Stimulus:
+    """A host that waits for each answer, and at last bytes with pauses between them; ``wait`` where not as usual."""
+    wanted = Counter(command for answer in [*(answer for _, answer in turns), *(answer for *_, answer in paused)] for command in answer)
+
+    def wrong(record: Path, _: Path) -> list[str]:
+        found = Counter(data[2] for _, data in _packets(_bytes(record)) if data[2] != Status.WATCHED)
+        return [] if found == wanted else [f"the commands of its packets are {dict(found)}, not {dict(wanted)}"]
+
+    script = [(wait or usual, [(_framed(byte), _DIVISOR) for byte in sent]) for sent, _ in turns]
+    for silence, begin, rest, _ in paused:
+        script += [(usual, [(_framed(byte), _DIVISOR) for byte in begin])]
+        script += [(_UNHEARD | silence, [(_framed(byte), _DIVISOR) for byte in rest])]
+    return _script(script, wrong, usual, gaps=True)
+
+
 def _framed(byte: int) -> int:
     """A byte on the wire: a start bit, the lowest bit first, a stop bit."""
     return 0x200 | byte << 1
 
 
 def _script(
-    turns: Sequence[tuple[int, Sequence[tuple[int, int]]]], wrong: Callable[[Path, Path], list[str]], pause: int
+    turns: Sequence[tuple[int, Sequence[tuple[int, int]]]],
+    wrong: Callable[[Path, Path], list[str]],
+    pause: int,
+    *,
+    gaps: bool = False,
 ) -> Stimulus:
-    """Turns of a host: cycles of silence before each, and what goes over the wire, ten bits and the cycles that one takes."""
-    lines = [
-        f"{0 if number else silence} {bits:x} {each}\n" for silence, sent in turns for number, (bits, each) in enumerate(sent)
-    ]
+    """Turns of a host: cycles of silence before each, and what goes over the wire, ten bits and the cycles that one takes.
+
+    With ``gaps`` some cycles pass between bytes too.
+    """
+    chance = np.random.default_rng(len(turns))
+    lines, cycles = [], 20_000
+    for silence, sent in turns:
+        cycles += (silence & _UNHEARD - 1) + pause + 10 * _DIVISOR * len(sent)
+        for number, (bits, each) in enumerate(sent):
+            before = silence if number == 0 else _UNHEARD | int(chance.integers(4)) if gaps else 0
+            lines.append(f"{before} {bits:x} {each}\n")
     return Stimulus(
         files={"tokens": "".join(lines)},
         frames=1,
-        cycles=sum(10 * _DIVISOR * len(sent) + 2 * pause for _, sent in turns) + 20_000,
+        cycles=cycles,
         wrong=wrong,
         untold=lambda record: _untold(_packets(_bytes(record))),
     )
@@ -240,7 +399,7 @@ def _turns(
     def place(port: int, y: int, x: int, c: int) -> bytes:
         return pack_event(network, Event(port, False, False, y, x, c))
 
-    of_frame: list[int] = [Command.EVENTS, Command.FRAME]
+    of_frame = _OF_FRAME
     of_image: list[int] = [Command.FRAME]
     turns: list[tuple[bytes, list[int]]] = [
         (packet(1, Command.IDENTIFY), [Command.IDENTIFY]),

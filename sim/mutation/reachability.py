@@ -83,6 +83,43 @@ def proved_unreachable(
     What is written goes below ``folder``, which is one below that of ``prepared``; ``seconds`` of processor time is
     what is spent on a claim's invariant.
     """
+    equivalent: set[int] = set()
+    for place, module in enumerate(_modules_around(mutants, top)):
+        here = [
+            number
+            for number, each in enumerate(mutants)
+            if number not in equivalent and f"{each.module}.".startswith(f"{module}.")
+        ]
+        told = _reached(prepared, module, [mutants[number] for number in here], _any(around), folder / f"module-{place}", seconds)
+        equivalent |= {here[number] for number in told.equivalent}
+    left = [number for number in range(len(mutants)) if number not in equivalent]
+    told = _reached(prepared, top, [mutants[number] for number in left], around, folder, seconds)
+    return Reached(
+        equivalent=equivalent | {left[number] for number in told.equivalent},
+        seen={left[number]: cycle for number, cycle in told.seen.items()},
+    )
+
+
+def _modules_around(mutants: Sequence[Mutant], top: str) -> list[str]:
+    """Modules within the top one that hold any of the mutants, the inner ones first."""
+    found = set()
+    for each in mutants:
+        path = each.module
+        while path != top and path:
+            found.add(path)
+            path = path.rpartition(".")[0]
+    return sorted(found, key=lambda path: (-path.count("."), path))
+
+
+def _any(around: Surroundings) -> Surroundings:
+    """Those of which nothing is known, but for whether there are resets within a run."""
+    return Surroundings(seen=None, resets=bool(around.restart))
+
+
+def _reached(
+    prepared: Path, top: str, mutants: Sequence[Mutant], around: Surroundings, folder: Path, seconds: int
+) -> Reached:
+    """What is known of mutants in this module, which has these surroundings."""
     found = Reached()
     if not mutants:
         return found
@@ -191,7 +228,7 @@ class _Claims:
         for name in self._netlist.inputs:
             if name == "clk" or name.partition("[")[0] == MUTANT:
                 continue
-            if name == "rst":
+            if name == "rst" and not around.resets:
                 found[name] = graph.free() if around.restart else 0
             else:
                 found[name] = self._input()
@@ -241,7 +278,8 @@ class _Claims:
             return found
 
         differ = []
-        for names, payload in self._around.seen:
+        everything = [((), name) for name in dict.fromkeys(name.partition("[")[0] for name in netlist.outputs)]
+        for names, payload in everything if self._around.seen is None else self._around.seen:
             one, other = flag(names, good), flag(names, bad)
             differ.append(graph.differ(one, other))
             both = graph.both(one, other)

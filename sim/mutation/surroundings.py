@@ -58,17 +58,21 @@ class Surroundings:
 
     Parameters
     ----------
-    seen : Sequence[tuple[Sequence[str], str]]
-        What is seen of it: payloads, while all of these bits are 1, and the bits themselves. A payload may be empty.
+    seen : Sequence[tuple[Sequence[str], str]] | None
+        What is seen of it: payloads, while all of these bits are 1, and the bits themselves. A payload may be empty. None where
+        all outputs are, in every cycle.
     source : Source | None
         What it is fed by; what other inputs it has may have any value.
     restart : str
         An output that resets it in the next cycle; empty where none does.
+    resets : bool
+        Whether it may be reset in any cycle.
     """
 
-    seen: Sequence[tuple[Sequence[str], str]]
+    seen: Sequence[tuple[Sequence[str], str]] | None
     source: Source | None = None
     restart: str = ""
+    resets: bool = False
 
 
 def machine_surroundings(machine: AnyMachine) -> Surroundings:
