@@ -66,7 +66,9 @@ def wrapper(machine: AnyMachine, *, mutant_width: int = 0, seen: bool = False) -
     ``seen`` is asked for, the output ``seen`` shows all that is recorded (`bench_text`).
 
     Plus-arguments: ``tokens``, ``record`` and ``weights`` (files), ``idle`` and ``stall`` (chance of 65,536 a cycle),
-    ``source_seed``, ``watch`` (mask of ports, in hexadecimal), ``waves`` (a file; Verilator has its own way).
+    ``source_seed``, ``watch`` (mask of ports, in hexadecimal), ``waves`` (a file; Verilator has its own way). With a
+    ``mutant_width`` also ``earlier`` and ``earlier_cycles``: a file of tokens that come for so many cycles before a reset, behind
+    which all begins.
     """
     watch = machine.plan.watch
     streams = [RESULT, *([WATCHED] if watch else [])]
@@ -78,8 +80,9 @@ def wrapper(machine: AnyMachine, *, mutant_width: int = 0, seen: bool = False) -
         saturations_width=_width(machine.saturations.shape()),
         watched_width=_width(machine.watched.payload.shape()) if watch else 1,
         watch_width=max(1, len(machine.watch)) if watch else 1,
-        ports=[*_ports(machine, streams), *([".mutant(mutant)"] if mutant_width else [])],
+        ports=_mutated(_ports(machine, streams)) if mutant_width else _ports(machine, streams),
         mutant_width=mutant_width,
+        recorded="!warming && !again && " if mutant_width else "",
         seen=seen or mutant_width > 0,
         words=words,
         seen_width=32 * sum(words),
@@ -94,6 +97,11 @@ def wrapper(machine: AnyMachine, *, mutant_width: int = 0, seen: bool = False) -
         traces=[trace.name for trace in machine.traces],
         streams=streams,
     )
+
+
+def _mutated(ports: Sequence[str]) -> list[str]:
+    """The connections of an instance with mutants, which may be reset once more."""
+    return [*(".rst(rst || again)" if port == ".rst(rst)" else port for port in ports), ".mutant(mutant)"]
 
 
 def _ports(machine: AnyMachine, streams: Sequence[str]) -> list[str]:

@@ -100,6 +100,9 @@ class Given:
         When that is.
     ports : int
         Mask of the links that are watched.
+    earlier : int
+        Cycles for which the frames come, the last one first, before the machine is reset and all begins: memories keep what they
+        have then.
     """
 
     frames: Sequence[Events]
@@ -107,6 +110,7 @@ class Given:
     stall: float = 0.0
     seed: int = 1
     ports: int = -1
+    earlier: int = 0
 
 
 def machine_bench(network: Network, plan: Plan, given: Sequence[Given]) -> MutationBench:
@@ -146,10 +150,17 @@ def _stimulus(machine: AnyMachine, given: Given) -> Stimulus:
         files={
             "tokens": "".join(host_tokens(machine, trace.events) for trace in traces),
             "weights": "".join(f"{word:x}\n" for word in loaded_weights(machine)),
+            "earlier": "".join(host_tokens(machine, trace.events) for trace in reversed(traces)),
         },
-        arguments={"idle": f"{idles}", "stall": f"{stalls}", "source_seed": f"{given.seed}", "watch": f"{watch:x}"},
+        arguments={
+            "idle": f"{idles}",
+            "stall": f"{stalls}",
+            "source_seed": f"{given.seed}",
+            "watch": f"{watch:x}",
+            "earlier_cycles": f"{given.earlier}",
+        },
         frames=len(traces),
-        cycles=int(expected.answered[-1]),
+        cycles=int(expected.answered[-1]) + given.earlier,
         wrong=wrong,
     )
 

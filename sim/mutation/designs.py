@@ -13,7 +13,7 @@ from hw.link.encoder import Encoder
 from hw.link.frame_encoder import FrameEncoder
 from hw.link.levels_encoder import LevelsEncoder
 from hw.link.scan_encoder import ScanEncoder
-from model.events import make_events
+from model.events import Events, make_events
 from model.machine.named_plans import named_plan
 from model.machine.plan import Plan
 from model.network import Layer, MaxPool, Network, Padding, Shape
@@ -70,6 +70,17 @@ def _short_tags(plan: Plan) -> Plan:
     return replace(plan, cores=cores, states=False, inject=False)
 
 
+def _walks(shape: Shape, seed: int, *, frames: int, events: int) -> list[Events]:
+    """Frames in which each event is at the one before, or next to it towards the last one of the shape, or two further."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(frames):
+        steps = np.cumsum(rng.integers(0, 3, (events, 2)), axis=0) + rng.integers(0, 2 * shape.size, 2)
+        addresses = (steps[:, 0] % shape.height * shape.width + steps[:, 1] % shape.width) * shape.channels
+        found.append(make_events(addresses + rng.integers(0, shape.channels, events), rng.choice([1, 1, 1, -1], events)))
+    return found
+
+
 _EMPTY_FRAMES = 24
 
 
@@ -97,6 +108,20 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
             # Copies of some links only, which come apart.
             Given(frames=most[: frames // 2], idle=0.9, seed=seed + 5, ports=0b01010101),
             Given(frames=blocked, stall=0.85, seed=seed + 6, ports=0b10101010),
+            # No copies: nothing holds frames up before the answers do.
+            Given(frames=blocked, stall=0.998, seed=seed + 7, ports=0),
+            # Copies of one link only, which holds up what comes before it.
+            *(Given(frames=most[: frames // 2], stall=0.6, seed=seed + 8 + port, ports=1 << port) for port in range(6)),
+            # One event after the other, so that cycles pass between those that meet in a neuron.
+            *(
+                Given(frames=_walks(shape, seed + number, frames=frames, events=events), idle=idle, seed=seed + number)
+                for number, idle in enumerate((0.0, 0.5, 0.9, 0.95), start=14)
+            ),
+            # Behind a reset.
+            *(
+                Given(frames=most[: frames // 2], seed=seed + number, idle=0.3, earlier=cycles)
+                for number, cycles in enumerate((500, 1100, 2300), start=18)
+            ),
         ],
     )
 

@@ -127,19 +127,21 @@ def encoder_bench(
 def system_bench(
     network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events]
 ) -> MutationBench:
-    """A system at its wires: every byte that it sends, for all commands and what can be wrong with a packet.
+    """A system at its wires: every byte that it sends, and the answer that it shows then, for all commands and wrong packets.
 
-    When a byte is sent is not compared, as no test of the link does, nor are the cycles that its answers tell of.
+    When a byte is sent is not compared, as no test of the link does. What answers tell of cycles is, as long as all bytes came when
+    they come without a fault.
     """
     loaded = machine_of(network, plan)
     if isinstance(loaded, FoldedMachine) and loaded.folded.single_words:
         raise ValueError(f"plan {plan.name!r}: memory must be block RAM, whose weights need not be loaded")
     pause = _FOLDED_PAUSE if plan.folded else _PAUSE
+    answer_width = max(1, (network.classes - 1).bit_length())
     return MutationBench(
         component=System(network=network, plan=plan, divisor=_DIVISOR, clock_hz=_CLOCK_HZ, timeout_bits=_TIMEOUT_BITS),
         top="system",
-        sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * pause)},
-        around=Surroundings(seen=[([], "tx"), ([], "restart")], restart="restart"),
+        sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * pause, answer_width=answer_width)},
+        around=Surroundings(seen=[([], "tx"), ([], "restart"), ([], "answer")], restart="restart"),
         stimuli=[of(network, plan, images, frames, pause) for of in (_by_turns, _by_wire, _in_flight, _of_states, _refused)],
         names=["sent"],
         words=[2, 1],
@@ -322,7 +324,7 @@ def _refused(
     turns += [(status[:-1] + bytes([status[-1] ^ wrong]), [Status.BAD_CRC]) for wrong in range(1, 256)]
     turns += [told, (status[:-1] + b"\0", [Status.BAD_CRC]), told]
     paused = []
-    for at in range(1, len(status)):
+    for at in 4 * list(range(1, len(status))):
         paused += [(_EARLY, status[:at], status[at:], [Command.STATUS]), (_LATE, status[:at], status[at:], [Status.TIMEOUT])]
     return _answered(turns, usual, wait=_QUICK, paused=[*paused, (_EARLY, status[:1], status[1:], [Command.STATUS])])
 
@@ -436,7 +438,7 @@ def _turns(
 
 
 def _bytes(record: Path) -> bytes:
-    return bytes(int(line.split()[2], 16) for line in record.read_text().splitlines())
+    return bytes(int(line.split()[2], 16) & 0xFF for line in record.read_text().splitlines())
 
 
 def _packets(data: bytes) -> list[tuple[int, bytes]]:
