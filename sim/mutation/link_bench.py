@@ -129,8 +129,8 @@ def system_bench(
 ) -> MutationBench:
     """A system at its wires: every byte that it sends, and the answer that it shows then, for all commands and wrong packets.
 
-    When a byte is sent is not compared, as no test of the link does. What answers tell of cycles is, as long as all bytes came when
-    they come without a fault.
+    When a byte is sent is not compared, as no test of the link does. What answers tell of cycles is, as long as all bytes came
+    when they come without a fault.
     """
     loaded = machine_of(network, plan)
     if isinstance(loaded, FoldedMachine) and loaded.folded.single_words:
@@ -269,9 +269,8 @@ def _in_flight(
 def _of_states(
     network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], usual: int
 ) -> Stimulus:
-    """A host that asks for the state of neurons everywhere, and nowhere, between frames; the first one behind a reset is empty."""
+    """A host that asks for the state of neurons everywhere, and nowhere, between frames; the first one after a reset is empty."""
     rng = np.random.default_rng(len(network.layers))
-    size = event_bytes(network)
     end = pack_event(network, Event(0, True, False, 0, 0, 0))
     turns: list[tuple[bytes, list[int]]] = []
     shapes = {port: network.shape_of(name) for name, port in ports(network).items()}
@@ -337,7 +336,9 @@ def _answered(
     paused: Sequence[tuple[int, bytes, bytes, list[int]]] = (),
 ) -> Stimulus:
     """A host that waits for each answer, and at last bytes with pauses between them; ``wait`` where not as usual."""
-    wanted = Counter(command for answer in [*(answer for _, answer in turns), *(answer for *_, answer in paused)] for command in answer)
+    wanted = Counter[int]()
+    for *_, answers in (*turns, *paused):
+        wanted.update(answers)
 
     def wrong(record: Path, _: Path) -> list[str]:
         found = Counter(data[2] for _, data in _packets(_bytes(record)) if data[2] != Status.WATCHED)
