@@ -10,6 +10,7 @@ from model.support.errors import BadInputError
 from sim.campaigns.jobs import Kind, Parameters
 from sim.campaigns.verification import sources_version
 from sim.cosimulation import CACHE
+from sim.mutation.argued import ARGUED
 from sim.mutation.designs import DESIGNS
 from sim.mutation.faults import FAULTS, LATE_CLOCK, planted
 from sim.mutation.netlists import Mutant, chosen, list_mutants, mutated_verilog, plain_verilog, prepare
@@ -55,8 +56,8 @@ def _mutate(parameters: Parameters, folder: Path) -> dict[str, Any]:
 def _counted(
     design: str, mutants: Sequence[Mutant], became: Sequence[Found], proved: set[int], seen: set[int]
 ) -> dict[str, Any]:
-    """What became of the mutants, by part: ``proved`` change nothing, ``seen`` do for some inputs."""
-    all_, killed, within, equivalent = (Counter[str]() for _ in range(4))
+    """What became of the mutants, by part: ``proved`` change nothing, ``seen`` do for some inputs, and are never argued away."""
+    all_, killed, within, equivalent, argued = (Counter[str]() for _ in range(5))
     survivors = []
     for number, (mutant, found) in enumerate(zip(mutants, became, strict=False)):
         all_[mutant.part] += 1
@@ -65,6 +66,8 @@ def _counted(
             within[f"{mutant.part}, {killed_within(found.cycle)}"] += 1
         elif number in proved:
             equivalent[mutant.part] += 1
+        elif number not in seen and f"{mutant.part}: {design}: {mutant}" in ARGUED:
+            argued[mutant.part] += 1
         else:
             note = " (some inputs show it)" if number in seen else ""
             survivors.append(f"{mutant.part}: {design}: {mutant}{note}")
@@ -74,6 +77,7 @@ def _counted(
         "killed": dict(killed),
         "killed within cycles": dict(within),
         "proved equivalent": dict(equivalent),
+        "argued": dict(argued),
         "survivors": sorted(survivors),
     }
 

@@ -32,6 +32,8 @@ class Row:
         Of those killed how many within how many cycles, in powers of ten.
     equivalent : int
         Those that are proved to change nothing.
+    argued : int
+        Those of which an argument says so, `sim.mutation.argued.ARGUED`.
     by_hand, by_hand_killed : int
         Faults made by hand, and those killed.
     """
@@ -41,18 +43,19 @@ class Row:
     killed: Mapping[str, int]
     within: Mapping[int, int]
     equivalent: int
+    argued: int = 0
     by_hand: int = 0
     by_hand_killed: int = 0
 
     @property
     def survived(self) -> int:
-        """Those that neither were killed nor are proved equivalent."""
-        return self.mutants - self.equivalent - sum(self.killed.values())
+        """Those that neither were killed nor are equivalent."""
+        return self.mutants - self.equivalent - self.argued - sum(self.killed.values())
 
     @property
     def percent(self) -> float:
-        """Of those not proved equivalent, how many were killed."""
-        asked = self.mutants - self.equivalent
+        """Of those neither proved nor argued to be equivalent, how many were killed."""
+        asked = self.mutants - self.equivalent - self.argued
         return 100 * sum(self.killed.values()) / asked if asked else 100.0
 
     def half_within(self) -> int:
@@ -107,6 +110,7 @@ def score(results: Iterable[Mapping[str, Any]]) -> Score:
                 killed=killed,
                 within={int(cycles.replace(",", "")): count for cycles, count in within.items()},
                 equivalent=found.get("proved equivalent", {}).get(part, 0),
+                argued=found.get("argued", {}).get(part, 0),
                 by_hand=by_hand,
                 by_hand_killed=sum(_of(found.get("by hand, killed", {}), part).values()),
             )
@@ -120,8 +124,8 @@ def _of(found: Mapping[str, int], part: str) -> dict[str, int]:
 
 
 TITLES = (
-    "part", "mutants", *(f"killed by {check}" for check in _COLUMNS), "half within cycles", "proved equivalent", "survived",
-    "killed", "by hand, killed",
+    "part", "mutants", *(f"killed by {check}" for check in _COLUMNS), "half within cycles", "proved equivalent", "argued",
+    "survived", "killed", "by hand, killed",
 )  # fmt: skip
 
 
@@ -130,7 +134,7 @@ def lines(found: Score) -> list[list[str]]:
     told = []
     for row in found.rows:
         by_check = [f"{row.killed.get(check, 0):,}" for check in _COLUMNS]
-        counts = [f"{row.half_within():,}", f"{row.equivalent:,}", f"{row.survived:,}", f"{row.percent:.1f} %"]
+        counts = [f"{row.half_within():,}", f"{row.equivalent:,}", f"{row.argued:,}", f"{row.survived:,}", f"{row.percent:.1f} %"]
         told.append([row.part, f"{row.mutants:,}", *by_check, *counts, f"{row.by_hand_killed} of {row.by_hand}"])
     return told
 

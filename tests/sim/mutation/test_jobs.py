@@ -4,9 +4,11 @@ import pytest
 
 from sim.campaigns.jobs import DONE, FAILED, Job, perform
 from sim.mutation import jobs
+from sim.mutation.argued import ARGUED
 from sim.mutation.designs import DESIGNS
 from sim.mutation.jobs import MUTATE, PLANT, batch_of, killed_within
 from sim.mutation.netlists import Mutant
+from sim.mutation.parts import PARTS
 from sim.mutation.program import Found
 
 
@@ -41,8 +43,29 @@ def test_what_is_counted():
         "killed": {"lane, token": 1, "pool, hang": 1},
         "killed within cycles": {"lane, 100": 1, "pool, 10": 1},
         "proved equivalent": {"lane": 1},
+        "argued": {},
         "survivors": ["lane: folded: hw/a.py:7 m $and $1 A[3] inv (some inputs show it)"],
     }
+
+
+def test_an_argument_is_for_one_mutant(monkeypatch):
+    """Of one design, and not where inputs show a difference."""
+    options = (("mode", "inv"), ("module", "m"), ("cell", "$1"), ("port", "A"), ("portbit", "3"))
+    mutants = [Mutant(options=options, kind="$and", part="lane", source=f"hw/a.py:{line}") for line in (7, 8)]
+    none = [Found(check="none", record="", tokens=0, cycle=0)] * 2
+    line = "lane: folded: hw/a.py:7 m $and $1 A[3] inv"
+    monkeypatch.setattr(jobs, "ARGUED", {line: "It is so."})
+    found = jobs._counted("folded", mutants, none, set(), set())
+    assert (found["argued"], found["survivors"]) == ({"lane": 1}, ["lane: folded: hw/a.py:8 m $and $1 A[3] inv"])
+    assert jobs._counted("merge", mutants, none, set(), set())["argued"] == {}
+    seen = jobs._counted("folded", mutants, none, set(), {0})
+    assert seen["argued"] == {} and seen["survivors"][0] == f"{line} (some inputs show it)"
+
+
+def test_arguments_are_of_parts_and_designs():
+    for line, argument in ARGUED.items():
+        part, design, mutant = line.split(": ", 2)
+        assert part in PARTS and design in DESIGNS and mutant.startswith("hw/") and argument.endswith(".")
 
 
 def test_an_unknown_design_is_refused(tmp_path):

@@ -4,11 +4,12 @@ from sim.mutation.table import score, score_markdown
 
 FOUND = [
     {
-        "mutants": 5,
-        "of part": {"lane": 3, "pool": 2},
+        "mutants": 6,
+        "of part": {"lane": 3, "pool": 3},
         "killed": {"lane, token": 2, "pool, hang": 1, "pool, crash": 1},
         "killed within cycles": {"lane, 100": 1, "lane, 1,000": 1, "pool, 10": 2},
         "proved equivalent": {"lane": 1},
+        "argued": {"pool": 1},
         "survivors": [],
         "tools": ["a"],
     },
@@ -32,7 +33,7 @@ def test_rows():
     assert (lane.part, lane.mutants, lane.equivalent, lane.survived) == ("lane", 23, 1, 2)
     assert lane.killed == {"events": 12, "cycles": 7, "counters": 1}
     assert (lane.half_within(), round(lane.percent, 1)) == (100, 90.9)
-    assert (pool.killed, pool.survived, pool.percent, pool.half_within()) == ({"hang": 2}, 0, 100.0, 10)
+    assert (pool.killed, pool.argued, pool.survived, pool.percent, pool.half_within()) == ({"hang": 2}, 1, 0, 100.0, 10)
     assert (link.mutants, link.percent, link.half_within(), link.by_hand, link.by_hand_killed) == (0, 100.0, 0, 1, 0)
     assert found.below == ["lane"]
     assert found.survivors == ["lane: a", "lane: b", "link: c"]
@@ -45,5 +46,5 @@ def test_nothing_found():
 def test_a_page():
     text = score_markdown(score(FOUND)).splitlines()
     assert text[0].startswith("| part | mutants | killed by events | killed by cycles |")
-    assert text[2] == "| lane | 23 | 12 | 7 | 1 | 0 | 100 | 1 | 2 | 90.9 % | 1 of 1 |"
-    assert text[4] == "| link | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 100.0 % | 0 of 1 |"
+    assert text[2] == "| lane | 23 | 12 | 7 | 1 | 0 | 100 | 1 | 0 | 2 | 90.9 % | 1 of 1 |"
+    assert text[4] == "| link | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 100.0 % | 0 of 1 |"
