@@ -17,7 +17,7 @@ from model.events import Events, make_events
 from model.machine.named_plans import named_plan
 from model.machine.plan import Plan
 from model.network import Layer, MaxPool, Network, Padding, Shape
-from sim.generators.frames import random_frames
+from sim.generators.frames import random_events, random_frames
 from sim.generators.graphs import nested_graph, random_graph
 from sim.generators.networks import bursting, random_convolution, random_linear
 from sim.mutation.benches import Given, MutationBench, machine_bench
@@ -97,6 +97,8 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
     long = random_frames(shape, seed + 3, frames=4, events=300, near=True)
     # Of one neuron, of one sign: potentials and counts come to both of their ends.
     long += [make_events([address] * 200, [sign] * 200) for address in (0, shape.size // 2, shape.size - 1) for sign in (1, -1)]
+    # Counts that are close to each other.
+    short = [random_events(shape, seed + number, most=8) for number in range(60)]
     return machine_bench(
         network,
         plan,
@@ -117,6 +119,7 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
                 Given(frames=_walks(shape, seed + number, frames=frames, events=events), idle=idle, seed=seed + number)
                 for number, idle in enumerate((0.0, 0.5, 0.9, 0.95), start=14)
             ),
+            Given(frames=short, seed=seed + 21),
             # Behind a reset.
             *(
                 Given(frames=most[: frames // 2], seed=seed + number, idle=0.3, earlier=cycles)
@@ -195,7 +198,7 @@ DESIGNS: Mapping[str, Design] = {
     "merge": Design(
         says="forks and merges that fire deferred",
         parts=("state", "projection", "router", "readout"),
-        bench=lambda: _pipeline(random_graph(6, firing="deferred", plain=True, most_layers=4), "minimal", 5),
+        bench=lambda: _pipeline(random_graph(8, firing="deferred", plain=True, most_layers=4), "minimal", 5),
     ),
     "folded": Design(
         says="a folded machine that fires immediate",

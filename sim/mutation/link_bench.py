@@ -311,7 +311,7 @@ def _refused(
     if takes_bits(network):
         lengths[Command.BITS] = network.input_shape.size // 8
     status = packet(0x35, Command.STATUS)
-    told = (status, [Command.STATUS])
+    told: tuple[bytes, list[int]] = (status, [Command.STATUS])
     turns: list[tuple[bytes, list[int]]] = []
     for command, right in lengths.items():
         wrongs = {0, *(right ^ 1 << bit for bit in range(10))} - {right}
@@ -319,10 +319,14 @@ def _refused(
     turns += [(packet(0x5A, Command.EVENTS, bytes(longest + more)), [Status.BAD_LENGTH]) for more in (1, size)]
     turns += [told]
     turns += [(packet(n, n), [Status.BAD_COMMAND]) for n in range(256) if n not in (*lengths, Command.EVENTS)]
-    turns += [told, *[(packet(n, 0xFF), [Status.BAD_COMMAND]) for n in range(16)], told]
+    turns += [told]
+    turns += [(packet(n, 0xFF), [Status.BAD_COMMAND]) for n in range(16)]
+    turns += [told]
     turns += [(status[:-1] + bytes([status[-1] ^ wrong]), [Status.BAD_CRC]) for wrong in range(1, 256)]
-    turns += [told, (status[:-1] + b"\0", [Status.BAD_CRC]), told]
-    paused = []
+    turns += [told]
+    turns += [(status[:-1] + bytes([status[-1] ^ 1]), [Status.BAD_CRC])]
+    turns += [told]
+    paused: list[tuple[int, bytes, bytes, list[int]]] = []
     for at in 4 * list(range(1, len(status))):
         paused += [(_EARLY, status[:at], status[at:], [Command.STATUS]), (_LATE, status[:at], status[at:], [Status.TIMEOUT])]
     return _answered(turns, usual, wait=_QUICK, paused=[*paused, (_EARLY, status[:1], status[1:], [Command.STATUS])])

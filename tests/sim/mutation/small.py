@@ -63,3 +63,17 @@ def mutant(prepared, kind, port, mode, bit=0, number=0, module="top"):
     cells = [name for (where, name), (what, _, _) in of_all.items() if (what, where) == (kind, module)]
     options = (("mode", mode), ("module", module), ("cell", cells[number]), ("port", port), ("portbit", str(bit)))
     return Mutant(options=options, kind=kind, part="machine", source="?")
+
+
+class Halved(wiring.Component):
+    """Counts twice, in a module of its own each; one of them is seen only where the other one is 0."""
+
+    def __init__(self):
+        super().__init__({"step": In(1), "seen": Out(4)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.one, m.submodules.other = one, other = Counted(), Counted()
+        m.d.comb += [one.step.eq(self.step), other.step.eq(self.step)]
+        m.d.comb += self.seen.eq(Mux(one.count == 0, other.count, 0) | one.never)
+        return m

@@ -5,7 +5,7 @@ import pytest
 from sim.mutation.netlists import prepare
 from sim.mutation.reachability import proved_unreachable
 from sim.mutation.surroundings import Field, Source, Surroundings
-from tests.sim.mutation.small import Counted, Selected, Twice, mutant
+from tests.sim.mutation.small import Counted, Halved, Selected, Twice, mutant
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,13 @@ def test_tokens_that_never_come(tmp_path, source, equivalent):
     mutants = [("$and", "Y", "const0"), ("$and", "Y", "const0", 0, 1)]
     found, seen = proved(Twice(), mutants, around, tmp_path)
     assert found == equivalent and set(seen) == {0, 1} - equivalent
+
+
+def test_a_module_by_itself_and_within_the_whole(tmp_path):
+    """A count that never is is proved in its module; one that is not looked at, only with what is around it."""
+    mutants = [("$and", "Y", "const0", 0, 0, "top.one"), ("$eq", "A", "inv", 3, 0, "top.other"), ("$eq", "A", "inv", 3, 0, "top.one")]
+    equivalent, seen = proved(Halved(), mutants, Surroundings(seen=[([], "seen")]), tmp_path)
+    assert equivalent == {0} and set(seen) == {1, 2}
 
 
 def test_no_mutants_need_no_proof(prepared):
