@@ -341,7 +341,7 @@ def _answered(
 ) -> Stimulus:
     """A host that waits for each answer, and at last bytes with pauses between them; ``wait`` where not as usual."""
     wanted = Counter[int]()
-    for *_, answers in (*turns, *paused):
+    for answers in [*(answers for _, answers in turns), *(answers for *_, answers in paused)]:
         wanted.update(answers)
 
     def wrong(record: Path, _: Path) -> list[str]:

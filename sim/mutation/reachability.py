@@ -7,8 +7,8 @@ induction, for all mutants at once; then it looks for an invariant of each claim
 does not hold, ABC gives inputs that show it. They are simulated, with random ones behind them: what differs tells which registers
 a mutant needs of its own, or that it can be seen.
 
-The module that has a mutant is looked at first, by itself: what never differs for any inputs never does within the whole. Then come
-the modules around it, and at last the component. Of this one alone it is assumed what it is told of its surroundings
+The module that has a mutant is looked at first, by itself: what never differs for any inputs never does within the whole. Then
+come the modules around it, and at last the component. Of this one alone it is assumed what it is told of its surroundings
 (`sim.mutation.surroundings`): no reset within a run, no event outside of its shape, no token that is taken back.
 """
 
