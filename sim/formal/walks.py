@@ -122,6 +122,97 @@ def walk(
     )
     output = layer.output_shape(size)
     geometry = _Geometry(size, output, None if kernel is None else (kernel, stride, padding), groups, core)
+    built = _built(bench, projections, layer, core, size, deferred=deferred, flushes=flushes, levels=levels)
+    dut, inside, banks, tags = built.dut, built.inside, built.banks, built.tagged[0].tags
+    reuse = dut.fan_out.reuse
+    token, takes = dut.events.payload, dut.events.valid & dut.events.ready
+    for name, most in zip(("y", "x", "c"), size, strict=True):
+        bench.assume(token[name] < most)
+    if levels:
+        bench.assume(token.closes <= levels)
+    watched = _watch(bench, geometry)
+
+    # What the walker had in hand, and whether it was done, when it issued what is accessed now.
+    taken, ready = (history(bench, value, name, _LATENCY)[-1] for name, value in (("takes", takes), ("ready", dut.events.ready)))
+    coming = token.shape()(history(bench, token.as_value(), "token", _LATENCY)[-1])
+    event = Signal(token.shape(), name="event_of_access")
+    with m.If(taken):
+        m.d.sync += event.eq(coming)
+    tag = tags["looked"].shape()(bench.before(tags["looked"].as_value(), "tag"))
+    flush = Array(bench.before(each, f"flushed_{n}") for n, each in enumerate(inside.addresses.flushed or [Const(0)]))
+    accesses = Array(Cat(bank.access.en, bank.access.addr) for bank in banks)[watched.bank]
+    flushed = (flush[watched.bank] if deferred else Const(0)) & (accesses[1:] == watched.addr)
+    updated = accesses[0] & (accesses[1:] == watched.addr)
+    hit = Signal(name="visits_watched")
+    m.d.comb += hit.eq(updated | flushed)
+
+    # It is due once for what reaches it.
+    due = Signal(name="due")
+    is_end = event.kind == Kind.END
+    exists = (watched.y < output.height) & (watched.x < output.width)
+    with m.If(taken):
+        m.d.sync += due.eq(Mux(coming.kind == Kind.END, exists & deferred, _reaches(m, "coming", geometry, coming, watched)))
+    with m.Elif(hit):
+        m.d.sync += due.eq(0)
+    bench.holds(~hit | due)
+    bench.holds(~ready | ~due | hit)
+    # Events update it, flushes read it, and update it only where the frame may go on.
+    bench.holds(~hit | (flushed == is_end))
+    if deferred:
+        bench.holds(~flushed | (updated == flushes))
+    stepped, before = _ascending(bench, geometry, watched, tag, taken=taken, hit=hit)
+    # An event adds its weight for it.
+    visited = history(bench, updated & ~is_end, "updates", _WEIGHTED)[-1]
+    address = history(bench, _weight(m, geometry, event, watched), "weight_addr_due", _WEIGHTED)[-1]
+    bench.holds(~visited | (Array(each.addr for each in built.weights)[watched.bank] == address))
+    # A word is not visited again within so many cycles of a frame.
+    ended = history(bench, inside.reset.next_frame, "ended", _LATENCY)[-1]
+    recent = Signal(max(1, reuse - 1), name="recent")
+    m.d.sync += recent.eq(Mux(ended, 0, (recent << 1) | updated))
+    if reuse > 1:
+        bench.holds(~hit | (recent == 0))
+    ends = _Ends(bench, dut, inside, geometry, flushes=flushes, levels=levels)
+    ends.hold(taken=taken, ready=ready, coming=coming, event=event, tag=tag, due=due & ~hit)
+    swept = built.swept[0] if built.swept else None
+    _lemmas(bench, geometry, built.walked[0], swept, watched, ends, event=event, due=due, stepped=stepped, before=before)
+    _places(bench, inside, tags, built.gathered[0], fifo)
+
+    bench.reaches(hit & (event.kind == Kind.SPIKE) & tag.step & taken)
+    bench.reaches(ended & (recent != 0) if reuse > 1 and not deferred else ended)
+    bench.reaches(inside.walk.held & (inside.walk.credits == -1))
+    if deferred:
+        bench.reaches(flushed & due)
+    if levels:
+        bench.reaches(hit & (tag.closes != 0))
+    if levels and not all(geometry.taps(axis, at) for axis in (0, 1) for at in range(size[axis])):
+        bench.reaches(tag.end & (event.kind == Kind.SPIKE))
+
+
+class _Built(NamedTuple):
+    """A core with any memories, and what is inside of it."""
+
+    dut: Any
+    inside: SimpleNamespace
+    banks: list[AnyBank]
+    weights: "list[_AnyWeights]"
+    walked: list[SimpleNamespace]
+    swept: list[SimpleNamespace]
+    tagged: list[SimpleNamespace]
+    gathered: list[SimpleNamespace]
+
+
+def _built(
+    bench: Bench,
+    projections: ModuleType,
+    layer: Any,
+    core: CorePlan,
+    size: Shape,
+    *,
+    deferred: bool,
+    flushes: bool,
+    levels: int,
+) -> _Built:
+    """Build the core; what its banks are promised, and that its FIFO has room, is asserted."""
     dut = projections.ProjectionCore(
         layer=layer,
         source=size,
@@ -150,48 +241,20 @@ def walk(
         inside = bench.add("dut", dut)
     bench.source(dut.events, "events")
     bench.sink(dut.groups, "groups")
-    reuse = dut.fan_out.reuse
     for bank in banks:
         bank.promises(inside.reset, cycles=_LATENCY)
     bench.holds(~(inside.reset.sweeping & inside.reset.next_frame))
     bench.holds(~inside.fifo.w_en | inside.fifo.w_rdy)
-    token, takes = dut.events.payload, dut.events.valid & dut.events.ready
-    for name, most in zip(("y", "x", "c"), size, strict=True):
-        bench.assume(token[name] < most)
-    if levels:
-        bench.assume(token.closes <= levels)
-    watched = _watch(bench, geometry)
+    return _Built(dut, inside, banks, weights, walked, swept, tagged, gathered)
 
-    # What the walker had in hand, and whether it was done, when it issued what is accessed now.
-    taken, ready = (history(bench, value, name, _LATENCY)[-1] for name, value in (("takes", takes), ("ready", dut.events.ready)))
-    coming = token.shape()(history(bench, token.as_value(), "token", _LATENCY)[-1])
-    event = Signal(token.shape(), name="event_of_access")
-    with m.If(taken):
-        m.d.sync += event.eq(coming)
-    tag = tagged[0].tags["looked"].shape()(bench.before(tagged[0].tags["looked"].as_value(), "tag"))
-    flush = Array(bench.before(each, f"flushed_{n}") for n, each in enumerate(inside.addresses.flushed or [Const(0)]))
-    accesses = Array(Cat(bank.access.en, bank.access.addr) for bank in banks)[watched.bank]
-    flushed = (flush[watched.bank] if deferred else Const(0)) & (accesses[1:] == watched.addr)
-    updated = accesses[0] & (accesses[1:] == watched.addr)
-    hit = Signal(name="visits_watched")
-    m.d.comb += hit.eq(updated | flushed)
 
-    # It is due once for what reaches it.
-    due, stepped = Signal(name="due"), Signal(name="stepped")
-    is_end = event.kind == Kind.END
-    exists = (watched.y < output.height) & (watched.x < output.width)
-    with m.If(taken):
-        m.d.sync += due.eq(Mux(coming.kind == Kind.END, exists & deferred, _reaches(m, "coming", geometry, coming, watched)))
-    with m.Elif(hit):
-        m.d.sync += due.eq(0)
-    bench.holds(~hit | due)
-    bench.holds(~ready | ~due | hit)
-    # Events update it, flushes read it, and update it only where the frame may go on.
-    bench.holds(~hit | (flushed == is_end))
-    if deferred:
-        bench.holds(~flushed | (updated == flushes))
-    # The step says where it is; steps are in ascending order.
-    within = (tag.y <= watched.y) & (watched.y < tag.y + rows) & (tag.x <= watched.x) & (watched.x < tag.x + columns)
+def _ascending(
+    bench: Bench, geometry: "_Geometry", watched: Any, tag: Any, *, taken: Value, hit: Value
+) -> tuple[Signal, Signal]:
+    """State that a step says where it is, in ascending order; gives whether the event has had one, and where the last was."""
+    m, stepped = bench.m, Signal(name="stepped")
+    core, output = geometry.core, geometry.output
+    within = (tag.y <= watched.y) & (watched.y < tag.y + core.rows) & (tag.x <= watched.x) & (watched.x < tag.x + core.columns)
     bench.holds(~hit | (tag.step & within & (tag.block == watched.block)))
     place, before = Signal(16, name="place"), Signal(16, name="place_before")
     m.d.comb += place.eq((tag.y * output.width + tag.x) * geometry.blocks + tag.block)
@@ -200,41 +263,7 @@ def walk(
     with m.Elif(tag.step):
         m.d.sync += [stepped.eq(1), before.eq(place)]
     bench.holds(~(tag.step & stepped) | (place > before))
-    # An event adds its weight for it.
-    visited = history(bench, updated & ~is_end, "updates", _WEIGHTED)[-1]
-    address = history(bench, _weight(m, geometry, event, watched), "weight_addr_due", _WEIGHTED)[-1]
-    bench.holds(~visited | (Array(each.addr for each in weights)[watched.bank] == address))
-    # A word is not visited again within so many cycles of a frame.
-    ended = history(bench, inside.reset.next_frame, "ended", _LATENCY)[-1]
-    recent = Signal(max(1, reuse - 1), name="recent")
-    m.d.sync += recent.eq(Mux(ended, 0, (recent << 1) | updated))
-    if reuse > 1:
-        bench.holds(~hit | (recent == 0))
-    ends = _Ends(bench, dut, inside, geometry, flushes=flushes, levels=levels)
-    ends.hold(taken=taken, ready=ready, coming=coming, event=event, tag=tag, due=due & ~hit)
-    _lemmas(
-        bench,
-        geometry,
-        walked[0],
-        swept[0] if swept else None,
-        watched,
-        ends,
-        event=event,
-        due=due,
-        stepped=stepped,
-        before=before,
-    )
-    _places(bench, inside, tagged[0].tags, gathered[0], fifo)
-
-    bench.reaches(hit & (event.kind == Kind.SPIKE) & tag.step & taken)
-    bench.reaches(ended & (recent != 0) if reuse > 1 and not deferred else ended)
-    bench.reaches(inside.walk.held & (inside.walk.credits == -1))
-    if deferred:
-        bench.reaches(flushed & due)
-    if levels:
-        bench.reaches(hit & (tag.closes != 0))
-        if not all(geometry.taps(axis, at) for axis in (0, 1) for at in range(size[axis])):
-            bench.reaches(tag.end & (event.kind == Kind.SPIKE))
+    return stepped, before
 
 
 class _AnyWeights(WeightMemory):
