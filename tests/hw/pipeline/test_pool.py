@@ -199,6 +199,7 @@ def test_burst_lane_tells_how_the_maximum_moves():
                 ctx.set(lane.spikes, spikes)
                 after = [change + spikes * (n == member) for n, change in enumerate(changes)]
                 assert [int(change) for change in ctx.get(lane.update).change] == after
+                await ctx.tick()
                 before = max(change for n, change in enumerate(changes) if present >> n & 1)
                 assert ctx.get(lane.greatest) == before
                 assert ctx.get(lane.follows) == max(change for n, change in enumerate(after) if present >> n & 1)
@@ -214,6 +215,7 @@ def test_deferred_lane_counts_and_finds_the_greatest_of_all_small_windows():
             for present in range(1, 8):
                 ctx.set(lane.state, {"change": list(changes)})
                 ctx.set(lane.present, present)
+                await ctx.tick()
                 assert ctx.get(lane.greatest) == max(change for n, change in enumerate(changes) if present >> n & 1)
             for member, spikes in itertools.product(range(3), range(-3, 4)):
                 if -4 <= changes[member] + spikes < 4:
