@@ -175,7 +175,7 @@ def _read(content: bytes, folder: Path) -> str:
     connection = _Connection(content, ends=sum(content) % 2 == 0)
     server.RequestHandlerClass(connection, (_ADDRESS, 50_000), server)
     if not connection.sent:
-        raise RefusedError("no reply", "the connection is closed")
+        raise RefusedError("the connection is closed", kind="no reply")
     head, gap, body = bytes(connection.sent).partition(b"\r\n\r\n")
     found = re.fullmatch(rb"HTTP/1\.[01] (\d{3}) [A-Za-z -]+", head.partition(b"\r\n")[0])
     if not gap or found is None:
@@ -197,11 +197,11 @@ def _check_refusal(status: int, body: bytes, is_head: bool) -> None:
     if status not in _REFUSALS:
         raise WrongError(f"a request must be refused with one of {', '.join(map(str, map(int, _REFUSALS)))}, not {status}")
     if is_head and not body:
-        raise RefusedError(f"status {status}", "no body")
+        raise RefusedError("no body", kind=f"status {status}")
     message = json.loads(body)["error"]
     if not message or not message.isprintable() or len(message) > _MOST_LINE:
         raise WrongError(f"a refusal must be a line, not {message[:2000]!r}")
-    raise RefusedError(f"status {status}", message)
+    raise RefusedError(message, kind=f"status {status}")
 
 
 def _check_reply(content: bytes, body: bytes) -> str:

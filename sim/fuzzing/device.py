@@ -218,7 +218,7 @@ def _sent(content: bytes) -> str:
     if not commands or commands[0] in tuple(Status):
         kind = Status(commands[0]).name if commands else "silence"
         if kind != "WATCHED":
-            raise RefusedError(kind, f"answered with {kind}")
+            raise RefusedError(f"answered with {kind}", kind=kind)
     return "answered as the protocol and the golden model say" if expected else "answered in form"
 
 

@@ -101,7 +101,7 @@ def _read(content: bytes, folder: Path) -> str:
         assert found.error is not None
         message = str(found.error)
         kind = "damaged" if "damaged or out of the ordinary" in message else "node" if found.error.node else "file"
-        raise RefusedError(f"ConversionError, {kind}", message) from found.error
+        raise RefusedError(message, kind=f"ConversionError, {kind}") from found.error
     if found.network.quantized:
         quantized_lines(found.network)
     return _compared(content, found.network)

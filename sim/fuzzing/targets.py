@@ -31,13 +31,13 @@ class RefusedError(BadInputError):
 
     Parameters
     ----------
-    kind : str
-        What refuses it, in a few words.
     message : str
         The line that it says.
+    kind : str
+        What refuses it, in a few words.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, message: str, *, kind: str = "refused") -> None:
         super().__init__(message)
         self.kind = kind
 

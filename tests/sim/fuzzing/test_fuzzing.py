@@ -187,7 +187,7 @@ def test_what_is_refused_or_accepted(tmp_path):
     assert judged(planted(reader(lambda: "seen")), b"wrong", tmp_path).kind == "seen"
 
     def no_reply():
-        raise RefusedError("no reply", "closed")
+        raise RefusedError("closed", kind="no reply")
 
     assert judged(planted(reader(no_reply)), b"wrong", tmp_path).kind == "no reply"
     # A right input must not be refused.
