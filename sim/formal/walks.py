@@ -545,7 +545,8 @@ PROPERTIES = (
         name="Walks of a projection: each word that an event or a flush reaches once, in order, with its weights; ends of frames",
         module=hw.pipeline.projection,
         part="ProjectionCore",
-        bound="windows of 2 and 3, strides, padding, groups of channels, linear layers; flushes; 1 and 2 levels of barriers; 1 to 4 blocks and banks",
+        bound="windows of 2 and 3, strides, padding, groups of channels, linear layers; flushes; 1 and 2 levels of barriers; "
+        "1 to 4 blocks and banks",
         build=walk,
         cases=[
             {**_2X2, "channels": 1},
