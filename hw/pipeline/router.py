@@ -252,12 +252,14 @@ class Router(wiring.Component):
             nearly_full = Signal(name=f"nearly_full_{leaf}")
             m.d.sync += nearly_full.eq(frames >= FRAMES_TO_LEAF - 1)
             full.append(nearly_full)
+        # An end that has left by a leaf may wait at a link above it, for whoever else reads that.
+        waits = Cat(link[name].valid for name in links if name != INPUT).any()
         known = _by_port(injecting, dict.fromkeys(links.values(), True))
         reaches_answer = _by_port(injecting, answered)
         m.d.comb += may_start.eq(
             in_frame | ((token.port == injecting) & ~Cat(full).any() & (self.room | ~reaches_answer))
         )
-        with m.If(host.valid & ~in_frame & (token.port != injecting) & ~Cat(busy).any()):
+        with m.If(host.valid & ~in_frame & (token.port != injecting) & ~Cat(busy).any() & ~waits):
             m.d.sync += injecting.eq(token.port)
         m.d.comb += [
             host.ready.eq(may_start & (Cat(ready[n] & (injecting == port) for n, port in links.items()).any() | ~known)),

@@ -15,7 +15,7 @@ from model.golden import run, run_layer
 from model.machine.named_plans import named_plan
 from model.machine.plan import CorePlan
 from model.machine.stages import ports
-from model.network import Convolution, Linear, MaxPool, Network, Shape
+from model.network import INPUT, Convolution, Linear, MaxPool, Network, Shape
 from model.studies.random_network import drawn
 from sim.generators.frames import random_frames
 from sim.generators.networks import random_network
@@ -73,6 +73,41 @@ def test_injecting_into_and_watching_every_port(stall):
     # A frame injected after the fork does not reach both leaves; those that reach the output are answered in order.
     assert [[int(n) for n in result.counts] for result in results] == counts
     assert [result.answer for result in results] == [int(np.argmax(c)) for c in counts]
+
+
+def test_a_frame_enters_where_the_end_of_the_one_before_has_been_copied():
+    """Copies of a link are much slower than answers: there an end still waits when the frame has left the machine."""
+    machine = Machine(network=NETWORK, plan=named_plan(NETWORK, "minimal"))
+    inner, links = NETWORK.output.source, ports(NETWORK)
+    tokens, wanted, counts = [], [], []
+    for turn, name in enumerate((INPUT, inner, INPUT, inner)):
+        shape = NETWORK.shape_of(name)
+        events = random_frames(shape, turn, frames=1, events=8)[0]
+        tokens += event_tokens(shape, [events], port=links[name])
+        streams = from_port(name, events)
+        wanted += [*pairs(streams[inner]), "end"]
+        sums = np.zeros(NETWORK.classes, int)
+        np.add.at(sums, streams[NETWORK.output.name]["address"], streams[NETWORK.output.name]["sign"])
+        counts.append(sums.tolist())
+    results, copies = [], []
+
+    async def watch_one(ctx):
+        ctx.set(machine.watch, 1 << links[inner])
+
+    simulate(
+        machine,
+        watch_one,
+        source(machine.host, tokens),
+        sink(machine.result, results, len(counts)),
+        sink(machine.watched, copies, len(wanted), stall=0.985),
+        cycles=40_000,
+    )
+    shape = NETWORK.shape_of(inner)
+    found = [
+        "end" if token.kind.value else (shape.address(token.y, token.x, token.c), -1 if token.negative else 1) for token in copies
+    ]
+    assert found == wanted
+    assert [[int(n) for n in result.counts] for result in results] == counts
 
 
 def test_without_host_ports_a_chain_is_wires():
