@@ -122,7 +122,7 @@ FAULTS = (
     ),
     _fault(
         "projection", "immediate", "a sweep clears nothing", ProjectionCore,
-        "state.access.clear.eq(clear)", "state.access.clear.eq(0)",
+        "state.access.clear.eq(addresses.clear)", "state.access.clear.eq(0)",
     ),
     _fault("projection", "immediate", "a place of the FIFO is not used", ProjectionCore, "(credits >= 0)", "(credits > 0)"),
     _fault(
@@ -131,7 +131,7 @@ FAULTS = (
     ),
     _fault(
         "pool", "immediate", "what is outside of all windows keeps its place in the FIFO", MaxPoolGroups,
-        "+ blank + outside)", "+ blank)",
+        "+ told.blank + outside)", "+ told.blank)",
     ),
     _fault(
         "router", "immediate", "of copies that come at once one is lost", Router,
