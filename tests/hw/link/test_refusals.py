@@ -8,8 +8,8 @@ from model.encode import encode
 from model.golden import run
 from model.machine.named_plans import named_plan
 from sim.generators.networks import random_network
+from sim.wire import DIVISOR, TIMEOUT, SimulatedWire
 from tests.hw.link.test_link import answer_of
-from tests.hw.link.wire import DIVISOR, TIMEOUT, SimulatedWire
 
 NETWORK = random_network(2)
 PLAN = named_plan(NETWORK, "minimal")
