@@ -58,6 +58,7 @@ record = $(RUN) -m hw.build $(FAST).npz --plan $(FAST)-$(2).json --board $(1) --
 records: $(STAMP)
 	$(call record,icebreaker,folded,24.75)
 	$(call record,ulx3s-85f,347,80)
+	$(call record,ecpix5-85f,347,100)
 	$(RUN) -m boards.records $(RECORDS)/* --docs docs/records.md
 
 $(STAMP): pyproject.toml
