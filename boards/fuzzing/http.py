@@ -216,9 +216,10 @@ def _check_reply(content: bytes, body: bytes) -> str:
         raise WrongError(f"a request whose Host is {hosts} must be refused")
     if any(value != f"http://{hosts[0]}" for name, value in fields if name == "origin"):
         raise WrongError("a request of another site's page must be refused")
-    path = lines[0].split()[1].partition("?")[0]
+    # Several slashes at the beginning are one.
+    path = re.sub("^/+", "/", lines[0].split()[1].partition("?")[0])
     demo = _server().demo
-    if re.sub("^/+", "/", path) == "/":
+    if path == "/":
         if body != PAGE.read_bytes():
             raise WrongError("the page must be the demo's")
         return "the page"

@@ -6,6 +6,7 @@ from model.machine.plan import Plan, PlanError
 from model.machine.stages import grouped, one_block, stages, widest_step
 from model.machine.turns import joins
 from model.network import Network, Neurons
+from model.support.names import shortened
 
 __all__ = ["check_plan"]
 
@@ -22,7 +23,8 @@ def check_plan(network: Network, plan: Plan) -> None:
             "beyond the network's input does not reach them all"
         )
     if wanted != found:
-        raise PlanError(f"plan {plan.name!r}: cores must be {', '.join(wanted)}, not {', '.join(found)}")
+        needed, given = (shortened(", ".join(names), most=500) for names in (wanted, found))
+        raise PlanError(f"plan {plan.name!r}: cores must be {needed}, not {given}")
     pooled = {stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1 and not plan.folded}
     joined = {} if plan.folded else joins(network)
     for core in plan.cores:
@@ -32,10 +34,13 @@ def check_plan(network: Network, plan: Plan) -> None:
             value = getattr(core, name)
             if value > limit:
                 raise PlanError(f"{where}: {name} must be within 1..{limit}, not {value}")
-        if core.columns > 1 and not one_block(network, core):
-            of_groups = grouped(network.layer(core.layer))
-            needed = "each event reaches one block of channels" if of_groups else f"channels is {channels}"
-            raise PlanError(f"{where}: columns must be 1 unless {needed}, not {core.columns}")
+        # More of a window at once than all channels of a column, and than all columns of a row, would be another order of spikes.
+        for name in ("columns", "rows"):
+            value = getattr(core, name)
+            if value > 1 and not one_block(network, core):
+                of_groups = grouped(network.layer(core.layer))
+                needed = "each event reaches one block of channels" if of_groups else f"channels is {channels}"
+                raise PlanError(f"{where}: {name} must be 1 unless {needed}, not {value}")
         if core.rows > 1 and core.columns != columns:
             raise PlanError(f"{where}: rows must be 1 unless columns is {columns}, not {core.rows}")
         if core.pool_fifo and core.layer not in pooled:

@@ -30,6 +30,12 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 # Pillow also logs, which Python shows on standard error where nobody else takes it.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+_OPAQUE = ("L", "RGB")
+"""Modes of images whose pixels are taken as they are; of others there are three more copies for a while."""
+
+_MOST_BYTES = 400 << 20
+"""Memory that an image may take, with four bytes a pixel in each copy of it."""
+
 _TEXT = 200
 """Characters of what is wrong with a file that are shown."""
 
@@ -161,8 +167,11 @@ def frame_of(image: Image.Image, height: int, width: int, channels: int) -> npt.
 
     A camera's note of which side is up is followed; what is transparent is black.
     """
-    upright = ImageOps.exif_transpose(image).convert("RGBA")
-    opaque = Image.alpha_composite(Image.new("RGBA", upright.size, "black"), upright)
+    ImageOps.exif_transpose(image, in_place=True)
+    opaque = image
+    if image.mode not in _OPAQUE or "transparency" in image.info:
+        shown = image.convert("RGBA")
+        opaque = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown)
     fitted = ImageOps.fit(opaque.convert("L" if channels == 1 else "RGB"), (width, height), Image.Resampling.LANCZOS)
     return np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels)
 
@@ -181,10 +190,19 @@ def _read(path: Path, label: int, height: int, width: int, channels: int) -> tup
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                _check_size(image)
                 return digest, label, frame_of(image, height, width, channels)
     except Exception as error:
         # Pillow reports a damaged file by whatever its decoders happen to raise.
         raise DataError(f"{path}: must be an image that can be read: {str(error)[:_TEXT] or type(error).__name__}") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse an image that would take too much memory, before it is decoded."""
+    copies = 1 if image.mode in _OPAQUE and "transparency" not in image.info else 4
+    most = _MOST_BYTES // (4 * copies)
+    if image.width * image.height > most:
+        raise DataError(f"at most {most} pixels of mode {image.mode}, not {image.width} x {image.height}")
 
 
 def _mixed(frames: list[Frame]) -> Split:

@@ -72,6 +72,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)[:MOST_TEXT]
 
 
-def shortened(message: str) -> str:
+def shortened(message: str, *, most: int = MOST_TEXT) -> str:
     """A message that shows what a file holds, however long that is."""
-    return message if len(message) <= MOST_TEXT else f"{message[:MOST_TEXT]} ..."
+    return message if len(message) <= most else f"{message[:most]} ..."

@@ -96,7 +96,8 @@ def _read_archive(content: bytes, folder: Path) -> str:
 def _arrays(content: bytes) -> list[npt.NDArray[Any]]:
     """What numpy reads of an archive; a file may hold more, which nobody reads."""
     found = []
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+    # What a file's first bytes are decides for `numpy.load`, not whether it is an archive.
+    with np.lib.npyio.NpzFile(io.BytesIO(content)) as archive:
         for name in archive.files:
             with suppress(Exception):
                 found.append(archive[name])

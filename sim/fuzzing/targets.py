@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.support.errors import BadInputError
+from sim.fuzzing.mutations import noisy
 
 __all__ = ["TARGETS", "RefusedError", "Target", "WrongError", "drawn", "target_named"]
 
@@ -89,5 +90,9 @@ def drawn(target: Target, seed: int, number: int) -> tuple[bytes, bool]:
     if chance.random() < _UNCHANGED:
         return content, True
     for _ in range(chance.choice((1, 1, 1, 2))):
-        content = target.mutated(content, chance)
+        try:
+            content = target.mutated(content, chance)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            # What is wrong already may not be one that can be changed by what it means.
+            content = noisy(content, chance)
     return content, False

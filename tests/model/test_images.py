@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from model.images import main
+from model.support import image_folder
 from model.support.dataset import DataError
 from model.support.datasets import load
 from model.support.image_folder import find_images
@@ -161,6 +162,19 @@ def test_a_part_of_an_image_that_claims_to_be_huge(folder):
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("mode", "side"), [("L", 10), ("RGB", 10), ("RGBA", 5)])
+def test_an_image_may_take_so_much_memory(folder, monkeypatch, mode, side):
+    monkeypatch.setattr(image_folder, "_MOST_BYTES", 400)
+    files = [each for each in find_images(folder).files if each.path.name == "1.png"]
+    picture(folder / "cat" / "1.png", size=(side, side), mode=mode)
+    with pytest.raises(DataError, match="two different ones"):
+        find_images(folder).splits(4, 4, 1, test_share=0.5, files=files)
+    picture(folder / "cat" / "1.png", size=(side, side + 1), mode=mode)
+    found = rf"1.png: must be an image that can be read: at most {side * side} pixels of mode {mode}, not {side} x {side + 1}$"
+    with pytest.raises(DataError, match=found):
+        find_images(folder).splits(4, 4, 1, test_share=0.5, files=files)
 
 
 def test_what_pillow_makes_do_with_is_told_nobody(folder, recwarn):

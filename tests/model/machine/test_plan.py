@@ -64,6 +64,7 @@ def test_file_form(tmp_path):
     [
         ({"channels": 99}, "plan 'test': core 'conv1': channels must be within 1..{c}, not 99"),
         ({"channels": 1, "columns": 2}, "plan 'test': core 'conv1': columns must be 1 unless channels is {c}, not 2"),
+        ({"channels": 1, "rows": 2}, "plan 'test': core 'conv1': rows must be 1 unless channels is {c}, not 2"),
     ],
 )
 def test_nesting(change, message):

@@ -309,7 +309,7 @@ def test_npz(tmp_path, shape):
     [
         (
             {"images": np.zeros((1, 2, 2), np.uint8)},
-            "arrays must be 'images' and 'labels', 'x' and 'y', or 'x_train' and 'y_train', not ['images']",
+            "arrays must be 'images' and 'labels', 'x' and 'y', or 'x_train' and 'y_train', not 'images'",
         ),
         (
             {"images": np.zeros(1, np.uint8), "labels": np.zeros(1, int)},

@@ -122,3 +122,13 @@ def test_only_what_is_asked_for_is_read(tmp_path):
         assert found.array("x").tolist() == [97, 98, 99]
         with pytest.raises(ArchiveError, match=r"^member 'x.npy' must hold at most 0 bytes, not 3$"):
             found.array("x")
+
+
+def test_a_header_of_more_than_ascii_letters(tmp_path):
+    """NumPy refuses it too, where it pads a header with what Python takes for no space."""
+    header = member((3,)).replace(b" \n", b"\xa0\n")
+    path = archive(tmp_path / "a.npz", x=header + b"abc")
+    with pytest.raises(ValueError, match="Cannot parse header"), np.load(path) as found:
+        found["x"]
+    with pytest.raises(ArchiveError, match=r"^member 'x.npy' must have an array's header$"):
+        read_npz(path, most_bytes=3)

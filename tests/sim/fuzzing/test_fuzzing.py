@@ -67,6 +67,13 @@ def test_inputs_are_the_same_each_time(name):
     assert all(content in target.seeds() for content, right in first if right)
 
 
+def test_what_cannot_be_changed_by_its_meaning_gets_noise():
+    target = replace(target_named("plan"), mutated=lambda content, chance: json.dumps(b"").encode())
+    found = [drawn(target, 3, number) for number in range(20)]
+    assert found == [drawn(target, 3, number) for number in range(20)]
+    assert sum(content not in target.seeds() for content, _ in found) > 10
+
+
 def test_json_is_changed_in_what_it_says():
     chance, parsed, deep = random.Random(1), 0, 0
     for _ in range(300):
