@@ -157,6 +157,8 @@ def main(dataset_name: str | None, data_dir: Path | None, out: Path, sparse: boo
         for option, given_files in (("start", start), ("teacher", teachers)):
             if given_files and not mode:
                 raise BadInputError(f"--{option} must not be given without --sparse or --cifar")
+        if isinstance(settings, CifarSettings) and not teachers and settings.teacher_share != CifarSettings.teacher_share:
+            raise BadInputError("--teacher-share must not be given without --teacher")
         if sparse and len(teachers) > 1:
             raise BadInputError("--teacher must be given once with --sparse")
         torch = import_torch()

@@ -232,6 +232,7 @@ def test_command(monkeypatch, tmp_path):
         (["--sparse", "--precision", "bfloat16"], "--precision must not be given with --sparse"),
         (["--start", "x.onnx"], "--start must not be given without --sparse or --cifar"),
         (["--teacher", "x.onnx"], "--teacher must not be given without --sparse or --cifar"),
+        (["--cifar", "--teacher-share", "0.3"], "--teacher-share must not be given without --teacher"),
         (["--sparse", "--teacher", "x.onnx", "--teacher", "y.onnx"], "--teacher must be given once with --sparse"),
         (["--counts"], "--counts must not be given without --cifar"),
         (["--cifar", "--blocks", "1,2"], "blocks must be one number for each of the 3 widths, not (1, 2)"),
