@@ -36,6 +36,7 @@ from model.machine.cycles import Cycles
 from model.machine.limits import SATURATIONS_WIDTH
 from model.machine.plan import Plan, PlanError
 from model.machine.simulate import simulate as cycles
+from model.machine.stages import ports as link_ports
 from model.network import INPUT, Network, Neurons
 from model.support.cache import alone
 from model.support.errors import MismatchError
@@ -44,8 +45,7 @@ from sim.choices import LEVELS
 from sim.coverage import Coverage, coverage
 from sim.netlist import cell_models, machine_netlist
 from sim.recorder import RESULT, WATCHED, records, wrapper
-from sim.scoreboard import Divergence, compare, compare_cycles, decode
-from sim.scoreboard import field as payload_field
+from sim.scoreboard import Divergence, compare, compare_cycles, decode, places
 from sim.simulators import Simulation, build, check_simulator
 from sim.watchdog import PATIENCE_CYCLES, Watchdog
 
@@ -138,6 +138,7 @@ def verify(
     idle: float = 0.0,
     stall: float = 0.0,
     watch: bool = False,
+    ports: int = -1,
     cache: Path = CACHE,
     verilog: str | None = None,
     progress: Callable[[int], None] | None = None,
@@ -164,7 +165,9 @@ def verify(
     idle, stall : float
         Chance in a cycle that the source is idle, that a sink is stalled.
     watch : bool
-        Watch every link too, and compare what is watched.
+        Watch links too, and compare what is watched.
+    ports : int
+        Mask of the ports that are watched then; all by default.
     cache : Path
         Where compiled simulations and netlists are kept.
     verilog : str | None
@@ -201,7 +204,7 @@ def verify(
         idle=int(idle * 65536),
         stall=int(stall * 65536),
         seed=seed,
-        watch=watch_mask(machine) if watch else 0,
+        watch=watch_mask(machine) & ports if watch else 0,
         progress=progress,
         line=lambda text: tell(f"simulating with {simulator}{text}"),
     )
@@ -216,7 +219,7 @@ def verify(
         told.unlink(missing_ok=True)
         record, _ = bench.run(simulation, len(frames), out_dir, watchdog)
         result, divergence = score_record(
-            machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, watch
+            machine, frames, expected, record, out_dir / "progress.txt", level, simulator, seed, bench.watch
         )
         if not result.mismatches and not result.cycle_mismatches:
             return result
@@ -376,16 +379,14 @@ def watch_mask(machine: AnyMachine) -> int:
 
 def host_tokens(machine: AnyMachine, events: Events) -> str:
     """A frame as host tokens for port 0, one a line, in hexadecimal."""
-    layout, shape = machine.host.payload.shape(), machine.network.input_shape
+    shape = machine.network.input_shape
+    at = {name: first for name, (first, _) in places(machine.host.payload.shape()).items()}
     lines = []
-    for event in events:
-        y, x, c = shape.coordinates(event["address"])
-        value = layout.const(
-            {"port": 0, "kind": Kind.SPIKE, "negative": int(event["sign"] < 0), "y": y, "x": x, "c": c}
-        )
-        lines.append(f"{value.as_value().value:x}\n")
-    end = layout.const({"port": 0, "kind": Kind.END, "negative": 0, "y": 0, "x": 0, "c": 0})
-    return "".join(lines) + f"{end.as_value().value:x}\n"
+    for address, sign in zip(events["address"].tolist(), events["sign"].tolist(), strict=True):
+        y, x, c = shape.coordinates(address)
+        value = Kind.SPIKE.value << at["kind"] | int(sign < 0) << at["negative"]
+        lines.append(f"{value | y << at['y'] | x << at['x'] | c << at['c']:x}\n")
+    return "".join(lines) + f"{Kind.END.value << at['kind']:x}\n"
 
 
 def score_record(
@@ -397,7 +398,7 @@ def score_record(
     level: str,
     simulator: str,
     seed: int,
-    watch: bool,
+    watch: int,
 ) -> tuple[VerifyResult, Divergence | None]:
     """What a record shows against the golden frames and the cycle model, and where it first differs.
 
@@ -407,8 +408,10 @@ def score_record(
         What was simulated, and what both models say.
     record, progress : Path
         What the bench left: all that passed; and frames answered, cycles and saturation counters.
-    level, simulator, seed, watch
+    level, simulator, seed
         As of `verify`.
+    watch : int
+        Mask of the ports that were watched.
     """
     network = machine.network
     by_name: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -422,7 +425,11 @@ def score_record(
     mismatches, notes, first = score.mismatches, [], score.first
     if watch:
         watched = _watched(machine, by_name[WATCHED])
-        again = compare(network, frames, [t for t in machine.traces if t.form == "events"], watched)
+        port_of = link_ports(network)
+        links = [trace for trace in machine.traces if trace.form == "events" and watch >> port_of[trace.layer] & 1]
+        again = compare(network, frames, links, watched)
+        others = watched.keys() - {link.name for link in links}
+        mismatches += sum(len(watched[name]) for name in others)
         mismatches += again.mismatches
         if again.mismatches:
             notes.append(f"watched events: {again.mismatches} differ")
@@ -521,15 +528,16 @@ def _hexadecimal(text: str) -> int:
 
 def _watched(machine: AnyMachine, found: Sequence[tuple[int, int]]) -> dict[str, list]:  # type: ignore[type-arg]
     """What was watched, taken apart by port, as tokens of the links' traces."""
-    layout = machine.watched.payload.shape()
+    fields = places(machine.watched.payload.shape())
     links = {trace.layer: trace for trace in machine.traces if trace.form == "events"}
+    packing = {name: places(link.layout) for name, link in links.items()}
     names = ["input", *(layer.name for layer in machine.network.layers)]
     parts: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for cycle, payload in found:
-        name = names[payload_field(layout, payload, "port")]
-        link = links[name].layout
+        value = {name: payload >> at & mask for name, (at, mask) in fields.items()}
+        name = names[value["port"]]
         packed = 0
         for part in ("kind", "negative", "y", "x", "c"):
-            packed |= payload_field(layout, payload, part) << link[part].offset
+            packed |= value[part] << packing[name][part][0]
         parts[name].append((cycle, packed))
     return {trace.name: decode(machine.network, trace, parts[layer]) for layer, trace in links.items()}

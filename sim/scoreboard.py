@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +26,12 @@ __all__ = [
     "compare",
     "compare_cycles",
     "decode",
-    "field",
+    "places",
     "taken_flushes",
 ]
 
 
-@dataclass(frozen=True)
-class Spike:
+class Spike(NamedTuple):
     """A spike as recorded or expected: flat address and sign."""
 
     address: int
@@ -42,15 +42,13 @@ FLUSHED = Spike(-1, 0)
 """Stands for a flush within a frame among what is recorded or expected."""
 
 
-@dataclass(frozen=True)
-class Barrier:
+class Barrier(NamedTuple):
     """What stands behind a spike, or behind nothing, that closes so many levels (`model.machine.barriers`)."""
 
     levels: int
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A token as recorded: a spike, `FLUSHED`, a barrier, or the end of a frame (None), and its cycle."""
 
     spike: Spike | Barrier | None
@@ -184,42 +182,46 @@ class Score:
     first: Divergence | None
 
 
-def field(layout: data.Layout, payload: int, name: str) -> int:
-    """Field ``name`` of a packed payload."""
-    member = layout[name]
-    return payload >> member.offset & (1 << member.width) - 1
+def places(layout: data.Layout) -> dict[str, tuple[int, int]]:
+    """Of each field of a packed payload its lowest bit, and its mask there, shifted down."""
+    return {name: (layout[name].offset, (1 << layout[name].width) - 1) for name in layout.members}
 
 
 def decode(network: Network, trace: TracePoint, records: Iterable[tuple[int, int]]) -> list[Token]:
     """The tokens of the ``(cycle, payload)`` records of one trace."""
     shape, layout = network.shape_of(trace.layer), trace.layout
-    tokens = []
+    bits = places(layout)
+    events, barred = trace.form == "events", "closes" in bits
+    (at_kind, kind), (at_y, rows), (at_x, columns) = bits["kind"], bits["y"], bits["x"]
+    # What marks a flush within a frame.
+    at_flush, flush = bits["negative"] if events else bits.get("flush", (0, 0))
+    tokens: list[Token] = []
     for cycle, payload in records:
-        closes = field(layout, payload, "closes") if "closes" in layout.members else 0
+        closes = payload >> bits["closes"][0] & bits["closes"][1] if barred else 0
         behind = [Token(Barrier(closes), cycle)] if closes else []
-        if behind and field(layout, payload, "kind"):
-            tokens += behind
+        if payload >> at_kind & kind:
+            within = payload >> at_flush & flush
+            tokens += behind or [Token(FLUSHED if within else None, cycle)]
             continue
-        if field(layout, payload, "kind"):
-            within = trace.form == "events" and field(layout, payload, "negative")
-            within = within or (trace.form == "groups" and layout.flushes and field(layout, payload, "flush"))
-            tokens.append(Token(FLUSHED if within else None, cycle))
+        # Where the position's first channel is.
+        base = shape.address(payload >> at_y & rows, payload >> at_x & columns, 0)
+        if events:
+            (at_c, channels), sign = bits["c"], -1 if payload >> at_flush & 1 else 1
+            tokens += [Token(Spike(base + (payload >> at_c & channels), sign), cycle), *behind]
             continue
-        y, x = field(layout, payload, "y"), field(layout, payload, "x")
-        if trace.form == "events":
-            sign = -1 if field(layout, payload, "negative") else 1
-            tokens += [Token(Spike(shape.address(y, x, field(layout, payload, "c")), sign), cycle), *behind]
-            continue
-        first = layout.firsts[field(layout, payload, "part")]
-        plus, minus, width = field(layout, payload, "plus"), field(layout, payload, "minus"), layout.more_bits
-        more = field(layout, payload, "more") if width else 0
-        for bit in range(layout.channels):
+        part, plus, minus, more = (payload >> at & mask for at, mask in (bits.get(name, (0, 0)) for name in _OF_GROUP))
+        first, width = base + layout.firsts[part], layout.more_bits
+        for bit in range((plus | minus).bit_length()):
             for mask, sign in ((plus, 1), (minus, -1)):
                 if mask >> bit & 1:
                     spikes = 1 + (more >> bit * width & (1 << width) - 1)
-                    tokens += [Token(Spike(shape.address(y, x, first + bit), sign), cycle)] * spikes
+                    tokens += [Token(Spike(first + bit, sign), cycle)] * spikes
         tokens += behind
     return tokens
+
+
+_OF_GROUP = ("part", "plus", "minus", "more")
+"""Fields of a group of spikes; the last one is not always there."""
 
 
 def compare(
@@ -322,7 +324,8 @@ def _stream(network: Network, frame: Trace, layer: str) -> list[Spike | None]:
     found: list[Spike | None] = []
     # The last flush is the end.
     for first, after in pairwise([0, *(flush.after for flush in flushes[:-1]), len(events)]):
-        found += [Spike(int(e["address"]), int(e["sign"])) for e in events[first:after]]
+        part = events[first:after]
+        found += map(Spike, part["address"].tolist(), part["sign"].tolist())
         found.append(FLUSHED)
     return [*found[:-1], None]
 

@@ -244,10 +244,7 @@ def _take(machine, layers, lists, log):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _end(machine, layers, log):  # type: ignore[no-untyped-def]
     """The end of a frame: its answer."""
-    watched = False
-    for number in range(len(layers)):
-        watched = watched or layers[number].watched != 0
-    if watched:
+    if machine.watches:
         # ENDS
         for number in range(len(layers)):
             wait_for_copy(machine, log, layers[number].watched)

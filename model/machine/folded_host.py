@@ -20,9 +20,9 @@ __all__ = ["MACHINE", "found_cycles", "note", "pass_cycles", "reset_machine", "r
 
 MACHINE = record(
     *HOST,
-    # What it is: cycles in which the answers are compared, words of a sweep, the last generation, whether the input is watched;
-    # whether events and groups are logged.
-    *("outputs", "tag_depth", "generations", "watched", "records"),
+    # What it is: cycles in which the answers are compared, words of a sweep, the last generation; whether the input is watched,
+    # whether any other port is, a link's or not; whether events and groups are logged.
+    *("outputs", "tag_depth", "generations", "watched", "watches", "records"),
     # Whether the source offers a token, and how many it has left.
     *("host", "tokens"),
     # Whether a result and a copy wait; whether the tags are still to be swept.
@@ -35,7 +35,7 @@ def reset_machine(folded: Folded, *, idle: int, stall: int, seed: int, watch: in
     machine, last = np.zeros(1, MACHINE), folded.layers[-1]
     machine["outputs"], machine["tag_depth"] = last.lanes * last.blocks, folded.tag_depth
     machine["generations"], machine["generation"] = 2**folded.generation_bits - 1, 1
-    machine["watched"] = watch & 1
+    machine["watched"], machine["watches"] = watch & 1, watch >> 1 != 0
     reset_host(machine, idle=idle, stall=stall, seed=seed)
     # Where weights are loaded, the tags are swept meanwhile.
     machine["sweeps"] = not folded.single_weight_words

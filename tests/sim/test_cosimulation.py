@@ -21,10 +21,12 @@ from hw.pipeline.machine import Machine
 from hw.pipeline.serializer import Serializer
 from model.golden import run
 from model.machine.named_plans import NAMED_PLANS, named_plan
+from model.machine.stages import ports
 from model.network import Network, Shape
 from model.support.errors import ToolMissingError
 from model.support.frames import real_frames
 from sim.cosimulation import VerifyResult, verify
+from sim.generators.chains import random_chain
 from sim.generators.frames import random_frames
 from sim.generators.networks import random_convolution, random_linear, random_network
 from sim.simulators import SIMULATORS, check_simulator
@@ -62,6 +64,22 @@ def test_random_network(simulator, plan, tmp_path):
         assert result.frames == len(frames) == len(result.answers)
         assert result.spikes_compared > 1000
         assert result.coverage.frames == len(frames) and VerifyResult.of(asdict(result)) == result
+
+
+@pytest.mark.parametrize("kind", ["minimal", "folded"])
+def test_ports_watched_alone(kind, tmp_path):
+    """Each link alone, and a layer whose link is that of its max-pool."""
+    network = random_chain(7)
+    plan = replace(named_plan(network, kind), watch=True)
+    frames = random_frames(network.input_shape, 1, frames=6)
+    links, seen = ports(network).values(), 0
+    assert len(links) < len(network.layers) + 1
+    for port in range(len(network.layers) + 1):
+        result = verify(network, plan, frames, out_dir=tmp_path, seed=port, stall=0.4, watch=True, ports=1 << port)
+        assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
+        none = verify(network, plan, frames, out_dir=tmp_path, seed=port, stall=0.4)
+        seen += result.cycles_compared > none.cycles_compared
+    assert seen == len(links)
 
 
 FAULTS = {

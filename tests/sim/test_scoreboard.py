@@ -42,16 +42,16 @@ def test_no_difference():
 def changed(kind, tokens, at):
     if kind == "sign":
         spike = tokens[at].spike
-        return [*tokens[:at], replace(tokens[at], spike=Spike(spike.address, -spike.sign)), *tokens[at + 1 :]]
+        return [*tokens[:at], tokens[at]._replace(spike=Spike(spike.address, -spike.sign)), *tokens[at + 1 :]]
     if kind == "missing":
         return tokens[:at] + tokens[at + 1 :]
     if kind == "extra":
         return [*tokens[: at + 1], *tokens[at:]]
     if kind == "swapped":
         one, other = tokens[at], tokens[at + 1]
-        return [*tokens[:at], replace(one, spike=other.spike), replace(other, spike=one.spike), *tokens[at + 2 :]]
+        return [*tokens[:at], one._replace(spike=other.spike), other._replace(spike=one.spike), *tokens[at + 2 :]]
     if kind == "end":
-        return [*tokens[:at], replace(tokens[at], spike=None), *tokens[at + 1 :]]
+        return [*tokens[:at], tokens[at]._replace(spike=None), *tokens[at + 1 :]]
     assert kind == "early"
     return tokens[:at]
 
