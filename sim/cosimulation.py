@@ -188,12 +188,8 @@ def verify(
     machine = machine_of(network, plan)
     if watch and not plan.watch:
         raise PlanError(f"plan {plan.name!r}: watch must be true to watch the links")
-    loaded = isinstance(machine, FoldedMachine) and machine.folded.single_words > 0
-    if level == "netlist" and loaded and not family.LARGE_BLOCK:
-        known = ", ".join(name for name, other in FAMILIES.items() if other.LARGE_BLOCK)
-        raise PlanError(f"plan {plan.name!r}: family must be one with large memories ({known}), not {family.NAME!r}")
     if level == "netlist":
-        family.check_memories(plan)
+        _check_family(machine, family)
     frames = [run_fast(network, image if _is_events(image) else encode(network, image)) for image in images]
     tell = line or (lambda text: None)
     sources = _sources(machine, level=level, family=family, cache=cache, verilog=verilog, out_dir=out_dir, line=line)
@@ -228,6 +224,14 @@ def verify(
         report = f"{result.report}\n  waveform        {waveform}" + ("" if verilog is None else "\n  (Verilog handed in)")
         write_file(told, report + "\n")
     return replace(result, report=report, waveform=str(waveform) if waveform else None)
+
+
+def _check_family(machine: AnyMachine, family: Family) -> None:
+    """Refuse a family whose devices have not the memories of a machine."""
+    if isinstance(machine, FoldedMachine) and machine.folded.single_words and not family.LARGE_BLOCK:
+        known = ", ".join(name for name, other in FAMILIES.items() if other.LARGE_BLOCK)
+        raise PlanError(f"plan {machine.plan.name!r}: family must be one with large memories ({known}), not {family.NAME!r}")
+    family.check_memories(machine.plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,12 +385,12 @@ def host_tokens(machine: AnyMachine, events: Events) -> str:
     """A frame as host tokens for port 0, one a line, in hexadecimal."""
     shape = machine.network.input_shape
     at = {name: first for name, (first, _) in places(machine.host.payload.shape()).items()}
+    spike, end = (int(kind.value) << at["kind"] for kind in (Kind.SPIKE, Kind.END))  # type: ignore[attr-defined]
     lines = []
     for address, sign in zip(events["address"].tolist(), events["sign"].tolist(), strict=True):
         y, x, c = shape.coordinates(address)
-        value = Kind.SPIKE.value << at["kind"] | int(sign < 0) << at["negative"]
-        lines.append(f"{value | y << at['y'] | x << at['x'] | c << at['c']:x}\n")
-    return "".join(lines) + f"{Kind.END.value << at['kind']:x}\n"
+        lines.append(f"{spike | int(sign < 0) << at['negative'] | y << at['y'] | x << at['x'] | c << at['c']:x}\n")
+    return "".join(lines) + f"{end:x}\n"
 
 
 def score_record(

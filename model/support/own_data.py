@@ -94,8 +94,8 @@ def _names(path: Path, files: Sequence[str], split: str) -> tuple[tuple[str, str
         if rest:
             return names, [f"{note}, not {' or '.join(f'{images} and {labels}' for images, labels in rest)}"]
         return names, [note] if names != ("images", "labels") else []
-    found = shortened(", ".join(map(repr, sorted(known.values()))) or "none")
-    raise DataError(f"{path}: arrays must be 'images' and 'labels', 'x' and 'y', or 'x_train' and 'y_train', not {found}")
+    given = shortened(", ".join(map(repr, sorted(known.values()))) or "none")
+    raise DataError(f"{path}: arrays must be 'images' and 'labels', 'x' and 'y', or 'x_train' and 'y_train', not {given}")
 
 
 def _check_one_is_meant(path: Path, name: str, files: Iterable[str]) -> None:
