@@ -20,6 +20,7 @@ COMMANDS = {
     "mutate": ("sim.mutate", "Plant faults in the hardware, and see which the checks find."),
     "fuzz": ("sim.fuzz", "Inputs that are wrong in every way: refused in a line, or right."),
     "upsets": ("sim.upsets", "Flip bits of a running machine, and see which answers change."),
+    "toggles": ("sim.toggles", "What the nets of a netlist toggle on real frames, and its energy."),
     "build": ("hw.build", "Build a verified bitstream for a board."),
     "host": ("boards.host", "Talk to a board."),
     "virtual": ("boards.virtual", "A board's RTL in simulation, on a TCP port."),

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from hw.machines import AnyMachine
 from model.support.cache import kept, source_hash
 from sim.simulators import SimulationError
 
-__all__ = ["BLOCK_RAM", "GOWIN_BLOCK_RAM", "Netlist", "cell_models", "machine_netlist", "netlist_verilog"]
+__all__ = ["BLOCK_RAM", "GOWIN_BLOCK_RAM", "IGNORED", "Netlist", "cell_models", "machine_netlist", "net_names", "netlist_verilog"]
 
 BLOCK_RAM = Path(__file__).parent / "cells" / "dp16kd.v"
 """Our model of the ECP5's block RAM."""
@@ -40,7 +40,7 @@ _OWN = {
 }
 """Cells of which Yosys has no model that every simulator reads, and where ours are."""
 
-_IGNORED = ("$scopeinfo",)
+IGNORED = ("$scopeinfo",)
 """Cells that say something of the netlist and are no part of it."""
 
 _INCLUDE = re.compile(r'^`include "([^"]+)"', re.MULTILINE)
@@ -54,14 +54,17 @@ class Netlist:
 
     Parameters
     ----------
+    module : Mapping[str, Any]
+        Module ``machine`` as Yosys' JSON has it.
     verilog : str
-        Module ``machine``, of cells only.
+        The same, of cells only.
     models : str
         The cells.
     cells : Mapping[str, int]
         How many there are of each.
     """
 
+    module: Mapping[str, Any]
     verilog: str
     models: str
     cells: Mapping[str, int]
@@ -111,19 +114,18 @@ def machine_netlist(
         ),
     )
     module = json.loads(netlist.read_text())["modules"]["machine"]
-    cells = Counter(cell["type"] for cell in module["cells"].values() if cell["type"] not in _IGNORED)
-    return Netlist(verilog=netlist_verilog(module, "machine"), models=cell_models(cells, family), cells=cells)
+    cells = Counter(cell["type"] for cell in module["cells"].values() if cell["type"] not in IGNORED)
+    return Netlist(module=module, verilog=netlist_verilog(module, "machine"), models=cell_models(cells, family), cells=cells)
 
 
-def netlist_verilog(module: Mapping[str, Any], name: str) -> str:
-    """Verilog of a module of Yosys' JSON netlist, called ``name``: each net a wire of one bit, each cell an instance."""
+def net_names(module: Mapping[str, Any]) -> dict[int, str]:
+    """Of each net of a module of Yosys' JSON netlist, by its number, what `netlist_verilog` calls it: an input, or a wire."""
     ports = module["ports"]
     nets: dict[int, str] = {}
     for port, of in ports.items():
         if of["direction"] == "input":
             nets |= {bit: f"\\{port} " + (f"[{n}]" if len(of["bits"]) > 1 else "") for n, bit in enumerate(of["bits"])}
     taken = set(ports)
-    wires = []
     for net, of in module["netnames"].items():
         for n, bit in enumerate(of["bits"]):
             if isinstance(bit, int) and bit not in nets:
@@ -132,7 +134,22 @@ def netlist_verilog(module: Mapping[str, Any], name: str) -> str:
                 wire = f"net${bit}" if wire in taken else wire
                 taken.add(wire)
                 nets[bit] = f"\\{wire} "
-                wires.append(f"  wire \\{wire} ;")
+    return nets
+
+
+def netlist_verilog(module: Mapping[str, Any], name: str, *, more: Sequence[str] = ()) -> str:
+    """Verilog of a module of Yosys' JSON netlist, called ``name``: each net a wire of one bit, each cell an instance.
+
+    Parameters
+    ----------
+    module, name : Mapping[str, Any], str
+        The module.
+    more : Sequence[str]
+        Lines to stand at its end, which may name nets as `net_names` does.
+    """
+    ports, nets = module["ports"], net_names(module)
+    inputs = {bit for of in ports.values() if of["direction"] == "input" for bit in of["bits"]}
+    wires = [f"  wire {wire};" for bit, wire in nets.items() if bit not in inputs]
 
     def value(bits: Iterable[int | str]) -> str:
         found = [nets[bit] if isinstance(bit, int) else f"1'b{bit}" for bit in bits]
@@ -142,14 +159,14 @@ def netlist_verilog(module: Mapping[str, Any], name: str) -> str:
         f"  {cell['type']} #({', '.join(f'.{key}({_constant(text)})' for key, text in cell['parameters'].items())}) "
         f"\\{cell_name} ({', '.join(f'.{port}({value(bits)})' for port, bits in cell['connections'].items())});"
         for cell_name, cell in module["cells"].items()
-        if cell["type"] not in _IGNORED
+        if cell["type"] not in IGNORED
     ]
     outputs = [f"  assign \\{port} = {value(of['bits'])};" for port, of in ports.items() if of["direction"] == "output"]
     header = ", ".join(
         of["direction"] + (f" [{len(of['bits']) - 1}:0]" if len(of["bits"]) > 1 else "") + f" \\{port} "
         for port, of in ports.items()
     )
-    return "\n".join([f"module {name}({header});", *wires, *instances, *outputs, "endmodule", ""])
+    return "\n".join([f"module {name}({header});", *wires, *instances, *outputs, *more, "endmodule", ""])
 
 
 def _constant(value: str | int) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,32 +14,7 @@ from model.support.cli import FilePath, FolderPath, Number, OutFolder, command, 
 from model.support.errors import Exit, fail
 from model.support.files import check_writable_folder, write_file
 from sim.choices import LEVELS, SIMULATORS
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-
-class _Teller:
-    """Tells what is being done: after the bar's name on a terminal, in a line now and then where there is none."""
-
-    PAUSE_SECONDS = 20
-
-    def __init__(self, bar: Progress, task: TaskID, label: str) -> None:
-        self._bar, self._task, self._label = bar, task, label
-        self._told = time.monotonic()
-
-    def line(self, text: str) -> None:
-        """What is being done; most of it is Yosys', and not worth a line each."""
-        if not self._bar.disable:
-            self._bar.update(self._task, description=f"{self._label}: {text.strip()[:60]}")
-        elif time.monotonic() - self._told > self.PAUSE_SECONDS and text.strip():
-            self._told = time.monotonic()
-            print(f"{self._label}: {text.strip()[:100]}", file=sys.stderr, flush=True)
-
-    def frames(self, done: int) -> None:
-        """How many frames are answered."""
-        self._bar.update(self._task, completed=done)
-
+from sim.teller import Teller
 
 HELP = """Compare the hardware with the golden model, spike for spike, and with the cycle model, cycle for cycle.
 
@@ -132,7 +105,7 @@ def main(
             )
         with progress_bar(console) as bar:
             label = f"{name}, plan {plan.name}" + ("" if level == "rtl" else f", {level}")
-            teller = _Teller(bar, bar.add_task(label, total=frames), label)
+            teller = Teller(bar, bar.add_task(label, total=frames), label)
             result = verify(
                 network,
                 plan,
