@@ -60,6 +60,8 @@ records: $(STAMP)
 	$(call record,ulx3s-85f,347,80)
 	$(call record,ecpix5-85f,347,100)
 	$(RUN) -m boards.records $(RECORDS)/* --docs docs/records.md
+	$(RUN) -m sim.toggles $(FAST).npz --plan $(FAST)-folded.json --family ice40 --frames 32 --dataset mnist --docs docs/records.md
+	$(RUN) -m sim.toggles $(FAST).npz --plan minimal --family ecp5 --frames 2 --dataset mnist --docs docs/records.md
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tally needs Python 3.11 or newer, not " + sys.version.split()[0])'

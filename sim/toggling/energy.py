@@ -94,6 +94,8 @@ class Energy:
         Of memories.
     flip_flops, clock : float
         Flip-flops' clock inputs, and the clock's source and tree: the same in each cycle, whatever the machine does.
+    total : float
+        All of it, nets priced by toggle.
     """
 
     nets: float
@@ -101,11 +103,7 @@ class Energy:
     accesses: float
     flip_flops: float
     clock: float
-
-    @property
-    def total(self) -> float:
-        """All of it, nets priced by toggle."""
-        return self.nets + self.accesses + self.flip_flops + self.clock
+    total: float
 
 
 def energy(
@@ -129,10 +127,13 @@ def energy(
     if family not in COEFFICIENTS:
         return None
     pj = COEFFICIENTS[family]
+    nets, of_accesses = toggles * pj.toggle, sum(count * pj.accesses[kind] for kind, count in accesses.items())
+    of_flip_flops, clock = cycles * flip_flops * pj.flip_flop, cycles * pj.clock
     return Energy(
-        nets=toggles * pj.toggle / 1e3,
+        nets=nets / 1e3,
         nets_by_sinks=reached * pj.reached / 1e3,
-        accesses=sum(count * pj.accesses[kind] for kind, count in accesses.items()) / 1e3,
-        flip_flops=cycles * flip_flops * pj.flip_flop / 1e3,
-        clock=cycles * pj.clock / 1e3,
+        accesses=of_accesses / 1e3,
+        flip_flops=of_flip_flops / 1e3,
+        clock=clock / 1e3,
+        total=(nets + of_accesses + of_flip_flops + clock) / 1e3,
     )

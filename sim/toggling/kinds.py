@@ -86,5 +86,6 @@ def _dp16kd(cell: Mapping[str, Any], pin: _Pin) -> dict[str, list[str]]:
 
 
 def _trellis_dpr16x4(cell: Mapping[str, Any], pin: _Pin) -> dict[str, list[str]]:
-    inverted = cell["parameters"].get("WREMUX", "WRE").strip() == "INV"
-    return {"LUT RAM, writes": [("!" if inverted else "") + pin("WRE")]}
+    # What the write enable is made of.
+    enable = {"INV": f"!{pin('WRE')}", "1": "1'b1", "0": "1'b0"}
+    return {"LUT RAM, writes": [enable.get(cell["parameters"].get("WREMUX", "WRE").strip(), pin("WRE"))]}

@@ -6,7 +6,7 @@ from sim.toggling.study import Toggles
 
 __all__ = ["TITLES", "lines", "table_name", "toggles_markdown"]
 
-TITLES = ("what", "nets, ports, flip-flops", "per frame", "sinks reached", "per cycle", "per idle cycle", "nJ per frame")
+TITLES = ("what", "how many", "per frame", "sinks reached", "per cycle", "per idle cycle", "nJ per frame")
 
 
 def table_name(network: str, plan: str, family: str) -> str:
