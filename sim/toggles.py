@@ -104,10 +104,10 @@ def main(
 def _show(found: Toggles, right: int) -> None:
     """The table, and what it does not say."""
     from sim.toggling.energy import AT_REST_UW
-    from sim.toggling.page import TITLES, lines
+    from sim.toggling.page import lines, titles
 
     table = make_table(title=f"{found.network}, plan {found.plan}, {found.family}: {found.frames} frames of {found.dataset}")
-    for number, title in enumerate(TITLES):
+    for number, title in enumerate(titles(found)):
         table.add_column(title, justify="right" if number else "left", overflow="fold")
     for line in lines(found):
         table.add_row(*(text.strip("*") for text in line))

@@ -4,9 +4,9 @@ from model.reports.markdown import markdown
 from sim.toggling.energy import COEFFICIENTS
 from sim.toggling.study import Toggles
 
-__all__ = ["TITLES", "lines", "table_name", "toggles_markdown"]
+__all__ = ["lines", "table_name", "titles", "toggles_markdown"]
 
-TITLES = ("what", "how many", "per frame", "sinks reached", "per cycle", "per idle cycle", "nJ per frame")
+_TITLES = ("what", "how many", "per frame", "sinks reached", "per cycle", "per idle cycle", "nJ per frame")
 
 
 def table_name(network: str, plan: str, family: str) -> str:
@@ -14,13 +14,18 @@ def table_name(network: str, plan: str, family: str) -> str:
     return f"toggles {network} {plan} {family}"
 
 
+def titles(found: Toggles) -> tuple[str, ...]:
+    """The table's columns; there is one of energies where there are any."""
+    return _TITLES if found.energy_nj else _TITLES[:-1]
+
+
 def lines(found: Toggles) -> list[list[str]]:
     """The table's lines, as texts."""
     cycles, pj, spent = found.cycles_per_frame, COEFFICIENTS.get(found.family), found.energy_nj
 
     def line(what: str, count: str, per_frame: float, idle: float, reached: str, price_pj: float | None) -> list[str]:
-        nj = "" if price_pj is None else f"{per_frame * price_pj / 1e3:,.0f}"
-        return [what, count, f"{per_frame:,.0f}", reached, f"{per_frame / cycles:,.1f}", f"{idle:,.1f}", nj]
+        nj = [] if price_pj is None else [f"{per_frame * price_pj / 1e3:,.0f}"]
+        return [what, count, f"{per_frame:,.0f}", reached, f"{per_frame / cycles:,.1f}", f"{idle:,.1f}", *nj]
 
     table = []
     for row in found.rows:
@@ -38,4 +43,4 @@ def lines(found: Toggles) -> list[list[str]]:
 
 def toggles_markdown(found: Toggles) -> str:
     """The table for a page."""
-    return markdown(TITLES, lines(found))
+    return markdown(titles(found), lines(found))
