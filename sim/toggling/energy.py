@@ -24,7 +24,10 @@ def _pj(microamperes: float) -> float:
 
 _BLANK, _STANDS, _COUNT_28, _COUNT_56, _COUNT_224, _COUNT_24, _PRODUCT = 85.6, 92.1, 613.5, 616.65, 641.3, 645.0, 996.0
 """Microamperes: without a circuit; with a counter whose clock stands still; with counters of so many bits, the first three on
-a clock from outside, that of 24 bits on the oscillator; and with that one and, beside it, two of 8 bits and their product."""
+a clock from outside, that of 24 bits on the oscillator; and with that one and, beside it, two of 8 bits and their product.
+
+The table has "28*2" and "28*8 bit counter" for those of 56 and 224 bits; its circuit has one counter of a width that is set.
+"""
 
 _CELLS_56, _CELLS_224 = 60, 228
 """Logic cells that counters take. Of the longer one only bits that never toggle are more."""
