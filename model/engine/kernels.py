@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.engine.tables import LANES
+from model.engine.vectors import LANES, accumulate, add, first_of, outside
 from model.support.compiled import njit
 
 __all__ = ["defer", "encode_frames", "integrate", "pool", "pool_deferred"]
@@ -43,46 +43,31 @@ def encode_frames(frames, first, step, levels):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _grown(spikes, more):  # type: ignore[no-untyped-def]
-    """``spikes`` with room for as many again, and ``more``."""
-    grown = np.empty((4, 2 * spikes.shape[1] + more), np.int32)
-    grown[:, : spikes.shape[1]] = spikes
+def _room(events):  # type: ignore[no-untyped-def]
+    """An array for spikes, of as many as events may be expected to cause; one field after the other."""
+    return np.empty((4, 4 * len(events[0]) + 1024), np.int32)
+
+
+@njit(cache=True, nogil=True)
+def _grown(spikes, kept, needed):  # type: ignore[no-untyped-def]
+    """The first ``kept`` spikes, with room for twice as many as are needed."""
+    grown = np.empty((4, 2 * needed), np.int32)
+    grown[:, :kept] = spikes[:, :kept]
     return grown
 
 
 @njit(cache=True, nogil=True)
-def _changed(spikes, found, neuron, change, cause, origin):  # type: ignore[no-untyped-def]
-    """``spikes`` with those of a changed count, and how many there are now."""
-    if found + abs(change) > spikes.shape[1]:
-        spikes = _grown(spikes, abs(change))
-    one = 1 if change > 0 else -1
-    for _ in range(abs(change)):
-        spikes[0, found], spikes[1, found] = neuron, one
-        spikes[2, found], spikes[3, found] = cause, origin
-        found += 1
-    return spikes, found
+def _write(spikes, first, neuron, change, cause, origin):  # type: ignore[no-untyped-def]
+    """Write the spikes of a changed count as far as there is room; where the next one comes.
 
-
-@njit(cache=True, nogil=True)
-def _add(residual, below, weights, flags, neuron, weight, blocks, flip, above):  # type: ignore[no-untyped-def]
-    """Add ``blocks`` of weights to as many residuals, in the arrays' own type. A loop that compilers make vectors of.
-
-    Makes ``flags`` negative where a neuron may fire or saturate. Returns a negative number where one may, and the least
-    residual of the others, 0 at most.
+    An array that is replaced in a loop is counted at each step of it: who runs out of room, goes on and begins again with more.
     """
-    kind = residual.dtype.type
+    sign = 1 if change > 0 else -1
     # Unsigned, or the compiler allows for indices from the end.
-    neuron, weight = np.uint64(neuron), np.uint64(weight)
-    outside, least = kind(0), kind(0)
-    for n in range(np.uint64(blocks * LANES)):
-        # x ^ flip - flip is the negative of x where flip is -1.
-        total = kind(residual[neuron + n] + kind(kind(weights[weight + n] ^ flip) - flip))
-        residual[neuron + n] = total
-        flag = kind(kind(total - below[neuron + n]) | kind(above - total))
-        flags[n] = flag
-        outside = kind(outside | flag)
-        least = min(least, total if flag >= 0 else kind(0))
-    return outside, least
+    for spike in range(np.uint64(first), np.uint64(min(first + abs(change), spikes.shape[1]))):
+        spikes[0, spike], spikes[1, spike] = neuron, sign
+        spikes[2, spike], spikes[3, spike] = cause, origin
+    return first + abs(change)
 
 
 @njit(cache=True, nogil=True)
@@ -119,247 +104,342 @@ def _settle_burst(total, count, f, silent, limits, burst):  # type: ignore[no-un
 
 @njit(cache=True, nogil=True)
 def integrate(events, first_state, weights, row_size, burst, limits, keep_states, axes):  # type: ignore[no-untyped-def]
-    address, sign, origin, starts = events
+    starts = events[3]
     first_residual, first_count, first_below = first_state
-    f, relu, lowest, highest, fewest, most, stops = limits
-    places, row_ranges, row_taps, runs = axes
-    frames, neurons, theta = len(starts) - 1, len(first_count), 1 << f
-    # A neuron whose count is not above this never fires -1, nor is it held from doing so.
-    silent = 0 if relu else fewest - 1
-    # A neuron below its own limit fires -1 or saturates; one above the common limit fires +1 or is held from it.
-    kind = first_residual.dtype.type
-    above = kind(theta - 1)
+    frames, neurons = len(starts) - 1, len(first_count)
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
-    spikes, found = np.empty((4, 1024), np.int32), 0
-    ends = np.zeros(frames + 1, np.int64)
+    spikes, ends = _room(events), np.zeros(frames + 1, np.int64)
     # Of each frame: operations, saturated updates, saturated events.
     numbers = np.zeros((3, frames), np.int64)
-    most_seen = least_seen = greatest_seen = np.int64(0)
-    taps, inputs, longest = weights.shape[1:]
-    # Of a run, who may fire or saturate: a sign bit per neuron, several in a word.
-    words_per_block = LANES * first_residual.itemsize // 8
-    flags = np.zeros(longest, first_residual.dtype)
-    words = flags.view(np.uint64)
-    signs = np.uint64(0x8000800080008000 if first_residual.itemsize == 2 else 0x8000000080000000)
-    flat = weights.reshape(-1)
-    for frame in range(frames):
-        # Copies, which are one move of memory each; an assignment to a slice would be compiled to a loop.
-        residual, count, below = first_residual.copy(), first_count.copy(), first_below.copy()
-        for index in range(starts[frame], starts[frame + 1]):
-            y, x = places[address[index], 0], places[address[index], 1]
-            c, reached = places[address[index], 2], places[address[index], 3]
-            flip = kind(0 if sign[index] > 0 else -1)
-            saturated_before = numbers[1, frame]
-            for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-                tap = row_taps[y, oy - row_ranges[y, 0]]
-                for run in range(runs.shape[1]):
-                    start = oy * row_size + runs[x, run, 0] + reached
-                    size = runs[x, run, 1]
-                    numbers[0, frame] += size
-                    first = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
-                    blocks = (size + LANES - 1) // LANES
-                    outside, least = _add(residual, below, flat, flags, start, first, blocks, flip, above)
-                    least_seen = min(least_seen, np.int64(least))
-                    if outside >= 0:
-                        continue
-                    if found + size > spikes.shape[1]:
-                        spikes = _grown(spikes, size)
-                    # Several flags at a time: words of them without a sign bit set are of no interest.
-                    for block in range(blocks):
-                        word = np.uint64(block * words_per_block)
-                        seen = words[word]
-                        for more in range(np.uint64(1), np.uint64(words_per_block)):
-                            seen |= words[word + more]
-                        if not seen & signs:
-                            continue
-                        for at in range(block * LANES, min((block + 1) * LANES, size)):
-                            if flags[np.uint64(at)] >= 0:
-                                continue
-                            n = np.uint64(start + at)
-                            total = np.int64(residual[n])
-                            # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
-                            if burst is None:
-                                total, fired, held = _settle(
-                                    total, count[n], theta, silent, lowest, highest, fewest, most, stops
-                                )
-                            else:
-                                total, fired, held = _settle_burst(total, count[n], f, silent, limits, burst)
-                                # One is written below.
-                                if abs(fired) > 1:
-                                    one = 1 if fired > 0 else -1
-                                    cause = index - starts[frame]
-                                    spikes, found = _changed(spikes, found, n, fired - one, cause, origin[index])
-                                    count[n], fired = count[n] + fired - one, one
-                                    if found + size > spikes.shape[1]:
-                                        spikes = _grown(spikes, size)
-                            if fired != 0:
-                                count[n] += fired
-                                below[n] = 1 - theta if count[n] > silent else lowest
-                                most_seen = max(most_seen, abs(count[n]))
-                                spikes[0, found], spikes[1, found] = n, fired
-                                spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
-                                found += 1
-                            residual[n] = total
-                            least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
-                            numbers[1, frame] += held
-            numbers[2, frame] += numbers[1, frame] > saturated_before
-        ends[frame + 1] = found
+    # The greatest magnitude of a count, the least and the greatest residual.
+    extremes = np.zeros(3, np.int64)
+    count, below = first_count.copy(), first_below.copy()
+    frame = 0
+    while frame < frames:
+        # A copy is one move of memory; an assignment to a slice would be compiled to a loop.
+        state = first_residual.copy(), count, below
+        found = _integrate_frame(
+            events, frame, state, weights, row_size, burst, limits, axes, spikes, ends[frame], numbers[:, frame], extremes
+        )
+        if found > spikes.shape[1]:
+            spikes, count, below = _grown(spikes, ends[frame], found), first_count.copy(), first_below.copy()
+            continue
         if keep_states:
-            residuals[frame], counts[frame] = residual[:neurons], count
-    return spikes[:, :found], ends, residuals, counts, numbers, most_seen, least_seen, greatest_seen
+            residuals[frame], counts[frame] = state[0][:neurons], count
+        ends[frame + 1] = found
+        _restore(count, below, first_state, spikes, ends[frame], found)
+        frame += 1
+    return spikes[:, : ends[frames]], ends, residuals, counts, numbers, extremes[0], extremes[1], extremes[2]
 
 
 @njit(cache=True, nogil=True)
-def _accumulate(residual, weights, neuron, weight, blocks, flip):  # type: ignore[no-untyped-def]
-    """As `_add`, and no more than that: residuals wrap."""
+def _integrate_frame(  # type: ignore[no-untyped-def]
+    events, frame, state, weights, row_size, burst, limits, axes, spikes, found, numbers, extremes
+):
+    address, sign, origin, starts = events
+    residual, count, below = state
+    f, relu, lowest, highest, fewest, most, stops = limits
+    places, row_ranges, row_taps, runs = axes
+    theta = 1 << f
+    # A neuron whose count is not above this never fires -1, nor is it held from doing so.
+    silent = 0 if relu else fewest - 1
+    # A neuron below its own limit fires -1 or saturates; one above the common limit fires +1 or is held from it.
     kind = residual.dtype.type
-    neuron, weight = np.uint64(neuron), np.uint64(weight)
-    for n in range(np.uint64(blocks * LANES)):
-        residual[neuron + n] = kind(residual[neuron + n] + kind(kind(weights[weight + n] ^ flip) - flip))
+    above = kind(theta - 1)
+    operations = saturated = saturated_events = 0
+    most_seen, least_seen, greatest_seen = extremes
+    taps, inputs, longest = weights.shape[1:]
+    flat, block_bits = weights.reshape(-1), (np.uint64(1) << np.uint64(LANES)) - np.uint64(1)
+    for index in range(starts[frame], starts[frame + 1]):
+        place = np.uint64(address[index])
+        y, x, c, reached = places[place, 0], places[place, 1], places[place, 2], places[place, 3]
+        times, saturated_before = kind(sign[index]), saturated
+        for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
+            tap = row_taps[y, oy - row_ranges[y, 0]]
+            for run in range(runs.shape[1]):
+                start = oy * row_size + runs[x, run, 0] + reached
+                size = runs[x, run, 1]
+                operations += size
+                first = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
+                for block in range(0, size, LANES):
+                    # One that is the least residual so far is looked at too.
+                    bits = add(residual, start + block, flat, first + block, times, below, kind(least_seen), above)
+                    if bits == 0:
+                        continue
+                    if size - block < LANES:
+                        bits &= block_bits >> np.uint64(LANES - (size - block))
+                    while bits:
+                        n = np.uint64(start + block + np.int64(first_of(bits)))
+                        bits &= bits - np.uint64(1)
+                        total = np.int64(residual[n])
+                        # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
+                        if burst is None:
+                            total, fired, held = _settle(total, count[n], theta, silent, lowest, highest, fewest, most, stops)
+                        else:
+                            total, fired, held = _settle_burst(total, count[n], f, silent, limits, burst)
+                        if fired != 0:
+                            count[n] += fired
+                            below[n] = 1 - theta if count[n] > silent else lowest
+                            most_seen = max(most_seen, abs(count[n]))
+                            found = _write(spikes, found, n, fired, index - starts[frame], origin[index])
+                        residual[n] = total
+                        least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
+                        saturated += held
+        saturated_events += saturated > saturated_before
+    numbers[0], numbers[1], numbers[2] = operations, saturated, saturated_events
+    extremes[0], extremes[1], extremes[2] = most_seen, least_seen, greatest_seen
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _restore(count, below, first_state, spikes, first, end):  # type: ignore[no-untyped-def]
+    """What neurons start a frame with, of those that fired."""
+    _, first_count, first_below = first_state
+    for spike in range(first, end):
+        n = np.uint64(spikes[0, spike])
+        count[n], below[n] = first_count[n], first_below[n]
+
+
+@njit(cache=True, nogil=True)
+def _sum_up(events, first, end, residual, weights, row_size, axes):  # type: ignore[no-untyped-def]
+    """Add what events bring to residuals, which wrap; how many additions those were."""
+    address, sign, _, _ = events
+    places, row_ranges, row_taps, runs = axes
+    taps, inputs, longest = weights.shape[1:]
+    flat, kind, operations = weights.reshape(-1), residual.dtype.type, 0
+    index = first
+    while index < end:
+        place, change, spikes = np.uint64(address[index]), np.int64(0), 0
+        # Spikes of one neuron at one flush follow each other.
+        while index < end and np.uint64(address[index]) == place:
+            change, spikes, index = change + sign[index], spikes + 1, index + 1
+        y, x, c, reached = places[place, 0], places[place, 1], places[place, 2], places[place, 3]
+        times = kind(change)
+        for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
+            tap = row_taps[y, oy - row_ranges[y, 0]]
+            for run in range(runs.shape[1]):
+                start = oy * row_size + runs[x, run, 0] + reached
+                size = runs[x, run, 1]
+                operations += size * spikes
+                weight = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
+                for block in range(0, size, LANES):
+                    accumulate(residual, start + block, flat, weight + block, times)
+    return operations
 
 
 @njit(cache=True, nogil=True)
 def defer(events, flushes, first_state, weights, row_size, limits, keep_states, axes):  # type: ignore[no-untyped-def]
     """Neurons that fire deferred. ``flush_after`` are places among all frames' events; returns those among the spikes too."""
-    address, sign, _, starts = events
+    starts = events[3]
     flush_after, flush_origin, flush_starts = flushes
-    first_residual, first_count, _ = first_state
-    f, relu, lowest, highest, fewest, most, stops, even = limits
-    places, row_ranges, row_taps, runs = axes
+    first_residual, first_count, first_below = first_state
     frames, neurons = len(starts) - 1, len(first_count)
-    kind = first_residual.dtype.type
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
-    spikes, found = np.empty((4, 1024), np.int32), 0
-    ends, passed = np.zeros(frames + 1, np.int64), np.zeros(len(flush_after), np.int64)
-    numbers = np.zeros((3, frames), np.int64)
-    most_seen = least_seen = greatest_seen = np.int64(0)
-    taps, inputs, longest = weights.shape[1:]
-    flat = weights.reshape(-1)
-    # A bit more than is stored.
-    half = np.int64(2) * highest + 2
-    for frame in range(frames):
-        residual, count = first_residual.copy(), first_count.copy()
-        first = starts[frame]
+    spikes, ends = _room(events), np.zeros(frames + 1, np.int64)
+    passed = np.zeros(len(flush_after), np.int64)
+    numbers, extremes = np.zeros((3, frames), np.int64), np.zeros(3, np.int64)
+    count, below = first_count.copy(), first_below.copy()
+    frame = 0
+    while frame < frames:
+        state = first_residual.copy(), count, below
+        found, first = ends[frame], starts[frame]
+        numbers[:, frame] = 0
         for number in range(flush_starts[frame], flush_starts[frame + 1]):
-            for index in range(first, flush_after[number]):
-                y, x = places[address[index], 0], places[address[index], 1]
-                c, reached = places[address[index], 2], places[address[index], 3]
-                flip = kind(0 if sign[index] > 0 else -1)
-                for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-                    tap = row_taps[y, oy - row_ranges[y, 0]]
-                    for run in range(runs.shape[1]):
-                        start = oy * row_size + runs[x, run, 0] + reached
-                        size = runs[x, run, 1]
-                        numbers[0, frame] += size
-                        place = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
-                        _accumulate(residual, flat, start, place, (size + LANES - 1) // LANES, flip)
-            first = flush_after[number]
-            saturated = 0
-            for n in range(neurons):
-                total = ((np.int64(residual[n]) + half) & (2 * half - 1)) - half
-                least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
-                wanted = total >> f
-                if even and wanted << f == total and (wanted + count[n]) & 1:
-                    wanted -= 1
-                if relu:
-                    wanted = max(wanted, -count[n])
-                if stops:
-                    wanted = min(wanted, most - count[n])
-                fired = min(max(wanted, fewest - count[n]), most - count[n])
-                saturated += total < lowest or total > highest or fired != wanted
-                residual[n] = total - (fired << f)
-                if fired != 0:
-                    count[n] += fired
-                    most_seen = max(most_seen, abs(count[n]))
-                    spikes, found = _changed(spikes, found, n, fired, first - starts[frame] - 1, flush_origin[number])
-            passed[number] = found
+            after = flush_after[number]
+            numbers[0, frame] += _sum_up(events, first, after, state[0], weights, row_size, axes)
+            origins = after - starts[frame] - 1, flush_origin[number]
+            found, saturated = _flush(state, neurons, limits, spikes, found, origins, extremes)
             numbers[1, frame] += saturated
             numbers[2, frame] += saturated > 0
-        ends[frame + 1] = found
+            passed[number], first = found, after
+        if found > spikes.shape[1]:
+            spikes, count, below = _grown(spikes, ends[frame], found), first_count.copy(), first_below.copy()
+            continue
         if keep_states:
-            residuals[frame], counts[frame] = residual[:neurons], count
-    return spikes[:, :found], ends, passed, residuals, counts, numbers, most_seen, least_seen, greatest_seen
+            residuals[frame], counts[frame] = state[0][:neurons], count
+        ends[frame + 1] = found
+        _restore(count, below, first_state, spikes, ends[frame], found)
+        frame += 1
+    return spikes[:, : ends[frames]], ends, passed, residuals, counts, numbers, extremes[0], extremes[1], extremes[2]
+
+
+@njit(cache=True, nogil=True)
+def _flush(state, neurons, limits, spikes, found, origins, extremes):  # type: ignore[no-untyped-def]
+    """All neurons fire; where the next spike comes, and how many neurons did not fit."""
+    residual, count, below = state
+    f, relu, lowest, highest, fewest, most, stops, even = limits
+    cause, origin = origins
+    kind, silent, negative = residual.dtype.type, 0 if relu else fewest - 1, 1 if even else 0
+    most_seen, least_seen, greatest_seen = extremes
+    # A bit more than is stored.
+    half = np.int64(2) * highest + 2
+    saturated = 0
+    for block in range(0, neurons, LANES):
+        # All but those that do not fire, fit, and are no extreme.
+        bits = outside(residual, block, below, kind(least_seen), kind(min(greatest_seen, (1 << f) - 1)))
+        while bits:
+            n = np.uint64(block + np.int64(first_of(bits)))
+            bits &= bits - np.uint64(1)
+            total = ((np.int64(residual[n]) + half) & (2 * half - 1)) - half
+            least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
+            wanted = total >> f
+            if even and wanted << f == total and (wanted + count[n]) & 1:
+                wanted -= 1
+            if relu:
+                wanted = max(wanted, -count[n])
+            if stops:
+                wanted = min(wanted, most - count[n])
+            fired = min(max(wanted, fewest - count[n]), most - count[n])
+            saturated += total < lowest or total > highest or fired != wanted
+            residual[n] = total - (fired << f)
+            if fired != 0:
+                count[n] += fired
+                below[n] = negative if count[n] > silent else lowest
+                most_seen = max(most_seen, abs(count[n]))
+                found = _write(spikes, found, n, fired, cause, origin)
+    extremes[0], extremes[1], extremes[2] = most_seen, least_seen, greatest_seen
+    return found, saturated
 
 
 @njit(cache=True, nogil=True)
 def pool(events, first_state, output, keep_states, axes):  # type: ignore[no-untyped-def]
-    address, sign, origin, starts = events
-    first_counts, first_maxima, _ = first_state
-    row_ranges, column_ranges, row_inputs, column_inputs, places = axes
+    address, _, _, starts = events
+    first_counts, first_maxima = first_state[0].reshape(-1), first_state[1].reshape(-1)
     frames = len(starts) - 1
     kept = np.empty((frames if keep_states else 0, first_maxima.size), np.int32)
-    spikes, found = np.empty((4, 1024), np.int32), 0
-    ends = np.zeros(frames + 1, np.int64)
-    most_seen = np.int64(0)
-    for frame in range(frames):
-        counts, maxima = first_counts.copy(), first_maxima.copy()
-        for index in range(starts[frame], starts[frame + 1]):
-            y, x, c = places[address[index], 0], places[address[index], 1], places[address[index], 2]
-            counts[y, x, c] += sign[index]
-            for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-                for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
-                    # Only a count above the maximum raises it, and only one that was the maximum can lower it.
-                    greatest = maxima[oy, ox, c]
-                    if counts[y, x, c] > greatest:
-                        greatest = counts[y, x, c]
-                    elif sign[index] < 0 and counts[y, x, c] + 1 == greatest:
-                        greatest = counts[y, x, c]
-                        for iy in range(row_inputs[oy, 0], row_inputs[oy, 1]):
-                            for ix in range(column_inputs[ox, 0], column_inputs[ox, 1]):
-                                greatest = max(greatest, counts[iy, ix, c])
-                    change = greatest - maxima[oy, ox, c]
-                    if change != 0:
-                        maxima[oy, ox, c] = greatest
-                        most_seen = max(most_seen, abs(greatest))
-                        if found == spikes.shape[1]:
-                            spikes = _grown(spikes, 1)
-                        spikes[0, found], spikes[1, found] = (oy * output[1] + ox) * output[2] + c, change
-                        spikes[2, found], spikes[3, found] = index - starts[frame], origin[index]
-                        found += 1
-        ends[frame + 1] = found
+    spikes, ends = _room(events), np.zeros(frames + 1, np.int64)
+    most_seen = np.zeros(1, np.int64)
+    shapes, counts, maxima = (first_state[0].shape, output), first_counts.copy(), first_maxima.copy()
+    frame = 0
+    while frame < frames:
+        found = _pool_frame(events, frame, counts, maxima, shapes, axes, spikes, ends[frame], most_seen)
+        if found > spikes.shape[1]:
+            spikes, counts, maxima = _grown(spikes, ends[frame], found), first_counts.copy(), first_maxima.copy()
+            continue
         if keep_states:
-            kept[frame] = maxima.reshape(-1)
-    return spikes[:, :found], ends, kept, most_seen
+            kept[frame] = maxima
+        ends[frame + 1] = found
+        _restore_pool(counts, address[starts[frame] : starts[frame + 1]], first_counts)
+        _restore_pool(maxima, spikes[0, ends[frame] : found], first_maxima)
+        frame += 1
+    return spikes[:, : ends[frames]], ends, kept, most_seen[0]
+
+
+@njit(cache=True, nogil=True)
+def _restore_pool(values, changed, first):  # type: ignore[no-untyped-def]
+    for place in changed:
+        values[np.uint64(place)] = first[np.uint64(place)]
+
+
+@njit(cache=True, nogil=True)
+def _pool_frame(events, frame, counts, maxima, shapes, axes, spikes, found, most_seen):  # type: ignore[no-untyped-def]
+    address, sign, origin, starts = events
+    row_ranges, column_ranges, _, _, places = axes
+    (_, width, channels), most = shapes[1], most_seen[0]
+    for index in range(starts[frame], starts[frame + 1]):
+        place = np.uint64(address[index])
+        y, x, c = places[place, 0], places[place, 1], places[place, 2]
+        counts[place] += sign[index]
+        value = counts[place]
+        for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
+            for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
+                window = np.uint64((oy * width + ox) * channels + c)
+                # Only a count above the maximum raises it, and only one that was the maximum can lower it.
+                greatest = before = maxima[window]
+                if value > before:
+                    greatest = value
+                elif sign[index] < 0 and value + 1 == before:
+                    greatest = _greatest(counts, shapes[0], axes, oy, ox, c)
+                if greatest != before:
+                    maxima[window] = greatest
+                    most = max(most, abs(greatest))
+                    found = _write(spikes, found, window, greatest - before, index - starts[frame], origin[index])
+    most_seen[0] = most
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _greatest(counts, shape, axes, oy, ox, c):  # type: ignore[no-untyped-def]
+    """The greatest count in a window."""
+    _, _, row_inputs, column_inputs, _ = axes
+    _, width, channels = shape
+    greatest = counts[np.uint64((row_inputs[oy, 0] * width + column_inputs[ox, 0]) * channels + c)]
+    for iy in range(row_inputs[oy, 0], row_inputs[oy, 1]):
+        for ix in range(column_inputs[ox, 0], column_inputs[ox, 1]):
+            greatest = max(greatest, counts[np.uint64((iy * width + ix) * channels + c)])
+    return greatest
 
 
 @njit(cache=True, nogil=True)
 def pool_deferred(events, flushes, first_state, output, keep_states, axes):  # type: ignore[no-untyped-def]
     """A max-pool in a network that fires deferred; flushes as in `defer`."""
-    address, sign, _, starts = events
+    address, _, _, starts = events
     flush_after, flush_origin, flush_starts = flushes
-    first_counts, first_maxima, _ = first_state
-    _, _, row_inputs, column_inputs, places = axes
+    first_counts, first_maxima = first_state[0].reshape(-1), first_state[1].reshape(-1)
     frames = len(starts) - 1
     kept = np.empty((frames if keep_states else 0, first_maxima.size), np.int32)
-    spikes, found = np.empty((4, 1024), np.int32), 0
-    ends, passed = np.zeros(frames + 1, np.int64), np.zeros(len(flush_after), np.int64)
-    most_seen = np.int64(0)
-    for frame in range(frames):
-        counts, maxima = first_counts.copy(), first_maxima.copy()
-        first = starts[frame]
+    spikes, ends = _room(events), np.zeros(frames + 1, np.int64)
+    passed = np.zeros(len(flush_after), np.int64)
+    most_seen = np.zeros(1, np.int64)
+    shapes, counts, maxima = (first_state[0].shape, output), first_counts.copy(), first_maxima.copy()
+    # A bit for each window that a count changed in.
+    touched = np.zeros((len(maxima) + 63) // 64, np.uint64)
+    frame = 0
+    while frame < frames:
+        found, first = ends[frame], starts[frame]
         for number in range(flush_starts[frame], flush_starts[frame + 1]):
-            for index in range(first, flush_after[number]):
-                y, x, c = places[address[index], 0], places[address[index], 1], places[address[index], 2]
-                counts[y, x, c] += sign[index]
-            first = flush_after[number]
-            cause = first - starts[frame] - 1
-            for oy in range(output[0]):
-                for ox in range(output[1]):
-                    for c in range(output[2]):
-                        greatest = counts[row_inputs[oy, 0], column_inputs[ox, 0], c]
-                        for iy in range(row_inputs[oy, 0], row_inputs[oy, 1]):
-                            for ix in range(column_inputs[ox, 0], column_inputs[ox, 1]):
-                                greatest = max(greatest, counts[iy, ix, c])
-                        change = greatest - maxima[oy, ox, c]
-                        if change != 0:
-                            maxima[oy, ox, c] = greatest
-                            most_seen = max(most_seen, abs(greatest))
-                            neuron = (oy * output[1] + ox) * output[2] + c
-                            spikes, found = _changed(spikes, found, neuron, change, cause, flush_origin[number])
-            passed[number] = found
-        ends[frame + 1] = found
+            after = flush_after[number]
+            _take_counts(events, first, after, counts, output, axes, touched)
+            origins = after - starts[frame] - 1, flush_origin[number]
+            found = _flush_pool(counts, maxima, shapes, axes, touched, spikes, found, origins, most_seen)
+            passed[number], first = found, after
+        if found > spikes.shape[1]:
+            spikes, counts, maxima = _grown(spikes, ends[frame], found), first_counts.copy(), first_maxima.copy()
+            continue
         if keep_states:
-            kept[frame] = maxima.reshape(-1)
-    return spikes[:, :found], ends, passed, kept, most_seen
+            kept[frame] = maxima
+        ends[frame + 1] = found
+        _restore_pool(counts, address[starts[frame] : starts[frame + 1]], first_counts)
+        _restore_pool(maxima, spikes[0, ends[frame] : found], first_maxima)
+        frame += 1
+    return spikes[:, : ends[frames]], ends, passed, kept, most_seen[0]
+
+
+@njit(cache=True, nogil=True)
+def _take_counts(events, first, end, counts, output, axes, touched):  # type: ignore[no-untyped-def]
+    """Count events, and mark the windows that they are in."""
+    address, sign, _, _ = events
+    row_ranges, column_ranges, _, _, places = axes
+    for index in range(first, end):
+        place = np.uint64(address[index])
+        y, x, c = places[place, 0], places[place, 1], places[place, 2]
+        counts[place] += sign[index]
+        for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
+            for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
+                window = np.uint64((oy * output[1] + ox) * output[2] + c)
+                touched[window >> np.uint64(6)] |= np.uint64(1) << (window & np.uint64(63))
+
+
+@njit(cache=True, nogil=True)
+def _flush_pool(counts, maxima, shapes, axes, touched, spikes, found, origins, most_seen):  # type: ignore[no-untyped-def]
+    """All windows that are marked fire; where the next spike comes."""
+    (_, width, channels), (cause, origin) = shapes[1], origins
+    most = most_seen[0]
+    for word in range(len(touched)):
+        bits = touched[word]
+        touched[word] = 0
+        while bits:
+            window = 64 * word + np.int64(first_of(bits))
+            bits &= bits - np.uint64(1)
+            position, c = divmod(window, channels)
+            oy, ox = divmod(position, width)
+            greatest = _greatest(counts, shapes[0], axes, oy, ox, c)
+            change = greatest - maxima[window]
+            if change != 0:
+                maxima[window] = greatest
+                most = max(most, abs(greatest))
+                found = _write(spikes, found, window, change, cause, origin)
+    most_seen[0] = most
+    return found

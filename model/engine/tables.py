@@ -7,15 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from model.arrays import Ints
+from model.engine.vectors import LANES
 from model.network import Layer, MaxPool, Network, Neurons, Shape
 from model.projection import ConvolutionProjection, LinearProjection, Projection
 from model.rest import first_states
 
-__all__ = ["LANES", "Start", "Tables", "starts_of", "tables_of"]
-
-LANES = 16
-"""Neurons are added in whole blocks of this many, those after a run's end with weights of 0."""
-
+__all__ = ["Start", "Tables", "starts_of", "tables_of"]
 
 @dataclass(frozen=True)
 class Tables:
@@ -78,8 +75,9 @@ def starts_of(network: Network) -> dict[str, Start]:
             residual, below = np.zeros((2, count.size + LANES), dtype)
             residual[:-LANES] = state.potential.reshape(-1) - state.count.reshape(-1) * layer.theta
             # A neuron fires -1 only where that lowers its count; others are below their limit where they saturate.
-            lowers = count > 0 if layer.relu else np.True_
-            below[:-LANES] = np.where(lowers, 1 - layer.theta, layer.residual_limits[0])
+            lowers = count > 0 if layer.relu else count > layer.count_limits[0] - 1
+            negative = int(layer.halves_to_even) if network.deferred else 1 - layer.theta
+            below[:-LANES] = np.where(lowers, negative, layer.residual_limits[0])
             starts[layer.name] = Start(residual, count, below, (most, int(residual.min()), int(residual.max())))
         else:
             counts = state.potential.astype(np.int32)
@@ -101,8 +99,8 @@ def tables_of(layer: Layer, *shapes: Shape) -> Tables:
         inside = (_window_ranges(rows, output[0]), _window_ranges(columns, output[1]))
         tables = Tables(shapes, output, (rows, columns, *inside, _coordinates(shape).astype(np.int32)))
     elif isinstance(layer, Neurons):
-        # Sums of three such numbers have to fit.
-        dtype: type[np.signedinteger] = np.int16 if max(layer.potential_bits, layer.weight_bits) <= 14 else np.int32
+        # The sum of two such numbers has to fit, and deferred one of a bit more.
+        dtype: type[np.signedinteger] = np.int16 if max(layer.potential_bits, layer.weight_bits) <= 15 else np.int32
         each = [_projected(projection, shape, output) for projection, shape in zip(layer.inputs, shapes, strict=True)]
         axes, weights = each[0] if len(each) == 1 else _together(each)
         filled = np.zeros((*weights.shape[:3], -(-weights.shape[3] // LANES) * LANES), dtype)
