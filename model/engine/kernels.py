@@ -7,6 +7,10 @@ from model.support.compiled import njit
 
 __all__ = ["defer", "encode_frames", "integrate", "pool", "pool_deferred"]
 
+_PER_WORD = np.uint64(64 // LANES)
+"""Blocks with a bit for each neuron in a word."""
+
+
 @njit(cache=True, nogil=True)
 def encode_frames(frames, first, step, levels):  # type: ignore[no-untyped-def]
     """As `model.encode.encode`, of frames ``(frames, pixels)``: addresses, and where each frame starts."""
@@ -42,16 +46,14 @@ def encode_frames(frames, first, step, levels):  # type: ignore[no-untyped-def]
     return addresses[:found].copy(), starts
 
 
-@njit(cache=True, nogil=True)
-def _room(events):  # type: ignore[no-untyped-def]
-    """An array for spikes, of as many as events may be expected to cause; one field after the other."""
-    return np.empty((4, 4 * len(events[0]) + 1024), np.int32)
+_ROOM = 1024
+"""Spikes that there is room for at first."""
 
 
 @njit(cache=True, nogil=True)
-def _grown(spikes, kept, needed):  # type: ignore[no-untyped-def]
-    """The first ``kept`` spikes, with room for twice as many as are needed."""
-    grown = np.empty((4, 2 * needed), np.int32)
+def _grown(spikes, kept, needed, frame, frames):  # type: ignore[no-untyped-def]
+    """The first ``kept`` spikes, with room for those that are needed up to ``frame``, and as many for each after it."""
+    grown = np.empty((4, needed + needed // 4 + needed // (frame + 1) * (frames - frame)), np.int32)
     grown[:, :kept] = spikes[:, :kept]
     return grown
 
@@ -73,15 +75,12 @@ def _write(spikes, first, neuron, change, cause, origin):  # type: ignore[no-unt
 @njit(cache=True, nogil=True)
 def _settle(total, count, theta, silent, lowest, highest, fewest, most, stops):  # type: ignore[no-untyped-def]
     """Saturate, compare and fire: the residual to store, the spike, and whether something was held back."""
-    held = total > highest or total < lowest
+    # Without branches: nobody can predict which neuron fires what.
+    held = (total > highest) | (total < lowest)
     total = min(max(total, lowest), highest)
-    fired = 0
-    if total >= theta:
-        fired = 1 if count < most else 0
-        held |= fired == 0 and not stops
-    elif total <= -theta and count > silent:
-        fired = -1 if count > fewest else 0
-        held |= fired == 0
+    up, down = total >= theta, (total <= -theta) & (count > silent)
+    held |= (up & (count >= most) & (not stops)) | (down & (count <= fewest))
+    fired = np.int64(up & (count < most)) - np.int64(down & (count > fewest))
     return total - fired * theta, fired, held
 
 
@@ -109,21 +108,23 @@ def integrate(events, first_state, weights, row_size, burst, limits, keep_states
     frames, neurons = len(starts) - 1, len(first_count)
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
-    spikes, ends = _room(events), np.zeros(frames + 1, np.int64)
+    spikes, ends, flat = np.empty((4, _ROOM), np.int32), np.zeros(frames + 1, np.int64), weights.reshape(-1)
     # Of each frame: operations, saturated updates, saturated events.
     numbers = np.zeros((3, frames), np.int64)
     # The greatest magnitude of a count, the least and the greatest residual.
     extremes = np.zeros(3, np.int64)
     count, below = first_count.copy(), first_below.copy()
+    # Of the blocks that an event reaches: which neurons are to be looked at, and the first neuron.
+    due = np.empty(neurons, np.uint64), np.empty(neurons, np.int32)
     frame = 0
     while frame < frames:
         # A copy is one move of memory; an assignment to a slice would be compiled to a loop.
         state = first_residual.copy(), count, below
         found = _integrate_frame(
-            events, frame, state, weights, row_size, burst, limits, axes, spikes, ends[frame], numbers[:, frame], extremes
+            events, frame, state, flat, row_size, burst, limits, axes, due, spikes, ends[frame], numbers[:, frame], extremes
         )
         if found > spikes.shape[1]:
-            spikes, count, below = _grown(spikes, ends[frame], found), first_count.copy(), first_below.copy()
+            spikes, count, below = _grown(spikes, ends[frame], found, frame, frames), first_count.copy(), first_below.copy()
             continue
         if keep_states:
             residuals[frame], counts[frame] = state[0][:neurons], count
@@ -135,59 +136,74 @@ def integrate(events, first_state, weights, row_size, burst, limits, keep_states
 
 @njit(cache=True, nogil=True)
 def _integrate_frame(  # type: ignore[no-untyped-def]
-    events, frame, state, weights, row_size, burst, limits, axes, spikes, found, numbers, extremes
+    events, frame, state, weights, row_size, burst, limits, axes, due, spikes, found, numbers, extremes
 ):
     address, sign, origin, starts = events
     residual, count, below = state
+    words, begins = due
     f, relu, lowest, highest, fewest, most, stops = limits
-    places, row_ranges, row_taps, runs = axes
-    theta = 1 << f
+    places, taps, runs = axes
+    theta, room = 1 << f, spikes.shape[1]
     # A neuron whose count is not above this never fires -1, nor is it held from doing so.
     silent = 0 if relu else fewest - 1
     # A neuron below its own limit fires -1 or saturates; one above the common limit fires +1 or is held from it.
     kind = residual.dtype.type
     above = kind(theta - 1)
-    operations = saturated = saturated_events = 0
+    all_bits = (np.uint64(1) << np.uint64(LANES)) - np.uint64(1)
+    operations = saturated_updates = saturated_events = 0
     most_seen, least_seen, greatest_seen = extremes
-    taps, inputs, longest = weights.shape[1:]
-    flat, block_bits = weights.reshape(-1), (np.uint64(1) << np.uint64(LANES)) - np.uint64(1)
     for index in range(starts[frame], starts[frame + 1]):
+        # Unsigned, or the compiler allows for indices from the end.
         place = np.uint64(address[index])
-        y, x, c, reached = places[place, 0], places[place, 1], places[place, 2], places[place, 3]
-        times, saturated_before = kind(sign[index]), saturated
-        for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-            tap = row_taps[y, oy - row_ranges[y, 0]]
-            for run in range(runs.shape[1]):
-                start = oy * row_size + runs[x, run, 0] + reached
-                size = runs[x, run, 1]
-                operations += size
-                first = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
+        neuron, weight = places[place, 0], places[place, 1]
+        y, x = np.uint64(places[place, 2]), np.uint64(places[place, 3])
+        operations += places[place, 5]
+        times, least = kind(sign[np.uint64(index)]), kind(least_seen)
+        blocks, word = np.uint64(0), np.uint64(0)
+        for row in range(np.uint64(places[place, 4])):
+            for run in range(np.uint64(runs.shape[1])):
+                start, size = neuron + runs[x, run, 0], runs[x, run, 1]
+                first = weight + taps[y, row] + runs[x, run, 2]
                 for block in range(0, size, LANES):
-                    # One that is the least residual so far is looked at too.
-                    bits = add(residual, start + block, flat, first + block, times, below, kind(least_seen), above)
-                    if bits == 0:
-                        continue
-                    if size - block < LANES:
-                        bits &= block_bits >> np.uint64(LANES - (size - block))
-                    while bits:
-                        n = np.uint64(start + block + np.int64(first_of(bits)))
-                        bits &= bits - np.uint64(1)
-                        total = np.int64(residual[n])
-                        # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
-                        if burst is None:
-                            total, fired, held = _settle(total, count[n], theta, silent, lowest, highest, fewest, most, stops)
-                        else:
-                            total, fired, held = _settle_burst(total, count[n], f, silent, limits, burst)
-                        if fired != 0:
-                            count[n] += fired
-                            below[n] = 1 - theta if count[n] > silent else lowest
-                            most_seen = max(most_seen, abs(count[n]))
-                            found = _write(spikes, found, n, fired, index - starts[frame], origin[index])
-                        residual[n] = total
-                        least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
-                        saturated += held
-        saturated_events += saturated > saturated_before
-    numbers[0], numbers[1], numbers[2] = operations, saturated, saturated_events
+                    # One that is the least so far is looked at too.
+                    bits = add(residual, start + block, weights, first + block, times, below, least, above)
+                    bits &= all_bits >> np.uint64(max(LANES - (size - block), 0))
+                    # In a word are the bits of several blocks: few words are 0, and one loop ends for many neurons.
+                    inside = blocks % _PER_WORD
+                    word = (word if inside else np.uint64(0)) | bits << (inside * np.uint64(LANES))
+                    words[blocks // _PER_WORD], begins[blocks] = word, start + block
+                    blocks += np.uint64(1)
+            neuron += row_size
+        saturated = 0
+        for at in range((blocks + _PER_WORD - np.uint64(1)) // _PER_WORD):
+          bits = words[at]
+          while bits:
+            bit = first_of(bits)
+            bits &= bits - np.uint64(1)
+            n = np.uint64(begins[at * _PER_WORD + bit // np.uint64(LANES)] + np.int64(bit % np.uint64(LANES)))
+            total, fires = np.int64(residual[n]), count[n]
+            # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
+            if burst is None:
+                total, fired, held = _settle(total, fires, theta, silent, lowest, highest, fewest, most, stops)
+                more = 1 if fired != 0 else 0
+            else:
+                total, fired, held = _settle_burst(total, fires, f, silent, limits, burst)
+                more = abs(fired)
+            residual[n] = total
+            least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
+            saturated += held
+            if fired != 0:
+                fires += fired
+                below[n] = 1 - theta if fires > silent else lowest
+                count[n] = fires
+                most_seen = max(most_seen, abs(fires))
+                for spike in range(np.uint64(found), np.uint64(min(found + more, room))):
+                    spikes[0, spike], spikes[1, spike] = n, 1 if fired > 0 else -1
+                    spikes[2, spike], spikes[3, spike] = index - starts[frame], origin[np.uint64(index)]
+                found += more
+        saturated_updates += saturated
+        saturated_events += saturated > 0
+    numbers[0], numbers[1], numbers[2] = operations, saturated_updates, saturated_events
     extremes[0], extremes[1], extremes[2] = most_seen, least_seen, greatest_seen
     return found
 
@@ -205,26 +221,23 @@ def _restore(count, below, first_state, spikes, first, end):  # type: ignore[no-
 def _sum_up(events, first, end, residual, weights, row_size, axes):  # type: ignore[no-untyped-def]
     """Add what events bring to residuals, which wrap; how many additions those were."""
     address, sign, _, _ = events
-    places, row_ranges, row_taps, runs = axes
-    taps, inputs, longest = weights.shape[1:]
-    flat, kind, operations = weights.reshape(-1), residual.dtype.type, 0
-    index = first
-    while index < end:
-        place, change, spikes = np.uint64(address[index]), np.int64(0), 0
+    places, taps, runs = axes
+    kind, operations, index = residual.dtype.type, 0, np.uint64(first)
+    while index < np.uint64(end):
+        place, change, spikes = np.uint64(address[index]), 0, 0
         # Spikes of one neuron at one flush follow each other.
-        while index < end and np.uint64(address[index]) == place:
-            change, spikes, index = change + sign[index], spikes + 1, index + 1
-        y, x, c, reached = places[place, 0], places[place, 1], places[place, 2], places[place, 3]
+        while index < np.uint64(end) and np.uint64(address[index]) == place:
+            change, spikes, index = change + sign[index], spikes + 1, index + np.uint64(1)
+        neuron, weight = places[place, 0], places[place, 1]
+        y, x = np.uint64(places[place, 2]), np.uint64(places[place, 3])
+        operations += spikes * places[place, 5]
         times = kind(change)
-        for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-            tap = row_taps[y, oy - row_ranges[y, 0]]
-            for run in range(runs.shape[1]):
-                start = oy * row_size + runs[x, run, 0] + reached
-                size = runs[x, run, 1]
-                operations += size * spikes
-                weight = ((runs[x, run, 2] * taps + tap) * inputs + c) * longest
-                for block in range(0, size, LANES):
-                    accumulate(residual, start + block, flat, weight + block, times)
+        for row in range(np.uint64(places[place, 4])):
+            for run in range(np.uint64(runs.shape[1])):
+                start, drive = neuron + runs[x, run, 0], weight + taps[y, row] + runs[x, run, 2]
+                for block in range(0, runs[x, run, 1], LANES):
+                    accumulate(residual, start + block, weights, drive + block, times)
+            neuron += row_size
     return operations
 
 
@@ -237,8 +250,8 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
     frames, neurons = len(starts) - 1, len(first_count)
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
-    spikes, ends = _room(events), np.zeros(frames + 1, np.int64)
-    passed = np.zeros(len(flush_after), np.int64)
+    spikes, ends = np.empty((4, _ROOM), np.int32), np.zeros(frames + 1, np.int64)
+    passed, flat = np.zeros(len(flush_after), np.int64), weights.reshape(-1)
     numbers, extremes = np.zeros((3, frames), np.int64), np.zeros(3, np.int64)
     count, below = first_count.copy(), first_below.copy()
     frame = 0
@@ -248,14 +261,14 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
         numbers[:, frame] = 0
         for number in range(flush_starts[frame], flush_starts[frame + 1]):
             after = flush_after[number]
-            numbers[0, frame] += _sum_up(events, first, after, state[0], weights, row_size, axes)
+            numbers[0, frame] += _sum_up(events, first, after, state[0], flat, row_size, axes)
             origins = after - starts[frame] - 1, flush_origin[number]
             found, saturated = _flush(state, neurons, limits, spikes, found, origins, extremes)
             numbers[1, frame] += saturated
             numbers[2, frame] += saturated > 0
             passed[number], first = found, after
         if found > spikes.shape[1]:
-            spikes, count, below = _grown(spikes, ends[frame], found), first_count.copy(), first_below.copy()
+            spikes, count, below = _grown(spikes, ends[frame], found, frame, frames), first_count.copy(), first_below.copy()
             continue
         if keep_states:
             residuals[frame], counts[frame] = state[0][:neurons], count
@@ -309,14 +322,14 @@ def pool(events, first_state, output, keep_states, axes):  # type: ignore[no-unt
     first_counts, first_maxima = first_state[0].reshape(-1), first_state[1].reshape(-1)
     frames = len(starts) - 1
     kept = np.empty((frames if keep_states else 0, first_maxima.size), np.int32)
-    spikes, ends = _room(events), np.zeros(frames + 1, np.int64)
+    spikes, ends = np.empty((4, _ROOM), np.int32), np.zeros(frames + 1, np.int64)
     most_seen = np.zeros(1, np.int64)
     shapes, counts, maxima = (first_state[0].shape, output), first_counts.copy(), first_maxima.copy()
     frame = 0
     while frame < frames:
         found = _pool_frame(events, frame, counts, maxima, shapes, axes, spikes, ends[frame], most_seen)
         if found > spikes.shape[1]:
-            spikes, counts, maxima = _grown(spikes, ends[frame], found), first_counts.copy(), first_maxima.copy()
+            spikes, counts, maxima = _grown(spikes, ends[frame], found, frame, frames), first_counts.copy(), first_maxima.copy()
             continue
         if keep_states:
             kept[frame] = maxima
@@ -336,26 +349,35 @@ def _restore_pool(values, changed, first):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _pool_frame(events, frame, counts, maxima, shapes, axes, spikes, found, most_seen):  # type: ignore[no-untyped-def]
     address, sign, origin, starts = events
-    row_ranges, column_ranges, _, _, places = axes
-    (_, width, channels), most = shapes[1], most_seen[0]
+    row_ranges, column_ranges, row_inputs, column_inputs, places = axes
+    (_, width, channels), most, room = shapes[1], most_seen[0], np.int64(spikes.shape[1])
+    row_size = shapes[0][1] * channels
     for index in range(starts[frame], starts[frame + 1]):
         place = np.uint64(address[index])
-        y, x, c = places[place, 0], places[place, 1], places[place, 2]
+        y, x, c = np.uint64(places[place, 0]), np.uint64(places[place, 1]), np.int64(places[place, 2])
         counts[place] += sign[index]
         value = counts[place]
         for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
             for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
-                window = np.uint64((oy * width + ox) * channels + c)
-                # Only a count above the maximum raises it, and only one that was the maximum can lower it.
-                greatest = before = maxima[window]
-                if value > before:
-                    greatest = value
-                elif sign[index] < 0 and value + 1 == before:
-                    greatest = _greatest(counts, shapes[0], axes, oy, ox, c)
-                if greatest != before:
-                    maxima[window] = greatest
-                    most = max(most, abs(greatest))
-                    found = _write(spikes, found, window, greatest - before, index - starts[frame], origin[index])
+                row, column, window = np.uint64(oy), np.uint64(ox), np.uint64((oy * width + ox) * channels + c)
+                top, bottom, left, right = row_inputs[row, 0], row_inputs[row, 1], column_inputs[column, 0], column_inputs[column, 1]
+                before = maxima[window]
+                greatest = value
+                # Only a count that was the maximum can lower it; of a small window the maximum is found sooner than that.
+                if (bottom - top) * (right - left) <= 16 or value < before == value + 1:
+                    for iy in range(top, bottom):
+                        for ix in range(left, right):
+                            greatest = max(greatest, counts[np.uint64(iy * row_size + ix * channels + c)])
+                else:
+                    greatest = max(value, before)
+                maxima[window] = greatest
+                most = max(most, abs(greatest) if greatest != before else 0)
+                # Written even where it does not change, which nobody can predict.
+                if found < room:
+                    spike = np.uint64(found)
+                    spikes[0, spike], spikes[1, spike] = window, greatest - before
+                    spikes[2, spike], spikes[3, spike] = index - starts[frame], origin[index]
+                found += greatest != before
     most_seen[0] = most
     return found
 
@@ -380,7 +402,7 @@ def pool_deferred(events, flushes, first_state, output, keep_states, axes):  # t
     first_counts, first_maxima = first_state[0].reshape(-1), first_state[1].reshape(-1)
     frames = len(starts) - 1
     kept = np.empty((frames if keep_states else 0, first_maxima.size), np.int32)
-    spikes, ends = _room(events), np.zeros(frames + 1, np.int64)
+    spikes, ends = np.empty((4, _ROOM), np.int32), np.zeros(frames + 1, np.int64)
     passed = np.zeros(len(flush_after), np.int64)
     most_seen = np.zeros(1, np.int64)
     shapes, counts, maxima = (first_state[0].shape, output), first_counts.copy(), first_maxima.copy()
@@ -396,7 +418,7 @@ def pool_deferred(events, flushes, first_state, output, keep_states, axes):  # t
             found = _flush_pool(counts, maxima, shapes, axes, touched, spikes, found, origins, most_seen)
             passed[number], first = found, after
         if found > spikes.shape[1]:
-            spikes, counts, maxima = _grown(spikes, ends[frame], found), first_counts.copy(), first_maxima.copy()
+            spikes, counts, maxima = _grown(spikes, ends[frame], found, frame, frames), first_counts.copy(), first_maxima.copy()
             continue
         if keep_states:
             kept[frame] = maxima

@@ -118,8 +118,7 @@ def _between(count, f, relu):  # type: ignore[no-untyped-def]
 def _follow(events, bias, weights, row_size, f, relu, axes):  # type: ignore[no-untyped-def]
     """The golden loop: add, quantize, and send the difference."""
     address, sign, origin, starts = events
-    places, row_ranges, row_taps, runs = axes
-    _, taps, inputs, longest = weights.shape
+    places, taps, runs = axes
     flat = weights.reshape(-1)
     frames = len(starts) - 1
     spikes, found = np.empty((4, 1024), np.int32), 0
@@ -130,12 +129,11 @@ def _follow(events, bias, weights, row_size, f, relu, axes):  # type: ignore[no-
         potential, count = bias.copy(), counts[frame]
         low, high = np.full(len(bias), at_zero[0], np.int32), np.full(len(bias), at_zero[1], np.int32)
         for index in range(starts[frame], starts[frame + 1]):
-            y, x, c, reached = places[address[index]]
-            for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
-                tap = row_taps[y, oy - row_ranges[y, 0]]
+            neuron, weight, y, x, rows, _ = places[address[index]]
+            for row in range(rows):
                 for run in range(runs.shape[1]):
-                    first, size = np.uint64(oy * row_size + runs[x, run, 0] + reached), np.uint64(runs[x, run, 1])
-                    place = np.uint64(((runs[x, run, 2] * taps + tap) * inputs + c) * longest)
+                    first, size = np.uint64(neuron + row * row_size + runs[x, run, 0]), np.uint64(runs[x, run, 1])
+                    place = np.uint64(weight + taps[y, row] + runs[x, run, 2])
                     operations[frame] += size
                     # Few neurons cross a threshold: all are added at once, in a loop that compilers make vectors of.
                     crossed = np.int32(0)
