@@ -2,8 +2,8 @@
 
 The kernels (`model.engine.kernels`) keep the residual form of the neuron and walk the fan-out by its tables
 (`model.engine.tables`), a batch of frames in each layer before the next layer. A row of an event's window is one run of
-consecutive neurons, and so are its weights: the run is added at once, and only neurons that reach the threshold are looked at
-one by one. A test holds the engine equal to `model.golden` on every layer kind; the golden model is the one that defines.
+consecutive neurons, and so are its weights: the run is added in blocks (`model.engine.vectors`), and only neurons that reach the
+threshold are looked at one by one. A test holds the engine equal to `model.golden` on every layer kind; the golden model is the one that defines.
 """
 
 import os
@@ -263,9 +263,9 @@ def merged(network: Network, layer: Layer, streams: Mapping[str, Stream], taken:
         turns = [causes[source] for source in layer.sources]
     sizes = [len(each.address) for each in inputs]
     number = np.repeat(np.arange(len(inputs), dtype=np.int32), sizes)
-    frame = np.concatenate([each.frame for each in inputs])
     index = np.concatenate([np.arange(size) for size in sizes])
-    order = np.lexsort((index, number, np.concatenate(turns), frame))
+    # Turns are counted over all frames, and stable is: by input, and by index.
+    order = np.argsort(np.concatenate(turns), kind="stable")
     firsts = [each.first for each in network.inputs(layer)]
     flushes = None
     if network.deferred:

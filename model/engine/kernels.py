@@ -7,10 +7,6 @@ from model.support.compiled import njit
 
 __all__ = ["defer", "encode_frames", "integrate", "pool", "pool_deferred"]
 
-_PER_WORD = np.uint64(64 // LANES)
-"""Blocks with a bit for each neuron in a word."""
-
-
 @njit(cache=True, nogil=True)
 def encode_frames(frames, first, step, levels):  # type: ignore[no-untyped-def]
     """As `model.encode.encode`, of frames ``(frames, pixels)``: addresses, and where each frame starts."""
@@ -105,7 +101,7 @@ def _settle_burst(total, count, f, silent, limits, burst):  # type: ignore[no-un
 def integrate(events, first_state, weights, row_size, burst, limits, keep_states, axes):  # type: ignore[no-untyped-def]
     starts = events[3]
     first_residual, first_count, first_below = first_state
-    frames, neurons = len(starts) - 1, len(first_count)
+    frames, neurons = len(starts) - 1, len(first_count) - LANES
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
     spikes, ends, flat = np.empty((4, _ROOM), np.int32), np.zeros(frames + 1, np.int64), weights.reshape(-1)
@@ -114,20 +110,18 @@ def integrate(events, first_state, weights, row_size, burst, limits, keep_states
     # The greatest magnitude of a count, the least and the greatest residual.
     extremes = np.zeros(3, np.int64)
     count, below = first_count.copy(), first_below.copy()
-    # Of the blocks that an event reaches: which neurons are to be looked at, and the first neuron.
-    due = np.empty(neurons, np.uint64), np.empty(neurons, np.int32)
     frame = 0
     while frame < frames:
         # A copy is one move of memory; an assignment to a slice would be compiled to a loop.
         state = first_residual.copy(), count, below
         found = _integrate_frame(
-            events, frame, state, flat, row_size, burst, limits, axes, due, spikes, ends[frame], numbers[:, frame], extremes
+            events, frame, state, flat, row_size, burst, limits, axes, spikes, ends[frame], numbers[:, frame], extremes
         )
         if found > spikes.shape[1]:
             spikes, count, below = _grown(spikes, ends[frame], found, frame, frames), first_count.copy(), first_below.copy()
             continue
         if keep_states:
-            residuals[frame], counts[frame] = state[0][:neurons], count
+            residuals[frame], counts[frame] = state[0][:neurons], count[:neurons]
         ends[frame + 1] = found
         _restore(count, below, first_state, spikes, ends[frame], found)
         frame += 1
@@ -136,20 +130,17 @@ def integrate(events, first_state, weights, row_size, burst, limits, keep_states
 
 @njit(cache=True, nogil=True)
 def _integrate_frame(  # type: ignore[no-untyped-def]
-    events, frame, state, weights, row_size, burst, limits, axes, due, spikes, found, numbers, extremes
+    events, frame, state, weights, row_size, burst, limits, axes, spikes, found, numbers, extremes
 ):
+    """A frame of neurons that fire immediately; where the next spike comes."""
     address, sign, origin, starts = events
     residual, count, below = state
-    words, begins = due
     f, relu, lowest, highest, fewest, most, stops = limits
     places, taps, runs = axes
-    theta, room = 1 << f, spikes.shape[1]
     # A neuron whose count is not above this never fires -1, nor is it held from doing so.
-    silent = 0 if relu else fewest - 1
+    theta, silent, kind, room = 1 << f, 0 if relu else fewest - 1, residual.dtype.type, np.int64(spikes.shape[1])
     # A neuron below its own limit fires -1 or saturates; one above the common limit fires +1 or is held from it.
-    kind = residual.dtype.type
-    above = kind(theta - 1)
-    all_bits = (np.uint64(1) << np.uint64(LANES)) - np.uint64(1)
+    above, block_bits = kind(theta - 1), (np.uint64(1) << np.uint64(LANES)) - np.uint64(1)
     operations = saturated_updates = saturated_events = 0
     most_seen, least_seen, greatest_seen = extremes
     for index in range(starts[frame], starts[frame + 1]):
@@ -158,49 +149,38 @@ def _integrate_frame(  # type: ignore[no-untyped-def]
         neuron, weight = places[place, 0], places[place, 1]
         y, x = np.uint64(places[place, 2]), np.uint64(places[place, 3])
         operations += places[place, 5]
-        times, least = kind(sign[np.uint64(index)]), kind(least_seen)
-        blocks, word = np.uint64(0), np.uint64(0)
+        times, saturated = kind(sign[np.uint64(index)]), 0
         for row in range(np.uint64(places[place, 4])):
             for run in range(np.uint64(runs.shape[1])):
                 start, size = neuron + runs[x, run, 0], runs[x, run, 1]
                 first = weight + taps[y, row] + runs[x, run, 2]
                 for block in range(0, size, LANES):
                     # One that is the least so far is looked at too.
-                    bits = add(residual, start + block, weights, first + block, times, below, least, above)
-                    bits &= all_bits >> np.uint64(max(LANES - (size - block), 0))
-                    # In a word are the bits of several blocks: few words are 0, and one loop ends for many neurons.
-                    inside = blocks % _PER_WORD
-                    word = (word if inside else np.uint64(0)) | bits << (inside * np.uint64(LANES))
-                    words[blocks // _PER_WORD], begins[blocks] = word, start + block
-                    blocks += np.uint64(1)
+                    bits = add(residual, start + block, weights, first + block, times, below, kind(least_seen), above)
+                    bits &= block_bits >> np.uint64(max(LANES - (size - block), 0))
+                    while bits:
+                        n = np.uint64(start + block + np.int64(first_of(bits)))
+                        bits &= bits - np.uint64(1)
+                        total, fires = np.int64(residual[n]), np.int64(count[n])
+                        # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
+                        if burst is None:
+                            total, fired, held = _settle(total, fires, theta, silent, lowest, highest, fewest, most, stops)
+                            more = 1 if fired != 0 else 0
+                        else:
+                            total, fired, held = _settle_burst(total, fires, f, silent, limits, burst)
+                            more = abs(fired)
+                        residual[n] = total
+                        least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
+                        saturated += held
+                        if fired != 0:
+                            fires += fired
+                            count[n], below[n] = fires, 1 - theta if fires > silent else lowest
+                            most_seen = max(most_seen, abs(fires))
+                            for spike in range(np.uint64(found), np.uint64(min(found + more, room))):
+                                spikes[0, spike], spikes[1, spike] = n, 1 if fired > 0 else -1
+                                spikes[2, spike], spikes[3, spike] = index - starts[frame], origin[np.uint64(index)]
+                            found += more
             neuron += row_size
-        saturated = 0
-        for at in range((blocks + _PER_WORD - np.uint64(1)) // _PER_WORD):
-          bits = words[at]
-          while bits:
-            bit = first_of(bits)
-            bits &= bits - np.uint64(1)
-            n = np.uint64(begins[at * _PER_WORD + bit // np.uint64(LANES)] + np.int64(bit % np.uint64(LANES)))
-            total, fires = np.int64(residual[n]), count[n]
-            # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
-            if burst is None:
-                total, fired, held = _settle(total, fires, theta, silent, lowest, highest, fewest, most, stops)
-                more = 1 if fired != 0 else 0
-            else:
-                total, fired, held = _settle_burst(total, fires, f, silent, limits, burst)
-                more = abs(fired)
-            residual[n] = total
-            least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
-            saturated += held
-            if fired != 0:
-                fires += fired
-                below[n] = 1 - theta if fires > silent else lowest
-                count[n] = fires
-                most_seen = max(most_seen, abs(fires))
-                for spike in range(np.uint64(found), np.uint64(min(found + more, room))):
-                    spikes[0, spike], spikes[1, spike] = n, 1 if fired > 0 else -1
-                    spikes[2, spike], spikes[3, spike] = index - starts[frame], origin[np.uint64(index)]
-                found += more
         saturated_updates += saturated
         saturated_events += saturated > 0
     numbers[0], numbers[1], numbers[2] = operations, saturated_updates, saturated_events
@@ -247,7 +227,7 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
     starts = events[3]
     flush_after, flush_origin, flush_starts = flushes
     first_residual, first_count, first_below = first_state
-    frames, neurons = len(starts) - 1, len(first_count)
+    frames, neurons = len(starts) - 1, len(first_count) - LANES
     residuals = np.empty((frames if keep_states else 0, neurons), np.int32)
     counts = np.empty((frames if keep_states else 0, neurons), np.int32)
     spikes, ends = np.empty((4, _ROOM), np.int32), np.zeros(frames + 1, np.int64)
@@ -271,7 +251,7 @@ def defer(events, flushes, first_state, weights, row_size, limits, keep_states, 
             spikes, count, below = _grown(spikes, ends[frame], found, frame, frames), first_count.copy(), first_below.copy()
             continue
         if keep_states:
-            residuals[frame], counts[frame] = state[0][:neurons], count
+            residuals[frame], counts[frame] = state[0][:neurons], count[:neurons]
         ends[frame + 1] = found
         _restore(count, below, first_state, spikes, ends[frame], found)
         frame += 1
@@ -297,20 +277,20 @@ def _flush(state, neurons, limits, spikes, found, origins, extremes):  # type: i
             bits &= bits - np.uint64(1)
             total = ((np.int64(residual[n]) + half) & (2 * half - 1)) - half
             least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
-            wanted = total >> f
-            if even and wanted << f == total and (wanted + count[n]) & 1:
+            wanted, before = total >> f, np.int64(count[n])
+            if even and wanted << f == total and (wanted + before) & 1:
                 wanted -= 1
             if relu:
-                wanted = max(wanted, -count[n])
+                wanted = max(wanted, -before)
             if stops:
-                wanted = min(wanted, most - count[n])
-            fired = min(max(wanted, fewest - count[n]), most - count[n])
+                wanted = min(wanted, most - before)
+            fired = min(max(wanted, fewest - before), most - before)
             saturated += total < lowest or total > highest or fired != wanted
             residual[n] = total - (fired << f)
             if fired != 0:
-                count[n] += fired
-                below[n] = negative if count[n] > silent else lowest
-                most_seen = max(most_seen, abs(count[n]))
+                count[n] = before + fired
+                below[n] = negative if before + fired > silent else lowest
+                most_seen = max(most_seen, abs(before + fired))
                 found = _write(spikes, found, n, fired, cause, origin)
     extremes[0], extremes[1], extremes[2] = most_seen, least_seen, greatest_seen
     return found, saturated

@@ -47,8 +47,8 @@ class Start:
     ----------
     residual : npt.NDArray[np.signedinteger]
         Of each neuron, and a block of zeros; of a pool the counts of its source.
-    count : npt.NDArray[np.int32]
-        Of each neuron, or of each maximum of a pool.
+    count : npt.NDArray[np.signedinteger]
+        Of each neuron, and a block of zeros; or of each maximum of a pool.
     below : npt.NDArray[np.signedinteger]
         Of each neuron the residual below which it fires or saturates, and a block of zeros; empty for a pool.
     extremes : tuple[int, int, int]
@@ -56,7 +56,7 @@ class Start:
     """
 
     residual: npt.NDArray[np.signedinteger]
-    count: npt.NDArray[np.int32]
+    count: npt.NDArray[np.signedinteger]
     below: npt.NDArray[np.signedinteger]
     extremes: tuple[int, int, int]
 
@@ -72,17 +72,17 @@ def starts_of(network: Network) -> dict[str, Start]:
         most = int(np.abs(state.count).max())
         if isinstance(layer, Neurons):
             dtype = tables_of(layer, *map(network.shape_of, layer.sources)).weights.dtype  # type: ignore[union-attr]
-            count = state.count.reshape(-1).astype(np.int32)
-            residual, below = np.zeros((2, count.size + LANES), dtype)
+            residual, counts, below = np.zeros((3, state.count.size + LANES), dtype)
+            counts[:-LANES] = count = state.count.reshape(-1)
             residual[:-LANES] = state.potential.reshape(-1) - state.count.reshape(-1) * layer.theta
             # A neuron fires -1 only where that lowers its count; others are below their limit where they saturate.
             lowers = count > 0 if layer.relu else count > layer.count_limits[0] - 1
             negative = int(layer.halves_to_even) if network.deferred else 1 - layer.theta
             below[:-LANES] = np.where(lowers, negative, layer.residual_limits[0])
-            starts[layer.name] = Start(residual, count, below, (most, int(residual.min()), int(residual.max())))
+            starts[layer.name] = Start(residual, counts, below, (most, int(residual.min()), int(residual.max())))
         else:
-            counts = state.potential.astype(np.int32)
-            starts[layer.name] = Start(counts, state.count.astype(np.int32), np.zeros(0, np.int32), (most, 0, 0))
+            of_source = state.potential.astype(np.int32)
+            starts[layer.name] = Start(of_source, state.count.astype(np.int32), np.zeros(0, np.int32), (most, 0, 0))
     network.__dict__["_engine_starts"] = starts
     return starts
 
@@ -100,8 +100,9 @@ def tables_of(layer: Layer, *shapes: Shape) -> Tables:
         inside = (_window_ranges(rows, output[0]), _window_ranges(columns, output[1]))
         tables = Tables(shapes, output, (rows, columns, *inside, _coordinates(shape).astype(np.int32)))
     elif isinstance(layer, Neurons):
-        # The sum of two such numbers has to fit, and deferred one of a bit more.
-        dtype: type[np.signedinteger] = np.int16 if max(layer.potential_bits, layer.weight_bits) <= 15 else np.int32
+        # The sum of two such numbers has to fit, and deferred one of a bit more; and a count that is held.
+        narrow = max(layer.potential_bits, layer.weight_bits) <= 15 and layer.count_limits[1] < np.iinfo(np.int16).max
+        dtype: type[np.signedinteger] = np.int16 if narrow else np.int32
         each = [_projected(projection, shape, output) for projection, shape in zip(layer.inputs, shapes, strict=True)]
         axes, weights = each[0] if len(each) == 1 else _together(each)
         filled = np.zeros((*weights.shape[:3], -(-weights.shape[3] // LANES) * LANES), dtype)
