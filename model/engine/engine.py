@@ -3,7 +3,8 @@
 The kernels (`model.engine.kernels`) keep the residual form of the neuron and walk the fan-out by its tables
 (`model.engine.tables`), a batch of frames in each layer before the next layer. A row of an event's window is one run of
 consecutive neurons, and so are its weights: the run is added in blocks (`model.engine.vectors`), and only neurons that reach the
-threshold are looked at one by one. A test holds the engine equal to `model.golden` on every layer kind; the golden model is the one that defines.
+threshold are looked at one by one. A test holds the engine equal to `model.golden` on every layer kind; the golden model is the
+one that defines.
 """
 
 import os
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from model.arrays import Ints
 from model.encode import encode
-from model.engine.kernels import defer, encode_frames, integrate, pool, pool_deferred
+from model.engine.kernels import defer, encode_frames, in_turn, integrate, pool, pool_deferred
 from model.engine.tables import Start, Tables, starts_of, tables_of
 from model.events import EVENT, Events, Flush
 from model.golden import LayerTrace, Trace
@@ -256,16 +257,15 @@ def merged(network: Network, layer: Layer, streams: Mapping[str, Stream], taken:
     inputs = [streams[source] for source in layer.sources]
     if len(inputs) == 1:
         return inputs[0]
-    if network.deferred:
-        turns = [np.searchsorted(_flushes(each).after, np.arange(len(each.address)), side="right") for each in inputs]
-    else:
-        causes = _causes(network, layer, streams, taken)
-        turns = [causes[source] for source in layer.sources]
     sizes = [len(each.address) for each in inputs]
     number = np.repeat(np.arange(len(inputs), dtype=np.int32), sizes)
     index = np.concatenate([np.arange(size) for size in sizes])
-    # Turns are counted over all frames, and stable is: by input, and by index.
-    order = np.argsort(np.concatenate(turns), kind="stable")
+    if network.deferred:
+        order = in_turn(np.stack([_flushes(each).after for each in inputs]))
+    else:
+        causes = _causes(network, layer, streams, taken)
+        # Causes are counted over all frames, and stable is: by input, and by index.
+        order = np.argsort(np.concatenate([causes[source] for source in layer.sources]), kind="stable")
     firsts = [each.first for each in network.inputs(layer)]
     flushes = None
     if network.deferred:

@@ -5,7 +5,7 @@ import numpy as np
 from model.engine.vectors import LANES, accumulate, add, first_of, outside
 from model.support.compiled import njit
 
-__all__ = ["defer", "encode_frames", "integrate", "pool", "pool_deferred"]
+__all__ = ["defer", "encode_frames", "in_turn", "integrate", "pool", "pool_deferred"]
 
 @njit(cache=True, nogil=True)
 def encode_frames(frames, first, step, levels):  # type: ignore[no-untyped-def]
@@ -340,7 +340,8 @@ def _pool_frame(events, frame, counts, maxima, shapes, axes, spikes, found, most
         for oy in range(row_ranges[y, 0], row_ranges[y, 1]):
             for ox in range(column_ranges[x, 0], column_ranges[x, 1]):
                 row, column, window = np.uint64(oy), np.uint64(ox), np.uint64((oy * width + ox) * channels + c)
-                top, bottom, left, right = row_inputs[row, 0], row_inputs[row, 1], column_inputs[column, 0], column_inputs[column, 1]
+                top, bottom = row_inputs[row, 0], row_inputs[row, 1]
+                left, right = column_inputs[column, 0], column_inputs[column, 1]
                 before = maxima[window]
                 greatest = value
                 # Only a count that was the maximum can lower it; of a small window the maximum is found sooner than that.
@@ -445,3 +446,23 @@ def _flush_pool(counts, maxima, shapes, axes, touched, spikes, found, origins, m
                 found = _write(spikes, found, window, change, cause, origin)
     most_seen[0] = most
     return found
+
+
+@njit(cache=True, nogil=True)
+def in_turn(after):  # type: ignore[no-untyped-def]
+    """The order of several inputs' events, which are numbered one input behind the other: at each flush the first input's first.
+
+    Parameters
+    ----------
+    after
+        Of each input and flush the events of the input before it; after the last there are none.
+    """
+    order, found = np.empty(after[:, -1].sum(), np.int64), 0
+    for flush in range(after.shape[1]):
+        base = 0
+        for number in range(len(after)):
+            for index in range(after[number, flush - 1] if flush else 0, after[number, flush]):
+                order[found] = base + index
+                found += 1
+            base += after[number, -1]
+    return order

@@ -14,6 +14,7 @@ from model.rest import first_states
 
 __all__ = ["Start", "Tables", "starts_of", "tables_of"]
 
+
 @dataclass(frozen=True)
 class Tables:
     """What the kernels need of a layer after sources of some shapes.
@@ -27,8 +28,8 @@ class Tables:
     axes : tuple[npt.NDArray[np.int32], ...]
         Of neurons: of each address the first neuron of the first row that it reaches and the first weight of its input, row and
         column, rows reached, and neurons reached; of each row, where the weights of those rows begin; of each column its runs, as
-        first neuron, neurons, and where their weights begin. All three of neurons and of weights are to be added. Of a pool the
-        ranges of outputs and those of inputs, and the coordinates of each address.
+        first neuron, neurons, and where their weights begin. First neurons are to be added, and so are beginnings of weights.
+        Of a pool the ranges of outputs and those of inputs, and the coordinates of each address.
     weights : npt.NDArray[np.signedinteger] | None
         ``(run, tap y, input, neuron of the run)``, filled with zeros to whole blocks of `LANES`.
     """
@@ -107,7 +108,7 @@ def tables_of(layer: Layer, *shapes: Shape) -> Tables:
         axes, weights = each[0] if len(each) == 1 else _together(each)
         filled = np.zeros((*weights.shape[:3], -(-weights.shape[3] // LANES) * LANES), dtype)
         filled[..., : weights.shape[3]] = weights
-        tables = Tables(shapes, output, _walk(*axes, filled.shape, output[1] * output[2]), filled)
+        tables = Tables(shapes, output, _walk(axes, filled.shape, output[1] * output[2]), filled)
     else:
         raise TypeError(f"layer must be a Convolution, Linear or MaxPool, not {type(layer).__name__}")
     layer.__dict__["_engine_tables"] = tables
@@ -121,27 +122,22 @@ def _coordinates(shape: Shape) -> Ints:
 
 
 def _walk(
-    places: npt.NDArray[np.int32],
-    row_ranges: npt.NDArray[np.int32],
-    row_taps: npt.NDArray[np.int32],
-    runs: npt.NDArray[np.int32],
-    weights: tuple[int, ...],
-    row_size: int,
+    axes: tuple[npt.NDArray[np.int32], ...], weights: tuple[int, ...], row_size: int
 ) -> tuple[npt.NDArray[np.int32], ...]:
-    """The axes of neurons (`Tables`), from row, column, input and first channel reached of each address (`_Projected`)."""
+    """The axes of neurons (`Tables`), from those of their projections (`_Projected`)."""
+    places, row_ranges, row_taps, runs = axes
     y, x, c, reached = places.T
     first, rows = row_ranges[y, 0], row_ranges[y, 1] - row_ranges[y, 0]
     _, taps, inputs, longest = weights
     visited = rows * runs[x, :, 1].sum(axis=1)
-    axes = np.stack([first * row_size + reached, c * longest, y, x, rows, visited], axis=1)
-    return (
-        np.ascontiguousarray(axes, np.int32), row_taps * (inputs * longest), runs * np.array([1, 1, taps * inputs * longest], np.int32)
-    )
+    reaches = np.stack([first * row_size + reached, c * longest, y, x, rows, visited], axis=1)
+    steps = np.array([1, 1, taps * inputs * longest], np.int32)
+    return np.ascontiguousarray(reaches, np.int32), (row_taps * (inputs * longest)).astype(np.int32), runs * steps
 
 
 _Projected = tuple[tuple[npt.NDArray[np.int32], ...], npt.NDArray[np.signedinteger]]
-"""Of a projection: row, column, input and first channel reached of each address; of each row the range of outputs, and their taps;
-of each column its runs, as first neuron, neurons and where in the weights; and the weights."""
+"""Of a projection: row, column, input and first channel reached of each address; of each row the range of outputs, and their
+taps; of each column its runs, as first neuron, neurons and where in the weights; and the weights."""
 
 
 def _projected(layer: Projection, shape: Shape, output: tuple[int, int, int]) -> _Projected:
