@@ -47,12 +47,15 @@ def simulate_pipeline(
     activity: int,
     batch: int,
     done: Callable[[int], None] | None,
+    plain: bool = False,
 ) -> Cycles:
     """Run frames back to back through a pipeline.
 
-    Arguments and result are those of `model.machine.simulate.simulate`.
+    Arguments and result are those of `model.machine.simulate.simulate`; ``plain``: each part of each core is looked at in every
+    cycle, which is slower and finds the same.
     """
     machine = _Machine.of(network, plan, idle=idle, stall=stall, seed=seed, watch=watch, activity=activity)
+    machine.hardware.cores["plain"] = plain
     begins = range(0, len(images), batch)
 
     def spikes(begin: int) -> tuple[list[Schedule], Stream, list[Stream]]:
@@ -142,7 +145,7 @@ class _Machine:
         machine = np.zeros(1, MACHINE)
         reset_host(machine, idle=idle, stall=stall, seed=seed)
         machine["inject"], machine["outputs"], machine["room"] = plan.inject, network.outputs, 1
-        machine["flush_events"] = network.flush_events
+        machine["flush_events"], machine["watching"] = network.flush_events, plan.watch and watch != 0
         machine["output_link"] = names.index(network.output.name)
         return cls(
             network=network,

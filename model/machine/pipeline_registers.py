@@ -41,7 +41,8 @@ CORE = record(
     # Whether its FIFO of events is in block RAM, and if so whether an event is at its output.
     *("event_queue", "event_out"),
     # Its registers.
-    *("gets", "buffer", "buffer_second", "held", "held_steps", "step", "credits", "returned", "pipe", "sweep", "generation"),
+    *("gets", "buffer", "buffer_second", "held", "held_steps", "last_step", "next_fire", "step"),
+    *("credits", "returned", "pipe", "sweep", "generation"),
     *("groups", "waiting", "selecting", "left", "turning", "selected"),
     *("pool_credits", "pool_returned", "pool_outside", "pool_pipe", "pool_sweep", "pool_generation", "pooled"),
     *("pool_output", "pool_output_second"),
@@ -49,6 +50,9 @@ CORE = record(
     # How far each part has come in the lists of its schedule; where each of them begins among all lists.
     *("at_token", "at_input", "at_fired", "at_step", "at_group", "at_leaving", "at_frame", "at_unwanted"),
     *(f"{name}_from" for name in LISTS),
+    # Whether anything moves after the walker; how many cycles it only goes on as before, and what the walker does in these; or
+    # whether each of its cycles is a step of all its parts.
+    *("active", "stays", "doing", "plain"),
     # The most that each FIFO held.
     *("most_groups", "most_pooled", "most_events"),
 )
@@ -72,9 +76,9 @@ LINK = record(
 MACHINE = record(
     *HOST,
     # What is around the cores.
-    *("inject", "outputs", "output_link", "flush_events"),
+    *("inject", "outputs", "output_link", "flush_events", "watching"),
     *("host_valid", "door", "door_second"),
-    *("in_frame", "began", "starts", "room", "nearly_full", "flush_count", "flush_due"),
+    *("in_frame", "began", "starts", "room", "fullest", "nearly_full", "flush_count", "flush_due"),
     *("read_gets", "read_held", "read_is_end", "comparing", "compared", "result_valid", "watches"),
     # Tokens that the source has, frames to be answered, input frames begun, cycles without a transfer.
     *("tokens_left", "frames_left", "inputs_read", "quiet"),
@@ -121,7 +125,9 @@ def reset_core(core: Any, network: Network, plan: Plan, stage: Stage) -> None:
     core["has_neurons"], core["has_pool"] = isinstance(first, Neurons), isinstance(last, MaxPool)
     core["event_fifo"], core["event_queue"] = planned.event_fifo, planned.event_fifo > DISTRIBUTED_EVENTS
     core["generations"] = 2**planned.generation_bits - 1
-    core["depth"] = core["sweep"] = state_words(first, network, planned)
+    core["depth"] = state_words(first, network, planned)
+    # A max-pool alone has no walker, which sweeps.
+    core["sweep"] = core["depth"] * core["has_neurons"]
     core["pool_depth"] = core["pool_sweep"] = state_words(last, network, replace(planned, rows=1, columns=1))
     core["flush"] = flush_steps(network, first, planned)
     core["pool_visits"] = isinstance(last, MaxPool) and (network.deferred or last.overlapping)

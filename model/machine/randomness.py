@@ -1,6 +1,6 @@
 """Idle sources and stalled sinks: the random numbers that the simulated hardware and the cycle models draw alike."""
 
-from model.support.compiled import njit
+from model.support.compiled import inlined
 
 __all__ = ["SEED_FACTOR", "first_number", "shifted"]
 
@@ -13,7 +13,7 @@ def first_number(seed: int) -> int:
     return (seed * SEED_FACTOR + 1) & 0xFFFFFFFF
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def shifted(value):  # type: ignore[no-untyped-def]
     """The number after ``value``: a linear feedback shift register of 32 bits (Marsaglia's xorshift)."""
     value ^= (value << 13) & 0xFFFFFFFF

@@ -10,7 +10,7 @@ from model.arrays import Ints
 from model.machine.randomness import first_number, shifted
 from model.machine.stages import Stage
 from model.network import INPUT, MaxPool
-from model.support.compiled import njit
+from model.support.compiled import inlined
 
 __all__ = [
     "ANSWERED",
@@ -47,9 +47,12 @@ def reset_host(machine: npt.NDArray[np.void], *, idle: int, stall: int, seed: in
     machine["idle"], machine["stall"], machine["random"] = idle, stall, first_number(seed)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def draw(machine):  # type: ignore[no-untyped-def]
     """Draw for the next cycle, as `sim.recorder` does: whether each sink is ready. Returns whether the source is willing."""
+    if not machine.idle | machine.stall:
+        machine.result_ready = machine.watched_ready = 1
+        return True
     first = shifted(machine.random)
     second = shifted(first)
     third = shifted(second)
@@ -59,7 +62,7 @@ def draw(machine):  # type: ignore[no-untyped-def]
     return (third & 0xFFFF) >= machine.idle
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def write(machine, log, trace):  # type: ignore[no-untyped-def]
     """Add a token to the log, shape ``(2, tokens)``: its trace and its cycle.
 

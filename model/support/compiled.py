@@ -23,7 +23,7 @@ import model
 from model.support.cache import source_hash
 from model.support.files import read_sealed, write_sealed
 
-__all__ = ["compiled_folder", "njit"]
+__all__ = ["compiled_folder", "inlined", "njit"]
 
 _WITHOUT_COMPILED = ("conversion", "importers", "reports", "training")
 """Rooms of the model that no compiled function comes from."""
@@ -49,6 +49,14 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]
         return dispatcher
 
     return compiled
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a function that allocates nothing into those that call it, as the small parts of a loop are.
+
+    References to the arrays that it is given are not counted: in a part of a few instructions that would be most of the time.
+    """
+    return njit(cache=True, nogil=True, forceinline=True, _nrt=False)(function)
 
 
 class _Kept(FunctionCache):  # type: ignore[misc]
