@@ -240,7 +240,7 @@ def _with_flushes(network: Network, pool: MaxPool, core: CorePlan, pooled: Strea
     step = place * len(firsts) + np.searchsorted(firsts, c, side="right") - 1
     flush = np.repeat(np.arange(flushes), np.diff(_ends(pooled), prepend=0))
     leaving = np.bincount(flush * steps + step, minlength=flushes * steps)
-    return np.insert(groups, np.repeat(np.flatnonzero(np.isin(groups, (END, FLUSH))), steps), FLUSHED - leaving)
+    return np.insert(groups, np.repeat(np.flatnonzero((groups == END) | (groups == FLUSH)), steps), FLUSHED - leaving)
 
 
 def _ends(stream: Stream) -> Ints:
@@ -260,10 +260,10 @@ def _marks(stream: Stream) -> Ints | int:
 def _with_ends(values: npt.NDArray[Any], stream: Stream, end: Any) -> Ints:
     """``values``, one of each event of the stream, with one more at each of its `_ends`."""
     ends = _ends(stream)
-    number = np.arange(len(ends))
     found = np.empty(len(values) + len(ends), np.int64)
-    found[np.arange(len(values)) + np.repeat(number, np.diff(ends, prepend=0))] = values
-    found[ends + number] = end
+    is_end = np.zeros(len(found), bool)
+    is_end[ends + np.arange(len(ends))] = True
+    found[~is_end], found[is_end] = values, end
     return found
 
 
