@@ -1,14 +1,18 @@
 """Whether a plan suits a network, of whichever architecture."""
 
+from model.machine.barriers import barred
 from model.machine.capability import check_machine_can
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan, PlanError
 from model.machine.stages import grouped, one_block, stages, widest_step
 from model.machine.turns import joins
-from model.network import Network, Neurons
+from model.network import INPUT, Network, Neurons
 from model.support.names import shortened
 
 __all__ = ["check_plan"]
+
+_MOST_READERS = 60
+"""Inputs that a link with barriers may have: a bit of a number stands for each."""
 
 
 def check_plan(network: Network, plan: Plan) -> None:
@@ -25,6 +29,8 @@ def check_plan(network: Network, plan: Plan) -> None:
     if wanted != found:
         needed, given = (shortened(", ".join(names), most=500) for names in (wanted, found))
         raise PlanError(f"plan {plan.name!r}: cores must be {needed}, not {given}")
+    if barred(network) and not plan.folded:
+        _check_readers(network)
     pooled = {stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1 and not plan.folded}
     joined = {} if plan.folded else joins(network)
     for core in plan.cores:
@@ -60,3 +66,14 @@ def check_plan(network: Network, plan: Plan) -> None:
             raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")
     if plan.folded:
         Folded.of(network, plan)
+
+
+def _check_readers(network: Network) -> None:
+    """Refuse more readers of a link with barriers than the cycle model tells apart."""
+    for name in (INPUT, *(layer.name for layer in network.layers)):
+        readers = sum(layer.sources.count(name) for layer in network.layers)
+        if readers > _MOST_READERS:
+            raise PlanError(
+                f"layer {name!r}: inputs that read it must be at most {_MOST_READERS} in a pipeline of a network with merges "
+                f"that fires immediate, not {readers}; convert with --firing deferred"
+            )

@@ -15,6 +15,7 @@ from model.machine.capability import check_machine_can
 from model.machine.checks import check_plan
 from model.machine.named_plans import named_plan
 from model.machine.plan import PlanError
+from model.machine.simulate import simulate
 from model.machine.stages import stages
 from model.machine.turns import joins, most_in_turn
 from model.network import INPUT, Linear, Network, Shape
@@ -175,6 +176,23 @@ def test_what_an_event_may_cause_is_bounded():
                         turn = np.cumsum(found.closes > 0) - (found.closes > 0)
                         most = most_in_turn(network, network.fork(layer.name))[source]
                         assert np.bincount(turn).max(initial=0) <= most
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_link_with_barriers_has_not_too_many_readers(more):
+    network = graph(f="input", **{f"r{n}": "f" for n in range(59 + more)}, out="r0 f")
+    if more:
+        plan = named_plan(replace(network, firing="deferred"), "minimal")
+        message = (
+            "layer 'f': inputs that read it must be at most 60 in a pipeline of a network with merges that fires immediate, "
+            "not 61; convert with --firing deferred"
+        )
+        with pytest.raises(PlanError, match=f"^{message}$"):
+            check_plan(network, plan)
+        check_plan(replace(network, firing="deferred"), plan)
+    else:
+        frames = random_frames(network.input_shape, 1, frames=3)
+        assert simulate(network, named_plan(network, "minimal"), frames).frames == len(frames)
 
 
 def test_more_than_a_queue_holds_is_refused():
