@@ -206,7 +206,8 @@ def _array(stream: IO[bytes], member: zipfile.ZipInfo, most_bytes: int, kinds: s
 def _described(where: str, header: bytes, kinds: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     """What an array's header says: kind of number, shape, and whether the first index is the fastest."""
     try:
-        described = ast.literal_eval(header.decode("ascii").strip())
+        # No more than NumPy passes over: Python's own strip takes control characters too.
+        described = ast.literal_eval(header.decode("ascii").rstrip(" \n"))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         described = None
     if not isinstance(described, dict) or set(described) != {"descr", "fortran_order", "shape"}:

@@ -124,9 +124,10 @@ def test_only_what_is_asked_for_is_read(tmp_path):
             found.array("x")
 
 
-def test_a_header_of_more_than_ascii_letters(tmp_path):
-    """NumPy refuses it too, where it pads a header with what Python takes for no space."""
-    header = member((3,)).replace(b" \n", b"\xa0\n")
+@pytest.mark.parametrize("padding", [b"\xa0", b"\x1c"])
+def test_a_header_padded_with_what_is_no_space(tmp_path, padding):
+    """NumPy refuses it too."""
+    header = member((3,)).replace(b" \n", padding + b"\n")
     path = archive(tmp_path / "a.npz", x=header + b"abc")
     with pytest.raises(ValueError, match="Cannot parse header"), np.load(path) as found:
         found["x"]
