@@ -138,7 +138,7 @@ def _integrate_frame(  # type: ignore[no-untyped-def]
     f, relu, lowest, highest, fewest, most, stops = limits
     places, taps, runs = axes
     # A neuron whose count is not above this never fires -1, nor is it held from doing so.
-    theta, silent, kind, room = 1 << f, 0 if relu else fewest - 1, residual.dtype.type, np.int64(spikes.shape[1])
+    theta, silent, kind = 1 << f, 0 if relu else fewest - 1, residual.dtype.type
     # A neuron below its own limit fires -1 or saturates; one above the common limit fires +1 or is held from it.
     above, block_bits = kind(theta - 1), (np.uint64(1) << np.uint64(LANES)) - np.uint64(1)
     operations = saturated_updates = saturated_events = 0
@@ -165,10 +165,8 @@ def _integrate_frame(  # type: ignore[no-untyped-def]
                         # Compiled for None and for bursts apart: Algorithm 1 as printed pays nothing for the other.
                         if burst is None:
                             total, fired, held = _settle(total, fires, theta, silent, lowest, highest, fewest, most, stops)
-                            more = 1 if fired != 0 else 0
                         else:
                             total, fired, held = _settle_burst(total, fires, f, silent, limits, burst)
-                            more = abs(fired)
                         residual[n] = total
                         least_seen, greatest_seen = min(least_seen, total), max(greatest_seen, total)
                         saturated += held
@@ -176,10 +174,7 @@ def _integrate_frame(  # type: ignore[no-untyped-def]
                             fires += fired
                             count[n], below[n] = fires, 1 - theta if fires > silent else lowest
                             most_seen = max(most_seen, abs(fires))
-                            for spike in range(np.uint64(found), np.uint64(min(found + more, room))):
-                                spikes[0, spike], spikes[1, spike] = n, 1 if fired > 0 else -1
-                                spikes[2, spike], spikes[3, spike] = index - starts[frame], origin[np.uint64(index)]
-                            found += more
+                            found = _write(spikes, found, n, fired, index - starts[frame], origin[np.uint64(index)])
             neuron += row_size
         saturated_updates += saturated
         saturated_events += saturated > 0

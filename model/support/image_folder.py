@@ -165,7 +165,7 @@ def find_images(folder: Path) -> ImageFolder:
 def frame_of(image: Image.Image, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
     """The middle of an image, as much as has the frame's shape, scaled to it; ``(height, width, channels)``.
 
-    A camera's note of which side is up is followed; what is transparent is black.
+    A camera's note of which side is up is followed, by turning the image itself; what is transparent is black.
     """
     ImageOps.exif_transpose(image, in_place=True)
     opaque = image

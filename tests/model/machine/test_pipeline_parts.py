@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from model.events import make_events
+from model.machine import pipeline_cycles
 from model.machine.barriers import barred
 from model.machine.pipeline_cycles import simulate_pipeline
 from model.machine.plan import DISTRIBUTED_EVENTS
@@ -65,6 +66,23 @@ QUICK = (1, 2, 3, 156)
 
 # Among them a merge of barriers that takes some which are not for its walker while that is in a walk.
 CASES = [pytest.param(seed, id=f"{seed}", marks=[pytest.mark.full] if seed not in QUICK else []) for seed in range(1, 161)]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_cores_are_skipped_or_not(monkeypatch, plain):
+    """At the end of a batch some core is at what it only goes on with; of those that are looked at in every cycle none is."""
+    network, skips, run = drawn_network(1), [], pipeline_cycles.run
+
+    def told(hardware, *arguments):
+        found = run(hardware, *arguments)
+        skips.append(int(hardware.cores["stays"].max()))
+        return found
+
+    monkeypatch.setattr(pipeline_cycles, "run", told)
+    frames = random_frames(network.input_shape, 1, frames=4)
+    options = {"idle": 0, "stall": 0, "seed": 1, "watch": 0, "record": False, "activity": 0, "batch": 1, "done": None}
+    simulate_pipeline(network, drawn_plan(network, 1), frames, **options, plain=plain)
+    assert len(skips) == len(frames) and all((skip == 0) == plain for skip in skips)
 
 
 @pytest.mark.parametrize("seed", CASES)
