@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["BUNDLED", "chosen_for", "network_on"]
 
-BUNDLED = Path(__file__).parent.parent / "model" / "zoo" / "mnist-paper.npz"
+BUNDLED = Path(__file__).parent.parent / "model" / "zoo" / "mnist-fast.npz"
 """The network that is built by default."""
 
 
 def chosen_for(board: Board, net: Path | None, plan: str | None) -> tuple[Path, str]:
     """Network file and plan for a board, where one does not ask for others: the bundled ones that suit it."""
-    own = net is None or board.plan == FOLDED
-    return net or BUNDLED.with_name(f"{board.network}.npz"), plan or (board.plan if own else "default")
+    if plan is None:
+        own = board.plan if net is None or board.plan == FOLDED else "default"
+        plan = str(BUNDLED.with_name(own)) if own.endswith(".json") else own
+    return net or BUNDLED.with_name(f"{board.network}.npz"), plan
 
 
 def network_on(device: Device, net: Path | None) -> Network:

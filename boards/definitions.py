@@ -59,7 +59,7 @@ class Board:
     loads_sram : bool
         The programmer reaches the device itself, not only its flash.
     network, plan : str
-        Bundled network, and plan, that it is built with where one does not ask for others.
+        Bundled network, and plan or the name of its bundled file, that it is built with where one does not ask for others.
     """
 
     name: str
@@ -86,8 +86,8 @@ class Board:
     flash_pins: tuple[str, ...] = ()
     flash_addr: int = 0x20000
     loads_sram: bool = True
-    network: str = "mnist-paper"
-    plan: str = "default"
+    network: str = "mnist-fast"
+    plan: str = "mnist-fast-22.json"
 
     @property
     def of_family(self) -> Family:
@@ -153,7 +153,7 @@ class Board:
 
 
 def _ulx3s(
-    size: str, device: str, luts: int, ram_blocks: int, *, network: str = "mnist-paper", plan: str = "default"
+    size: str, device: str, luts: int, ram_blocks: int, *, network: str = Board.network, plan: str = Board.plan
 ) -> Board:
     return Board(
         name=f"ulx3s-{size}",
@@ -332,7 +332,7 @@ BOARDS = {
     board.name: board
     for board in (
         _ulx3s("25f", "25k", 24_288, 56, network="mnist-small", plan="minimal"),
-        _ulx3s("45f", "45k", 43_848, 108, plan="minimal"),
+        _ulx3s("45f", "45k", 43_848, 108),
         _ulx3s("85f", "85k", 83_640, 208),
         _ORANGECRAB,
         _ECPIX5,

@@ -475,18 +475,21 @@ def test_the_page_in_a_browser(tmp_path):
     from selenium.webdriver.common.keys import Keys
     from selenium.webdriver.support.ui import WebDriverWait
 
-    from boards.bundled import BUNDLED
+    from boards.bundled import chosen_for
+    from boards.definitions import board_named
+    from model.machine.named_plans import load_plan
     from model.network import Network
     from model.support.frames import real_frames
 
-    network = Network.load(BUNDLED)
+    net, plan = chosen_for(board_named("ulx3s-85f"), None, None)
+    network = Network.load(net)
     images, labels, _ = real_frames(network, "digits5k", None, 5)
     options = webdriver.ChromeOptions()
     for option in ("--headless=new", "--no-sandbox", "--disable-gpu", "--force-prefers-reduced-motion"):
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    with served(network, named_plan(network, "default"), images, labels) as url, webdriver.Chrome(options, service) as browser:
+    with served(network, load_plan(network, plan), images, labels) as url, webdriver.Chrome(options, service) as browser:
 
         def text(name):
             return browser.find_element(By.ID, name).text

@@ -97,7 +97,7 @@ def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
 def test_too_small_memories_are_said_before_anything_runs(tmp_path, monkeypatch, board, message):
     monkeypatch.setattr("boards.bitstream.run_fast", None)
     with pytest.raises(DoesNotFitError, match=message):
-        build(Options(net=BUNDLED, board=board, plan="minimal", out=tmp_path), Console(quiet=True))
+        build(Options(net=BUNDLED.with_name("mnist-paper.npz"), board=board, plan="minimal", out=tmp_path), Console(quiet=True))
 
 
 @pytest.mark.parametrize(

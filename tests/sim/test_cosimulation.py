@@ -182,7 +182,7 @@ def test_whole_mnist_network_on_a_real_digit(name, plan, tmp_path):
 @pytest.mark.parametrize("plan", NAMED_PLANS)
 def test_whole_mnist_network_on_many_digits(simulator, plan, tmp_path):
     """Twenty of them in Verilator; four in Icarus, the second witness, which takes ten times as long."""
-    network, digits = Network.load(BUNDLED), 20 if simulator == "verilator" else 4
+    network, digits = Network.load(BUNDLED.with_name("mnist-paper.npz")), 20 if simulator == "verilator" else 4
     images, _, _ = real_frames(network, None, None, digits)
     result = verify(network, named_plan(network, plan), images, simulator=simulator, out_dir=tmp_path)
     assert (result.mismatches, result.cycle_mismatches, result.report, len(result.answers)) == (0, 0, None, digits)

@@ -337,7 +337,7 @@ def test_one_wrong_bit_is_found(family, fault, layer, tmp_path):
 @pytest.mark.full
 def test_netlist_of_the_whole_mnist_network_on_a_real_digit(tmp_path):
     """A lane per core, but 32 in fc1: its memory of weights would have more words than Yosys' WebAssembly build can read."""
-    network = Network.load(BUNDLED)
+    network = Network.load(BUNDLED.with_name("mnist-paper.npz"))
     plan = named_plan(network, "minimal")
     cores = tuple(replace(core, channels=32) if core.layer == "fc1" else core for core in plan.cores)
     plan = replace(plan, name="small", cores=cores)
