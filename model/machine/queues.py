@@ -29,7 +29,11 @@ from model.network import Network, Neurons
 __all__ = ["Queued", "Room", "Taken", "fastest_queued", "whole_frames"]
 
 _UNIT = 512
-"""Events of which depths of queues are multiples: words of a memory block at its widest."""
+"""Events of the smallest queue: words of a memory block at its widest.
+
+Larger ones are twice, four times ... as deep: then blocks are side by side, some bits of all words in each. Of other depths they are
+one behind the other, and a selection among them follows the slow output of the memory.
+"""
 
 _FRAMES = 2
 """Frames that a queue holds at the most, of the largest."""
@@ -119,9 +123,10 @@ class _Queue:
     def of(cls, demand: Demand, room: Room, core: CorePlan, name: str, sources: Sequence[str]) -> "_Queue":
         """All sizes of the queue that ``name`` of ``core`` is, of the events of ``sources``."""
         largest = max(demand.most_sent[source] for source in sources)
-        found = {0: int(getattr(core, name))}
-        for depth in range(_UNIT, min(MOST_JOINED, _rounded(_FRAMES * largest)) + 1, _UNIT):
+        found, depth = {0: int(getattr(core, name))}, _UNIT
+        while depth <= min(MOST_JOINED, _rounded(_FRAMES * largest)):
             found[sum(room.queue_blocks(source, depth) for source in sources)] = depth
+            depth *= 2
         mean = max(demand.sent[source] for source in sources)
         return cls(core.layer, name, mean, tuple(found), tuple(found.values()))
 
@@ -138,7 +143,8 @@ class _Queue:
 
 
 def _rounded(events: int) -> int:
-    return _UNIT * -(-events // _UNIT)
+    """Depth of the smallest queue that holds as many."""
+    return _UNIT << ((max(1, events) - 1) // _UNIT).bit_length()
 
 
 def _queues(network: Network, demand: Demand, room: Room) -> list[_Queue]:
