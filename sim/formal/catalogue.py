@@ -1,6 +1,6 @@
 """All properties."""
 
-from sim.formal import deferred, encoders, groups, links, neurons, packets, pools, queues, readouts, states, steps, sweeps, walks
+from sim.formal import deferred, encoders, flushes, groups, links, neurons, packets, pools, queues, readouts, states, steps, sweeps, walks
 
 __all__ = ["PROPERTIES"]
 
@@ -8,6 +8,7 @@ PROPERTIES = (
     *queues.PROPERTIES,
     *neurons.PROPERTIES,
     *deferred.PROPERTIES,
+    *flushes.PROPERTIES,
     *links.PROPERTIES,
     *groups.PROPERTIES,
     *steps.PROPERTIES,

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from amaranth.hdl import Const, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 
 import hw.folded.deferred_lane
 import hw.neuron
@@ -13,7 +13,7 @@ from sim.formal.bench import Bench
 from sim.formal.neurons import Event, Start, layer_of
 from sim.formal.properties import Fault, Property
 
-__all__ = ["PROPERTIES"]
+__all__ = ["PROPERTIES", "Taken", "taken_at_flush"]
 
 
 def flushed(bench: Bench, neurons: ModuleType, *, goes_on: bool, **options: Any) -> None:
@@ -84,14 +84,13 @@ class _Potential:
     V, Q : Signal
         Membrane potential and count.
     count : Signal
-        What a flush makes the count: the whole thresholds in the activation, rounded down, within the count's limits. Where
-        halves are rounded to even, an odd number of thresholds without a rest is taken for one less.
+        What a flush makes the count (`Taken`).
     saturated : Signal
         Whether at a flush what is stored of the potential did not fit, or the count was held at its end.
     """
 
     def __init__(self, bench: Bench, layer: Neurons, event: Event, start: Start, flushes: Value) -> None:
-        m, f, theta = bench.m, layer.threshold_log2, 1 << layer.threshold_log2
+        m, f = bench.m, layer.threshold_log2
         width = max(layer.potential_bits, layer.weight_bits, layer.count_bits + 1 + f) + 3
         self._bits = layer.potential_bits + 1
         self.V, self.Q = Signal(signed(width), name="V"), Signal(signed(layer.count_bits + 2), name="Q")
@@ -100,9 +99,8 @@ class _Potential:
 
         # What is stored of V is V - Q * theta, with a bit more than the potential has; it wraps.
         drive = Mux(event.negative, -event.weight, event.weight)
-        summed, residual = Signal(signed(width), name="summed"), Signal(signed(width), name="residual_kept")
-        offset = Signal(signed(width), name="offset")
-        m.d.comb += [offset.eq(self.Q << f), summed.eq(self.V + drive - offset), residual.eq(self.V - offset)]
+        summed, offset = Signal(signed(width), name="summed"), Signal(signed(width), name="offset")
+        m.d.comb += [offset.eq(self.Q << f), summed.eq(self.V + drive - offset)]
         with m.If(start.now):
             first = start.residual[: self._bits].as_signed() + (start.count << f)
             m.d.sync += [self.V.eq(first), self._total.eq(first), self.Q.eq(start.count)]
@@ -111,24 +109,9 @@ class _Potential:
         with m.Elif(event.now):
             m.d.sync += [self.V.eq(offset + summed[: self._bits].as_signed()), self._total.eq(self._total + drive)]
 
-        activated, wanted = Signal(signed(width), name="activated"), Signal(signed(width), name="wanted_count")
-        m.d.comb += activated.eq(self.V)
-        if layer.relu:
-            with m.If(self.V < 0):
-                m.d.comb += activated.eq(0)
-        if layer.count_max is not None:
-            with m.If(self.V > layer.count_max * theta):
-                m.d.comb += activated.eq(layer.count_max * theta)
-        whole = activated >> f
-        is_half = (activated == self.V) & (self.V[:f] == 0) & whole[0] if layer.halves_to_even else Const(0)
-        (least, most), (lowest, highest) = layer.count_limits, layer.residual_limits
-        outside = (residual < lowest) | (residual > highest)
-        m.d.comb += [
-            wanted.eq(whole - is_half),
-            self.count.eq(Mux(wanted > most, most, Mux(wanted < least, least, wanted))),
-            self.saturated.eq(outside | (wanted > most) | (wanted < least)),
-        ]
-        self._outside, self._is_half, self._held = outside, is_half, (wanted > most) | (wanted < least)
+        taken = taken_at_flush(m, layer, self.V, self.Q)
+        m.d.comb += [self.count.eq(taken.count), self.saturated.eq(taken.outside | taken.held)]
+        self._outside, self._is_half, self._held = taken.outside, taken.is_half, taken.held
         self._layer, self._flushes = layer, flushes
 
     def holds(self, bench: Bench) -> None:
@@ -145,6 +128,41 @@ class _Potential:
         if layer.halves_to_even:
             bench.reaches(self._is_half & ~self.saturated)
         bench.reaches(bench.started & (self.V != self._total))
+
+
+class Taken(NamedTuple):
+    """What a flush makes of a neuron."""
+
+    count: Signal
+    """Its count: the whole thresholds in the activation, rounded down, within the count's limits. Where halves are rounded to even,
+    an odd number of thresholds without a rest is taken for one less."""
+    outside: Value
+    """Whether what is stored of the potential did not fit."""
+    held: Value
+    """Whether the count was held at its end."""
+    is_half: Value
+    """Whether it was an odd number of thresholds without a rest, where that makes a difference."""
+
+
+def taken_at_flush(m: Module, layer: Neurons, V: Value, Q: Value) -> Taken:
+    """What a flush makes of a neuron, of its membrane potential and count, written from the paper's words."""
+    f, theta = layer.threshold_log2, 1 << layer.threshold_log2
+    width = max(len(V), len(Q) + f) + 1
+    residual, activated, wanted = (Signal(signed(width), name=name) for name in ("residual_kept", "activated", "wanted_count"))
+    count = Signal(signed(layer.count_bits + 2), name="count_at_flush")
+    m.d.comb += [residual.eq(V - (Q << f)), activated.eq(V)]
+    if layer.relu:
+        with m.If(V < 0):
+            m.d.comb += activated.eq(0)
+    if layer.count_max is not None:
+        with m.If(V > layer.count_max * theta):
+            m.d.comb += activated.eq(layer.count_max * theta)
+    whole = activated >> f
+    is_half = (activated == V) & (V[:f] == 0) & whole[0] if layer.halves_to_even else Const(0)
+    (least, most), (lowest, highest) = layer.count_limits, layer.residual_limits
+    m.d.comb += [wanted.eq(whole - is_half), count.eq(Mux(wanted > most, most, Mux(wanted < least, least, wanted)))]
+    outside, held = (residual < lowest) | (residual > highest), (wanted > most) | (wanted < least)
+    return Taken(count=count, outside=outside, held=held, is_half=is_half)
 
 
 _NARROW = {"weight_bits": 4, "potential_bits": 6, "count_bits": 3}
