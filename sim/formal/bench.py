@@ -8,7 +8,7 @@ from typing import Any
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, ClockDomain, Cover, Module, Signal, Value
 
-__all__ = ["Bench", "called"]
+__all__ = ["Bench", "called", "elaborated", "kept"]
 
 
 def called(function: Callable[..., Any], *arguments: Any) -> tuple[Any, SimpleNamespace]:
@@ -27,6 +27,27 @@ def called(function: Callable[..., Any], *arguments: Any) -> tuple[Any, SimpleNa
     finally:
         sys.setprofile(before)
     return given, SimpleNamespace(**inside)
+
+
+def kept(component: Any, name: str) -> list[SimpleNamespace]:
+    """The variables of a component's method, each time that it has run."""
+    found: list[SimpleNamespace] = []
+    method = getattr(component, name)
+
+    def calls(*arguments: Any) -> Any:
+        given, inside = called(method, *arguments)
+        found.append(inside)
+        return given
+
+    setattr(component, name, calls)
+    return found
+
+
+def elaborated(component: Any) -> SimpleNamespace:
+    """Elaborate a component now; gives what is inside of it, by the names that its ``elaborate`` gives to its variables."""
+    module, inside = called(component.elaborate, None)
+    component.elaborate = lambda platform: module
+    return inside
 
 
 class Bench:
@@ -60,8 +81,7 @@ class Bench:
 
     def add(self, name: str, component: Any) -> SimpleNamespace:
         """Add a component; gives what is inside of it, by the names that its ``elaborate`` gives to its variables."""
-        module, inside = called(component.elaborate, None)
-        component.elaborate = lambda platform: module
+        inside = elaborated(component)
         self.m.submodules[name] = component
         return inside
 

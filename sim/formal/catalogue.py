@@ -1,6 +1,23 @@
 """All properties."""
 
-from sim.formal import deferred, encoders, flushes, groups, links, neurons, packets, pools, queues, readouts, states, steps, sweeps, walks
+from sim.formal import (
+    deferred,
+    encoders,
+    flushes,
+    groups,
+    links,
+    neurons,
+    packets,
+    pools,
+    queues,
+    readouts,
+    routers,
+    states,
+    steps,
+    sweeps,
+    tags,
+    walks,
+)
 
 __all__ = ["PROPERTIES"]
 
@@ -10,6 +27,7 @@ PROPERTIES = (
     *deferred.PROPERTIES,
     *flushes.PROPERTIES,
     *links.PROPERTIES,
+    *routers.PROPERTIES,
     *groups.PROPERTIES,
     *steps.PROPERTIES,
     *packets.PROPERTIES,
@@ -17,6 +35,7 @@ PROPERTIES = (
     *states.PROPERTIES,
     *pools.PROPERTIES,
     *readouts.PROPERTIES,
+    *tags.PROPERTIES,
     *sweeps.PROPERTIES,
     *walks.PROPERTIES,
 )

@@ -13,7 +13,7 @@ from hw.aer import Kind
 from hw.pipeline.weights import WeightMemory
 from model.machine.plan import CorePlan
 from model.network import Convolution, Linear, Neurons, Padding, Shape
-from sim.formal.bench import Bench, called
+from sim.formal.bench import Bench, kept
 from sim.formal.properties import Fault, Property
 from sim.formal.queues import IdealFifo
 from sim.formal.states import AnyBank, history
@@ -222,7 +222,7 @@ def _built(
         flushes=flushes,
         levels=levels,
     )
-    walked, swept, tagged, gathered = (_kept(dut, name) for name in ("_walk", "_sweep", "_tag", "_gather"))
+    walked, swept, tagged, gathered = (kept(dut, name) for name in ("_walk", "_sweep", "_tag", "_gather"))
     banks: list[AnyBank] = []
     weights: list[_AnyWeights] = []
 
@@ -277,20 +277,6 @@ class _AnyWeights(WeightMemory):
         m = Module()
         m.d.comb += self.word.as_value().eq(self._found)
         return m
-
-
-def _kept(dut: Any, name: str) -> list[SimpleNamespace]:
-    """The variables of a component's method, once it has run."""
-    found: list[SimpleNamespace] = []
-    method = getattr(dut, name)
-
-    def calls(*arguments: Any) -> Any:
-        given, inside = called(method, *arguments)
-        found.append(inside)
-        return given
-
-    setattr(dut, name, calls)
-    return found
 
 
 def _layer(
