@@ -115,12 +115,12 @@ class Bench:
 
     def assume(self, condition: Any) -> None:
         """Of inputs: what they keep to."""
-        self.m.d.comb += Assume(condition)
+        self.m.d.comb += Assume(_bit(condition))
 
     def holds(self, condition: Any, *, src_loc_at: int = 0) -> None:
         """What is to be proved."""
         self.asserts += 1
-        self.m.d.comb += Assert(condition, src_loc_at=1 + src_loc_at)
+        self.m.d.comb += Assert(_bit(condition), src_loc_at=1 + src_loc_at)
 
     def lemma(self, condition: Any) -> None:
         """What holds of the inside: proved with the rest, and needed for its induction."""
@@ -130,8 +130,16 @@ class Bench:
     def reaches(self, condition: Any) -> None:
         """What must be possible, so that nothing is proved of what never happens."""
         self.covers += 1
-        self.m.d.comb += Cover(condition, src_loc_at=1)
+        self.m.d.comb += Cover(_bit(condition), src_loc_at=1)
 
     def rtlil(self) -> str:
         """The module as RTLIL, called ``top``."""
         return str(rtlil.convert(self.m, name="top", ports=self._ports))
+
+
+def _bit(condition: Any) -> Value:
+    """The condition, where it is a bit: the complement of a wider one would hold whatever its lowest bit says."""
+    value = Value.cast(condition)
+    if len(value) != 1:
+        raise ValueError(f"a condition must be a bit, not {len(value)} wide: {value!r}")
+    return value

@@ -101,10 +101,28 @@ def flush_sweep(
     bench.lemma(~visits | (inside.rows_left == tables.at("rows", place) - 1 - down))
 
     bench.reaches(visits & run & ends_place & is_last & ~layer & (place != 0))
-    bench.reaches(skip & is_last)
-    bench.reaches(skip & ~is_last)
     if window is not None:
         bench.reaches(visits & pooled & is_last & (member != 0))
+    visited = Signal(8, name="visited")
+    with m.If(run & visits & (place >= visited)):
+        m.d.sync += visited.eq(place + 1)
+    with m.If(start):
+        m.d.sync += visited.eq(0)
+    # It is told to stop at a place behind which it is, among its members, and at the end.
+    bench.reaches(jump & visits & (target < place) & ((member != 0) if window is not None else Const(1)))
+    bench.reaches(jump & left & (target == place) & (target < visited))
+    bench.reaches(jump & dut.done & (target < visited))
+    # It stops at each place that it has visited, of each sweep, and goes on with the next, or is done.
+    was_visited, resumed = Signal(name="was_visited"), Signal(name="resumed")
+    with m.If(jump):
+        m.d.sync += [was_visited.eq(target < visited), resumed.eq(0)]
+    with m.Elif(skip | start):
+        m.d.sync += resumed.eq(skip & was_visited)
+    for number, places in enumerate((neurons, windows if window is not None else [], outputs)):
+        of_it = layer * 2 + pooled == number
+        for following in range(1, 1 + len(places)):
+            at_next = visits & (member == 0) if following < len(places) else dut.done
+            bench.reaches(resumed & of_it & (place == following) & at_next)
 
 
 _OUTPUTS = 3
@@ -232,7 +250,7 @@ PROPERTIES = (
             {"shape": (3, 4, 1), "lanes": 1, "window": (3, 3), "stride": (2, 2), "padding": (1, 1, 1, 1)},
             {"shape": (1, 5, 2), "lanes": 1, "window": (1, 2), "stride": (1, 2), "padding": (0, 1, 0, 0)},
         ],
-        reach=24,
+        reach=34,
         fault=Fault(
             says="a place is left out at the end of each column",
             right="coming.x + block_ends)",

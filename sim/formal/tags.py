@@ -16,7 +16,7 @@ from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS, Folded
 from model.machine.plan import CorePlan, Plan
 from model.network import Convolution, Linear, Network, Shape
-from sim.formal.bench import Bench, elaborated
+from sim.formal.bench import Bench, elaborated, kept
 from sim.formal.memories import CollidingMemory
 from sim.formal.properties import Fault, Property
 
@@ -124,8 +124,10 @@ def stored(
 
     Beside them is its content as a memory would keep it that is swept at the end of each frame: what was written last, and whether
     that was in this frame. In each cycle any block of any layer is read, and any block of that layer written, or none. All blocks
-    of a position are written before the last one says so (``completes``), and none is read in between. Frames end as of `tagged`.
-    What is read of a word, or of its tag, while that is written may be anything, as may what the memory with one port has then.
+    of a position are written before the last one says so (``completes``), and none is read in between. The layer in use
+    stays until what is read of it is there. Frames end as of `tagged`. Weights are loaded in any cycle in which nothing is written,
+    and not checked. What is read of a word, or of its tag, while that is written may be anything, as may what the memory with one
+    port has then.
     """
     m, folded = bench.m, _folded(Shape(*shape), lanes, single, weights, deferred, generation_bits)
     blocks = _Blocks(bench, folded)
@@ -163,10 +165,12 @@ def stored(
             form = memories.stored_state(folded, layers)
             bench.assume(~writes | (is_single != which) | Cat(_fits(bench, form, value[lane]) for lane in range(lanes)).all())
     undisturbed = ~marks & ~writes & ~(write & is_single)
+    if folded.single_weight_words:
+        undisturbed = undisturbed & ~_loads(bench, dut, folded, write)
+        bench.lemma(~inside.loads[0].check.reads)
     looks = (at == watched) & (~written | fresh) & undisturbed & ~frames.sweeping
-    looked = bench.before(looks, "looked") & ~frames.sweeping
-    stale_then = bench.before(frames.ends, "ended") | ~written
-    bench.holds(~looked | (port.stale == stale_then))
+    looked = bench.before(looks, "looked") & ~frames.sweeping & (layer == bench.before(layer, "layer"))
+    bench.holds(~looked | (port.stale == ~written))
     used = blocks.of("lanes", watched)
     for lane in range(lanes):
         same = Value.cast(port.states[lane]) == Value.cast(content[lane])
@@ -188,6 +192,15 @@ def stored(
     bench.reaches(looked & port.stale & bench.before(looked, "looks_too") & content.as_value().any())
     bench.reaches(written & ~fresh & write & (to != watched))
     bench.reaches(frames.sweeping & content.as_value().any())
+
+
+def _loads(bench: Bench, dut: Any, folded: Folded, write: Value) -> Value:
+    """Weights that are written in any cycle in which no state is, to where they lie; gives whether one is."""
+    loads, addr = bench.any(1, "loads"), bench.any(len(dut.weights.addr), "load_addr")
+    bench.assume(~(loads & write) & (addr >= folded.single_state_words))
+    bench.m.d.comb += [dut.weights.en.eq(loads), dut.weights.addr.eq(addr), dut.check.eq(0)]
+    bench.m.d.comb += [getattr(dut.weights, name).eq(bench.any(len(getattr(dut.weights, name)), name)) for name in ("part", "data")]
+    return loads
 
 
 def _fits(bench: Bench, form: data.StructLayout, state: Any) -> Value:
@@ -220,7 +233,9 @@ class _Blocks:
 
     def of(self, name: str, number: Value) -> Value:
         """A value of a block."""
-        return Array(Const(int(each[name]), 8) for each in self._found)[number]
+        values = [int(each[name]) for each in self._found]
+        width = max(1, max(values).bit_length())
+        return Array(Const(value, width) for value in values)[number]
 
 
 class _OnePort(wiring.Component):
@@ -267,6 +282,7 @@ def _memories(bench: Bench, memories: ModuleType, folded: Folded, watched: Value
 
     with patch.multiple(memories, Memory=colliding, SinglePort=one_port, Tags=any_tags):
         dut = memories.Memories(folded=folded)
+        loads = kept(dut, "_load")
         bench.add("dut", dut)
     for each in states:
         each.collide()
@@ -278,7 +294,7 @@ def _memories(bench: Bench, memories: ModuleType, folded: Folded, watched: Value
 
     of_block, of_single = ([la for la in folded.layers if la.state_single is which] for which in (False, True))
     kinds = {"block": block, "single": lambda _: singles[0].content, "of_block": of_block, "of_single": of_single}
-    return dut, SimpleNamespace(tags=tags[0], **kinds)
+    return dut, SimpleNamespace(tags=tags[0], loads=loads, **kinds)
 
 
 def _folded(
@@ -329,11 +345,11 @@ PROPERTIES = (
         name="Tags of a folded machine: what was marked in its frame, and nothing else; sweeps",
         module=hw.folded.tags,
         part="Tags",
-        bound="1 to 9 tags of 1 to 4 bits",
+        bound="2 to 9 tags of 1 to 4 bits",
         build=tagged,
         cases=[
             {"depth": depth, "generation_bits": bits}
-            for depth, bits in ((3, 2), (1, 1), (1, 3), (2, 1), (4, 2), (5, 1), (5, 3), (9, 2), (4, 4))
+            for depth, bits in ((3, 2), (2, 1), (2, 3), (4, 2), (5, 1), (5, 3), (9, 2), (4, 4))
         ],
         reach=26,
         fault=Fault(

@@ -10,6 +10,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 
 import hw.pipeline.projection
 from hw.aer import Kind
+from hw.pipeline.flush_lanes import FlushLanes
 from hw.pipeline.weights import WeightMemory
 from model.machine.plan import CorePlan
 from model.network import Convolution, Linear, Neurons, Padding, Shape
@@ -25,6 +26,12 @@ _LATENCY = 3
 
 _WEIGHTED = 3
 """From then until their weights are read."""
+
+_LOOKED = 1
+"""The cycle of a step after which its words are accessed."""
+
+_AT_HAND = 6
+"""Cycles from an access until its words are at hand."""
 
 
 class _Geometry:
@@ -171,6 +178,8 @@ def walk(
     m.d.sync += recent.eq(Mux(ended, 0, (recent << 1) | updated))
     if reuse > 1:
         bench.holds(~hit | (recent == 0))
+    if deferred:
+        _answers(bench, built, tags)
     ends = _Ends(bench, dut, inside, geometry, flushes=flushes, levels=levels)
     ends.hold(taken=taken, ready=ready, coming=coming, event=event, tag=tag, due=due & ~hit)
     swept = built.swept[0] if built.swept else None
@@ -199,6 +208,9 @@ class _Built(NamedTuple):
     swept: list[SimpleNamespace]
     tagged: list[SimpleNamespace]
     gathered: list[SimpleNamespace]
+    lanes: list[FlushLanes]
+    read: list[SimpleNamespace]
+    delays: dict[str, list[Signal]]
 
 
 def _built(
@@ -222,7 +234,9 @@ def _built(
         flushes=flushes,
         levels=levels,
     )
-    walked, swept, tagged, gathered = (kept(dut, name) for name in ("_walk", "_sweep", "_tag", "_gather"))
+    walked, swept, tagged, gathered, read = (
+        kept(dut, name) for name in ("_walk", "_sweep", "_tag", "_gather", "_deferred_lanes")
+    )
     banks: list[AnyBank] = []
     weights: list[_AnyWeights] = []
 
@@ -237,7 +251,26 @@ def _built(
     def any_fifo(**options: Any) -> IdealFifo:
         return IdealFifo(bench, Const(0), **options)
 
-    with patch.multiple(projections, StateBank=any_bank, WeightMemory=any_weights, SyncFIFO=any_fifo):
+    lanes: list[FlushLanes] = []
+    delays: dict[str, list[Signal]] = {}
+    delayed = projections._delays
+
+    def flush_lanes(**options: Any) -> FlushLanes:
+        lanes.append(FlushLanes(**options))
+        return lanes[-1]
+
+    def kept_delays(m: Module, name: str, *arguments: Any, **options: Any) -> list[Signal]:
+        delays[name] = delayed(m, name, *arguments, **options)
+        return delays[name]
+
+    with patch.multiple(
+        projections,
+        StateBank=any_bank,
+        WeightMemory=any_weights,
+        SyncFIFO=any_fifo,
+        FlushLanes=flush_lanes,
+        _delays=kept_delays,
+    ):
         inside = bench.add("dut", dut)
     bench.source(dut.events, "events")
     bench.sink(dut.groups, "groups")
@@ -245,7 +278,7 @@ def _built(
         bank.promises(inside.reset, cycles=_LATENCY)
     bench.holds(~(inside.reset.sweeping & inside.reset.next_frame))
     bench.holds(~inside.fifo.w_en | inside.fifo.w_rdy)
-    return _Built(dut, inside, banks, weights, walked, swept, tagged, gathered)
+    return _Built(dut, inside, banks, weights, walked, swept, tagged, gathered, lanes, read, delays)
 
 
 def _ascending(
@@ -264,6 +297,43 @@ def _ascending(
         m.d.sync += [stepped.eq(1), before.eq(place)]
     bench.holds(~(tag.step & stepped) | (place > before))
     return stepped, before
+
+
+def _answers(bench: Bench, built: _Built, tags: dict[str, Any]) -> None:
+    """State that a bank asks the lanes of a flush when its word is at hand, one of those that share them, and who is answered.
+
+    Any one step is watched on its way, and the banks that it flushes. The lanes are those of `sim.formal.flushes`: what they tell is
+    of those that asked them as many cycles before.
+    """
+    m, names, flushed = bench.m, list(tags)[_LOOKED:], Cat(built.inside.addresses.flushed)
+    groups = len(built.lanes)
+    at_fired = names.index("fired")
+    age, banks = Signal(4, name="age_of_step"), Signal(len(flushed), name="banks_of_step")
+    step = Signal(len(tags["looked"].as_value()), name="watched_step")
+    # Lanes take 2 cycles, and 3 where banks share them.
+    answered = 1 + _AT_HAND + 2 + (len(flushed) > groups)
+    with m.If(age != 0):
+        m.d.sync += age.eq(Mux(age == answered, 0, age + 1))
+    with m.Elif(bench.any(1, "watch_step")):
+        m.d.sync += [age.eq(1), banks.eq(flushed), step.eq(tags["looked"].as_value())]
+    for number, lanes in enumerate(built.lanes):
+        shared = banks[number::groups]
+        bench.holds((lanes.flushed & (lanes.flushed - 1))[: len(shared)] == 0)
+        bench.holds((age != 1 + _AT_HAND) | (lanes.flushed == shared))
+        for bank in range(len(shared)):
+            bench.reaches((age == 1 + _AT_HAND) & lanes.flushed[bank])
+    bench.holds((age != answered) | (tags["fired"].as_value() == step))
+    # Registers on their way; the last ones ask.
+    delays = [built.delays[f"en_{index}"] for index in range(len(flushed))]
+    asks = [flushed, Cat(each.visited for each in built.read), *(Cat(stage) for stage in zip(*delays, strict=True))][:-1]
+    for cycle, asking in enumerate(asks):
+        if cycle:
+            bench.lemma((age != cycle) | (asking == banks))
+        for number in range(groups):
+            shared = asking[number::groups]
+            bench.lemma((shared & (shared - 1))[: len(shared)] == 0)
+    for cycle, name in enumerate(names[1:at_fired], 1):
+        bench.lemma((age != cycle) | (tags[name].as_value() == step))
 
 
 class _AnyWeights(WeightMemory):
@@ -586,6 +656,27 @@ PROPERTIES = (
                 says="the sweep of a flush goes on behind the words of its row",
                 right="m.d.sync += addr.eq(addr - (words_a_row - 1))",
                 wrong="m.d.sync += addr.eq(addr + 1)",
+                steps=24,
+                case=6,
+            ),
+            Fault(
+                says="banks that are flushed together share lanes",
+                right="shared = banks[index::built]",
+                wrong="shared = banks[index * len(banks) // built :][: len(banks) // built]",
+                steps=24,
+                case=6,
+            ),
+            Fault(
+                says="a bank shows its word a cycle before it is at hand",
+                right='_delays(m, f"en_{index}", visited, 6',
+                wrong='_delays(m, f"en_{index}", visited, 5',
+                steps=24,
+                case=6,
+            ),
+            Fault(
+                says="shared lanes answer a step later than they are asked by",
+                right="cycles = SHARED_STEP_CYCLES if self._firing != self._core else STEP_CYCLES",
+                wrong="cycles = STEP_CYCLES",
                 steps=24,
                 case=6,
             ),

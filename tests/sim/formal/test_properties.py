@@ -121,3 +121,11 @@ def test_a_solver_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr("sim.formal.prover._path", lambda: "")
     with pytest.raises(ToolMissingError, match="z3 is not installed; get it with: pip install z3-solver"):
         find_solver("z3")
+
+
+def test_a_condition_is_a_bit():
+    """The complement of a wider value holds unless all of its bits are 1."""
+    bench = Bench()
+    for state in (bench.assume, bench.holds, bench.lemma, bench.reaches):
+        with pytest.raises(ValueError, match=r"a condition must be a bit, not 2 wide: \(~ \(sig wide\)\)"):
+            state(~Signal(2, name="wide"))
