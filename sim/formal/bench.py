@@ -11,7 +11,7 @@ from amaranth.hdl import Assert, Assume, ClockDomain, Cover, Module, Signal, Val
 __all__ = ["Bench", "called", "elaborated", "kept"]
 
 
-def called(function: Callable[..., Any], *arguments: Any) -> tuple[Any, SimpleNamespace]:
+def called(function: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, SimpleNamespace]:
     """What a function gives, and its variables at its end: signals that only it knows."""
     inside: dict[str, Any] = {}
     code = getattr(function, "__func__", function).__code__
@@ -23,7 +23,7 @@ def called(function: Callable[..., Any], *arguments: Any) -> tuple[Any, SimpleNa
     before = sys.getprofile()
     sys.setprofile(look)
     try:
-        given = function(*arguments)
+        given = function(*arguments, **options)
     finally:
         sys.setprofile(before)
     return given, SimpleNamespace(**inside)
@@ -34,8 +34,8 @@ def kept(component: Any, name: str) -> list[SimpleNamespace]:
     found: list[SimpleNamespace] = []
     method = getattr(component, name)
 
-    def calls(*arguments: Any) -> Any:
-        given, inside = called(method, *arguments)
+    def calls(*arguments: Any, **options: Any) -> Any:
+        given, inside = called(method, *arguments, **options)
         found.append(inside)
         return given
 

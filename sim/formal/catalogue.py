@@ -8,6 +8,7 @@ from sim.formal import (
     links,
     neurons,
     packets,
+    pipelines,
     pools,
     queues,
     readouts,
@@ -36,6 +37,7 @@ PROPERTIES = (
     *pools.PROPERTIES,
     *readouts.PROPERTIES,
     *tags.PROPERTIES,
+    *pipelines.PROPERTIES,
     *sweeps.PROPERTIES,
     *walks.PROPERTIES,
 )

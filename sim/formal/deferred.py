@@ -134,8 +134,8 @@ class Taken(NamedTuple):
     """What a flush makes of a neuron."""
 
     count: Signal
-    """Its count: the whole thresholds in the activation, rounded down, within the count's limits. Where halves are rounded to even,
-    an odd number of thresholds without a rest is taken for one less."""
+    """Its count: the whole thresholds in the activation, rounded down, within the count's limits. Where halves are rounded to
+    even, an odd number of thresholds without a rest is taken for one less."""
     outside: Value
     """Whether what is stored of the potential did not fit."""
     held: Value

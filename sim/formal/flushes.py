@@ -3,12 +3,12 @@
 from types import ModuleType
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Mux, Signal, signed
 from amaranth.lib import data
 
 import hw.pipeline.flush_lanes
 from model.machine.stages import more_bits
-from model.network import Network
+from model.network import Network, Shape
 from sim.formal.bench import Bench
 from sim.formal.deferred import taken_at_flush
 from sim.formal.neurons import layer_of
@@ -21,11 +21,11 @@ __all__ = ["PROPERTIES"]
 def flush_lanes(bench: Bench, flushes: ModuleType, *, banks: int, channels: int, **options: Any) -> None:
     """`FlushLanes` beside the bank that is flushed, if any, and the states that it showed.
 
-    In each cycle one bank at most is flushed, any one; all of them show any states. The lanes cannot be held up, and hold no one up:
-    what they tell is of the bank that was flushed as many cycles ago as they take, and nothing where none was.
+    In each cycle one bank at most is flushed, any one; all of them show any states. The lanes cannot be held up, and hold no one
+    up: what they tell is of the bank that was flushed as many cycles ago as they take, and nothing where none was.
     """
     m, layer = bench.m, layer_of(**options)
-    network = Network(name="small", input_shape=(1, 1, 1), layers=(layer,), firing="deferred")
+    network = Network(name="small", input_shape=Shape(1, 1, 1), layers=(layer,), firing="deferred")
     most = more_bits(network, layer.name)
     dut = flushes.FlushLanes(layer=layer, channels=channels, banks=banks, more_bits=most)
     m.submodules.dut = dut
@@ -70,8 +70,8 @@ PROPERTIES = (
         name="Lanes of a flush that banks share: each flush is answered once, in order, by its own states, after 2 or 3 cycles",
         module=hw.pipeline.flush_lanes,
         part="FlushLanes",
-        bound="1 to 4 banks, 1 to 3 channels; of narrow widths, and of potentials of 16 bits and counts of 8; activations that end; "
-        "halves to even",
+        bound="1 to 4 banks, 1 to 3 channels; of narrow widths, and of potentials of 16 bits and counts of 8; "
+        "activations that end; halves to even",
         build=flush_lanes,
         cases=[
             {"banks": 2, "channels": 2, "activation": "identity", **_NARROW},

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from model.network import Linear, Network, Shape
+from model.machine.folded_layout import Folded
+from model.machine.plan import CorePlan, Plan
+from model.network import Convolution, Linear, Network, Shape
 
-__all__ = ["small_network"]
+__all__ = ["small_folded", "small_network"]
 
 
 def small_network(*, shape: tuple[int, int, int] = (1, 2, 2), **options: Any) -> Network:
@@ -21,3 +23,55 @@ def small_network(*, shape: tuple[int, int, int] = (1, 2, 2), **options: Any) ->
         activation="identity",
     )
     return Network(name="small", input_shape=Shape(*shape), layers=(layer,), **options)
+
+
+def small_folded(
+    shape: Shape,
+    *,
+    lanes: int,
+    single: tuple[str, ...] = (),
+    weights: tuple[str, ...] = (),
+    deferred: bool = False,
+    generation_bits: int = 2,
+) -> Folded:
+    """A folded machine of a layer of ``shape``, and one of three neurons, of wider potentials.
+
+    Of the layers ``single`` states, and of ``weights`` weights, are in the memory with one port.
+    """
+    options: dict[str, Any] = {"threshold_log2": 1, "weight_bits": 2, "count_bits": 2}
+    channels, outputs = shape.channels, 3
+    conv = Convolution(
+        name="conv",
+        source="input",
+        weights=np.ones((channels, 1, 1, 1), int),
+        bias=np.zeros(channels, int),
+        activation="relu",
+        potential_bits=3,
+        **options,
+    )
+    last = Linear(
+        name="fc",
+        source="conv",
+        weights=np.ones((outputs, shape.size), int),
+        bias=np.zeros(outputs, int),
+        activation="identity",
+        potential_bits=4,
+        **options,
+    )
+    network = Network(
+        name="small",
+        input_shape=Shape(shape.height, shape.width, 1),
+        layers=(conv, last),
+        firing="deferred" if deferred else "immediate",
+    )
+    cores = tuple(
+        CorePlan(
+            layer=name,
+            channels=min(lanes, of),
+            generation_bits=generation_bits,
+            state_memory="single_port" if name in single else "block",
+            weight_memory="single_port" if name in weights else "block",
+        )
+        for name, of in (("conv", channels), ("fc", outputs))
+    )
+    return Folded.of(network, Plan(name="small", cores=cores, architecture="folded", inject=False))

@@ -461,8 +461,8 @@ PROPERTIES = (
         name="The router: the host's frames into their ports, one after the other; a copy of each token that is watched",
         module=hw.pipeline.router,
         part="Router",
-        bound="chains and trees of 1 to 3 layers, with 1 to 3 leaves; with and without ways in and out; 3 and 255 frames to a leaf, "
-        "1 to 5 copies; flushes within frames",
+        bound="chains and trees of 1 to 3 layers, with 1 to 3 leaves; with and without ways in and out; "
+        "3 and 255 frames to a leaf, 1 to 5 copies; flushes within frames",
         build=routed,
         cases=[
             _CHAIN,

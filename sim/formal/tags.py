@@ -4,8 +4,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -14,10 +13,10 @@ import hw.folded.memories
 import hw.folded.tags
 from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS, Folded
-from model.machine.plan import CorePlan, Plan
-from model.network import Convolution, Linear, Network, Shape
+from model.network import Shape
 from sim.formal.bench import Bench, elaborated, kept
 from sim.formal.memories import CollidingMemory
+from sim.formal.networks import small_folded
 from sim.formal.properties import Fault, Property
 
 __all__ = ["PROPERTIES"]
@@ -27,11 +26,13 @@ def tagged(bench: Bench, tags: ModuleType, *, depth: int, generation_bits: int) 
     """`Tags`, of which any one is watched, as machines use them.
 
     Any tags are read, and any are marked, one a cycle. A frame ends in any cycle; where that was the last generation, and after
-    a reset, a sweep follows, during which nothing is marked and what is read is of no use. Tags start as those of the first frame.
+    a reset, a sweep follows, during which nothing is marked and what is read is of no use. Tags start as those of the first
+    frame.
     """
     dut, inside = _tags(bench, tags, SimpleNamespace(tag_depth=depth, generation_bits=generation_bits))
     bench.m.submodules.dut = dut
-    watched, addr, mark_addr = bench.constant(range(depth), "watched"), bench.any(range(depth), "addr"), bench.any(range(depth), "at")
+    watched = bench.constant(range(depth), "watched")
+    addr, mark_addr = (bench.any(range(depth), name) for name in ("addr", "mark_addr"))
     bench.assume((watched < depth) & (addr < depth) & (mark_addr < depth))
     frames = _Frames(bench, dut, depth, generation_bits)
     mark = bench.any(1, "mark")
@@ -122,14 +123,16 @@ def stored(
 ) -> None:
     """The `Memories` of a machine of a layer of ``shape`` and a last one, of which any block of states is watched.
 
-    Beside them is its content as a memory would keep it that is swept at the end of each frame: what was written last, and whether
-    that was in this frame. In each cycle any block of any layer is read, and any block of that layer written, or none. All blocks
-    of a position are written before the last one says so (``completes``), and none is read in between. The layer in use
-    stays until what is read of it is there. Frames end as of `tagged`. Weights are loaded in any cycle in which nothing is written,
-    and not checked. What is read of a word, or of its tag, while that is written may be anything, as may what the memory with one
-    port has then.
+    Beside them is its content as a memory would keep it that is swept at the end of each frame: what was written last, and
+    whether that was in this frame. In each cycle any block of any layer is read, and any block of that layer written, or none.
+    All blocks of a position are written before the last one says so (``completes``), and none is read in between. The layer in
+    use stays until what is read of it is there. Frames end as of `tagged`. Weights are loaded in any cycle in which nothing is
+    written, and not checked. What is read of a word, or of its tag, while that is written may be anything, as may what the
+    memory with one port has then.
     """
-    m, folded = bench.m, _folded(Shape(*shape), lanes, single, weights, deferred, generation_bits)
+    m, folded = bench.m, small_folded(
+        Shape(*shape), lanes=lanes, single=single, weights=weights, deferred=deferred, generation_bits=generation_bits
+    )
     blocks = _Blocks(bench, folded)
     at, to, watched = bench.any(8, "at"), bench.any(8, "to"), bench.constant(8, "watched")
     bench.assume((at < blocks.count) & (to < blocks.count) & (watched < blocks.count))
@@ -199,7 +202,9 @@ def _loads(bench: Bench, dut: Any, folded: Folded, write: Value) -> Value:
     loads, addr = bench.any(1, "loads"), bench.any(len(dut.weights.addr), "load_addr")
     bench.assume(~(loads & write) & (addr >= folded.single_state_words))
     bench.m.d.comb += [dut.weights.en.eq(loads), dut.weights.addr.eq(addr), dut.check.eq(0)]
-    bench.m.d.comb += [getattr(dut.weights, name).eq(bench.any(len(getattr(dut.weights, name)), name)) for name in ("part", "data")]
+    for name in ("part", "data"):
+        member = getattr(dut.weights, name)
+        bench.m.d.comb += member.eq(bench.any(len(member), name))
     return loads
 
 
@@ -297,49 +302,6 @@ def _memories(bench: Bench, memories: ModuleType, folded: Folded, watched: Value
     return dut, SimpleNamespace(tags=tags[0], loads=loads, **kinds)
 
 
-def _folded(
-    shape: Shape, lanes: int, single: tuple[str, ...], weights: tuple[str, ...], deferred: bool, generation_bits: int
-) -> Folded:
-    """A machine of a layer of ``shape``, and one of three neurons, of wider potentials."""
-    options: dict[str, Any] = {"threshold_log2": 1, "weight_bits": 2, "count_bits": 2}
-    channels, outputs = shape.channels, 3
-    conv = Convolution(
-        name="conv",
-        source="input",
-        weights=np.ones((channels, 1, 1, 1), int),
-        bias=np.zeros(channels, int),
-        activation="relu",
-        potential_bits=3,
-        **options,
-    )
-    last = Linear(
-        name="fc",
-        source="conv",
-        weights=np.ones((outputs, shape.size), int),
-        bias=np.zeros(outputs, int),
-        activation="identity",
-        potential_bits=4,
-        **options,
-    )
-    network = Network(
-        name="small",
-        input_shape=Shape(shape.height, shape.width, 1),
-        layers=(conv, last),
-        firing="deferred" if deferred else "immediate",
-    )
-    cores = tuple(
-        CorePlan(
-            layer=name,
-            channels=min(lanes, of),
-            generation_bits=generation_bits,
-            state_memory="single_port" if name in single else "block",
-            weight_memory="single_port" if name in weights else "block",
-        )
-        for name, of in (("conv", channels), ("fc", outputs))
-    )
-    return Folded.of(network, Plan(name="small", cores=cores, architecture="folded", inject=False))
-
-
 PROPERTIES = (
     Property(
         name="Tags of a folded machine: what was marked in its frame, and nothing else; sweeps",
@@ -389,8 +351,8 @@ PROPERTIES = (
         name="State memory of a folded machine: a block is what was last written to it in its frame, or new",
         module=hw.folded.memories,
         part="Memories",
-        bound="two layers of 1 to 6 positions, 1 to 3 blocks of 1 to 4 lanes each; block RAM, the memory with one port, and both; "
-        "weights beside states; immediate and deferred; tags of 1 and 2 bits",
+        bound="two layers of 1 to 6 positions, 1 to 3 blocks of 1 to 4 lanes each; block RAM, the memory with one port, "
+        "and both; weights beside states; immediate and deferred; tags of 1 and 2 bits",
         build=stored,
         cases=[
             {"shape": (1, 2, 2), "lanes": 1},

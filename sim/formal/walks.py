@@ -302,8 +302,8 @@ def _ascending(
 def _answers(bench: Bench, built: _Built, tags: dict[str, Any]) -> None:
     """State that a bank asks the lanes of a flush when its word is at hand, one of those that share them, and who is answered.
 
-    Any one step is watched on its way, and the banks that it flushes. The lanes are those of `sim.formal.flushes`: what they tell is
-    of those that asked them as many cycles before.
+    Any one step is watched on its way, and the banks that it flushes. The lanes are those of `sim.formal.flushes`: what they tell
+    is of those that asked them as many cycles before.
     """
     m, names, flushed = bench.m, list(tags)[_LOOKED:], Cat(built.inside.addresses.flushed)
     groups = len(built.lanes)
