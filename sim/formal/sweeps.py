@@ -103,26 +103,46 @@ def flush_sweep(
     bench.reaches(visits & run & ends_place & is_last & ~layer & (place != 0))
     if window is not None:
         bench.reaches(visits & pooled & is_last & (member != 0))
-    visited = Signal(8, name="visited")
-    with m.If(run & visits & (place >= visited)):
-        m.d.sync += visited.eq(place + 1)
-    with m.If(start):
-        m.d.sync += visited.eq(0)
-    # It is told to stop at a place behind which it is, among its members, and at the end.
     bench.reaches(jump & visits & (target < place) & ((member != 0) if window is not None else Const(1)))
-    bench.reaches(jump & left & (target == place) & (target < visited))
-    bench.reaches(jump & dut.done & (target < visited))
-    # It stops at each place that it has visited, of each sweep, and goes on with the next, or is done.
+    bench.reaches(jump & left & (target == place) & visits)
+    orders = [neurons, windows if window is not None else [], outputs]
+    at = _At(layer * 2 + pooled, place, Mux(left, visits & (member == 0), ~stopped), visits & run)
+    _stops(bench, orders, at, start=start, jump=jump, skip=skip, target=target)
+
+
+class _At(NamedTuple):
+    """Where a sweep is."""
+
+    which: Value
+    """Which one it is."""
+    place: Value
+    """The place that is visited, or comes next; behind the last one it is done."""
+    begins: Value
+    """Whether the first member of a place is visited; or it is done."""
+    visits: Value
+    """Whether a member is visited and taken."""
+
+
+def _stops(
+    bench: Bench, orders: "Sequence[Sequence[_Place]]", at: _At, *, start: Value, jump: Value, skip: Value, target: Value
+) -> None:
+    """State that it stops at each place that it has visited, of each sweep, and goes on with the next, or is done."""
+    m, visited = bench.m, Signal(8, name="visited")
     was_visited, resumed = Signal(name="was_visited"), Signal(name="resumed")
+    with m.If(at.visits & (at.place >= visited)):
+        m.d.sync += visited.eq(at.place + 1)
     with m.If(jump):
         m.d.sync += [was_visited.eq(target < visited), resumed.eq(0)]
     with m.Elif(skip | start):
         m.d.sync += resumed.eq(skip & was_visited)
-    for number, places in enumerate((neurons, windows if window is not None else [], outputs)):
-        of_it = layer * 2 + pooled == number
+    with m.If(start):
+        m.d.sync += visited.eq(0)
+    for number, places in enumerate(orders):
         for following in range(1, 1 + len(places)):
-            at_next = visits & (member == 0) if following < len(places) else dut.done
-            bench.reaches(resumed & of_it & (place == following) & at_next)
+            bench.reaches(resumed & (at.which == number) & (at.place == following) & at.begins)
+        if places:
+            # From its end as well.
+            bench.reaches(jump & (at.which == number) & (at.place == len(places)) & at.begins & (target < visited))
 
 
 _OUTPUTS = 3
