@@ -126,9 +126,9 @@ def stored(
     Beside them is its content as a memory would keep it that is swept at the end of each frame: what was written last, and
     whether that was in this frame. In each cycle any block of any layer is read, and any block of that layer written, or none.
     All blocks of a position are written before the last one says so (``completes``), and what is read in between is of no use.
-    The layer in use stays until what is read of it is there. Frames end as of `tagged`. Weights are loaded in any cycle in which nothing is
-    written, and not checked. What is read of a word, or of its tag, while that is written may be anything, as may what the
-    memory with one port has then.
+    The layer in use stays until what is read of it is there. Frames end as of `tagged`. Weights are loaded in any cycle in which
+    nothing is written, and not checked. What is read of a word, or of its tag, while that is written may be anything, as may
+    what the memory with one port has then.
     """
     m, folded = bench.m, small_folded(
         Shape(*shape), lanes=lanes, single=single, weights=weights, deferred=deferred, generation_bits=generation_bits
