@@ -19,7 +19,7 @@ from sim.generators.frames import random_frames
 from sim.generators.graphs import nested_graph, random_graph
 from sim.generators.plans import random_folded_plan, random_pipeline_plan
 
-__all__ = ["Case", "random_case", "random_firing_network"]
+__all__ = ["Case", "random_case", "random_firing_network", "random_machine"]
 
 MOST_FRAMES = 400
 """Of a case; most have as many spikes as are wanted in fewer."""
@@ -143,6 +143,18 @@ def random_case(seed: int, number: int, *, spikes: int) -> Case:
                 network=network, plan=plan, frames=frames, idle=round(idle, 3), stall=round(stall, 3), watch=watch, seed=drawn
             )
     raise AssertionError(f"no case in {_TRIES} draws of seed {seed}, number {number}")
+
+
+def random_machine(seed: int, number: int) -> tuple[Network, Plan]:
+    """One of the machines of a seed, the same each time, without frames."""
+    chance = _chance("machine", seed, number)
+    for _ in range(_TRIES):
+        try:
+            return _machine(chance.randrange(1 << 31), chance)
+        except PlanError:
+            # Not every network can be built in every way.
+            continue
+    raise AssertionError(f"no machine in {_TRIES} draws of seed {seed}, number {number}")
 
 
 def random_firing_network(seed: int, number: int, *, spikes: int) -> tuple[Network, Sequence[Events]]:
