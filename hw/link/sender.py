@@ -128,11 +128,10 @@ class PacketSender(wiring.Component):
                 send(size[8:], "FETCH")
             with m.State("FETCH"):
                 m.d.sync += kept.eq(at_hand)
-                if Command.SATURATIONS in self._payloads:
-                    counters = self.contents.saturations
-                    highs = [counters[at + 8 : at + SATURATIONS_WIDTH] for at in range(0, len(counters), SATURATIONS_WIDTH)]
-                    with m.If(~index[0]):
-                        m.d.sync += high.eq(Array(highs)[index[1:]])
+                counters = self.contents.saturations
+                highs = [counters[at + 8 : at + SATURATIONS_WIDTH] for at in range(0, len(counters), SATURATIONS_WIDTH)]
+                with m.If(~index[0]):
+                    m.d.sync += high.eq(Array(highs)[index[1:]])
                 m.next = "BODY"
                 with m.If(index == size):
                     m.next = "CRC"

@@ -1,15 +1,16 @@
-"""What is elaborated, without a simulation: random machines with their links, those of a few bundled networks, and tops of boards."""
+"""What is elaborated, without a simulation: random machines with their links, and those of a few bundled networks."""
 
 import gc
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from amaranth.hdl import Elaboratable, Fragment
 
 import model
-from hw.flow.area import memories
+from hw.flow.area import estimate_area
+from hw.flow.block_use import blocks_by_core
 from hw.link.system import System
 from model.machine.checks import check_plan
 from model.machine.folded_layout import Folded
@@ -18,14 +19,14 @@ from model.machine.plan import Plan, PlanError
 from model.network import Network
 from sim.generators.cases import random_machine
 
-__all__ = ["BUNDLED", "bundled_systems", "elaborate_all", "random_system", "random_systems"]
+__all__ = ["BUNDLED", "bundled_systems", "elaborate", "random_system", "random_systems"]
 
 BUNDLED = (
     *(("mnist-small", plan) for plan in ("minimal", "default", "fast", "folded")),
     ("mnist-fast", "folded"),
-    ("cifar-small", "cifar-small-plan.json"),
+    ("cifar-resnet", "cifar-resnet-182.json"),
 )
-"""Bundled networks whose machines are elaborated in about a second, and plans."""
+"""Bundled networks whose machines are elaborated in seconds, and plans; the last one divides memories of weights by address."""
 
 _ZOO = Path(model.__file__).parent / "zoo"
 
@@ -74,8 +75,8 @@ def random_systems(seed: int, count: int) -> Iterator[Callable[[], None]]:
             network, plan, system = random_system(seed, number)
             elaborate(system)
             if not plan.folded:
-                # What a machine says of its memories is read before it is built.
-                memories(network, plan)
+                # Before it is built, a machine is asked what its memories are.
+                estimate_area(network, plan)
 
         yield work
 
@@ -88,6 +89,8 @@ def bundled_systems() -> Iterator[Callable[[], None]]:
             network = Network.load(_ZOO / f"{name}.npz")
             plan = load_plan(network, str(_ZOO / plan_name) if plan_name.endswith(".json") else plan_name)
             elaborate(_system(network, plan))
+            if not plan.folded:
+                blocks_by_core(network, plan)
 
         yield work
 
@@ -102,9 +105,3 @@ def elaborate(top: Elaboratable) -> None:
     finally:
         if enabled:
             gc.enable()
-
-
-def elaborate_all(works: Iterable[Callable[[], None]]) -> None:
-    """Do them one after the other."""
-    for work in works:
-        work()

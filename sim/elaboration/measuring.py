@@ -110,6 +110,8 @@ def measured(
     counter = Coverage(
         data_file=None, config_file=False, branch=True, messages=False, source=[str(folder) for folder in folders]
     )
+    # Nothing may run, and what is measured may have been imported before: neither is worth a warning here.
+    counter.set_option("run:disable_warnings", ["no-data-collected", "already-imported", "module-not-measured"])
     with counter.collect():
         work()
     with tempfile.TemporaryDirectory() as folder:

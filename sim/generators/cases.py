@@ -13,7 +13,7 @@ from model.events import Events, make_events
 from model.machine.checks import check_plan
 from model.machine.named_plans import NAMED_PLANS, named_plan
 from model.machine.plan import Plan, PlanError
-from model.network import Network
+from model.network import Layer, Network, Neurons
 from sim.generators import chains, networks
 from sim.generators.frames import random_frames
 from sim.generators.graphs import nested_graph, random_graph
@@ -85,6 +85,20 @@ def _with(network: Network, chance: random.Random) -> Network:
     )
 
 
+def _ended(network: Network, chance: random.Random) -> Network:
+    """The network with activations that end, and deferred with halves that go to even, in some of its layers of neurons."""
+    layers: list[Layer] = []
+    for layer in network.layers:
+        if isinstance(layer, Neurons):
+            most, even = chance.randint(1, 3), chance.random() < 0.3
+            if layer.relu and chance.random() < 0.3:
+                layer = replace(layer, count_max=min(most, (1 << layer.count_bits) - 1))
+            if network.deferred and layer.threshold_log2 and even:
+                layer = replace(layer, halves_to_even=True)
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))
+
+
 def _graph(seed: int, chance: random.Random) -> Network:
     return random_graph(seed, firing=chance.choice(["immediate", "deferred"]), plain=chance.random() < 0.5)
 
@@ -100,6 +114,7 @@ PIPELINES: dict[str, _Drawn] = {
     "overlapped": lambda seed, chance: _with(networks.overlapped(seed), chance),
     "graph": _graph,
     "nested graph": lambda seed, chance: nested_graph(seed),
+    "single layer": lambda seed, chance: _with(networks.single_layer(seed), chance),
 }
 """Networks for pipelines, by what they are."""
 
@@ -112,6 +127,7 @@ FOLDED: dict[str, _Drawn] = {
     "graph": lambda seed, chance: replace(
         random_graph(seed, firing=chance.choice(["immediate", "deferred"]), plain=True), flush_events=0
     ),
+    "single layer": lambda seed, chance: replace(_with(networks.single_layer(seed), chance), flush_events=0),
 }
 """Networks for folded machines."""
 
@@ -162,7 +178,7 @@ def random_firing_network(seed: int, number: int, *, spikes: int) -> tuple[Netwo
     chance = _chance("network", seed, number)
     for _ in range(_TRIES):
         drawn = chance.randrange(1 << 31)
-        network = chance.choice([*PIPELINES.values(), *FOLDED.values()])(drawn, chance)
+        network = _ended(chance.choice([*PIPELINES.values(), *FOLDED.values()])(drawn, chance), random.Random(f"ends of {drawn}"))
         if frames := _frames(network, drawn, spikes, near=chance.random() < 0.5, events=chance.randint(4, _MOST_EVENTS)):
             return network, frames
     raise AssertionError(f"no network in {_TRIES} draws of seed {seed}, number {number}")
@@ -174,11 +190,13 @@ def _chance(what: str, seed: int, number: int) -> random.Random:
 
 def _machine(seed: int, chance: random.Random) -> tuple[Network, Plan]:
     """A network and a plan that suits it; `PlanError` where none does."""
+    # Drawn apart, so that the other choices of a seed stay what they were.
+    ends = random.Random(f"ends of {seed}")
     if chance.random() < 0.3:
-        network = chance.choice(list(FOLDED.values()))(seed, chance)
+        network = _ended(chance.choice(list(FOLDED.values()))(seed, chance), ends)
         plan = named_plan(network, "folded") if chance.random() < 0.2 else random_folded_plan(network, seed)
     else:
-        network = chance.choice(list(PIPELINES.values()))(seed, chance)
+        network = _ended(chance.choice(list(PIPELINES.values()))(seed, chance), ends)
         name = chance.choice([*NAMED_PLANS, *["random"] * 5])
         plan = random_pipeline_plan(network, seed) if name == "random" else named_plan(network, name)
     check_plan(network, plan)

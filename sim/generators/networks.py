@@ -19,6 +19,7 @@ __all__ = [
     "random_linear",
     "random_network",
     "restless",
+    "single_layer",
 ]
 
 
@@ -227,6 +228,17 @@ def pooled_input(seed: int) -> Network:
     size = network.shape_of("last").size
     out = random_linear(seed, inputs=size, outputs=3, name="out", source="last", activation="identity")
     return Network(name=f"pooled{seed}", input_shape=shape, layers=(first, middle, last, out))
+
+
+def single_layer(seed: int) -> Network:
+    """A network of one layer: a convolution, or a linear one."""
+    shape = Shape(4 + seed % 3, 5, 1 + seed % 2)
+    layer: Neurons = (
+        random_linear(seed, inputs=shape.size, outputs=3, activation="identity")
+        if seed % 3
+        else random_convolution(seed, inputs=shape.channels, kernel=(3, 2))
+    )
+    return Network(name=f"single{seed}", input_shape=shape, layers=(layer,))
 
 
 def _drawn(rng: np.random.Generator, low: int, high: int, shape: int | tuple[int, ...]) -> np.ndarray:
