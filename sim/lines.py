@@ -25,11 +25,11 @@ NOT_ELABORATED = ("hw/build.py", "hw/area_study.py", "hw/link/protocol.py")
 
 HELP = """Elaborate many machines, simulate none, and say which lines and branches of hw/ that reaches: the others may be dead.
 
-Elaborated are machines that are drawn from the seed as campaigns draw theirs (pipelines and folded machines of all firings, graphs
-and merges), each with an encoder and a link, those of bundled networks, and tops of boards of each family. Measured are functions, as
-what is outside of them runs at an import; without the flow to bitstreams, and without properties that give a parameter back. A
-refusal (a block that ends in raise) is no hole. Of each of the others there is a reason, or it is open: with open ones
-the exit code is 5.
+Elaborated are machines that are drawn from the seed as campaigns draw theirs (pipelines and folded machines of all firings,
+graphs and merges), each with an encoder and a link, those of bundled networks, and tops of boards of each family. Functions
+are measured, as what is outside of them runs at an import; without the flow to bitstreams, and without properties that give
+a parameter back. A refusal (a block that ends in raise) is no hole. Of each of the others there is a reason, or it is open:
+then the exit code is 5.
 """
 
 
@@ -76,7 +76,10 @@ def main(machines: int, seed: int, docs: Path | None, as_json: bool) -> None:
             print(f"reached, and argued all the same: {place}")
         print(f"{machines} random machines of seed {seed}, {seconds:.0f} s of processor time")
     if open_holes or stale:
-        fail(Exit.MISMATCH, f"{len(open_holes)} lines and branches are neither reached nor argued, {len(stale)} arguments are for none")
+        fail(
+            Exit.MISMATCH,
+            f"{len(open_holes)} lines and branches are neither reached nor argued, {len(stale)} reasons are for none",
+        )
 
 
 def _elaborated(module: str, function: str) -> bool:

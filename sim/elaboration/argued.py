@@ -10,7 +10,15 @@ from sim.elaboration.measuring import Hole
 
 __all__ = ["ARGUED", "reason", "unused"]
 
-ARGUED: Mapping[str, str] = {}
+ARGUED: Mapping[str, str] = {
+    "hw/link/flash.py: flash_image": "What a build writes to a board's flash, in bytes: it describes no hardware.",
+    "hw/pipeline/pool.py: _distances: if start is not None:": (
+        "A max-pool by itself, in tests and its proof, starts with counts of 0; in a machine it is told what it starts with."
+    ),
+    "hw/pipeline/projection.py: _initial_states": (
+        "A core by itself, in tests and its proof, starts with its biases; in a machine it is told what it starts with."
+    ),
+}
 """Reasons, by `Hole.place`, or by as much of it as names the function."""
 
 

@@ -99,6 +99,18 @@ def _ended(network: Network, chance: random.Random) -> Network:
     return replace(network, layers=tuple(layers))
 
 
+def _sided(network: Network, chance: random.Random) -> Network:
+    """The network, now and then with a layer that nothing reads, on a link that may have barriers that it does not need."""
+    *before, last = network.layers
+    if not before or chance.random() < 0.6:
+        return network
+    source = chance.choice(before).name
+    side = networks.random_convolution(
+        chance.randrange(1 << 31), inputs=network.shape_of(source).channels, name="side", source=source, kernel=(1, 1)
+    )
+    return replace(network, layers=(*before, side, last))
+
+
 def _graph(seed: int, chance: random.Random) -> Network:
     return random_graph(seed, firing=chance.choice(["immediate", "deferred"]), plain=chance.random() < 0.5)
 
@@ -113,7 +125,7 @@ PIPELINES: dict[str, _Drawn] = {
     "grouped": lambda seed, chance: _with(networks.grouped(seed), chance),
     "overlapped": lambda seed, chance: _with(networks.overlapped(seed), chance),
     "graph": _graph,
-    "nested graph": lambda seed, chance: nested_graph(seed),
+    "nested graph": lambda seed, chance: _sided(nested_graph(seed), chance),
     "single layer": lambda seed, chance: _with(networks.single_layer(seed), chance),
 }
 """Networks for pipelines, by what they are."""
@@ -127,7 +139,8 @@ FOLDED: dict[str, _Drawn] = {
     "graph": lambda seed, chance: replace(
         random_graph(seed, firing=chance.choice(["immediate", "deferred"]), plain=True), flush_events=0
     ),
-    "single layer": lambda seed, chance: replace(_with(networks.single_layer(seed), chance), flush_events=0),
+    "nested graph": lambda seed, chance: _sided(nested_graph(seed), chance),
+    "single layer": lambda seed, chance: replace(_with(networks.single_layer(seed, linear=True), chance), flush_events=0),
 }
 """Networks for folded machines."""
 

@@ -230,12 +230,12 @@ def pooled_input(seed: int) -> Network:
     return Network(name=f"pooled{seed}", input_shape=shape, layers=(first, middle, last, out))
 
 
-def single_layer(seed: int) -> Network:
-    """A network of one layer: a convolution, or a linear one."""
+def single_layer(seed: int, *, linear: bool = False) -> Network:
+    """A network of one layer: a convolution, or a linear one, which ``linear`` makes sure of."""
     shape = Shape(4 + seed % 3, 5, 1 + seed % 2)
     layer: Neurons = (
         random_linear(seed, inputs=shape.size, outputs=3, activation="identity")
-        if seed % 3
+        if linear or seed % 3
         else random_convolution(seed, inputs=shape.channels, kernel=(3, 2))
     )
     return Network(name=f"single{seed}", input_shape=shape, layers=(layer,))

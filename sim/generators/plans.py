@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from model.machine.folded_layout import SINGLE_BITS
-from model.machine.named_plans import named_plan
+from model.machine.named_plans import choices, named_plan
 from model.machine.plan import CorePlan, Plan
-from model.machine.stages import stages
+from model.machine.stages import grouped, stages
 from model.machine.stored_state import StoredWidths
 from model.machine.turns import joins
 from model.network import Network, Neurons
@@ -47,10 +47,19 @@ def random_pipeline_plan(network: Network, seed: int) -> Plan:
     ]
     # Drawn last of all, so that the other choices of a seed stay what they were.
     cores = [replace(core, weight_memory="split") if memories.random() < 0.2 else core for core in cores]
+    cores = [_of_groups(network, core, memories) for core in cores]
     pooled = [stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1]
     cores = [replace(core, pool_fifo=chance.choice([0, 8, 11, 64])) if core.layer in pooled else core for core in cores]
     inject, watch = chance.random() < 0.7, chance.random() < 0.7
     return Plan(name=f"random{seed}", cores=tuple(cores), inject=inject and not network.branched, watch=watch)
+
+
+def _of_groups(network: Network, core: CorePlan, chance: random.Random) -> CorePlan:
+    """A core, of a layer of several groups often with any parallelism that is of use: the fastest seldom has several columns."""
+    if not grouped(network.layer(core.layer)) or chance.random() < 0.5:
+        return core
+    chosen = chance.choice(choices(network, core.layer))
+    return replace(core, channels=chosen.channels, columns=chosen.columns, rows=chosen.rows)
 
 
 def random_folded_plan(network: Network, seed: int) -> Plan:
