@@ -60,12 +60,12 @@ def main(machines: int, seed: int, docs: Path | None, as_json: bool) -> None:
                 bar.update(task, advance=1)
 
     found = measured(work, root=ROOT, folders=[ROOT / "hw", ROOT / "boards"], wanted=_elaborated)
-    seconds = time.process_time() - begun
+    elaborated = f"{machines:,} random machines of seed {seed}, {time.process_time() - begun:.0f} s of processor time"
     holes = [hole for module in found for hole in module.holes]
     open_holes, stale = [hole for hole in holes if reason(hole) is None], unused(holes)
     if docs:
         # It may have been edited meanwhile.
-        write_file(docs, with_table(page_to_fill(docs, ["lines"]), "lines", lines_markdown(found)))
+        write_file(docs, with_table(page_to_fill(docs, ["lines"]), "lines", lines_markdown(found, elaborated)))
     if as_json:
         print(json.dumps({"modules": plain(found), "argued": {hole.place: reason(hole) for hole in holes}}, indent=2))
     else:
@@ -74,7 +74,7 @@ def main(machines: int, seed: int, docs: Path | None, as_json: bool) -> None:
             print(f"open: {hole}")
         for place in stale:
             print(f"reached, and argued all the same: {place}")
-        print(f"{machines} random machines of seed {seed}, {seconds:.0f} s of processor time")
+        print(elaborated)
     if open_holes or stale:
         fail(
             Exit.MISMATCH,

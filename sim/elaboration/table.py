@@ -30,14 +30,14 @@ def lines_of(module: Module, argued: Mapping[str, str] = ARGUED) -> list[str]:
     return [*(f"{number:,}" for number in numbers), f"{len(module.holes) - reasons:,}"]
 
 
-def lines_markdown(modules: Sequence[Module], argued: Mapping[str, str] = ARGUED) -> str:
-    """A line for each folder, one for all, and what is not reached, with its reason."""
+def lines_markdown(modules: Sequence[Module], elaborated: str, argued: Mapping[str, str] = ARGUED) -> str:
+    """A line for each folder, one for all, what is not reached, with its reason, and what was ``elaborated``."""
     folders: dict[str, list[Module]] = {}
     for module in modules:
         folders.setdefault(module.name.rpartition("/")[0], []).append(module)
     rows = [[f"`{name}`", *lines_of(total(name, found), argued)] for name, found in folders.items()]
     rows.append(["all", *lines_of(total("all", modules), argued)])
-    return "\n".join([markdown(["", *TITLES], rows), *_holes(modules, argued)])
+    return "\n".join([markdown(["", *TITLES], rows), *_holes(modules, argued), f"{elaborated}.\n"])
 
 
 def _holes(modules: Iterable[Module], argued: Mapping[str, str]) -> list[str]:

@@ -33,7 +33,7 @@ def test_a_reason_is_for_a_function_or_a_line_of_it():
 
 
 def test_the_table_of_a_page():
-    table = lines_markdown(MODULES, REASONS)
+    table = lines_markdown(MODULES, "3 machines", REASONS)
     assert table.splitlines() == [
         f"|  | {' | '.join(TITLES)} |",
         "|---|" + "---:|" * len(TITLES),
@@ -43,6 +43,8 @@ def test_the_table_of_a_page():
         "",
         "- `hw/parts/a.py`, `A.f` (1): open, line 7: `x = 1`",
         "- `hw/parts/a.py`, `A.g` (3): for tests",
+        "",
+        "3 machines.",
     ]
 
 
