@@ -21,7 +21,7 @@ COMMANDS = {
     "fuzz": ("sim.fuzz", "Inputs that are wrong in every way: refused in a line, or right."),
     "upsets": ("sim.upsets", "Flip bits of a running machine, and see which answers change."),
     "toggles": ("sim.toggles", "What the nets of a netlist toggle on real frames, and its energy."),
-    "lines": ("sim.lines", "Lines and branches of the hardware's description that nothing reaches."),
+    "lines": ("boards.lines", "Lines and branches of the hardware's description that nothing reaches."),
     "build": ("hw.build", "Build a verified bitstream for a board."),
     "host": ("boards.host", "Talk to a board."),
     "virtual": ("boards.virtual", "A board's RTL in simulation, on a TCP port."),

@@ -31,8 +31,8 @@ __all__ = ["Queued", "Room", "Taken", "fastest_queued", "whole_frames"]
 _UNIT = 512
 """Events of the smallest queue: words of a memory block at its widest.
 
-Larger ones are twice, four times ... as deep: then blocks are side by side, some bits of all words in each. Of other depths they are
-one behind the other, and a selection among them follows the slow output of the memory.
+Larger ones are twice, four times ... as deep: then blocks are side by side, some bits of all words in each. Of other depths they
+are one behind the other, and a selection among them follows the slow output of the memory.
 """
 
 _FRAMES = 2

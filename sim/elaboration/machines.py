@@ -24,7 +24,7 @@ __all__ = ["BUNDLED", "bundled_systems", "elaborate", "random_system", "random_s
 BUNDLED = (
     *(("mnist-small", plan) for plan in ("minimal", "default", "fast", "folded")),
     ("mnist-fast", "folded"),
-    ("cifar-resnet", "cifar-resnet-182.json"),
+    ("cifar-resnet", "cifar-resnet-176.json"),
 )
 """Bundled networks whose machines are elaborated in seconds, and plans; the last one divides memories of weights by address."""
 

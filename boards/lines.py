@@ -1,4 +1,4 @@
-"""`python -m sim.lines`: which lines and branches of the hardware's description no machine reaches when it is elaborated."""
+"""`python -m boards.lines`: which lines and branches of the hardware's description no machine reaches when it is elaborated."""
 
 from __future__ import annotations
 
@@ -99,18 +99,19 @@ def _systems(seed: int, machines: int) -> Iterator[Callable[[], None]]:
 
 def _tops() -> Iterator[Callable[[], None]]:
     """What elaborates tops: of a board of each family, with its own network and clock, and with a small one at another clock."""
-    from boards.bundled import BUNDLED
+    from boards.bundled import BUNDLED, chosen_for
     from boards.definitions import BOARDS
     from boards.top import BoardTop
     from model.machine.named_plans import load_plan
     from model.network import Network
     from sim.elaboration.machines import elaborate
 
+    small = BUNDLED.with_name("mnist-small.npz")
     for board in {board.family: board for board in reversed(BOARDS.values())}.values():
-        for name, plan, share in ((board.network, board.plan, 1.0), ("mnist-small", "minimal", 0.75)):
+        for (net, plan), share in ((chosen_for(board, None, None), 1.0), ((small, "minimal"), 0.75)):
 
-            def work(board=board, name=name, plan=plan, share=share) -> None:  # type: ignore[no-untyped-def]
-                network = Network.load(BUNDLED.with_name(f"{name}.npz"))
+            def work(board=board, net=net, plan=plan, share=share) -> None:  # type: ignore[no-untyped-def]
+                network = Network.load(net)
                 hz = share * board.frequency_mhz * 1e6
                 elaborate(BoardTop(board=board, network=network, plan=load_plan(network, plan), frequency_hz=hz))
 

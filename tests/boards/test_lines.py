@@ -7,12 +7,12 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from boards import lines
+from boards.lines import main
 from model.support.errors import Exit
-from sim import lines
 from sim.elaboration import machines, measuring
 from sim.elaboration.argued import ARGUED
 from sim.elaboration.measuring import Hole, Module
-from sim.lines import main
 
 PLACE = "# Page\n\n<!-- table lines -->\n\nas before\n\n<!-- end -->\n"
 OPEN = Hole(module="hw/a.py", function="f", line=3, to=None, text="return 1")
@@ -26,7 +26,7 @@ def run(*words):
 def test_help_is_quick():
     """It loads neither the models nor what measures."""
     script = (
-        "import sys\nfrom sim.lines import main\n"
+        "import sys\nfrom boards.lines import main\n"
         "try:\n    main(['--help'])\nfinally:\n"
         "    print(sorted({'numba', 'amaranth', 'numpy', 'coverage'} & set(sys.modules)), file=sys.stderr)\n"
     )
