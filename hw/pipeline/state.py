@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueCastable, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueCastable, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In, Out
@@ -154,7 +154,7 @@ class StateBank(wiring.Component):
         names = ("tagged", "comparing", "reading", "fetching", "loading", "updating", "writing")
         moving = [Signal(layout, name=name) for name in names]
         generations = [
-            Signal(self._generation_bits, name=f"generation_{cycle}", reset_less=True) for cycle in range(1, 6)
+            Signal(self._generation_bits, name=f"generation_{cycle}", reset_less=True) for cycle in range(1, 3)
         ]
         same_addr = [Signal(name=f"same_addr_{cycle}") for cycle in range(1, 6)]
         m.d.sync += [after.eq(before) for before, after in pairwise([self.access, *moving])]
@@ -162,7 +162,7 @@ class StateBank(wiring.Component):
         m.d.comb += [same.eq(self.access.addr == before.addr) for same, before in zip(same_addr, moving, strict=False)]
 
         stale = self._compare_tags(m, tags, moving[0], same_addr[0], generations)
-        follows = self._find_in_flight(m, moving, same_addr, generations)
+        follows = self._find_in_flight(m, moving, same_addr)
 
         # The update of the access just before is only now being made when `word` is loaded. All else that the word may be meets
         # a cycle earlier in `fetched`, so that the loop has one selection of two. What selects has a whole cycle for its way.
@@ -191,12 +191,11 @@ class StateBank(wiring.Component):
     ) -> Signal:
         """Whether the word is of another generation, in cycle 3 and in cycle 4; its tag is written meanwhile.
 
-        The tag that the access just before writes is not visible yet, but known.
+        The tag that the access just before writes is not visible yet. Where it writes its generation, what it makes of the word
+        is taken, whatever this says.
         """
         tag_read, tag_write = tags.read_port(), tags.write_port()
-        just_tagged, just_cleared, stale = (
-            Signal(2, name=name, reset_less=True) for name in ("just_tagged", "just_cleared", "stale")
-        )
+        just_cleared, stale = (Signal(2, name=name, reset_less=True) for name in ("just_cleared", "stale"))
         tag = Signal(self._generation_bits, reset_less=True)
         m.d.comb += [
             tag_read.addr.eq(self.access.addr),
@@ -207,27 +206,23 @@ class StateBank(wiring.Component):
         ]
         m.d.sync += [
             tag.eq(tag_read.data),
-            just_tagged.eq(Cat(tagged.en & same_addr, just_tagged)),
             just_cleared.eq(Cat(tagged.clear & same_addr, just_cleared)),
-            stale.eq(Cat(just_cleared[1] | ((tag != generations[1]) & ~just_tagged[1]), stale)),
+            stale.eq(Cat(just_cleared[1] | (tag != generations[1]), stale)),
         ]
         return stale
 
-    def _find_in_flight(
-        self, m: Module, moving: list[data.View], same_addr: list[Signal], generations: list[Signal]
-    ) -> list[Signal]:
+    def _find_in_flight(self, m: Module, moving: list[data.View], same_addr: list[Signal]) -> list[Signal]:
         """Of each of the five accesses before, whether it has the same word in flight: in cycle 1 and the four after it.
 
-        What was cleared since is gone, though its generation may be the same.
+        Whether that word is of this generation does not matter here: the access just before always is, and of all others the
+        tag is visible, so that a word of another generation, or one that was cleared since, is stale.
         """
-        cleared: Value = Const(0, 1)
         follows = []
-        for number, (before, same, generation) in enumerate(zip(moving, same_addr, generations, strict=False)):
+        for number, (before, same) in enumerate(zip(moving, same_addr, strict=False)):
             follow = Signal(5, name=f"follows_{number + 1}", reset_less=True)
             if number + 1 >= self._reuse:
-                m.d.sync += follow.eq(Cat(before.en & same & (self.generation == generation) & ~cleared, follow))
+                m.d.sync += follow.eq(Cat(before.en & same, follow))
             follows.append(follow)
-            cleared = cleared | before.clear
         return follows
 
     def _block_word(
