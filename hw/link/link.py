@@ -77,7 +77,8 @@ class Link(wiring.Component):
     settle : int
         cycles between the answer to a reset and the reset: the answer has to be out by then
     lean : bool
-        for a machine that has one frame at a time: packets are as short as a frame allows, and no more of them are remembered
+        for a machine that has one frame at a time, and takes the end of none while a result waits: packets are as short as a
+        frame allows, and the last one alone is remembered
     weights : Folded, optional
         of a machine whose weights have to be loaded, what lies where: no frame is taken before they are there
 
@@ -166,14 +167,9 @@ class Link(wiring.Component):
 
     @property
     def memories(self) -> tuple[BuiltMemory, ...]:
-        """That of its receiver, and the sequence numbers of the frames whose results are to come."""
-        sequences = BuiltMemory(name="sequences", width=8, depth=self._remembered, kind=DISTRIBUTED)
-        return (*placed("receiver", self._receiver().memories), sequences)
-
-    @property
-    def _remembered(self) -> int:
-        """Frames whose packets are remembered."""
-        return 2 if self._lean else SEQUENCES
+        """That of its receiver, and the sequence numbers of the frames whose results are to come, where these are several."""
+        sequences = BuiltMemory(name="sequences", width=8, depth=SEQUENCES, kind=DISTRIBUTED)
+        return (*placed("receiver", self._receiver().memories), *([] if self._lean else [sequences]))
 
     @property
     def _frames(self) -> tuple[Command, ...]:
@@ -380,16 +376,25 @@ class Link(wiring.Component):
     def _follow_frames(self, m: Module, work: Work, sequence: Value) -> Value:
         """Whether a frame has begun; gives the sequence number of the packet with the end of the frame whose result is next."""
         token, taken = self.host.payload, self.host.valid & self.host.ready
-        # A frame goes where its first token does, and not all ways lead to an answer.
-        leads, led = Signal(), Signal()
-        m.d.comb += leads.eq(Cat(token.port == port for port in sorted(answered_ports(self._network))).any())
+        ends = taken & (token.kind == Kind.END)
         with m.If(taken):
             m.d.sync += work.in_frame.eq(token.kind == Kind.SPIKE)
-        with m.If(taken & ~work.in_frame):
-            m.d.sync += led.eq(leads)
-        m.submodules.sequences = sequences = SyncFIFO(width=8, depth=self._remembered)
+        if self._lean:
+            # The machine takes no end while a result waits.
+            last = Signal(8, name="sequence_of_frame", reset_less=True)
+            with m.If(ends):
+                m.d.sync += last.eq(sequence)
+            return last
+        if self._plan.inject:
+            # A frame goes where its first token does, and not all ways lead to an answer.
+            leads, led = Signal(), Signal()
+            m.d.comb += leads.eq(Cat(token.port == port for port in sorted(answered_ports(self._network))).any())
+            with m.If(taken & ~work.in_frame):
+                m.d.sync += led.eq(leads)
+            ends = ends & Mux(work.in_frame, led, leads)
+        m.submodules.sequences = sequences = SyncFIFO(width=8, depth=SEQUENCES)
         m.d.comb += [
-            sequences.w_en.eq(taken & (token.kind == Kind.END) & Mux(work.in_frame, led, leads)),
+            sequences.w_en.eq(ends),
             sequences.w_data.eq(sequence),
             sequences.r_en.eq(self.result.valid & self.result.ready),
         ]

@@ -46,11 +46,12 @@ class Design:
 
 
 def _chain(seed: int, **changes: Any) -> Network:
-    """A chain with a fused max-pool, and neurons that saturate."""
+    """A chain with a fused max-pool, and neurons that saturate; counts come to all of their values within some dozen spikes."""
     shape = Shape(5, 5, 1)
     convolution = random_convolution(
-        seed, inputs=1, name="conv", channels=2, kernel=(3, 3), stride=(1, 1), padding=Padding(1, 1, 1, 1), potential_bits=9
-    )
+        seed, inputs=1, name="conv", channels=2, kernel=(3, 3), stride=(1, 1), padding=Padding(1, 1, 1, 1), potential_bits=9,
+        count_bits=4,
+    )  # fmt: skip
     pool = MaxPool(name="pool", source="conv", window=(2, 2), stride=(2, 2))
     size = pool.output_shape(convolution.output_shape(shape)).size
     layers: tuple[Layer, ...] = (
@@ -66,7 +67,7 @@ def _chain(seed: int, **changes: Any) -> Network:
 
 def _short_tags(plan: Plan) -> Plan:
     """The plan with tags that wrap within a few frames, and without what no bench of a whole machine asks for."""
-    cores = tuple(replace(core, generation_bits=2) for core in plan.cores)
+    cores = tuple(replace(core, generation_bits=_TAG_BITS) for core in plan.cores)
     return replace(plan, cores=cores, states=False, inject=False)
 
 
@@ -82,6 +83,9 @@ def _walks(shape: Shape, seed: int, *, frames: int, events: int) -> list[Events]
 
 
 _EMPTY_FRAMES = 24
+
+_TAG_BITS = 2
+"""Bits of the tags: a sweep comes once in three frames."""
 
 
 def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, events: int = 16) -> MutationBench:
@@ -99,6 +103,8 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
     long += [make_events([address] * 200, [sign] * 200) for address in (0, shape.size // 2, shape.size - 1) for sign in (1, -1)]
     # Counts that are close to each other.
     short = [random_events(shape, seed + number, most=8) for number in range(60)]
+    # All else of a round of tags is empty: words are met that only the sweep before has cleared.
+    rounds = [[each, *empty[: 2**_TAG_BITS - 2]] for each in random_frames(shape, seed + 22, frames=24, events=16)]
     return machine_bench(
         network,
         plan,
@@ -120,6 +126,7 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
                 for number, idle in enumerate((0.0, 0.5, 0.9, 0.95), start=14)
             ),
             Given(frames=short, seed=seed + 21),
+            Given(frames=[frame for each in rounds for frame in each], seed=seed + 22),
             # Behind a reset.
             *(
                 Given(frames=most[: frames // 2], seed=seed + number, idle=0.3, earlier=cycles)

@@ -9,10 +9,13 @@ a mutant needs of its own, or that it can be seen.
 
 The module that has a mutant is looked at first, by itself: what never differs for any inputs never does within the whole. Then
 come the modules around it, and at last the component. Of this one alone it is assumed what it is told of its surroundings
-(`sim.mutation.surroundings`): no reset within a run, no event outside of its shape, no token that is taken back.
+(`sim.mutation.surroundings`): no reset within a run, no event outside of its shape, no token that is taken back. Wherever a FIFO
+is for which places are kept free (`sim.mutation.surroundings.NEVER_FULL`), it is never written while it is full:
+`python -m sim.prove` proves that of the netlist without a mutant, and what differs after something that never is does not count.
 """
 
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +23,7 @@ from pathlib import Path
 from model.support.files import write_file
 from sim.mutation.aig import Graph, Netlist
 from sim.mutation.netlists import MUTANT, WIDTH, Mutant, run_yosys
-from sim.mutation.surroundings import Surroundings
+from sim.mutation.surroundings import NEVER_FULL, Surroundings
 
 __all__ = ["Reached", "proved_unreachable"]
 
@@ -30,7 +33,7 @@ expose w:trace_*
 select -clear
 {mutate}hierarchy -top {top}
 flatten
-memory_map
+{expose}memory_map
 zinit -all
 setattr -unset init w:*
 dffunmap
@@ -151,8 +154,20 @@ def _gates(prepared: Path, top: str, mutants: Sequence[Mutant], folder: Path) ->
     mutate = [f"mutate -ctrl {MUTANT} {WIDTH} {number} {each.command}\n" for number, each in enumerate(mutants, start=1)]
     path = folder / "gates.aig"
     names = {"prepared": prepared.name, "aiger": path.relative_to(prepared.parent)}
+    signals = [f"w:{fifo}.{signal}" for fifo in _never_full(prepared, top) for signal in _WRITING]
+    names["expose"] = f"select -module {top}\nexpose {' '.join(signals)}\nselect -clear\n" if signals else ""
     run_yosys(_GATES.format(top=top, mutate="".join(mutate), **names), prepared.parent, f"{folder.name}-gates")
     return Netlist.from_aiger(path.read_bytes())
+
+
+_WRITING = ("w_en", "w_rdy")
+"""Of a FIFO: whether it is written, and whether it has room."""
+
+
+def _never_full(prepared: Path, top: str) -> list[str]:
+    """The FIFOs below a module that are never written while they are full, each by its path there."""
+    modules = re.findall(r"^module \\(\S+)$", prepared.read_text(), re.MULTILINE)
+    return [path.removeprefix(f"{top}.") for path in modules if path.startswith(f"{top}.") and path.endswith(NEVER_FULL)]
 
 
 def _decided(claims: "_Claims", folder: Path, seconds: int) -> Iterator[tuple[int, tuple[bool, list[list[int]] | None]]]:
@@ -209,6 +224,7 @@ class _Claims:
         good = graph.add(netlist, self._chosen(0), self._registers)
         self._latches |= zip(self._registers, good[0], strict=True)
         self._around_latches(good[1])
+        self._may_be = self._possible(good[1])
         self.broken: dict[int, int] = {}
         self._parts: dict[int, tuple[dict[int, int], int]] = {}
         for number, registers in own.items():
@@ -219,7 +235,7 @@ class _Claims:
             pairs = enumerate(zip(good[0], taken, strict=True))
             differ = [graph.differ(one, other) for register, (one, other) in pairs if register not in copies]
             seen = self._seen_to_differ(good[1], given)
-            self.broken[number] = graph.any([*differ, seen])
+            self.broken[number] = graph.both(graph.any([*differ, seen]), self._may_be)
             self._parts[number] = (copies, seen)
 
     def _given(self) -> dict[str, int]:
@@ -268,6 +284,15 @@ class _Claims:
                 found[place] = number >> int(name.partition("[")[2][:-1]) & 1
         return found
 
+    def _possible(self, given: Sequence[int]) -> int:
+        """Whether no FIFO is written without room that never is."""
+        outputs, found = self._netlist.outputs, 1
+        for name, place in outputs.items():
+            if name.endswith(f".{_WRITING[0]}"):
+                has_room = given[outputs[f"{name.removesuffix(_WRITING[0])}{_WRITING[1]}"]]
+                found = self._graph.both(found, self._graph.both(given[place], has_room ^ 1) ^ 1)
+        return found
+
     def _seen_to_differ(self, good: Sequence[int], bad: Sequence[int]) -> int:
         """Whether what is seen of both differs."""
         graph, netlist = self._graph, self._netlist
@@ -279,7 +304,8 @@ class _Claims:
             return found
 
         differ = []
-        everything = [((), name) for name in dict.fromkeys(name.partition("[")[0] for name in netlist.outputs)]
+        told = (name.partition("[")[0] for name in netlist.outputs if not name.endswith(tuple(f".{each}" for each in _WRITING)))
+        everything = [((), name) for name in dict.fromkeys(told)]
         for names, payload in everything if self._around.seen is None else self._around.seen:
             one, other = flag(names, good), flag(names, bad)
             differ.append(graph.differ(one, other))
@@ -306,7 +332,7 @@ class _Claims:
         chance, ones = random.Random(f"inputs of {number}"), (1 << _PATTERNS) - 1
         copies, seen = self._parts[number]
         state: dict[int, int] = dict.fromkeys(self._latches, 0)
-        found = set[int]()
+        found, possible = set[int](), ones
         for cycle in range(len(inputs) + _CYCLES):
             if cycle < len(inputs):
                 given = [ones if bit else 0 for bit in inputs[cycle]]
@@ -317,7 +343,8 @@ class _Claims:
             def value(literal: int, values: Sequence[int] = values) -> int:
                 return values[literal >> 1] ^ (ones if literal & 1 else 0)
 
-            if value(seen):
+            possible &= value(self._may_be)
+            if value(seen) & possible:
                 return cycle + 1, found
             state = {latch: value(taken) for latch, taken in self._latches.items()}
             found |= {register for register, copy in copies.items() if state[copy] != state[self._registers[register]]}

@@ -7,7 +7,11 @@ from hw.aer import HostEvent
 from hw.machines import AnyMachine
 from sim.mutation.aig import Graph
 
-__all__ = ["Field", "Source", "Surroundings", "machine_surroundings"]
+__all__ = ["NEVER_FULL", "Field", "Source", "Surroundings", "machine_surroundings"]
+
+NEVER_FULL = (".projection.fifo", ".pool.fifo")
+"""Ends of the paths of FIFOs that are written only where a credit is held for it: `sim.formal.walks` and `sim.formal.pools` prove
+that none is written while it is full."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from sim.mutation import netlists
@@ -76,4 +77,24 @@ class Halved(wiring.Component):
         m.submodules.one, m.submodules.other = one, other = Counted(), Counted()
         m.d.comb += [one.step.eq(self.step), other.step.eq(self.step)]
         m.d.comb += self.seen.eq(Mux(one.count == 0, other.count, 0) | one.never)
+        return m
+
+
+class Queued(wiring.Component):
+    """A FIFO of two places within a module of this name; nothing here keeps it from being written while it is full."""
+
+    def __init__(self, name):
+        self._name = name
+        super().__init__({"given": In(1), "gives": In(1), "takes": In(1), "taken": Out(1)})
+
+    def elaborate(self, platform):
+        m, inner = Module(), Module()
+        inner.submodules.fifo = fifo = SyncFIFO(width=1, depth=2)
+        inner.d.comb += [
+            fifo.w_data.eq(self.given),
+            fifo.w_en.eq(self.gives),
+            fifo.r_en.eq(self.takes),
+            self.taken.eq(fifo.r_data & fifo.r_rdy),
+        ]
+        m.submodules[self._name] = inner
         return m

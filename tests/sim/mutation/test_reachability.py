@@ -5,7 +5,7 @@ import pytest
 from sim.mutation.netlists import prepare
 from sim.mutation.reachability import proved_unreachable
 from sim.mutation.surroundings import Field, Source, Surroundings
-from tests.sim.mutation.small import Counted, Halved, Selected, Twice, mutant
+from tests.sim.mutation.small import Counted, Halved, Queued, Selected, Twice, mutant
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,15 @@ def test_a_module_by_itself_and_within_the_whole(tmp_path):
     ]
     equivalent, seen = proved(Halved(), mutants, Surroundings(seen=[([], "seen")]), tmp_path)
     assert equivalent == {0, 1} and set(seen) == {2}
+
+
+@pytest.mark.parametrize("name", ["pool", "spool"])
+def test_a_fifo_for_which_places_are_kept_free(name, tmp_path):
+    """That it has room is not asked for where it always has; that it is empty is, and room for another FIFO."""
+    changes = (("$ne", "const1"), ("$reduce_bool", "const1"), ("$ne", "const0"))
+    mutants = [(kind, "Y", mode, 0, 0, f"top.{name}.fifo") for kind, mode in changes]
+    equivalent, seen = proved(Queued(name), mutants, Surroundings(seen=[([], "taken")]), tmp_path)
+    assert equivalent == ({0} if name == "pool" else set()) and set(seen) == {0, 1, 2} - equivalent
 
 
 def test_no_mutants_need_no_proof(prepared):
