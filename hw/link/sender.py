@@ -1,6 +1,6 @@
 """Bytes out of packets: one after the other, whatever there is to say."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import Array, Module, Signal, Value, unsigned
 from amaranth.lib import crc, data, stream, wiring
@@ -93,7 +93,7 @@ class PacketSender(wiring.Component):
             for command in self._payloads:
                 content = self.contents[command.name.lower()]
                 with m.Case(command.value):
-                    m.d.comb += at_hand.eq(Array(content[at : at + 8] for at in range(0, len(content), 8))[index])
+                    m.d.comb += at_hand.eq(_one_of([content[at : at + 8] for at in range(0, len(content), 8)], index))
                     if command is Command.SATURATIONS:
                         with m.If(index[0]):
                             m.d.comb += at_hand.eq(high)
@@ -131,7 +131,7 @@ class PacketSender(wiring.Component):
                 counters = self.contents.saturations
                 highs = [counters[at + 8 : at + SATURATIONS_WIDTH] for at in range(0, len(counters), SATURATIONS_WIDTH)]
                 with m.If(~index[0]):
-                    m.d.sync += high.eq(Array(highs)[index[1:]])
+                    m.d.sync += high.eq(_one_of(highs, index[1:]))
                 m.next = "BODY"
                 with m.If(index == size):
                     m.next = "CRC"
@@ -144,3 +144,9 @@ class PacketSender(wiring.Component):
                 with m.If(self.sent.ready):
                     m.next = "WAIT"
         return m
+
+
+def _one_of(values: Sequence[Value], index: Value) -> Value:
+    """The value at an index; any of them where that is none of theirs, whose upper bits are not looked at."""
+    width = (len(values) - 1).bit_length()
+    return Array(values)[index[:width]] if width else values[0]

@@ -15,6 +15,7 @@ from model.machine.plan import Plan
 from model.machine.simulate import simulate as cycles
 from model.network import Network
 from sim.cosimulation import host_tokens, loaded_weights, score_record, watch_mask
+from sim.mutation.faults import LATE_CLOCK, SourceFault
 from sim.mutation.netlists import WIDTH
 from sim.mutation.surroundings import Surroundings, machine_surroundings
 from sim.netlist import cell_models
@@ -73,6 +74,8 @@ class MutationBench:
         Whether the checks compare cycles too.
     latency : tuple[int, int, int]
         Number of the record that says how long a frame took, and the first bit and the one after the last that do.
+    clocks : Sequence[SourceFault]
+        What makes the component's clocks other ones, none of which is a fault.
     """
 
     component: wiring.Component
@@ -84,6 +87,7 @@ class MutationBench:
     words: Sequence[int]
     timed: bool = True
     latency: tuple[int, int, int] = (-1, 0, 0)
+    clocks: Sequence[SourceFault] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +132,7 @@ def machine_bench(network: Network, plan: Plan, given: Sequence[Given]) -> Mutat
         names=records(machine),
         words=seen_words(machine),
         latency=_latency(machine),
+        clocks=[LATE_CLOCK],
     )
 
 

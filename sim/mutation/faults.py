@@ -14,6 +14,7 @@ from hw.folded.queues import Queues
 from hw.folded.tags import Tags
 from hw.folded.walk import Walk
 from hw.link.encoder import Encoder
+from hw.link.link import Link
 from hw.link.receiver import PacketReceiver
 from hw.link.scan_encoder import ScanEncoder
 from hw.link.sender import PacketSender
@@ -28,7 +29,7 @@ from hw.pipeline.serializer import Serializer
 from hw.pipeline.state import FrameReset, StateBank
 from sim.formal.faults import edited
 
-__all__ = ["FAULTS", "LATE_CLOCK", "SourceFault", "planted"]
+__all__ = ["FAST_CLOCKS", "FAULTS", "LATE_CLOCK", "SourceFault", "planted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,3 +196,13 @@ LATE_CLOCK = _fault(
     "now = Signal(CYCLES_WIDTH)", "now = Signal(CYCLES_WIDTH, init=2**CYCLES_WIDTH - 2000)",
 )  # fmt: skip
 """No fault: what a frame took is the same. With it the upper bits of times are not always 0 in runs of some thousand cycles."""
+
+FAST_CLOCKS = tuple(
+    _fault(part, design, "the clock goes fast", component, right, right.replace("+ 1", f"+ {0x01234567}"))
+    for part, design, component, right in (
+        ("readout", "link", Readout, "now.eq(now + 1)"),
+        ("folded", "folded link", Answer, "Mux(self.start, 0, cycles + 1)"),
+        ("link", "link", Link, "cycles.eq(cycles + 1)"),
+    )
+)
+"""No faults either, where nothing compares times with what they ought to be: times come to values of all their bits."""

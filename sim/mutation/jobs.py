@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from sim.campaigns.verification import sources_version
 from sim.cosimulation import CACHE
 from sim.mutation.argued import ARGUED
 from sim.mutation.designs import DESIGNS
-from sim.mutation.faults import FAULTS, LATE_CLOCK, planted
+from sim.mutation.faults import FAULTS, planted
 from sim.mutation.netlists import Mutant, chosen, list_mutants, mutated_verilog, plain_verilog, prepare
 from sim.mutation.program import Found, compile_netlist
 from sim.mutation.reachability import proved_unreachable
@@ -38,7 +39,9 @@ def _mutate(parameters: Parameters, folder: Path) -> dict[str, Any]:
     name, batch = batch_of(int(parameters["number"]), names)
     design = DESIGNS[name]
     bench = design.bench()
-    with planted(LATE_CLOCK):
+    with ExitStack() as clocks:
+        for clock in bench.clocks:
+            clocks.enter_context(planted(clock))
         prepared = prepare(bench.component, bench.top, folder)
     mutants = chosen(list_mutants(prepared, count=LISTED, seed=seed), parts=design.parts, count=count, batch=batch, seed=seed)
     found = _counted(name, mutants, [], set(), set())

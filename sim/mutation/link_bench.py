@@ -38,6 +38,7 @@ from model.machine.randomness import SEED_FACTOR
 from model.machine.stages import ports
 from model.network import INPUT, Network, Neurons
 from sim.mutation.benches import MutationBench, Stimulus
+from sim.mutation.faults import FAST_CLOCKS
 from sim.mutation.netlists import WIDTH
 from sim.mutation.surroundings import Source, Surroundings
 from sim.scoreboard import Spike, decode
@@ -67,6 +68,9 @@ _ANSWERED = range(0x60, 0x80)
 
 _OF_FRAME: list[int] = [Command.EVENTS, Command.FRAME]
 """What answers a list with a frame."""
+
+_SAME_SIGN, _SATURATED = 6, 300
+"""Events of one sign before those of the other, and events that saturate a neuron more often than a byte counts."""
 
 _INJECTED = 12
 """Spikes of one neuron in a frame at an inner link, more than the output counts."""
@@ -136,13 +140,15 @@ def system_bench(
     if isinstance(loaded, FoldedMachine) and loaded.folded.single_words:
         raise ValueError(f"plan {plan.name!r}: memory must be block RAM, whose weights need not be loaded")
     pause = _FOLDED_PAUSE if plan.folded else _PAUSE
+    stimuli = (_by_turns, _by_wire, _in_flight, _of_states, _refused, _held_up)
     answer_width = max(1, (network.classes - 1).bit_length())
     return MutationBench(
         component=System(network=network, plan=plan, divisor=_DIVISOR, clock_hz=_CLOCK_HZ, timeout_bits=_TIMEOUT_BITS),
         top="system",
         sources={"tb.v": _render("wire.v.j2", divisor=_DIVISOR, silence=2 * pause, answer_width=answer_width)},
         around=Surroundings(seen=[([], "tx"), ([], "restart"), ([], "answer")], restart="restart"),
-        stimuli=[of(network, plan, images, frames, pause) for of in (_by_turns, _by_wire, _in_flight, _of_states, _refused)],
+        stimuli=[of(network, plan, images, frames, pause) for of in stimuli],
+        clocks=FAST_CLOCKS,
         names=["sent"],
         words=[2, 1],
         timed=False,
@@ -185,8 +191,8 @@ def _by_wire(
     def turn(sent: bytes, *answers: int, pause: int = usual) -> None:
         turns.append((pause, [(_framed(byte), _DIVISOR) for byte in sent], list(answers)))
 
-    # What comes while a packet is carried out is lost, and what comes behind it.
-    turn(packet(1, Command.FRAME, images[0].tobytes()) + status * (1 + usual // (10 * _DIVISOR * len(status))), Command.FRAME)
+    # What comes while a packet is carried out is lost, and what comes behind it: more bytes than their counter counts.
+    turn(packet(1, Command.FRAME, images[0].tobytes()) + status * (1 + 256 // len(status)), Command.FRAME)
     turn(status, Command.STATUS)
     # A start bit that is none, a byte without a stop bit, alone and in a packet.
     turns.append((usual, [(0x3FE, 1)], []))
@@ -262,6 +268,46 @@ def _in_flight(
     def wrong(record: Path, _: Path) -> list[str]:
         found = Counter(data[2] for _, data in _packets(_bytes(record)) if data[2] != Status.WATCHED)
         return [] if found == answers else [f"the commands of its packets are {dict(found)}, not {dict(answers)}"]
+
+    return _script(turns, wrong, usual, gaps=True)
+
+
+def _held_up(
+    network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], usual: int
+) -> Stimulus:
+    """A host that watches one link at a time, whose copies hold up what fires into it; and neurons that saturate hundreds of times."""
+    size = event_bytes(network)
+    most = longest_payload(network, short=plan.folded is not None) // size - 1
+    end = pack_event(network, Event(0, True, False, 0, 0, 0))
+    turns: list[tuple[int, list[tuple[int, int]]]] = []
+    answers: Counter[int] = Counter()
+
+    def turn(command: Command, payload: bytes, pause: int = usual) -> None:
+        turns.append((pause, [(_framed(byte), _DIVISOR) for byte in packet(len(turns), command, payload)]))
+        answers[command] += 1
+
+    def events(negative: Sequence[bool]) -> bytes:
+        return b"".join(pack_event(network, Event(0, False, each, 1, 1, 0)) for each in negative)
+
+    if plan.watch:
+        for port in ports(network).values():
+            turn(Command.WATCH, (1 << port).to_bytes(mask_bytes(network), "little"))
+            # Neurons fire up and down.
+            turn(Command.EVENTS, events([number // _SAME_SIGN % 2 > 0 for number in range(most)]) + end)
+        turn(Command.WATCH, bytes(mask_bytes(network)))
+    for _ in range(1 + _SATURATED // most):
+        turn(Command.EVENTS, events([False] * most), usual if plan.folded else _UNHEARD | 1500)
+    turn(Command.EVENTS, end)
+    turn(Command.SATURATIONS, b"")
+    answers[Command.FRAME] = 1 + len(ports(network)) * plan.watch
+
+    def wrong(record: Path, _: Path) -> list[str]:
+        packets = [data for _, data in _packets(_bytes(record))]
+        found = Counter(data[2] for data in packets if data[2] != Status.WATCHED)
+        counters = [data[HEADER_BYTES:-1] for data in packets if data[2] == Command.SATURATIONS]
+        if found != answers:
+            return [f"the commands of its packets are {dict(found)}, not {dict(answers)}"]
+        return [] if any(counters[0][1::2]) else ["no counter of saturations comes to 256"]
 
     return _script(turns, wrong, usual, gaps=True)
 

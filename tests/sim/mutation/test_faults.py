@@ -8,12 +8,12 @@ from hw.neuron import Lane
 from hw.pipeline.readout import Readout
 from sim.generators.networks import random_network
 from sim.mutation.designs import DESIGNS
-from sim.mutation.faults import FAULTS, LATE_CLOCK, SourceFault, planted
+from sim.mutation.faults import FAST_CLOCKS, FAULTS, LATE_CLOCK, SourceFault, planted
 from sim.mutation.netlists import prepare
 from sim.mutation.parts import PARTS
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.part}: {fault.says}")
+@pytest.mark.parametrize("fault", [*FAULTS, LATE_CLOCK, *FAST_CLOCKS], ids=lambda fault: f"{fault.part}: {fault.says}")
 def test_each_fault_has_its_place(fault):
     before = dict(vars(fault.component))
     assert fault.part in PARTS and fault.design in DESIGNS
