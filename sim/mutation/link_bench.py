@@ -213,6 +213,8 @@ def _by_wire(
         turn(packet(8, Command.WATCH, b"\xff" * mask_bytes(network)), Command.WATCH)
         turn(packet(9, Command.EVENTS, spike * many + end), Command.EVENTS, Command.FRAME)
         turn(packet(10, Command.WATCH, bytes(mask_bytes(network))), Command.WATCH)
+    # What comes between a reset's answer and the reset is lost with everything else.
+    turn(packet(11, Command.RESET) + status, Command.RESET)
     turn(status, Command.STATUS)
 
     def wrong(record: Path, _: Path) -> list[str]:
