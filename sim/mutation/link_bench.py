@@ -291,14 +291,16 @@ def _held_up(
     def events(negative: Sequence[bool]) -> bytes:
         return b"".join(pack_event(network, Event(0, False, each, 1, 1, 0)) for each in negative)
 
+    # A folded machine takes its time for each event.
+    fewer = most // 2 if plan.folded else most
+    up_and_down = events([number // _SAME_SIGN % 2 > 0 for number in range(fewer)])
     if plan.watch:
         for port in ports(network).values():
             turn(Command.WATCH, (1 << port).to_bytes(mask_bytes(network), "little"))
-            # Neurons fire up and down.
-            turn(Command.EVENTS, events([number // _SAME_SIGN % 2 > 0 for number in range(most)]) + end)
+            turn(Command.EVENTS, up_and_down + end)
         turn(Command.WATCH, bytes(mask_bytes(network)))
-    for _ in range(1 + _SATURATED // most):
-        turn(Command.EVENTS, events([False] * most), usual if plan.folded else _UNHEARD | 1500)
+    for number in range(1 + _SATURATED // most):
+        turn(Command.EVENTS, events([False] * most), usual if number == 0 else _UNHEARD | usual // 2)
     turn(Command.EVENTS, end)
     turn(Command.SATURATIONS, b"")
     answers[Command.FRAME] = 1 + len(ports(network)) * plan.watch
