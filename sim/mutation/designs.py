@@ -127,6 +127,8 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
             ),
             Given(frames=short, seed=seed + 21),
             Given(frames=[frame for each in rounds for frame in each], seed=seed + 22),
+            # So much at once that every FIFO fills up.
+            Given(frames=long[2:8], stall=0.9, seed=seed + 23),
             # Behind a reset.
             *(
                 Given(frames=most[: frames // 2], seed=seed + number, idle=0.3, earlier=cycles)
