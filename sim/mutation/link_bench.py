@@ -277,7 +277,7 @@ def _in_flight(
 def _held_up(
     network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], usual: int
 ) -> Stimulus:
-    """A host that watches one link at a time, whose copies hold up what fires into it; and neurons that saturate hundreds of times."""
+    """A host that watches one link at a time, whose copies hold up what fires into it; and neurons that often saturate."""
     size = event_bytes(network)
     most = longest_payload(network, short=plan.folded is not None) // size - 1
     end = pack_event(network, Event(0, True, False, 0, 0, 0))
