@@ -45,9 +45,12 @@ class Design:
     bench: Callable[[], MutationBench]
 
 
-def _chain(seed: int, threshold_log2: int = 6, **changes: Any) -> Network:
-    """A chain with a fused max-pool, and neurons that saturate; counts come to all of their values within some dozen spikes."""
-    shape = Shape(5, 5, 1)
+def _chain(seed: int, side: int = 5, threshold_log2: int = 6, **changes: Any) -> Network:
+    """A chain with a fused max-pool, and neurons that saturate; counts come to all of their values within some dozen spikes.
+
+    Of an input of side 7 the numbers of words are no powers of two: there an address with a bit turned over is often of no word.
+    """
+    shape = Shape(side, side, 1)
     convolution = random_convolution(
         seed, inputs=1, name="conv", channels=2, kernel=(3, 3), stride=(1, 1), padding=Padding(1, 1, 1, 1), potential_bits=9,
         count_bits=4, threshold_log2=threshold_log2,
@@ -127,8 +130,8 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
             ),
             Given(frames=short, seed=seed + 21),
             Given(frames=[frame for each in rounds for frame in each], seed=seed + 22),
-            # So much at once that every FIFO fills up.
-            Given(frames=long[2:8], stall=0.9, seed=seed + 23),
+            # So much at once behind one link that every FIFO before it fills up.
+            *(Given(frames=long[2:6], stall=0.9, seed=seed + 23 + port, ports=1 << port) for port in range(1, 6)),
             # Behind a reset.
             *(
                 Given(frames=most[: frames // 2], seed=seed + number, idle=0.3, earlier=cycles)
@@ -187,18 +190,18 @@ DESIGNS: Mapping[str, Design] = {
     "immediate": Design(
         says="a chain that fires immediate, a lane a core",
         parts=_OF_PIPELINES,
-        bench=lambda: _pipeline(_chain(1), "minimal", 1),
+        bench=lambda: _pipeline(_chain(1, 7), "minimal", 1),
     ),
     "deferred": Design(
         says="a chain that fires deferred, with flushes within frames",
         parts=_OF_PIPELINES,
         # With half the threshold a flush sends more than half of what a count can be.
-        bench=lambda: _pipeline(_chain(2, 5, firing="deferred", flush_events=5, rest=True), "minimal", 2),
+        bench=lambda: _pipeline(_chain(2, 7, 5, firing="deferred", flush_events=5, rest=True), "minimal", 2),
     ),
     "bursts": Design(
         says="a chain of bursts, several lanes a core, from its state at rest",
         parts=_OF_PIPELINES,
-        bench=lambda: _pipeline(bursting(_chain(3, rest=True), [2, 0, 3], 4), "default", 3),
+        bench=lambda: _pipeline(bursting(_chain(3, 7, rest=True), [2, 0, 3], 4), "default", 3),
     ),
     "ordered merge": Design(
         says="forks and merges that fire immediate",
