@@ -45,7 +45,7 @@ class Design:
     bench: Callable[[], MutationBench]
 
 
-def _chain(seed: int, side: int = 5, threshold_log2: int = 6, **changes: Any) -> Network:
+def _chain(seed: int, *, side: int = 5, count_bits: int = 4, threshold_log2: int = 6, **changes: Any) -> Network:
     """A chain with a fused max-pool, and neurons that saturate; counts come to all of their values within some dozen spikes.
 
     Of an input of side 7 the numbers of words are no powers of two: there an address with a bit turned over is often of no word.
@@ -53,7 +53,7 @@ def _chain(seed: int, side: int = 5, threshold_log2: int = 6, **changes: Any) ->
     shape = Shape(side, side, 1)
     convolution = random_convolution(
         seed, inputs=1, name="conv", channels=2, kernel=(3, 3), stride=(1, 1), padding=Padding(1, 1, 1, 1), potential_bits=9,
-        count_bits=4, threshold_log2=threshold_log2,
+        count_bits=count_bits, threshold_log2=threshold_log2,
     )  # fmt: skip
     pool = MaxPool(name="pool", source="conv", window=(2, 2), stride=(2, 2))
     size = pool.output_shape(convolution.output_shape(shape)).size
@@ -102,12 +102,14 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
     ]
     blocked = [*random_frames(shape, seed + 2, frames=10, events=10), *empty]
     long = random_frames(shape, seed + 3, frames=4, events=300, near=True)
-    # Of one neuron, of one sign: potentials and counts come to both of their ends.
-    long += [make_events([address] * 200, [sign] * 200) for address in (0, shape.size // 2, shape.size - 1) for sign in (1, -1)]
+    # Of one neuron, of one sign: potentials and counts, of eight bits too, come to both of their ends.
+    long += [make_events([address] * 320, [sign] * 320) for address in (0, shape.size // 2, shape.size - 1) for sign in (1, -1)]
+    # Up and down again, so that every layer fires all the time.
+    swings = [make_events([address] * 192, [*[1] * 8, *[-1] * 8] * 12) for address in (shape.size // 2, shape.size - 1)]
     # Counts that are close to each other.
     short = [random_events(shape, seed + number, most=8) for number in range(60)]
     # All else of a round of tags is empty: words are met that only the sweep before has cleared.
-    rounds = [[each, *empty[: 2**_TAG_BITS - 2]] for each in random_frames(shape, seed + 22, frames=24, events=16)]
+    rounds = [[each, *empty[: 2**_TAG_BITS - 2]] for each in random_frames(shape, seed + 22, frames=20, events=40)]
     return machine_bench(
         network,
         plan,
@@ -131,11 +133,11 @@ def _machine(network: Network, plan: Plan, seed: int, *, frames: int = 80, event
             Given(frames=short, seed=seed + 21),
             Given(frames=[frame for each in rounds for frame in each], seed=seed + 22),
             # So much at once behind one link that every FIFO before it fills up.
-            *(Given(frames=long[2:6], stall=0.9, seed=seed + 23 + port, ports=1 << port) for port in range(1, 6)),
-            # Behind a reset.
+            *(Given(frames=swings, stall=0.9, seed=seed + 23 + port, ports=1 << port) for port in range(1, 6)),
+            # Behind a reset, at any of the tags.
             *(
-                Given(frames=most[: frames // 2], seed=seed + number, idle=0.3, earlier=cycles)
-                for number, cycles in enumerate((500, 1100, 2300), start=18)
+                Given(frames=most[: frames // 2] if cycles % 500 else most[:12], seed=seed + cycles, idle=0.3, earlier=cycles)
+                for cycles in (510, 1110, 2310, *range(1000, 4000, 500))
             ),
         ],
     )
@@ -190,18 +192,18 @@ DESIGNS: Mapping[str, Design] = {
     "immediate": Design(
         says="a chain that fires immediate, a lane a core",
         parts=_OF_PIPELINES,
-        bench=lambda: _pipeline(_chain(1, 7), "minimal", 1),
+        bench=lambda: _pipeline(_chain(1, side=7), "minimal", 1),
     ),
     "deferred": Design(
         says="a chain that fires deferred, with flushes within frames",
         parts=_OF_PIPELINES,
         # With half the threshold a flush sends more than half of what a count can be.
-        bench=lambda: _pipeline(_chain(2, 7, 5, firing="deferred", flush_events=5, rest=True), "minimal", 2),
+        bench=lambda: _pipeline(_chain(2, side=7, threshold_log2=5, firing="deferred", flush_events=5, rest=True), "minimal", 2),
     ),
     "bursts": Design(
         says="a chain of bursts, several lanes a core, from its state at rest",
         parts=_OF_PIPELINES,
-        bench=lambda: _pipeline(bursting(_chain(3, 7, rest=True), [2, 0, 3], 4), "default", 3),
+        bench=lambda: _pipeline(bursting(_chain(3, side=7, rest=True), [2, 0, 3], 4), "default", 3),
     ),
     "ordered merge": Design(
         says="forks and merges that fire immediate",
@@ -216,12 +218,12 @@ DESIGNS: Mapping[str, Design] = {
     "folded": Design(
         says="a folded machine that fires immediate",
         parts=("lane", "folded"),
-        bench=lambda: _folded(_chain(6), 6),
+        bench=lambda: _folded(_chain(6, count_bits=8), 6),
     ),
     "folded, deferred": Design(
         says="a folded machine that fires deferred",
         parts=("lane", "folded"),
-        bench=lambda: _folded(_chain(7, firing="deferred", rest=True), 7),
+        bench=lambda: _folded(_chain(7, count_bits=8, firing="deferred", rest=True), 7),
     ),
     "encoder": Design(
         says="the encoder of one level that sorts",

@@ -72,6 +72,9 @@ _OF_FRAME: list[int] = [Command.EVENTS, Command.FRAME]
 _SAME_SIGN, _SATURATED = 6, 300
 """Events of one sign before those of the other, and events that saturate a neuron more often than a byte counts."""
 
+_ASKED = 8
+"""States that are asked for of a layer, at most."""
+
 _INJECTED = 12
 """Spikes of one neuron in a frame at an inner link, more than the output counts."""
 
@@ -277,7 +280,7 @@ def _in_flight(
 def _held_up(
     network: Network, plan: Plan, images: Sequence[npt.NDArray[np.uint8]], frames: Sequence[Events], usual: int
 ) -> Stimulus:
-    """A host that watches one link at a time, whose copies hold up what fires into it; and neurons that often saturate."""
+    """A host that watches one link at a time, whose copies hold up what fires; neurons that often saturate; and states."""
     size = event_bytes(network)
     most = longest_payload(network, short=plan.folded is not None) // size - 1
     end = pack_event(network, Event(0, True, False, 0, 0, 0))
@@ -301,6 +304,13 @@ def _held_up(
         turn(Command.WATCH, bytes(mask_bytes(network)))
     for number in range(1 + _SATURATED // most):
         turn(Command.EVENTS, events([False] * most), usual if number == 0 else _UNHEARD | usual // 2)
+    # States that many events have led to.
+    for name, port in ports(network).items():
+        shape = network.shape_of(name)
+        known = plan.states and port > 0 and isinstance(network.layers[port - 1], Neurons)
+        for address in range(0, shape.size, -(-shape.size // _ASKED)) if known else []:
+            place = pack_event(network, Event(port, False, False, *shape.coordinates(address)))
+            turn(Command.STATE, place, _UNHEARD | usual // 2)
     turn(Command.EVENTS, end)
     turn(Command.SATURATIONS, b"")
     answers[Command.FRAME] = 1 + len(ports(network)) * plan.watch
@@ -335,12 +345,13 @@ def _of_states(
             known = isinstance(network.layers[port - 1], Neurons) and port > 0
             answer = Command.STATE if known else Status.NO_PLACE
             turns.append((packet(0x80 + number, Command.STATE, place), [answer if plan.states else Status.BAD_COMMAND]))
-    # While the machine is at a frame.
-    paused = []
+    # While the machine is at a frame; or the link at its answer.
+    empty, status = packet(0x52, Command.EVENTS, end), packet(0x53, Command.STATUS)
+    paused = [(silence, empty, status, [*_OF_FRAME, Command.STATUS]) for silence in (30, 60, 90)]
     if plan.states:
         events = packet(0x50, Command.EVENTS, pack_event(network, Event(0, False, False, 1, 1, 0)) * 2 + end)
         place = packet(0x51, Command.STATE, pack_event(network, Event(1, False, False, 1, 1, 0)))
-        paused = [(silence, events, place, [*_OF_FRAME, Command.STATE]) for silence in (600, 1200)]
+        paused += [(silence, events, place, [*_OF_FRAME, Command.STATE]) for silence in (600, 1200)]
     return _answered(turns, usual, paused=paused)
 
 

@@ -80,7 +80,7 @@ class Reached:
 
 
 def proved_unreachable(
-    prepared: Path, top: str, mutants: Sequence[Mutant], around: Surroundings, folder: Path, *, seconds: int = 4
+    prepared: Path, top: str, mutants: Sequence[Mutant], around: Surroundings, folder: Path, *, seconds: int = 10
 ) -> Reached:
     """Which of the mutants change nothing, and which can be seen to.
 
