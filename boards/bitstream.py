@@ -279,7 +279,8 @@ def _prepare(options: Options, steps: Steps) -> _Job:
     bit_cycles(_link_hz(options, board), options.baud)
     with steps.step(f"network {net}") as tell:
         if net.name != BUNDLED.name and options.net is None:
-            steps.say(f"   {board.title} gets {net.stem}, not {BUNDLED.stem}")
+            largest = Path(Board.plan).stem
+            steps.say(f"   {board.title} has no room for {BUNDLED.stem} at plan {largest}: it gets {net.stem}")
         network, conversion = _load(net, options, tell, folded=is_folded(plan_name))
         plan = load_plan(network, plan_name)
         for name, value in (("watch", options.watch), ("states", options.states)):

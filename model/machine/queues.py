@@ -31,12 +31,13 @@ __all__ = ["Queued", "Room", "Taken", "fastest_queued", "whole_frames"]
 _UNIT = 512
 """Events of the smallest queue: words of a memory block at its widest.
 
-Larger ones are twice, four times ... as deep: then blocks are side by side, some bits of all words in each. Of other depths they
-are one behind the other, and a selection among them follows the slow output of the memory.
+Larger ones are twice, four times ... as deep: then blocks are side by side, some bits of all words in each, up to 16,384 words
+of any width but those whose ninth bit of a byte saves blocks (9, 17 and 18 bits). Otherwise they are one behind the other, and
+a selection among them follows the slow output of the memory.
 """
 
 _FRAMES = 2
-"""Frames that a queue holds at the most, of the largest."""
+"""Frames that a queue holds at the most, of the largest, before its depth is rounded up."""
 
 _SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5)
 """Mean frames that all queues hold in the plans that the search begins with."""

@@ -126,7 +126,7 @@ def _taken(found: Estimate) -> list[tuple[str, str]]:
         rows.append(("memories, of an iCE40", text))
     if found.area is not None:
         area = found.area
-        text = f"{area.luts:,} LUTs and {area.flip_flops:,} flip-flops (estimated), {area.ram_blocks:,} block RAMs (exact)"
+        text = f"{area.luts:,} LUTs and {area.flip_flops:,} flip-flops (estimated), {area.ram_blocks:,} block RAMs (at most)"
         rows += [
             ("area, of an ECP5", text),
             ("clock that was met by designs like it", "{:.0f} to {:.0f} MHz".format(*area.fmax_mhz)),
