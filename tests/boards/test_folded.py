@@ -353,4 +353,4 @@ def test_a_board_reads_its_flash_only_for_weights():
 def test_a_virtual_board_without_weights_in_a_flash():
     done = CliRunner().invoke(virtual, ["--board", "ulx3s-85f", "--flash"])
     assert done.exit_code == 2
-    assert done.stderr == "error: --flash must not be given: no weights of plan default on ULX3S 85F are in a flash\n"
+    assert done.stderr == "error: --flash must not be given: no weights of plan mnist-fast-22 on ULX3S 85F are in a flash\n"
