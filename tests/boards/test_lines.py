@@ -1,7 +1,6 @@
 """The command: what it refuses in a line, its table, and its exit code where something is open."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ from model.support.errors import Exit
 from sim.elaboration import machines, measuring
 from sim.elaboration.argued import ARGUED
 from sim.elaboration.measuring import Hole, Module
+from tests.commands import shown_help
 
 PLACE = "# Page\n\n<!-- table lines -->\n\nas before\n\n<!-- end -->\n"
 OPEN = Hole(module="hw/a.py", function="f", line=3, to=None, text="return 1")
@@ -25,13 +25,8 @@ def run(*words):
 
 def test_help_is_quick():
     """It loads neither the models nor what measures."""
-    script = (
-        "import sys\nfrom boards.lines import main\n"
-        "try:\n    main(['--help'])\nfinally:\n"
-        "    print(sorted({'numba', 'amaranth', 'numpy', 'coverage'} & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr == "[]\n" and "--machines" in done.stdout
+    shown, loaded = shown_help("boards.lines")
+    assert loaded == [] and "--machines" in shown
 
 
 def test_bad_input_gets_one_line(tmp_path):

@@ -1,7 +1,6 @@
 """The command: what it refuses in a line, what it prints, and how it ends."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ from sim.campaigns import cluster as clusters
 from sim.campaigns import engine as engines
 from sim.campaigns.jobs import DIFFERS, DONE, FAILED, Job, Outcome
 from sim.campaigns.store import Store
+from tests.commands import shown_help
 
 
 def job(number, **parameters):
@@ -36,13 +36,8 @@ def run(*words):
 
 def test_help_is_quick():
     """It loads neither Dask nor the models."""
-    script = (
-        "import sys\nfrom sim.campaign import main\n"
-        "try:\n    main(['verify', '--help'])\nfinally:\n"
-        "    print(sorted({'distributed', 'numba', 'amaranth', 'numpy', 'cocotb'} & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr == "[]\n" and "--spikes" in done.stdout and "--scheduler" in done.stdout
+    shown, loaded = shown_help("sim.campaign", "verify")
+    assert loaded == [] and "--spikes" in shown and "--scheduler" in shown
 
 
 @pytest.mark.parametrize(

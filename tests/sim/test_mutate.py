@@ -1,8 +1,6 @@
 """The command: what it refuses in a line, how it resumes, and how it ends."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +12,7 @@ from sim.campaigns.jobs import DONE, FAILED, Outcome
 from sim.mutate import main
 from sim.mutation.designs import DESIGNS
 from sim.mutation.faults import FAULTS
+from tests.commands import shown_help
 
 
 def run(*words):
@@ -23,13 +22,8 @@ def run(*words):
 
 def test_help_is_quick():
     """It loads neither Dask nor the models."""
-    script = (
-        "import sys\nfrom sim.mutate import main\n"
-        "try:\n    main(['--help'])\nfinally:\n"
-        "    print(sorted({'distributed', 'numba', 'amaranth', 'numpy', 'cocotb'} & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr == "[]\n" and "--mutants" in done.stdout and "--scheduler" in done.stdout
+    shown, loaded = shown_help("sim.mutate")
+    assert loaded == [] and "--mutants" in shown and "--scheduler" in shown
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """The command: what it refuses in a line, the table and the record that it writes, and its exit code where something differs."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +9,7 @@ from click.testing import CliRunner
 
 from model.support.errors import Exit
 from sim.toggles import main
+from tests.commands import shown_help
 from tests.sim.toggling.small import PLAN, images, network, plan
 
 NAME = f"{plan().name} ice40"
@@ -37,13 +36,8 @@ def run(files, tmp_path):
 
 def test_help_is_quick():
     """It loads neither the models nor the simulators."""
-    script = (
-        "import sys\nfrom sim.toggles import main\n"
-        "try:\n    main(['--help'])\nfinally:\n"
-        "    print(sorted({'numba', 'amaranth', 'numpy', 'cocotb', 'matplotlib'} & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr == "[]\n" and "--family" in done.stdout
+    shown, loaded = shown_help("sim.toggles")
+    assert loaded == [] and "--family" in shown
 
 
 @pytest.mark.parametrize(

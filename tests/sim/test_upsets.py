@@ -1,8 +1,6 @@
 """The command: what it refuses in a line, one flip told in detail, and the table and figure that it writes."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ from click.testing import CliRunner
 
 from model.support.errors import Exit
 from sim.upsets import main
+from tests.commands import shown_help
 from tests.sim.seu.small import FRAMES, images, network
 
 BIT = ("--place", "core_p1.projection.weights_0.slice_0", "--bit", "7")
@@ -35,13 +34,8 @@ def run(files, tmp_path):
 
 def test_help_is_quick():
     """It loads neither the models nor the simulators."""
-    script = (
-        "import sys\nfrom sim.upsets import main\n"
-        "try:\n    main(['--help'])\nfinally:\n"
-        "    print(sorted({'numba', 'amaranth', 'numpy', 'cocotb', 'matplotlib'} & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stderr == "[]\n" and "--each" in done.stdout and "--places" in done.stdout
+    shown, loaded = shown_help("sim.upsets")
+    assert loaded == [] and "--each" in shown and "--places" in shown
 
 
 @pytest.mark.parametrize(

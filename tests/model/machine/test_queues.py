@@ -93,10 +93,13 @@ def test_more_room_takes_no_more_cycles():
     images = frames(network, 8)
     demand = Demand.of(network, images)
     found = [
-        fastest_queued(network, demand, BoardRoom(network, ram_blocks=blocks, luts=luts), images).cycles
+        fastest_queued(network, demand, BoardRoom(network, ram_blocks=blocks, luts=luts), images)
         for blocks, luts in ((20, 9000), (24, 9000), (40, 20000))
     ]
-    assert found[0] >= found[1] > found[2]
+    assert found[0].cycles >= found[1].cycles > found[2].cycles
+    # In block RAM, and of blocks side by side: as deep as a power of two.
+    depths = {depth for plan, _ in found for core in plan.cores for depth in (core.event_fifo, core.join_fifo) if depth >= 512}
+    assert depths and all(depth.bit_count() == 1 for depth in depths)
 
 
 def test_no_plan_has_room():
