@@ -22,10 +22,12 @@ BUNDLED = Path(__file__).parent.parent / "model" / "zoo" / "mnist-fast.npz"
 
 def chosen_for(board: Board, net: Path | None, plan: str | None) -> tuple[Path, str]:
     """Network file and plan for a board, where one does not ask for others: the bundled ones that suit it."""
+    bundled = BUNDLED.with_name(f"{board.network}.npz")
+    net = net or bundled
     if plan is None:
-        own = board.plan if net is None or board.plan == FOLDED else "default"
+        own = board.plan if board.plan == FOLDED or net.resolve() == bundled.resolve() else "default"
         plan = str(BUNDLED.with_name(own)) if own.endswith(".json") else own
-    return net or BUNDLED.with_name(f"{board.network}.npz"), plan
+    return net, plan
 
 
 def network_on(device: Device, net: Path | None) -> Network:

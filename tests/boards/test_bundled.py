@@ -27,5 +27,7 @@ def test_what_is_asked_for_comes_first():
     board = board_named("ulx3s-85f")
     assert chosen_for(board, None, None) == (BUNDLED, str(BUNDLED.with_name("mnist-fast-22.json")))
     assert chosen_for(board, None, "fast") == (BUNDLED, "fast")
+    assert chosen_for(board, BUNDLED, None) == chosen_for(board, None, None)
+    assert chosen_for(board, BUNDLED.with_name("mnist-small.npz"), None)[1] == "default"
     assert chosen_for(board, Path("net.npz"), None) == (Path("net.npz"), "default")
     assert chosen_for(board_named("icebreaker"), Path("net.npz"), None) == (Path("net.npz"), "folded")

@@ -40,7 +40,7 @@ def found_lines(found: PaperStudy) -> str:
         f"- {_accumulations_sentence(found, grey)}",
         f"- {_rates_sentence(found)}",
         f"- Without hysteresis the same network fires {ratios} times as many spikes (thresholds 1.0 and 2.0).",
-        "- On the bundled network, trained otherwise, what the paper does not have costs less: neurons that fire when the frame "
+        "- On `mnist-paper`, trained otherwise, what the paper does not have costs less: neurons that fire when the frame "
         "ends are at "
         f"{percent(default.accuracy)} with {default.spikes_per_neuron:.4f} spikes a neuron and "
         f"{default.accumulations_per_frame:,} accumulations, the network that was fine-tuned for few events at "
