@@ -71,12 +71,12 @@ def pll_for(input_hz: float, wanted_hz: float) -> Pll:
     """
     found = [
         Pll(output, reference, feedback, divider)
-        for reference in range(1, 9)
-        for feedback in range(1, 81)
-        for divider in range(1, 129)
+        for reference in range(1, 129)
         if input_hz / reference >= 3.125e6
-        and (output := input_hz / reference * feedback) <= wanted_hz
-        and 400e6 <= output * divider <= 800e6
+        for feedback in range(1, 81)
+        if (output := input_hz / reference * feedback) <= wanted_hz
+        for divider in range(1, 129)
+        if 400e6 <= output * divider <= 800e6
     ]
     return fastest(found, wanted_hz=wanted_hz, least="3.125 MHz and within the PLL's reach")
 
