@@ -4,6 +4,7 @@ A worker is a process that does one job at a time. It offers memory and threads 
 suffice: on this machine as many workers are started as there is room for, on a cluster each says what it offers.
 """
 
+import asyncio
 import functools
 import logging
 import multiprocessing
@@ -38,6 +39,7 @@ MEMORY, THREADS = "memory", "threads"
 """What Dask's resources are called here: bytes, and cores."""
 
 _PROTOCOLS = ("tcp", "tls", "ws", "wss")
+_ENCRYPTED = ("tls", "wss")
 
 _LOCAL = {
     "logging.distributed": "critical",
@@ -151,6 +153,53 @@ def local_workers(kind: Kind, wanted: int | None) -> tuple[int, str | None]:
     return most, f"{most} of {wanted} workers: a job of {kind.name!r} takes up to {takes}"
 
 
+def _tls(scheduler: str) -> dict[str, Any]:
+    """What Dask's configuration says of TLS: arguments for a connection. Refuses an address that does not go with it."""
+    from distributed.security import Security
+
+    security = Security()
+    try:
+        found: dict[str, Any] = security.get_connection_args("client")
+    except OSError as error:
+        raise BadInputError(f"Dask's files for TLS (distributed.comm.tls) cannot be read: {error.strerror or error}") from None
+    encrypted = scheduler.partition(":")[0] in _ENCRYPTED
+    if encrypted and found["ssl_context"] is None:
+        names = ", ".join(f"DASK_DISTRIBUTED__COMM__TLS__{name}" for name in ("CA_FILE", "CLIENT__CERT", "CLIENT__KEY"))
+        raise BadInputError(f"--scheduler {scheduler} must have files for TLS, in {names} or in Dask's configuration")
+    if security.require_encryption and not encrypted:
+        known = " or ".join(f"{protocol}://" for protocol in _ENCRYPTED)
+        raise BadInputError(f"--scheduler must be {known}, which Dask's configuration requires, not {scheduler!r}")
+    return found
+
+
+def _call(scheduler: str, patience_seconds: float) -> None:
+    """Raise where no scheduler answers, and say why: Dask's client does not, and waits forever for one that says nothing."""
+    from distributed.comm import connect
+
+    arguments = _tls(scheduler)
+
+    async def call() -> None:
+        comm = await connect(scheduler, timeout=patience_seconds, **arguments)
+        await comm.close()
+
+    async def wait() -> None:
+        await asyncio.wait_for(call(), patience_seconds)
+
+    try:
+        asyncio.run(wait())
+    except (OSError, ValueError) as error:
+        raise _no_answer(scheduler, patience_seconds, error) from None
+
+
+def _no_answer(scheduler: str, patience_seconds: float, error: BaseException) -> ToolError:
+    """That no scheduler answers, and the first cause of it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    reason = getattr(error, "strerror", None) or str(error)
+    told = f"--scheduler {scheduler}: no scheduler answers there within {patience_seconds:g} s"
+    return ToolError(f"{told}: {reason}" if reason else told)
+
+
 @contextmanager
 def _closing(each: Any) -> Iterator[Any]:
     """A context at whose end a client or a cluster is closed. That it does not close in time hides no other error."""
@@ -207,9 +256,10 @@ def cluster(kind: Kind, *, workers: int, scheduler: str | None, folder: Path, pa
                 yield client
         shutil.rmtree(folder, ignore_errors=True)
         return
+    _call(scheduler, patience_seconds)
     try:
         client = distributed.Client(scheduler, timeout=patience_seconds, set_as_default=False)
-    except OSError:
-        raise ToolError(f"--scheduler {scheduler}: no scheduler answers there within {patience_seconds:g} s") from None
+    except OSError as error:
+        raise _no_answer(scheduler, patience_seconds, error) from None
     with _closing(client):
         yield client

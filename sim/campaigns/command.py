@@ -79,7 +79,9 @@ def run_to_store(campaign: Campaign, store: Store, options: dict[str, Any]) -> T
         folder=store.path.with_suffix(".work"),
         patience_seconds=options["patience"],
     ) as client:
-        return run_campaign(campaign, store, client, progress, retry=options["retry"])
+        return run_campaign(
+            campaign, store, client, progress, retry=options["retry"], patience_seconds=options["patience"]
+        )
 
 
 def end_campaign(tally: Tally, store: Store) -> None:

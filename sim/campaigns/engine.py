@@ -27,6 +27,9 @@ _AHEAD = 2
 _GATHER_SECONDS = 60.0
 """How long to wait for a result that is there, before other ones are looked at."""
 
+_ANSWER_SECONDS = 60.0
+"""How long to wait for a scheduler that is there to say which workers it has: a link may be cut without a word."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Campaign:
@@ -93,7 +96,9 @@ class Tally:
     differs: bool = False
 
 
-def run_campaign(campaign: Campaign, store: Store, client: Any, progress: Progress, *, retry: bool = False) -> Tally:
+def run_campaign(
+    campaign: Campaign, store: Store, client: Any, progress: Progress, *, retry: bool = False, patience_seconds: float = 30.0
+) -> Tally:
     """Run a campaign to its end.
 
     What is in the store already counts and is not done again. Jobs that are at work when the goal is reached come to their end.
@@ -110,20 +115,24 @@ def run_campaign(campaign: Campaign, store: Store, client: Any, progress: Progre
         Who is told of it.
     retry : bool
         Whether jobs of the store that differ or failed are done again.
+    patience_seconds : float
+        How long the client waits for a scheduler that went away.
 
     Raises
     ------
     ToolError
         The scheduler is gone, or workers cannot do such jobs at all.
     """
-    return _Run(campaign, store, client, progress).run(retry)
+    return _Run(campaign, store, client, progress, patience_seconds).run(retry)
 
 
 class _Run:
     """One run of a campaign."""
 
-    def __init__(self, campaign: Campaign, store: Store, client: Any, progress: Progress) -> None:
+    def __init__(self, campaign: Campaign, store: Store, client: Any, progress: Progress, patience_seconds: float) -> None:
         self._campaign, self._store, self._client, self._progress = campaign, store, client, progress
+        self._patience = patience_seconds
+        self._gone_since: float | None = None
         self._version = campaign.kind.version()
         self._tally = Tally()
         self._waiting: dict[Any, Job] = {}
@@ -197,15 +206,28 @@ class _Run:
         done = [future for future in self._waiting if future.done()]
         for future in done:
             self._came(future, self._waiting.pop(future))
-        if self._client.status == "closed":
-            raise ToolError(
-                f"the scheduler is gone; what was found is in {self._store.path}, and the same command resumes from there"
-            )
+        self._watch_scheduler()
         if done or self._polls % _LOOK_EVERY == 0:
             self._look()
         self._polls += 1
         if not done:
             time.sleep(_POLL_SECONDS)
+
+    def _watch_scheduler(self) -> None:
+        """Say when the scheduler goes away and when it is back; end where it stays away."""
+        if self._client.status == "running":
+            if self._gone_since is not None:
+                self._gone_since = None
+                self._progress.say("the scheduler is back")
+            return
+        if self._gone_since is None:
+            self._gone_since = time.monotonic()
+            self._progress.say(f"the scheduler went away: waits up to {self._patience:g} s for it")
+        # Dask's client gives up by itself, unless what is at the scheduler's address takes its call and says nothing.
+        if self._client.status == "closed" or time.monotonic() - self._gone_since > 2 * self._patience:
+            raise ToolError(
+                f"the scheduler is gone; what was found is in {self._store.path}, and the same command resumes from there"
+            )
 
     def _came(self, future: Any, job: Job) -> None:
         """Keep what came of a job, or have it done again where that was lost on its way."""
@@ -240,9 +262,11 @@ class _Run:
             self._room = 0
             return
         try:
-            workers = self._client.scheduler_info(n_workers=-1)["workers"]
-        except OSError:
+            found = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_SECONDS)
+        except (AttributeError, OSError):
+            # It went away since, or does not answer: then it is asked again.
             return
+        workers = found["workers"]
         local = self._client.cluster
         if local is not None and not local.workers:
             raise ToolError(f"no worker of this machine is left; what was found is in {self._store.path}")

@@ -1,15 +1,11 @@
 """Campaigns: each job is done and counted once, whoever is killed, and whatever fails."""
 
-import collections
 import contextlib
 import io
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -22,19 +18,14 @@ from sim.campaigns.progress import Progress
 from sim.campaigns.report import sections
 from sim.campaigns.store import Store
 from tests.sim.campaigns import tiny
+from tests.sim.campaigns.watching import HANGS_SECONDS, alive, begun, dask, end, started, stored, until, workers_of
 
 pytest.importorskip("distributed", reason="Dask distributed is not installed; get it with: pip install -e .[cluster]")
-
-ROOT = Path(__file__).parents[3]
 
 NUMBERS = 14
 """Jobs of a campaign; those from `tiny.WAITS` on wait until they may go."""
 
 SQUARES = sum(number * number for number in range(NUMBERS))
-
-HANGS_SECONDS = 900
-"""Far longer than anything here takes."""
-
 
 @pytest.fixture(scope="module")
 def client():
@@ -53,13 +44,6 @@ def run(campaign, store, client, **options):
         progress = Progress(make_console(stderr=True), name="tiny", goal=campaign.goal, unit="jobs", clock=lambda: 0.0)
         tally = run_campaign(campaign, store, client, progress, **options)
     return tally, stream.getvalue().splitlines()
-
-
-def begun(folder):
-    """How often each job was begun."""
-    path = folder / "begun"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return collections.Counter(int(line.split()[0]) for line in lines)
 
 
 def check_whole(path, folder):
@@ -162,57 +146,11 @@ def test_workers_of_another_version_end_it(client, tmp_path):
         run(asked, store, client)
 
 
-def started(path, folder, *more):
-    """A campaign as a process of its own."""
-    command = [sys.executable, "-m", "tests.sim.campaigns.tiny", path, folder, NUMBERS, *more]
-    return subprocess.Popen(
-        [str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def until(condition, process):
-    """Wait for something, while a process runs."""
-    deadline = time.monotonic() + HANGS_SECONDS
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it hangs"
-        time.sleep(0.02)
-
-
-def stored(path):
-    """How many jobs a store has; none where it is not there yet."""
-    if not path.exists() or not path.stat().st_size:
-        return 0
-    with Store(path) as store:
-        return len(list(store.results()))
-
-
-def workers_of(folder):
-    """The processes in which jobs were begun."""
-    return {int(line.split()[1]) for line in (folder / "begun").read_text().splitlines()}
-
-
-def alive(process):
-    """Whether a process is there, and not dead already."""
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def end(process):
-    """What a campaign says when it has ended."""
-    out, err = process.communicate(timeout=HANGS_SECONDS)
-    assert process.returncode == 0, err
-    return out, err
-
-
 def test_a_killed_campaign_resumes(tmp_path):
     """Killed in the middle, its workers and their tools with it; then nothing is done twice but what was at work."""
     path, tools = tmp_path / "a.sqlite", tmp_path / "tools"
     (tmp_path / "tool").touch()
-    first = started(path, tmp_path)
+    first = started(path, tmp_path, NUMBERS)
     until(lambda: stored(path) == tiny.WAITS, first)
     until(lambda: tools.exists() and tools.read_text().endswith("\n"), first)
     before = workers_of(tmp_path) | set(map(int, tools.read_text().split()))
@@ -226,7 +164,7 @@ def test_a_killed_campaign_resumes(tmp_path):
     (tmp_path / "tool").unlink()
     at_work = set(begun(tmp_path)) - set(range(tiny.WAITS))
     (tmp_path / "go").touch()
-    out, err = end(started(path, tmp_path))
+    out, err = end(started(path, tmp_path, NUMBERS))
     assert out == "14 0\n"
     assert "tiny: resumes after 8 jobs with 8 of 14 jobs" in err
     check_whole(path, tmp_path)
@@ -237,7 +175,7 @@ def test_a_killed_worker_is_replaced(tmp_path):
     """One kills itself in the middle of a job, one is killed from without."""
     path = tmp_path / "a.sqlite"
     (tmp_path / "kill").touch()
-    campaign = started(path, tmp_path)
+    campaign = started(path, tmp_path, NUMBERS)
     until(lambda: stored(path) == tiny.WAITS, campaign)
     until(lambda: sum(begun(tmp_path).values()) > tiny.WAITS + 1, campaign)
     assert begun(tmp_path)[tiny.KILLS] == 2
@@ -255,7 +193,7 @@ def test_a_job_that_kills_its_workers_fails(tmp_path, monkeypatch):
     path = tmp_path / "a.sqlite"
     for name in ("go", "kill"):
         (tmp_path / name).touch()
-    out, _ = end(started(path, tmp_path))
+    out, _ = end(started(path, tmp_path, NUMBERS))
     with Store(path) as store:
         outcomes = {result.job.parameters["number"]: result.outcome for result in store.results()}
     # What was handed to the same worker is not told from it.
@@ -265,23 +203,12 @@ def test_a_job_that_kills_its_workers_fails(tmp_path, monkeypatch):
     assert (outcomes[tiny.KILLS].outcome, outcomes[tiny.KILLS].message) == (FAILED, wanted)
 
 
-def dask(*words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "dask", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 def test_a_killed_scheduler_may_come_again(tmp_path):
     """Its workers go with it; others come, and the campaign goes on by itself."""
     path, address = tmp_path / "a.sqlite", f"tcp://127.0.0.1:{free_port()}"
     served = ("scheduler", "--host", address, "--no-dashboard")
-    working = ("worker", address, "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path))
+    offers = ("--nthreads", "1", "--resources", "memory=5e7 threads=1")
+    working = ("worker", address, *offers, "--no-dashboard", "--local-directory", str(tmp_path))
     with contextlib.ExitStack() as stack:
 
         def running(*words):
@@ -292,7 +219,7 @@ def test_a_killed_scheduler_may_come_again(tmp_path):
 
         scheduler = running(*served)
         running(*working)
-        campaign = started(path, tmp_path, address)
+        campaign = started(path, tmp_path, NUMBERS, address)
         stack.callback(campaign.kill)
         until(lambda: stored(path) == tiny.WAITS, campaign)
         until(lambda: sum(begun(tmp_path).values()) > tiny.WAITS, campaign)

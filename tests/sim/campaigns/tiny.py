@@ -1,6 +1,6 @@
 """Jobs that take no time, and do what they are told: wait for a file, kill their worker, or fail.
 
-As a program, a campaign of them, to be killed: ``python -m tests.sim.campaigns.tiny STORE FOLDER NUMBERS [SCHEDULER]``.
+As a program, a campaign of them, to be killed: ``python -m tests.sim.campaigns.tiny STORE FOLDER NUMBERS [SCHEDULER [PATIENCE]]``.
 """
 
 import os
@@ -18,7 +18,8 @@ from sim.campaigns.progress import Progress
 from sim.campaigns.store import Store
 
 KILLS, DIFFERS, FAILS, WAITS = 3, 5, 7, 8
-"""Numbers of jobs: one kills its worker the first time, one finds a difference, one fails; from the last on they wait."""
+"""Numbers of jobs: one kills its worker the first time, one finds a difference, one fails; from the last on they wait until the file
+``go`` is there, or one of their own, such as ``go-9``."""
 
 
 def version() -> str:
@@ -39,8 +40,10 @@ def run(parameters, folder):
         tool = subprocess.Popen(["sleep", "900"])
         with (shared / "tools").open("a") as file:
             file.write(f"{tool.pid}\n")
-    while number >= WAITS and not (shared / "go").exists():
+    while number >= WAITS and not any((shared / name).exists() for name in ("go", f"go-{number}")):
         time.sleep(0.02)
+    with (shared / "ended").open("a") as file:
+        file.write(f"{number} {os.getpid()}\n")
     if number == FAILS and (shared / "fail").exists():
         raise RuntimeError(f"no {folder}/input.txt today")
     found = {"squares": number * number, "parity": {("even", "odd")[number % 2]: 1}, "tools": ["none"]}
@@ -51,21 +54,26 @@ def run(parameters, folder):
 
 TINY = Kind(name="tiny", version=version, run=run, memory_bytes=0, threads=0)
 
+LARGER = Kind(name="tiny", version=version, run=run, memory_bytes=50_000_000, threads=1)
+"""The same jobs, for workers that say what they have to offer."""
 
-def campaign(folder, numbers):
-    return Campaign(kind=TINY, common={"folder": str(folder), "seed": 1}, goal=numbers, numbers=numbers)
+
+def campaign(folder, numbers, kind=TINY):
+    return Campaign(kind=kind, common={"folder": str(folder), "seed": 1}, goal=numbers, numbers=numbers)
 
 
-def main(path, folder, numbers, scheduler=None):
+def main(path, folder, numbers, scheduler=None, patience="60"):
     console = make_console(stderr=True)
-    asked = campaign(folder, int(numbers))
+    asked = campaign(folder, int(numbers), TINY if scheduler is None else LARGER)
+    seconds = float(patience)
     with (
         Store(Path(path), new=True) as store,
         cluster(
-            TINY, workers=2, scheduler=scheduler, folder=Path(path).with_suffix(".work"), patience_seconds=60
+            asked.kind, workers=2, scheduler=scheduler, folder=Path(path).with_suffix(".work"), patience_seconds=seconds
         ) as client,
     ):
-        tally = run_campaign(asked, store, client, Progress(console, name="tiny", goal=asked.goal, unit="jobs"))
+        progress = Progress(console, name="tiny", goal=asked.goal, unit="jobs")
+        tally = run_campaign(asked, store, client, progress, patience_seconds=seconds)
     print(tally.jobs, len(tally.failed))
 
 
