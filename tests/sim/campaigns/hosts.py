@@ -1,10 +1,10 @@
 """Hosts on a network of their own, as Linux makes them of network namespaces: their links can be cut."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +20,30 @@ _SWITCH = "switch"
 
 def _ip(*words):
     return subprocess.run([_IP, *words], check=True, capture_output=True, text=True).stdout
+
+
+def _kill(space):
+    """Kill all that runs in a namespace."""
+    deadline = time.monotonic() + HANGS_SECONDS
+    while processes := _ip("netns", "pids", space).split():
+        assert time.monotonic() < deadline, f"{space}: {processes} cannot be killed"
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _remove(space):
+    _kill(space)
+    _ip("netns", "delete", space)
+
+
+def _remove_forsaken():
+    """Take away what tests left that were killed themselves."""
+    for line in _ip("netns", "list").splitlines():
+        found = re.match(r"tally(\d+)-\w+", line)
+        if found and not Path(f"/proc/{found[1]}").exists():
+            _remove(found[0])
 
 
 def missing():
@@ -57,11 +81,10 @@ class Hosts:
         return (_IP, "netns", "exec", self._space(name))
 
     def start(self, name, *words, log, environment=None):
-        """Start Python with such words at a host; what it says goes to a file."""
+        """Start a command at a host; what it says goes to a file."""
         with log.open("ab") as file:
-            command = [*self.before(name), sys.executable, *words]
             options = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, "env": environment}
-            return subprocess.Popen([str(word) for word in command], cwd=ROOT, **options)
+            return subprocess.Popen([*self.before(name), *words], cwd=ROOT, **options)
 
     def host_of(self, process):
         """At which host a process is; None at none of them, or where it has ended."""
@@ -80,16 +103,11 @@ class Hosts:
 
     def kill(self, name):
         """Kill all that runs at a host."""
-        deadline = time.monotonic() + HANGS_SECONDS
-        while processes := _ip("netns", "pids", self._space(name)).split():
-            assert time.monotonic() < deadline, f"{name}: {processes} cannot be killed"
-            for process in processes:
-                with suppress(ProcessLookupError):
-                    os.kill(int(process), signal.SIGKILL)
-            time.sleep(0.02)
+        _kill(self._space(name))
 
     def make(self):
         """Make them. The switch is in a namespace too: this machine's own network stays as it is."""
+        _remove_forsaken()
         switch = self._space(_SWITCH)
         _ip("netns", "add", switch)
         _ip("-n", switch, "link", "add", "name", "bridge", "type", "bridge")
@@ -107,8 +125,7 @@ class Hosts:
         """Take away what there is of them, and whatever runs there."""
         for name in (*self._names, _SWITCH):
             if Path(f"/run/netns/{self._space(name)}").exists():
-                self.kill(name)
-                _ip("netns", "delete", self._space(name))
+                _remove(self._space(name))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sqlite3
+import sys
 
 import pytest
 
@@ -35,22 +36,20 @@ class Cluster:
         For all files.
     dead_after : str
         How long a silent link is taken to be alive: Dask's ``distributed.comm.timeouts.tcp``.
+    scheduler_dead_after : str, optional
+        The same for the scheduler alone.
     """
 
-    def __init__(self, hosts, folder, dead_after):
+    def __init__(self, hosts, folder, dead_after, scheduler_dead_after=None):
         self.hosts, self.folder = hosts, folder
         self.store = folder / "a.sqlite"
         self._heard, self._log = folder / "campaign.log", folder / "scheduler.log"
-        names = {"COMM__TIMEOUTS__TCP": dead_after, "COMM__TIMEOUTS__CONNECT": f"{HANGS_SECONDS}s"}
-        self._environment = {**os.environ, **{f"DASK_DISTRIBUTED__{name}": value for name, value in names.items()}}
+        own = {"COMM__TIMEOUTS__TCP": dead_after, "COMM__TIMEOUTS__CONNECT": f"{HANGS_SECONDS}s"}
+        self._environment = {**os.environ, **{f"DASK_DISTRIBUTED__{name}": value for name, value in own.items()}}
         self._environment["DASK_TEMPORARY_DIRECTORY"] = str(folder)
-        self._workers = 0
+        self._scheduler_dead_after = scheduler_dead_after or dead_after
         self.start_scheduler()
-        with self._heard.open("w") as file:
-            self.campaign = started(
-                self.store, folder, NUMBERS, f"tcp://{hosts.address('scheduler')}:{PORT}", HANGS_SECONDS,
-                before=hosts.before("campaign"), stderr=file, env=self._environment,
-            )  # fmt: skip
+        self.start_campaign()
         self.until(lambda: "waits for a worker with room for a job: " in self.told())
 
     def until(self, condition):
@@ -66,17 +65,25 @@ class Cluster:
         return self._log.read_text()
 
     def start_scheduler(self):
-        words = ("-m", "dask", "scheduler", "--host", self.hosts.address("scheduler"), "--port", PORT, "--no-dashboard")
-        self.scheduler = self.hosts.start("scheduler", *words, log=self._log, environment=self._environment)
+        words = [sys.executable, *"-m dask scheduler --no-dashboard --port".split(), str(PORT)]
+        environment = self._environment | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": self._scheduler_dead_after}
+        words += ["--host", self.hosts.address("scheduler")]
+        self.hosts.start("scheduler", *words, log=self._log, environment=environment)
+
+    def start_campaign(self):
+        with self._heard.open("a") as file:
+            self.campaign = started(
+                self.store, self.folder, NUMBERS, f"tcp://{self.hosts.address('scheduler')}:{PORT}", HANGS_SECONDS,
+                before=self.hosts.before("campaign"), stderr=file, env=self._environment,
+            )  # fmt: skip
 
     def start_worker(self, name):
-        """Start a worker at a host, by the command that the campaign printed."""
+        """Start a worker at a host by the command that the campaign printed, and again whenever it ends."""
         line = next(line for line in self.told().splitlines() if line.startswith("waits for a worker"))
-        python, *words = shlex.split(line.rpartition(": ")[2])
-        assert python == "python" and words[:3] == ["-m", "dask", "worker"]
-        self._workers += 1
-        log = self.folder / f"worker{self._workers}.log"
-        return self.hosts.start(name, *words, "--no-dashboard", log=log, environment=self._environment)
+        python, space, words = line.rpartition(": ")[2].partition(" ")
+        assert (python, space) == ("python", " ") and words.startswith("-m dask worker tcp://")
+        loop = f"while true; do {shlex.quote(sys.executable)} {words} --no-dashboard; sleep 1; done"
+        self.hosts.start(name, "sh", "-c", loop, log=self.folder / f"{name}.log", environment=self._environment)
 
     def attempts(self, number, kind="begun"):
         """The processes in which a job was begun, or ended."""
@@ -92,8 +99,15 @@ class Cluster:
                     return number, process
         return None
 
-    def both_at_work(self):
-        return self.at_work("worker1") is not None and self.at_work("worker2") is not None
+    def all_at_work(self, *names):
+        return all(self.at_work(name) is not None for name in names)
+
+    def brought_to(self, name, number):
+        """Whether a host is at work on a job; the one that it does before may end."""
+        found = self.at_work(name)
+        if found is not None and found[0] != number:
+            self.let_go(found[0])
+        return found is not None and found[0] == number
 
     def let_go(self, *numbers):
         for number in numbers:
@@ -101,16 +115,17 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(folder, dead_after):
+def running(folder, **options):
     """A context with a cluster whose campaign has begun; two workers are at work on jobs that wait."""
     if (reason := missing()) is not None:
         pytest.skip(reason)
-    with hosts("scheduler", "campaign", "worker1", "worker2") as made:
-        cluster = Cluster(made, folder, dead_after)
+    with hosts("scheduler", "campaign", "worker1", "worker2", "worker3") as made:
+        cluster = Cluster(made, folder, **options)
         try:
-            cluster.first = {name: cluster.start_worker(name) for name in ("worker1", "worker2")}
+            for name in ("worker1", "worker2"):
+                cluster.start_worker(name)
             cluster.until(lambda: stored(cluster.store) == tiny.WAITS)
-            cluster.until(cluster.both_at_work)
+            cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
             yield cluster
         finally:
             cluster.campaign.kill()
@@ -124,9 +139,11 @@ def rows(path):
         return base.execute(f"SELECT {columns} FROM result ORDER BY key").fetchall()
 
 
-def check_as_on_one_machine(cluster):
-    """The store has each job once, and all that it has is what this machine finds by itself."""
+def check_end(cluster):
+    """The campaign ends; the store has each job once, and all that it has is what this machine finds by itself."""
     (cluster.folder / "go").touch()
+    assert end(cluster.campaign)[0] == f"{NUMBERS} 0\n"
+    assert set(begun(cluster.folder)) == set(range(NUMBERS))
     other = cluster.folder / "b.sqlite"
     assert end(started(other, cluster.folder, NUMBERS))[0] == f"{NUMBERS} 0\n"
     assert len(rows(other)) == NUMBERS
@@ -142,63 +159,75 @@ def test_a_link_that_comes_back_costs_nothing(tmp_path):
         cluster.until(lambda: process in cluster.attempts(number, "ended"))
         cluster.hosts.mend("worker1")
         cluster.until(lambda: stored(cluster.store) == tiny.WAITS + 1)
-        cluster.until(cluster.both_at_work)
-        cluster.hosts.cut("campaign")
+        cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
         number, process = cluster.at_work("worker2")
+        cluster.hosts.cut("campaign")
         cluster.let_go(number)
         cluster.until(lambda: process in cluster.attempts(number, "ended"))
         cluster.hosts.mend("campaign")
-        (tmp_path / "go").touch()
-        assert end(cluster.campaign)[0] == f"{NUMBERS} 0\n"
-        assert begun(tmp_path) == dict.fromkeys(range(NUMBERS), 1)
+        cluster.until(lambda: stored(cluster.store) == tiny.WAITS + 2)
+        before = begun(tmp_path)
+        check_end(cluster)
+        assert set(before.values()) == {1}
         assert "the scheduler went away" not in cluster.told()
-    check_as_on_one_machine(cluster)
+
+
+def test_a_campaign_that_is_back_before_it_is_missed(tmp_path):
+    """It took the link for dead, and calls again; the scheduler, which has not noticed, knows it still."""
+    with running(tmp_path, dead_after="11s", scheduler_dead_after="1h") as cluster:
+        cluster.hosts.cut("campaign")
+        cluster.until(lambda: "the scheduler went away" in cluster.told())
+        assert "Close client connection" not in cluster.logged()
+        cluster.hosts.mend("campaign")
+        check_end(cluster)
+        assert "the scheduler is back" in cluster.told()
 
 
 def test_hosts_that_die_and_links_that_stay_cut(tmp_path):
-    """A worker is killed, another is cut off, then the campaign, and the scheduler is killed; each job is in the store once."""
+    """A worker is killed, another cut off, then the campaign; the scheduler is killed, and with it a worker's host; then the campaign."""
     with running(tmp_path, dead_after="11s") as cluster:
         # A worker is killed in the middle of a job: Dask starts another in its place.
-        number, process = cluster.at_work("worker1")
+        killed, process = cluster.at_work("worker1")
         os.kill(process, signal.SIGKILL)
-        cluster.until(lambda: len(cluster.attempts(number)) == 2)
-        cluster.until(cluster.both_at_work)
+        cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
 
         # One is cut off, without a word, in the middle of a job: the other does it.
         number, process = cluster.at_work("worker2")
         cluster.hosts.cut("worker2")
-        cluster.let_go(*({8, 9, 10, 11, 12, 13} - {number}))
-        cluster.until(lambda: "worker1" in map(cluster.hosts.host_of, cluster.attempts(number)))
-        # Its own attempt ends too, unheard.
+        cluster.until(lambda: f"Remove worker addr: tcp://{cluster.hosts.address('worker2')}" in cluster.logged())
+        cluster.until(lambda: cluster.brought_to("worker1", number))
         cluster.let_go(number)
-        cluster.until(lambda: len(cluster.attempts(number, "ended")) == 2)
-        cluster.until(lambda: stored(cluster.store) >= 14)
-        # It comes back as another; what it was is not taken up again.
+        # Its link is back, and it starts again.
         cluster.hosts.mend("worker2")
-        cluster.hosts.kill("worker2")
-        cluster.start_worker("worker2")
-        cluster.until(cluster.both_at_work)
+        cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
 
         # The campaign is cut off until the scheduler has forgotten it.
+        before = stored(cluster.store)
         cluster.hosts.cut("campaign")
         cluster.until(lambda: "Close client connection" in cluster.logged() and "the scheduler went away" in cluster.told())
         cluster.hosts.mend("campaign")
         cluster.until(lambda: "the scheduler is back" in cluster.told())
-        before = stored(cluster.store)
         cluster.let_go(*(cluster.at_work(name)[0] for name in ("worker1", "worker2")))
         cluster.until(lambda: stored(cluster.store) >= before + 2)
-        cluster.until(cluster.both_at_work)
+        cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
 
-        # The scheduler is killed, and its workers go; others come.
+        # The scheduler is killed, and comes again. A worker follows it; the other's host is gone for good, and there is a new one.
+        before = stored(cluster.store)
         cluster.hosts.kill("scheduler")
+        cluster.hosts.kill("worker1")
         cluster.until(lambda: cluster.told().count("the scheduler went away") == 2)
         cluster.start_scheduler()
-        for name in ("worker1", "worker2"):
-            cluster.hosts.kill(name)
-            cluster.start_worker(name)
-        (tmp_path / "go").touch()
-        out, _ = end(cluster.campaign)
-        assert out == f"{NUMBERS} 0\n"
-        assert set(begun(tmp_path)) == set(range(NUMBERS))
-        assert all(begun(tmp_path)[number] == 1 for number in range(tiny.WAITS))
-    check_as_on_one_machine(cluster)
+        cluster.start_worker("worker3")
+        cluster.until(lambda: cluster.all_at_work("worker2", "worker3"))
+        cluster.let_go(cluster.at_work("worker3")[0])
+        cluster.until(lambda: stored(cluster.store) > before)
+
+        # The campaign is killed too; the same command resumes.
+        cluster.campaign.kill()
+        cluster.campaign.communicate()
+        cluster.start_campaign()
+        tries = begun(tmp_path)
+        check_end(cluster)
+        assert "tiny: resumes after " in cluster.told()
+        assert tries[killed] >= 2 and tries[number] >= 2
+        assert all(tries[number] == 1 for number in range(tiny.WAITS))
