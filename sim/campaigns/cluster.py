@@ -50,6 +50,9 @@ _LOCAL = {
 """Of a cluster of this machine. A worker that is killed is replaced, however long that takes: on a busy machine it is
 not given up, as it is by default after 15 seconds."""
 
+_INTRODUCTION_SECONDS = 10.0
+"""How long a scheduler that took a call may take to say that it is one, beyond the time in which it has to take it."""
+
 _ALONE = threading.Lock()
 """Of a worker with several threads: tools are told what to do by the process' environment, which is one."""
 
@@ -183,7 +186,7 @@ def _call(scheduler: str, patience_seconds: float) -> None:
         await comm.close()
 
     async def wait() -> None:
-        await asyncio.wait_for(call(), patience_seconds)
+        await asyncio.wait_for(call(), patience_seconds + _INTRODUCTION_SECONDS)
 
     try:
         asyncio.run(wait())

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from model.support.errors import ToolError
@@ -221,10 +222,10 @@ class _Run:
                 self._progress.say("the scheduler is back")
             return
         if self._gone_since is None:
-            self._gone_since = time.monotonic()
+            self._gone_since = monotonic()
             self._progress.say(f"the scheduler went away: waits up to {self._patience:g} s for it")
         # Dask's client gives up by itself, unless what is at the scheduler's address takes its call and says nothing.
-        if self._client.status == "closed" or time.monotonic() - self._gone_since > 2 * self._patience:
+        if self._client.status == "closed" or monotonic() - self._gone_since > 2 * self._patience:
             raise ToolError(
                 f"the scheduler is gone; what was found is in {self._store.path}, and the same command resumes from there"
             )

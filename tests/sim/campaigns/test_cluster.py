@@ -1,5 +1,11 @@
 """Workers: how many there is room for, what they offer, and whose jobs they do."""
 
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import socket
 import subprocess
 import sys
 
@@ -9,7 +15,8 @@ from model.support.errors import BadInputError, ToolError, ToolMissingError
 from sim.campaigns import cluster as clusters
 from sim.campaigns.cluster import at_once, check_address, cluster, do_job, local_workers, needs, room, worker_command
 from sim.campaigns.jobs import Job, Kind
-from tests.sim.campaigns.tiny import TINY, run, version
+from tests.sim.campaigns.tiny import LARGER, TINY, run, version
+from tests.sim.campaigns.watching import dask, end, started, stored, until
 
 pytest.importorskip("distributed", reason="Dask distributed is not installed; get it with: pip install -e .[cluster]")
 
@@ -80,9 +87,99 @@ def test_a_worker_of_another_version_does_nothing(tmp_path):
 
 def test_nobody_answers(tmp_path):
     options = {"workers": 0, "scheduler": "tcp://127.0.0.1:1", "folder": tmp_path, "patience_seconds": 0.2}
-    message = r"^--scheduler tcp://127\.0\.0\.1:1: no scheduler answers there within 0\.2 s$"
+    message = r"^--scheduler tcp://127\.0\.0\.1:1: no scheduler answers there within 0\.2 s: Connection refused$"
     with pytest.raises(ToolError, match=message), cluster(TINY, **options):
         pass
+
+
+def test_one_that_answers_is_silent(tmp_path, monkeypatch):
+    """What listens there is no scheduler: it takes calls and says nothing."""
+    monkeypatch.setattr(clusters, "_INTRODUCTION_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        options = {"workers": 0, "scheduler": address, "folder": tmp_path, "patience_seconds": 0.2}
+        message = rf"^--scheduler {address}: no scheduler answers there within 0\.2 s$"
+        with pytest.raises(ToolError, match=message), cluster(TINY, **options):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "configured", "message"),
+    [
+        (
+            "tls://127.0.0.1:1",
+            {},
+            "--scheduler tls://127.0.0.1:1 must have files for TLS, in DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT, DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY or in Dask's configuration",
+        ),
+        (
+            "tcp://127.0.0.1:1",
+            {"distributed.comm.require-encryption": True},
+            "--scheduler must be tls:// or wss://, which Dask's configuration requires, not 'tcp://127.0.0.1:1'",
+        ),
+        (
+            "tls://127.0.0.1:1",
+            {f"distributed.comm.tls.{name}": "/nowhere.pem" for name in ("ca-file", "client.cert", "client.key")},
+            "Dask's files for TLS (distributed.comm.tls) cannot be read: No such file or directory",
+        ),
+    ],
+)
+def test_encryption_that_is_not_configured(scheduler, configured, message, tmp_path):
+    import dask
+
+    options = {"workers": 0, "scheduler": scheduler, "folder": tmp_path, "patience_seconds": 0.2}
+    with dask.config.set(configured), pytest.raises(BadInputError) as error, cluster(TINY, **options):
+        pass
+    assert str(error.value) == message
+
+
+def certificates(folder, name, authority=None):
+    """A key, and a certificate for it: of an authority, or one of its own."""
+    openssl = shutil.which("openssl")
+    key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
+    words = ["-subj", f"/CN={name}", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout", key]
+    signed = [] if authority is None else ["-CA", authority[0], "-CAkey", authority[1]]
+    subprocess.run([openssl, "req", "-x509", *words, *signed, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.mark.full
+def test_a_cluster_with_tls(tmp_path, monkeypatch):
+    """By Dask's configuration alone. Who has no certificate of the same authority is not let in."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed; get it with: apt-get install openssl")
+    authority, stranger = certificates(tmp_path, "authority"), certificates(tmp_path, "stranger")
+    certificate, key = certificates(tmp_path, "tally", authority)
+    files = {"CA_FILE": authority[0]}
+    files |= {f"{who}__CERT": certificate for who in ("SCHEDULER", "WORKER", "CLIENT")}
+    files |= {f"{who}__KEY": key for who in ("SCHEDULER", "WORKER", "CLIENT")}
+    for name, path in files.items():
+        monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", str(path))
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "true")
+    (tmp_path / "go").touch()
+    served = tmp_path / "served.json"
+    with contextlib.ExitStack() as stack:
+
+        def running(*words):
+            process = dask(*words)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        scheduler = running("scheduler", "--host", "tls://127.0.0.1:0", "--scheduler-file", str(served), "--no-dashboard")
+        until(lambda: served.exists() and served.read_text().endswith("}"), scheduler)
+        address = json.loads(served.read_text())["address"]
+        assert address.startswith("tls://")
+        running(*shlex.split(worker_command(LARGER, address))[3:], "--no-dashboard", "--local-directory", str(tmp_path))
+        assert end(started(tmp_path / "a.sqlite", tmp_path, 10, address))[0] == "10 0\n"
+        assert stored(tmp_path / "a.sqlite") == 10
+        # One of another authority, and one that trusts another authority.
+        for trusted, own in ((authority, stranger), (stranger, (certificate, key))):
+            other = {"CA_FILE": trusted[0], "CLIENT__CERT": own[0], "CLIENT__KEY": own[1]}
+            environment = {**os.environ, **{f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in other.items()}}
+            refused = started(tmp_path / "b.sqlite", tmp_path, 10, address, env=environment)
+            assert f"--scheduler {address}: no scheduler answers there within 60 s: " in refused.communicate()[1]
+            assert refused.returncode != 0 and stored(tmp_path / "b.sqlite") == 0
 
 
 def test_dask_is_not_installed(monkeypatch):

@@ -203,6 +203,12 @@ def test_a_job_that_kills_its_workers_fails(tmp_path, monkeypatch):
     assert (outcomes[tiny.KILLS].outcome, outcomes[tiny.KILLS].message) == (FAILED, wanted)
 
 
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
 def test_a_killed_scheduler_may_come_again(tmp_path):
     """Its workers go with it; others come, and the campaign goes on by itself."""
     path, address = tmp_path / "a.sqlite", f"tcp://127.0.0.1:{free_port()}"
@@ -232,6 +238,61 @@ def test_a_killed_scheduler_may_come_again(tmp_path):
     assert out == "14 0\n"
     check_whole(path, tmp_path)
     assert all(begun(tmp_path)[number] == 1 for number in range(tiny.WAITS))
+
+
+class Lost:
+    """A client whose scheduler goes away: what it is at each look."""
+
+    def __init__(self, *states):
+        self._states = list(states)
+        self.scheduler = self.cluster = None
+
+    @property
+    def status(self):
+        return self._states.pop(0) if len(self._states) > 1 else self._states[0]
+
+
+@pytest.mark.parametrize(
+    ("states", "waits"),
+    [
+        (("connecting", "connecting", "closed"), [0]),
+        # One at the same address takes calls and says nothing, so that the client never gives up.
+        (("connecting",), [0, 59, 61]),
+    ],
+)
+def test_a_scheduler_that_stays_away(states, waits, tmp_path, monkeypatch):
+    """It is said, once, and what was found is kept."""
+    clock = iter(waits)
+    monkeypatch.setattr("sim.campaigns.engine.monotonic", lambda: next(clock))
+    monkeypatch.setattr("sim.campaigns.engine._LOOK_EVERY", 10**9)
+    told = io.StringIO()
+    with Store(tmp_path / "a.sqlite", new=True) as store, contextlib.redirect_stderr(told):
+        progress = Progress(make_console(stderr=True), name="tiny", goal=1, unit="jobs", clock=lambda: 0.0)
+        with pytest.raises(ToolError) as error:
+            run_campaign(tiny.campaign(tmp_path, 1), store, Lost(*states), progress, patience_seconds=30)
+    kept = f"what was found is in {tmp_path / 'a.sqlite'}, and the same command resumes from there"
+    assert str(error.value) == f"the scheduler is gone; {kept}"
+    lines = ["the scheduler went away: waits up to 30 s for it", "tiny: 0 of 1 jobs, 0 jobs, 0 failed"]
+    assert told.getvalue().splitlines() == lines
+    assert list(clock) == []
+
+
+def test_a_scheduler_that_does_not_say_which_workers_it_has(client, tmp_path, monkeypatch):
+    """It is asked again."""
+    (tmp_path / "go").touch()
+    answers = iter([TimeoutError(), OSError(), None])
+    real = client.sync
+
+    def sync(asked, *words, **options):
+        if asked != client.scheduler.identity and (error := next(answers, None)) is not None:
+            raise error
+        return real(asked, *words, **options)
+
+    monkeypatch.setattr(client, "sync", sync)
+    monkeypatch.setattr("sim.campaigns.engine._LOOK_EVERY", 1)
+    with Store(tmp_path / "a.sqlite", new=True) as store:
+        tally, _ = run(tiny.campaign(tmp_path, 2), store, client)
+    assert tally.jobs == 2 and list(answers) == []
 
 
 def test_one_that_waits_says_what_for(tmp_path, monkeypatch):

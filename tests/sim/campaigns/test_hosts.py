@@ -65,10 +65,9 @@ class Cluster:
         return self._log.read_text()
 
     def start_scheduler(self):
-        words = [sys.executable, *"-m dask scheduler --no-dashboard --port".split(), str(PORT)]
+        words = ("-m", "dask", "scheduler", "--host", self.hosts.address("scheduler"), "--port", str(PORT), "--no-dashboard")
         environment = self._environment | {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": self._scheduler_dead_after}
-        words += ["--host", self.hosts.address("scheduler")]
-        self.hosts.start("scheduler", *words, log=self._log, environment=environment)
+        self.hosts.start("scheduler", sys.executable, *words, log=self._log, environment=environment)
 
     def start_campaign(self):
         with self._heard.open("a") as file:
@@ -184,7 +183,7 @@ def test_a_campaign_that_is_back_before_it_is_missed(tmp_path):
 
 
 def test_hosts_that_die_and_links_that_stay_cut(tmp_path):
-    """A worker is killed, another cut off, then the campaign; the scheduler is killed, and with it a worker's host; then the campaign."""
+    """A worker is killed, another is cut off, then the campaign; the scheduler is killed, a worker's host, and the campaign."""
     with running(tmp_path, dead_after="11s") as cluster:
         # A worker is killed in the middle of a job: Dask starts another in its place.
         killed, process = cluster.at_work("worker1")
@@ -211,7 +210,7 @@ def test_hosts_that_die_and_links_that_stay_cut(tmp_path):
         cluster.until(lambda: stored(cluster.store) >= before + 2)
         cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
 
-        # The scheduler is killed, and comes again. A worker follows it; the other's host is gone for good, and there is a new one.
+        # The scheduler is killed, and comes again. A worker follows it; the host of the other is gone, and there is a new one.
         before = stored(cluster.store)
         cluster.hosts.kill("scheduler")
         cluster.hosts.kill("worker1")

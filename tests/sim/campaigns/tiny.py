@@ -1,6 +1,7 @@
 """Jobs that take no time, and do what they are told: wait for a file, kill their worker, or fail.
 
-As a program, a campaign of them, to be killed: ``python -m tests.sim.campaigns.tiny STORE FOLDER NUMBERS [SCHEDULER [PATIENCE]]``.
+As a program, a campaign of them, to be killed: ``python -m tests.sim.campaigns.tiny STORE FOLDER NUMBERS [SCHEDULER]``,
+which may be followed by how many seconds to wait for it.
 """
 
 import os
@@ -18,8 +19,8 @@ from sim.campaigns.progress import Progress
 from sim.campaigns.store import Store
 
 KILLS, DIFFERS, FAILS, WAITS = 3, 5, 7, 8
-"""Numbers of jobs: one kills its worker the first time, one finds a difference, one fails; from the last on they wait until the file
-``go`` is there, or one of their own, such as ``go-9``."""
+"""Numbers of jobs: one kills its worker the first time, one finds a difference, one fails; from the last on they wait until the
+file ``go`` is there, or one of their own, such as ``go-9``."""
 
 
 def version() -> str:
