@@ -20,7 +20,7 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-MODULES = {module for module, _ in COMMANDS.values()}
+MODULES = {module for module, _ in COMMANDS.values()} | {"dask"}
 SHOWN = re.compile(r"(?:python -m (?P<module>[\w.]+)|\btally (?P<name>[a-z-]+))(?P<rest>[^`#|&;)\n]*(?:\\\n[^`#|&;)\n]*)*)")
 
 
@@ -32,6 +32,8 @@ def heading_anchors(page: Path) -> set[str]:
 
 def command_of(words: list[str], module: str) -> tuple[click.Command, str]:
     """The command that is shown, a group's where ``words`` name one; and what it is called in messages."""
+    if module == "dask":
+        return importlib.import_module(f"distributed.cli.dask_{words[0]}").main, f"{module} {words[0]}"
     command = importlib.import_module(module).main
     name = module
     if isinstance(command, click.Group) and words and words[0] in command.commands:
