@@ -148,7 +148,7 @@ def test_exit_codes(failed, code, line, tmp_path, monkeypatch):
         def __exit__(self, *error):
             pass
 
-    def fake(asked, store, client, progress, *, retry):
+    def fake(asked, store, client, progress, *, retry, patience_seconds):
         tally = engines.Tally(amount=30, jobs=3)
         for number in range(3):
             each = asked.job(number, "1")

@@ -46,7 +46,7 @@ def test_what_it_prints_and_writes(failed, tmp_path, monkeypatch):
         def __exit__(self, *error):
             pass
 
-    def fake(asked, store, client, progress, *, retry):
+    def fake(asked, store, client, progress, *, retry, patience_seconds):
         job = asked.job(0, asked.kind.version())
         found = {"inputs": 100, "bytes": 9, "refused": {"PlanError": 90}, "accepted": {"run": 10 - failed}, "failed": {}}
         found["failed"] = {"hang": 1} if failed else {}

@@ -68,7 +68,7 @@ def performed(monkeypatch, tmp_path):
     pytest.importorskip("distributed", reason="Dask distributed is not installed; get it with: pip install -e .[cluster]")
     done = []
 
-    def fake(campaign, store, client, progress, *, retry):
+    def fake(campaign, store, client, progress, *, retry, patience_seconds):
         version, known = campaign.kind.version(), {each.job.key for each in store.results()}
         tally = engines.Tally()
         wanted = campaign.numbers if campaign.counted is None else campaign.goal // 10
@@ -128,8 +128,8 @@ def test_exit_code_where_a_job_fails(performed, monkeypatch):
     _, fake = performed
     fake.outcome = lambda kind: Outcome(outcome=FAILED, message="no\nmore")
 
-    def failing(campaign, store, client, progress, *, retry):
-        tally = fake(campaign, store, client, progress, retry=retry)
+    def failing(campaign, store, client, progress, *, retry, patience_seconds):
+        tally = fake(campaign, store, client, progress, retry=retry, patience_seconds=patience_seconds)
         tally.failed = [(each.job, each.outcome.message) for each in store.results()]
         return tally
 
