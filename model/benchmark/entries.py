@@ -67,6 +67,9 @@ ENTRIES = (
     Entry(name="mlp", title="scikit-learn's MLPClassifier", packages=("scikit-learn", "skl2onnx"), output="probabilities"),
     Entry(name="keras", title="Keras' first example", packages=("keras", "tensorflow-cpu", "tf2onnx")),
     Entry(name="brevitas", title="Brevitas, 4-bit weights, 2-bit pixels and activations", packages=("torch", "brevitas")),
+    Entry(name="resnet", title="ResNet, basic blocks with shortcuts, batch normalization"),
+    Entry(name="unet", title="U-Net, averaged to classify, batch normalization"),
+    Entry(name="mobilenet", title="MobileNetV2, inverted residuals, ReLU6"),
 )
 """All of them, in the order of the tables."""
 
