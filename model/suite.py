@@ -1,4 +1,4 @@
-"""`python -m model.suite`: eight networks as people train them, float, quantized and spiking, beside a peer's rate code."""
+"""`python -m model.suite`: eleven networks as people train them, float, quantized and spiking, beside a peer's rate code."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import click
 
 from model.benchmark.entries import ENTRIES, Entry, chosen
 from model.benchmark.plan import Plan
-from model.reports.markdown import page_to_fill, with_table
+from model.reports.markdown import page_to_fill, write_rows
 from model.support.choices import DIGITS
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table
-from model.support.files import write_all, write_file
+from model.support.files import write_all
 from model.support.results import to_json
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _networks(context: click.Context, parameter: click.Parameter, value: str) ->
     help="Test frames on which the peer runs, the first ones; 0 for none.",
 )
 @click.option("--out", type=OutFolder(), default=Path("build/suite"), show_default=True, help="Folder for all that is made.")
-@click.option("--docs", type=FilePath(), help="A page whose tables are written anew.")
+@click.option("--docs", type=FilePath(), help="A page whose tables are written anew; of networks left out, rows stay.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     networks: tuple[Entry, ...],
@@ -78,7 +78,7 @@ def main(
     Every step is kept in the folder by what it was made of, so that a second run does only what changed.
     """
     from model.benchmark.run import run
-    from model.benchmark.table import rows, tables
+    from model.benchmark.table import name_of, rows, tables
     from model.support.datasets import load
     from model.support.steps import Steps
     from model.training.common import import_torch, keep_memory
@@ -100,9 +100,7 @@ def main(
     written = tables(results)
     write_all(out, {"suite.json": text, "suite.md": "\n".join(written.values())})
     if docs:
-        for name, table in written.items():
-            page = with_table(page, name, table)
-        write_file(docs, page)
+        write_rows(docs, page, written, [entry.name for entry in ENTRIES], name_of)
     if as_json:
         print(text, end="")
         return

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from model.reports.markdown import markdown, page_to_fill, with_table
+from model.benchmark.entries import ENTRIES
+from model.reports.markdown import markdown, page_to_fill, write_rows
 from model.support.choices import DIGITS
 from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table
 from model.support.errors import BadInputError, MismatchError
-from model.support.files import checked_json, opened, write_all, write_file
+from model.support.files import checked_json, opened, write_all
 from model.support.results import plain
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Verified:
 @click.option("--plan", "plan_name", default="minimal", show_default=True, metavar="PLAN", help="As of sim.verify.")
 @click.option("--dataset", type=click.Choice(DIGITS), default="mnist", show_default=True, help="Data to take frames of.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the MNIST files in.")
-@click.option("--docs", type=FilePath(), help="A page whose table is written anew.")
+@click.option("--docs", type=FilePath(), help="A page whose table is written anew; of networks left out, rows stay.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def main(
     folder: Path,
@@ -85,7 +86,9 @@ def main(
     text = json.dumps([asdict(one) for one in found], indent=2) + "\n"
     write_all(folder, {"rtl.json": text, "rtl.md": table})
     if docs:
-        write_file(docs, with_table(page, "rtl", table))
+        # Rows of networks that are left out stay; those of the folder may be others than the suite's.
+        order = dict.fromkeys([*(entry.name for entry in ENTRIES), *(one.name for one in found)])
+        write_rows(docs, page, {"rtl": table}, list(order), name_of)
     if as_json:
         print(text, end="")
         return
@@ -175,6 +178,11 @@ def checked(
         part.write_text(json.dumps(asdict(verified)) + "\n")
 
     return Verified(**json.loads(kept(folder / "steps" / f"{name}-rtl-{digest}.json", make).read_text()))
+
+
+def name_of(cell: str) -> str:
+    """The network that a row of the table is of."""
+    return cell.strip("`").removesuffix(".npz").removesuffix("-tuned")
 
 
 def rtl_table(found: list[Verified]) -> str:

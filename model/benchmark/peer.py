@@ -1,8 +1,10 @@
 """The rate code of SpikingJelly on the same float network: the fewest time steps, and spikes, for a given accuracy.
 
-The float network is built in PyTorch from what the importer reads, layer by layer, and converted by SpikingJelly with its best
-settings: a threshold for each channel, from a percentile of its activations or balanced over calibration frames, neurons that
-start charged to half a threshold, max-pools before neurons. Pixels are spikes of neurons of their own, as SpikingJelly makes them
+The float network is built in PyTorch from what the importer reads, layer by layer, graphs too, and converted by SpikingJelly with
+its best settings: a threshold for each channel, from a percentile of its activations or balanced over calibration frames, neurons
+that start charged to half a threshold, max-pools before neurons where nothing else takes what the pool does. Where an activation
+ends, as that of a ReLU6, thresholds are at most its end, and a neuron fires no more than that. Layers without an activation are
+currents and fire nothing. Pixels are spikes of neurons of their own, as SpikingJelly makes them
 of a rectified linear unit in front of the network; or a constant current, as in its examples: then the first layer multiplies in
 each step. The outputs are the mean of the last layer's currents, read from the first step on or after the delay that SpikingJelly
 estimates; they fire no spikes.
@@ -11,8 +13,10 @@ estimates; they fire no spikes.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
+import operator
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, refuse_branches
-from model.network import Shape
+from model.importers.float_network import ConversionError, FloatLayer, FloatNetwork, FloatProjection
+from model.network import INPUT, Shape
 from model.support.dataset import Dataset
 from model.support.errors import ToolMissingError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor, fx, nn
 
 __all__ = ["PIXELS", "SETTINGS", "PeerPoint", "PeerResult", "as_torch", "outputs", "rate_code"]
 
@@ -96,51 +100,100 @@ class PeerResult:
     best: PeerPoint
 
 
-def as_torch(floats: FloatNetwork) -> nn.Sequential:
+def as_torch(floats: FloatNetwork, *, first: nn.Module | None = None) -> fx.GraphModule:
     """The float network as PyTorch modules, batch normalization folded; from ``(frames, channels, height, width)``.
 
     Quantizers of a quantized file are left out: what is left is a network of rectified linear units with its weights.
+
+    Parameters
+    ----------
+    floats : FloatNetwork
+        The network.
+    first : nn.Module, optional
+        What the frames go through before.
     """
-    import torch
+    from torch import fx
 
-    refuse_branches(floats, "given to a peer")
-    modules: list[Any] = []
-    for layer, shape, _ in floats.walk():
-        modules += _modules(layer, shape)
-    network = torch.nn.Sequential(*modules)
-    return network.eval()
+    modules: dict[str, Any] = {}
+    graph = fx.Graph()
+
+    def through(module: nn.Module, value: fx.Node) -> fx.Node:
+        name = f"module{len(modules)}"
+        modules[name] = module
+        return graph.call_module(name, (value,))
+
+    values = {INPUT: graph.placeholder("frames")}
+    if first is not None:
+        values[INPUT] = through(first, values[INPUT])
+    for layer in floats.layers:
+        parts = []
+        for taken in layer.inputs:
+            value = values[taken.source]
+            for module in _modules(layer, taken, floats.shape_of(taken.source)):
+                value = through(module, value)
+            parts.append(value)
+        value = parts[0]
+        for part in parts[1:]:
+            value = graph.call_function(operator.add, (value, part))
+        values[layer.name] = through(_activation(layer.end), value) if layer.relu else value
+    graph.output(values[floats.layers[-1].name])
+    return fx.GraphModule(modules, graph).eval()
 
 
-def _modules(layer: FloatLayer, shape: Shape) -> list[Any]:
+def _modules(layer: FloatLayer, taken: FloatProjection, shape: Shape) -> list[Any]:
+    """What one input of a layer does, with the layer's bias where it is the first."""
     import torch
     from torch import nn
 
-    if layer.padding.top != layer.padding.bottom or layer.padding.left != layer.padding.right:
-        raise ConversionError(f"layer {layer.name!r}: padding must be the same on both sides for PyTorch, not {layer.padding}")
-    padding = (layer.padding.top, layer.padding.left)
-    if layer.kind == "maxpool":
-        return [nn.MaxPool2d(layer.window, layer.stride, padding)]
-    assert layer.weights is not None and layer.bias is not None
+    if taken.padding.top != taken.padding.bottom or taken.padding.left != taken.padding.right:
+        raise ConversionError(f"layer {layer.name!r}: padding must be the same on both sides for PyTorch, not {taken.padding}")
+    padding = (taken.padding.top, taken.padding.left)
+    if taken.kind == "maxpool":
+        return [nn.MaxPool2d(taken.window, taken.stride, padding)]
+    assert taken.weights is not None and layer.bias is not None
     if layer.bias.ndim != 1:
         raise ConversionError(f"layer {layer.name!r}: bias must be one for each channel, not of shape {layer.bias.shape}")
     found: list[Any] = []
-    weights, taken = layer.weights, layer.taken(shape)
-    if layer.averaged != (1, 1):
-        found.append(nn.AvgPool2d(layer.averaged))
-        weights = weights * (layer.averaged[0] * layer.averaged[1])
-    module: nn.Conv2d | nn.Linear
-    if layer.kind == "convolution":
-        outputs = len(weights)
-        module = nn.Conv2d(shape.channels, outputs, layer.window, layer.stride, padding, groups=layer.groups)
-    else:
+    weights, outputs, biased = taken.weights, len(taken.weights), taken is layer
+    if taken.averaged != (1, 1):
+        found.append(nn.AvgPool2d(taken.averaged))
+        weights = weights * (taken.averaged[0] * taken.averaged[1])
+    module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+    if taken.kind == "linear":
+        seen = taken.taken(shape)
         found.append(nn.Flatten())
-        module = nn.Linear(taken.size, len(weights))
-        weights = weights.reshape(-1, *taken).transpose(0, 3, 1, 2).reshape(-1, taken.size)
+        module = nn.Linear(seen.size, outputs, biased)
+        weights = weights.reshape(-1, *seen).transpose(0, 3, 1, 2).reshape(-1, seen.size)
+    elif taken.kind == "transposed":
+        module = nn.ConvTranspose2d(
+            shape.channels, outputs, taken.window, taken.stride, padding, taken.more, groups=taken.groups, bias=biased
+        )
+        weights = np.concatenate([part.swapaxes(0, 1) for part in np.split(weights, taken.groups)])
+    else:
+        module = nn.Conv2d(shape.channels, outputs, taken.window, taken.stride, padding, groups=taken.groups, bias=biased)
     with torch.no_grad():
         for parameter, values in ((module.weight, weights), (module.bias, layer.bias)):
-            assert parameter is not None
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
-    return [*found, module, *([nn.ReLU()] if layer.relu else [])]
+            if parameter is not None:
+                parameter.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+    return [*found, module]
+
+
+def _activation(end: float | None) -> nn.ReLU:
+    """A rectified linear unit, which ends where that is given.
+
+    SpikingJelly makes neurons of `torch.nn.ReLU` alone, and leaves a ReLU6 as it is. A neuron fires once in a time step at most,
+    so that its threshold, found where activations end, ends them as well.
+    """
+    from torch import nn
+
+    found = nn.ReLU()
+    if end is not None:
+        found.forward = functools.partial(_ending, end=end)  # type: ignore[method-assign]
+    return found
+
+
+def _ending(values: Tensor, *, end: float) -> Tensor:
+    return values.clamp(0.0, end)
 
 
 def rate_code(
@@ -172,10 +225,8 @@ def rate_code(
     """
     from torch import nn
 
-    network = as_torch(floats)
-    if pixels == "spikes":
-        # A pixel is its own activation, and SpikingJelly makes a neuron of each activation.
-        network = nn.Sequential(nn.ReLU(), *network).eval()
+    # A pixel is its own activation, and SpikingJelly makes a neuron of each activation.
+    network = as_torch(floats, first=nn.ReLU() if pixels == "spikes" else None)
     images, calibrated = _tensor(test, floats), _tensor(calibration.first(_CALIBRATED), floats)
     accuracy_float = _accuracy(outputs(network, images), test.labels)
     points: list[PeerPoint] = []
@@ -222,7 +273,7 @@ def _accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:
     return float((outputs.argmax(axis=1) == labels).mean())
 
 
-def _converted(network: nn.Module, setting: str, images: Tensor) -> nn.Module:
+def _converted(network: nn.Module, setting: str, images: Tensor) -> fx.GraphModule:
     """What SpikingJelly makes of it."""
     try:
         from spikingjelly.activation_based.ann2snn import Converter, LocalThresholdBalancingRecipe, RateCodingRecipe
@@ -239,7 +290,7 @@ def _converted(network: nn.Module, setting: str, images: Tensor) -> nn.Module:
 
 
 def _simulated(
-    network: nn.Module, images: Tensor, labels: np.ndarray, steps: int
+    network: fx.GraphModule, images: Tensor, labels: np.ndarray, steps: int
 ) -> Iterator[tuple[int, float, list[float]]]:
     """Of each step its number, the accuracy, and the spikes per frame of each layer so far."""
     import torch
@@ -250,7 +301,8 @@ def _simulated(
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         delay = estimate_delay_start(network, [images[:_BATCH]], "cpu", steps)
-    layers = [module for module in network.modules() if isinstance(module, BaseNode)]
+    modules = dict(network.named_modules())
+    layers = [modules[node.target] for node in network.graph.nodes if isinstance(modules.get(node.target), BaseNode)]
     fired = [0.0] * len(layers)
     for index, layer in enumerate(layers):
 

@@ -6,7 +6,7 @@ from model.benchmark.peer import PeerResult
 from model.benchmark.run import Spiking, SuiteResult
 from model.reports.markdown import markdown
 
-__all__ = ["rows", "tables"]
+__all__ = ["name_of", "rows", "tables"]
 
 
 def tables(results: Sequence[SuiteResult]) -> dict[str, str]:
@@ -32,6 +32,11 @@ def rows(results: Sequence[SuiteResult]) -> list[tuple[str, ...]]:
         for result in results
         for spiking in _spiking(result)
     ]
+
+
+def name_of(cell: str) -> str:
+    """The network that a row is of, by its first cell."""
+    return cell.split("`")[1]
 
 
 def _spiking(result: SuiteResult) -> list[Spiking]:

@@ -35,6 +35,13 @@ def test_command(tmp_path, monkeypatch):
     assert "| `lenet5`: a network | 7 |" in tables
     page = Path("page.md").read_text()
     assert all(line in page for line in tables.splitlines())
+    # Rows of networks that are left out stay.
+    other = CliRunner().invoke(suite.main, [*arguments[:3], "meanstd", *arguments[4:6], "--peer-frames", "0", "--docs", "page.md"])
+    assert other.exit_code == 0, other.output
+    again = Path("page.md").read_text()
+    assert all(line in again for line in page.splitlines())
+    rows = [line.split("`")[1] for line in again.splitlines() if line.startswith("| `") and ": a network" in line]
+    assert rows == ["lenet5", "meanstd", "mlp"]
     shown = CliRunner().invoke(suite.main, arguments)
     assert shown.exit_code == 0
     assert "tables: build/suite/suite.md" in shown.stdout
@@ -46,7 +53,7 @@ def test_bad_input(tmp_path, monkeypatch):
     Path("page.md").write_text("nothing here\n")
     other = CliRunner().invoke(suite.main, ["--dataset", "digits5k", "--networks", "mlp,lenet"])
     assert other.exit_code == 2
-    assert "networks must be of lenet5, meanstd, allconv, depthwise, vgg, mlp, keras, brevitas, not 'lenet'" in other.stderr
+    assert "networks must be of lenet5, meanstd, allconv, depthwise, vgg, mlp, keras, brevitas, resnet, unet, mobilenet, not 'lenet'" in other.stderr
     bare = CliRunner().invoke(suite.main, ["--dataset", "digits5k", "--networks", "mlp", "--docs", "page.md"])
     assert bare.exit_code == 2
     assert bare.stderr.splitlines()[-1] == (

@@ -73,6 +73,12 @@ def test_command(folder, verified):
     one = CliRunner().invoke(suite.main, [*arguments, "--networks", "two"])
     assert one.exit_code == 0
     assert "nothing differs" in one.stdout
+    # Rows of the suite's networks stay where they are left out, others do not.
+    kept = "| `lenet5-tuned.npz` | 5 | 2 | 3 | 4 | 5.0 |"
+    page.write_text(page.read_text().replace("| `two.npz`", f"{kept}\n| `two.npz`"))
+    assert CliRunner().invoke(suite.main, [*arguments, "--networks", "two"]).exit_code == 0
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert rows == [kept, *table.splitlines()[3:]]
     # Nothing is simulated again.
     assert len(verified) == 3
 

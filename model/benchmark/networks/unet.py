@@ -15,23 +15,20 @@ def train(dataset: Dataset, path: Path, seed: int) -> None:
     import torch
     from torch import Tensor, nn, optim
 
-    def double_conv(inputs: int, outputs: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
-        )
+    def convolution(inputs: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
     class UNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inc = double_conv(1, 8)
-            self.down1 = nn.Sequential(nn.MaxPool2d(2), double_conv(8, 16))
-            self.down2 = nn.Sequential(nn.MaxPool2d(2), double_conv(16, 32))
+            self.inc = convolution(1, 8)
+            self.down1 = nn.Sequential(nn.MaxPool2d(2), convolution(8, 16))
+            self.down2 = nn.Sequential(nn.MaxPool2d(2), convolution(16, 32))
             self.up1 = nn.ConvTranspose2d(32, 16, 2, stride=2)
-            self.conv1 = double_conv(32, 16)
+            self.conv1 = convolution(32, 16)
             self.up2 = nn.ConvTranspose2d(16, 8, 2, stride=2)
-            self.conv2 = double_conv(16, 8)
-            self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+            self.conv2 = convolution(16, 16)
+            self.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
 
         def forward(self, x: Tensor) -> Tensor:
             x1 = self.inc(x)
@@ -43,5 +40,5 @@ def train(dataset: Dataset, path: Path, seed: int) -> None:
 
     seeded(seed)
     network = UNet()
-    fit(network, dataset, optim.Adam(network.parameters(), lr=1e-3), epochs=2)
+    fit(network, dataset, optim.Adam(network.parameters(), lr=1e-3), epochs=3)
     export(network, (1, 28, 28), path)

@@ -16,6 +16,33 @@ from tests.onnx_graphs import TWO, Graph, relu_conv
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[train]")
 
+SAME = {"pads": [1] * 4}
+
+
+def residual(g):
+    """Two blocks, the second with a convolution in its shortcut."""
+    before = relu_conv(g, **SAME).last
+    before = g.conv(3, 3, 3, **SAME).add("Relu").conv(3, 3, 3, **SAME).add("Add", before).add("Relu").last
+    shortcut = g.conv(4, 3, 1, strides=[2, 2]).last
+    g.add("Conv", g.rng.normal(0, 0.5, (4, 3, 3, 3)), data=before, strides=[2, 2], **SAME)
+    return g.add("Relu").conv(4, 4, 3, **SAME).add("Add", shortcut).add("Relu").add("Flatten").linear(64, 3)
+
+
+def unet(g):
+    """Down, up by a transposed convolution with groups, and joined."""
+    before = g.conv(4, 2, 3, **SAME).add("Relu").last
+    g.add("MaxPool", **TWO).add("ConvTranspose", g.rng.normal(0, 0.5, (4, 3, 3, 3)), g.rng.normal(0, 0.5, 6), group=2,
+                                strides=[2, 2], pads=[1] * 4, output_padding=[1, 1])  # fmt: skip
+    return g.add("Concat", before, axis=1).conv(3, 10, 3, **SAME).add("Relu").add("Flatten").linear(192, 3)
+
+
+def bottleneck(g):
+    """An inverted residual block: no activation at its end, those within end at 6."""
+    before = g.conv(2, 2, 3, **SAME).last
+    g.conv(6, 2, 1).norm(6).add("Clip", min=0.0, max=6.0).conv(6, 1, 3, group=6, **SAME).add("Clip", min=0.0, max=0.5)
+    return g.conv(2, 6, 1).add("Add", before).conv(4, 2, 1).add("Relu").add("GlobalAveragePool").add("Flatten").linear(4, 3)
+
+
 CONSTRUCTS = {
     "padding, max-pool": lambda g: g.conv(3, 2, 3, pads=[1] * 4).add("Relu").add("MaxPool", **TWO).add("Flatten").linear(48, 4),
     "average pool, then convolution": lambda g: relu_conv(g).add("AveragePool", **TWO).conv(4, 3, 2),
@@ -26,6 +53,9 @@ CONSTRUCTS = {
     .norm(6)
     .add("Relu")
     .conv(2, 6, 2),
+    "residual blocks": residual,
+    "transposed convolution, concatenation": unet,
+    "linear bottleneck, activations that end": bottleneck,
     "channels last": lambda g: relu_conv(g).add("Transpose", perm=[0, 2, 3, 1]).add("Flatten").linear(108, 3),
 }
 
