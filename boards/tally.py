@@ -37,7 +37,7 @@ COMMANDS = {
     "tradeoff": ("model.tradeoff", "Accuracy against events and weight bits."),
     "paper": ("model.paper", "The paper's table and figures."),
     "robustness": ("model.robustness", "What order, lost events and flipped bits cost."),
-    "suite": ("model.suite", "Eight networks as people train them, beside a peer's rate code."),
+    "suite": ("model.suite", "Eleven networks as people train them, beside a peer's rate code."),
     "suite-rtl": ("sim.suite", "The RTL of the suite's networks, spike for spike."),
     "scaling": ("sim.scaling", "How cycles, LUTs and the models' speed grow."),
     "area-study": ("hw.area_study", "Place many designs and fit the area model to them."),

@@ -32,7 +32,7 @@ from model.support.errors import ToolMissingError
 if TYPE_CHECKING:
     from torch import Tensor, fx, nn
 
-__all__ = ["PIXELS", "SETTINGS", "PeerPoint", "PeerResult", "as_torch", "outputs", "rate_code"]
+__all__ = ["PIXELS", "SETTINGS", "PeerPoint", "PeerResult", "RateCode", "as_torch", "outputs"]
 
 SETTINGS = ("99.9%", "Max", "99%", "balanced")
 """How thresholds are found: balanced locally (Bu et al., 2024), or a percentile of each channel's activations."""
@@ -196,17 +196,8 @@ def _ending(values: Tensor, *, end: float) -> Tensor:
     return values.clamp(0.0, end)
 
 
-def rate_code(
-    floats: FloatNetwork,
-    calibration: Dataset,
-    test: Dataset,
-    wanted: float,
-    *,
-    pixels: str = "spikes",
-    steps: int = 32,
-    settings: Sequence[str] = SETTINGS,
-) -> PeerResult:
-    """Convert with each setting, and run until it is as accurate as ``wanted``.
+class RateCode:
+    """A network as rate codes, each setting converted once, and simulated as far as anything asked for.
 
     Parameters
     ----------
@@ -214,8 +205,6 @@ def rate_code(
         The network.
     calibration, test : Dataset
         Frames to find thresholds on, and frames to measure on.
-    wanted : float
-        Accuracy on the test frames, 0 to 1.
     pixels : str
         One of `PIXELS`.
     steps : int
@@ -223,35 +212,62 @@ def rate_code(
     settings : Sequence[str]
         Which of `SETTINGS` to try.
     """
-    from torch import nn
 
-    # A pixel is its own activation, and SpikingJelly makes a neuron of each activation.
-    network = as_torch(floats, first=nn.ReLU() if pixels == "spikes" else None)
-    images, calibrated = _tensor(test, floats), _tensor(calibration.first(_CALIBRATED), floats)
-    accuracy_float = _accuracy(outputs(network, images), test.labels)
-    points: list[PeerPoint] = []
-    fewest = math.inf
-    for setting in settings:
-        snn = _converted(network, setting, calibrated)
-        for step, accuracy, fired in _simulated(snn, images, test.labels, steps):
-            inputs = fired[0] if pixels == "spikes" else 0.0
-            point = PeerPoint(setting, step, accuracy, inputs, sum(fired) - inputs)
-            points.append(point)
-            if point.spikes >= fewest:
-                # Another setting is as accurate with fewer.
-                break
-            if accuracy >= wanted:
-                fewest = point.spikes
-                break
-    reached = [point for point in points if point.accuracy >= wanted]
-    return PeerResult(
-        pixels=pixels,
-        frames=len(test),
-        wanted=wanted,
-        accuracy_float=accuracy_float,
-        reached=min(reached, key=lambda point: point.spikes, default=None),
-        best=max(points, key=lambda point: (point.accuracy, -point.spikes)),
-    )
+    def __init__(
+        self,
+        floats: FloatNetwork,
+        calibration: Dataset,
+        test: Dataset,
+        *,
+        pixels: str = "spikes",
+        steps: int = 32,
+        settings: Sequence[str] = SETTINGS,
+    ) -> None:
+        from torch import nn
+
+        # A pixel is its own activation, and SpikingJelly makes a neuron of each activation.
+        self._network = as_torch(floats, first=nn.ReLU() if pixels == "spikes" else None)
+        self._images, self._labels = _tensor(test, floats), test.labels
+        self._calibrated = _tensor(calibration.first(_CALIBRATED), floats)
+        self._accuracy_float = _accuracy(outputs(self._network, self._images), test.labels)
+        self._pixels, self._steps = pixels, steps
+        self._known: dict[str, list[PeerPoint]] = {setting: [] for setting in settings}
+        self._further: dict[str, Iterator[PeerPoint]] = {setting: self._simulated(setting) for setting in settings}
+
+    def reach(self, wanted: float) -> PeerResult:
+        """Run until it is as accurate as ``wanted``, 0 to 1 of the test frames."""
+        points: list[PeerPoint] = []
+        fewest = math.inf
+        for setting in self._known:
+            for point in self._points(setting):
+                points.append(point)
+                if point.spikes >= fewest:
+                    # Another setting is as accurate with fewer.
+                    break
+                if point.accuracy >= wanted:
+                    fewest = point.spikes
+                    break
+        reached = [point for point in points if point.accuracy >= wanted]
+        return PeerResult(
+            pixels=self._pixels,
+            frames=len(self._labels),
+            wanted=wanted,
+            accuracy_float=self._accuracy_float,
+            reached=min(reached, key=lambda point: point.spikes, default=None),
+            best=max(points, key=lambda point: (point.accuracy, -point.spikes)),
+        )
+
+    def _points(self, setting: str) -> Iterator[PeerPoint]:
+        yield from self._known[setting]
+        for point in self._further[setting]:
+            self._known[setting].append(point)
+            yield point
+
+    def _simulated(self, setting: str) -> Iterator[PeerPoint]:
+        network = _converted(self._network, setting, self._calibrated)
+        for step, accuracy, fired in _simulated(network, self._images, self._labels, self._steps):
+            inputs = fired[0] if self._pixels == "spikes" else 0.0
+            yield PeerPoint(setting, step, accuracy, inputs, sum(fired) - inputs)
 
 
 def _tensor(data: Dataset, floats: FloatNetwork) -> Tensor:
@@ -312,11 +328,11 @@ def _simulated(
         layer.register_forward_hook(count)
     reset_net(network)
     sums, late = np.zeros(0), np.zeros(0)
-    with torch.inference_mode():
-        for step in range(1, steps + 1):
+    for step in range(1, steps + 1):
+        with torch.inference_mode():
             # All frames at once: a neuron's state is a tensor over frames.
             now = network(images).flatten(1).numpy()
-            sums = now if step == 1 else sums + now
-            late = now if step <= delay + 1 else late + now
-            accuracy = max(_accuracy(sums, labels), _accuracy(late, labels))
-            yield step, accuracy, list(fired)
+        sums = now if step == 1 else sums + now
+        late = now if step <= delay + 1 else late + now
+        accuracy = max(_accuracy(sums, labels), _accuracy(late, labels))
+        yield step, accuracy, list(fired)

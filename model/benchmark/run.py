@@ -12,7 +12,7 @@ import numpy as np
 
 from model.benchmark.entries import Entry
 from model.benchmark.measure import LayerMeasured, Measured, measure
-from model.benchmark.peer import PIXELS, PeerPoint, PeerResult, rate_code
+from model.benchmark.peer import PIXELS, PeerPoint, PeerResult, RateCode
 from model.benchmark.plan import Plan
 from model.conversion.choice import accuracy_of
 from model.conversion.convert import convert_file
@@ -72,7 +72,7 @@ class SuiteResult:
     file : str
         Its ONNX file in the suite's folder.
     weights, macs : int
-        Weights and multiplications of the float network.
+        Weights and multiplications of the float network as it was trained.
     accuracy_float : float
         Of the float network on all test frames.
     converted : Spiking
@@ -133,12 +133,32 @@ def run(
         name=entry.name,
         title=entry.title,
         file=_copied(onnx, folder / f"{entry.name}.onnx"),
-        weights=floats.weights,
-        macs=floats.macs,
+        **_size(floats),
         accuracy_float=steps.accuracy_float(onnx, floats),
         converted=spiking[0],
         tuned=spiking[1] if len(spiking) > 1 else None,
     )
+
+
+def _size(floats: FloatNetwork) -> dict[str, int]:
+    """Weights and multiplications, without those that are only the importer's.
+
+    A shortcut multiplies by 1, and a layer without an activation is written again as an input of a sum with it.
+    """
+    weights, macs, seen = floats.weights, floats.macs, set()
+    for layer in floats.layers:
+        for taken in layer.inputs:
+            if taken.weights is None:
+                continue
+            written = (taken.source, taken.kind, taken.window, taken.stride, taken.padding, taken.weights.tobytes())
+            shortcut = taken.groups == taken.weights.size and bool((taken.weights == 1).all())
+            if shortcut or written in seen:
+                weights -= taken.weights.size
+                of_source = taken.kind == "transposed"
+                positions = taken.taken(floats.shape_of(taken.source)) if of_source else floats.shape_of(layer.name)
+                macs -= positions.height * positions.width * taken.weights.size
+            seen.add(written)
+    return {"weights": weights, "macs": macs}
 
 
 def _copied(path: Path, to: Path) -> str:
@@ -158,6 +178,7 @@ class _Steps:
         self.folder, self.entry, self.train, self.test, self.plan, self.tell = folder, entry, train, test, plan, tell
         self.train_hash, self.test_hash = _hash_of(train), _hash_of(test)
         self.sources = source_hash(MODEL, without=_APART)
+        self.rate_codes: dict[str, RateCode] = {}
 
     def trained(self) -> Path:
         networks = MODEL / "benchmark" / "networks"
@@ -247,7 +268,9 @@ class _Steps:
     def _peer(self, onnx: Path, floats: FloatNetwork, data: Dataset, wanted: float, pixels: str) -> PeerResult:
         def make() -> PeerResult:
             self.tell(f"the peer, pixels as {pixels}, to {wanted:.2%} of {len(data):,} frames")
-            return rate_code(floats, self.train, data, wanted, pixels=pixels, steps=self.plan.peer_steps)
+            if pixels not in self.rate_codes:
+                self.rate_codes[pixels] = RateCode(floats, self.train, data, pixels=pixels, steps=self.plan.peer_steps)
+            return self.rate_codes[pixels].reach(wanted)
 
         own = (Path(__file__).with_name("peer.py")).read_text()
         versions = _versions(("torch", "spikingjelly"))

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from model.benchmark.peer import as_torch, outputs, rate_code
+from model.benchmark.peer import RateCode, as_torch, outputs
 from model.importers.float_network import ConversionError
 from model.importers.onnx import import_model, import_onnx
 from model.support.choices import ZOO
@@ -99,7 +99,7 @@ def test_it_must_be_installed(monkeypatch):
     found = load("digits5k", "test")
     data = Dataset("few", found.images[:20], found.labels[:20])
     with pytest.raises(ToolMissingError, match=r"^the peer must be installed: make suite-tools$"):
-        rate_code(floats, data, data, 0.9)
+        RateCode(floats, data, data).reach(0.9)
 
 
 @pytest.mark.full
@@ -109,12 +109,18 @@ def test_a_rate_code(pixels):
     floats = import_onnx(ZOO / "mnist-small.onnx")
     train, test = load("digits5k", "train"), load("digits5k", "test")
     few = Dataset("few", test.images[:200], test.labels[:200])
-    found = rate_code(floats, train, few, 0.94, pixels=pixels, steps=32)
+    code = RateCode(floats, train, few, pixels=pixels, steps=32)
+    found = code.reach(0.94)
     assert (found.pixels, found.frames, found.wanted) == (pixels, 200, 0.94)
     assert found.reached is not None
     assert found.reached.accuracy >= 0.94
     assert found.best.accuracy >= found.reached.accuracy
     assert (found.reached.input_spikes > 0) == (pixels == "spikes")
     assert found.reached.hidden_spikes > 0
-    never = rate_code(floats, train, few, 1.01, pixels=pixels, steps=2)
+    never = RateCode(floats, train, few, pixels=pixels, steps=2).reach(1.01)
     assert (never.reached, never.best.steps <= 2) == (None, True)
+    # Asked again, it goes on from where it is.
+    less = code.reach(0.9)
+    assert less.reached is not None and less.reached.spikes <= found.reached.spikes
+    assert less == RateCode(floats, train, few, pixels=pixels, steps=32).reach(0.9)
+    assert code.reach(0.94) == found

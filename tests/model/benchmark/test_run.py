@@ -10,10 +10,12 @@ from model.benchmark import run as steps
 from model.benchmark.entries import Entry
 from model.benchmark.peer import PeerPoint, PeerResult
 from model.benchmark.run import Plan, run
+from model.importers.onnx import import_model
 from model.network import Network
 from model.support.choices import ZOO
 from model.support.datasets import Dataset, load
 from model.support.errors import ToolMissingError
+from tests.onnx_graphs import Graph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,16 @@ def data():
 def test_every_step_is_made_once(data, tmp_path, monkeypatch):
     asked = []
 
-    def peer(floats, calibration, test, wanted, *, pixels, steps):
-        asked.append((len(test), wanted, pixels, steps))
-        point = PeerPoint("Max", 3, wanted, 5.0, 6.0)
-        return PeerResult(pixels, len(test), wanted, 0.9, point if pixels == "spikes" else None, point)
+    class Peer:
+        def __init__(self, floats, calibration, test, *, pixels, steps):
+            self.test, self.pixels, self.steps = test, pixels, steps
 
-    monkeypatch.setattr(steps, "rate_code", peer)
+        def reach(self, wanted):
+            asked.append((len(self.test), wanted, self.pixels, self.steps))
+            point = PeerPoint("Max", 3, wanted, 5.0, 6.0)
+            return PeerResult(self.pixels, len(self.test), wanted, 0.9, point if self.pixels == "spikes" else None, point)
+
+    monkeypatch.setattr(steps, "RateCode", Peer)
     monkeypatch.setattr(steps, "_versions", lambda packages: {})
     entry = Bundled(name="mlp", title="small")
     plan = Plan(calibrated=300, tuning_epochs=0, peer_frames=100, peer_steps=7)
@@ -71,6 +77,19 @@ def test_every_step_is_made_once(data, tmp_path, monkeypatch):
 
     alone = run(entry, tmp_path, *data, dataclasses.replace(plan, peer_frames=0), calibrate="digits5k").converted
     assert alone == dataclasses.replace(ours, beside_peer=None, peers=())
+
+
+def test_size_of_a_graph():
+    """Weights and multiplications of a residual block with a linear layer, without what only the import adds."""
+    graph = Graph().conv(4, 2, 3, pads=[1] * 4).add("Relu")
+    before = graph.conv(2, 4, 1).last
+    before = graph.conv(6, 2, 1).add("Relu").conv(2, 6, 1).add("Add", before).add("Relu").last
+    graph.conv(2, 2, 3, pads=[1] * 4).add("Add", before).add("Relu").add("Flatten").linear(128, 3)
+    floats = import_model(graph.model(), "net.onnx")
+    of_convolutions = 72 + 8 + 12 + 12 + 36
+    # The layer of two channels is written twice, and the last shortcut is one weight for each channel.
+    assert (floats.weights, floats.macs) == (of_convolutions + 8 + 2 + 384, 64 * (of_convolutions + 8 + 2) + 384)
+    assert steps._size(floats) == {"weights": of_convolutions + 384, "macs": 64 * of_convolutions + 384}
 
 
 def test_what_trains_it_must_be_installed(data, tmp_path):
