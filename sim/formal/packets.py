@@ -10,7 +10,7 @@ from hw.link.protocol import CRC_POLYNOMIAL, SYNC, Command
 from sim.formal.bench import Bench
 from sim.formal.properties import Fault, Property
 
-__all__ = ["PROPERTIES"]
+__all__ = ["PROPERTIES", "crc_after"]
 
 _LENGTHS = {Command.IDENTIFY: range(0, 1), Command.FRAME: range(3, 4), Command.EVENTS: range(2, 7, 2)}
 
@@ -86,7 +86,7 @@ class _Coming:
             with m.If(dut.packet.ready):
                 m.d.sync += self.right.eq(0)
         with m.Elif(self.begun & took):
-            m.d.sync += [self.at.eq(self.at + 1), self.crc.eq(_crc(self.crc, byte))]
+            m.d.sync += [self.at.eq(self.at + 1), self.crc.eq(crc_after(self.crc, byte))]
             with m.Switch(self.at):
                 for number, part in enumerate((self.sequence, self.command, self.length[:8], self.length[8:])):
                     with m.Case(number):
@@ -150,7 +150,7 @@ def _one_of(value: Value, numbers: range) -> Value:
     return Cat(value == number for number in numbers).any()
 
 
-def _crc(crc: Value, byte: Value) -> Value:
+def crc_after(crc: Value, byte: Value) -> Value:
     """CRC-8 after one more byte, bit by bit, the most significant one first."""
     bits = list(crc)
     for bit in reversed(range(8)):
