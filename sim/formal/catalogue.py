@@ -1,6 +1,7 @@
 """All properties."""
 
 from sim.formal import (
+    commands,
     deferred,
     encoders,
     flushes,
@@ -34,6 +35,7 @@ PROPERTIES = (
     *steps.PROPERTIES,
     *packets.PROPERTIES,
     *senders.PROPERTIES,
+    *commands.PROPERTIES,
     *encoders.PROPERTIES,
     *states.PROPERTIES,
     *pools.PROPERTIES,

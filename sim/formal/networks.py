@@ -1,14 +1,15 @@
 """Networks for parts that take one: as small as can be."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from model.machine.folded_layout import Folded
 from model.machine.plan import CorePlan, Plan
-from model.network import Convolution, Linear, Network, Shape
+from model.network import INPUT, Convolution, Linear, Network, Shape
 
-__all__ = ["small_folded", "small_network"]
+__all__ = ["folded_plan", "small_folded", "small_network", "small_tree"]
 
 
 def small_network(*, shape: tuple[int, int, int] = (1, 2, 2), **options: Any) -> Network:
@@ -25,7 +26,12 @@ def small_network(*, shape: tuple[int, int, int] = (1, 2, 2), **options: Any) ->
     return Network(name="small", input_shape=Shape(*shape), layers=(layer,), **options)
 
 
-def small_folded(
+def small_folded(shape: Shape, **options: Any) -> Folded:
+    """A folded machine, as of `folded_plan`."""
+    return Folded.of(*folded_plan(shape, **options))
+
+
+def folded_plan(
     shape: Shape,
     *,
     lanes: int,
@@ -33,8 +39,9 @@ def small_folded(
     weights: tuple[str, ...] = (),
     deferred: bool = False,
     generation_bits: int = 2,
-) -> Folded:
-    """A folded machine of a layer of ``shape``, and one of three neurons, of wider potentials.
+    states: bool = False,
+) -> tuple[Network, Plan]:
+    """Network and plan of a folded machine of a layer of ``shape``, and one of three neurons, of wider potentials.
 
     Of the layers ``single`` states, and of ``weights`` weights, are in the memory with one port.
     """
@@ -74,4 +81,24 @@ def small_folded(
         )
         for name, of in (("conv", channels), ("fc", outputs))
     )
-    return Folded.of(network, Plan(name="small", cores=cores, architecture="folded", inject=False))
+    return network, Plan(name="small", cores=cores, architecture="folded", inject=False, states=states)
+
+
+def small_tree(tree: Sequence[int], *, flushes: bool = False) -> Network:
+    """A network with a layer of each link of ``tree``; the last one is the output."""
+    layers: list[Linear] = []
+    sizes = [4]
+    for number, source in enumerate(tree):
+        sizes.append(2 + number)
+        layers.append(
+            Linear(
+                name=f"layer{number + 1}",
+                source=layers[source - 1].name if source else INPUT,
+                weights=np.ones((sizes[-1], sizes[source]), int),
+                bias=np.zeros(sizes[-1], int),
+                threshold_log2=4,
+                activation="identity",
+            )
+        )
+    options: dict[str, Any] = {"firing": "deferred", "flush_events": 2} if flushes else {}
+    return Network(name="small", input_shape=Shape(1, 2, 2), layers=tuple(layers), **options)

@@ -5,15 +5,15 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import numpy as np
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
 from amaranth.utils import bits_for
 
 import hw.pipeline.router
 from hw.aer import Kind
 from model.machine.plan import CorePlan, Plan
-from model.network import INPUT, Linear, Network, Shape
+from model.network import INPUT, Network
 from sim.formal.bench import Bench, called, elaborated, kept
+from sim.formal.networks import small_tree
 from sim.formal.properties import Fault, Property
 
 __all__ = ["PROPERTIES"]
@@ -43,7 +43,7 @@ def routed(
     for each that it has taken. The host sends frames to any ports, one port each, the router counts up to ``frames`` on their way
     to a leaf, and the FIFO of what is watched has room for ``fifo`` tokens.
     """
-    network = _network(tree, flushes=flushes)
+    network = small_tree(tree, flushes=flushes)
     plan = Plan(
         name="small", cores=tuple(CorePlan(layer=la.name) for la in network.layers), inject=inject, watch=watch
     )
@@ -67,26 +67,6 @@ class _Built(NamedTuple):
     forks: dict[str, SimpleNamespace]
     buffers: list[tuple[Any, SimpleNamespace]]
     fifos: list[tuple[Any, SimpleNamespace]]
-
-
-def _network(tree: Sequence[int], *, flushes: bool) -> Network:
-    """A layer of each link of ``tree``; the last one is the output."""
-    layers: list[Linear] = []
-    sizes = [4]
-    for number, source in enumerate(tree):
-        sizes.append(2 + number)
-        layers.append(
-            Linear(
-                name=f"layer{number + 1}",
-                source=layers[source - 1].name if source else INPUT,
-                weights=np.ones((sizes[-1], sizes[source]), int),
-                bias=np.zeros(sizes[-1], int),
-                threshold_log2=4,
-                activation="identity",
-            )
-        )
-    options: dict[str, Any] = {"firing": "deferred", "flush_events": 2} if flushes else {}
-    return Network(name="small", input_shape=Shape(1, 2, 2), layers=tuple(layers), **options)
 
 
 def _built(bench: Bench, routers: ModuleType, network: Network, plan: Plan, frames: int, fifo: int) -> _Built:

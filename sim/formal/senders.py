@@ -1,6 +1,5 @@
 """Answers: each leaves as a packet, with its length, its payload and its checksum, and none is lost."""
 
-from collections.abc import Mapping
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
