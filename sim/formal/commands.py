@@ -785,7 +785,7 @@ PROPERTIES = (
             Fault(
                 says="the bits of a byte are its pixels from the last one on",
                 right="payload.payload.bit_select(bit, 1)",
-                wrong="payload.payload.bit_select(7 - bit, 1)",
+                wrong="payload.payload.bit_select(bit ^ 7, 1)",
                 steps=14,
                 case=2,
             ),

@@ -6,28 +6,31 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Mux, Signal, Value
 
 import hw.link.receiver
-from hw.link.protocol import CRC_POLYNOMIAL, SYNC, Command
+from hw.link.protocol import COUNTED, CRC_POLYNOMIAL, LOADED, SYNC, Command, Status
 from sim.formal.bench import Bench
 from sim.formal.properties import Fault, Property
 
 __all__ = ["PROPERTIES", "crc_after"]
 
-_LENGTHS = {Command.IDENTIFY: range(0, 1), Command.FRAME: range(3, 4), Command.EVENTS: range(2, 7, 2)}
+_LENGTHS = {
+    "few": {Command.IDENTIFY: range(0, 1), Command.FRAME: range(3, 4), Command.EVENTS: range(2, 7, 2)},
+    "loads": {Command.IDENTIFY: range(0, 1), Command.EVENTS: range(0, 8), Command.LOAD: range(10, 19, 8), Command.CHECK: range(1)},
+}
 
 
-def received(bench: Bench, receivers: ModuleType, *, timeout: int) -> None:
+def received(bench: Bench, receivers: ModuleType, *, timeout: int, lengths: str = "few") -> None:
     """A `PacketReceiver`, any bytes at any time, and a reader that takes what it likes when it likes.
 
     Beside it bytes are counted from where a packet begins. A packet is right where its checksum, made bit by bit, is the one that
     came, and its length suits its command. All that is offered without an error is a right packet, and each of its bytes.
     """
     m = bench.m
-    dut = receivers.PacketReceiver(lengths=_LENGTHS, timeout=timeout)
+    dut = receivers.PacketReceiver(lengths=_LENGTHS[lengths], timeout=timeout)
     inside = bench.add("dut", dut)
     bench.source(dut.received, "received")
     bench.sink(dut.packet, "packet")
     bench.sink(dut.payload, "payload")
-    m.d.comb += [dut.hold.eq(bench.any(1, "hold")), dut.loads_only.eq(0)]
+    m.d.comb += [dut.hold.eq(bench.any(1, "hold")), dut.loads_only.eq(bench.constant(1, "loads_only") if lengths == "loads" else 0)]
     coming = _Coming(bench, dut)
     header, length = dut.packet.payload, coming.length
 
@@ -42,6 +45,7 @@ def received(bench: Bench, receivers: ModuleType, *, timeout: int) -> None:
     bench.holds(~dut.payload.valid | (offered & (given < length)))
     bench.holds(~(dut.payload.valid & (given == coming.watched)) | (dut.payload.payload == coming.byte))
     bench.holds(~offered | (dut.complete == (given == length)))
+    gap = _keeps_to(bench, dut, given)
     # In silence it does not stay deaf, nor within a packet.
     listens = ~coming.begun & ~dut.deaf
     stuck = Signal(range(timeout + 3), name="stuck")
@@ -52,7 +56,37 @@ def received(bench: Bench, receivers: ModuleType, *, timeout: int) -> None:
     bench.reaches(dut.payload.valid & (given == 1))
     bench.reaches(dut.packet.valid & (header.error != 0) & (coming.at == 3))
     bench.reaches(dut.deaf)
+    if lengths == "loads":
+        bench.reaches(dut.packet.valid & (header.error == Status.BAD_COMMAND.value) & (coming.command == Command.IDENTIFY.value))
     _lemmas(bench, dut, inside, coming, given, stuck)
+    for state, most in (("READ", 0), ("READY", 1), ("PASS", 2)):
+        bench.lemma(~inside.fsm.ongoing(state) | (gap <= most))
+
+
+def _keeps_to(bench: Bench, dut: Any, given: Signal) -> Signal:
+    """State what the link relies on besides (`sim.formal.commands`): what is offered stays, and its bytes come soon.
+
+    Gives for how many cycles there has been a byte to come and none was offered.
+    """
+    m, packet, payload = bench.m, dut.packet, dut.payload
+    header = packet.payload.as_value()
+    waited, taken = bench.before(packet.valid & ~packet.ready, "packet_waits"), bench.before(packet.valid & packet.ready, "taken")
+    bench.holds(~waited | (packet.valid & (header == bench.before(header, "header"))))
+    bench.holds(~(taken & packet.valid))
+    bench.holds(~(packet.valid & dut.received.ready))
+    errors = Cat(packet.payload.error == one.value for one in COUNTED)
+    bench.holds((packet.payload.error == 0) | errors.any())
+    byte_waited = bench.before(payload.valid & ~payload.ready, "byte_waits")
+    bench.holds(~(byte_waited & waited) | payload.valid)
+    gap, misses = Signal(range(4), name="gap"), Signal(name="misses")
+    m.d.comb += misses.eq(packet.valid & (packet.payload.error == 0) & (given < packet.payload.length) & ~payload.valid)
+    m.d.sync += gap.eq(Mux(misses & ~(packet.valid & packet.ready), gap + 1, 0))
+    bench.holds(~(misses & (gap == 2)))
+    still = Signal(range(dut.timeout + 1), name="still")
+    took = dut.received.valid & dut.received.ready
+    m.d.sync += still.eq(Mux(took | dut.hold | (still == dut.timeout), 0, still + 1))
+    bench.holds(dut.silence == still)
+    return gap
 
 
 class _Coming:
@@ -78,8 +112,10 @@ class _Coming:
         self.sequence, self.command = Signal(8, name="sequence"), Signal(8, name="command")
         self.length, self.crc = Signal(16, name="length"), Signal(8, name="crc")
         self.right = Signal(name="right")
-        self.watched, self.byte = bench.constant(3, "watched"), Signal(8, name="byte")
-        self.suits = Cat((self.command == each.value) & _one_of(self.length, fit) for each, fit in _LENGTHS.items()).any()
+        self.watched, self.byte = bench.constant(range(max(fit[-1] for fit in dut.lengths.values()) + 1), "watched"), Signal(8, name="byte")
+        suits = ((self.command == each.value) & _one_of(self.length, fit) for each, fit in dut.lengths.items())
+        from_flash = Cat(self.command == each.value for each in LOADED).any()
+        self.suits = Cat(suits).any() & (~dut.loads_only | from_flash)
         with m.If(dut.packet.valid):
             # Also one that stood still, or was given up.
             m.d.sync += self.begun.eq(0)
@@ -167,9 +203,9 @@ PROPERTIES = (
         name="Packets: what is offered as right has the right checksum, is what came, byte by byte; none locks the receiver up",
         module=hw.link.receiver,
         part="PacketReceiver",
-        bound="commands of 0, 3, and 2, 4 or 6 bytes; 4 and 9 cycles of silence",
+        bound="commands of 0, 3, and 2, 4 or 6 bytes; and of 0 to 7, 10 and 18, from a flash and not; 4 and 9 cycles of silence",
         build=received,
-        cases=[{"timeout": timeout} for timeout in (4, 9)],
+        cases=[{"timeout": 4}, {"timeout": 9}, {"timeout": 4, "lengths": "loads"}],
         reach=24,
         fault=Fault(
             says="the lowest bit of the checksum is not compared",
