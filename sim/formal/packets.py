@@ -14,7 +14,7 @@ __all__ = ["PROPERTIES", "crc_after"]
 
 _LENGTHS = {
     "few": {Command.IDENTIFY: range(0, 1), Command.FRAME: range(3, 4), Command.EVENTS: range(2, 7, 2)},
-    "loads": {Command.IDENTIFY: range(0, 1), Command.EVENTS: range(0, 8), Command.LOAD: range(10, 19, 8), Command.CHECK: range(1)},
+    "loads": {Command.IDENTIFY: range(1), Command.EVENTS: range(8), Command.LOAD: range(10, 19, 8), Command.CHECK: range(1)},
 }
 
 
@@ -30,7 +30,8 @@ def received(bench: Bench, receivers: ModuleType, *, timeout: int, lengths: str 
     bench.source(dut.received, "received")
     bench.sink(dut.packet, "packet")
     bench.sink(dut.payload, "payload")
-    m.d.comb += [dut.hold.eq(bench.any(1, "hold")), dut.loads_only.eq(bench.constant(1, "loads_only") if lengths == "loads" else 0)]
+    loads_only = bench.constant(1, "loads_only") if lengths == "loads" else Const(0)
+    m.d.comb += [dut.hold.eq(bench.any(1, "hold")), dut.loads_only.eq(loads_only)]
     coming = _Coming(bench, dut)
     header, length = dut.packet.payload, coming.length
 
@@ -112,7 +113,8 @@ class _Coming:
         self.sequence, self.command = Signal(8, name="sequence"), Signal(8, name="command")
         self.length, self.crc = Signal(16, name="length"), Signal(8, name="crc")
         self.right = Signal(name="right")
-        self.watched, self.byte = bench.constant(range(max(fit[-1] for fit in dut.lengths.values()) + 1), "watched"), Signal(8, name="byte")
+        longest = max(fit[-1] for fit in dut.lengths.values())
+        self.watched, self.byte = bench.constant(range(longest + 1), "watched"), Signal(8, name="byte")
         suits = ((self.command == each.value) & _one_of(self.length, fit) for each, fit in dut.lengths.items())
         from_flash = Cat(self.command == each.value for each in LOADED).any()
         self.suits = Cat(suits).any() & (~dut.loads_only | from_flash)

@@ -129,7 +129,8 @@ def walk(
     )
     output = layer.output_shape(size)
     geometry = _Geometry(size, output, None if kernel is None else (kernel, stride, padding), groups, core)
-    built = _built(bench, projections, layer, core, size, deferred=deferred, flushes=flushes, levels=levels)
+    watched = _watch(bench, geometry)
+    built = _built(bench, projections, layer, core, size, watched, deferred=deferred, flushes=flushes, levels=levels)
     dut, inside, banks, tags = built.dut, built.inside, built.banks, built.tagged[0].tags
     reuse = dut.fan_out.reuse
     token, takes = dut.events.payload, dut.events.valid & dut.events.ready
@@ -137,7 +138,6 @@ def walk(
         bench.assume(token[name] < most)
     if levels:
         bench.assume(token.closes <= levels)
-    watched = _watch(bench, geometry)
 
     # What the walker had in hand, and whether it was done, when it issued what is accessed now.
     taken, ready = (history(bench, value, name, _LATENCY)[-1] for name, value in (("takes", takes), ("ready", dut.events.ready)))
@@ -202,7 +202,7 @@ class _Built(NamedTuple):
 
     dut: Any
     inside: SimpleNamespace
-    banks: list[AnyBank]
+    banks: "list[_Bank]"
     weights: "list[_AnyWeights]"
     walked: list[SimpleNamespace]
     swept: list[SimpleNamespace]
@@ -219,6 +219,7 @@ def _built(
     layer: Any,
     core: CorePlan,
     size: Shape,
+    watched: _Watched,
     *,
     deferred: bool,
     flushes: bool,
@@ -237,11 +238,11 @@ def _built(
     walked, swept, tagged, gathered, read = (
         kept(dut, name) for name in ("_walk", "_sweep", "_tag", "_gather", "_deferred_lanes")
     )
-    banks: list[AnyBank] = []
+    banks: list[_Bank] = []
     weights: list[_AnyWeights] = []
 
-    def any_bank(**options: Any) -> AnyBank:
-        banks.append(AnyBank(bench, **options))
+    def any_bank(**options: Any) -> _Bank:
+        banks.append(_Bank(bench, **options))
         return banks[-1]
 
     def any_weights(**options: Any) -> _AnyWeights:
@@ -274,8 +275,10 @@ def _built(
         inside = bench.add("dut", dut)
     bench.source(dut.events, "events")
     bench.sink(dut.groups, "groups")
-    for bank in banks:
+    content = bench.constant(len(Value.cast(banks[0].word)), "content_of_watched")
+    for number, bank in enumerate(banks):
         bank.promises(inside.reset, cycles=_LATENCY)
+        bank.show((watched.bank == number) & (bank.access.addr == watched.addr), content)
     bench.holds(~(inside.reset.sweeping & inside.reset.next_frame))
     bench.holds(~inside.fifo.w_en | inside.fifo.w_rdy)
     return _Built(dut, inside, banks, weights, walked, swept, tagged, gathered, lanes, read, delays)
@@ -300,7 +303,8 @@ def _ascending(
 
 
 def _answers(bench: Bench, built: _Built, tags: dict[str, Any]) -> None:
-    """State that a bank asks the lanes of a flush when its word is at hand, one of those that share them, and who is answered.
+    """State that a bank asks the lanes of a flush when its word is at hand, and shows it; one of those that share them; and who
+    is answered.
 
     Any one step is watched on its way, and the banks that it flushes. The lanes are those of `sim.formal.flushes`: what they tell
     is of those that asked them as many cycles before.
@@ -320,8 +324,13 @@ def _answers(bench: Bench, built: _Built, tags: dict[str, Any]) -> None:
         shared = banks[number::groups]
         bench.holds((lanes.flushed & (lanes.flushed - 1))[: len(shared)] == 0)
         bench.holds((age != 1 + _AT_HAND) | (lanes.flushed == shared))
-        for bank in range(len(shared)):
+        for bank, of in enumerate(built.banks[number::groups]):
             bench.reaches((age == 1 + _AT_HAND) & lanes.flushed[bank])
+            # What the lanes are shown is what the memory of that bank has.
+            word = of.word.shape()(of.content)
+            right = [_kept(lanes.states[bank][channel], word[channel]) for channel in range(len(lanes.plus))]
+            bench.holds(~(lanes.flushed[bank] & of.shows) | Cat(right).all())
+            bench.reaches(lanes.flushed[bank] & of.shows)
     bench.holds((age != answered) | (tags["fired"].as_value() == step))
     # Registers on their way; the last ones ask.
     delays = [built.delays[f"en_{index}"] for index in range(len(flushed))]
@@ -334,6 +343,33 @@ def _answers(bench: Bench, built: _Built, tags: dict[str, Any]) -> None:
             bench.lemma((shared & (shared - 1))[: len(shared)] == 0)
     for cycle, name in enumerate(names[1:at_fired], 1):
         bench.lemma((age != cycle) | (tags[name].as_value() == step))
+
+
+def _kept(state: Any, word: Any) -> Value:
+    """Whether a state is what is kept of it: its count is not, where it stays within a frame."""
+    return Cat(state[name] == word[name] for name in word.shape().members).all()
+
+
+class _Bank(AnyBank):
+    """A bank whose words may be any, but for one, which stays as it is: six cycles after it has been looked at it is there.
+
+    Attributes
+    ----------
+    shows : Signal
+        Whether it is.
+    content : Signal
+        What it has.
+    """
+
+    def __init__(self, bench: Bench, **options: Any) -> None:
+        super().__init__(bench, **options)
+        self.shows, self.content = Signal(name="shows_watched"), Signal(len(self._found), name="content")
+        self._found = Mux(self.shows, self.content, self._found)
+
+    def show(self, looks: Value, content: Value) -> None:
+        """When the word is looked at, and what it has."""
+        found = history(self._bench, looks, "looks_at_watched", _AT_HAND)[-1]
+        self._bench.m.d.comb += [self.shows.eq(found), self.content.eq(content)]
 
 
 class _AnyWeights(WeightMemory):
@@ -663,6 +699,20 @@ PROPERTIES = (
                 says="banks that are flushed together share lanes",
                 right="shared = banks[index::built]",
                 wrong="shared = banks[index * len(banks) // built :][: len(banks) // built]",
+                steps=24,
+                case=6,
+            ),
+            Fault(
+                says="a bank shows the word of another one that shares its lanes",
+                right="*(lanes.states[n].eq(bank.states) for n, bank in enumerate(shared)),",
+                wrong="*(lanes.states[n].eq(bank.states) for n, bank in enumerate(reversed(shared))),",
+                steps=24,
+                case=6,
+            ),
+            Fault(
+                says="all that share lanes show the word of the first of them",
+                right="*(lanes.states[n].eq(bank.states) for n, bank in enumerate(shared)),",
+                wrong="*(lanes.states[n].eq(shared[0].states) for n, bank in enumerate(shared)),",
                 steps=24,
                 case=6,
             ),
