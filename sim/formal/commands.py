@@ -5,19 +5,18 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Mux, Signal, Value
 
 import hw.link.link
 from hw.aer import Kind
 from hw.link.protocol import ADDR_BYTES, COUNTED, FRAMES, LOADED, Command, Status, event_bytes, event_widths, mask_bytes
-from hw.link.receiver import Header, PacketReceiver
-from hw.link.sender import PacketSender
 from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_WORDS, Folded
 from model.machine.plan import CorePlan, Plan
 from model.machine.stages import ports, stages
 from model.network import INPUT, Network, Shape
 from sim.formal.bench import Bench, kept
+from sim.formal.link_ends import GAP, AnySender, OfferingReceiver
 from sim.formal.networks import folded_plan, small_network, small_tree
 from sim.formal.properties import Fault, Property
 from sim.formal.queues import IdealFifo
@@ -29,98 +28,14 @@ _TIMEOUT, _SETTLE = 4, 3
 
 _PART_BYTES = PART_BITS // 8
 
-_GAP = 2
-"""Cycles at most in which the receiver does not have the next byte of a payload."""
-
-
-class _Offering(PacketReceiver):
-    """What `sim.formal.packets` proves of a `PacketReceiver`, in its place: right packets of any bytes, and errors.
-
-    Parameters
-    ----------
-    bench : Bench
-        Where it is.
-    **options
-        As of `PacketReceiver`.
-    """
-
-    def __init__(self, bench: Bench, **options: Any) -> None:
-        super().__init__(**options)
-        self._any = {name: bench.any(1, name) for name in ("packet_comes", "ripens", "complete", "noise", "deaf", "hears")}
-        self._coming = coming = Header()(bench.any(Header().size, "coming_header"))
-        self._byte = bench.any(8, "coming_byte")
-        suits = Cat((coming.command == command.value) & _within(coming.length, fit) for command, fit in self.lengths.items())
-        bench.assume((coming.error == 0) | Cat(coming.error == one.value for one in COUNTED).any())
-        bench.assume((coming.error != 0) | suits.any())
-        self.given, self.ripe, self.waited = Signal(17, name="given"), Signal(name="ripe"), Signal(2, name="waited")
-        self._offered = Signal(name="offered")
-
-    def elaborate(self, platform: object) -> Module:
-        m, packet, payload, other, coming = Module(), self.packet, self.payload, self._byte, self._coming
-        header, byte = Signal(Header(), name="offered_header"), Signal(8, name="kept_byte")
-        right, took = header.error == 0, payload.valid & payload.ready
-        more = self._offered & right & (self.given != header.length)
-        m.d.comb += [
-            packet.valid.eq(self._offered),
-            packet.payload.eq(Mux(self._offered, header, coming)),
-            payload.valid.eq(more & self.ripe),
-            payload.payload.eq(Mux(payload.valid, byte, other)),
-            self.complete.eq(Mux(self._offered & right, self.given == header.length, self._any["complete"])),
-            *(getattr(self, name).eq(self._any[name]) for name in ("noise", "deaf")),
-            self.received.ready.eq(~self._offered & self._any["hears"]),
-        ]
-        with m.If(self._offered):
-            m.d.sync += self._offered.eq(~packet.ready)
-        with m.Elif(self._any["packet_comes"]):
-            m.d.sync += [self._offered.eq(1), header.eq(coming), self.given.eq(0), self.ripe.eq(0), self.waited.eq(1)]
-        with m.If(took):
-            m.d.sync += [self.given.eq(self.given + 1), self.ripe.eq(0), self.waited.eq(1)]
-        with m.Elif(more & ~self.ripe):
-            m.d.sync += [self.ripe.eq((self.waited == _GAP) | self._any["ripens"]), self.waited.eq(self.waited + 1)]
-            m.d.sync += byte.eq(other)
-        late = self.silence == self.timeout
-        heard = self.received.valid & self.received.ready
-        m.d.sync += self.silence.eq(Mux(heard | late | self.hold, 0, self.silence + 1))
-        return m
-
-
-class _Sending(PacketSender):
-    """What `sim.formal.senders` proves of a `PacketSender`, in its place: it takes any time for a packet.
-
-    Attributes
-    ----------
-    within : Signal
-        Whether a packet leaves.
-    """
-
-    def __init__(self, bench: Bench, **options: Any) -> None:
-        super().__init__(**options)
-        self._done, self._head, self._sent = bench.any(1, "last_leaves"), bench.any(8, "other_head"), bench.any(9, "sent")
-        self.within = Signal(name="leaves")
-
-    def elaborate(self, platform: object) -> Module:
-        m, kept_head = Module(), Signal(8, name="leaving_head")
-        m.d.comb += [
-            self.choice.ready.eq(~self.within),
-            self.head.eq(Mux(self.within, kept_head, self._head)),
-            self.done.eq(self.within & self._done),
-            Cat(self.sent.valid, self.sent.payload).eq(self._sent),
-        ]
-        with m.If(self.within):
-            m.d.sync += self.within.eq(~self.done)
-        with m.Elif(self.choice.valid):
-            m.d.sync += [self.within.eq(1), kept_head.eq(self.choice.payload.head)]
-        return m
-
-
 class _Built(NamedTuple):
     """A link between a receiver, a sender and a machine that are as is said of them, and what is inside of it."""
 
     dut: Any
     network: Network
     plan: Plan
-    receiver: _Offering
-    sender: _Sending
+    receiver: OfferingReceiver
+    sender: AnySender
     state: dict[str, Value]
     work: Any
     inside: dict[str, SimpleNamespace]
@@ -157,17 +72,17 @@ def _weighs(built: _Built) -> bool:
 
 
 def _built(bench: Bench, links: ModuleType, *, network: Network, plan: Plan, longest: int, **options: Any) -> _Built:
-    receivers: list[_Offering] = []
-    senders: list[_Sending] = []
+    receivers: list[OfferingReceiver] = []
+    senders: list[AnySender] = []
     fifos: list[IdealFifo] = []
     watch = bench.any(1, "watch_frame")
 
-    def receiver(**of: Any) -> _Offering:
-        receivers.append(_Offering(bench, **of))
+    def receiver(**of: Any) -> OfferingReceiver:
+        receivers.append(OfferingReceiver(bench, **of))
         return receivers[-1]
 
-    def sender(**of: Any) -> _Sending:
-        senders.append(_Sending(bench, **of))
+    def sender(**of: Any) -> AnySender:
+        senders.append(AnySender(bench, **of))
         return senders[-1]
 
     def fifo(**of: Any) -> IdealFifo:
@@ -499,7 +414,7 @@ def _states(bench: Bench, built: _Built, packet: _Packet) -> None:
     """State that the machine is asked for one state, until its answer has left."""
     m, states, sender = bench.m, built.dut.states, built.sender
     asks = packet.is_(Command.STATE)
-    seen, known = Signal(name="state_seen"), Signal(name="state_known")
+    seen, known, told = Signal(name="state_seen"), Signal(name="state_known"), Signal(states.state.shape(), name="state_told")
     # It is found while it is asked for, and stays.
     bench.assume(~states.found | states.ask)
     kept_state = Cat(states.known, Value.cast(states.state))
@@ -508,18 +423,21 @@ def _states(bench: Bench, built: _Built, packet: _Packet) -> None:
     with m.If(~asks):
         m.d.sync += seen.eq(0)
     with m.Elif(states.found & ~seen):
-        m.d.sync += [seen.eq(1), known.eq(states.known)]
+        m.d.sync += [seen.eq(1), known.eq(states.known), told.eq(states.state)]
     leaves = sender.within & (sender.head == Command.STATE.value)
     raw = packet.last[-8 * event_bytes(built.network) :][: len(Value.cast(states.place))]
     bench.holds(~states.ask | (asks & packet.complete & (Value.cast(states.place) == raw)))
     bench.holds(~leaves | (states.ask & seen & known & packet.answered))
     bench.holds(~(packet.let_go & asks) | ~states.ask)
+    written = Cat(_signed(told.summed, 32), _signed(told.count, 16), told.updated, Const(0, 7))
+    bench.holds(~leaves | (sender.contents.state == written))
     packet.due.append((asks & seen, Mux(known, Command.STATE.value, Status.NO_PLACE.value)))
     bench.reaches(sender.done & leaves)
     bench.reaches(packet.answers & asks & ~known)
     state, work = built.state, built.work
     bench.lemma(~state["ASK"] | (asks & packet.complete & ~seen))
     bench.lemma(~states.ask | ~seen | (known & states.found & ~state["ASK"]))
+    bench.lemma(~(states.ask & seen) | (told.as_value() == Value.cast(states.state)))
     bench.lemma(~states.ask | state["ASK"] | (state["REPLY"] & seen & known))
     bench.lemma(~(asks & seen & known & work.replying) | states.ask)
     bench.lemma(~(states.ask & packet.answered) | leaves)
@@ -570,8 +488,13 @@ def _leave(bench: Bench, built: _Built, packet: _Packet, frames: _Frames) -> Non
 def _result(view: Any, *, clips: bool) -> Value:
     """A result as its packet has it: numbers of 2, 4, 1 and 2 bytes each."""
     clipped = view.clipped if clips else Const(0, 1)
-    counts = [Cat(count, *(count[-1:] for _ in range(16 - len(count)))) for count in view.counts]
+    counts = [_signed(count, 16) for count in view.counts]
     return Cat(view.answer, Const(0, 16 - len(view.answer)), view.cycles, clipped, Const(0, 7), *counts)
+
+
+def _signed(value: Value, width: int) -> Value:
+    """A signed number in so many bits."""
+    return Cat(value, *(value[-1:] for _ in range(width - len(value))))
 
 
 def _status(bench: Bench, built: _Built, packet: _Packet) -> None:
@@ -618,7 +541,7 @@ _PER_BYTE, _ELSE = 12, 25
 
 
 def _goes_on(bench: Bench, built: _Built, packet: _Packet) -> None:
-    """State in how many cycles a packet is let go, apart from those in which others hold it up.
+    """State in how many cycles a packet is let go, and in how many after its answer, apart from those in which others hold it up.
 
     They do where a pixel or an event is not taken, where the encoder has all of a frame, the machine looks for a state or checks
     its weights, or the packet is to be answered and the sender sends another one, or the state that was asked for.
@@ -636,7 +559,12 @@ def _goes_on(bench: Bench, built: _Built, packet: _Packet) -> None:
         m.d.sync += spent.eq(0)
     with m.Elif(~Cat(held).any()):
         m.d.sync += spent.eq(spent + 1)
-    ends = packet.resets
+    ends, answered = packet.resets, Signal(2, name="cycles_since_answer")
+    with m.If(~packet.old | ~packet.answered | packet.let_go):
+        m.d.sync += answered.eq(0)
+    with m.Elif(~Cat(held).any() & (answered != 3)):
+        m.d.sync += answered.eq(answered + 1)
+    bench.holds(~packet.old | ends | (answered <= 1))
     bench.holds(~packet.old | ends | (spent <= Mux(packet.refused != 0, 8, bound)))
     # What is left to do.
     receiver, rank = built.receiver, Signal(24, name="rank")
@@ -645,6 +573,8 @@ def _goes_on(bench: Bench, built: _Built, packet: _Packet) -> None:
     bytes_left = Mux(more, (n * _PER_BYTE)[:20] + Mux(receiver.ripe, 8 - bit, 11 - receiver.waited), 0)
     own: Value = Const(0, 5)
     asking = dut.states.ask if built.plan.states else Const(0)
+    bench.lemma(~packet.old | ends | ~asking | (answered == 0))
+    bench.lemma(~packet.old | packet.answered | (answered == 0))
     replies = built.work.replying
     ranks: dict[str, Value | int] = {"GATHER": 10, "LOOK": 12, "ENTER": 11, "LOAD": 11, "CHECK": 9, "CHECKING": 8}
     ranks |= {"ASK": 9 - asking, "REPLY": Mux(replies, Mux(sender.within, 6, 5), Mux(asking, 4, 3)), "ENCODE": 9}
@@ -653,7 +583,7 @@ def _goes_on(bench: Bench, built: _Built, packet: _Packet) -> None:
             own = Mux(state[name], of, own)
     m.d.comb += rank.eq(Mux(state["REPLY"], 0, bytes_left) + own)
     bench.lemma(~packet.old | ends | (spent + rank <= Mux(packet.refused != 0, 8, bound)))
-    ripens = (receiver.waited >= 1) & (receiver.waited <= _GAP + receiver.ripe)
+    ripens = (receiver.waited >= 1) & (receiver.waited <= GAP + receiver.ripe)
     bench.lemma(~receiver.packet.valid | ripens)
     bench.lemma(~receiver.packet.valid | packet.old | ((receiver.given == 0) & ~receiver.ripe))
     bench.reaches(packet.let_go & packet.goes & (packet.header.length > 1) & (spent > 8))
@@ -840,13 +770,13 @@ PROPERTIES = (
                 says="once a state has been told, nothing goes on",
                 right="with m.If(work.told):",
                 wrong="with m.If(0):",
-                steps=60,
+                steps=18,
             ),
             Fault(
                 says="nothing goes on while a frame has begun",
                 right="m.If(~work.replying & ~work.asking):",
                 wrong="m.If(~work.replying & ~work.asking & ~work.in_frame):",
-                steps=45,
+                steps=18,
             ),
             Fault(
                 says="an answer is lost where another one leaves",

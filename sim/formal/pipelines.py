@@ -22,8 +22,9 @@ _DONE = 3
 def pipelined(bench: Bench, pipelines: ModuleType, *, shape: tuple[int, int, int], lanes: int) -> None:
     """A `DeferredPipeline` between any memory and any requests, of which any one is watched.
 
-    Memory, weights and initial states may be anything. The members of a place come one after the other; the sign of events stays
-    while blocks are on their way, and the layer in use all the time. What was begun may be dropped in any cycle.
+    Any one block of the memory, and any one word of weights, is what is found where it is asked for; others may be anything, as
+    initial states may. The members of a place come one after the other; the sign of events stays while blocks are on their way,
+    and the layer in use all the time. What was begun may be dropped in any cycle.
     """
     m, folded = bench.m, small_folded(Shape(*shape), lanes=lanes, deferred=True)
     dut = pipelines.DeferredPipeline(folded=folded)
@@ -35,9 +36,7 @@ def pipelined(bench: Bench, pipelines: ModuleType, *, shape: tuple[int, int, int
     m.d.comb += [dut.layer.eq(layer), dut.drop.eq(bench.any(1, "drop")), dut.negative.eq(bench.any(1, "negative"))]
     for name in ("last_block", "y", "x", "weight"):
         m.d.comb += getattr(dut, name).eq(bench.any(len(getattr(dut, name)), name))
-    for name in ("place", "states", "stale", "weights"):
-        member = Value.cast(getattr(port, name))
-        m.d.comb += member.eq(bench.any(len(member), f"memory_{name}"))
+    memory = _Memory(bench, dut)
     m.d.comb += request.as_value().eq(bench.any(len(request.as_value()), "request"))
     bench.assume(~bench.before(dut.busy, "busy") | (dut.negative == bench.before(dut.negative, "negative")))
     loaded = inside.loaded
@@ -54,11 +53,11 @@ def pipelined(bench: Bench, pipelines: ModuleType, *, shape: tuple[int, int, int
         with m.If(dut.drop):
             m.d.sync += asked.valid.eq(0)
     with m.Elif(bench.any(1, "watch")):
-        m.d.sync += [age.eq(1), asked.eq(request), asked.valid.eq(request.valid & ~dut.drop), there.eq(port.place)]
+        m.d.sync += [age.eq(1), asked.eq(request), asked.valid.eq(request.valid & ~dut.drop), there.eq(memory.place)]
     with m.If(age == 1):
         for lane in range(lanes):
-            first, stored = inside.initial.states[lane], port.states[lane]
-            summed, weight = Mux(port.stale, first.summed, stored.summed), Value.cast(port.weights[lane])[:bits].as_signed()
+            first, stored = inside.initial.states[lane], memory.states[lane]
+            summed, weight = Mux(memory.stale, first.summed, stored.summed), Value.cast(memory.weights[lane])[:bits].as_signed()
             m.d.sync += [words[lane].summed.eq(summed), words[lane].count.eq(first.count)]
             m.d.sync += sums[lane].eq(Mux(dut.negative, summed - weight, summed + weight))
     writes, settles = asked.valid & ~asked.flush, asked.valid & asked.flush & asked.last
@@ -69,6 +68,9 @@ def pipelined(bench: Bench, pipelines: ModuleType, *, shape: tuple[int, int, int
     to_there = Value.cast(port.write_place) == there.as_value()
     bench.holds(~((age == _DONE) & writes) | (to_there & (port.completes == (asked.place.block == dut.last_block))))
     bench.holds((age != _DONE + 1) | (dut.settles == (settles & ~dut.drop)))
+    # States that a frame starts with are asked for while those of the memory come.
+    bench.holds((age != 1) | (inside.initial.block == asked.place.block))
+    _on_their_way(bench, dut, inside)
     _stages(bench, inside, age, asked, there)
     for lane in range(lanes):
         stages = of_lanes[lane]
@@ -82,10 +84,59 @@ def pipelined(bench: Bench, pipelines: ModuleType, *, shape: tuple[int, int, int
     place = Signal(asked.place.shape(), name="place_settled")
     m.d.sync += place.eq(asked.place)
     bench.holds(~fired | (dut.fired.as_value() == place.as_value()))
-    bench.reaches((age == _DONE) & port.write & dut.negative)
+    bench.reaches((age == _DONE) & port.write & dut.negative & memory.was_block & memory.was_weights)
     bench.reaches((age == _DONE) & ~asked.valid & bench.before(dut.drop, "drop"))
     bench.reaches(fired & (changes[0] > 1))
     bench.reaches(fired & (changes[-1] < 0))
+
+
+class _Memory:
+    """The memory: what it has at one place, any one, is what is found where that is asked for; else it is anything.
+
+    Attributes
+    ----------
+    place, states, stale, weights : Value
+        What is to be found by what is asked of the pipeline: the block's place at once, the rest a cycle later.
+    was_block, was_weights : Signal
+        Whether that one was asked for in the cycle before.
+    """
+
+    def __init__(self, bench: Bench, dut: Any) -> None:
+        port, request, before = dut.memory, dut.request, {}
+        at = {name: bench.constant(len(getattr(port, name)), f"{name}_of_one") for name in ("y", "x", "block", "weight")}
+        asks = {"y": dut.y, "x": dut.x, "block": request.place.block, "weight": dut.weight}
+        for who, by in (("pipeline", asks), ("port", {name: getattr(port, name) for name in at})):
+            block = Cat(by[name] == at[name] for name in ("y", "x", "block")).all()
+            weights = by["weight"] == at["weight"]
+            before[who] = block, bench.before(block, f"block_of_{who}"), bench.before(weights, f"weights_of_{who}")
+        self.was_block, self.was_weights = before["pipeline"][1:]
+        by_name = {"place": 0, "states": 1, "stale": 1, "weights": 2}
+        for name, which in by_name.items():
+            member = getattr(port, name)
+            width = len(Value.cast(member))
+            one, other = bench.constant(width, f"{name}_of_one_block"), bench.any(width, f"memory_{name}")
+            bench.m.d.comb += Value.cast(member).eq(Mux(before["port"][which], one, other))
+            found = Signal(width, name=f"{name}_to_be_found")
+            bench.m.d.comb += found.eq(Mux(before["pipeline"][which], one, other))
+            setattr(self, name, found if name == "stale" else member.shape()(found))
+
+
+def _on_their_way(bench: Bench, dut: Any, inside: SimpleNamespace) -> None:
+    """State that it is busy for three cycles after an update, and four after a flush, and waits in the first of them."""
+    m, request = bench.m, dut.request
+    left, waits = Signal(range(_DONE + 2), name="cycles_left"), Signal(name="waits_for_states")
+    later = Mux(left == 0, 0, left - 1)
+    own = Mux(request.flush, _DONE + 1, Mux(later > _DONE, later, _DONE))
+    m.d.sync += [left.eq(Mux(dut.drop, 0, Mux(request.valid, own, later))), waits.eq(request.valid & ~dut.drop)]
+    bench.holds(dut.busy == (left != 0))
+    bench.holds(dut.waits == waits)
+    bench.reaches((left == 1) & bench.before(left == 2, "two_left"))
+    loaded, updated, done, settled = inside.stages
+    found: Value = Const(0, 3)
+    for stage, cycles in ((settled, 0), (done, 1), (updated, 2), (loaded, 3)):
+        of = (stage.flush + cycles)[:3] if stage is not settled else Const(1, 3)
+        found = Mux(stage.valid & (of > found), of, found)
+    bench.lemma(left == found)
 
 
 def _stages(bench: Bench, inside: SimpleNamespace, age: Signal, asked: Any, there: Any) -> None:
@@ -173,7 +224,8 @@ def _taken(bench: Bench, folded: Folded, layer: Value, word: Any) -> tuple[Value
 
 PROPERTIES = (
     Property(
-        name="Pipeline of a folded machine that fires deferred: sums and where they go; what a place fires, of all its members",
+        name="Pipeline of a folded machine that fires deferred: what it reads; sums, and where they go; what a place fires, of "
+        "all its members; how long it is busy",
         module=hw.folded.deferred_pipeline,
         part="DeferredPipeline",
         bound="two layers of different potentials and activations, one in use; 1, 2 and 4 lanes",
@@ -213,6 +265,62 @@ PROPERTIES = (
                 says="what was just begun is not dropped",
                 right="m.d.sync += [stage.valid.eq(0) for stage in stages]",
                 wrong="m.d.sync += [stage.valid.eq(0) for stage in stages[1:]]",
+                steps=8,
+            ),
+            Fault(
+                says="a row is read for a column",
+                right="memory.x.eq(self.x),",
+                wrong="memory.x.eq(self.y),",
+                steps=8,
+                case=2,
+            ),
+            Fault(
+                says="the first row is always read",
+                right="memory.y.eq(self.y),",
+                wrong="memory.y.eq(0),",
+                steps=8,
+                case=1,
+            ),
+            Fault(
+                says="the block that is read is that of the last request",
+                right="memory.block.eq(request.place.block),",
+                wrong="memory.block.eq(loaded.place.block),",
+                steps=8,
+            ),
+            Fault(
+                says="weights are those of the next address",
+                right="memory.weight.eq(self.weight),",
+                wrong="memory.weight.eq(self.weight + 1),",
+                steps=8,
+            ),
+            Fault(
+                says="a frame starts with what is of the next block",
+                right="initial.block.eq(loaded.place.block),",
+                wrong="initial.block.eq(request.place.block),",
+                steps=8,
+            ),
+            Fault(
+                says="it is no longer busy while a place settles",
+                right="self.busy.eq(Cat(stage.valid for stage in stages).any()),",
+                wrong="self.busy.eq(Cat(stage.valid for stage in stages[:-1]).any()),",
+                steps=8,
+            ),
+            Fault(
+                says="it is not busy yet with what was just begun",
+                right="self.busy.eq(Cat(stage.valid for stage in stages).any()),",
+                wrong="self.busy.eq(Cat(stage.valid for stage in stages[1:]).any()),",
+                steps=8,
+            ),
+            Fault(
+                says="it waits only for what is flushed",
+                right="self.waits.eq(loaded.valid),",
+                wrong="self.waits.eq(loaded.valid & loaded.flush),",
+                steps=8,
+            ),
+            Fault(
+                says="it waits in the cycle of the request",
+                right="self.waits.eq(loaded.valid),",
+                wrong="self.waits.eq(request.valid),",
                 steps=8,
             ),
             Fault(
