@@ -159,6 +159,11 @@ class _Packet:
         Whether it begins.
     may_answer, with_head : Value
         Whether it may, and what it is then; by what it has done.
+    turn, checking, resets : Value
+        Whether it waits for what the encoder makes of its pixels, for a check of weights, or for the reset.
+    exists, entered, over, waits : Value
+        Of a list of events: whether there is the place that the last bytes say, how many events have entered, bytes that have
+        come since then, and whether these are a whole one.
     """
 
     def __init__(self, bench: Bench, built: _Built) -> None:
@@ -188,6 +193,12 @@ class _Packet:
         with m.If(host.valid & host.ready):
             m.d.sync += self.in_frame.eq(host.payload.kind == Kind.SPIKE)
         self.due: list[tuple[Value, Value]] = [(self.refused != 0, self.refused)]
+        self.turn: Value = Const(0)
+        self.checking: Value = Const(0)
+        self.resets = self.is_(Command.RESET) & self.answered
+        self.exists, self.entered = Signal(name="exists"), Signal(17, name="entered")
+        self.over = self.given - self.entered * width
+        self.waits = self.is_(Command.EVENTS) & (self.given == (self.entered + 1) * width)
 
     def is_(self, *commands: Command) -> Value:
         """Whether it is carried out, and is one of these."""
@@ -318,15 +329,12 @@ def _events(bench: Bench, built: _Built, packet: _Packet) -> None:
         if name == INPUT or built.plan.inject:
             sizes = zip((fields["y"], fields["x"], fields["c"]), network.shape_of(name), strict=True)
             exists.append((fields["port"] == port) & (fields["end"] | Cat(at < size for at, size in sizes).all()))
-    packet.exists = there = Signal(name="exists")
-    packet.entered = entered = Signal(17, name="entered")
+    there, entered, waits = packet.exists, packet.entered, packet.waits
     m.d.comb += there.eq(Cat(exists).any())
     with m.If(packet.let_go | ~packet.old):
         m.d.sync += entered.eq(0)
     with m.Elif(events & host.valid & host.ready):
         m.d.sync += entered.eq(entered + 1)
-    packet.waits = waits = events & (packet.given == (entered + 1) * width)
-    packet.over = packet.given - entered * width
     token = host.payload
     same = (token.port == fields["port"]) & ((token.kind == Kind.END) == fields["end"])
     place = Cat(token[name] == Mux(fields["end"], 0, fields[name]) for name in ("negative", "y", "x", "c")).all()
@@ -463,7 +471,7 @@ def _leave(bench: Bench, built: _Built, packet: _Packet, frames: _Frames) -> Non
     """State that a result, or what is watched, is taken when its packet has left, which says what it is."""
     m, dut, sender = bench.m, built.dut, built.sender
     choice, waits = sender.choice, [dut.result.valid]
-    offers = {"result": (dut.result, Command.FRAME, "frame")}
+    offers: dict[str, tuple[Any, Command | Status, str]] = {"result": (dut.result, Command.FRAME, "frame")}
     if built.plan.watch:
         offers["watched"] = (dut.watched, Status.WATCHED, "watched")
         waits.append(dut.watched.valid)
@@ -479,8 +487,7 @@ def _leave(bench: Bench, built: _Built, packet: _Packet, frames: _Frames) -> Non
         found = sender.contents[content]
         bench.holds(~leaves | (found == Cat(written, Const(0, len(found) - len(written)))))
         bench.reaches(leaves & sender.done)
-    restarts = packet.is_(Command.RESET) & packet.answered
-    bench.holds(~(choice.ready & Cat(waits).any()) | choice.valid | restarts)
+    bench.holds(~(choice.ready & Cat(waits).any()) | choice.valid | packet.resets)
     first = choice.valid & choice.ready & (choice.payload.head != Command.FRAME.value) & ~packet.answers
     bench.holds(~first | ~dut.result.valid)
 
@@ -518,9 +525,8 @@ def _status(bench: Bench, built: _Built, packet: _Packet) -> None:
 
 def _reset(bench: Bench, built: _Built, packet: _Packet) -> None:
     """State that a reset comes so many cycles after the answer to its command, with no packet begun in between."""
-    m, resets = bench.m, packet.is_(Command.RESET) & packet.answered
+    m, resets = bench.m, packet.resets
     since, over = Signal(range(_SETTLE + 3), name="since_answer"), Signal(name="over")
-    packet.resets, packet.reset_over = resets, over
     m.d.sync += since.eq(Mux(~resets, 0, Mux(since == _SETTLE + 2, since, since + 1)))
     with m.If(built.dut.restart):
         m.d.sync += over.eq(1)
@@ -638,7 +644,7 @@ def _within(value: Value, numbers: range) -> Value:
     return Cat(value == number for number in numbers).any()
 
 
-def _one(network: Network, **options: bool) -> Plan:
+def _one(network: Network, **options: Any) -> Plan:
     return Plan(name="small", cores=tuple(CorePlan(layer=la.name) for la in network.layers), **options)
 
 

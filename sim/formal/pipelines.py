@@ -110,15 +110,20 @@ class _Memory:
             weights = by["weight"] == at["weight"]
             before[who] = block, bench.before(block, f"block_of_{who}"), bench.before(weights, f"weights_of_{who}")
         self.was_block, self.was_weights = before["pipeline"][1:]
-        by_name = {"place": 0, "states": 1, "stale": 1, "weights": 2}
-        for name, which in by_name.items():
+
+        def found(name: str, which: int) -> Any:
             member = getattr(port, name)
-            width = len(Value.cast(member))
+            width, to_be = len(Value.cast(member)), Signal.like(member, name=f"{name}_to_be_found")
             one, other = bench.constant(width, f"{name}_of_one_block"), bench.any(width, f"memory_{name}")
-            bench.m.d.comb += Value.cast(member).eq(Mux(before["port"][which], one, other))
-            found = Signal(width, name=f"{name}_to_be_found")
-            bench.m.d.comb += found.eq(Mux(before["pipeline"][which], one, other))
-            setattr(self, name, found if name == "stale" else member.shape()(found))
+            bench.m.d.comb += [
+                Value.cast(member).eq(Mux(before["port"][which], one, other)),
+                Value.cast(to_be).eq(Mux(before["pipeline"][which], one, other)),
+            ]
+            return to_be
+
+        self.place, self.states, self.stale, self.weights = (
+            found(name, which) for name, which in (("place", 0), ("states", 1), ("stale", 1), ("weights", 2))
+        )
 
 
 def _on_their_way(bench: Bench, dut: Any, inside: SimpleNamespace) -> None:
