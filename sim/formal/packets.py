@@ -215,5 +215,39 @@ PROPERTIES = (
             wrong="with m.If((byte ^ checksum.crc)[1:] != 0):",
             steps=10,
         ),
+        more_faults=[
+            Fault(
+                says="a packet that stands still is waited for",
+                right="with m.If(late & ~took):\n            m.d.sync",
+                wrong="with m.If(0):\n            m.d.sync",
+                steps=12,
+            ),
+            Fault(
+                says="bytes are taken while a packet is offered",
+                right='with m.State("HELD"):\n',
+                wrong='with m.State("HELD"):\n                m.d.comb += self.received.ready.eq(1)\n',
+                steps=10,
+            ),
+            Fault(
+                says="a byte of the payload is offered before it has been read",
+                right='m.next = "READY"',
+                wrong='m.next = "PASS"',
+                steps=12,
+                case=2,
+            ),
+            Fault(
+                says="a flash gives commands that are not its own",
+                right="known = Mux(self.loads_only, one_of(loads), known)",
+                wrong="pass",
+                steps=12,
+                case=2,
+            ),
+            Fault(
+                says="silence goes on while a reset waits for its answer",
+                right="took | late | self.hold",
+                wrong="took | late",
+                steps=6,
+            ),
+        ],
     ),
 )
