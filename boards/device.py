@@ -36,8 +36,9 @@ from hw.link.protocol import (
     pack_bits,
     pack_event,
 )
-from model.machine.folded_layout import Folded, signature
+from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
+from model.machine.signature import signature
 from model.machine.stages import ports
 from model.machine.stored_state import settled
 from model.network import Network, Neurons

@@ -17,6 +17,7 @@ from model.network import Network, Neurons
 
 __all__ = [
     "CYCLES_WIDTH",
+    "PASSES_WIDTH",
     "Result",
     "StatePort",
     "Trace",
@@ -27,6 +28,9 @@ __all__ = [
 
 CYCLES_WIDTH = 32
 """Width of the cycle counter; it wraps around."""
+
+PASSES_WIDTH = 32
+"""Width of the count of passes of the weights' check; it wraps around."""
 
 
 class Result(data.StructLayout):
@@ -193,6 +197,10 @@ def machine_members(network: Network, plan: Plan) -> "dict[str, In | Out]":
         mask of watched ports, where ``plan.watch``
     states : In, StatePort
         where ``plan.states``
+    weight_passes : Out, unsigned(PASSES_WIDTH)
+        how often all weights have been read and compared since reset, where ``plan.weight_check``
+    weights_differ : Out, a bit a neuron layer
+        1 since a pass found other weights of that layer than the network's, where ``plan.weight_check``
     """
     neuron_layers = sum(isinstance(layer, Neurons) for layer in network.layers)
     members: dict[str, In | Out] = {
@@ -205,4 +213,6 @@ def machine_members(network: Network, plan: Plan) -> "dict[str, In | Out]":
         members["watch"] = In(len(network.layers) + 1)
     if plan.states:
         members["states"] = In(StatePort(network))
+    if plan.weight_check:
+        members |= {"weight_passes": Out(PASSES_WIDTH), "weights_differ": Out(neuron_layers)}
     return members

@@ -118,4 +118,6 @@ def _ports(machine: AnyMachine, streams: Sequence[str]) -> list[str]:
         place = _width(machine.states.place.shape())
         ports += [".states__ask(1'b0)", f".states__place({place}'d0)"]
         ports += [f".states__{name}()" for name in ("found", "known", "state")]
+    if machine.plan.weight_check:
+        ports += [".weight_passes()", ".weights_differ()"]
     return ports

@@ -65,6 +65,7 @@ class _Teller:
     "--plan", "plan_name", default="default", show_default=True, metavar="PLAN",
     help="minimal (one lane per core), default, fast (one event per cycle), folded (one core for all layers), or a .json file.",
 )
+@click.option("--weight-check", is_flag=True, help="With the check of weights in the background; what it reports is counted.")
 @click.option("--frames", default=8, show_default=True, type=click.IntRange(2), help="Frames to simulate, back to back.")
 @click.option("--each", default=20, show_default=True, type=click.IntRange(1), help="Flips of each class of bits.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Seed of the flips.")
@@ -84,6 +85,7 @@ class _Teller:
 def main(
     net: Path,
     plan_name: str,
+    weight_check: bool,
     frames: int,
     each: int,
     seed: int,
@@ -101,6 +103,7 @@ def main(
     """See the help text above."""
     single = _single(cycle, place_name, word, bit)
     from model.encode import encode
+    from model.machine.checks import check_plan
     from model.machine.named_plans import load_plan
     from model.network import Network
     from model.reports.markdown import page_to_fill
@@ -112,6 +115,9 @@ def main(
 
     network = Network.load(net)
     plan = load_plan(network, plan_name)
+    if weight_check:
+        plan = replace(plan, name=f"{plan.name}-checked", weight_check=True)
+        check_plan(network, plan)
     out = out or Path("build") / network.name
     folder = out / "upsets" / plan.name
     check_writable_folder("--out", folder)
@@ -236,10 +242,11 @@ def _write(found: Upsets, out: Path, docs: Path | None) -> None:
 
 
 def _show(found: Upsets) -> None:
-    from sim.seu.page import TITLES, lines
+    from sim.seu.page import lines, titles
 
-    table = make_table(title=f"{found.network}, plan {found.plan}, {found.frames} frames of {found.dataset}")
-    for number, title in enumerate(TITLES):
+    passes = f", {found.weight_passes:,} passes of the check of weights" if found.weight_passes else ""
+    table = make_table(title=f"{found.network}, plan {found.plan}, {found.frames} frames of {found.dataset}{passes}")
+    for number, title in enumerate(titles(found)):
         table.add_column(title, justify="right" if number else "left", overflow="fold")
     for line in lines(found):
         table.add_row(*line)

@@ -35,8 +35,9 @@ from hw.link.protocol import (
 from model.encode import encode
 from model.engine.engine import run_fast
 from model.events import Events, make_events
-from model.machine.folded_layout import Folded, signature
+from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
+from model.machine.signature import signature
 from model.machine.stages import ports
 from model.network import INPUT, Network, Neurons
 

@@ -1,16 +1,18 @@
 """The check of weights that were loaded: a signature of all of them."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from model.machine.folded_layout import SIGNATURE_POLYNOMIAL, SINGLE_BITS, SINGLE_WORDS, Folded, signature
+from hw.parts.signature import absorbed
+from model.machine.folded_layout import SINGLE_BITS, SINGLE_WORDS, Folded
+from model.machine.signature import signature
 
 __all__ = ["WeightCheck"]
 
 
 class WeightCheck(wiring.Component):
-    """Reads all weights in the memory with one port, and takes their signature (`model.machine.folded_layout.signature`).
+    """Reads all weights in the memory with one port, and takes their signature (`model.machine.signature.signature`).
 
     Timing
     ------
@@ -69,8 +71,7 @@ class WeightCheck(wiring.Component):
             with m.If(ends):
                 m.d.sync += self.reads.eq(0)
         with m.If(takes):
-            feedback = Mux(self.found[-1], SIGNATURE_POLYNOMIAL, 0)
-            m.d.sync += self.found.eq((self.found << 1) ^ feedback ^ self.data)
+            m.d.sync += self.found.eq(absorbed(self.found, self.data))
         with m.If(self.start):
             m.d.sync += [word.eq(folded.single_state_words), self.found.eq(0), self.reads.eq(1)]
         return m

@@ -59,6 +59,8 @@ class LayerCore(wiring.Component):
         has ``states``.
     ask, place, state
         As of `ProjectionCore`; where the plan has ``states``, and the stage neurons.
+    weights_passed, weights_differ
+        As of `ProjectionCore`; where the plan has ``weight_check``, and the stage neurons.
     """
 
     def __init__(self, *, network: Network, stage: Stage, plan: Plan) -> None:
@@ -82,6 +84,7 @@ class LayerCore(wiring.Component):
             for layer in stage.layers
         }
         self._states = plan.states
+        self._weight_check = plan.weight_check
         members: dict[str, In | Out] = {
             **{
                 name: In(stream.Signature(AddressEvent(network.shape_of(source), self._taken_levels)))
@@ -96,6 +99,8 @@ class LayerCore(wiring.Component):
                 place = AddressEvent(network.shape_of(first.name))
                 state = (DeferredState if network.deferred else NeuronState)(first)
                 members |= {"ask": In(1), "place": In(place), "state": Out(state)}
+        if plan.weight_check and isinstance(first, Neurons):
+            members |= {"weights_passed": Out(1), "weights_differ": Out(1)}
         super().__init__(members)
 
     @property
@@ -149,6 +154,7 @@ class LayerCore(wiring.Component):
             start=first_states(network)[first.name],
             joined=[network.shape_of(source) for source in self._stage.sources[1:]],
             levels=self._levels,
+            weight_check=self._weight_check,
         )
 
     def _pool(self) -> MaxPoolGroups | None:
@@ -193,6 +199,10 @@ class LayerCore(wiring.Component):
                     projection.ask.eq(self.ask), projection.place.eq(self.place), self.state.eq(projection.state)
                 ]
                 seen.append(projection.busy)
+            if self._weight_check:
+                m.d.comb += [
+                    self.weights_passed.eq(projection.weights_passed), self.weights_differ.eq(projection.weights_differ)
+                ]
             before = selector.groups
             _tap(m, before, self.groups[first.name])
         else:

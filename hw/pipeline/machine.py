@@ -4,7 +4,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from hw.aer import AddressEvent, HostEvent
-from hw.interface import Trace, known_place, machine_members
+from hw.interface import PASSES_WIDTH, Trace, known_place, machine_members
+from hw.parts.background_check import PassCounter
 from hw.parts.buffer import StreamBuffer
 from hw.parts.memory import BuiltMemory, placed
 from hw.pipeline.core import LayerCore
@@ -46,6 +47,7 @@ class Machine(wiring.Component):
     watch : In, mask of watched ports, where ``plan.watch``
     saturations : Out, of each neuron layer, input events in which something saturated, since reset
     states : In `StatePort`, where ``plan.states``
+    weight_passes, weights_differ : Out, as of `hw.interface.machine_members`, where ``plan.weight_check``
     """
 
     def __init__(self, *, network: Network, plan: Plan) -> None:
@@ -121,6 +123,8 @@ class Machine(wiring.Component):
         if self._plan.states:
             entering = router.host if self._network.flush_events else door.given
             self._read_states(m, entering.valid | self.host.valid)
+        if self._plan.weight_check:
+            self._check_weights(m)
         for trace in self.traces:
             strobe = Signal(name=f"trace_{trace.name}_strobe")
             payload = Signal(trace.layout, name=f"trace_{trace.name}_payload")
@@ -129,6 +133,16 @@ class Machine(wiring.Component):
                 payload.eq(seen[trace.name].payload),
             ]
         return m
+
+    def _check_weights(self, m: Module) -> None:
+        """What the cores find of their weights."""
+        cores = [core for core in self._cores.values() if isinstance(core.stage.layers[0], Neurons)]
+        m.submodules.pass_counter = counter = PassCounter(checks=len(cores), width=PASSES_WIDTH)
+        m.d.comb += [
+            counter.passed.eq(Cat(core.weights_passed for core in cores)),
+            self.weight_passes.eq(counter.passes),
+            self.weights_differ.eq(Cat(core.weights_differ for core in cores)),
+        ]
 
     def _read_states(self, m: Module, entering: Value) -> None:
         """States for the host, once the machine has been at rest for a while."""

@@ -27,6 +27,7 @@ from hw.neuron import (
     SummedState,
     spikes_of,
 )
+from hw.parts.background_check import BackgroundCheck
 from hw.parts.memory import DISTRIBUTED, BuiltMemory, placed, rom_kind, style
 from hw.parts.tables import lookup, times
 from hw.pipeline.fan_out import Axis, FanOut
@@ -36,7 +37,7 @@ from hw.pipeline.merge import merged_shape
 from hw.pipeline.state import FrameReset, StateBank
 from hw.pipeline.state_probe import StateProbe
 from hw.pipeline.step_group import StepGroup, turned
-from hw.pipeline.weights import WeightMemory
+from hw.pipeline.weights import READ_CYCLES, WeightMemory, packed_words
 from model.arrays import Ints
 from model.machine.borders import borders
 from model.machine.limits import SHARED_STEP_CYCLES, STEP_CYCLES
@@ -46,6 +47,9 @@ from model.network import Neurons, Shape
 from model.rest import State
 
 __all__ = ["ProjectionCore"]
+
+_WEIGHT_ADDR_CYCLES = 2
+"""Registers of an address on its way to the weights, where these may be far away."""
 
 
 class _Walk(NamedTuple):
@@ -237,6 +241,8 @@ class ProjectionCore(wiring.Component):
         What the layer starts a frame with (`model.rest.first_states`); the bias and counts of 0 where it is not given.
     joined : sequence of Shape
         Shapes of the sources of further inputs, whose events come merged with those of the first (`Merge`).
+    weight_check : bool
+        Whether weights are read and checked in cycles in which no event needs them.
 
     Members
     -------
@@ -251,6 +257,8 @@ class ProjectionCore(wiring.Component):
         1 to read the state of the neuron at ``place``, `AddressEvent`, while the core is not busy; where ``states``.
     state : Out, NeuronState or DeferredState
         Of the layer, `hw.pipeline.state_probe.QUIET_CYCLES` after both; where ``states``.
+    weights_passed, weights_differ : Out
+        As of `BackgroundCheck`, of the weights in all banks; where ``weight_check``.
     """
 
     def __init__(
@@ -266,8 +274,10 @@ class ProjectionCore(wiring.Component):
         start: State | None = None,
         joined: Sequence[Shape] = (),
         levels: int = 0,
+        weight_check: bool = False,
     ) -> None:
         self._layer = layer
+        self._weight_check = weight_check
         self._deferred = deferred
         self._more_bits = more_bits
         self._flushes = flushes
@@ -289,6 +299,8 @@ class ProjectionCore(wiring.Component):
             members |= {
                 "busy": Out(1), "ask": In(1), "place": In(AddressEvent(self._output)), "state": Out(self._state.elem_shape)
             }
+        if weight_check:
+            members |= {"weights_passed": Out(1), "weights_differ": Out(1)}
         super().__init__(members)
 
     @property
@@ -380,6 +392,8 @@ class ProjectionCore(wiring.Component):
         walk = self._walk(m, reset)
         tags, addresses = self._address(m, walk, reset, probe)
         banks_built = range(core.rows * core.columns)
+        check = self._background_check(m, tags.looked) if self._weight_check else None
+        words_read: list[Value] = []
         initial: list[_Initial]
         if self._alike:
             initial = [self._initial_state(m, tags.comparing.block)] * len(banks_built)
@@ -388,12 +402,15 @@ class ProjectionCore(wiring.Component):
         read: list[_Read] = []
         fired: list[_Fired] = []
         for index in banks_built:
-            state, weights = self._bank(m, index, tags=tags, addresses=addresses, initial=initial[index])
+            state, weights = self._bank(m, index, tags=tags, addresses=addresses, initial=initial[index], check=check)
+            words_read.append(weights.word.as_value())
             if self._deferred:
                 read.append(self._deferred_lanes(m, index, state, weights, addresses, initial[index].counts))
             else:
                 read.append(_Read(state.word, Const(0)))
                 fired.append(self._lanes(m, index, state, weights, addresses))
+        if check:
+            m.d.comb += check.word.eq(Cat(words_read))
         if self._deferred:
             fired = self._flush(m, read)
         pushed, pushes, blank = self._gather(m, tags, fired)
@@ -720,7 +737,14 @@ class ProjectionCore(wiring.Component):
         ]
 
     def _bank(
-        self, m: Module, index: int, *, tags: _Tags, addresses: _Addresses, initial: _Initial
+        self,
+        m: Module,
+        index: int,
+        *,
+        tags: _Tags,
+        addresses: _Addresses,
+        initial: _Initial,
+        check: BackgroundCheck | None,
     ) -> tuple[StateBank, WeightMemory]:
         """A bank with its weights, and what they are asked for."""
         core, looked = self._core, tags.looked
@@ -732,7 +756,8 @@ class ProjectionCore(wiring.Component):
             Signal.like(weights.addr, name=f"{name}_{index}", reset_less=True) for name in ("position_weight", "weight_sum")
         )
         # The address goes where the memories are.
-        weight_addr = _delays(m, f"weight_addr_{index}", weight_sum, 2)[-1]
+        asked = Mux(check.free, check.addr, weight_sum) if check else weight_sum
+        weight_addr = _delays(m, f"weight_addr_{index}", asked, _WEIGHT_ADDR_CYCLES)[-1]
         captured = [state.initial.eq(initial.state)]
         if self._counts_stay:
             captured = [state.initial[channel].summed.eq(initial.state[channel].summed) for channel in range(core.channels)]
@@ -756,6 +781,25 @@ class ProjectionCore(wiring.Component):
             weight_sum.eq(position_weight + addresses.block_weight),
         ]
         return state, weights
+
+    def _background_check(self, m: Module, looked: data.View) -> BackgroundCheck:
+        """The check of all banks' weights at once, in cycles in which no bank needs a word: a flush needs none."""
+        banks = self._core.rows * self._core.columns
+        width = self._core.channels * self._layer.weight_bits
+        words = packed_words(_weight_words(self._layer, self._core, self._fan_out), self._layer.weight_bits)
+        m.submodules.weight_check = check = BackgroundCheck(
+            words=[sum(word << width * bank for bank in range(banks)) for word in words],
+            width=width * banks,
+            latency=_WEIGHT_ADDR_CYCLES + READ_CYCLES,
+        )
+        unused = ~looked.step | looked.flush if self._deferred else ~looked.step
+        m.d.comb += [
+            # In which the sums that are the addresses are in their registers.
+            check.free.eq(_delays(m, "weights_unused", unused, 2)[-1]),
+            self.weights_passed.eq(check.passed),
+            self.weights_differ.eq(check.differs),
+        ]
+        return check
 
     def _drives(self, index: int) -> data.View:
         """What drives the lanes of a bank: a register each."""

@@ -15,10 +15,14 @@ from amaranth.utils import ceil_log2
 from hw.parts.memory import BLOCK, LOGIC, BuiltMemory, rom_kind, style
 from model.machine.blocks import DP16KD
 
-__all__ = ["BLOCK_BITS", "WeightMemory", "segment_depths", "slice_bits"]
+__all__ = ["BLOCK_BITS", "READ_CYCLES", "WeightMemory", "packed_words", "segment_depths", "slice_bits"]
 
 BLOCK_BITS = DP16KD.data_bits
 """Bits of data in a memory block, without parity, at its deepest: DP16KD of the ECP5, BSRAM of Gowin."""
+
+
+READ_CYCLES = 2
+"""From an address to its word."""
 
 
 def slice_bits(depth: int) -> int:
@@ -72,6 +76,12 @@ def _slices(depth: int, width: int) -> list[BuiltMemory]:
         BuiltMemory(name=f"slice_{number}", width=min(wide, width - start), depth=depth, kind=rom_kind(depth))
         for number, start in enumerate(range(0, width, wide))
     ]
+
+
+def packed_words(words: Sequence[Sequence[int]] | npt.NDArray[np.integer], weight_bits: int) -> list[int]:
+    """Words of weights as they are stored, the first channel in the lowest bits."""
+    mask = (1 << weight_bits) - 1
+    return [sum((weight & mask) << n * weight_bits for n, weight in enumerate(word)) for word in np.asarray(words).tolist()]
 
 
 class WeightMemory(wiring.Component):
@@ -171,12 +181,7 @@ class WeightMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        mask = (1 << self._weight_bits) - 1
-        words = [
-            sum((weight & mask) << n * self._weight_bits for n, weight in enumerate(word))
-            for word in np.asarray(self._words).tolist()
-        ]
-        parts, bases, base = [], [], 0
+        words, parts, bases, base = packed_words(self._words, self._weight_bits), [], [], 0
         for segment in self._parts():
             slices, start = [], 0
             depth = segment[0].depth

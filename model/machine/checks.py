@@ -65,6 +65,11 @@ def check_plan(network: Network, plan: Plan) -> None:
         if not plan.folded and "single_port" in (core.state_memory, core.weight_memory):
             raise PlanError(f"{where}: memories must not be 'single_port' unless architecture is 'folded'")
     if plan.folded:
+        if plan.weight_check:
+            raise PlanError(
+                f"plan {plan.name!r}: weight_check must be false unless architecture is 'pipeline'; a folded machine checks the "
+                "weights that it was loaded with where the host asks for it (boards.device.Device.check)"
+            )
         Folded.of(network, plan)
 
 

@@ -32,7 +32,6 @@ __all__ = [
     "FOLDED_LANES",
     "LEAST_PACKET",
     "MOST_QUEUED",
-    "SIGNATURE_POLYNOMIAL",
     "SINGLE_BITS",
     "SINGLE_WORDS",
     "WEIGHT_SLOT",
@@ -43,7 +42,6 @@ __all__ = [
     "FoldedLink",
     "FoldedQueue",
     "TooManyWordsError",
-    "signature",
 ]
 
 SINGLE_BITS, SINGLE_WORDS = 64, 16384
@@ -54,9 +52,6 @@ LEAST_PACKET = 64
 
 WEIGHT_SLOT = 8
 """Bits that a weight takes in memory, whatever its width."""
-
-SIGNATURE_POLYNOMIAL = 0x1B
-"""Of the signature register: x^64 + x^4 + x^3 + x + 1."""
 
 FOLDED_LANES = (1, 2, 4, 8)
 """Lanes that a folded machine can have."""
@@ -473,14 +468,6 @@ class Folded:
                     sum(word << bits * n for n, word in enumerate(words[at : at + slots])) for at in range(0, len(words), slots)
                 ]
         return found
-
-
-def signature(words: list[int]) -> int:
-    """What a signature register of `SINGLE_BITS` has after it took all of ``words``: shifted by one a word, with feedback."""
-    found, mask = 0, (1 << SINGLE_BITS) - 1
-    for word in words:
-        found = (found << 1 & mask) ^ (SIGNATURE_POLYNOMIAL if found >> SINGLE_BITS - 1 else 0) ^ word
-    return found
 
 
 def _slots(lanes: int) -> int:

@@ -52,7 +52,7 @@ _NONE = ("pool_fifo", "join_fifo")
 """Those that may be 0."""
 
 _UNSAID = {"pool_fifo": 0, "join_fifo": 0, "tag_memory": "auto"}
-"""What a plan has that says nothing of it, as none could once."""
+"""What a core has of which a plan says nothing, as none could once."""
 
 MOST_GROUPED = 16
 """Channels that a spike group has at the most: finding one among more takes longer than all else that happens in a cycle."""
@@ -184,6 +184,9 @@ class Plan:
         Whether the host can watch any core.
     states : bool
         Whether the host can read the membrane potential and count of any neuron.
+    weight_check : bool
+        Whether a pipeline reads its weights over and over in cycles in which no event needs them, and compares their signature
+        with the network's. It changes no spike and no cycle.
     """
 
     name: str
@@ -192,12 +195,13 @@ class Plan:
     inject: bool = True
     watch: bool = True
     states: bool = False
+    weight_check: bool = False
 
     def __post_init__(self) -> None:
         if not is_safe_name(self.name):
             raise PlanError(f"name must be {SAFE_NAME}, not {self.name!r}")
         object.__setattr__(self, "cores", tuple(self.cores))
-        for name in ("inject", "watch", "states"):
+        for name in ("inject", "watch", "states", "weight_check"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be true or false, not {getattr(self, name)!r}")
         if self.architecture not in ARCHITECTURES:
@@ -226,12 +230,16 @@ class Plan:
         """SHA-256 of all but the name, in hexadecimal; equal for plans that are equal but for their names."""
         content = {name: value for name, value in asdict(self).items() if name != "name"}
         # A plan that says nothing of it is the plan that it was before it could.
+        if not self.weight_check:
+            del content["weight_check"]
         content["cores"] = [{k: v for k, v in core.items() if _UNSAID.get(k) != v} for core in content["cores"]]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def save(self, path: Path | str) -> None:
         """Write the file form: JSON."""
         data = {"format": "tally-plan", "version": FORMAT_VERSION, **asdict(self)}
+        if not self.weight_check:
+            del data["weight_check"]
         for core in data["cores"]:
             if core["tag_memory"] == _UNSAID["tag_memory"]:
                 del core["tag_memory"]

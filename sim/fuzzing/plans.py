@@ -24,7 +24,8 @@ __all__ = ["TARGET"]
 _WORDS = (
     *("layer", "channels", "columns", "rows", "group_fifo", "pool_fifo", "event_fifo", "join_fifo", "generation_bits"),
     *("state_memory", "tag_memory", "weight_memory", "auto", "block", "distributed", "single_port", "split", "mixed"),
-    *("cores", "inject", "watch", "states", "architecture", "format", "version", "tally-plan", "tally-network", "conv2", "fc1"),
+    *("cores", "inject", "watch", "states", "weight_check", "architecture", "format", "version", "tally-plan", "tally-network"),
+    *("conv2", "fc1"),
 )
 
 
@@ -51,7 +52,7 @@ def _seeds() -> tuple[bytes, ...]:
     found = []
     for _, plan in _machines().values():
         data = {"format": "tally-plan", "version": 1, **{name: getattr(plan, name) for name in ("name", "architecture")}}
-        data |= {name: getattr(plan, name) for name in ("inject", "watch", "states")}
+        data |= {name: getattr(plan, name) for name in ("inject", "watch", "states", "weight_check")}
         data["cores"] = [vars(core) for core in plan.cores]
         found.append(json.dumps(data).encode())
     return tuple(found)

@@ -51,7 +51,13 @@ def random_pipeline_plan(network: Network, seed: int) -> Plan:
     pooled = [stage.layers[0].name for stage in stages(network) if len(stage.layers) > 1]
     cores = [replace(core, pool_fifo=chance.choice([0, 8, 11, 64])) if core.layer in pooled else core for core in cores]
     inject, watch = chance.random() < 0.7, chance.random() < 0.7
-    return Plan(name=f"random{seed}", cores=tuple(cores), inject=inject and not network.branched, watch=watch)
+    return Plan(
+        name=f"random{seed}",
+        cores=tuple(cores),
+        inject=inject and not network.branched,
+        watch=watch,
+        weight_check=random.Random(f"weight check of {seed}").random() < 0.3,
+    )
 
 
 def _of_groups(network: Network, core: CorePlan, chance: random.Random) -> CorePlan:

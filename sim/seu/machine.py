@@ -82,10 +82,16 @@ class Passed:
         All answers.
     links : tuple[tuple[str, ...], ...]
         Of each link and each frame a hash of its events, in order.
+    weight_passes : int
+        Passes that the check of the weights has completed, where there is one.
+    weights_differ : tuple[str, ...]
+        Cores of whose weights it says that they are not the network's.
     """
 
     answers: tuple[Answer, ...]
     links: tuple[tuple[str, ...], ...]
+    weight_passes: int = 0
+    weights_differ: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,13 +297,15 @@ class OpenMachine:
     def _passed(self, words: Sequence[str]) -> Passed:
         left = iter(words)
         layout = self._machine.result.payload.shape()
+        passes = int(next(left))
+        differ = [self.places[int(next(left))].name.split(".")[0].removeprefix("core_") for _ in range(int(next(left)))]
         answers = []
         for _ in range(int(next(left))):
             cycle, view = int(next(left)), layout.from_bits(int(next(left), 16) & (1 << layout.size) - 1)
             counts = tuple(int(count) for count in view.counts)
             answers.append(Answer(answer=int(view.answer), counts=counts, cycle=cycle, latency=int(view.cycles)))
         links = [tuple(itertools.islice(left, int(next(left)))) for _ in range(self._links)]
-        return Passed(answers=tuple(answers), links=tuple(links))
+        return Passed(answers=tuple(answers), links=tuple(links), weight_passes=passes, weights_differ=tuple(differ))
 
 
 def _end_bits(layout: data.Layout) -> tuple[int, int]:

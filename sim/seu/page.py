@@ -10,7 +10,7 @@ from model.reports.html import BLUE, GREEN, GREY, ORANGE, PLOTS, PURPLE, RED
 from model.reports.markdown import markdown
 from sim.seu.study import ANSWER, COUNTS, EFFECTS, HANG, LENGTHS, NONE, SPIKES, TIME, ClassRow, Upsets
 
-__all__ = ["TITLES", "figure", "lines", "table_name", "upsets_markdown"]
+__all__ = ["figure", "lines", "table_name", "titles", "upsets_markdown"]
 
 _NAMES = {
     NONE: "nothing",
@@ -24,7 +24,7 @@ _NAMES = {
 
 _LENGTHS = dict(zip(LENGTHS, ("no frame", "1 frame", "2 or more frames", "to the end of the run"), strict=True))
 
-TITLES = ("bit of", "bits", "upsets", *_NAMES.values(), *list(_LENGTHS.values())[1:], "state as before")
+_TITLES = ("bit of", "bits", "upsets", *_NAMES.values(), *list(_LENGTHS.values())[1:], "state as before")
 
 _COLORS = {NONE: "#d9dee4", TIME: GREY, SPIKES: BLUE, COUNTS: GREEN, ANSWER: ORANGE, HANG: RED}
 _LENGTH_COLORS = dict(zip(LENGTHS, ("#d9dee4", BLUE, PURPLE, RED), strict=True))
@@ -33,6 +33,11 @@ _LENGTH_COLORS = dict(zip(LENGTHS, ("#d9dee4", BLUE, PURPLE, RED), strict=True))
 def table_name(found: Upsets) -> str:
     """What the table of a network and plan is called in a page."""
     return f"upsets {found.network} {found.plan}"
+
+
+def titles(found: Upsets) -> tuple[str, ...]:
+    """The titles of the table's columns."""
+    return (*_TITLES, *(["reported"] if found.weight_passes else []))
 
 
 def lines(found: Upsets) -> list[list[str]]:
@@ -48,6 +53,7 @@ def lines(found: Upsets) -> list[list[str]]:
                     *(row.effects[name] for name in EFFECTS),
                     *(row.lasts_frames[name] for name in LENGTHS[1:]),
                     row.healed,
+                    *([row.reported] if found.weight_passes else []),
                 )
             ),
         ]
@@ -57,7 +63,7 @@ def lines(found: Upsets) -> list[list[str]]:
 
 def upsets_markdown(found: Upsets) -> str:
     """The table for a page."""
-    return markdown(TITLES, lines(found))
+    return markdown(titles(found), lines(found))
 
 
 def figure(found: Upsets) -> Figure:

@@ -81,6 +81,22 @@ std::vector<Place> places(Bench& bench, const char* path) {
   return found;
 }
 
+// What the check of the weights has found, where there is one: complete passes, and how many and which places say that a core's
+// weights differ.
+void print_check(std::ostream& out, const std::vector<Place>& all) {
+  constexpr char kDiffers[] = ".weight_check.differs", kPasses[] = "pass_counter.passes";
+  uint32_t passes = 0;
+  std::vector<size_t> differ;
+  for (size_t n = 0; n < all.size(); ++n) {
+    const std::string& name = all[n].name;
+    if (name == kPasses) std::memcpy(&passes, all[n].data, sizeof passes);
+    const size_t size = sizeof kDiffers - 1;
+    if (name.size() > size && !name.compare(name.size() - size, size, kDiffers) && all[n].has(0, 0)) differ.push_back(n);
+  }
+  out << passes << " " << differ.size() << " ";
+  for (const size_t n : differ) out << n << " ";
+}
+
 // What passes on the links, frame by frame.
 class Watch {
  public:
@@ -197,6 +213,7 @@ int undisturbed(int argc, char** argv) {
     after = bench.answered() >= frames ? after + 1 : 0;
   }
   out << bench.steps() << " " << watch.pause() << "\n";
+  print_check(out, all);
   watch.print(out);
   out << "\n";
   for (size_t n = 0; n < all.size(); ++n) {
@@ -262,6 +279,7 @@ void disturbed(Bench& bench, Watch& watch, std::vector<Place>& all, const Expect
   }
   std::ostringstream out;
   out << end << " " << bench.cycle() << " " << healed << " " << before << " " << after_flip << " ";
+  print_check(out, all);
   watch.print(out);
   std::printf("%s\n", out.str().c_str());
   std::fflush(stdout);

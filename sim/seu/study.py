@@ -43,6 +43,8 @@ class Effect:
         Whether the last frame of the run still changed.
     healed_cycles : int | None
         Within so many cycles all registers and memories were as without the flip, and stayed so; None where they never were.
+    weights_differ : tuple[str, ...]
+        Cores of which the machine says by the end of the run that their weights are not the network's, where it checks them.
     """
 
     of: str
@@ -59,6 +61,7 @@ class Effect:
     lasts_frames: int
     to_the_end: bool
     healed_cycles: int | None
+    weights_differ: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,8 @@ class ClassRow:
         How many changed so many frames' events or counts: ``"0"``, ``"1"``, ``"2 or more"``, and ``"to the end"``.
     healed : int
         After how many all registers and memories were as without the flip before the run ended.
+    reported : int
+        After how many the machine's check of its weights said that they are not the network's.
     """
 
     of: str
@@ -87,6 +92,7 @@ class ClassRow:
     effects: dict[str, int]
     lasts_frames: dict[str, int]
     healed: int
+    reported: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +111,9 @@ class Upsets:
         What the flips were drawn from, and how many of each class.
     answers : tuple[int, ...]
         Without a flip.
+    weight_passes : int
+        How often the machine has read and compared all its weights by the end of the run without a flip; 0 where it does not
+        check them.
     rows : tuple[ClassRow, ...]
         By class.
     upsets : tuple[Effect, ...]
@@ -122,6 +131,7 @@ class Upsets:
     seed: int
     each: int
     answers: tuple[int, ...]
+    weight_passes: int
     rows: tuple[ClassRow, ...]
     upsets: tuple[Effect, ...]
 
@@ -189,6 +199,7 @@ def effect_of(flip: Flip, of: str, run: Run, undisturbed: Passed) -> Effect:
         lasts_frames=max(changed) - frame + 1 if changed else 0,
         to_the_end=bool(changed) and max(changed) >= len(expected) - 1,
         healed_cycles=None if run.healed_cycle is None else run.healed_cycle - flip.cycle,
+        weights_differ=run.passed.weights_differ,
     )
 
 
@@ -241,6 +252,7 @@ def study(
         seed=seed,
         each=each,
         answers=tuple(answer.answer for answer in undisturbed.answers),
+        weight_passes=undisturbed.weight_passes,
         rows=tuple(_row(machine, of, effects) for of in CLASSES if machine.bits_of(of)),
         upsets=tuple(effects),
     )
@@ -257,6 +269,7 @@ def _row(machine: OpenMachine, of: str, effects: Sequence[Effect]) -> ClassRow:
         effects={name: kinds[name] for name in EFFECTS},
         lasts_frames={name: lasts[name] for name in LENGTHS},
         healed=sum(effect.healed_cycles is not None for effect in own),
+        reported=sum(bool(effect.weights_differ) for effect in own),
     )
 
 
@@ -297,6 +310,8 @@ def told(effect: Effect, expected: Sequence[Answer], found: Sequence[Answer]) ->
         lines.append("registers and memories: not as without the flip before the run ended")
     else:
         lines.append(f"registers and memories: as without the flip within {effect.healed_cycles:,} cycles")
+    if effect.weights_differ:
+        lines.append(f"reported by the check of the weights: {', '.join(effect.weights_differ)}")
     return lines
 
 

@@ -19,8 +19,9 @@ from model.encode import encode
 from model.engine.engine import run_fast
 from model.events import make_events
 from model.golden import run
-from model.machine.folded_layout import Folded, signature
+from model.machine.folded_layout import Folded
 from model.machine.named_plans import named_plan
+from model.machine.signature import signature
 from model.network import INPUT, Neurons
 from tests.hw.folded.test_machine import random_chain
 

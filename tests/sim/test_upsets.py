@@ -113,3 +113,16 @@ def test_upsets_are_drawn_recorded_and_written_into_a_page(run, tmp_path):
     assert figures[0].read_bytes() == figures[1].read_bytes()
     again = run("--each", "2", "--docs", tmp_path / "figures", "--json")
     assert again[:2] == (0, out) and (tmp_path / "figures" / figures[0].name).read_bytes() == figures[0].read_bytes()
+
+
+def test_what_the_check_of_weights_reports_is_counted(run):
+    """Every weight, and none of what a frame writes; its own registers, where they are hit."""
+    code, out, _ = run("--each", "2", "--weight-check", "--json")
+    found = json.loads(out)
+    assert code == 0 and found["plan"] == "minimal-checked" and found["weight_passes"] > 10
+    reported = {row["of"]: row["reported"] for row in found["rows"]}
+    assert reported["weights"] == 2
+    assert not any(reported[of] for of in ("initial words", "states", "tags", "queues"))
+    code, out, _ = run("--at", "1", *BIT, "--word", "9", "--weight-check")
+    core = BIT[1].split(".")[0].removeprefix("core_")
+    assert code == 0 and out.splitlines()[-1] == f"reported by the check of the weights: {core}"

@@ -12,12 +12,13 @@ from hw.folded.machine import FoldedMachine
 from model.engine.engine import run_fast
 from model.machine.blocks import UP5K_BLOCKS
 from model.machine.checks import check_plan
-from model.machine.folded_layout import SINGLE_WORDS, Folded, signature
+from model.machine.folded_layout import SINGLE_WORDS, Folded
 from model.machine.folded_plan import folded_plan
 from model.machine.initial import initial_words
 from model.machine.named_plans import load_plan, named_plan
 from model.machine.plan import CorePlan, Plan, PlanError
 from model.machine.planner import Demand, walker_cycles
+from model.machine.signature import signature
 from model.machine.simulate import simulate
 from model.network import Linear, Network, Neurons, Padding
 from model.rest import first_states

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hw.folded.weight_check import WeightCheck
-from model.machine.folded_layout import Folded, signature
+from model.machine.folded_layout import Folded
 from model.machine.folded_plan import folded_plan
+from model.machine.signature import signature
 from model.network import Network
 from sim.generators.networks import random_linear
 from tests.hardware import simulate

@@ -121,6 +121,16 @@ def test_memories_in_luts_are_part_of_a_plan(tmp_path):
     assert path.read_text().count('"tag_memory": "distributed"') == len(plan.cores)
 
 
+def test_the_check_of_weights_is_part_of_a_plan(tmp_path):
+    plan, path = named_plan(NETWORK, "minimal"), tmp_path / "plan.json"
+    checked = replace(plan, weight_check=True)
+    assert plan.content_hash != checked.content_hash
+    for each in (plan, checked):
+        each.save(path)
+        assert load_plan(NETWORK, str(path)) == each
+        assert ("weight_check" in path.read_text()) == each.weight_check
+
+
 @pytest.mark.parametrize("name", ["cifar-resnet-plan", "cifar-small-plan"])
 def test_a_plan_that_moves_nothing_is_written_as_before(name, tmp_path):
     path = BUNDLED.with_name(f"{name}.json")
@@ -169,6 +179,7 @@ def test_what_folded_machines_do_not_walk():
         ({"watch": "false"}, "watch must be true or false, not 'false'"),
         ({"inject": 1}, "inject must be true or false, not 1"),
         ({"states": None}, "states must be true or false, not None"),
+        ({"weight_check": 1}, "weight_check must be true or false, not 1"),
         ({"architecture": ["folded"]}, "architecture must be one of pipeline, folded, not ['folded']"),
         ({"version": True}, "version must be 1, not True"),
         ({"cores": {}}, "cores must be a list, not {}"),
@@ -224,6 +235,9 @@ def test_mutated_plan_files(tmp_path, seed):
         defaults = {"architecture": "pipeline", "inject": True, "watch": True, "states": False}
         plan.save(path)
         said = defaults | mutated
+        # A check of weights is written only where there is one.
+        if not said.get("weight_check", True):
+            del said["weight_check"]
         said["cores"] = [asdict(CorePlan(layer=core["layer"])) | core for core in said["cores"]]
         # Where tags are is written only where it is said.
         assert {core.pop("tag_memory") for core in said["cores"]} == {"auto"}

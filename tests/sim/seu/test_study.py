@@ -8,7 +8,7 @@ import pytest
 from model.reports.html import svg
 from model.support.results import to_json
 from sim.seu.machine import Answer, Flip, Passed, Run
-from sim.seu.page import TITLES, figure, lines, upsets_markdown
+from sim.seu.page import figure, lines, titles, upsets_markdown
 from sim.seu.places import CLASSES, STATES, Place
 from sim.seu.study import ANSWER, COUNTS, HANG, LENGTHS, NONE, SPIKES, TIME, drawn, effect_of, study, told, window
 from tests.sim.seu.small import machine
@@ -119,5 +119,5 @@ def test_the_same_seed_gives_the_same_record_table_and_figure(opened):
         assert row.healed == sum(each.healed_cycles is not None for each in own)
         assert row.lasts_frames[LENGTHS[0]] == row.effects[NONE] + row.effects[TIME]
     table = lines(found)
-    assert all(len(line) == len(TITLES) for line in table)
+    assert all(len(line) == len(titles(found)) for line in table)
     assert upsets_markdown(found).splitlines()[2].startswith(f"| weights | {found.rows[0].bits} | 5 | ")
