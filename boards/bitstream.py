@@ -44,6 +44,7 @@ from model.encode import encode
 from model.engine.engine import run_fast
 from model.golden import Trace
 from model.importers.normalization import AS_THEY_ARE, Normalization
+from model.machine.checks import check_plan
 from model.machine.folded_layout import Folded
 from model.machine.named_plans import is_folded, load_plan
 from model.machine.plan import Plan
@@ -92,8 +93,8 @@ class Options:
     plan : str or None
         Name or file of the plan; where None the board's own, or for a network that is not bundled ``"default"``, unless the board
         has only room for a folded machine.
-    watch, states : bool or None
-        Whether the host can watch spikes, read membrane potentials; as the plan says where None.
+    watch, states, weight_check : bool or None
+        Whether the host can watch spikes, read membrane potentials, and whether weights are checked; as the plan says where None.
     frames : int
         Frames of the co-simulation.
     frequency_mhz : float or None
@@ -119,6 +120,7 @@ class Options:
     plan: str | None = None
     watch: bool | None = None
     states: bool | None = None
+    weight_check: bool | None = None
     frames: int = 4
     frequency_mhz: float | None = None
     baud: int = BAUD
@@ -283,9 +285,10 @@ def _prepare(options: Options, steps: Steps) -> _Job:
             steps.say(f"   {board.title} has no room for {BUNDLED.stem} at plan {largest}: it gets {net.stem}")
         network, conversion = _load(net, options, tell, folded=is_folded(plan_name))
         plan = load_plan(network, plan_name)
-        for name, value in (("watch", options.watch), ("states", options.states)):
-            if value is not None:
-                plan = replace(plan, **{name: value})  # type: ignore[arg-type]
+        for name in ("watch", "states", "weight_check"):
+            if (value := getattr(options, name)) is not None:
+                plan = replace(plan, **{name: value})
+        check_plan(network, plan)
     if conversion is not None:
         _tell_conversion(steps, conversion)
     job = _Job(

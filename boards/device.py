@@ -26,9 +26,11 @@ from hw.link.protocol import (
     RESULT,
     STATE,
     STATUS,
+    WEIGHTS,
     WORD_BYTES,
     Command,
     Event,
+    Flag,
     event_bytes,
     load_payloads,
     longest_payload,
@@ -42,9 +44,12 @@ from model.machine.signature import signature
 from model.machine.stages import ports
 from model.machine.stored_state import settled
 from model.network import Network, Neurons
-from model.support.errors import BadInputError, DeviceError
+from model.support.errors import BadInputError, DeviceError, WeightsDifferError
 
-__all__ = ["Answer", "Device", "DeviceError", "Errors", "State"]
+__all__ = ["Answer", "Device", "DeviceError", "Errors", "State", "WeightCheck", "WeightsDifferError"]
+
+_PASSES_SECONDS = 60.0
+"""Within which a device has read all its weights twice: it needs milliseconds, a simulated one longer."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,27 @@ class Errors:
         return not any(count for name, count in asdict(self).items() if name != "cycles")
 
 
+@dataclass(frozen=True)
+class WeightCheck:
+    """What a device says of its weights, which it reads while it runs.
+
+    Parameters
+    ----------
+    passes : int
+        How often it has read and compared all of them since reset, modulo 2^32.
+    differing : tuple of int
+        Numbers of the neuron layers, from 0 on, of which it found other weights than the network's, since reset.
+    """
+
+    passes: int
+    differing: tuple[int, ...]
+
+
 class Device:
     """A board that talks; a context manager, which closes the port.
+
+    A device that checks its weights while it runs says with every result whether it has found others than its network's. Such a
+    result raises `WeightsDifferError`, whatever asked for it.
 
     Parameters
     ----------
@@ -418,6 +442,68 @@ class Device:
         names = (*(status.name.lower() for status in COUNTED), "bytes_lost", "cycles")
         return Errors(**dict(zip(names, STATUS.unpack(payload), strict=True)))
 
+    def weight_check(self) -> WeightCheck:
+        """What the device has found of its weights so far.
+
+        Raises
+        ------
+        DeviceError
+            If there is no answer, or its plan has no check of weights.
+        """
+        if not self.identity.weight_check:
+            needed = "plan must have 'weight_check' for weights to be checked: build it with --weight-check"
+            raise DeviceError(f"{self._name}: {needed}")
+        payload = self._exchange.ask(Command.WEIGHTS)
+        if len(payload) <= WEIGHTS.size:
+            raise DeviceError(f"{self._name}: the answer to weights must have more than {WEIGHTS.size} bytes, not {len(payload)}")
+        mask = int.from_bytes(payload[WEIGHTS.size :], "little")
+        differing = tuple(number for number in range(mask.bit_length()) if mask >> number & 1)
+        return WeightCheck(WEIGHTS.unpack_from(payload)[0], differing)
+
+    def confirm_weights(self) -> None:
+        """Wait until the device has read all its weights from now on: what was wrong of them in an answer before is seen.
+
+        Nothing happens where its plan has no check of weights.
+
+        Raises
+        ------
+        WeightsDifferError
+            If they are not the network's.
+        DeviceError
+            If there is no answer, or the device does not read them in time.
+        """
+        if not self.identity.weight_check:
+            return
+        first, passes, until = self.weight_check().passes, 0, self._wire.clock() + _PASSES_SECONDS
+        # What was under way when it was asked has to end, and another pass to follow.
+        while passes < 2:
+            found = self.weight_check()
+            self.require_weights(found)
+            passes = found.passes - first & 0xFFFF_FFFF
+            if passes < 2 and self._wire.clock() >= until:
+                raise DeviceError(
+                    f"{self._name}: the device must read its weights twice within {_PASSES_SECONDS:g} s, not {passes} times"
+                )
+            self._wire.pause(0.01)
+
+    def require_weights(self, found: WeightCheck) -> None:
+        """Check that the device has found no other weights than its network's.
+
+        Raises
+        ------
+        WeightsDifferError
+            If it has.
+        """
+        if found.differing:
+            layers = ", ".join(map(str, found.differing))
+            raise self._weights_differ(f" of layer {layers} (neuron layers, from 0)")
+
+    def _weights_differ(self, where: str = "") -> WeightsDifferError:
+        return WeightsDifferError(
+            f"{self._name}: the device has found weights{where} that are not its network's, and its answers may be wrong: "
+            "load its bitstream again"
+        )
+
     def reset(self) -> None:
         """As after power-up: whatever is in the machine is gone, counters are 0."""
         self._exchange.ask(Command.RESET, size=0)
@@ -441,12 +527,14 @@ class Device:
         classes = self.identity.classes
         if len(payload) != RESULT.size + 2 * classes:
             raise DeviceError(f"{self._name}: a result must have {RESULT.size + 2 * classes} bytes, not {len(payload)}")
-        answer, cycles, clipped = RESULT.unpack_from(payload)
+        answer, cycles, flags = RESULT.unpack_from(payload)
+        if self.identity.weight_check and flags & Flag.WEIGHTS_DIFFER:
+            raise self._weights_differ()
         # A single output answers by its sign.
         if answer >= max(2, classes):
             raise DeviceError(f"{self._name}: class must be within 0..{max(2, classes) - 1}, not {answer}")
         counts = tuple(np.frombuffer(payload[RESULT.size :], "<i2").tolist())
-        return Answer(answer, counts, cycles, self._flag("whether a count was clipped", clipped))
+        return Answer(answer, counts, cycles, self._flag("whether a count was clipped", flags))
 
     def _flag(self, what: str, value: int) -> bool:
         if value > 1:

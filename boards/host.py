@@ -61,7 +61,10 @@ def _dataset(default: str) -> Callable[[Any], Any]:
 _DIGITS_OR_RANDOM = "MNIST where it is found, or the bundled digits, or random frames where the network takes no digits"
 
 
-@group(help="Talk to a board. NET is the network (.npz) on the device; found among the bundled ones by default.")
+@group(
+    help="Talk to a board. NET is the network (.npz) on the device; found among the bundled ones by default. Exit code 10 where "
+    "a device that is built to check its weights has found others than the network's."
+)
 def main() -> None:
     """See the help text above."""
 
@@ -93,13 +96,22 @@ def identify(port: str, baud: int, timeout: float, as_json: bool) -> None:
         _show(asdict(device.identity), as_json)
 
 
-@main.command(help="Errors on the wire, saturations and cycles since reset.")
+@main.command(
+    help="Errors on the wire, saturations and cycles since reset; and what a device that checks its weights has found: exit code "
+    "10 where they are not the network's."
+)
 @_connection
 @_json
 def status(port: str, baud: int, timeout: float, as_json: bool) -> None:
     """See the help text above."""
     with _opened(port, baud, timeout) as device:
-        _show({**asdict(device.errors()), "saturations": list(device.saturations())}, as_json)
+        found = {**asdict(device.errors()), "saturations": list(device.saturations())}
+        if not device.identity.weight_check:
+            _show(found, as_json)
+            return
+        check = device.weight_check()
+        _show({**found, "weight_passes": check.passes, "weights_differ": list(check.differing)}, as_json)
+        device.require_weights(check)
 
 
 @main.command(help="Set the device back to how it is after power-up.")
@@ -177,6 +189,7 @@ def selftest(
         from boards.self_test import self_test
 
         checks = self_test(device, network, data.images)
+        device.confirm_weights()
     passed = all(check.passed for check in checks)
     if as_json:
         found = {"network": network.name, "port": port, "dataset": data.name, "frames": frames, "passed": passed}
@@ -235,6 +248,7 @@ def states(
         console = make_console(stderr=True)
         with progress_bar(console) as bar:
             found, _ = layer_states(device, network, name, events, bar.track(places, description=name))
+        device.confirm_weights()
     expected = golden_states(network, name, events)
     rows = [
         {"y": y, "x": x, "c": c, "potential": state.potential, "count": state.count}
@@ -305,6 +319,7 @@ def evaluate(
         with _progress() as bar:
             task = bar.add_task(f"{network.name} at {port}", total=total)
             found = evaluated(device, network, data, journal, count=total, done=lambda n: bar.update(task, completed=n))
+        device.confirm_weights()
     result = {
         "network": network.name,
         "network_hash": network.content_hash,

@@ -36,9 +36,9 @@ class Identity:
         First 8 digits of the plan's content hash.
     plan_name : str
         Name of the plan, cut off after 16 bytes. It is what the device says: see `boards.wire.printable`.
-    watch, states, loads, inject, bits : bool
-        Capabilities: whether it can be watched, tells states, has to be loaded, takes events at inner ports, and takes frames of
-        a bit per pixel.
+    watch, states, loads, inject, bits, weight_check : bool
+        Capabilities: whether it can be watched, tells states, has to be loaded, takes events at inner ports, takes frames of
+        a bit per pixel, and checks its weights while it runs.
     """
 
     network_hash: str
@@ -57,6 +57,7 @@ class Identity:
     loads: bool
     inject: bool
     bits: bool
+    weight_check: bool
 
     @classmethod
     def parse(cls, payload: bytes) -> "Identity":
@@ -103,6 +104,7 @@ class Identity:
             loads=Capability.LOADS in can,
             inject=Capability.INJECT in can,
             bits=Capability.BITS in can,
+            weight_check=Capability.WEIGHT_CHECK in can,
         )
 
     def plan(self, network: Network, text: str | None = None) -> Plan:
@@ -126,4 +128,4 @@ class Identity:
             if text is not None:
                 raise
             raise PlanError(f"--plan must be given, as of the plan on the device it is not known: {error}") from None
-        return replace(plan, watch=self.watch, states=self.states)
+        return replace(plan, watch=self.watch, states=self.states, weight_check=self.weight_check)

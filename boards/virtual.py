@@ -30,6 +30,11 @@ __all__ = ["main"]
 @click.argument("net", required=False, type=FilePath())
 @click.option("--plan", "plan_name", help="minimal, default, fast, folded, or a .json file; the board's by default.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
+@click.option(
+    "--weight-check/--no-weight-check",
+    default=None,
+    help="Whether it checks its weights while it runs (pipelines only); as the plan says.",
+)
 @click.option("--flash/--no-flash", help="Whether its flash holds the weights, as hw.build --program-flash writes them.")
 @click.option("--port", default=4567, show_default=True, type=click.IntRange(0, 65535), help="TCP port; 0 for a free one.")
 @listen_option
@@ -39,6 +44,7 @@ def main(
     net: Path | None,
     plan_name: str | None,
     states: bool | None,
+    weight_check: bool | None,
     flash: bool,
     port: int,
     listen: str,
@@ -48,6 +54,7 @@ def main(
     from boards.bundled import chosen_for
     from boards.definitions import board_named
     from boards.virtual_board import VirtualBoard
+    from model.machine.checks import check_plan
     from model.machine.named_plans import load_plan
     from model.network import Network
 
@@ -58,6 +65,9 @@ def main(
     plan = load_plan(network, plan_name)
     if states is not None:
         plan = replace(plan, states=states)
+    if weight_check is not None:
+        plan = replace(plan, weight_check=weight_check)
+        check_plan(network, plan)
     if short := _short(device, network, plan):
         fail(Exit.DOES_NOT_FIT, f"does not fit {device.title}: short of {' and '.join(short)}")
     if flash and not device.reads_flash(network, plan):

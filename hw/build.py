@@ -31,6 +31,11 @@ from model.support.errors import Exit, fail
 )
 @click.option("--watch/--no-watch", default=None, help="Whether the host can watch spikes; as the plan says.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")
+@click.option(
+    "--weight-check/--no-weight-check",
+    default=None,
+    help="Whether it checks its weights while it runs (pipelines only); as the plan says.",
+)
 @click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second of the host link.")
 @click.option("--seed", default=1, show_default=True, help="Seed of placement.")
 @click.option(
@@ -65,6 +70,7 @@ def main(
     clock_mhz: float | None,
     watch: bool | None,
     states: bool | None,
+    weight_check: bool | None,
     baud: int,
     seed: int,
     seeds: int,
@@ -97,6 +103,7 @@ def main(
         frames=frames,
         watch=watch,
         states=states,
+        weight_check=weight_check,
         frequency_mhz=clock_mhz,
         baud=baud,
         seed=seed,

@@ -20,10 +20,12 @@ from hw.link.protocol import (
     STATE,
     STATUS,
     SYNC,
+    WEIGHTS,
     WORD_BYTES,
     Capability,
     Command,
     Event,
+    Flag,
     Status,
     crc8,
     event_bytes,
@@ -31,6 +33,7 @@ from hw.link.protocol import (
     packet,
     takes_bits,
     unpack_event,
+    weight_mask_bytes,
 )
 from model.encode import encode
 from model.engine.engine import run_fast
@@ -65,18 +68,25 @@ class FakeDevice:
         What it says that it is.
     lie : Lie
         Asked for every answer.
+
+    Attributes
+    ----------
+    differing : int
+        Mask of neuron layers whose weights are not the network's, where the plan has a check of weights: a pass finds them.
     """
 
     def __init__(self, network: Network, plan: Plan, lie: Lie = lambda sequence, command, payload: None) -> None:
         self.network, self.plan, self.lie = network, plan, lie
         self.first, self.words = _weights_to_load(network, plan)
         self.memory = [0] * len(self.words)
+        self.differing = 0
         self.reset()
 
     def reset(self) -> None:
         """As after power-up."""
         self.begun: list[tuple[int, int]]
         self.checked, self.mask, self.begun = not self.words, 0, []
+        self.passes, self.differ = 0, 0
         self.saturated = np.zeros(len(self.network.layers), np.int64)
 
     def answers(self, sequence: int, command: int, payload: bytes) -> Iterator[bytes]:
@@ -94,6 +104,7 @@ class FakeDevice:
             Capability.LOADS: self.words,
             Capability.INJECT: plan.inject,
             Capability.BITS: takes_bits(network),
+            Capability.WEIGHT_CHECK: plan.weight_check,
         }
         head = IDENTITY.pack(
             PROTOCOL_VERSION,
@@ -144,7 +155,15 @@ class FakeDevice:
             return [(command, CHECK.pack(found, self.checked))]
         if command is Command.STATE:
             return [(command, self._state(unpack_event(self.network, payload)))]
+        if command is Command.WEIGHTS:
+            self._pass()
+            return [(command, WEIGHTS.pack(self.passes) + self.differ.to_bytes(weight_mask_bytes(self.network), "little"))]
         return [(command, b"")]
+
+    def _pass(self) -> None:
+        """All weights are read and compared once more."""
+        self.passes += 1
+        self.differ |= self.differing
 
     def _events(self, payload: bytes) -> Iterable[tuple[int, bytes]]:
         size = event_bytes(self.network)
@@ -171,7 +190,9 @@ class FakeDevice:
                 watched.append(Event(port, end=True))
         told = [(Status.WATCHED, pack_event(self.network, event)) for event in watched]
         half = len(told) // 2
-        return [*told[:half], (Command.FRAME, RESULT.pack(trace.answer, 100 + len(events), 0) + counts), *told[half:]]
+        self._pass()
+        flags = Flag.WEIGHTS_DIFFER if self.plan.weight_check and self.differ else 0
+        return [*told[:half], (Command.FRAME, RESULT.pack(trace.answer, 100 + len(events), flags) + counts), *told[half:]]
 
     def _state(self, place: Event) -> bytes:
         layer = self.network.layers[place.port - 1]

@@ -16,6 +16,7 @@ def identity(network: Network, plan: Plan, clock_hz: float, loads: Folded | None
         Capability.LOADS: loads,
         Capability.INJECT: plan.inject,
         Capability.BITS: takes_bits(network),
+        Capability.WEIGHT_CHECK: plan.weight_check,
     }
     return IDENTITY.pack(
         PROTOCOL_VERSION,

@@ -9,7 +9,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.aer import AddressEvent, HostEvent, Kind
-from hw.interface import Result, StatePort, WeightPort
+from hw.interface import PASSES_WIDTH, Result, StatePort, WeightPort
 from hw.link.identity import identity
 from hw.link.protocol import (
     ADDR_BYTES,
@@ -20,6 +20,7 @@ from hw.link.protocol import (
     RESULT,
     STATE,
     STATUS,
+    WEIGHTS,
     WORD_BYTES,
     Command,
     Status,
@@ -27,6 +28,7 @@ from hw.link.protocol import (
     longest_payload,
     mask_bytes,
     takes_bits,
+    weight_mask_bytes,
 )
 from hw.link.receiver import PacketReceiver
 from hw.link.sender import PacketSender
@@ -115,6 +117,8 @@ class Link(wiring.Component):
         likewise
     states : Out, StatePort
         where ``plan.states``
+    weight_passes, weights_differ : In, PASSES_WIDTH bits, and a bit a neuron layer
+        as of `hw.interface.machine_members`, where ``plan.weight_check``
     restart : Out, 1 bit
         1 where everything, this too, is to be reset
     """
@@ -158,6 +162,8 @@ class Link(wiring.Component):
             members |= {"weights": Out(WeightPort()), "loads_only": In(1), "stop": Out(1)}
         if plan.states:
             members["states"] = Out(StatePort(network))
+        if plan.weight_check:
+            members |= {"weight_passes": In(PASSES_WIDTH), "weights_differ": In(saturations)}
         super().__init__(members)
 
     @property
@@ -225,6 +231,8 @@ class Link(wiring.Component):
             lengths |= {Command.LOAD: range(ADDR_BYTES + WORD_BYTES, longest + 1, WORD_BYTES), Command.CHECK: only(0)}
         if self._plan.states:
             lengths[Command.STATE] = only(event_bytes(network))
+        if self._plan.weight_check:
+            lengths[Command.WEIGHTS] = only(0)
         return lengths
 
     def _carry_out(self, m: Module, receiver: PacketReceiver, work: Work) -> None:
@@ -417,7 +425,7 @@ class Link(wiring.Component):
             Command.FRAME: Cat(
                 _padded(result.answer, 16),
                 result.cycles,
-                _padded(result.clipped, 8) if self._plan.inject else Const(0, 8),
+                self._flags(result),
                 *(_padded(count, 16) for count in result.counts),
             ),
         }
@@ -431,6 +439,8 @@ class Link(wiring.Component):
         if self._plan.watch:
             sizes[Status.WATCHED] = event_bytes(network)
             contents[Status.WATCHED] = self.watched.payload.as_value()
+        if self._plan.weight_check:
+            sizes[Command.WEIGHTS] = WEIGHTS.size + weight_mask_bytes(network)
         m.submodules.sender = sender = PacketSender(payloads=sizes)
         wiring.connect(m, sender.sent, wiring.flipped(self.sent))
 
@@ -454,7 +464,20 @@ class Link(wiring.Component):
         with m.Else():
             m.d.comb += sender.choice.valid.eq(0)
         contents[Command.STATUS] = self._status(m, replies, work.reply)
+        if self._plan.weight_check:
+            # As it was when the answer began; the mask says what it says at that count, or more.
+            sent_passes = Signal(PASSES_WIDTH)
+            with m.If(replies):
+                m.d.sync += sent_passes.eq(self.weight_passes)
+            contents[Command.WEIGHTS] = Cat(sent_passes, _padded(self.weights_differ, 8 * weight_mask_bytes(network)))
         m.d.comb += [sender.contents[command.name.lower()].eq(content) for command, content in contents.items()]
+
+    def _flags(self, result: Value) -> Value:
+        """The byte of a result that says what else is to be known."""
+        clipped = result.clipped if self._plan.inject else Const(0)
+        if self._plan.weight_check:
+            return _padded(Cat(clipped, self.weights_differ.any()), 8)
+        return _padded(clipped, 8)
 
     def _status(self, m: Module, replies: Value, reply: Value) -> Value:
         """Errors since reset, and the clock as it was when the last answer began: what is sent must not change meanwhile."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.machine.folded_layout import LEAST_PACKET, SINGLE_BITS
-from model.network import Network
+from model.network import Network, Neurons
 
 __all__ = [
     "ADDR_BYTES",
@@ -27,10 +27,12 @@ __all__ = [
     "STATE",
     "STATUS",
     "SYNC",
+    "WEIGHTS",
     "WORD_BYTES",
     "Capability",
     "Command",
     "Event",
+    "Flag",
     "Status",
     "crc8",
     "event_bytes",
@@ -43,6 +45,7 @@ __all__ = [
     "packet",
     "takes_bits",
     "unpack_event",
+    "weight_mask_bytes",
 ]
 
 PROTOCOL_VERSION = 4
@@ -66,13 +69,16 @@ IDENTITY = struct.Struct(f"<BBB8s6HI{PLAN_HASH_BYTES}s")
 channels, outputs, first word of weights to load, their number, clock in Hz, plan's hash."""
 
 RESULT = struct.Struct("<HIB")
-"""A result up to its counts, which have two bytes each: class, cycles, and whether a count had to stop at its end."""
+"""A result up to its counts, which have two bytes each: class, cycles, and what else is to be known (`Flag`)."""
 
 STATE = struct.Struct("<ihB")
 """Answer to `Command.STATE`: residual, count, and whether the spike of the last update is in neither yet."""
 
 CHECK = struct.Struct("<QB")
 """Answer to `Command.CHECK`: signature of the weights, and whether it is the network's."""
+
+WEIGHTS = struct.Struct("<I")
+"""Answer to `Command.WEIGHTS`, up to its mask: how often all weights have been read and compared since reset, modulo 2^32."""
 
 
 class Command(enum.IntEnum):
@@ -89,6 +95,7 @@ class Command(enum.IntEnum):
     CHECK = 0x09
     STATE = 0x0A
     BITS = 0x0B
+    WEIGHTS = 0x0C
 
 
 class Capability(enum.IntFlag):
@@ -99,6 +106,16 @@ class Capability(enum.IntFlag):
     LOADS = 0x04
     INJECT = 0x08
     BITS = 0x10
+    WEIGHT_CHECK = 0x20
+
+
+class Flag(enum.IntFlag):
+    """What a result says besides."""
+
+    CLIPPED = 0x01
+    """A count had to stop at its end."""
+    WEIGHTS_DIFFER = 0x02
+    """The device has found other weights in it than the network's, since reset."""
 
 
 class Status(enum.IntEnum):
@@ -234,6 +251,11 @@ def pack_bits(frame: npt.NDArray[np.bool_]) -> bytes:
 def mask_bytes(network: Network) -> int:
     """Bytes of a mask of ports."""
     return -(-(len(network.layers) + 1) // 8)
+
+
+def weight_mask_bytes(network: Network) -> int:
+    """Bytes of a mask of neuron layers, in the answer to `Command.WEIGHTS`."""
+    return -(-sum(isinstance(layer, Neurons) for layer in network.layers) // 8)
 
 
 def longest_payload(network: Network, *, short: bool = False) -> int:

@@ -125,6 +125,8 @@ class System(wiring.Component):
             wiring.connect(m, link.weights, machine.weights)
         if self._plan.states:
             wiring.connect(m, link.states, machine.states)
+        if self._plan.weight_check:
+            m.d.comb += [link.weight_passes.eq(machine.weight_passes), link.weights_differ.eq(machine.weights_differ)]
         # The link is in no hurry: where it meets the fast part of the machine, paths end. A folded machine is small before it is
         # fast.
         passages = {

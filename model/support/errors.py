@@ -27,6 +27,7 @@ __all__ = [
     "TimingError",
     "ToolError",
     "ToolMissingError",
+    "WeightsDifferError",
     "fail",
     "one_line",
     "one_line_errors",
@@ -56,6 +57,8 @@ class Exit(enum.IntEnum):
     """No board answers, or one with another network, or what answers makes no sense."""
     NOT_WRITTEN = 9
     """What was found could not be written: standard output, or the disk, is full."""
+    WEIGHTS_DIFFER = 10
+    """A device holds other weights than its network's."""
     INTERRUPTED = 128 + signal.SIGINT
     """Ctrl-C."""
     OUTPUT_CLOSED = 128 + signal.SIGPIPE
@@ -127,6 +130,12 @@ class DeviceError(TallyError):
     """No board answers, or one with another network, or what answers makes no sense."""
 
     exit_code = Exit.NO_DEVICE
+
+
+class WeightsDifferError(DeviceError):
+    """A device has found other weights in it than its network's: its answers may be wrong."""
+
+    exit_code = Exit.WEIGHTS_DIFFER
 
 
 class OutputError(TallyError):

@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,11 @@ from tests.hw.folded.test_machine import random_chain
 
 PIPELINE = random_network(2)
 FOLDED = random_chain(5)
-MACHINES = {"pipeline": (PIPELINE, named_plan(PIPELINE, "minimal")), "folded": (FOLDED, named_plan(FOLDED, "folded"))}
+MACHINES = {
+    "pipeline": (PIPELINE, named_plan(PIPELINE, "minimal")),
+    "checked": (PIPELINE, replace(named_plan(PIPELINE, "minimal"), weight_check=True)),
+    "folded": (FOLDED, named_plan(FOLDED, "folded")),
+}
 COMMANDS = ("identify", "status", "reset", "load", "selftest", "states", "evaluate", "demo")
 PLAUSIBLE = ("another length", "a bit", "twice", "escapes")
 """Lies of which an identity may come that there could be."""
@@ -102,7 +107,7 @@ def invoke(tmp_path, command, network, *more):
 def is_clear(found):
     """One line at the most says what is wrong, nothing commands the terminal, and the exit code is one of Tally's."""
     assert found.exception is None or isinstance(found.exception, SystemExit), found.exc_info
-    assert found.exit_code in (Exit.OK, Exit.BAD_INPUT, Exit.MISMATCH, Exit.NO_DEVICE), found.output
+    assert found.exit_code in (Exit.OK, Exit.BAD_INPUT, Exit.MISMATCH, Exit.NO_DEVICE, Exit.WEIGHTS_DIFFER), found.output
     if found.exit_code:
         assert re.fullmatch(r"error: [^\n]+\n", found.stderr), found.stderr
     assert all(char.isprintable() or char == "\n" for char in found.output), found.output
