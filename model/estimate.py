@@ -33,6 +33,8 @@ from model.support.results import to_json
 if TYPE_CHECKING:
     from boards.definitions import Board
     from model.machine.estimate import Estimate
+    from model.machine.plan import Plan
+    from model.network import Network
     from model.reports.html import Table
 
 _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
@@ -61,6 +63,9 @@ _CLOCK_MHZ, _FOLDED_CLOCK_MHZ = 60.0, 24.0
 @click.option(
     "--clock", "clock_mhz", type=Number(0, min_open=True), help="Clock in MHz; the board's, or 60, or 24 for a folded machine."
 )
+@click.option(
+    "--weight-check", is_flag=True, help="With the check of weights while the machine runs, which no plan is chosen for."
+)
 @click.option("--dataset", default="mnist", show_default=True, metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")
 @click.option("--frames", default=1000, show_default=True, type=click.IntRange(1), help="Frames to run, the first test frames.")
@@ -75,6 +80,7 @@ def main(
     max_lut: int | None,
     board: str | None,
     clock_mhz: float | None,
+    weight_check: bool,
     dataset: str,
     data_dir: Path | None,
     frames: int,
@@ -140,6 +146,8 @@ def main(
             plan = choice.plan
     else:
         plan = load_plan(network, plan_name or "default")
+    if weight_check:
+        plan = _with_weight_check(network, plan)
     clock_mhz = clock_mhz or (_FOLDED_CLOCK_MHZ if plan.folded else _CLOCK_MHZ)
     blocks_of = None if plan.folded else lambda plan: estimate_area(network, plan).ram_blocks
     with progress_bar(console) as bar:
@@ -156,16 +164,30 @@ def main(
         found = replace(found, plans_considered=considered(choice, lambda plan: estimate_area(network, plan)))
     write_all(folder, {"estimate.json": to_json(found), "estimate.html": estimate_page(found, shown)})
     if save_plan is not None:
-        try:
-            plan.save(save_plan)
-        except OSError as error:
-            not_written(save_plan, error)
+        _save(plan, save_plan)
     if as_json:
         print(to_json(found), end="")
     else:
         _print(found, folder)
     if found.short_of:
         raise DoesNotFitError(f"does not fit {board}: short of {' and '.join(found.short_of)}")
+
+
+def _with_weight_check(network: Network, plan: Plan) -> Plan:
+    """The plan with the check of weights."""
+    from model.machine.checks import check_plan
+
+    checked = replace(plan, weight_check=True)
+    check_plan(network, checked)
+    return checked
+
+
+def _save(plan: Plan, path: Path) -> None:
+    """Write the plan to a file."""
+    try:
+        plan.save(path)
+    except OSError as error:
+        not_written(path, error)
 
 
 def _own_plan(board: Board) -> str | None:

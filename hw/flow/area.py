@@ -26,7 +26,8 @@ from hw.pipeline.core import LayerCore
 from hw.pipeline.fan_out import Axis, FanOut
 from hw.pipeline.machine import Machine
 from hw.pipeline.state import words_kind
-from model.machine.plan import DISTRIBUTED_WORDS, CorePlan, Plan
+from model.machine.plan import DISTRIBUTED_WORDS, Plan
+from model.machine.signature import SIGNATURE_BITS
 from model.machine.stages import Stage, core_plan, count_bits, counts_members, firing_core, more_bits, shares_flush, stages
 from model.network import MaxPool, Network, Neurons
 
@@ -47,6 +48,20 @@ _TABLE_LUTS = 1.59
 
 _FURTHER_LUTS = 1.0
 """LUTs of a bit of each further segment of a memory that is divided by address: what selects, after synthesis."""
+
+_CHECK_COSTS: Mapping[str, Mapping[str, float]] = {
+    "luts": {
+        "check_systems": 36.0,
+        "check_cores": 24.0,
+        "check_narrow_bits": 1.2,
+        "check_further_bits": 0.34,
+        "check_address_bits": 2.0,
+        "check_bank_address_bits": 1.0,
+    },
+    "flip_flops": {"check_systems": 32.0, "check_cores": 79.0, "check_narrow_bits": 1.0, "check_address_bits": 1.0},
+}
+"""Of the check of weights, which no design of the study has: what its parts are, near to what three machines took more with it
+after synthesis."""
 
 _PLANS = 1024
 """Plans whose areas are kept: who looks for a plan asks several times for those of the same ones."""
@@ -95,19 +110,22 @@ def _features(network: Network, plan: Plan, all_built: Iterable[BuiltMemory]) ->
     for memory in all_built:
         built.setdefault(memory.name.split(".")[0], []).append(memory)
     for stage in stages(network):
-        per_core[stage.name] = _core_features(network, stage, core_plan(network, plan, stage), built[f"core_{stage.name}"])
+        per_core[stage.name] = _core_features(network, plan, stage, built[f"core_{stage.name}"])
     system: Counter[str] = Counter(system=1)
     system["result_bits"] = Result(network).size
     system["links"] = len(per_core) + 1
     system["host_event_bits"] = HostEvent(network).size
+    if plan.weight_check:
+        system["check_systems"] = 1
     for part in ("router", "readout", "encoder", "link"):
         _count_memories(system, built.get(part, []))
     per_core["system"] = system
     return per_core
 
 
-def _core_features(network: Network, stage: Stage, core: CorePlan, built: list[BuiltMemory]) -> Counter[str]:
-    """Of a core, planned as ``core`` and with the memories ``built``."""
+def _core_features(network: Network, plan: Plan, stage: Stage, built: list[BuiltMemory]) -> Counter[str]:
+    """Of a core with the memories ``built``."""
+    core = core_plan(network, plan, stage)
     first, last = stage.layers[0], stage.layers[-1]
     channels = core.group_channels
     amounts: Counter[str] = Counter(core=1)
@@ -125,6 +143,13 @@ def _core_features(network: Network, stage: Stage, core: CorePlan, built: list[B
         amounts["bank_address_bits"] = banks * ceil(log2(fan_out.depth + 1))
         amounts["bank_weight_address_bits"] = banks * ceil(log2(fan_out.weight_depth + 1))
         amounts["banks"] = banks
+        if plan.weight_check:
+            word = lanes * first.weight_bits
+            amounts["check_cores"] = 1
+            amounts["check_further_bits"] = max(0, word - SIGNATURE_BITS)
+            amounts["check_narrow_bits"] = min(word, SIGNATURE_BITS)
+            amounts["check_address_bits"] = ceil(log2(fan_out.weight_depth))
+            amounts["check_bank_address_bits"] = banks * amounts["check_address_bits"]
         if words_kind(core.state_memory, fan_out.depth) == BLOCK:
             words = next(memory for memory in built if memory.name.endswith("projection.state_0.words"))
             amounts["block_state_bits"] = banks * words.width
@@ -197,6 +222,12 @@ def _fitted() -> dict[str, object]:
     return json.loads(AREA.read_text())  # type: ignore[no-any-return]
 
 
+def _costs() -> dict[str, Mapping[str, float]]:
+    """LUTs and flip-flops of each feature."""
+    fitted: dict[str, dict[str, float]] = _fitted()["costs"]  # type: ignore[assignment]
+    return {kind: {**costs, **_CHECK_COSTS.get(kind, {})} for kind, costs in fitted.items()}
+
+
 def summed(amounts: Mapping[str, float], costs: Mapping[str, float]) -> float:
     """What ``amounts`` cost."""
     return sum(costs.get(name, 0.0) * amount for name, amount in amounts.items())
@@ -208,8 +239,7 @@ def core_area(network: Network, plan: Plan, stage: Stage) -> tuple[float, int]:
     What is around the cores takes the same for any plan with the same flags, so that these sum up to `estimate_area`'s.
     """
     built = list(LayerCore(network=network, stage=stage, plan=plan).memories)
-    costs: dict[str, dict[str, float]] = _fitted()["costs"]  # type: ignore[assignment]
-    luts = summed(_core_features(network, stage, core_plan(network, plan, stage), built), costs["luts"])
+    luts = summed(_core_features(network, plan, stage, built), _costs()["luts"])
     return luts + sum(map(memory_luts, built)), sum(memory.blocks for memory in built)
 
 
@@ -218,7 +248,7 @@ def estimate_area(network: Network, plan: Plan) -> Area:
     """The area of the machine of ``plan``, with its host link, on an ECP5."""
     built, fitted = memories(network, plan), _fitted()
     amounts = _features(network, plan, built)
-    costs: dict[str, dict[str, float]] = fitted["costs"]  # type: ignore[assignment]
+    costs = _costs()
     fmax: dict[str, float] = fitted["fmax_mhz"]  # type: ignore[assignment]
     return Area(
         luts=round(sum(summed(part, costs["luts"]) for part in amounts.values()) + sum(map(memory_luts, built))),

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.parts.signature import absorbed, condensed
-from model.machine.signature import SIGNATURE_BITS, signature
+from model.machine.signature import SIGNATURE_BITS, returning_signature
 from model.machine.signature import condensed as condensed_word
 
 __all__ = ["BackgroundCheck", "PassCounter"]
@@ -18,16 +18,17 @@ class BackgroundCheck(wiring.Component):
 
     Operation
     ---------
-    A pass takes the words in ascending order, each in the form of `model.machine.signature.condensed`. At its end the
-    signature must be that of the words that the memory has to hold; otherwise ``differs`` is 1 from then on, until a reset. The
-    next pass follows. A word is read only in a cycle that is ``free``.
+    A pass takes the words in ascending order, each in the form of `model.machine.signature.condensed`. The signature goes on
+    from pass to pass: it begins as `model.machine.signature.returning_signature` of the words that the memory has to hold,
+    and must be that at the end of each. Otherwise ``differs`` is 1 from then on, until a reset. A word is read only in a cycle
+    that is ``free``.
 
     A pass detects every single wrong bit that was there when it began. A bit that flips in the check itself looks the same: the
     first pass after a reset tells which of the two it was.
 
     Timing
     ------
-    A pass takes as many free cycles as there are words, and one more. ``passed`` two cycles after the last word has come,
+    A pass takes as many free cycles as there are words. ``passed`` two cycles after the last word has come,
     ``differs`` one later.
 
     Parameters
@@ -88,32 +89,28 @@ class BackgroundCheck(wiring.Component):
 
     @property
     def expected(self) -> int:
-        """The signature of what the memory has to hold."""
-        return signature(map(condensed_word, self._words))
+        """The signature after each pass, of what the memory has to hold, and before the first."""
+        return returning_signature([condensed_word(word) for word in self._words])
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        at_last, reads, rests = (Signal(name=name) for name in ("at_last", "reads", "rests"))
-        m.d.comb += [at_last.eq(self.addr == self.depth - 1), reads.eq(self.free & ~rests)]
-        # After a pass it rests once, so that no word comes where the signature is compared.
+        at_last = Signal()
+        m.d.comb += at_last.eq(self.addr == self.depth - 1)
         with m.If(self.free):
-            m.d.sync += rests.eq(reads & at_last)
-        with m.If(reads):
             m.d.sync += self.addr.eq(Mux(at_last, 0, self.addr + 1))
         # Of what is on its way from the memory, and of what has been made narrower: whether it is a word, and a pass's last.
         takes, ends = (Signal(self._latency + 1, name=name) for name in ("takes", "ends"))
-        m.d.sync += [takes.eq(takes << 1 | reads), ends.eq(ends << 1 | (reads & at_last))]
+        m.d.sync += [takes.eq(takes << 1 | self.free), ends.eq(ends << 1 | (self.free & at_last))]
         narrow = condensed(self.word)
         taken = Signal(len(narrow), reset_less=True)
         m.d.sync += taken.eq(narrow)
-        found = Signal(SIGNATURE_BITS)
+        # The right words lead back to where it starts, so that nothing begins it anew.
+        found = Signal(SIGNATURE_BITS, init=self.expected)
         with m.If(takes[-1]):
             m.d.sync += found.eq(absorbed(found, taken))
         m.d.sync += self.passed.eq(ends[-1])
-        with m.If(self.passed):
-            m.d.sync += found.eq(0)
-            with m.If(found != self.expected):
-                m.d.sync += self.differs.eq(1)
+        with m.If(self.passed & (found != self.expected)):
+            m.d.sync += self.differs.eq(1)
         return m
 
 

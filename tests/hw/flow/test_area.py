@@ -3,20 +3,27 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import model
 from boards.area_fit import DESIGNS, PLACED, _rows, design_of, fit, measure
 from hw.flow.area import AREA, LUT_RAM_CELLS, estimate_area, features, memories
+from hw.flow.families.ecp5 import ECP5
 from hw.flow.verilog import to_rtlil
 from hw.link.system import System
+from hw.machines import machine_of
 from hw.parts.memory import BLOCK, DISTRIBUTED, LOGIC, BuiltMemory, ram_kind, rom_kind
 from model.machine.named_plans import named_plan
 from model.machine.plan import Plan
 from model.network import Network
+from model.studies.random_network import drawn
 from sim.generators.networks import random_network
+from sim.netlist import machine_netlist
 
+ZOO = Path(model.__file__).parent / "zoo"
 STUDY = json.loads(AREA.read_text())
 
 
@@ -157,6 +164,35 @@ def test_more_lanes_take_more():
     deeper = replace(plan, cores=tuple(replace(core, event_fifo=256) for core in plan.cores))
     assert estimate_area(network, deeper).lut_rams > areas[2].lut_rams
     assert set(features(network, plan)) == {"p1", "f2", "f3", "system"}
+
+
+SMALL = drawn("6x6x1: 2C3 P2 4F")
+CHECKED = ((SMALL, 133, 218), (Network.load(ZOO / "mnist-small.npz"), 168, 228))
+"""Networks at plan ``minimal`` without watching, and what the check of weights takes besides: LUTs and flip-flops of the machine
+after synthesis."""
+
+
+def unwatched(network, *, weight_check):
+    return replace(named_plan(network, "minimal"), watch=False, inject=False, weight_check=weight_check)
+
+
+@pytest.mark.parametrize(("network", "luts", "flip_flops"), CHECKED, ids=lambda value: getattr(value, "name", ""))
+def test_the_check_of_weights_takes_what_it_took(network, luts, flip_flops):
+    before, after = (estimate_area(network, unwatched(network, weight_check=checks)) for checks in (False, True))
+    assert after.luts - before.luts == pytest.approx(luts, rel=0.1)
+    assert after.flip_flops - before.flip_flops == pytest.approx(flip_flops, rel=0.1)
+    assert (after.lut_rams, after.ram_blocks) == (before.lut_rams, before.ram_blocks)
+
+
+@pytest.mark.full
+def test_the_check_of_weights_takes_what_it_took_with_these_tools(tmp_path):
+    _, luts, flip_flops = CHECKED[0]
+    before, after = (
+        ECP5.count(machine_netlist(machine_of(SMALL, plan), cache=tmp_path, log=tmp_path / "log.txt").cells)
+        for plan in (unwatched(SMALL, weight_check=checks) for checks in (False, True))
+    )
+    assert after.lut - before.lut == pytest.approx(luts, rel=0.05)
+    assert after.ff - before.ff == pytest.approx(flip_flops, rel=0.05)
 
 
 @pytest.mark.full

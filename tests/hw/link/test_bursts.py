@@ -43,7 +43,7 @@ def single_port(plan: Plan) -> Plan:
 
 PIPELINE, CHAIN = random_network(2), random_chain(5)
 MACHINES = {
-    "pipeline": (PIPELINE, named_plan(PIPELINE, "minimal")),
+    "pipeline": (PIPELINE, replace(named_plan(PIPELINE, "minimal"), weight_check=True)),
     "folded": (CHAIN, single_port(named_plan(CHAIN, "folded"))),
 }
 
