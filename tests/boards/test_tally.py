@@ -53,7 +53,7 @@ def test_help_lists_all_and_loads_none():
     listed = done.stdout.split("Commands:\n")[1]
     assert all(f"  {name} " in listed for name in COMMANDS)
     codes = "Exit codes: 2 bad input, 3 does not fit, 4 timing, 5 mismatch, 6 tool missing, 7 tool failed, 8 no device, "
-    codes += "9 not written, 130 interrupted, 141 output closed, 143 terminated."
+    codes += "9 not written, 10 weights differ, 130 interrupted, 141 output closed, 143 terminated."
     assert " ".join(done.stdout.split()).endswith(codes)
 
 

@@ -167,18 +167,22 @@ def test_more_lanes_take_more():
 
 
 SMALL = drawn("6x6x1: 2C3 P2 4F")
-CHECKED = ((SMALL, 133, 218), (Network.load(ZOO / "mnist-small.npz"), 168, 228))
-"""Networks at plan ``minimal`` without watching, and what the check of weights takes besides: LUTs and flip-flops of the machine
-after synthesis."""
+CHECKED = (
+    (SMALL, "minimal", 133, 218),
+    (Network.load(ZOO / "mnist-small.npz"), "minimal", 168, 228),
+    (drawn("6x6x1: 8C3 P2 12F"), "fast", 511, 329),
+)
+"""Networks and plans without watching, and what the check of weights takes besides: LUTs and flip-flops of the machine after
+synthesis."""
 
 
-def unwatched(network, *, weight_check):
-    return replace(named_plan(network, "minimal"), watch=False, inject=False, weight_check=weight_check)
+def unwatched(network, name, *, weight_check):
+    return replace(named_plan(network, name), watch=False, inject=False, weight_check=weight_check)
 
 
-@pytest.mark.parametrize(("network", "luts", "flip_flops"), CHECKED, ids=lambda value: getattr(value, "name", ""))
-def test_the_check_of_weights_takes_what_it_took(network, luts, flip_flops):
-    before, after = (estimate_area(network, unwatched(network, weight_check=checks)) for checks in (False, True))
+@pytest.mark.parametrize(("network", "name", "luts", "flip_flops"), CHECKED, ids=("small", "mnist-small", "banks"))
+def test_the_check_of_weights_takes_what_it_took(network, name, luts, flip_flops):
+    before, after = (estimate_area(network, unwatched(network, name, weight_check=checks)) for checks in (False, True))
     assert after.luts - before.luts == pytest.approx(luts, rel=0.1)
     assert after.flip_flops - before.flip_flops == pytest.approx(flip_flops, rel=0.1)
     assert (after.lut_rams, after.ram_blocks) == (before.lut_rams, before.ram_blocks)
@@ -186,10 +190,10 @@ def test_the_check_of_weights_takes_what_it_took(network, luts, flip_flops):
 
 @pytest.mark.full
 def test_the_check_of_weights_takes_what_it_took_with_these_tools(tmp_path):
-    _, luts, flip_flops = CHECKED[0]
+    _, name, luts, flip_flops = CHECKED[0]
     before, after = (
         ECP5.count(machine_netlist(machine_of(SMALL, plan), cache=tmp_path, log=tmp_path / "log.txt").cells)
-        for plan in (unwatched(SMALL, weight_check=checks) for checks in (False, True))
+        for plan in (unwatched(SMALL, name, weight_check=checks) for checks in (False, True))
     )
     assert after.lut - before.lut == pytest.approx(luts, rel=0.05)
     assert after.ff - before.ff == pytest.approx(flip_flops, rel=0.05)
