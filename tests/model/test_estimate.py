@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from hw.flow.area import memories
 from model.estimate import main
 from model.machine.named_plans import named_plan
+from model.machine.plan import Plan
 from sim.generators.networks import bursting
 from tests.model.machine.test_planner import data, small
 
@@ -37,6 +38,11 @@ def test_command(tmp_path):
     code, out, _ = command(*common, "--plan", tmp_path / "plan.json")
     assert code == 0
     assert f"once the pipeline is full: {found['steady_cycles_per_frame']:,.1f} cycles per frame" in out
+    saved = ("--save-plan", tmp_path / "checked.json")
+    code, out, _ = command(*common, "--plan", tmp_path / "plan.json", "--weight-check", *saved, "--json")
+    checked = json.loads(out)
+    assert code == 0 and Plan.load(tmp_path / "checked.json") == replace(Plan.load(tmp_path / "plan.json"), weight_check=True)
+    assert checked["cycles_per_frame"] == found["cycles_per_frame"] and checked["area"]["luts"] > found["area"]["luts"]
     code, out, line = command(*common, "--target-fps", 1e9)
     assert (code, out) == (2, "")
     assert line.startswith("error: cycles per frame must be at least")
