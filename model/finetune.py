@@ -72,6 +72,13 @@ _USUAL = FinetuneSettings()
 @click.option("--firing", type=click.Choice(FIRINGS), default=_USUAL.firing, help="When neurons compare.")
 @click.option("--weight-bits", type=click.IntRange(2, 16), default=_USUAL.weight_bits, help="Width of a weight.")
 @click.option(
+    "--layer-weight-bits",
+    metavar="NAME=BITS,...",
+    default="",
+    callback=lambda _, __, text: _widths(text),
+    help="The same of single layers, as conv1=4,fc1=6.",
+)
+@click.option(
     "--levels",
     type=Number(0.5),
     help="Thresholds that a large activation of a hidden layer is worth at the start; the fewest of 1, 2, 4 and so on with which "
@@ -201,6 +208,19 @@ def main(
         f"{held['spikes_per_neuron']} spikes per neuron, {held['accumulations_per_frame']:,} accumulations",
         nl=not as_json,
     )
+
+
+def _widths(text: str) -> tuple[tuple[str, int], ...]:
+    """Names of layers and widths, as ``conv1=4,fc1=6`` says them."""
+    found = []
+    for part in filter(None, text.split(",")):
+        name, _, bits = part.rpartition("=")
+        if not name or not bits.isdecimal():
+            raise BadInputError(f"--layer-weight-bits must be names and widths as conv1=4,fc1=6, not {part!r}")
+        found.append((name, int(bits)))
+    if len(dict(found)) < len(found):
+        raise BadInputError(f"--layer-weight-bits must name each layer once, not {text!r}")
+    return tuple(found)
 
 
 def _teacher(path: Path, start: FloatNetwork, more: dict[str, Any]) -> FloatNetwork:

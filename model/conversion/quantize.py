@@ -42,6 +42,8 @@ class Settings:
     ----------
     weight_bits : int or None
         Width of a weight; None: 8, and more where `searches_exactly` holds and the accuracy needs them.
+    layer_weight_bits : tuple of (str, int)
+        The same of layers of these names, where it is another one.
     accuracy_budget : float
         Accuracy on the calibration data that may be lost against the float network on the same coded input, for fewer operations.
     threshold : float | None
@@ -72,6 +74,7 @@ class Settings:
     """
 
     weight_bits: int | None = None
+    layer_weight_bits: tuple[tuple[str, int], ...] = ()
     accuracy_budget: float = 0.005
     threshold: float | None = None
     levels: float | None = None
@@ -100,6 +103,10 @@ class Settings:
     def bits(self) -> int:
         """Width of a weight."""
         return _WEIGHT_BITS if self.weight_bits is None else self.weight_bits
+
+    def bits_of(self, layer: str) -> int:
+        """Width of a weight of a layer of that name."""
+        return dict(self.layer_weight_bits).get(layer, self.bits)
 
     @property
     def rests(self) -> bool:
@@ -201,7 +208,8 @@ def _neurons(
     """The layer in integers, and the bounds of its counts, from those of its sources; ``large`` is 0 where it is not known."""
     assert layer.bias is not None
     scaled = [taken.weights * (sources[taken.source].value / theta) for taken in layer.inputs if taken.weights is not None]
-    most = (1 << settings.bits - 1) - 1
+    bits = settings.bits_of(layer.name)
+    most = (1 << bits - 1) - 1
     # Weights that are all 0 fit whatever the fraction.
     greatest = max(np.abs(weights).max() for weights in scaled)
     bits_left = np.log2(most / greatest) if greatest else np.inf
@@ -240,7 +248,7 @@ def _neurons(
         bias=whole,
         threshold_log2=f,
         activation="relu" if layer.relu else "identity",
-        weight_bits=settings.bits,
+        weight_bits=bits,
         potential_bits=MOST_POTENTIAL_BITS,
         count_bits=MOST_COUNT_BITS,
         burst=settings.burst,

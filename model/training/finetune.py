@@ -30,7 +30,7 @@ from model.importers.hardware_form import without_groups
 from model.importers.onnx import import_model
 from model.network import Network, Neurons
 from model.support.datasets import Dataset
-from model.support.errors import MismatchError
+from model.support.errors import BadInputError, MismatchError
 from model.training.common import held_out, import_torch
 from model.training.finetune_settings import NEAR, EpochLine, FinetuneSettings
 
@@ -147,6 +147,7 @@ def fine_tune(
     job = prepared(start, training.first(_CALIBRATED), settings.conversion, progress=report)
     coding, classes = job.settings.coding, max(2, start.outputs)
     training, held = (data.fitted(start.input_shape, classes=classes, threshold=coding.first) for data in (training, held))
+    _check_named(job.floats, settings)
     thresholds = _thresholds(job, settings)
     origin = tuned_line(start.path.name, epochs=settings.epochs, frames=len(training), data=dataset.name)
 
@@ -189,6 +190,14 @@ def fine_tune(
             *(() if teachers or not settings.teacher_share else _bad_teacher(tuning.lines[0].accuracy, float_accuracy)),
         ),
     )
+
+
+def _check_named(floats: FloatNetwork, settings: FinetuneSettings) -> None:
+    """Raise `BadInputError` where there is no layer of neurons of a name in ``layer_weight_bits``."""
+    known = [layer.name for layer in floats.layers if layer.kind != "maxpool"]
+    for name, _ in settings.layer_weight_bits:
+        if name not in known:
+            raise BadInputError(f"layer_weight_bits: {name!r} must be one of the layers of neurons, {', '.join(known)}")
 
 
 def _thresholds(job: Job, settings: FinetuneSettings) -> list[float]:

@@ -52,6 +52,8 @@ class FinetuneSettings:
         Immediate: at how many moments of a frame the network is looked at, and in the last quarter of the epochs.
     weight_bits : int
         Width of the weights, which the forward pass rounds as conversion does.
+    layer_weight_bits : tuple of (str, int)
+        The same of layers of these names.
     levels : float or None
         Thresholds that a large activation of a hidden layer is worth at the start; None: the fewest of 1, 2, 4 and so on with
         which the accuracy is within reach.
@@ -95,6 +97,7 @@ class FinetuneSettings:
     moments: int = 4
     last_moments: int = 10
     weight_bits: int = 8
+    layer_weight_bits: tuple[tuple[str, int], ...] = ()
     levels: float | None = None
     output_levels: float = 12.0
     keep_thresholds: bool = False
@@ -119,6 +122,9 @@ class FinetuneSettings:
         check_precision(self.precision)
         if self.weight_bits > 16:
             raise BadInputError(f"weight_bits must be within 2..16, not {self.weight_bits!r}")
+        for layer, bits in self.layer_weight_bits:
+            if not 2 <= bits <= 16:
+                raise BadInputError(f"layer_weight_bits of {layer!r} must be within 2..16, not {bits!r}")
         if self.firing not in FIRINGS:
             raise BadInputError(f"firing must be one of {', '.join(FIRINGS)}, not {self.firing!r}")
         for name, least, most, what in (
@@ -156,6 +162,7 @@ class FinetuneSettings:
 
         return Settings(
             weight_bits=self.weight_bits,
+            layer_weight_bits=self.layer_weight_bits,
             input_levels=self.input_levels,
             input_threshold=self.input_threshold,
             input_step=self.input_step,
@@ -170,6 +177,7 @@ class FinetuneSettings:
         deferred = self.firing == "deferred"
         return Settings(
             weight_bits=self.weight_bits,
+            layer_weight_bits=self.layer_weight_bits,
             threshold=1.0,
             firing=self.firing,
             rounding=deferred,

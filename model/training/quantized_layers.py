@@ -8,7 +8,7 @@ and folded into them (as `model.conversion.channels` does), and of the output la
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,9 +106,10 @@ class _Taken:
 class _Neurons:
     """A layer of neurons in units of its thresholds, and what has been learned about these."""
 
-    def __init__(self, layer: FloatLayer, inputs: Sequence[_Taken], *, theta: float, is_last: bool) -> None:
+    def __init__(self, layer: FloatLayer, inputs: Sequence[_Taken], *, theta: float, bits: int, is_last: bool) -> None:
         assert layer.weights is not None and layer.bias is not None
         self.layer, self.inputs, self.first_theta = layer, inputs, theta
+        self.most = (1 << bits - 1) - 1
         self.bias = torch.tensor(layer.bias / theta, dtype=torch.float32).requires_grad_()
         self.log_scale = torch.zeros(1 if is_last else len(layer.weights)).requires_grad_()
         end = math.inf if layer.end is None else float(count_at_end(layer.end, theta))
@@ -126,17 +127,22 @@ class QuantizedLayers:
         Of each layer of neurons, in its units.
     coding : InputCoding
         Of the input.
-    weight_bits : int
-        Width of the weights.
+    bits_of : callable
+        Width of the weights of a layer of that name.
     firing : Firing
         How counts come from potentials.
     """
 
     def __init__(
-        self, floats: FloatNetwork, thresholds: Sequence[float], coding: InputCoding, *, weight_bits: int, firing: Firing
+        self,
+        floats: FloatNetwork,
+        thresholds: Sequence[float],
+        coding: InputCoding,
+        *,
+        bits_of: Callable[[str], int],
+        firing: Firing,
     ) -> None:
         self.coding, self.firing = coding, firing
-        self._most = (1 << weight_bits - 1) - 1
         self._layers: list[_Neurons | FloatLayer] = []
         left = list(thresholds)
         # Of each source what a count is worth, and what it stands for in a file.
@@ -152,7 +158,7 @@ class QuantizedLayers:
                 for taken in layer.inputs
                 for before, unit in [worth[taken.source]]
             ]
-            self._layers.append(_Neurons(layer, inputs, theta=theta, is_last=not left))
+            self._layers.append(_Neurons(layer, inputs, theta=theta, bits=bits_of(layer.name), is_last=not left))
             worth[layer.name] = (theta, 1.0)
         self._neurons = [layer for layer in self._layers if isinstance(layer, _Neurons)]
 
@@ -197,9 +203,10 @@ class QuantizedLayers:
                 if each.taken.source in scales:
                     weights = weights * _of_inputs(each.taken, scales[each.taken.source])
                 found.append(weights * each.area)
-            fraction = self._clipping_fraction([each.exact(weights) for each, weights in zip(layer.inputs, found, strict=True)])
+            exact = [each.exact(weights) for each, weights in zip(layer.inputs, found, strict=True)]
+            fraction = _clipping_fraction(exact, layer.most)
             # Rounded it is the most, and conversion leaves it the same fraction.
-            most = (self._most - 0.25) * 2.0**-fraction
+            most = (layer.most - 0.25) * 2.0**-fraction
             clipped = [
                 weights.clamp(-most * each.area / each.unit, most * each.area / each.unit)
                 for each, weights in zip(layer.inputs, found, strict=True)
@@ -216,31 +223,13 @@ class QuantizedLayers:
         half = 0.5 if self.firing.rounds else 0.0
         for layer, folded in zip(self._neurons, self.folded(), strict=True):
             exact = [each.exact(weights) for each, weights in zip(layer.inputs, folded.weights, strict=True)]
-            step = 2.0 ** -self._fraction(exact)
+            step = 2.0 ** -_fraction(exact, layer.most)
             biases = folded.bias.detach().double() + half
             weights = [
                 _Passing.apply(own * (each.unit / each.area), torch.round(wanted / step) * step)
                 for each, own, wanted in zip(layer.inputs, folded.weights, exact, strict=True)
             ]
             yield weights, _Passing.apply(folded.bias, torch.round(biases / step) * step)
-
-    def _fraction(self, inputs: Sequence[Tensor]) -> int:
-        """Fractional bits that the largest weight of all inputs leaves."""
-        greatest = max(float(weights.abs().max()) for weights in inputs)
-        # Of what is not a number the loss is none either, and says so.
-        left = np.log2(self._most / greatest) if greatest > 0 else np.inf
-        return int(np.clip(np.floor(left), 0, _MOST_FRACTION))
-
-    def _clipping_fraction(self, inputs: Sequence[Tensor]) -> int:
-        """Fractional bits with which rounding and clipping together change the weights of all inputs least."""
-        usual = self._fraction(inputs)
-
-        def error(fraction: int) -> float:
-            step = 2.0**-fraction
-            changed = ((weights / step).round().clamp(-self._most, self._most) * step - weights for weights in inputs)
-            return sum(float(each.square().sum()) for each in changed)
-
-        return min((min(usual + more, _MOST_FRACTION) for more in range(_CLIPPED_BITS + 1)), key=error)
 
     def __call__(self, pixels: Tensor, *, kept: dict[str, Tensor] | None = None, exact: bool = False) -> Outcome:
         """Run frames.
@@ -281,6 +270,26 @@ class QuantizedLayers:
                 kept[name] = firing.final(fired[name]).detach()
         counts = firing.final(fired[name]).permute(0, 2, 3, 1).flatten(1)
         return Outcome(counts, counts * self.unit, spikes / len(pixels), accumulations / len(pixels))
+
+
+def _fraction(inputs: Sequence[Tensor], most: int) -> int:
+    """Fractional bits that the largest weight of all inputs leaves, where one is at most ``most``."""
+    greatest = max(float(weights.abs().max()) for weights in inputs)
+    # Of what is not a number the loss is none either, and says so.
+    left = np.log2(most / greatest) if greatest > 0 else np.inf
+    return int(np.clip(np.floor(left), 0, _MOST_FRACTION))
+
+
+def _clipping_fraction(inputs: Sequence[Tensor], most: int) -> int:
+    """Fractional bits with which rounding and clipping together change the weights of all inputs least."""
+    usual = _fraction(inputs, most)
+
+    def error(fraction: int) -> float:
+        step = 2.0**-fraction
+        changed = ((weights / step).round().clamp(-most, most) * step - weights for weights in inputs)
+        return sum(float(each.square().sum()) for each in changed)
+
+    return min((min(usual + more, _MOST_FRACTION) for more in range(_CLIPPED_BITS + 1)), key=error)
 
 
 def weighted(layer: FloatProjection, values: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:

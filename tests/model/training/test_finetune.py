@@ -154,7 +154,7 @@ def layers_of(floats, data, settings, *, scaled=True):
     thresholds = thresholds_of(levels, job.large, job.steepest, job.ends)
     coding = job.settings.coding
     layers = quantized_layers.QuantizedLayers(
-        job.floats, thresholds, coding, weight_bits=settings.weight_bits, firing=firing.Deferred()
+        job.floats, thresholds, coding, bits_of=settings.conversion.bits_of, firing=firing.Deferred()
     )
     if scaled:
         torch.manual_seed(7)
@@ -186,14 +186,16 @@ def test_a_large_weight_is_clipped_where_the_others_gain_more():
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
-@pytest.mark.parametrize(("levels", "bits"), [(1, 8), (4, 6), (4, 3)])
-def test_forward_is_the_integer_network(network, levels, bits):
+@pytest.mark.parametrize(("levels", "bits", "of_first"), [(1, 8, 8), (4, 6, 6), (4, 3, 3), (2, 8, 3)])
+def test_forward_is_the_integer_network(network, levels, bits, of_first):
     """Counts of every layer, spikes and accumulations, through the file that is written."""
     normalization = NORMALIZED if network is grouped else Normalization()
     floats = import_model(network().model(), "net.onnx", normalization=normalization)
     assert network is not grouped or any(la.bias is not None and la.bias.ndim == 3 for la in floats.layers)
     assert network is not averaged or any(la.averaged != (1, 1) for la in floats.layers)
-    settings, data = FinetuneSettings(input_levels=levels, weight_bits=bits), data_for(floats)
+    first = next(layer.name for layer in floats.layers if layer.kind != "maxpool")
+    widths = () if of_first == bits else ((first, of_first),)
+    settings, data = FinetuneSettings(input_levels=levels, weight_bits=bits, layer_weight_bits=widths), data_for(floats)
     layers, coding = layers_of(floats, data, settings)
     kept = {}
     with torch.no_grad():
@@ -202,6 +204,7 @@ def test_forward_is_the_integer_network(network, levels, bits):
     tuned = import_model(model, "tuned.onnx", layout="nchw", input_shape=floats.input_shape)
     ones = [1.0 for layer in tuned.layers if layer.kind != "maxpool"]
     found = quantize(tuned, ones, settings.at_threshold_one(coding), name="tuned")
+    assert [la.weight_bits for la in found.layers if isinstance(la, Neurons)] == [of_first, *[bits] * (len(ones) - 1)]
     expected = [np.concatenate(parts) for parts in zip(*(c.values() for c in counts_of_layers(found, data.images)), strict=True)]
     assert list(kept) == [layer.name for layer in found.layers]
     for own, layer in zip(kept.values(), expected[1:], strict=True):
@@ -220,7 +223,7 @@ def test_classes_stay_in_the_order_of_the_file(network):
     data = data_for(floats)
     values = data.images.astype(np.float32) / 255
     layers = quantized_layers.QuantizedLayers(
-        floats, [1.0, 1.0], FinetuneSettings(input_levels=255).conversion.coding, weight_bits=16, firing=firing.Deferred()
+        floats, [1.0, 1.0], FinetuneSettings(input_levels=255).conversion.coding, bits_of=lambda _: 16, firing=firing.Deferred()
     )
     model = tuned_onnx.tuned_model(floats, layers.folded(), "tuned")
     tuned = import_model(model, "tuned.onnx", layout="nchw", input_shape=floats.input_shape)
@@ -572,6 +575,7 @@ def test_refuses_a_rate_that_diverges(small):
     [
         ({"epochs": 0}, "epochs must be 1 or more, not 0"),
         ({"weight_bits": 17}, "weight_bits must be within 2..16, not 17"),
+        ({"layer_weight_bits": (("conv1", 17),)}, "layer_weight_bits of 'conv1' must be within 2..16, not 17"),
         ({"firing": "never"}, "firing must be one of immediate, deferred, not 'never'"),
         ({"learning_rate": 0.0}, "learning_rate must be more than 0, not 0.0"),
         ({"event_price": float("nan")}, "event_price must be 0 or more, not nan"),
@@ -696,6 +700,13 @@ def test_command_refuses(files, monkeypatch):
         return found.exit_code, found.output.splitlines()[-1]
 
     assert refused("--input-step", "3") == (2, "error: --input-step must not be given without --input-levels of 2 or more")
+    for wrong in ("conv1", "conv1=", "=4", "conv1=4.5"):
+        told = f"error: --layer-weight-bits must be names and widths as conv1=4,fc1=6, not {wrong!r}"
+        assert refused("--layer-weight-bits", wrong) == (2, told)
+    told = "error: --layer-weight-bits must name each layer once, not 'conv1=4,conv1=5'"
+    assert refused("--layer-weight-bits", "conv1=4,conv1=5") == (2, told)
+    code, told = refused("--layer-weight-bits", "nowhere=4")
+    assert code == 2 and told.startswith("error: layer_weight_bits: 'nowhere' must be one of the layers of neurons, ")
     plain().save(files / "other.onnx")
     single().save(files / "single.onnx")
     assert refused("--teacher", str(files / "single.onnx"))[0] == 2
