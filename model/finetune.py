@@ -75,8 +75,16 @@ _USUAL = FinetuneSettings()
     "--layer-weight-bits",
     metavar="NAME=BITS,...",
     default="",
-    callback=lambda _, __, text: _widths(text),
+    callback=lambda _, option, text: _by_layer(option, text),
     help="The same of single layers, as conv1=4,fc1=6.",
+)
+@click.option(
+    "--layer-fraction-bits",
+    metavar="NAME=BITS,...",
+    default="",
+    callback=lambda _, option, text: _by_layer(option, text),
+    help="Bits of it behind the point, where 1 is the threshold, of single layers: larger weights are clipped, and states are "
+    "narrower. As many as change the weights least by default.",
 )
 @click.option(
     "--levels",
@@ -210,16 +218,16 @@ def main(
     )
 
 
-def _widths(text: str) -> tuple[tuple[str, int], ...]:
-    """Names of layers and widths, as ``conv1=4,fc1=6`` says them."""
-    found = []
+def _by_layer(option: click.Parameter, text: str) -> tuple[tuple[str, int], ...]:
+    """Names of layers and bits, as ``conv1=4,fc1=6`` says them."""
+    found, told = [], option.opts[0]
     for part in filter(None, text.split(",")):
         name, _, bits = part.rpartition("=")
         if not name or not bits.isdecimal():
-            raise BadInputError(f"--layer-weight-bits must be names and widths as conv1=4,fc1=6, not {part!r}")
+            raise BadInputError(f"{told} must be names and bits as conv1=4,fc1=6, not {part!r}")
         found.append((name, int(bits)))
     if len(dict(found)) < len(found):
-        raise BadInputError(f"--layer-weight-bits must name each layer once, not {text!r}")
+        raise BadInputError(f"{told} must name each layer once, not {text!r}")
     return tuple(found)
 
 

@@ -193,11 +193,12 @@ def fine_tune(
 
 
 def _check_named(floats: FloatNetwork, settings: FinetuneSettings) -> None:
-    """Raise `BadInputError` where there is no layer of neurons of a name in ``layer_weight_bits``."""
+    """Raise `BadInputError` where there is no layer of neurons of a name in ``layer_weight_bits`` or ``layer_fraction_bits``."""
     known = [layer.name for layer in floats.layers if layer.kind != "maxpool"]
-    for name, _ in settings.layer_weight_bits:
-        if name not in known:
-            raise BadInputError(f"layer_weight_bits: {name!r} must be one of the layers of neurons, {', '.join(known)}")
+    for field in ("layer_weight_bits", "layer_fraction_bits"):
+        for name, _ in getattr(settings, field):
+            if name not in known:
+                raise BadInputError(f"{field}: {name!r} must be one of the layers of neurons, {', '.join(known)}")
 
 
 def _thresholds(job: Job, settings: FinetuneSettings) -> list[float]:

@@ -54,6 +54,9 @@ class FinetuneSettings:
         Width of the weights, which the forward pass rounds as conversion does.
     layer_weight_bits : tuple of (str, int)
         The same of layers of these names.
+    layer_fraction_bits : tuple of (str, int)
+        Of layers of these names, bits of a weight behind the point, where 1 is the threshold; larger weights are clipped. Of the
+        others, as many as change the weights least.
     levels : float or None
         Thresholds that a large activation of a hidden layer is worth at the start; None: the fewest of 1, 2, 4 and so on with
         which the accuracy is within reach.
@@ -98,6 +101,7 @@ class FinetuneSettings:
     last_moments: int = 10
     weight_bits: int = 8
     layer_weight_bits: tuple[tuple[str, int], ...] = ()
+    layer_fraction_bits: tuple[tuple[str, int], ...] = ()
     levels: float | None = None
     output_levels: float = 12.0
     keep_thresholds: bool = False
@@ -125,6 +129,10 @@ class FinetuneSettings:
         for layer, bits in self.layer_weight_bits:
             if not 2 <= bits <= 16:
                 raise BadInputError(f"layer_weight_bits of {layer!r} must be within 2..16, not {bits!r}")
+        for layer, bits in self.layer_fraction_bits:
+            if not 0 <= bits < self.conversion.bits_of(layer):
+                most = self.conversion.bits_of(layer) - 1
+                raise BadInputError(f"layer_fraction_bits of {layer!r} must be within 0..{most}, not {bits!r}")
         if self.firing not in FIRINGS:
             raise BadInputError(f"firing must be one of {', '.join(FIRINGS)}, not {self.firing!r}")
         for name, least, most, what in (

@@ -106,10 +106,12 @@ class _Taken:
 class _Neurons:
     """A layer of neurons in units of its thresholds, and what has been learned about these."""
 
-    def __init__(self, layer: FloatLayer, inputs: Sequence[_Taken], *, theta: float, bits: int, is_last: bool) -> None:
+    def __init__(
+        self, layer: FloatLayer, inputs: Sequence[_Taken], *, theta: float, bits: int, fraction: int, is_last: bool
+    ) -> None:
         assert layer.weights is not None and layer.bias is not None
         self.layer, self.inputs, self.first_theta = layer, inputs, theta
-        self.most = (1 << bits - 1) - 1
+        self.most, self.fraction = (1 << bits - 1) - 1, fraction
         self.bias = torch.tensor(layer.bias / theta, dtype=torch.float32).requires_grad_()
         self.log_scale = torch.zeros(1 if is_last else len(layer.weights)).requires_grad_()
         end = math.inf if layer.end is None else float(count_at_end(layer.end, theta))
@@ -129,6 +131,8 @@ class QuantizedLayers:
         Of the input.
     bits_of : callable
         Width of the weights of a layer of that name.
+    fraction_of : callable
+        Bits of them behind the point at the least; -1: as many as change the weights least.
     firing : Firing
         How counts come from potentials.
     """
@@ -140,6 +144,7 @@ class QuantizedLayers:
         coding: InputCoding,
         *,
         bits_of: Callable[[str], int],
+        fraction_of: Callable[[str], int] = lambda _: -1,
         firing: Firing,
     ) -> None:
         self.coding, self.firing = coding, firing
@@ -158,7 +163,8 @@ class QuantizedLayers:
                 for taken in layer.inputs
                 for before, unit in [worth[taken.source]]
             ]
-            self._layers.append(_Neurons(layer, inputs, theta=theta, bits=bits_of(layer.name), is_last=not left))
+            bits, fraction = bits_of(layer.name), fraction_of(layer.name)
+            self._layers.append(_Neurons(layer, inputs, theta=theta, bits=bits, fraction=fraction, is_last=not left))
             worth[layer.name] = (theta, 1.0)
         self._neurons = [layer for layer in self._layers if isinstance(layer, _Neurons)]
 
@@ -204,7 +210,7 @@ class QuantizedLayers:
                     weights = weights * _of_inputs(each.taken, scales[each.taken.source])
                 found.append(weights * each.area)
             exact = [each.exact(weights) for each, weights in zip(layer.inputs, found, strict=True)]
-            fraction = _clipping_fraction(exact, layer.most)
+            fraction = _clipping_fraction(exact, layer.most) if layer.fraction < 0 else layer.fraction
             # Rounded it is the most, and conversion leaves it the same fraction.
             most = (layer.most - 0.25) * 2.0**-fraction
             clipped = [

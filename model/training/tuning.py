@@ -86,7 +86,14 @@ class Tuning:
         self._settings, self._teachers, self._converted, self._progress = settings, tuple(teachers), converted, progress
         self._neurons, self._macs = floats.neurons, floats.macs
         self._layers, self.averaged = (
-            QuantizedLayers(floats, thresholds, coding, bits_of=settings.conversion.bits_of, firing=_firing(settings, 1))
+            QuantizedLayers(
+                floats,
+                thresholds,
+                coding,
+                bits_of=settings.conversion.bits_of,
+                fraction_of=lambda name: dict(settings.layer_fraction_bits).get(name, -1),
+                firing=_firing(settings, 1),
+            )
             for _ in range(2)
         )
         for parameter in self.averaged.parameters():

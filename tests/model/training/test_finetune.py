@@ -576,6 +576,7 @@ def test_refuses_a_rate_that_diverges(small):
         ({"epochs": 0}, "epochs must be 1 or more, not 0"),
         ({"weight_bits": 17}, "weight_bits must be within 2..16, not 17"),
         ({"layer_weight_bits": (("conv1", 17),)}, "layer_weight_bits of 'conv1' must be within 2..16, not 17"),
+        ({"layer_fraction_bits": (("conv1", 8),)}, "layer_fraction_bits of 'conv1' must be within 0..7, not 8"),
         ({"firing": "never"}, "firing must be one of immediate, deferred, not 'never'"),
         ({"learning_rate": 0.0}, "learning_rate must be more than 0, not 0.0"),
         ({"event_price": float("nan")}, "event_price must be 0 or more, not nan"),
@@ -701,7 +702,7 @@ def test_command_refuses(files, monkeypatch):
 
     assert refused("--input-step", "3") == (2, "error: --input-step must not be given without --input-levels of 2 or more")
     for wrong in ("conv1", "conv1=", "=4", "conv1=4.5"):
-        told = f"error: --layer-weight-bits must be names and widths as conv1=4,fc1=6, not {wrong!r}"
+        told = f"error: --layer-weight-bits must be names and bits as conv1=4,fc1=6, not {wrong!r}"
         assert refused("--layer-weight-bits", wrong) == (2, told)
     told = "error: --layer-weight-bits must name each layer once, not 'conv1=4,conv1=5'"
     assert refused("--layer-weight-bits", "conv1=4,conv1=5") == (2, told)
