@@ -87,6 +87,12 @@ _USUAL = FinetuneSettings()
     "narrower. As many as change the weights least by default.",
 )
 @click.option(
+    "--input-potential-bits",
+    type=click.IntRange(4),
+    help="Width of the membrane potentials of layers that take the input, which no frame leaves: their weights are made smaller "
+    "where one could. Chosen with headroom by default.",
+)
+@click.option(
     "--levels",
     type=Number(0.5),
     help="Thresholds that a large activation of a hidden layer is worth at the start; the fewest of 1, 2, 4 and so on with which "

@@ -44,6 +44,8 @@ class Settings:
         Width of a weight; None: 8, and more where `searches_exactly` holds and the accuracy needs them.
     layer_weight_bits : tuple of (str, int)
         The same of layers of these names, where it is another one.
+    layer_fraction_bits : tuple of (str, int)
+        Bits of them behind the point, where 1 is the threshold, at the most; by default as many as there is room for.
     accuracy_budget : float
         Accuracy on the calibration data that may be lost against the float network on the same coded input, for fewer operations.
     threshold : float | None
@@ -75,6 +77,7 @@ class Settings:
 
     weight_bits: int | None = None
     layer_weight_bits: tuple[tuple[str, int], ...] = ()
+    layer_fraction_bits: tuple[tuple[str, int], ...] = ()
     accuracy_budget: float = 0.005
     threshold: float | None = None
     levels: float | None = None
@@ -214,7 +217,8 @@ def _neurons(
     greatest = max(np.abs(weights).max() for weights in scaled)
     bits_left = np.log2(most / greatest) if greatest else np.inf
     room = MOST_POTENTIAL_BITS - 1 - np.log2(max(_ROOM * large / theta, 8))
-    f = int(np.clip(np.floor(min(bits_left, room)), 0, None))
+    most_fraction = dict(settings.layer_fraction_bits).get(layer.name, MOST_POTENTIAL_BITS)
+    f = int(np.clip(np.floor(min(bits_left, room)), 0, most_fraction))
     if bits_left < 0:
         raise ConversionError(
             f"{path}: layer {layer.name!r}: largest weight must be at most {most} thresholds, not "

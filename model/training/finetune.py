@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from model.conversion.bounds import Bounds
 from model.conversion.chance import warn_of_chance
 from model.conversion.choice import Job, accuracy_of, prepared
+from model.conversion.exact_weights import bounds_of_sums
 from model.conversion.fewest import Search
 from model.conversion.levels import input_and_rest
 from model.conversion.origin_line import tuned_line
@@ -28,7 +30,7 @@ from model.golden import answers
 from model.importers.float_network import FloatNetwork
 from model.importers.hardware_form import without_groups
 from model.importers.onnx import import_model
-from model.network import Network, Neurons
+from model.network import INPUT, Network, Neurons
 from model.support.datasets import Dataset
 from model.support.errors import BadInputError, MismatchError
 from model.training.common import held_out, import_torch
@@ -172,7 +174,7 @@ def fine_tune(
         settled = shifted(settled, -round(float(counts.min() + counts.max()) / 2))
     model = tuned_model(start, settled, name)
     floats = _imported(model, start, name)
-    network = fit_widths(converted(settled), training.images[:_WIDTHS])
+    network = _with_input_bits(fit_widths(converted(settled), training.images[:_WIDTHS]), settings.input_potential_bits)
     float_accuracy = accuracy_of(start.scores(held.images.astype(np.float32) / 255), held.labels)
     found = run_images(network, held.images)
     return FineTuned(
@@ -192,6 +194,27 @@ def fine_tune(
     )
 
 
+def _with_input_bits(network: Network, bits: int | None) -> Network:
+    """The network with potentials of ``bits`` bits in the layers that take the input alone, whatever comes in."""
+    if bits is None:
+        return network
+    layers = []
+    for layer in network.layers:
+        if isinstance(layer, Neurons) and set(layer.sources) == {INPUT}:
+            pixels = Bounds.of_input(network.input_shape.channels, network.input_levels)
+            known = bounds_of_sums(layer, [taken.weights for taken in layer.inputs], {INPUT: pixels})
+            bias = layer.bias.reshape(-1, layer.bias.shape[-1])
+            least, most = int((known.least + bias.min(axis=0)).min()), int((known.greatest + bias.max(axis=0)).max())
+            if not -(1 << bits - 1) <= least <= most < 1 << bits - 1:
+                raise BadInputError(
+                    f"input_potential_bits: layer {layer.name!r}: sums of {least} to {most} can come of a frame, for which {bits} "
+                    "bits are too few"
+                )
+            layer = replace(layer, potential_bits=bits)
+        layers.append(layer)
+    return replace(network, layers=tuple(layers))
+
+
 def _check_named(floats: FloatNetwork, settings: FinetuneSettings) -> None:
     """Raise `BadInputError` where there is no layer of neurons of a name in ``layer_weight_bits`` or ``layer_fraction_bits``."""
     known = [layer.name for layer in floats.layers if layer.kind != "maxpool"]
@@ -199,6 +222,10 @@ def _check_named(floats: FloatNetwork, settings: FinetuneSettings) -> None:
         for name, _ in getattr(settings, field):
             if name not in known:
                 raise BadInputError(f"{field}: {name!r} must be one of the layers of neurons, {', '.join(known)}")
+    for layer in floats.layers:
+        takes_input = layer.name in known and all(taken.source == INPUT for taken in layer.inputs)
+        if settings.input_potential_bits and takes_input and layer.name not in dict(settings.layer_fraction_bits):
+            raise BadInputError(f"input_potential_bits must not be given without layer_fraction_bits of {layer.name!r}")
 
 
 def _thresholds(job: Job, settings: FinetuneSettings) -> list[float]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from model.network import MOST_POTENTIAL_BITS
 from model.support.choices import FIRINGS
 from model.support.errors import BadInputError
 from model.training.settings import check_precision, check_whole
@@ -57,6 +58,9 @@ class FinetuneSettings:
     layer_fraction_bits : tuple of (str, int)
         Of layers of these names, bits of a weight behind the point, where 1 is the threshold; larger weights are clipped. Of the
         others, as many as change the weights least.
+    input_potential_bits : int or None
+        Deferred: width of the potentials of layers that take the input alone, which no frame leaves; chosen with headroom where
+        None.
     levels : float or None
         Thresholds that a large activation of a hidden layer is worth at the start; None: the fewest of 1, 2, 4 and so on with
         which the accuracy is within reach.
@@ -102,6 +106,7 @@ class FinetuneSettings:
     weight_bits: int = 8
     layer_weight_bits: tuple[tuple[str, int], ...] = ()
     layer_fraction_bits: tuple[tuple[str, int], ...] = ()
+    input_potential_bits: int | None = None
     levels: float | None = None
     output_levels: float = 12.0
     keep_thresholds: bool = False
@@ -129,10 +134,17 @@ class FinetuneSettings:
         for layer, bits in self.layer_weight_bits:
             if not 2 <= bits <= 16:
                 raise BadInputError(f"layer_weight_bits of {layer!r} must be within 2..16, not {bits!r}")
+        if self.input_potential_bits is not None:
+            if not 4 <= self.input_potential_bits <= MOST_POTENTIAL_BITS:
+                raise BadInputError(
+                    f"input_potential_bits must be within 4..{MOST_POTENTIAL_BITS}, not {self.input_potential_bits!r}"
+                )
+            if self.firing != "deferred":
+                raise BadInputError("input_potential_bits must not be given where firing is immediate")
         for layer, bits in self.layer_fraction_bits:
-            if not 0 <= bits < self.conversion.bits_of(layer):
-                most = self.conversion.bits_of(layer) - 1
-                raise BadInputError(f"layer_fraction_bits of {layer!r} must be within 0..{most}, not {bits!r}")
+            width = self.conversion.bits_of(layer)
+            if not 0 <= bits < width:
+                raise BadInputError(f"layer_fraction_bits of {layer!r} must be within 0..{width - 1}, not {bits!r}")
         if self.firing not in FIRINGS:
             raise BadInputError(f"firing must be one of {', '.join(FIRINGS)}, not {self.firing!r}")
         for name, least, most, what in (
@@ -186,6 +198,7 @@ class FinetuneSettings:
         return Settings(
             weight_bits=self.weight_bits,
             layer_weight_bits=self.layer_weight_bits,
+            layer_fraction_bits=self.layer_fraction_bits,
             threshold=1.0,
             firing=self.firing,
             rounding=deferred,

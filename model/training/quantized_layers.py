@@ -28,6 +28,7 @@ __all__ = ["Folded", "Outcome", "QuantizedLayers", "float_scores", "shifted", "w
 
 _MOST_FRACTION = MOST_POTENTIAL_BITS - 4
 _CLIPPED_BITS = 2
+_SHRINK, _SHRINKS = 0.98, 300
 """How many bits the largest weights of a layer may lose at the top, so that the others keep more at the bottom."""
 
 _MOST_BIAS = (1 << MOST_POTENTIAL_BITS - 2) - 1
@@ -132,7 +133,10 @@ class QuantizedLayers:
     bits_of : callable
         Width of the weights of a layer of that name.
     fraction_of : callable
-        Bits of them behind the point at the least; -1: as many as change the weights least.
+        Bits of them behind the point; -1: as many as change the weights least.
+    input_bits : int or None
+        Width of the potentials of layers that take the input alone, and of which ``fraction_of`` is known: where a frame could
+        make a sum that is wider, the weights of its sign are made smaller.
     firing : Firing
         How counts come from potentials.
     """
@@ -145,9 +149,10 @@ class QuantizedLayers:
         *,
         bits_of: Callable[[str], int],
         fraction_of: Callable[[str], int] = lambda _: -1,
+        input_bits: int | None = None,
         firing: Firing,
     ) -> None:
-        self.coding, self.firing = coding, firing
+        self.coding, self.firing, self._input_bits = coding, firing, input_bits
         self._layers: list[_Neurons | FloatLayer] = []
         left = list(thresholds)
         # Of each source what a count is worth, and what it stands for in a file.
@@ -218,8 +223,35 @@ class QuantizedLayers:
                 for each, weights in zip(layer.inputs, found, strict=True)
             ]
             limit = _MOST_BIAS * 2.0**-fraction - 1
-            yield Folded(layer.layer, tuple(clipped), (layer.bias / scale).clamp(-limit, limit), layer.limits)
+            bias = (layer.bias / scale).clamp(-limit, limit)
+            if self._input_bits and all(each.taken.source == INPUT for each in layer.inputs):
+                clipped, bias = self._bounded(layer, clipped, bias, 2.0**-fraction, self._input_bits)
+            yield Folded(layer.layer, tuple(clipped), bias, layer.limits)
             scales[layer.layer.name] = scale
+
+    def _bounded(
+        self, layer: _Neurons, inputs: Sequence[Tensor], bias: Tensor, step: float, bits: int
+    ) -> tuple[list[Tensor], Tensor]:
+        """Weights and biases of a layer that takes the input, with which no frame makes a sum wider than ``bits`` of ``step``."""
+        # A step less than there is room for: biases that are halves may round another way from a file.
+        most, half = (1 << bits - 1) - 2, 0.5 if self.firing.rounds else 0.0
+        found, bias = list(inputs), bias.clamp(-most * step - half, most * step - half)
+        start = torch.round((bias.detach().double() + half) / step)
+        start = start.reshape(-1, bias.shape[-1])
+        for sign, first in ((-1, start.amin(0)), (1, start.amax(0))):
+            part = torch.ones(len(first), dtype=torch.float64)
+            for _ in range(_SHRINKS):
+                tried = [_shrunk(weights, part, sign) for weights in found]
+                whole = [
+                    torch.round(each.exact(weights) / step).flatten(1) * each.area
+                    for each, weights in zip(layer.inputs, tried, strict=True)
+                ]
+                reached = sign * first + self.coding.levels * sum((sign * weights).clamp(min=0).sum(1) for weights in whole)
+                if not (reached > most).any():
+                    break
+                part = torch.where(reached > most, part * _SHRINK, part)
+            found = tried
+        return found, bias
 
     def _rounded(self) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Each layer's weights for counts, input by input, and its biases, rounded as `model.conversion.quantize` rounds.
@@ -229,7 +261,7 @@ class QuantizedLayers:
         half = 0.5 if self.firing.rounds else 0.0
         for layer, folded in zip(self._neurons, self.folded(), strict=True):
             exact = [each.exact(weights) for each, weights in zip(layer.inputs, folded.weights, strict=True)]
-            step = 2.0 ** -_fraction(exact, layer.most)
+            step = 2.0 ** -(_fraction(exact, layer.most) if layer.fraction < 0 else layer.fraction)
             biases = folded.bias.detach().double() + half
             weights = [
                 _Passing.apply(own * (each.unit / each.area), torch.round(wanted / step) * step)
@@ -276,6 +308,12 @@ class QuantizedLayers:
                 kept[name] = firing.final(fired[name]).detach()
         counts = firing.final(fired[name]).permute(0, 2, 3, 1).flatten(1)
         return Outcome(counts, counts * self.unit, spikes / len(pixels), accumulations / len(pixels))
+
+
+def _shrunk(weights: Tensor, part: Tensor, sign: int) -> Tensor:
+    """Weights of which those of one sign are only a part of what they were, by channel."""
+    by_channel = part.to(weights.dtype).reshape(-1, *[1] * (weights.ndim - 1))
+    return torch.where(sign * weights > 0, weights * by_channel, weights)
 
 
 def _fraction(inputs: Sequence[Tensor], most: int) -> int:

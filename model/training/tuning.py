@@ -92,6 +92,7 @@ class Tuning:
                 coding,
                 bits_of=settings.conversion.bits_of,
                 fraction_of=lambda name: dict(settings.layer_fraction_bits).get(name, -1),
+                input_bits=settings.input_potential_bits,
                 firing=_firing(settings, 1),
             )
             for _ in range(2)

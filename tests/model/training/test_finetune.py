@@ -32,6 +32,7 @@ from model.support.datasets import Dataset
 from model.support.errors import BadInputError, MismatchError
 from model.training.finetune import FinetuneSettings, fine_tune
 from model.training.finetune import _warnings as outcome_warnings
+from model.training.finetune import _with_input_bits as with_input_bits
 from tests.onnx_graphs import TWO, Graph
 from tests.quantized_graphs import usual
 
@@ -183,6 +184,34 @@ def test_a_large_weight_is_clipped_where_the_others_gain_more():
         exact = neurons.inputs[0].weights.detach().double().flatten()
         assert found[0] == 15 * step
         assert (found - exact)[1:].abs().max() <= step / 2
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+@pytest.mark.parametrize("network", [plain, grouped, averaged], ids=lambda network: network.__name__)
+def test_no_frame_leaves_the_potentials_of_the_input_layers(network, levels):
+    normalization = NORMALIZED if network is grouped else Normalization()
+    floats = import_model(network().model(), "net.onnx", normalization=normalization)
+    data = data_for(floats)
+    for bits in (6, 10):
+        settings = FinetuneSettings(
+            input_levels=levels, layer_fraction_bits=((floats.layers[0].name, 2),), input_potential_bits=bits, weight_bits=6
+        )
+        job = prepared(floats, data, settings.conversion)
+        layers = quantized_layers.QuantizedLayers(
+            job.floats, [1.0] * len(job.large), job.settings.coding, bits_of=settings.conversion.bits_of,
+            fraction_of=lambda name: 2 if name == floats.layers[0].name else -1, input_bits=bits, firing=firing.Deferred(),
+        )  # fmt: skip
+        with torch.no_grad():
+            for neurons in layers._neurons[:1]:
+                for each in neurons.inputs:
+                    each.weights += 0.3 * torch.randn(each.weights.shape, generator=torch.Generator().manual_seed(3))
+        tuned = import_model(
+            tuned_onnx.tuned_model(floats, layers.folded(), "tuned"), "tuned.onnx", layout="nchw", input_shape=floats.input_shape
+        )
+        ones = [1.0 for layer in tuned.layers if layer.kind != "maxpool"]
+        found = quantize(tuned, ones, settings.at_threshold_one(job.settings.coding), name="tuned")
+        first = with_input_bits(found, bits).layers[0]
+        assert first.potential_bits == bits and np.abs(first.weights).max() > 0
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
@@ -577,6 +606,11 @@ def test_refuses_a_rate_that_diverges(small):
         ({"weight_bits": 17}, "weight_bits must be within 2..16, not 17"),
         ({"layer_weight_bits": (("conv1", 17),)}, "layer_weight_bits of 'conv1' must be within 2..16, not 17"),
         ({"layer_fraction_bits": (("conv1", 8),)}, "layer_fraction_bits of 'conv1' must be within 0..7, not 8"),
+        ({"input_potential_bits": 3}, "input_potential_bits must be within 4..24, not 3"),
+        (
+            {"input_potential_bits": 8, "firing": "immediate"},
+            "input_potential_bits must not be given where firing is immediate",
+        ),
         ({"firing": "never"}, "firing must be one of immediate, deferred, not 'never'"),
         ({"learning_rate": 0.0}, "learning_rate must be more than 0, not 0.0"),
         ({"event_price": float("nan")}, "event_price must be 0 or more, not nan"),
