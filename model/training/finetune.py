@@ -207,7 +207,7 @@ def _with_input_bits(network: Network, bits: int | None) -> Network:
             least, most = int((known.least + bias.min(axis=0)).min()), int((known.greatest + bias.max(axis=0)).max())
             if not -(1 << bits - 1) <= least <= most < 1 << bits - 1:
                 raise BadInputError(
-                    f"input_potential_bits of {layer.name!r} must be enough for sums of {least} to {most}, which can come of a frame, "
+                    f"input_potential_bits of {layer.name!r} must be enough for sums of {least} to {most} of a frame, "
                     f"not {bits}"
                 )
             layer = replace(layer, potential_bits=bits)
