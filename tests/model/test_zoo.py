@@ -19,7 +19,7 @@ from model.training.finetune_settings import FinetuneSettings
 ZOO = Path(__file__).parents[2] / "model" / "zoo"
 
 
-@pytest.mark.parametrize("name", ["mnist-deferred", "mnist-fast"])
+@pytest.mark.parametrize("name", ["mnist-deferred", "mnist-fast", "mnist-narrow"])
 def test_a_deferred_network_is_its_file_as_it_is(name):
     """The ONNX file converts to it with the threshold 1.0 and weights as they are, but for widths."""
     record = json.loads((ZOO / f"{name}.finetune.json").read_text())
@@ -37,7 +37,7 @@ def test_a_deferred_network_is_its_file_as_it_is(name):
             assert layer.threshold_log2 == expected.threshold_log2
 
 
-@pytest.mark.parametrize(("name", "most"), [("mnist-deferred", 100_000), ("mnist-fast", 115_000)])
+@pytest.mark.parametrize(("name", "most"), [("mnist-deferred", 100_000), ("mnist-fast", 115_000), ("mnist-narrow", 115_000)])
 def test_it_answers(name, most):
     """The digits are among those it was trained on: this finds a wrong file, not a wrong generalisation."""
     network, data = Network.load(ZOO / f"{name}.npz"), load("digits5k", "test")
