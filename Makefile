@@ -50,16 +50,16 @@ suite: suite-tools
 
 # The builds that docs/records.md shows: board, plan, and the clock that is asked for; the table has what each seed came to.
 RECORDS := build/records
-FAST := model/zoo/mnist-fast
-NARROW := model/zoo/mnist-narrow
-record = $(RUN) -m hw.build $(NARROW).npz --plan $(NARROW)-$(2).json --board $(1) --clock $(3) --seeds 5 --dataset mnist --out $(RECORDS)/$(1) && \
-	$(RUN) -m model.evaluate $(NARROW).npz --dataset mnist --out $(RECORDS)/$(1) && \
-	$(RUN) -m model.estimate $(NARROW).npz --plan $(NARROW)-$(2).json --dataset mnist --out $(RECORDS)/$(1)
+ZOO := model/zoo
+FAST := $(ZOO)/mnist-fast
+record = $(RUN) -m hw.build $(ZOO)/$(2).npz --plan $(ZOO)/$(2)-$(3).json --board $(1) --clock $(4) --seeds 5 --dataset mnist --out $(RECORDS)/$(1) && \
+	$(RUN) -m model.evaluate $(ZOO)/$(2).npz --dataset mnist --out $(RECORDS)/$(1) && \
+	$(RUN) -m model.estimate $(ZOO)/$(2).npz --plan $(ZOO)/$(2)-$(3).json --dataset mnist --out $(RECORDS)/$(1)
 
 records: $(STAMP)
-	$(call record,icebreaker,folded,24.75)
-	$(call record,ulx3s-85f,371,80)
-	$(call record,ecpix5-85f,371,100)
+	$(call record,icebreaker,mnist-narrow,folded,24.75)
+	$(call record,ulx3s-85f,mnist-fast,347,80)
+	$(call record,ecpix5-85f,mnist-fast,428,100)
 	$(RUN) -m boards.records $(RECORDS)/* --docs docs/records.md
 	$(RUN) -m sim.toggles $(FAST).npz --plan $(FAST)-folded.json --family ice40 --frames 32 --dataset mnist --docs docs/records.md
 	$(RUN) -m sim.toggles $(FAST).npz --plan minimal --family ecp5 --frames 2 --dataset mnist --docs docs/records.md
