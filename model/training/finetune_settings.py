@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model.network import MOST_POTENTIAL_BITS
 from model.support.choices import FIRINGS
 from model.support.errors import BadInputError
 from model.training.settings import check_precision, check_whole
@@ -135,6 +134,8 @@ class FinetuneSettings:
             if not 2 <= bits <= 16:
                 raise BadInputError(f"layer_weight_bits of {layer!r} must be within 2..16, not {bits!r}")
         if self.input_potential_bits is not None:
+            from model.network import MOST_POTENTIAL_BITS
+
             if not 4 <= self.input_potential_bits <= MOST_POTENTIAL_BITS:
                 raise BadInputError(
                     f"input_potential_bits must be within 4..{MOST_POTENTIAL_BITS}, not {self.input_potential_bits!r}"
