@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _USUAL = FinetuneSettings()
 
+_MOST_DIGITS = 9
+"""Of a number of bits."""
+
 
 @command(context_settings={"show_default": True})
 @click.argument("onnx_file", type=FilePath())
@@ -229,7 +232,8 @@ def _by_layer(option: click.Parameter, text: str) -> tuple[tuple[str, int], ...]
     found, told = [], option.opts[0]
     for part in filter(None, text.split(",")):
         name, _, bits = part.rpartition("=")
-        if not name or not bits.isdecimal():
+        # Python makes no numbers of thousands of digits.
+        if not name or not bits.isdecimal() or len(bits) > _MOST_DIGITS:
             raise BadInputError(f"{told} must be names and bits as conv1=4,fc1=6, not {part!r}")
         found.append((name, int(bits)))
     if len(dict(found)) < len(found):

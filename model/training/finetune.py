@@ -216,7 +216,7 @@ def _with_input_bits(network: Network, bits: int | None) -> Network:
 
 
 def _check_named(floats: FloatNetwork, settings: FinetuneSettings) -> None:
-    """Raise `BadInputError` where there is no layer of neurons of a name in ``layer_weight_bits`` or ``layer_fraction_bits``."""
+    """Raise `BadInputError` where widths of single layers do not suit these: no layer of that name, no room for a threshold."""
     known = [layer.name for layer in floats.layers if layer.kind != "maxpool"]
     for field in ("layer_weight_bits", "layer_fraction_bits"):
         for name, _ in getattr(settings, field):
@@ -224,8 +224,17 @@ def _check_named(floats: FloatNetwork, settings: FinetuneSettings) -> None:
                 raise BadInputError(f"{field}: {name!r} must be one of the layers of neurons, {', '.join(known)}")
     for layer in floats.layers:
         takes_input = layer.name in known and all(taken.source == INPUT for taken in layer.inputs)
-        if settings.input_potential_bits and takes_input and layer.name not in dict(settings.layer_fraction_bits):
+        if settings.input_potential_bits is None or not takes_input:
+            continue
+        fraction = dict(settings.layer_fraction_bits).get(layer.name)
+        if fraction is None:
             raise BadInputError(f"input_potential_bits must not be given without layer_fraction_bits of {layer.name!r}")
+        # A threshold has to be within the potentials.
+        if fraction > settings.input_potential_bits - 2:
+            raise BadInputError(
+                f"layer_fraction_bits of {layer.name!r} must be within 0..{settings.input_potential_bits - 2} where "
+                f"input_potential_bits is {settings.input_potential_bits}, not {fraction}"
+            )
 
 
 def _thresholds(job: Job, settings: FinetuneSettings) -> list[float]:

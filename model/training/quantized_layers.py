@@ -28,8 +28,10 @@ __all__ = ["Folded", "Outcome", "QuantizedLayers", "float_scores", "shifted", "w
 
 _MOST_FRACTION = MOST_POTENTIAL_BITS - 4
 _CLIPPED_BITS = 2
-_SHRINK, _SHRINKS = 0.98, 300
 """How many bits the largest weights of a layer may lose at the top, so that the others keep more at the bottom."""
+
+_SHRINK, _SHRINKS = 0.98, 600
+"""By what weights are made smaller at a time where a sum would be too wide, and how often: then one of 16 bits rounds to 0."""
 
 _MOST_BIAS = (1 << MOST_POTENTIAL_BITS - 2) - 1
 

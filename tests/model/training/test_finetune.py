@@ -214,6 +214,21 @@ def test_no_frame_leaves_the_potentials_of_the_input_layers(network, levels):
         assert first.potential_bits == bits and np.abs(first.weights).max() > 0
 
 
+def test_weights_far_too_large_for_the_potentials_are_made_small_enough():
+    floats = import_model(plain().model(), "net.onnx")
+    settings = FinetuneSettings(weight_bits=16)
+    layers = quantized_layers.QuantizedLayers(
+        floats, [1.0] * 2, settings.conversion.coding, bits_of=settings.conversion.bits_of,
+        fraction_of=lambda name: 2 if name == floats.layers[0].name else -1, input_bits=4, firing=firing.Deferred(),
+    )  # fmt: skip
+    with torch.no_grad():
+        layers._neurons[0].inputs[0].weights *= 100_000
+        (weights,), bias = next(layers._rounded())
+    steps, start = weights.flatten(1) * 4, bias * 4
+    assert (start + steps.clamp(min=0).sum(1)).max() <= 7
+    assert (start + steps.clamp(max=0).sum(1)).min() >= -8
+
+
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
 @pytest.mark.parametrize(("levels", "bits", "of_first"), [(1, 8, 8), (4, 6, 6), (4, 3, 3), (2, 8, 3)])
 def test_forward_is_the_integer_network(network, levels, bits, of_first):
@@ -735,13 +750,18 @@ def test_command_refuses(files, monkeypatch):
         return found.exit_code, found.output.splitlines()[-1]
 
     assert refused("--input-step", "3") == (2, "error: --input-step must not be given without --input-levels of 2 or more")
-    for wrong in ("conv1", "conv1=", "=4", "conv1=4.5"):
+    for wrong in ("conv1", "conv1=", "=4", "conv1=4.5", "conv1=" + "9" * 5000):
         told = f"error: --layer-weight-bits must be names and bits as conv1=4,fc1=6, not {wrong!r}"
         assert refused("--layer-weight-bits", wrong) == (2, told)
     told = "error: --layer-weight-bits must name each layer once, not 'conv1=4,conv1=5'"
     assert refused("--layer-weight-bits", "conv1=4,conv1=5") == (2, told)
     code, told = refused("--layer-weight-bits", "nowhere=4")
     assert code == 2 and told.startswith("error: layer_weight_bits: 'nowhere' must be one of the layers of neurons, ")
+    first = import_model(plain().model(), "net.onnx").layers[0].name
+    told = f"error: input_potential_bits must not be given without layer_fraction_bits of {first!r}"
+    assert refused("--input-potential-bits", "6") == (2, told)
+    told = f"error: layer_fraction_bits of {first!r} must be within 0..4 where input_potential_bits is 6, not 5"
+    assert refused("--input-potential-bits", "6", "--layer-fraction-bits", f"{first}=5") == (2, told)
     plain().save(files / "other.onnx")
     single().save(files / "single.onnx")
     assert refused("--teacher", str(files / "single.onnx"))[0] == 2
