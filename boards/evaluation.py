@@ -100,6 +100,12 @@ class Journal:
         with naming(self._path), self._path.open("a") as file:
             file.write(json.dumps({"frame": frame, **asdict(answer)}) + "\n")
 
+    def forget(self) -> None:
+        """Forget all answers: the next evaluation begins anew."""
+        self.answers.clear()
+        with naming(self._path):
+            self._path.unlink(missing_ok=True)
+
     def _read(self) -> dict[int, Answer]:
         text = self._path.read_text(errors="replace") if self._path.exists() else ""
         head, *lines = text.splitlines(keepends=True) or [""]

@@ -95,6 +95,13 @@ def test_commands_have_an_exit_code_of_their_own(fake, tmp_path, command):
         assert "weights_differ: [1]\n" in found.stdout
 
 
+def test_an_evaluation_forgets_what_wrong_weights_answered(fake, tmp_path):
+    """The first answer leaves before the pass that finds them."""
+    fake.lie = lambda number, command, payload: setattr(fake, "differing", 0b10) if fake.passes else None
+    assert invoke(tmp_path, "evaluate").exit_code == Exit.WEIGHTS_DIFFER
+    assert not (tmp_path / "device.jsonl").exists()
+
+
 def test_a_device_that_reads_no_weights_is_refused(fake):
     fake.lie = lambda number, command, payload: (
         [packet(number, command, WEIGHTS.pack(7) + b"\0")] if command == Command.WEIGHTS else None
