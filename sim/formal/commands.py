@@ -669,8 +669,8 @@ PROPERTIES = (
         name="The link: what right packets do and no other, each answered once; results once; it always comes to the next packet",
         module=hw.link.link,
         part="Link",
-        bound="all commands; networks of one and two layers, a folded machine; payloads of up to 4, 5, 7 and 18 bytes; "
-        "3 cycles before a reset",
+        bound="all commands but *weights*; networks of one and two layers, a folded machine; payloads of up to 4, 5, 7 and "
+        "18 bytes; 3 cycles before a reset",
         build=commanded,
         cases=[{"of": of} for of in _OF],
         reach=30,
