@@ -48,8 +48,8 @@ from model.support.errors import BadInputError, DeviceError, WeightsDifferError
 
 __all__ = ["Answer", "Device", "DeviceError", "Errors", "State", "WeightCheck", "WeightsDifferError"]
 
-_PASSES_SECONDS = 60.0
-"""Within which a device has read all its weights twice: it needs milliseconds, a simulated one longer."""
+_PASSES, _PASSES_SECONDS = 3, 60.0
+"""Until each core has begun a pass and ended it, whatever was under way; it needs milliseconds, a simulated device longer."""
 
 
 @dataclass(frozen=True)
@@ -475,15 +475,14 @@ class Device:
         if not self.identity.weight_check:
             return
         first, passes, until = self.weight_check().passes, 0, self._wire.clock() + _PASSES_SECONDS
-        # What was under way when it was asked has to end, and another pass to follow.
-        while passes < 2:
+        # Of the next count some cores may have done their part before it was asked. Between that and two more all begin a pass.
+        while passes < _PASSES:
             found = self.weight_check()
             self.require_weights(found)
             passes = found.passes - first & 0xFFFF_FFFF
-            if passes < 2 and self._wire.clock() >= until:
-                raise DeviceError(
-                    f"{self._name}: the device must read its weights twice within {_PASSES_SECONDS:g} s, not {passes} times"
-                )
+            if passes < _PASSES and self._wire.clock() >= until:
+                needed = f"read its weights {_PASSES} times within {_PASSES_SECONDS:g} s"
+                raise DeviceError(f"{self._name}: the device must {needed}, not {passes} times")
             self._wire.pause(0.01)
 
     def require_weights(self, found: WeightCheck) -> None:
