@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table, progress_bar
+from model.support.cli import FilePath, FolderPath, OutFolder, command, make_console, make_table, progress_bar, tell
 from model.support.errors import BadInputError
 from model.support.files import check_writable_folder, write_all, write_file
 from model.support.results import to_json
@@ -157,6 +157,8 @@ def main(
             machine, network=network.name, plan=plan.name, dataset=data_name, each=each, seed=seed, progress=teller.upsets
         )
     _write(found, out, docs)
+    if plan.weight_check and not found.weight_passes:
+        tell(warnings=["the check of weights completed no pass, so that nothing could be reported: more --frames"])
     if as_json:
         print(to_json(found), end="")
     else:

@@ -67,8 +67,7 @@ def check_plan(network: Network, plan: Plan) -> None:
     if plan.folded:
         if plan.weight_check:
             raise PlanError(
-                f"plan {plan.name!r}: weight_check must be false unless architecture is 'pipeline'; a folded machine checks the "
-                "weights that it was loaded with where the host asks for it (boards.device.Device.check)"
+                f"plan {plan.name!r}: weight_check must be false unless architecture is 'pipeline', not true"
             )
         Folded.of(network, plan)
 

@@ -126,6 +126,6 @@ def test_without_it_the_machine_has_none():
 
 def test_a_folded_machine_has_none():
     network = drawn("6x6x1: 2C3 P2 4F")
-    refused = r"^plan 'folded': weight_check must be false unless architecture is 'pipeline'; a folded machine checks "
+    refused = r"^plan 'folded': weight_check must be false unless architecture is 'pipeline', not true$"
     with pytest.raises(PlanError, match=refused):
         check_plan(network, checked(named_plan(network, "folded")))
