@@ -206,6 +206,8 @@ def test_hosts_that_die_and_links_that_stay_cut(tmp_path):
         cluster.until(lambda: "Close client connection" in cluster.logged() and "the scheduler went away" in cluster.told())
         cluster.hosts.mend("campaign")
         cluster.until(lambda: "the scheduler is back" in cluster.told())
+        # What the scheduler had forgotten is begun again.
+        cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
         cluster.let_go(*(cluster.at_work(name)[0] for name in ("worker1", "worker2")))
         cluster.until(lambda: stored(cluster.store) >= before + 2)
         cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
