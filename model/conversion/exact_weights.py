@@ -94,11 +94,16 @@ def fixed(path: Path, scaled: Scaled, frame: Neurons, counts: Mapping[str, Bound
     return with_weights(frame, weights, bias=bias.astype(np.int32), threshold_log2=f)
 
 
-def needed_bits(layer: Neurons, counts: Mapping[str, Bounds]) -> int:
-    """Bits that hold the potential less any count's thresholds, whatever the frame."""
+def extremes_of_sums(layer: Neurons, counts: Mapping[str, Bounds]) -> tuple[int, int]:
+    """The least and the greatest sum, biases included, that a frame can make in any neuron of a layer."""
     known = bounds_of_sums(layer, [taken.weights for taken in layer.inputs], counts)
     bias = layer.bias.reshape(-1, layer.bias.shape[-1]).astype(np.int64)
-    least, greatest = int((known.least + bias.min(axis=0)).min()), int((known.greatest + bias.max(axis=0)).max())
+    return int((known.least + bias.min(axis=0)).min()), int((known.greatest + bias.max(axis=0)).max())
+
+
+def needed_bits(layer: Neurons, counts: Mapping[str, Bounds]) -> int:
+    """Bits that hold the potential less any count's thresholds, whatever the frame."""
+    least, greatest = extremes_of_sums(layer, counts)
     low, high = (layer.count_limits[n] if greatest_count(layer) else 0 for n in (0, 1))
     return max(-(min(least, 0) - high * layer.theta), max(greatest, 0) - low * layer.theta).bit_length() + 1
 

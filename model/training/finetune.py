@@ -19,7 +19,7 @@ import onnx
 from model.conversion.bounds import Bounds
 from model.conversion.chance import warn_of_chance
 from model.conversion.choice import Job, accuracy_of, prepared
-from model.conversion.exact_weights import bounds_of_sums
+from model.conversion.exact_weights import extremes_of_sums
 from model.conversion.fewest import Search
 from model.conversion.levels import input_and_rest
 from model.conversion.origin_line import tuned_line
@@ -198,13 +198,10 @@ def _with_input_bits(network: Network, bits: int | None) -> Network:
     """The network with potentials of ``bits`` bits in the layers that take the input alone, whatever comes in."""
     if bits is None:
         return network
-    layers = []
+    layers, pixels = [], Bounds.of_input(network.input_shape.channels, network.input_levels)
     for layer in network.layers:
         if isinstance(layer, Neurons) and set(layer.sources) == {INPUT}:
-            pixels = Bounds.of_input(network.input_shape.channels, network.input_levels)
-            known = bounds_of_sums(layer, [taken.weights for taken in layer.inputs], {INPUT: pixels})
-            bias = layer.bias.reshape(-1, layer.bias.shape[-1])
-            least, most = int((known.least + bias.min(axis=0)).min()), int((known.greatest + bias.max(axis=0)).max())
+            least, most = extremes_of_sums(layer, {INPUT: pixels})
             if not -(1 << bits - 1) <= least <= most < 1 << bits - 1:
                 raise BadInputError(
                     f"input_potential_bits of {layer.name!r} must be enough for sums of {least} to {most} of a frame, "
@@ -226,7 +223,7 @@ def _check_named(floats: FloatNetwork, settings: FinetuneSettings) -> None:
         takes_input = layer.name in known and all(taken.source == INPUT for taken in layer.inputs)
         if settings.input_potential_bits is None or not takes_input:
             continue
-        fraction = dict(settings.layer_fraction_bits).get(layer.name)
+        fraction = settings.fraction_of(layer.name)
         if fraction is None:
             raise BadInputError(f"input_potential_bits must not be given without layer_fraction_bits of {layer.name!r}")
         # A threshold has to be within the potentials.

@@ -176,6 +176,10 @@ class FinetuneSettings:
         if self.augment and self.mirror:
             raise BadInputError("augment must not be given with mirror")
 
+    def fraction_of(self, layer: str) -> int | None:
+        """Bits behind the point of the weights of a layer of that name, where they are given."""
+        return dict(self.layer_fraction_bits).get(layer)
+
     @property
     def conversion(self) -> Settings:
         """How the start is prepared."""

@@ -110,7 +110,7 @@ class _Neurons:
     """A layer of neurons in units of its thresholds, and what has been learned about these."""
 
     def __init__(
-        self, layer: FloatLayer, inputs: Sequence[_Taken], *, theta: float, bits: int, fraction: int, is_last: bool
+        self, layer: FloatLayer, inputs: Sequence[_Taken], *, theta: float, bits: int, fraction: int | None, is_last: bool
     ) -> None:
         assert layer.weights is not None and layer.bias is not None
         self.layer, self.inputs, self.first_theta = layer, inputs, theta
@@ -135,7 +135,7 @@ class QuantizedLayers:
     bits_of : callable
         Width of the weights of a layer of that name.
     fraction_of : callable
-        Bits of them behind the point; -1: as many as change the weights least.
+        Bits of them behind the point; None: as many as change the weights least.
     input_bits : int or None
         Width of the potentials of layers that take the input alone, and of which ``fraction_of`` is known: where a frame could
         make a sum that is wider, the weights of its sign are made smaller.
@@ -150,7 +150,7 @@ class QuantizedLayers:
         coding: InputCoding,
         *,
         bits_of: Callable[[str], int],
-        fraction_of: Callable[[str], int] = lambda _: -1,
+        fraction_of: Callable[[str], int | None] = lambda _: None,
         input_bits: int | None = None,
         firing: Firing,
     ) -> None:
@@ -217,7 +217,7 @@ class QuantizedLayers:
                     weights = weights * _of_inputs(each.taken, scales[each.taken.source])
                 found.append(weights * each.area)
             exact = [each.exact(weights) for each, weights in zip(layer.inputs, found, strict=True)]
-            fraction = _clipping_fraction(exact, layer.most) if layer.fraction < 0 else layer.fraction
+            fraction = _clipping_fraction(exact, layer.most) if layer.fraction is None else layer.fraction
             # Rounded it is the most, and conversion leaves it the same fraction.
             most = (layer.most - 0.25) * 2.0**-fraction
             clipped = [
@@ -263,7 +263,7 @@ class QuantizedLayers:
         half = 0.5 if self.firing.rounds else 0.0
         for layer, folded in zip(self._neurons, self.folded(), strict=True):
             exact = [each.exact(weights) for each, weights in zip(layer.inputs, folded.weights, strict=True)]
-            step = 2.0 ** -(_fraction(exact, layer.most) if layer.fraction < 0 else layer.fraction)
+            step = 2.0 ** -(_fraction(exact, layer.most) if layer.fraction is None else layer.fraction)
             biases = folded.bias.detach().double() + half
             weights = [
                 _Passing.apply(own * (each.unit / each.area), torch.round(wanted / step) * step)

@@ -91,7 +91,7 @@ class Tuning:
                 thresholds,
                 coding,
                 bits_of=settings.conversion.bits_of,
-                fraction_of=lambda name: dict(settings.layer_fraction_bits).get(name, -1),
+                fraction_of=settings.fraction_of,
                 input_bits=settings.input_potential_bits,
                 firing=_firing(settings, 1),
             )

@@ -199,7 +199,7 @@ def test_no_frame_leaves_the_potentials_of_the_input_layers(network, levels):
         job = prepared(floats, data, settings.conversion)
         layers = quantized_layers.QuantizedLayers(
             job.floats, [1.0] * len(job.large), job.settings.coding, bits_of=settings.conversion.bits_of,
-            fraction_of=lambda name: 2 if name == floats.layers[0].name else -1, input_bits=bits, firing=firing.Deferred(),
+            fraction_of=settings.fraction_of, input_bits=bits, firing=firing.Deferred(),
         )  # fmt: skip
         with torch.no_grad():
             for neurons in layers._neurons[:1]:
@@ -216,10 +216,10 @@ def test_no_frame_leaves_the_potentials_of_the_input_layers(network, levels):
 
 def test_weights_far_too_large_for_the_potentials_are_made_small_enough():
     floats = import_model(plain().model(), "net.onnx")
-    settings = FinetuneSettings(weight_bits=16)
+    settings = FinetuneSettings(weight_bits=16, layer_fraction_bits=((floats.layers[0].name, 2),))
     layers = quantized_layers.QuantizedLayers(
         floats, [1.0] * 2, settings.conversion.coding, bits_of=settings.conversion.bits_of,
-        fraction_of=lambda name: 2 if name == floats.layers[0].name else -1, input_bits=4, firing=firing.Deferred(),
+        fraction_of=settings.fraction_of, input_bits=4, firing=firing.Deferred(),
     )  # fmt: skip
     with torch.no_grad():
         layers._neurons[0].inputs[0].weights *= 100_000

@@ -159,18 +159,11 @@ def test_a_cluster_with_tls(tmp_path, monkeypatch):
     (tmp_path / "go").touch()
     served = tmp_path / "served.json"
     with contextlib.ExitStack() as stack:
-
-        def running(*words):
-            process = dask(*words)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
-
-        scheduler = running("scheduler", "--host", "tls://127.0.0.1:0", "--scheduler-file", str(served), "--no-dashboard")
+        scheduler = dask(stack, "scheduler", "--host", "tls://127.0.0.1:0", "--scheduler-file", str(served), "--no-dashboard")
         until(lambda: served.exists() and served.read_text().endswith("}"), scheduler)
         address = json.loads(served.read_text())["address"]
         assert address.startswith("tls://")
-        running(*shlex.split(worker_command(LARGER, address))[3:], "--no-dashboard", "--local-directory", str(tmp_path))
+        dask(stack, *shlex.split(worker_command(LARGER, address))[3:], "--no-dashboard", "--local-directory", str(tmp_path))
         assert end(started(tmp_path / "a.sqlite", tmp_path, 10, address))[0] == "10 0\n"
         assert stored(tmp_path / "a.sqlite") == 10
         # One of another authority, and one that trusts another authority.

@@ -216,15 +216,8 @@ def test_a_killed_scheduler_may_come_again(tmp_path):
     offers = ("--nthreads", "1", "--resources", "memory=5e7 threads=1")
     working = ("worker", address, *offers, "--no-dashboard", "--local-directory", str(tmp_path))
     with contextlib.ExitStack() as stack:
-
-        def running(*words):
-            process = dask(*words)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            return process
-
-        scheduler = running(*served)
-        running(*working)
+        scheduler = dask(stack, *served)
+        dask(stack, *working)
         campaign = started(path, tmp_path, NUMBERS, address)
         stack.callback(campaign.kill)
         until(lambda: stored(path) == tiny.WAITS, campaign)
@@ -232,8 +225,8 @@ def test_a_killed_scheduler_may_come_again(tmp_path):
         scheduler.kill()
         scheduler.wait()
         (tmp_path / "go").touch()
-        running(*served)
-        running(*working)
+        dask(stack, *served)
+        dask(stack, *working)
         out, _ = end(campaign)
     assert out == "14 0\n"
     check_whole(path, tmp_path)

@@ -108,6 +108,14 @@ class Cluster:
             self.let_go(found[0])
         return found is not None and found[0] == number
 
+    def end_job_without(self, host, *, of):
+        """The job of the worker at a host ends while the link of ``host`` is cut."""
+        number, process = self.at_work(of)
+        self.hosts.cut(host)
+        self.let_go(number)
+        self.until(lambda: process in self.attempts(number, "ended"))
+        self.hosts.mend(host)
+
     def let_go(self, *numbers):
         for number in numbers:
             (self.folder / f"go-{number}").touch()
@@ -152,18 +160,10 @@ def check_end(cluster):
 def test_a_link_that_comes_back_costs_nothing(tmp_path):
     """Jobs end while their worker, or the campaign, is cut off; what was found comes later, and is not done again."""
     with running(tmp_path, dead_after="1h") as cluster:
-        number, process = cluster.at_work("worker1")
-        cluster.hosts.cut("worker1")
-        cluster.let_go(number)
-        cluster.until(lambda: process in cluster.attempts(number, "ended"))
-        cluster.hosts.mend("worker1")
+        cluster.end_job_without("worker1", of="worker1")
         cluster.until(lambda: stored(cluster.store) == tiny.WAITS + 1)
         cluster.until(lambda: cluster.all_at_work("worker1", "worker2"))
-        number, process = cluster.at_work("worker2")
-        cluster.hosts.cut("campaign")
-        cluster.let_go(number)
-        cluster.until(lambda: process in cluster.attempts(number, "ended"))
-        cluster.hosts.mend("campaign")
+        cluster.end_job_without("campaign", of="worker2")
         cluster.until(lambda: stored(cluster.store) == tiny.WAITS + 2)
         before = begun(tmp_path)
         check_end(cluster)

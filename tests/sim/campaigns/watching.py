@@ -23,11 +23,14 @@ def started(path, folder, numbers, *more, before=(), **options):
     return subprocess.Popen([str(word) for word in command], cwd=ROOT, **options)
 
 
-def dask(*words):
-    """A scheduler or a worker."""
-    return subprocess.Popen(
+def dask(stack, *words):
+    """A scheduler or a worker, until a `contextlib.ExitStack` ends."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "dask", *words], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return process
 
 
 def until(condition, process):
