@@ -122,13 +122,15 @@ class PacketReceiver(wiring.Component):
         header, byte = self.packet.payload, self.received.payload
         at, took, late, missed = Signal(16), Signal(), Signal(), Signal()
         kept_byte = Signal(8, reset_less=True)
+        lasts = ~(took | late | self.hold)
         m.d.sync += [
             kept_byte.eq(read.data),
-            self.silence.eq(Mux(took | late | self.hold, 0, self.silence + 1)),
+            self.silence.eq(Mux(lasts, self.silence + 1, 0)),
+            # Whether the next cycle's silence is the whole timeout: nothing that depends on it waits for the comparison.
+            late.eq(lasts & (self.silence == self._timeout - 1)),
         ]
         m.d.comb += [
             took.eq(self.received.valid & self.received.ready),
-            late.eq(self.silence == self._timeout),
             self.complete.eq(at == header.length),
             write.addr.eq(at),
             write.data.eq(byte),

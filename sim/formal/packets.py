@@ -173,6 +173,7 @@ def _lemmas(bench: Bench, dut: Any, inside: SimpleNamespace, coming: _Coming, gi
     bench.lemma(~(state["PASS"] & its_turn) | (inside.kept_byte == coming.byte))
     # Time.
     bench.lemma(dut.silence <= dut.timeout)
+    bench.lemma(inside.late == (dut.silence == dut.timeout))
     bench.lemma(offers | state["SYNC"] | (stuck <= dut.silence))
     bench.lemma(~state["CHECK"] | (dut.silence == 0))
     bench.lemma(~(state["PAYLOAD"] & dut.complete) | (dut.silence <= 1))

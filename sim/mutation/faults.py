@@ -183,7 +183,7 @@ FAULTS = (
     _fault("link", "link", "the checksum is not compared", PacketReceiver, "byte != checksum.crc", "byte != byte"),
     _fault(
         "link", "link", "a packet that stands still is waited for", PacketReceiver,
-        "late.eq(self.silence == self._timeout)", "late.eq(0)",
+        "late.eq(lasts & (self.silence == self._timeout - 1))", "late.eq(0)",
     ),
     _fault("link", "link", "a packet's sequence number is that of the one before", PacketSender,
            "sequence.eq(self.choice.payload.sequence),", "sequence.eq(sequence),"),
