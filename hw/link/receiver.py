@@ -122,16 +122,18 @@ class PacketReceiver(wiring.Component):
         header, byte = self.packet.payload, self.received.payload
         at, took, late, missed = Signal(16), Signal(), Signal(), Signal()
         kept_byte = Signal(8, reset_less=True)
+        after = (at + 1)[:16]
         lasts = ~(took | late | self.hold)
         m.d.sync += [
             kept_byte.eq(read.data),
             self.silence.eq(Mux(lasts, self.silence + 1, 0)),
             # Whether the next cycle's silence is the whole timeout: nothing that depends on it waits for the comparison.
             late.eq(lasts & (self.silence == self._timeout - 1)),
+            # So is the end of the payload, wherever ``at`` changes.
+            self.complete.eq(at == header.length),
         ]
         m.d.comb += [
             took.eq(self.received.valid & self.received.ready),
-            self.complete.eq(at == header.length),
             write.addr.eq(at),
             write.data.eq(byte),
             read.addr.eq(at),
@@ -171,11 +173,11 @@ class PacketReceiver(wiring.Component):
                 # What will not be carried out may be longer than the memory.
                 m.d.comb += write.en.eq(took & (header.error == 0))
                 with m.If(took):
-                    m.d.sync += at.eq(at + 1)
+                    m.d.sync += [at.eq(after), self.complete.eq(after == header.length)]
             with m.State("CRC"):
                 self._take_or_give_up(m, took, late, checksum)
                 with m.If(took):
-                    m.d.sync += at.eq(0)
+                    m.d.sync += [at.eq(0), self.complete.eq(header.length == 0)]
                     m.next = "READ"
                     with m.If(header.error != 0):
                         m.next = "HELD"
@@ -193,7 +195,7 @@ class PacketReceiver(wiring.Component):
             with m.State("PASS"):
                 m.d.comb += self.payload.valid.eq(1)
                 with m.If(self.payload.ready):
-                    m.d.sync += at.eq(at + 1)
+                    m.d.sync += [at.eq(after), self.complete.eq(after == header.length)]
                     m.next = "READ"
                 self._let_go(m, missed)
             with m.State("HELD"):

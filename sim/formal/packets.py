@@ -152,6 +152,7 @@ def _lemmas(bench: Bench, dut: Any, inside: SimpleNamespace, coming: _Coming, gi
     bench.lemma(~state["PAYLOAD"] | (coming.begun & (at == inside.at + 4) & (inside.at <= length)))
     bench.lemma(~state["CRC"] | (coming.begun & (at == length + 4) & (inside.at == length)))
     bench.lemma(~one_of("PAYLOAD", "CRC") | ((header.error == 0) == coming.suits))
+    bench.lemma(~(one_of("PAYLOAD", "CRC", "READ", "READY", "PASS") | coming.right) | (dut.complete == (inside.at == length)))
     bench.lemma(~one_of("SYNC", "DEAF") | ~coming.begun)
     bench.lemma(~one_of("SEQUENCE", "COMMAND", "LENGTH_LOW", "LENGTH_HIGH") | (inside.at == 0))
     bench.lemma(~state["CHECK"] | (inside.at == 0))
