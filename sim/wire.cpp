@@ -1,7 +1,8 @@
 // The system's RTL with a UART at its wires, told what to do line by line: time is that of the simulation, and nothing else's.
 //
-//   send HEX       put bytes on the wire, one after the other without a gap
-//   quiet N MOST   run until the wires have been idle for N cycles, or for MOST cycles; says cycles since power-up, and what came
+//   send HEX             put bytes on the wire, one after the other without a gap
+//   quiet N MOST AFTER   run until the wires have been idle for N cycles, for AFTER where something came, or for MOST cycles; says
+//                        cycles since power-up, and what came
 
 #include <cstdint>
 #include <cstdlib>
@@ -31,10 +32,10 @@ int main(int argc, char** argv) {
       for (size_t n = 0; n + 1 < word.size(); n += 2) queue.push_back(std::stoi(word.substr(n, 2), nullptr, 16));
       continue;
     }
-    long quiet = 0, most = 0, idle = 0;
-    words >> quiet >> most;
+    long quiet = 0, most = 0, after = 0, idle = 0;
+    words >> quiet >> most >> after;
     std::string came;
-    for (const long end = cycles + most; cycles < end && idle < quiet; ++cycles) {
+    for (const long end = cycles + most; cycles < end && idle < (came.empty() ? quiet : after); ++cycles) {
       if (left == 0 && !queue.empty()) {
         sent = 1u << 9 | static_cast<unsigned>(queue.front()) << 1;
         queue.pop_front();

@@ -29,18 +29,19 @@ Packet = tuple[int, int, bytes]
 """Sequence number, command and payload."""
 
 
-_programs: dict[tuple[str, str, int], Path] = {}
-"""Of networks' content hashes, plans and patience: switched on again, a system is the same program."""
+_programs: dict[tuple[str, str, int, bool], Path] = {}
+"""Of networks' content hashes, plans, patience and how it is compiled: switched on again, a system is the same program."""
 
 
-def _program(network: Network, plan: Plan, timeout_bits: int) -> Path:
+def _program(network: Network, plan: Plan, timeout_bits: int, runs_long: bool) -> Path:
     sources = {
         "system.v": system_verilog(network, plan, CACHE, divisor=DIVISOR, clock_hz=CLOCK_HZ, timeout_bits=timeout_bits)
     }
     if plan.folded and Folded.of(network, plan).single_words:
         sources["cells.v"] = cell_models(["SB_SPRAM256KA"], ICE40)
     main = Path(__file__).with_suffix(".cpp").read_text()
-    return build_program(top="system", sources=sources, main=main, defines={"DIVISOR": DIVISOR}, cache=CACHE)
+    defines = {"DIVISOR": DIVISOR}
+    return build_program(top="system", sources=sources, main=main, defines=defines, cache=CACHE, runs_long=runs_long)
 
 
 class SimulatedWire:
@@ -52,12 +53,14 @@ class SimulatedWire:
         what is in the system
     timeout_bits : int
         for how many bits a packet may stand still
+    runs_long : bool
+        whether it is worth while to compile it to a program that is fast
     """
 
-    def __init__(self, network: Network, plan: Plan, *, timeout_bits: int = TIMEOUT_BITS) -> None:
-        key = network.content_hash, repr(plan), timeout_bits
+    def __init__(self, network: Network, plan: Plan, *, timeout_bits: int = TIMEOUT_BITS, runs_long: bool = False) -> None:
+        key = network.content_hash, repr(plan), timeout_bits, runs_long
         if key not in _programs:
-            _programs[key] = _program(network, plan, timeout_bits)
+            _programs[key] = _program(network, plan, timeout_bits, runs_long)
         self._process = subprocess.Popen([_programs[key]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._kept = b""
         self.cycles = 0
@@ -91,9 +94,17 @@ class SimulatedWire:
         """Let time pass."""
         self._run(cycles, cycles)
 
-    def quiet(self, cycles: int = 3 * TIMEOUT) -> list[Packet]:
-        """Let time pass until the wires have been idle for so long; gives the packets that came."""
-        self._run(cycles, _SILENT)
+    def quiet(self, cycles: int = 3 * TIMEOUT, *, after: int | None = None) -> list[Packet]:
+        """Let time pass until the wires have been idle for so long; gives the packets that came.
+
+        Parameters
+        ----------
+        cycles : int
+            for how long
+        after : int, optional
+            for how long where something came; as ``cycles`` by default
+        """
+        self._run(cycles, _SILENT, after)
         return self._packets()
 
     def receive(self, count: int) -> list[Packet]:
@@ -109,9 +120,9 @@ class SimulatedWire:
             found += self._packets()
         return found
 
-    def _run(self, quiet: int, most: int) -> None:
+    def _run(self, quiet: int, most: int, after: int | None = None) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(f"quiet {quiet} {most}\n")
+        self._process.stdin.write(f"quiet {quiet} {most} {quiet if after is None else after}\n")
         self._process.stdin.flush()
         cycles, _, came = self._process.stdout.readline().strip().partition(" ")
         self.cycles = int(cycles)

@@ -43,6 +43,10 @@ __all__ = ["TARGET", "first_answer", "machine"]
 
 _TIMEOUT_BITS = 420
 _SILENCE = 3 * _TIMEOUT_BITS * DIVISOR // 2
+"""Cycles after which nothing comes any more: what stands still is given up, and what is reset begins anew."""
+
+_AFTER = 60 * DIVISOR
+"""Cycles after the one answer to a frame that is whole. Whatever comes later is seen with the next input."""
 
 _PROBE, _NEXT = 250, 251
 """Numbers of the packets after an input."""
@@ -96,14 +100,24 @@ def _mutated(content: bytes, chance: random.Random) -> bytes:
 
 
 class _Bench:
-    """The system, which stays switched on from one input to the next."""
+    """The system, which stays switched on from one input to the next, also where that is refused.
+
+    Attributes
+    ----------
+    wire : SimulatedWire or None
+        Its wires; None where it is switched off.
+    inputs : int
+        What came since it was switched on.
+    """
 
     wire: SimulatedWire | None = None
+    inputs = 0
 
     @classmethod
     def switched_on(cls) -> SimulatedWire:
         if cls.wire is None:
-            cls.wire = SimulatedWire(*machine(), timeout_bits=_TIMEOUT_BITS)
+            cls.inputs = 0
+            cls.wire = SimulatedWire(*machine(), timeout_bits=_TIMEOUT_BITS, runs_long=True)
         return cls.wire
 
     @classmethod
@@ -122,7 +136,7 @@ def first_answer(content: bytes) -> list[tuple[int | None, int, bytes | None]] |
         Of each packet that answers its sequence number, command and payload, None for what is not known. None where only the form
         of the answer is known.
     """
-    network, plan = machine()
+    network, _ = machine()
     start = content.find(SYNC)
     if start < 0:
         return []
@@ -134,13 +148,13 @@ def first_answer(content: bytes) -> list[tuple[int | None, int, bytes | None]] |
     sequence, command, payload = found[1], found[2], found[HEADER_BYTES : HEADER_BYTES + size]
     if crc8(found[1:whole]) != 0:
         return [(sequence, Status.BAD_CRC, b"")]
-    lengths = _lengths(network, plan)
+    lengths = _lengths()
     if command not in lengths:
         return [(sequence, Status.BAD_COMMAND, b"")]
     if size not in lengths[command]:
         return [(sequence, Status.BAD_LENGTH, b"")]
     if command == Command.IDENTIFY:
-        return [(sequence, command, identity(network, plan, CLOCK_HZ, None))]
+        return [(sequence, command, _identity())]
     if command == Command.FRAME:
         frame = np.frombuffer(payload, np.uint8).reshape(tuple(network.input_shape))
         return [(sequence, command, _counts(network, encode(network, frame)))]
@@ -151,8 +165,16 @@ def first_answer(content: bytes) -> list[tuple[int | None, int, bytes | None]] |
     return [(sequence, command, None)] if command != Command.STATE else None
 
 
-def _lengths(network: Network, plan: Plan) -> dict[int, range]:
+@cache
+def _identity() -> bytes:
+    """What the system says that it is."""
+    return identity(*machine(), CLOCK_HZ, None)
+
+
+@cache
+def _lengths() -> dict[int, range]:
     """The commands that there are, and how long their payloads may be."""
+    network, plan = machine()
     none = range(1)
     size, mask, event = network.input_shape.size, mask_bytes(network), event_bytes(network)
     found: dict[int, range] = dict.fromkeys((Command.IDENTIFY, Command.SATURATIONS, Command.STATUS, Command.RESET), none)
@@ -192,18 +214,42 @@ def _listed(network: Network, sequence: int, payload: bytes) -> list[tuple[int |
 def _read(content: bytes, folder: Path) -> str:
     try:
         return _sent(content)
+    except RefusedError:
+        # It is said after the probe: the system is as it must be.
+        raise
+    except WrongError as error:
+        before = _Bench.inputs - 1
+        _Bench.switch_off()
+        if not before:
+            raise
+        alone = _wrong_alone(content)
+        raise alone or WrongError(f"{error}; only after {before} inputs, not by a system that was just switched on") from None
     except BaseException:
         # The next input begins with a system that was just switched on.
         _Bench.switch_off()
         raise
 
 
+def _wrong_alone(content: bytes) -> WrongError | None:
+    """What is wrong where an input is the first that comes to a system."""
+    try:
+        _sent(content)
+    except RefusedError:
+        return None
+    except WrongError as error:
+        return error
+    finally:
+        _Bench.switch_off()
+    return None
+
+
 def _sent(content: bytes) -> str:
     network, _ = machine()
     system = _Bench.switched_on()
+    _Bench.inputs += 1
     system.send(content)
     answers = _taken(system)
-    _check_form(answers, network)
+    _check_form(answers)
     expected = first_answer(content)
     if expected is not None:
         # A result is one of the packets after its list's; what is watched may come between.
@@ -222,28 +268,35 @@ def _sent(content: bytes) -> str:
     return "answered as the protocol and the golden model say" if expected else "answered in form"
 
 
-def _taken(system: SimulatedWire) -> list[Packet]:
-    """The packets that come until the wire is silent, each whole and with a right checksum."""
+def _taken(system: SimulatedWire, after: int = _SILENCE) -> list[Packet]:
+    """The packets that come until the wires are silent, each whole and with a right checksum."""
     try:
-        return system.quiet(_SILENCE)
+        return system.quiet(_SILENCE, after=after)
     except AssertionError as error:
         raise WrongError(f"what comes must be packets: {error}") from None
 
 
-def _check_form(answers: list[Packet], network: Network) -> None:
-    """What comes must be answers that there are, of their lengths."""
-    counted = sum(isinstance(layer, Neurons) for layer in network.layers)
-    sizes: dict[int, tuple[int, ...]] = {
+@cache
+def _sizes() -> dict[int, tuple[int, ...]]:
+    """How long the payloads of answers are, where they are not empty."""
+    network, _ = machine()
+    return {
         Command.FRAME: (RESULT.size + 2 * network.outputs,),
-        Command.SATURATIONS: (2 * counted,),
+        Command.SATURATIONS: (2 * sum(isinstance(layer, Neurons) for layer in network.layers),),
         Command.STATUS: (STATUS.size,),
         Command.STATE: (7,),
-        Command.IDENTIFY: (len(identity(*machine(), CLOCK_HZ, None)),),
+        Command.IDENTIFY: (len(_identity()),),
         Status.WATCHED: (event_bytes(network),),
     }
+
+
+_ANSWERS = frozenset(map(int, (*Command, *Status)))
+
+
+def _check_form(answers: list[Packet]) -> None:
+    """What comes must be answers that there are, of their lengths."""
     for each in answers:
-        known = each[1] in (*Command, *Status)
-        if not known or len(each[2]) not in sizes.get(each[1], (0,)):
+        if each[1] not in _ANSWERS or len(each[2]) not in _sizes().get(each[1], (0,)):
             raise WrongError(f"there is no answer such as {_shown(each)}")
 
 
@@ -259,14 +312,14 @@ def _probe(system: SimulatedWire, network: Network, answers: list[Packet]) -> No
     asked = packet(_PROBE, Command.FRAME, frame.tobytes())
     wanted = _PROBE, Command.FRAME, _counts(network, encode(network, frame))
     system.send(asked)
-    found = _taken(system)
+    found = _taken(system, after=_AFTER)
     if found == [(_PROBE, Status.BUSY, b"")] and {Command.EVENTS, Status.NO_PLACE, Status.BAD_LENGTH} & set(commands):
         # A list of events has begun a frame.
         system.send(packet(_NEXT, Command.RESET))
         if _taken(system) != [(_NEXT, Command.RESET, b"")]:
             raise WrongError("a reset must be answered")
         system.send(asked)
-        found = _taken(system)
+        found = _taken(system, after=_AFTER)
     if len(found) != 1 or not _suits(wanted, found[0]):
         heard = [_shown(each) for each in found]
         raise WrongError(f"after a silence a frame must be answered with {_shown(wanted)}, not {heard}")
