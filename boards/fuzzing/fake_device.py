@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,7 +37,8 @@ from hw.link.protocol import (
 )
 from model.encode import encode
 from model.engine.engine import run_fast
-from model.events import Events, make_events
+from model.events import EVENT, Events, make_events
+from model.golden import Trace
 from model.machine.folded_layout import Folded
 from model.machine.plan import Plan
 from model.machine.signature import signature
@@ -57,6 +58,31 @@ def _weights_to_load(network: Network, plan: Plan) -> tuple[int, list[int]]:
         return 0, []
     layout = Folded.of(network, plan)
     return layout.single_state_words, layout.single_weights()
+
+
+@lru_cache(maxsize=64)
+def _plan_hash(plan: Plan) -> bytes:
+    return bytes.fromhex(plan.content_hash)[:PLAN_HASH_BYTES]
+
+
+@lru_cache(maxsize=64)
+def _trace(network: Network, events: bytes) -> Trace:
+    """What the golden model gives for events, which are often the same again."""
+    return run_fast(network, np.frombuffer(events, EVENT).copy())
+
+
+@lru_cache(maxsize=64)
+def _watched(network: Network, events: bytes, mask: int) -> tuple[bytes, ...]:
+    """What passes on the links of a mask of ports, as it is sent."""
+    trace, watched = _trace(network, events), []
+    for link, port in ports(network).items():
+        if mask >> port & 1:
+            shape = network.shape_of(link)
+            for event in trace.events if link == INPUT else trace.layers[link].spikes:
+                y, x, c = map(int, shape.coordinates(event["address"]))
+                watched.append(Event(port, False, bool(event["sign"] < 0), y, x, c))
+            watched.append(Event(port, end=True))
+    return tuple(pack_event(network, event) for event in watched)
 
 
 class FakeDevice:
@@ -116,7 +142,7 @@ class FakeDevice:
             self.first,
             len(self.words),
             60_000_000,
-            bytes.fromhex(plan.content_hash)[:PLAN_HASH_BYTES],
+            _plan_hash(plan),
         )
         return head + plan.name.encode()[:PLAN_NAME_BYTES]
 
@@ -177,18 +203,11 @@ class FakeDevice:
         return answers
 
     def _result(self, events: Events) -> list[tuple[int, bytes]]:
-        trace = run_fast(self.network, events)
+        raw = events.tobytes()
+        trace = _trace(self.network, raw)
         self.saturated += [trace.layers[layer.name].saturated_events for layer in self.network.layers]
         counts = trace.counts.astype("<i2").tobytes()
-        watched = []
-        for link, port in ports(self.network).items():
-            if self.mask >> port & 1:
-                shape = self.network.shape_of(link)
-                for event in trace.events if link == INPUT else trace.layers[link].spikes:
-                    y, x, c = map(int, shape.coordinates(event["address"]))
-                    watched.append(Event(port, False, bool(event["sign"] < 0), y, x, c))
-                watched.append(Event(port, end=True))
-        told = [(Status.WATCHED, pack_event(self.network, event)) for event in watched]
+        told = [(Status.WATCHED, payload) for payload in _watched(self.network, raw, self.mask)]
         half = len(told) // 2
         self._pass()
         flags = Flag.WEIGHTS_DIFFER if self.plan.weight_check and self.differ else 0
@@ -197,7 +216,8 @@ class FakeDevice:
     def _state(self, place: Event) -> bytes:
         layer = self.network.layers[place.port - 1]
         assert isinstance(layer, Neurons)
-        trace = run_fast(self.network, make_events([a for a, _ in self.begun], [s for _, s in self.begun])).layers[layer.name]
+        begun = make_events([a for a, _ in self.begun], [s for _, s in self.begun])
+        trace = _trace(self.network, begun.tobytes()).layers[layer.name]
         count = int(trace.count[place.y, place.x, place.c])
         return STATE.pack(int(trace.potential[place.y, place.x, place.c]) - count * layer.theta, count, 0)
 

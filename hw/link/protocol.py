@@ -3,12 +3,13 @@
 import enum
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from model.machine.folded_layout import LEAST_PACKET, SINGLE_BITS
-from model.network import Network, Neurons
+from model.network import Network, Neurons, Shape
 
 __all__ = [
     "ADDR_BYTES",
@@ -199,14 +200,21 @@ class Event:
 
 def event_widths(network: Network) -> dict[str, int]:
     """Bits of each field of an `Event`, in their order, from the least significant bit on: those that hold the largest value."""
-    height, width, channels = (max(sizes) for sizes in zip(network.input_shape, *network.shapes, strict=True))
-    largest = {"port": len(network.layers), "end": 1, "negative": 1, "y": height - 1, "x": width - 1, "c": channels - 1}
-    return {name: max(1, value.bit_length()) for name, value in largest.items()}
+    return dict(_fields((network.input_shape, *network.shapes))[0])
+
+
+@lru_cache(maxsize=256)
+def _fields(shapes: tuple[Shape, ...]) -> tuple[tuple[tuple[str, int], ...], int]:
+    """Of an `Event` of a network with these shapes, its input's first, each field and its bits; and its bytes."""
+    height, width, channels = (max(sizes) for sizes in zip(*shapes, strict=True))
+    largest = {"port": len(shapes) - 1, "end": 1, "negative": 1, "y": height - 1, "x": width - 1, "c": channels - 1}
+    widths = tuple((name, max(1, value.bit_length())) for name, value in largest.items())
+    return widths, -(-sum(bits for _, bits in widths) // 8)
 
 
 def event_bytes(network: Network) -> int:
     """Bytes of one event in an event list."""
-    return -(-sum(event_widths(network).values()) // 8)
+    return _fields((network.input_shape, *network.shapes))[1]
 
 
 def pack_event(network: Network, event: Event) -> bytes:
@@ -218,19 +226,20 @@ def pack_event(network: Network, event: Event) -> bytes:
         If a field does not fit its bits.
     """
     packed = at = 0
-    for name, width in event_widths(network).items():
+    widths, size = _fields((network.input_shape, *network.shapes))
+    for name, width in widths:
         value = int(getattr(event, name))
         if not 0 <= value < 1 << width:
             raise ValueError(f"{name} of an event must be within 0..{(1 << width) - 1}, not {value}")
         packed |= value << at
         at += width
-    return packed.to_bytes(event_bytes(network), "little")
+    return packed.to_bytes(size, "little")
 
 
 def unpack_event(network: Network, raw: bytes) -> Event:
     """What an event says; whether there is such a neuron it leaves open."""
     packed, fields = int.from_bytes(raw, "little"), []
-    for width in event_widths(network).values():
+    for _, width in _fields((network.input_shape, *network.shapes))[0]:
         fields.append(packed & (1 << width) - 1)
         packed >>= width
     port, end, negative, y, x, c = fields

@@ -23,4 +23,4 @@ class ConversionError(BadInputError):
 def printable(name: str) -> str:
     """A name of the file as one may show it in a terminal: no control characters, and not too long."""
     shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)

@@ -293,6 +293,10 @@ class FloatNetwork:
         return self.run(images)[0].reshape(len(images), -1)
 
 
+_SMALL = 1 << 16
+"""Values of all frames, and bytes of a model, up to which it runs in one thread."""
+
+
 def is_float32(values: npt.NDArray[np.floating]) -> bool:
     """Whether all values are finite numbers of float32."""
     return not values.size or bool(max(values.max(), -values.min()) <= np.finfo(np.float32).max)
@@ -331,6 +335,10 @@ def run_model(
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    given = list(frames.values()) if isinstance(frames, Mapping) else [frames]
+    if sum(values.size for values in given) + model.ByteSize() <= _SMALL:
+        # Threads that are started and wait take more time than such a model.
+        options.intra_op_num_threads = 1
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     parts: list[list[npt.NDArray[np.float32]]] = []
