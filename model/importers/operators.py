@@ -1,5 +1,7 @@
 """What becomes of each operator of an ONNX file, and what could be done about the others."""
 
+from functools import cache
+
 import onnx
 
 from model.importers.errors import printable
@@ -127,6 +129,22 @@ _REMEDIES = {
 }
 
 
+@cache
+def _spellings() -> dict[str, str]:
+    """ONNX's operators by their names in small letters."""
+    return {schema.name.lower(): schema.name for schema in onnx.defs.get_all_schemas()}
+
+
+@cache
+def _first_opsets() -> dict[str, int]:
+    """Of each of ONNX's own operators the version of the operators in which it came."""
+    found: dict[str, int] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            found[schema.name] = min(found.get(schema.name, schema.since_version), schema.since_version)
+    return found
+
+
 def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
     """Why an operator is not supported, and what could be done.
 
@@ -154,11 +172,10 @@ def refusal(operator: str, domain: str, opset: int) -> tuple[str, str]:
             "export without the optimizations of a runtime, and without operators of your own",
         )
     if not onnx.defs.has(operator):
-        names = {schema.name.lower(): schema.name for schema in onnx.defs.get_all_schemas()}
-        known = names.get(operator.lower())
+        known = _spellings().get(operator.lower())
         return f"operator {full} is not one of ONNX", f"it is written {known}" if known else "leave it out or replace it"
     remedy = _REMEDIES.get(operator, "leave it out or replace it")
-    since = min(s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == operator and s.domain == "")
+    since = _first_opsets()[operator]
     if since > opset:
         return f"operator {operator} is one of ONNX from opset {since} on, the file declares {opset}", remedy
     return f"operator {operator} is not supported", remedy

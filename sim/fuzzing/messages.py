@@ -51,14 +51,18 @@ def edited_message(content: bytes, kind: type[Message], chance: random.Random, w
         places = _places(message)
         if not places:
             break
-        texts = [text for owner, field in places if field.type == field.TYPE_STRING for text in _all(owner, field)]
-        _edit(*chance.choice(places), places, chance, (*words, *texts))
+        _edit(*chance.choice(places), places, chance, words)
     return message.SerializePartialToString()
 
 
-def _all(owner: Message, field: FieldDescriptor) -> list[Any]:
-    value = getattr(owner, field.name)
-    return list(value) if field.is_repeated else [value]
+def _texts(places: list[Place]) -> list[str]:
+    """All texts of a message."""
+    found: list[str] = []
+    for owner, field in places:
+        if field.type == field.TYPE_STRING:
+            value = getattr(owner, field.name)
+            found += value if field.is_repeated else [value]
+    return found
 
 
 def _places(message: Message) -> list[Place]:
@@ -80,19 +84,19 @@ def _edit(owner: Message, field: FieldDescriptor, places: list[Place], chance: r
     if kind < 0.08:
         owner.ClearField(field.name)
     elif kind < 0.16:
-        _add(owner, chance, words)
+        _add(owner, places, chance, words)
     elif field.is_repeated:
-        _edit_list(owner, field, chance, words)
+        _edit_list(owner, field, places, chance, words)
     elif field.type == field.TYPE_MESSAGE:
         others = [getattr(other, of.name) for other, of in places if of.message_type is field.message_type and not of.is_repeated]
         copy = type(others[0])()
         copy.CopyFrom(chance.choice(others))
         getattr(owner, field.name).CopyFrom(copy)
     else:
-        setattr(owner, field.name, _value(getattr(owner, field.name), field, chance, words))
+        setattr(owner, field.name, _value(getattr(owner, field.name), field, places, chance, words))
 
 
-def _add(owner: Message, chance: random.Random, words: tuple[str, ...]) -> None:
+def _add(owner: Message, places: list[Place], chance: random.Random, words: tuple[str, ...]) -> None:
     """Set a field that need not be set."""
     field = chance.choice(owner.DESCRIPTOR.fields)
     value = getattr(owner, field.name)
@@ -102,12 +106,14 @@ def _add(owner: Message, chance: random.Random, words: tuple[str, ...]) -> None:
         else:
             value.SetInParent()
     elif field.is_repeated:
-        value.append(_value(None, field, chance, words))
+        value.append(_value(None, field, places, chance, words))
     else:
-        setattr(owner, field.name, _value(value, field, chance, words))
+        setattr(owner, field.name, _value(value, field, places, chance, words))
 
 
-def _edit_list(owner: Message, field: FieldDescriptor, chance: random.Random, words: tuple[str, ...]) -> None:
+def _edit_list(
+    owner: Message, field: FieldDescriptor, places: list[Place], chance: random.Random, words: tuple[str, ...]
+) -> None:
     """Change one of a field's several values, or their number."""
     values = getattr(owner, field.name)
     at = chance.randrange(len(values))
@@ -131,13 +137,15 @@ def _edit_list(owner: Message, field: FieldDescriptor, chance: random.Random, wo
         else:
             values[at].CopyFrom(values[other])
     else:
-        values[at] = _value(values[at], field, chance, words)
+        values[at] = _value(values[at], field, places, chance, words)
 
 
-def _value(value: Any, field: FieldDescriptor, chance: random.Random, words: tuple[str, ...]) -> Any:
+def _value(
+    value: Any, field: FieldDescriptor, places: list[Place], chance: random.Random, words: tuple[str, ...]
+) -> Any:
     """Another value for a field."""
     if field.type == field.TYPE_STRING:
-        return chance.choice((*words, *TEXTS)).encode(errors="replace").decode()
+        return chance.choice((*words, *_texts(places), *TEXTS)).encode(errors="replace").decode()
     if field.type == field.TYPE_BYTES:
         return noisy(value or b"\0\0\0\0", chance)
     if field.type in (field.TYPE_FLOAT, field.TYPE_DOUBLE):

@@ -5,7 +5,7 @@ All is drawn from a `random.Random`, so that an input is the same wherever it is
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 __all__ = ["NUMBERS", "TEXTS", "edited_json", "noisy", "number_near"]
@@ -164,11 +164,14 @@ def _places(tree: Any) -> list[tuple[Any, Any]]:
     left = [tree]
     while left and len(found) < 5000:
         each = left.pop()
-        keys = list(each) if isinstance(each, dict) else range(len(each)) if isinstance(each, list) else ()
-        for key in keys:
-            found.append((each, key))
-            if isinstance(each[key], (dict, list)):
-                left.append(each[key])
+        values: Iterable[Any] = ()
+        if isinstance(each, dict):
+            found += [(each, key) for key in each]
+            values = each.values()
+        elif isinstance(each, list):
+            found += [(each, at) for at in range(len(each))]
+            values = each
+        left += [value for value in values if isinstance(value, (dict, list))]
     return found
 
 
