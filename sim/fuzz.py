@@ -37,7 +37,7 @@ failed.
 @command(help=HELP)
 @click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
 @click.option("--inputs", default=1e4, show_default=True, type=Number(1), help="Inputs of each target, such as 1e6.")
-@click.option("--job-inputs", default=2000, show_default=True, type=click.IntRange(1, 1_000_000), help="Inputs of a job.")
+@click.option("--job-inputs", default=10_000, show_default=True, type=click.IntRange(1, 1_000_000), help="Inputs of a job.")
 @click.option("--docs", type=FilePath(), help="A page whose table is written anew.")
 @campaign_options
 def main(targets: tuple[str, ...], inputs: float, job_inputs: int, docs: Path | None, seed: int, **options: Any) -> None:

@@ -218,7 +218,7 @@ def _of_members(members: list[Member], at: int, chance: random.Random) -> None:
         members.extend((f"m{number}.npy", b"") for number in range(chance.choice((10, 10, 10, 4100))))
 
 
-_EDITS: tuple[Callable[..., Any], ...] = (*[_values] * 12, _form, _form, _header, _header, _size, _of_members, noisy)
+_EDITS: tuple[Callable[..., Any], ...] = (*[_values] * 12, _form, _form, _header, _size, _of_members, noisy)
 
 
 _LOCAL = struct.Struct("<4s5H3L2H")

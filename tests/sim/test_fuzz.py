@@ -66,7 +66,7 @@ def test_what_it_prints_and_writes(failed, tmp_path, monkeypatch):
     line = "| plan | 100 | 90.0 % | 9.0 % | 1 hang |" if failed else "| plan | 100 | 90.0 % | 10.0 % | 0 |"
     assert line in page.read_text()
     if failed:
-        first = "fuzz-plan seed 1, inputs 2000, number 0: input 4: hang: too long"
+        first = "fuzz-plan seed 1, inputs 10000, number 0: input 4: hang: too long"
         kept = tmp_path / "a.failures"
         assert (code, err) == (Exit.MISMATCH, [f"error: 1 of 1 jobs differ or failed, kept in {kept}; the first, {first}"])
         assert next(kept.rglob("4.json")).read_bytes() == b"{}"

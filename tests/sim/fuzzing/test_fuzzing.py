@@ -226,6 +226,35 @@ def test_a_device_that_answers_wrongly_is_found_out(monkeypatch):
     assert device._Bench.wire is None
 
 
+def test_a_system_stays_switched_on_where_an_input_is_refused():
+    device.TARGET.read(device.TARGET.seeds()[0], None)
+    wire, before = device._Bench.wire, device._Bench.inputs
+    with pytest.raises(RefusedError, match="answered with silence"):
+        device.TARGET.read(b"", None)
+    assert device._Bench.wire is wire and device._Bench.inputs == before + 1
+    device._Bench.switch_off()
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_is_wrong_is_asked_of_a_system_just_switched_on(alone, monkeypatch):
+    """Of the four inputs to a system the last one is wrong, by itself or not."""
+    told = iter(["right", "right", "right", WrongError("2 must be 3"), WrongError("4 must be 5") if alone else RefusedError("silence")])
+
+    def sent(content):
+        device._Bench.inputs += 1
+        found = next(told)
+        if isinstance(found, str):
+            return found
+        raise found
+
+    monkeypatch.setattr(device, "_sent", sent)
+    monkeypatch.setattr(device._Bench, "inputs", 0)
+    verdicts = [judged(device.TARGET, b"", None) for _ in range(4)]
+    assert [each.outcome for each in verdicts] == [ACCEPTED, ACCEPTED, ACCEPTED, FAILED]
+    after = "2 must be 3; only after 3 inputs, not by a system that was just switched on"
+    assert (verdicts[3].kind, verdicts[3].message) == ("wrong", "4 must be 5" if alone else after)
+
+
 class _Process:
     """In the place of a process: inputs 3 and 7 end it."""
 
