@@ -335,8 +335,8 @@ def run_model(
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    given = list(frames.values()) if isinstance(frames, Mapping) else [frames]
-    if sum(values.size for values in given) + model.ByteSize() <= _SMALL:
+    values_in_all = sum(values.size for values in (frames.values() if isinstance(frames, Mapping) else [frames]))
+    if values_in_all + model.ByteSize() <= _SMALL:
         # Threads that are started and wait take more time than such a model.
         options.intra_op_num_threads = 1
     if not optimized:

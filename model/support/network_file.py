@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,6 @@ def _version_of(part: "Network | Layer") -> int:
     return max([1, *used, *by_position, _KINDS_ADDED.get(getattr(part, "KIND", ""), 1)])
 
 
-@cache
 def _added(part: "type[Network | Layer]", version: int) -> dict[str, object]:
     """What a version of the file form added to a network, or to a layer of a kind, with the usual values."""
     own = {item.name for item in fields(part)}

@@ -238,7 +238,8 @@ def test_a_system_stays_switched_on_where_an_input_is_refused():
 @pytest.mark.parametrize("alone", [False, True])
 def test_what_is_wrong_is_asked_of_a_system_just_switched_on(alone, monkeypatch):
     """Of the four inputs to a system the last one is wrong, by itself or not."""
-    told = iter(["right", "right", "right", WrongError("2 must be 3"), WrongError("4 must be 5") if alone else RefusedError("silence")])
+    again = WrongError("4 must be 5") if alone else RefusedError("silence")
+    told = iter(["right", "right", "right", WrongError("2 must be 3"), again])
 
     def sent(content):
         device._Bench.inputs += 1
