@@ -4,6 +4,7 @@ from sim.formal import (
     commands,
     deferred,
     encoders,
+    flashes,
     flushes,
     groups,
     links,
@@ -19,6 +20,7 @@ from sim.formal import (
     steps,
     sweeps,
     tags,
+    uarts,
     walks,
 )
 
@@ -33,9 +35,11 @@ PROPERTIES = (
     *routers.PROPERTIES,
     *groups.PROPERTIES,
     *steps.PROPERTIES,
+    *uarts.PROPERTIES,
     *packets.PROPERTIES,
     *senders.PROPERTIES,
     *commands.PROPERTIES,
+    *flashes.PROPERTIES,
     *encoders.PROPERTIES,
     *states.PROPERTIES,
     *pools.PROPERTIES,

@@ -24,7 +24,9 @@ class Watched(NamedTuple):
     """For how many cycles there has been a token and none was given."""
 
 
-def in_order(bench: Bench, taken: Any, given: Any, *, capacity: int, latency: int, full: int | None = None) -> Watched:
+def in_order(
+    bench: Bench, taken: Any, given: Any, *, capacity: int, latency: int, full: int | None = None, fills: bool = True
+) -> Watched:
     """State that ``given`` carries the tokens of ``taken``.
 
     Any one token is watched, together with the number of those that are within the queue when it enters. As many have to leave,
@@ -43,6 +45,8 @@ def in_order(bench: Bench, taken: Any, given: Any, *, capacity: int, latency: in
         Cycles from a token's entry into an empty queue until it is given, and at most for which none is given while there is one.
     full : int or None
         Tokens from which on it need not take another one; ``capacity`` by default.
+    fills : bool
+        Whether it is to be shown that it can be full.
     """
     m = bench.m
     token_in, token_out = Value.cast(taken.payload), Value.cast(given.payload)
@@ -71,6 +75,7 @@ def in_order(bench: Bench, taken: Any, given: Any, *, capacity: int, latency: in
     bench.holds(starves < latency)
 
     bench.lemma(~one | (ahead < level))
-    bench.reaches((level == capacity) & one & (ahead == capacity - 1))
-    bench.reaches(one & (ahead == 0) & leaves & (enters | (capacity == 1)))
+    if fills:
+        bench.reaches((level == capacity) & one & (ahead == capacity - 1))
+        bench.reaches(one & (ahead == 0) & leaves & (enters | (capacity == 1)))
     return Watched(level=level, one=one, ahead=ahead, token=token, starves=starves)
