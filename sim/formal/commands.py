@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Const, Mux, Signal, Value
 
 import hw.link.link
 from hw.aer import Kind
-from hw.link.protocol import ADDR_BYTES, COUNTED, FRAMES, LOADED, Command, Status, event_bytes, event_widths, mask_bytes
+from hw.link.protocol import ADDR_BYTES, COUNTED, FRAMES, LOADED, REFUSED, Command, Status, event_bytes, event_widths, mask_bytes
 from hw.parts.single_port import PART_BITS, PARTS
 from model.machine.folded_layout import SINGLE_WORDS, Folded
 from model.machine.plan import CorePlan, Plan
@@ -27,6 +27,9 @@ _TIMEOUT, _SETTLE = 4, 3
 """Cycles of silence that end a packet, and from a reset's answer to the reset."""
 
 _PART_BYTES = PART_BITS // 8
+
+_CLOCK_HZ = 12_345_678
+
 
 class _Built(NamedTuple):
     """A link between a receiver, a sender and a machine that are as is said of them, and what is inside of it."""
@@ -62,6 +65,10 @@ def commanded(bench: Bench, links: ModuleType, *, of: str) -> None:
     _answer(bench, built, packet, frames)
     _leave(bench, built, packet, frames)
     _status(bench, built, packet)
+    _told(bench, built)
+    if _weighs(built):
+        _found(bench, built, packet)
+        _stop(bench, built, packet)
     _reset(bench, built, packet)
     _goes_on(bench, built, packet)
     _lemmas(bench, built, packet)
@@ -93,7 +100,7 @@ def _built(bench: Bench, links: ModuleType, *, network: Network, plan: Plan, lon
         links, PacketReceiver=receiver, PacketSender=sender, SyncFIFO=fifo, longest_payload=lambda *_, **__: longest
     ):
         dut = links.Link(
-            network=network, plan=plan, clock_hz=1e6, saturations=1, timeout=_TIMEOUT, settle=_SETTLE, **options
+            network=network, plan=plan, clock_hz=_CLOCK_HZ, saturations=1, timeout=_TIMEOUT, settle=_SETTLE, **options
         )
         found = {name: kept(dut, name) for name in ("_carry_out", "_take_bits", "_send", "_status", "_follow_frames")}
         inside = bench.add("dut", dut)
@@ -523,6 +530,80 @@ def _status(bench: Bench, built: _Built, packet: _Packet) -> None:
     bench.lemma((inside.cycles == cycles) & (inside.sent_cycles == then))
 
 
+def _told(bench: Bench, built: _Built) -> None:
+    """State what the answers to `IDENTIFY` and `SATURATIONS` say, all the time while they leave."""
+    sender, dut = built.sender, built.dut
+    for command, content in {Command.IDENTIFY: _identity(built), Command.SATURATIONS: dut.saturations}.items():
+        # Compared with itself it would be left out as what always holds.
+        name = command.name.lower()
+        due = bench.any(len(content), f"{name}_due")
+        bench.assume(due == content)
+        leaves = sender.within & (sender.head == command.value)
+        bench.holds(~leaves | (sender.contents[name] == due))
+        bench.reaches(leaves & sender.done)
+
+
+def _identity(built: _Built) -> Const:
+    """The device identity as docs/link.md has it: numbers of 1, 2 and 4 bytes, begins of hashes, and a name."""
+    network, plan = built.network, built.plan
+    folded = Folded.of(network, plan) if _weighs(built) else None
+    bits = (plan.watch, plan.states, folded, plan.inject, Command.BITS in built.receiver.lengths, plan.weight_check)
+    who = bytearray([4, event_bytes(network), sum(1 << number for number, can in enumerate(bits) if can)])
+    who += bytes.fromhex(network.content_hash[:16])
+    height, width, channels = network.input_shape
+    words = (folded.single_state_words, folded.single_weight_words) if folded else (0, 0)
+    for number in (height, width, channels, network.outputs, *words):
+        who += number.to_bytes(2, "little")
+    who += _CLOCK_HZ.to_bytes(4, "little") + bytes.fromhex(plan.content_hash[:8]) + plan.name.encode()[:16]
+    return Const(int.from_bytes(who, "little"), 8 * len(who))
+
+
+def _found(bench: Bench, built: _Built, packet: _Packet) -> None:
+    """State that the answer to `CHECK` says what that check has found, as long as no load and no other check follows."""
+    m, weights, sender = bench.m, built.dut.weights, built.sender
+    now, fresh = Cat(weights.found, weights.loaded), Signal(name="found_is_fresh")
+    result = Signal(len(now), name="found_by_check")
+    changes = weights.en | weights.check
+    # It is there when the machine rests, and stays until then.
+    changed = bench.before(changes | (packet.checking & ~weights.idle), "found_may_change")
+    bench.assume(~bench.started | changed | (now == bench.before(now, "found")))
+    with m.If(packet.checking & weights.idle):
+        m.d.sync += [fresh.eq(1), result.eq(now)]
+    with m.Elif(changes):
+        m.d.sync += fresh.eq(0)
+    leaves = sender.within & (sender.head == Command.CHECK.value)
+    bench.holds(~(leaves & fresh) | (sender.contents.check == Cat(result, Const(0, 7))))
+    bench.holds(~(packet.answers & (packet.with_head == Command.CHECK.value)) | fresh)
+    bench.reaches(leaves & fresh & sender.done & (result[:8] == 0xA5) & result[-1])
+    bench.lemma(~fresh | ((now == result) & ~packet.checking))
+    bench.lemma(~(packet.is_(Command.CHECK) & built.state["REPLY"]) | fresh)
+
+
+def _stop(bench: Bench, built: _Built, packet: _Packet) -> None:
+    """State when reading a flash ends: at noise, and once where a packet is answered with an error or a check, before that."""
+    m, stop, noise, state = bench.m, built.dut.stop, built.receiver.noise, built.state
+    offered = built.receiver.packet.valid
+    seen, own = Signal(name="stop_seen"), Signal(name="stopped_by_packet")
+    with m.If(~offered | packet.let_go):
+        m.d.sync += [seen.eq(0), own.eq(0)]
+    with m.Elif(stop):
+        m.d.sync += [seen.eq(1), own.eq(own | ~noise)]
+
+    def ends(head: Value) -> Value:
+        return Cat(head == one.value for one in (Command.CHECK, *COUNTED, *REFUSED)).any()
+
+    bench.holds(Mux(noise, stop, ~stop | (offered & ~own & ~(packet.old & packet.answered))))
+    bench.holds(~packet.answers | Mux(ends(packet.with_head), seen, ~own))
+    bench.holds(~packet.let_go | packet.answered | ~own)
+    bench.reaches(stop & ~offered)
+    bench.reaches(packet.answers & own & (packet.with_head == Command.CHECK.value))
+    bench.reaches(packet.answers & own & packet.goes & (packet.with_head == Status.BAD_LENGTH.value))
+    bench.lemma(seen | ~own)
+    bench.lemma(packet.old | ~seen)
+    bench.lemma(~packet.old | state["REPLY"] | state["RESTART"] | ~own)
+    bench.lemma(~(state["REPLY"] & built.work.replying) | Mux(ends(built.work.reply), seen, ~own))
+
+
 def _reset(bench: Bench, built: _Built, packet: _Packet) -> None:
     """State that a reset comes so many cycles after the answer to its command, with no packet begun in between."""
     m, resets = bench.m, packet.resets
@@ -826,6 +907,46 @@ PROPERTIES = (
                 right="sender.choice.valid.eq(~work.restarting),",
                 wrong="sender.choice.valid.eq(1),",
                 steps=24,
+            ),
+            Fault(
+                says="what it is is told from the last byte on",
+                right='int.from_bytes(who, "little")',
+                wrong='int.from_bytes(who, "big")',
+                steps=12,
+            ),
+            Fault(
+                says="saturations are told as none",
+                right="Command.SATURATIONS: self.saturations,",
+                wrong="Command.SATURATIONS: Const(0, len(self.saturations)),",
+                steps=12,
+            ),
+            Fault(
+                says="all weights are the network's",
+                right="Cat(self.weights.found, self.weights.loaded)",
+                wrong="Cat(self.weights.found, Const(1, 1))",
+                steps=16,
+                case=3,
+            ),
+            Fault(
+                says="a flash is read on after what is no packet",
+                right="self.stop.eq(receiver.noise | work.stop)",
+                wrong="self.stop.eq(work.stop)",
+                steps=3,
+                case=3,
+            ),
+            Fault(
+                says="nor does a packet with an error end that",
+                right="work.refuse(packet.error)",
+                wrong="work.answer(packet.error)",
+                steps=8,
+                case=3,
+            ),
+            Fault(
+                says="nor a check",
+                right="m.d.comb += work.stop.eq(1)\n            work.answer(Command.CHECK)",
+                wrong="work.answer(Command.CHECK)",
+                steps=16,
+                case=3,
             ),
         ],
     ),
