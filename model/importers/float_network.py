@@ -335,15 +335,16 @@ def run_model(
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    values_in_all = sum(values.size for values in (frames.values() if isinstance(frames, Mapping) else [frames]))
-    if values_in_all + model.ByteSize() <= _SMALL:
-        # Threads that are started and wait take more time than such a model.
-        options.intra_op_num_threads = 1
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     parts: list[list[npt.NDArray[np.float32]]] = []
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        content = model.SerializeToString()
+        values_in_all = sum(values.size for values in (frames.values() if isinstance(frames, Mapping) else [frames]))
+        if values_in_all + len(content) <= _SMALL:
+            # Threads that are started and wait take more time than such a model.
+            options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         given = frames if isinstance(frames, Mapping) else {session.get_inputs()[0].name: frames}
         for at in range(0, max(map(len, given.values())), at_once):
             fed = {
