@@ -250,6 +250,7 @@ def _sent(content: bytes) -> str:
     system.send(content)
     answers = _taken(system)
     _check_form(answers)
+    _check_asked(answers, content)
     expected = first_answer(content)
     if expected is not None:
         # A result is one of the packets after its list's; what is watched may come between.
@@ -298,6 +299,16 @@ def _check_form(answers: list[Packet]) -> None:
     for each in answers:
         if each[1] not in _ANSWERS or len(each[2]) not in _sizes().get(each[1], (0,)):
             raise WrongError(f"there is no answer such as {_shown(each)}")
+
+
+def _check_asked(answers: list[Packet], content: bytes) -> None:
+    """What comes must be asked for by the input, and by nothing before it."""
+    watches = any(command == Command.WATCH for _, command, _ in answers)
+    for each in answers:
+        sequence, command, _ = each
+        # An error may have the number of a packet before, if it broke off before its own.
+        if not (watches if command == Status.WATCHED else command in tuple(Status) or sequence in content):
+            raise WrongError(f"nothing asks for {_shown(each)}")
 
 
 def _probe(system: SimulatedWire, network: Network, answers: list[Packet]) -> None:

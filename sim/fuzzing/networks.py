@@ -87,7 +87,7 @@ def _read(content: bytes, folder: Path) -> str:
     same_as_numpy(content, network)
     network.save(path)
     again = Network.load(path)
-    # Both, and what was written: that is when networks are equal, and their hashes.
+    # Networks, and so their hashes, are equal where their files are.
     if not path.read_bytes() == network.to_bytes() == again.to_bytes():
         raise WrongError("the network must be the same when it is written and read again")
     if not is_small(network):

@@ -10,11 +10,13 @@ import struct
 import warnings
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 
+from hw.link.protocol import RESULT, Command, Event, Status, pack_event, packet
 from model.machine.plan import Plan
 from model.support.errors import BadInputError
 from sim.campaigns.jobs import DIFFERS, DONE, Job, perform
@@ -233,6 +235,27 @@ def test_a_system_stays_switched_on_where_an_input_is_refused():
         device.TARGET.read(b"", None)
     assert device._Bench.wire is wire and device._Bench.inputs == before + 1
     device._Bench.switch_off()
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ((250, Command.FRAME, bytes(RESULT.size + 6)), f"FRAME 250 {bytes(RESULT.size + 6).hex()}"),
+        ((21, Status.WATCHED, b"\1"), "WATCHED 21 01"),
+    ],
+)
+def test_what_comes_late_to_a_host_is_found_out(answer, shown, monkeypatch):
+    """Of what the input asks for only the form is known: nothing else would tell."""
+    asked = (21, Command.STATE, bytes(7))
+    content = packet(21, Command.STATE, pack_event(device.machine()[0], Event(port=1, c=3)))
+    assert device.first_answer(content) is None
+    monkeypatch.setattr(device._Bench, "wire", SimpleNamespace(send=lambda data: None))
+    monkeypatch.setattr(device, "_probe", lambda *_: None)
+    monkeypatch.setattr(device, "_taken", lambda _: [asked])
+    assert device._sent(content) == "answered in form"
+    monkeypatch.setattr(device, "_taken", lambda _: [answer, asked])
+    with pytest.raises(WrongError, match=f"^nothing asks for {shown}$"):
+        device._sent(content)
 
 
 @pytest.mark.parametrize("alone", [False, True])
