@@ -12,8 +12,8 @@ from sim.formal.properties import Fault, Property
 
 __all__ = ["PROPERTIES", "edges"]
 
-_SHORT = 4
-"""Divisors up to which whole bytes are reached; of greater ones the first bits are."""
+_SHORT, _MEDIUM = 4, 9
+"""Divisors up to which several bytes are reached, and whole ones; of greater ones the first bits are."""
 
 
 def edges(divisor: int) -> tuple[int, int]:
@@ -73,6 +73,8 @@ def received(bench: Bench, uarts: ModuleType, *, divisor: int) -> None:
     bench.reaches(late.framed & (inside.left == 9))
     bench.reaches(late.pulsed & (late.at == half))
     bench.reaches(~late.known & (inside.left == 9))
+    if divisor <= _MEDIUM:
+        bench.reaches(accepted & (late.byte == 0xA5))
     if divisor <= _SHORT:
         was_wild = Signal(name="was_wild")
         m.d.sync += was_wild.eq(was_wild | ~late.known)
