@@ -305,13 +305,14 @@ class Link(wiring.Component):
                 self._load(m, work)
             if self._plan.states:
                 self._ask(m, command, work)
-            with m.State("REPLY"), m.If(~work.replying & ~work.asking):
-                with m.If(work.reply == Command.RESET.value):
-                    m.d.comb += receiver.hold.eq(1)
-                    m.next = "RESTART"
-                with m.Else():
-                    m.d.comb += receiver.packet.ready.eq(1)
+            with m.State("REPLY"):
+                resets = work.reply == Command.RESET.value
+                m.d.comb += receiver.hold.eq(resets)
+                with m.If(~work.replying & ~work.asking):
+                    m.d.comb += receiver.packet.ready.eq(~resets)
                     m.next = "WAIT"
+                    with m.If(resets):
+                        m.next = "RESTART"
             with m.State("RESTART"):
                 m.d.comb += [work.restarting.eq(1), self.restart.eq(receiver.silence == self._settle)]
 

@@ -72,9 +72,9 @@ class PacketReceiver(wiring.Component):
     deaf : Out, 1 bit
         1 where what comes is dropped
     silence : Out, cycles
-        since the last byte, or since ``hold``
+        since the last byte, or since ``hold``; not in the cycle after either
     hold : In, 1 bit
-        keeps ``silence`` at 0
+        begins ``silence`` anew
     """
 
     def __init__(self, *, lengths: Mapping[Command, range], timeout: int, longest_silence: int = 0) -> None:
@@ -121,13 +121,16 @@ class PacketReceiver(wiring.Component):
 
         header, byte = self.packet.payload, self.received.payload
         at, took, late, missed = Signal(16), Signal(), Signal(), Signal()
+        stirred = Signal()
         kept_byte = Signal(8, reset_less=True)
         after = (at + 1)[:16]
-        lasts = ~(took | late | self.hold)
+        lasts = ~(took | late | self.hold | stirred)
         m.d.sync += [
             kept_byte.eq(read.data),
-            self.silence.eq(Mux(lasts, self.silence + 1, 0)),
-            # Whether the next cycle's silence is the whole timeout: nothing that depends on it waits for the comparison.
+            # A cycle late: nothing that takes a byte, or holds, waits for so many bits.
+            stirred.eq(took | self.hold),
+            self.silence.eq(Mux(late, 0, Mux(stirred, 1, self.silence + 1))),
+            # Whether the next cycle's silence is the whole timeout: nothing that depends on it waits for the comparison either.
             late.eq(lasts & (self.silence == self._timeout - 1)),
             # So is the end of the payload, wherever ``at`` changes.
             self.complete.eq(at == header.length),

@@ -619,7 +619,12 @@ def _reset(bench: Bench, built: _Built, packet: _Packet) -> None:
     bench.lemma(~built.state["RESTART"] | (resets & (since != 0)))
     bench.lemma(~(resets & (since != 0)) | built.state["RESTART"])
     bench.lemma(~(resets & (since == 0)) | (built.state["REPLY"] & built.sender.within))
-    bench.lemma(~(resets & ~over & (since != 0)) | (built.receiver.silence == since - 1))
+    bench.lemma(~(resets & ~over & (since != 0)) | (built.receiver.still == since - 1))
+    holds, receiver = built.state["REPLY"] & (built.work.reply == Command.RESET.value), built.receiver
+    bench.lemma(~(holds & ~built.work.replying) | receiver.stirred)
+    bench.lemma(~(resets & (since == 0)) | (holds & ~built.work.replying))
+    bench.lemma(~(resets & (since == 1)) | (receiver.stirred & receiver.stirred_before))
+    bench.lemma(~(resets & (since > 1)) | ~receiver.stirred)
     bench.lemma(over | (since != _SETTLE + 2))
 
 

@@ -36,6 +36,9 @@ class OfferingReceiver(PacketReceiver):
         bench.assume((coming.error != 0) | suits.any())
         self.given, self.ripe, self.waited = Signal(17, name="given"), Signal(name="ripe"), Signal(2, name="waited")
         self._offered = Signal(name="offered")
+        self.still = Signal.like(self.silence, name="still")
+        self.stirred, self.stirred_before = Signal(name="stirred"), Signal(name="stirred_before")
+        self._any_silence = bench.any(len(self.silence), "any_silence")
 
     def elaborate(self, platform: object) -> Module:
         m, packet, payload, other, coming = Module(), self.packet, self.payload, self._byte, self._coming
@@ -60,9 +63,12 @@ class OfferingReceiver(PacketReceiver):
         with m.Elif(more & ~self.ripe):
             m.d.sync += [self.ripe.eq((self.waited == GAP) | self._any["ripens"]), self.waited.eq(self.waited + 1)]
             m.d.sync += byte.eq(other)
-        late = self.silence == self.timeout
-        heard = self.received.valid & self.received.ready
-        m.d.sync += self.silence.eq(Mux(heard | late | self.hold, 0, self.silence + 1))
+        stirs, still = (self.received.valid & self.received.ready) | self.hold, self.still
+        m.d.sync += [
+            still.eq(Mux(stirs | (still == self.timeout), 0, still + 1)),
+            Cat(self.stirred, self.stirred_before).eq(Cat(stirs, self.stirred)),
+        ]
+        m.d.comb += self.silence.eq(Mux(self.stirred, Mux(self.stirred_before, 1, self._any_silence), still))
         return m
 
 
