@@ -120,21 +120,12 @@ class PacketReceiver(wiring.Component):
         read, write = kept.read_port(), kept.write_port()
 
         header, byte = self.packet.payload, self.received.payload
-        at, took, late, missed = Signal(16), Signal(), Signal(), Signal()
-        stirred = Signal()
+        at, took, missed, late, stirred = Signal(16), Signal(), Signal(), Signal(), Signal()
         kept_byte = Signal(8, reset_less=True)
         after = (at + 1)[:16]
-        lasts = ~(took | late | self.hold | stirred)
-        m.d.sync += [
-            kept_byte.eq(read.data),
-            # A cycle late: nothing that takes a byte, or holds, waits for so many bits.
-            stirred.eq(took | self.hold),
-            self.silence.eq(Mux(late, 0, Mux(stirred, 1, self.silence + 1))),
-            # Whether the next cycle's silence is the whole timeout: nothing that depends on it waits for the comparison either.
-            late.eq(lasts & (self.silence == self._timeout - 1)),
-            # So is the end of the payload, wherever ``at`` changes.
-            self.complete.eq(at == header.length),
-        ]
+        self._count_silence(m, took, late, stirred)
+        # Whether all of the payload has come is told by a register, wherever ``at`` changes.
+        m.d.sync += [kept_byte.eq(read.data), self.complete.eq(at == header.length)]
         m.d.comb += [
             took.eq(self.received.valid & self.received.ready),
             write.addr.eq(at),
@@ -213,6 +204,17 @@ class PacketReceiver(wiring.Component):
             missed.eq(self.received.valid & ~self.loads_only),
         ]
         return m
+
+    def _count_silence(self, m: Module, took: Value, late: Signal, stirred: Signal) -> None:
+        """Count the cycles of silence, and tell where they are the whole timeout. What ends a silence is ``stirred`` a cycle later."""
+        lasts = ~(took | late | self.hold | stirred)
+        m.d.sync += [
+            # A cycle late: nothing that takes a byte, or holds, waits for so many bits.
+            stirred.eq(took | self.hold),
+            self.silence.eq(Mux(late, 0, Mux(stirred, 1, self.silence + 1))),
+            # A cycle ahead: nothing that depends on it waits for the comparison.
+            late.eq(lasts & (self.silence == self._timeout - 1)),
+        ]
 
     def _take_or_give_up(self, m: Module, took: Value, late: Value, checksum: crc.Processor) -> None:
         """In a state within a packet: take a byte, or end the packet that stands still."""
