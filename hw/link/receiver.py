@@ -206,7 +206,7 @@ class PacketReceiver(wiring.Component):
         return m
 
     def _count_silence(self, m: Module, took: Value, late: Signal, stirred: Signal) -> None:
-        """Count the cycles of silence, and tell where they are the whole timeout. What ends a silence is ``stirred`` a cycle later."""
+        """Count the cycles of silence; ``late`` where they are the timeout. What ends a silence is ``stirred`` a cycle later."""
         lasts = ~(took | late | self.hold | stirred)
         m.d.sync += [
             # A cycle late: nothing that takes a byte, or holds, waits for so many bits.
