@@ -32,6 +32,7 @@ from boards.top import BAUD, BoardTop, bit_cycles
 from hw.flow.area import estimate_area, memories
 from hw.flow.bitstream import check_bitstream
 from hw.flow.families.base import Clock
+from hw.flow.routing import RoutingError
 from hw.flow.synthesis import MultiplierError, Placed, Synthesized, place_and_route, synthesize
 from hw.flow.tools import find_tool, stopped_tools, tool_version
 from hw.flow.verilog import machine_sources, machine_verilog, system_verilog, to_rtlil, to_verilog
@@ -201,6 +202,8 @@ class _Design:
     verilog: Path
     synthesized: Synthesized
     placed: dict[int, tuple[Placed, Path]]
+    not_routed: list[int]
+    """Seeds with which it does not route."""
 
     @property
     def best(self) -> int:
@@ -263,6 +266,7 @@ def _build(job: _Job) -> dict[str, Any]:
         verified=proof.verified,
         synthesized=design.synthesized,
         placed={seed: placed for seed, (placed, _) in design.placed.items()},
+        not_routed=design.not_routed,
         best=design.best,
         frequency_hz=job.pll.output_hz,
         bitstream=bitstream,
@@ -466,7 +470,7 @@ def _design(job: _Job, tools: dict[str, str]) -> _Design:
         luts = family.luts_needed(synthesized)
         job.tell_fit(board.short_of(luts=luts, flip_flops=synthesized.ff, ram_blocks=synthesized.ram_blocks))
 
-    def place(seed: int) -> tuple[Placed, Path]:
+    def place(seed: int) -> tuple[Placed, Path] | RoutingError:
         routed = CACHE / f"{_key('routed', netlist.stem, board, job.pll, seed, tools[family.PLACER], flow)}{family.ROUTED}"
         clock_mhz = job.pll.output_hz / 1e6
         with job.steps.step(f"place and route, seed {seed}, {clock_mhz:g} MHz") as tell:
@@ -486,7 +490,16 @@ def _design(job: _Job, tools: dict[str, str]) -> _Design:
                 )
 
             beside = (routed, routed.with_suffix(family.CONSTRAINTS), routed.with_suffix(".log"))
-            placed = Placed(**_kept_result(f"{routed.stem}-report", lambda: asdict(route()), *beside))
+            # The same seed would get nowhere again.
+            stuck = CACHE / f"{routed.stem}-not-routed.txt"
+            try:
+                if stuck.exists():
+                    raise RoutingError(stuck.read_text())
+                placed = Placed(**_kept_result(f"{routed.stem}-report", lambda: asdict(route()), *beside))
+            except RoutingError as error:
+                write_file(stuck, str(error))
+                job.steps.say(f"   seed {seed}: not routed")
+                return error
             job.steps.say(f"   seed {seed}: {placed.fmax_mhz} MHz")
         return placed, routed
 
@@ -496,9 +509,13 @@ def _design(job: _Job, tools: dict[str, str]) -> _Design:
         stop=stopped_tools,
         at_once=PLACED_AT_ONCE,
     )
+    errors = {seed: one for seed, one in zip(seeds, found, strict=True) if isinstance(one, RoutingError)}
+    if len(errors) == len(seeds):
+        raise next(iter(errors.values()))
     with job.steps.step(f"Verilog for {board.title}"):
         verilog = kept(CACHE / f"{key}.v", lambda written: written.write_text(to_verilog(top, "top")))
-    return _Design(verilog=verilog, synthesized=synthesized, placed=dict(zip(seeds, found, strict=True)))
+    placed = {seed: one for seed, one in zip(seeds, found, strict=True) if seed not in errors}
+    return _Design(verilog=verilog, synthesized=synthesized, placed=placed, not_routed=list(errors))
 
 
 def _pack(job: _Job, proof: _Proof, design: _Design) -> tuple[Path, Path | None]:

@@ -40,6 +40,7 @@ def build_report(
     verified: VerifyResult,
     synthesized: Synthesized,
     placed: dict[int, Placed],
+    not_routed: Sequence[int],
     best: int,
     frequency_hz: float,
     bitstream: Path,
@@ -65,6 +66,8 @@ def build_report(
         What co-simulation and synthesis found.
     placed : dict[int, Placed]
         What place and route found, by seed.
+    not_routed : Sequence[int]
+        Seeds with which it does not route. Their clock is 0 MHz.
     best : int
         The seed that was taken.
     frequency_hz : float
@@ -74,6 +77,7 @@ def build_report(
     """
     spikes = sum(len(la.spikes) for t in traces for la in t.layers.values() if isinstance(la.layer, Neurons))
     taken = placed[best]
+    clocks = {seed: placed[seed].fmax_mhz if seed in placed else 0.0 for seed in sorted([*placed, *not_routed])}
     return {
         "network": network.name,
         "network_hash": network.content_hash,
@@ -86,8 +90,8 @@ def build_report(
         "lanes": plan.lanes,
         "tools": tools,
         "seed": best,
-        "fmax_mhz_by_seed": {str(seed): found.fmax_mhz for seed, found in placed.items()},
-        "fmax_mhz_median": round(median(found.fmax_mhz for found in placed.values()), 2),
+        "fmax_mhz_by_seed": {str(seed): mhz for seed, mhz in clocks.items()},
+        "fmax_mhz_median": round(median(clocks.values()), 2),
         "dataset": dataset,
         "frames_verified": verified.frames,
         "frames_right": frames_right,
@@ -146,7 +150,7 @@ def _by_seed(report: dict[str, Any]) -> str:
     found = report["fmax_mhz_by_seed"]
     if len(found) == 1:
         return ""
-    each = ", ".join(f"{fmax} with seed {seed}" for seed, fmax in found.items())
+    each = ", ".join(f"{fmax or 'not routed'} with seed {seed}" for seed, fmax in found.items())
     return f"; median {report['fmax_mhz_median']} MHz: {each}"
 
 

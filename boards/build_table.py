@@ -41,7 +41,7 @@ class BuildRow:
     clock_mhz : float
         Clock of the machine.
     fmax_mhz : list of float
-        Clock that routing allows, of each seed, ascending.
+        Clock that routing allows, of each seed, ascending; 0 where it does not route.
     cycles_per_frame_mean : float
         Cycles per frame.
     frames_per_second : int
@@ -103,6 +103,11 @@ class BuildRow:
         return row
 
     @property
+    def clocks(self) -> str:
+        """Of each seed, for people."""
+        return ", ".join(f"{mhz:g}" if mhz else "not routed" for mhz in self.fmax_mhz)
+
+    @property
     def cells(self) -> tuple[str, ...]:
         """For people, in the order of `COLUMNS`."""
         return (
@@ -113,7 +118,7 @@ class BuildRow:
             f"{self.flip_flops:,}",
             f"{self.ram_blocks} of {self.ram_blocks_available}",
             f"{self.clock_mhz:g} MHz",
-            f"{', '.join(f'{mhz:g}' for mhz in self.fmax_mhz)} MHz",
+            f"{self.clocks} MHz",
             f"{self.cycles_per_frame_mean:,.1f}",
             f"{self.frames_per_second:,}",
             f"{self.frames_verified} frames, {self.spikes_compared:,} spikes, {self.differences} differ",

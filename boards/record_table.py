@@ -100,14 +100,13 @@ class RecordRow:
     def cells(self) -> tuple[str, ...]:
         """For people, in the order of `COLUMNS`."""
         build = self.build
-        clocks = ", ".join(f"{mhz:g}" for mhz in build.fmax_mhz)
         return (
             board_named(build.board).title,
             build.network,
             f"{self.accuracy:.2%} of {self.frames_evaluated:,}".replace("%", " %"),
             f"{build.lanes}",
             f"{build.luts:,}, {build.flip_flops:,}, {build.ram_blocks}",
-            f"{clocks}; median {self.median_mhz:g} MHz",
+            f"{build.clocks}; median {self.median_mhz:g} MHz",
             f"{self.cycles_per_frame:,.1f} ({self.frames_timed:,} frames)",
             f"**{self.frames_per_second:,.0f}**",
             f"{self.frames_per_second / build.luts:.2f}",

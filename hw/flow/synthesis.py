@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hw.flow.families.base import Cells, Family, Part
 from hw.flow.families.ecp5 import ECP5
+from hw.flow.routing import RoutingWatch
 from hw.flow.tools import ToolError, run_tool
 from model.support.errors import DoesNotFitError, MismatchError
 from model.support.files import check_room, naming, replacing, write_file
@@ -219,8 +220,16 @@ def place_and_route(
     Raises
     ------
     DoesNotFitError : names what is short, and by how many
+    RoutingError : there is room, but the router gets nowhere
     ToolError : anything else
     """
+    watch = RoutingWatch()
+
+    def look(text: str) -> None:
+        if line:
+            line(text)
+        watch.look(text)
+
     constraint_file, report = routed.with_suffix(family.CONSTRAINTS), routed.with_suffix(".report")
     write_file(constraint_file, constraints)
     report.unlink(missing_ok=True)
@@ -235,7 +244,7 @@ def place_and_route(
             report=report,
         )
         try:
-            output = run_tool(family.PLACER, args, log=log, line=line)
+            output = run_tool(family.PLACER, args, log=log, line=look)
         except ToolError as error:
             over = [f"{name} ({used} of {there})" for name, (used, there) in _utilization(error.log).items() if used > there]
             if over or any(sign in error.log for sign in _NO_ROOM):

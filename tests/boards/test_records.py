@@ -51,6 +51,13 @@ def test_the_fastest_comes_first(tmp_path):
     assert page.read_text() == f"before\n<!-- table records -->\n\n{found.stdout}\n<!-- end -->\nafter\n"
 
 
+def test_a_seed_that_does_not_route_counts_as_the_slowest(tmp_path):
+    clocks = {"1": 26.0, "2": 0.0, "3": 24.0}
+    folder = written(tmp_path / "one", changed("report.json", fmax_mhz_by_seed=clocks))
+    found = CliRunner().invoke(main, [str(folder)])
+    assert "| not routed, 24, 26; median 24 MHz |" in found.stdout
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -1,6 +1,8 @@
 """The top of a board: LEDs, reset, and down to a bitstream for each family."""
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +14,12 @@ from boards.build_table import COLUMNS, BuildRow
 from boards.bundled import BUNDLED
 from boards.definitions import BOARDS, board_named
 from boards.top import BoardTop, bit_cycles
+from hw.flow.routing import RoutingError
+from hw.flow.synthesis import place_and_route
 from model.machine.named_plans import named_plan
 from model.network import Network, Shape
 from model.support.errors import DoesNotFitError
+from sim.cosimulation import CACHE
 from sim.generators.networks import random_linear, random_network
 
 
@@ -84,6 +89,41 @@ def test_a_tiny_network_down_to_the_bitstream(tmp_path, board):
     assert BuildRow.of(report).cells[COLUMNS.index("board")] == f"`{board}`"
     suffix = BOARDS[board].of_family.BITSTREAM
     assert (tmp_path / "out" / f"tiny-{board}{suffix}").stat().st_size > 10_000
+
+
+@pytest.fixture
+def own_cache():
+    """A cache that holds nothing before and is gone afterwards."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.full
+def test_a_seed_that_does_not_route_is_told_and_the_others_are_taken(tmp_path, monkeypatch, own_cache):
+    asked = []
+
+    def place(netlist, *, seed, **options):
+        asked.append(seed)
+        if seed != 2:
+            return place_and_route(netlist, seed=seed, **options)
+        raise RoutingError("the router gets nowhere: 3 wires are overused")
+
+    monkeypatch.setattr("boards.bitstream.place_and_route", place)
+    # WebAssembly builds of tools do not see /tmp.
+    monkeypatch.setattr("boards.bitstream.CACHE", own_cache)
+    options = replace(options_for(tmp_path, tiny_network(), "ulx3s-25f"), seeds=3)
+    report = build(options, Console(quiet=True))
+    clocks = report["fmax_mhz_by_seed"]
+    assert list(clocks) == ["1", "2", "3"] and clocks["2"] == 0
+    assert report["fmax_mhz"] == max(clocks.values()) and report["fmax_mhz_median"] == sorted(clocks.values())[1]
+    assert "not routed" in BuildRow.of(report).clocks
+    assert "not routed with seed 2" in (tmp_path / "out" / "report.md").read_text()
+    # It is not tried again; and alone, it is what is wrong.
+    assert build(options, Console(quiet=True)) == report
+    with pytest.raises(RoutingError, match=r"^the router gets nowhere: 3 wires are overused$"):
+        build(replace(options, seed=2, seeds=1), Console(quiet=True))
+    assert sorted(asked) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
