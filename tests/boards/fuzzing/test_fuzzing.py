@@ -7,6 +7,7 @@ import pytest
 from boards.demo_server import Demo
 from boards.device import Answer, Device
 from boards.fuzzing import host, http
+from model.support.errors import DeviceError
 from sim.fuzzing.child import read_inputs
 from sim.fuzzing.judge import ACCEPTED, FAILED, REFUSED, judged
 
@@ -65,3 +66,10 @@ def test_a_demo_that_answers_other_sites_is_found_out(monkeypatch):
     verdict = judged(http.TARGET, request, None)
     assert (verdict.outcome, verdict.kind) == (FAILED, "wrong")
     assert verdict.message == "a request whose Host is ['evil.example'] must be refused"
+
+
+def test_answers_of_the_next_number_without_end_are_no_wrong_answer(tmp_path):
+    """A device that forges them cannot be told from an honest one; the operation during which they begin is refused."""
+    script = {"asked": ["saturations", "identify", "classify", "events"], "pieces": {"2": ["endless", 1950314049, 1]}}
+    with pytest.raises(DeviceError, match="bytes come without end"):
+        host.TARGET.read(json.dumps(script).encode(), tmp_path)
