@@ -490,15 +490,15 @@ def _design(job: _Job, tools: dict[str, str]) -> _Design:
                 )
 
             beside = (routed, routed.with_suffix(family.CONSTRAINTS), routed.with_suffix(".log"))
-            # The same seed would get nowhere again.
             stuck = CACHE / f"{routed.stem}-not-routed.txt"
             try:
+                # The same seed would get nowhere again.
                 if stuck.exists():
                     raise RoutingError(stuck.read_text())
                 placed = Placed(**_kept_result(f"{routed.stem}-report", lambda: asdict(route()), *beside))
             except RoutingError as error:
                 write_file(stuck, str(error))
-                job.steps.say(f"   seed {seed}: not routed")
+                job.steps.say(f"   seed {seed}: not routed, {error}")
                 return error
             job.steps.say(f"   seed {seed}: {placed.fmax_mhz} MHz")
         return placed, routed
