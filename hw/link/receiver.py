@@ -124,7 +124,7 @@ class PacketReceiver(wiring.Component):
         kept_byte = Signal(8, reset_less=True)
         after = (at + 1)[:16]
         self._count_silence(m, took, late, stirred)
-        # Whether all of the payload has come is told by a register, wherever ``at`` changes.
+        # Whether all of the payload has come, or has been taken, is told by a register.
         m.d.sync += [kept_byte.eq(read.data), self.complete.eq(at == header.length)]
         m.d.comb += [
             took.eq(self.received.valid & self.received.ready),
@@ -161,6 +161,7 @@ class PacketReceiver(wiring.Component):
                         m.next = "HELD"
             with m.State("PAYLOAD"):
                 with m.If(self.complete):
+                    m.d.sync += at.eq(0)
                     m.next = "CRC"
                 with m.Else():
                     self._take_or_give_up(m, took, late, checksum)
@@ -171,7 +172,6 @@ class PacketReceiver(wiring.Component):
             with m.State("CRC"):
                 self._take_or_give_up(m, took, late, checksum)
                 with m.If(took):
-                    m.d.sync += [at.eq(0), self.complete.eq(header.length == 0)]
                     m.next = "READ"
                     with m.If(header.error != 0):
                         m.next = "HELD"

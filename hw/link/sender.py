@@ -37,7 +37,8 @@ class PacketSender(wiring.Component):
 
     Timing
     ------
-    Each byte waits for its reader, a byte of the payload for one more cycle.
+    Each byte waits for its reader, a byte of the payload for two more cycles: it is looked up in each payload in one, and that of
+    the packet's payload is chosen in the next.
 
     Parameters
     ----------
@@ -89,14 +90,17 @@ class PacketSender(wiring.Component):
                 m.next = following
 
         at_hand, kept, high = Signal(8), Signal(8), Signal(8)
+        found = {command: Signal(8, name=f"{command.name.lower()}_byte") for command in self._payloads}
+        for command, its_byte in found.items():
+            content = self.contents[command.name.lower()]
+            m.d.sync += its_byte.eq(_one_of([content[at : at + 8] for at in range(0, len(content), 8)], index))
+            if command is Command.SATURATIONS:
+                with m.If(index[0]):
+                    m.d.sync += its_byte.eq(high)
         with m.Switch(self.head):
-            for command in self._payloads:
-                content = self.contents[command.name.lower()]
+            for command, its_byte in found.items():
                 with m.Case(command.value):
-                    m.d.comb += at_hand.eq(_one_of([content[at : at + 8] for at in range(0, len(content), 8)], index))
-                    if command is Command.SATURATIONS:
-                        with m.If(index[0]):
-                            m.d.comb += at_hand.eq(high)
+                    m.d.comb += at_hand.eq(its_byte)
 
         with m.FSM():
             # What to send is chosen in one cycle and looked up in the next.
@@ -127,14 +131,16 @@ class PacketSender(wiring.Component):
             with m.State("SIZE_HIGH"):
                 send(size[8:], "FETCH")
             with m.State("FETCH"):
-                m.d.sync += kept.eq(at_hand)
                 counters = self.contents.saturations
                 highs = [counters[at + 8 : at + SATURATIONS_WIDTH] for at in range(0, len(counters), SATURATIONS_WIDTH)]
                 with m.If(~index[0]):
                     m.d.sync += high.eq(_one_of(highs, index[1:]))
-                m.next = "BODY"
+                m.next = "CHOOSE"
                 with m.If(index == size):
                     m.next = "CRC"
+            with m.State("CHOOSE"):
+                m.d.sync += kept.eq(at_hand)
+                m.next = "BODY"
             with m.State("BODY"):
                 send(kept, "FETCH")
                 with m.If(self.sent.ready):

@@ -90,8 +90,9 @@ class Leaving:
             m.d.sync += [self.at.eq(self.at + 1), self.within.eq(~last)]
             with m.If(self.at != 0):
                 m.d.sync += self.crc.eq(crc_after(self.crc, sent.payload))
-        # Of the payload each byte is what it was in the cycle before it was offered.
-        with m.If(~sent.valid):
+        # Of the payload each byte is what it was in the first of the cycles in which it was not offered.
+        offered = bench.before(sent.valid, "byte_offered")
+        with m.If(~sent.valid & offered):
             m.d.sync += due.eq(_byte(m, dut, self.head, number))
             with m.If(self.counters):
                 self._counter(bench, dut, number, due)
@@ -103,9 +104,14 @@ class Leaving:
         bench.holds(~self.within | ((dut.head == self.head) & (self.at <= self.length + HEADER_BYTES)))
         # What is offered stays, none stands still, and the next packet follows.
         bench.holds(~bench.before(sent.valid & ~sent.ready, "byte_waits") | sent.valid)
-        bench.holds(~bench.before(self.within & ~sent.valid, "no_byte") | sent.valid)
+        still = self.within & ~sent.valid
+        stood = bench.before(still, "no_byte")
+        stood_long = stood & bench.before(stood, "no_byte_before")
+        bench.holds(~(still & stood_long))
         bench.holds(dut.choice.ready == ~self.within)
         self._lemmas(bench, inside, due)
+        bench.lemma(~inside.m._generated["fsm"].ongoing("FETCH") | (offered & ~stood))
+        bench.lemma(~inside.m._generated["fsm"].ongoing("CHOOSE") | ~(offered | stood_long))
 
     def _counter(self, bench: Bench, dut: Any, number: Value, due: Signal) -> None:
         """Of a counter both bytes are of the cycle in which the low one was read."""
@@ -126,17 +132,19 @@ class Leaving:
         for number, name in enumerate(_STATES[1 : 1 + HEADER_BYTES]):
             bench.lemma(~state[name] | ((self.at == number) & (index == 0)))
         bench.lemma(state["WAIT"] | (inside.size == self.length) | (state["SYNC"] & (inside.size == 0)))
-        bench.lemma(~(state["FETCH"] | state["BODY"]) | (self.at == index + HEADER_BYTES))
+        bench.lemma(~(state["FETCH"] | state["CHOOSE"] | state["BODY"]) | (self.at == index + HEADER_BYTES))
         bench.lemma(~state["FETCH"] | (index <= self.length))
-        bench.lemma(~state["BODY"] | (index < self.length))
+        bench.lemma(~(state["CHOOSE"] | state["BODY"]) | (index < self.length))
         bench.lemma(~state["CRC"] | (self.at == self.length + HEADER_BYTES))
         bench.lemma(state["WAIT"] | (inside.sequence == self.sequence))
         bench.lemma(state["WAIT"] | (inside.checksum.crc == self.crc))
         bench.lemma(~state["BODY"] | (inside.kept == due))
-        bench.lemma(~(self.counters & Mux(index[0], state["FETCH"] | state["BODY"], state["BODY"])) | (inside.high == self.high))
+        bench.lemma(~state["CHOOSE"] | (inside.at_hand == due))
+        holds_high = state["CHOOSE"] | state["BODY"] | (state["FETCH"] & index[0])
+        bench.lemma(~(self.counters & holds_high) | (inside.high == self.high))
 
 
-_STATES = ("WAIT", "SYNC", "SEQUENCE", "HEAD", "SIZE_LOW", "SIZE_HIGH", "FETCH", "BODY", "CRC")
+_STATES = ("WAIT", "SYNC", "SEQUENCE", "HEAD", "SIZE_LOW", "SIZE_HIGH", "FETCH", "CHOOSE", "BODY", "CRC")
 
 
 def _of(values: list[Value], index: Value) -> Value:
@@ -194,7 +202,7 @@ PROPERTIES = (
             ),
             Fault(
                 says="the high byte of a counter is read when it leaves",
-                right="m.d.comb += at_hand.eq(high)",
+                right="m.d.sync += its_byte.eq(high)",
                 wrong="pass",
                 steps=14,
                 case=2,
@@ -207,8 +215,8 @@ PROPERTIES = (
             ),
             Fault(
                 says="a packet without a payload stands still",
-                right='m.next = "BODY"\n                with m.If(index == size):',
-                wrong='m.next = "BODY"\n                with m.If((index == size) & (size != 0)):',
+                right='m.next = "CHOOSE"\n                with m.If(index == size):',
+                wrong='m.next = "CHOOSE"\n                with m.If((index == size) & (size != 0)):',
                 steps=14,
             ),
             Fault(
