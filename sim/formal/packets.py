@@ -235,10 +235,10 @@ PROPERTIES = (
                 steps=10,
             ),
             Fault(
-                says="a byte of the payload is offered before it has been read",
-                right='m.next = "READY"',
-                wrong='m.next = "PASS"',
-                steps=16,
+                says="a byte of the payload is what is on the wire, not what was kept",
+                right="kept_byte.eq(read.data)",
+                wrong="kept_byte.eq(byte)",
+                steps=13,
                 case=2,
             ),
             Fault(

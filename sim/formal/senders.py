@@ -174,7 +174,7 @@ PROPERTIES = (
         bound="payloads of 0 to 6 bytes, and of 0 to 21; 1 to 3 saturation counters, that count meanwhile",
         build=sends,
         cases=[{"sizes": sizes} for sizes in _SIZES],
-        reach=24,
+        reach=32,
         fault=Fault(
             says="the checksum is of the start byte, too",
             right="m.d.comb += [self.sent.valid.eq(1), byte.eq(SYNC)]",
