@@ -13,7 +13,7 @@ _ITERATION = re.compile(r"iter=\d+ wires=\d+ overused=(\d+) ")
 
 
 class RoutingError(DoesNotFitError):
-    """A placement that the router finds no wires for."""
+    """A seed with which the placer finds no place for a cell, or the router no wires."""
 
 
 class RoutingWatch:

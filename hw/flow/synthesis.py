@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hw.flow.families.base import Cells, Family, Part
 from hw.flow.families.ecp5 import ECP5
-from hw.flow.routing import RoutingWatch
+from hw.flow.routing import RoutingError, RoutingWatch
 from hw.flow.tools import ToolError, run_tool
 from model.support.errors import DoesNotFitError, MismatchError
 from model.support.files import check_room, naming, replacing, write_file
@@ -28,8 +28,11 @@ __all__ = [
 _MULTIPLIERS = ("$mul", "$macc", "$div", "$mod", "$pow")
 """Cells that must not exist before technology mapping."""
 
-_NO_ROOM = ("no BELs remaining", "Unable to place cell", "Unable to find legal placement")
-"""What nextpnr says where it runs out of cells, or of places that suit them."""
+_NO_ROOM = ("no BELs remaining", "Unable to place cell")
+"""What nextpnr says where it runs out of cells."""
+
+_NO_PLACE = "Unable to find legal placement"
+"""What it says where there are cells, but it finds none that suits."""
 
 
 class MultiplierError(MismatchError):
@@ -220,7 +223,7 @@ def place_and_route(
     Raises
     ------
     DoesNotFitError : names what is short, and by how many
-    RoutingError : there is room, but the router gets nowhere
+    RoutingError : there is room, but the placer finds no place for a cell, or the router gets nowhere
     ToolError : anything else
     """
     watch = RoutingWatch()
@@ -251,6 +254,11 @@ def place_and_route(
                 raise DoesNotFitError(
                     f"the design does not fit device {part.device}: needs more "
                     f"{', '.join(over) if over else 'cells than it has'}; see {log}"
+                ) from None
+            if _NO_PLACE in error.log:
+                raise RoutingError(
+                    f"the placer does not find a place for every cell, with seed {seed}; "
+                    f"try fewer lanes, another --seed or more --seeds; see {log}"
                 ) from None
             raise
         check_room(written)

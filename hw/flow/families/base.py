@@ -14,8 +14,9 @@ from model.support.errors import BadInputError
 
 __all__ = ["SOON", "Cells", "Clock", "ConstraintError", "Direct", "Family", "Part", "Pin", "fastest", "sections"]
 
-SOON = ("--placer-heap-cell-placement-timeout", "500")
-"""Arguments of nextpnr by which it gives up on a device that is too full in a minute or two: by default it tries for an hour."""
+SOON = ("--placer-heap-cell-placement-timeout", "100")
+"""Arguments of nextpnr by which it gives up on a device that is too full in some minutes: by default it tries for an hour. With
+"500" it gave up on designs that fill nine tenths of an iCE40, and have a place for every cell."""
 
 
 class ConstraintError(BadInputError):

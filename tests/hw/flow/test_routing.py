@@ -1,4 +1,4 @@
-"""A placement that nextpnr's router finds no wires for is given up, others are not."""
+"""A seed that nextpnr finds no places or no wires for is given up, others are not."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from hw.flow.families.base import Cells, Part
 from hw.flow.families.ecp5 import ECP5
 from hw.flow.routing import PATIENCE, RoutingError, RoutingWatch
 from hw.flow.synthesis import place_and_route
-from model.support.errors import Exit
+from model.support.errors import DoesNotFitError, Exit, ToolError
 
 
 def lines(overused):
@@ -70,17 +70,54 @@ def test_place_and_route_stops_it_and_leaves_no_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr("hw.flow.synthesis.run_tool", placer)
     with pytest.raises(RoutingError):
-        place_and_route(
-            tmp_path / "netlist.json",
-            family=ECP5,
-            part=Part(number="LFE5U-85F", device="85k", package="CABGA381", speed="6"),
-            constraints="",
-            frequency_mhz=50,
-            seed=1,
-            routed=tmp_path / "routed.config",
-            log=tmp_path / "log",
-            cells=Cells(lut=1, ff=1, lut_ram=0, ram_blocks=0, dsp=0),
-            line=seen.append,
-        )
+        routed_in(tmp_path, line=seen.append)
     assert len(seen) == 2 + PATIENCE
     assert not list(tmp_path.glob("routed.config*"))
+
+
+_ROOM = "Info: \t          TRELLIS_COMB:   {:,}/ 83640    60%\nERROR: {}\n".replace(",", "")
+
+
+@pytest.mark.parametrize(
+    ("log", "kind", "message"),
+    [
+        (
+            _ROOM.format(50000, "Unable to find legal placement for cell 'a' of type 'TRELLIS_COMB' after 500 attempts"),
+            RoutingError,
+            "^the placer does not find a place for every cell, with seed 1; try fewer lanes, another --seed or more --seeds; see ",
+        ),
+        (
+            _ROOM.format(90000, "Unable to find legal placement for cell 'a' of type 'TRELLIS_COMB' after 500 attempts"),
+            DoesNotFitError,
+            r"^the design does not fit device 85k: needs more TRELLIS_COMB \(90000 of 83640\); see ",
+        ),
+        (
+            _ROOM.format(50000, "Unable to place cell 'a', no BELs remaining to implement cell type 'DP16KD'"),
+            DoesNotFitError,
+            "^the design does not fit device 85k: needs more cells than it has; see ",
+        ),
+    ],
+)
+def test_a_placer_without_a_place(log, kind, message, tmp_path, monkeypatch):
+    def placer(name, args, **options):
+        raise ToolError("nextpnr failed", log)
+
+    monkeypatch.setattr("hw.flow.synthesis.run_tool", placer)
+    with pytest.raises(DoesNotFitError, match=message) as error:
+        routed_in(tmp_path)
+    assert type(error.value) is kind
+
+
+def routed_in(folder, line=None):
+    return place_and_route(
+        folder / "netlist.json",
+        family=ECP5,
+        part=Part(number="LFE5U-85F", device="85k", package="CABGA381", speed="6"),
+        constraints="",
+        frequency_mhz=50,
+        seed=1,
+        routed=folder / "routed.config",
+        log=folder / "log",
+        cells=Cells(lut=1, ff=1, lut_ram=0, ram_blocks=0, dsp=0),
+        line=line,
+    )

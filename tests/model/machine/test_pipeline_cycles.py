@@ -71,7 +71,7 @@ def test_every_cycle_with_divided_memories_is_the_hardwares(firing, tmp_path):
         CorePlan(layer=f"f{number}", channels=channels, weight_memory="split") for number, channels in enumerate((6, 6, 1))
     )
     plan = Plan(name="divided", cores=cores, inject=False)
-    frames = random_frames(network.input_shape, 3, frames=3, events=12)
+    frames = random_frames(network.input_shape, 3, frames=6, events=12)
     result = verify(network, plan, frames, out_dir=tmp_path, seed=1, idle=0.1, stall=0.5)
     assert (result.mismatches, result.cycle_mismatches, result.report) == (0, 0, None)
     assert min(result.cycles_compared, result.spikes_compared) > 100
