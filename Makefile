@@ -58,7 +58,7 @@ record = $(RUN) -m hw.build $(ZOO)/$(2).npz --plan $(ZOO)/$(2)-$(3).json --board
 
 records: $(STAMP)
 	$(call record,icebreaker,mnist-narrow,folded,24.75)
-	$(call record,ulx3s-85f,mnist-fast,347,80)
+	$(call record,ulx3s-85f,mnist-narrow,371,75)
 	$(call record,ecpix5-85f,mnist-narrow,371,105)
 	$(RUN) -m boards.records $(RECORDS)/* --docs docs/records.md
 	$(RUN) -m sim.toggles $(FAST).npz --plan $(FAST)-folded.json --family ice40 --frames 32 --dataset mnist --docs docs/records.md

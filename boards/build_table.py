@@ -11,6 +11,9 @@ from model.support.files import checked_json, opened
 
 __all__ = ["COLUMNS", "BuildRow", "check_figures", "read_found", "table"]
 
+_TOO_LARGE = 1e15
+"""No figure of a build comes near it."""
+
 COLUMNS = (
     "board",
     "network",
@@ -74,7 +77,7 @@ class BuildRow:
         Raises
         ------
         ValueError
-            If there is no such board.
+            If there is no such board, or a figure or a name is none that a build writes.
         KeyError, TypeError
             If it is not a report of a build.
         """
@@ -100,6 +103,11 @@ class BuildRow:
         names = ("board", "network", "plan", "fmax_mhz")
         check_figures(value for name, value in asdict(row).items() if name not in names)
         check_figures(row.fmax_mhz)
+        if not row.fmax_mhz:
+            raise ValueError("fmax_mhz_by_seed must hold the clock of one seed or more")
+        for named in (row.network, row.plan):
+            if not isinstance(named, str) or not named.isprintable() or "|" in named:
+                raise ValueError(f"a name must be of printable characters, without |, not {str(named)[:40]!r}")
         return row
 
     @property
@@ -146,16 +154,20 @@ def read_found(path: Path, made_by: str) -> dict[str, Any]:
 
 
 def check_figures(values: Iterable[object]) -> None:
-    """See that all ``values`` are numbers.
+    """See that all ``values`` are numbers that a count, a clock or a share can be.
 
     Raises
     ------
     TypeError
         One is none.
+    ValueError
+        One is less than 0, not a number, or too large to be meant.
     """
     for value in values:
         if type(value) not in (int, float):
             raise TypeError(f"a figure must be a number, not {value!r}")
+        if not 0 <= value < _TOO_LARGE:  # type: ignore[operator]
+            raise ValueError(f"a figure must be from 0 to below {_TOO_LARGE:g}, not {str(value)[:20]}")
 
 
 def table(rows: list[BuildRow]) -> str:

@@ -65,7 +65,7 @@ class RecordRow:
         Raises
         ------
         ValueError
-            They are not of the same network and plan, or there is no such board.
+            They are not of the same network and plan, there is no such board, a figure cannot be, or RTL and golden model differ.
         KeyError, TypeError
             One of them is not what its command writes.
         """
@@ -84,6 +84,14 @@ class RecordRow:
             energy_nj=estimate["energy_nj_per_frame"]["total"],
         )
         check_figures(value for name, value in asdict(row).items() if name != "build")
+        if row.accuracy > 1:
+            raise ValueError(f"evaluate.json: accuracy_snn must be a share, not {row.accuracy:g}")
+        if not row.cycles_per_frame:
+            raise ValueError("estimate.json: cycles_per_frame must not be 0")
+        if not row.build.luts:
+            raise ValueError("report.json: lut must not be 0")
+        if row.build.differences:
+            raise ValueError(f"report.json: RTL and golden model differ in {row.build.differences} places, which is no record")
         return row
 
     @property

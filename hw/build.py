@@ -37,9 +37,9 @@ from model.support.errors import Exit, fail
     help="Whether it checks its weights while it runs (pipelines only); as the plan says.",
 )
 @click.option("--baud", default=BAUD, show_default=True, type=click.IntRange(9600), help="Bits per second of the host link.")
-@click.option("--seed", default=1, show_default=True, help="Seed of placement.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(1, 2**30), help="Seed of placement.")
 @click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Place with this many seeds, and take the fastest."
+    "--seeds", default=1, show_default=True, type=click.IntRange(1, 999), help="Place with this many seeds, and take the fastest."
 )
 @click.option("--dataset", metavar="DATA", help="mnist, digits5k, cifar10 or an .npz file; mnist where it is found.")
 @click.option("--data-dir", type=FolderPath(), help="First folder to look for the files of MNIST and CIFAR-10 in.")

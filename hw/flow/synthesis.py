@@ -31,8 +31,13 @@ _MULTIPLIERS = ("$mul", "$macc", "$div", "$mod", "$pow")
 _NO_ROOM = ("no BELs remaining", "Unable to place cell")
 """What nextpnr says where it runs out of cells."""
 
-_NO_PLACE = "Unable to find legal placement"
-"""What it says where there are cells, but it finds none that suits."""
+_NO_PLACE = (
+    "Unable to find legal placement",
+    "Unable to find a placement location",
+    "failed to place chain",
+    "after relative constraint legalisation",
+)
+"""What it says where there are cells, but it finds none that suits a cell or a carry chain."""
 
 
 class MultiplierError(MismatchError):
@@ -255,9 +260,9 @@ def place_and_route(
                     f"the design does not fit device {part.device}: needs more "
                     f"{', '.join(over) if over else 'cells than it has'}; see {log}"
                 ) from None
-            if _NO_PLACE in error.log:
+            if any(sign in error.log for sign in _NO_PLACE):
                 raise RoutingError(
-                    f"the placer does not find a place for every cell, with seed {seed}; "
+                    "the placer does not find a place for every cell; "
                     f"try fewer lanes, another --seed or more --seeds; see {log}"
                 ) from None
             raise

@@ -11,7 +11,13 @@ from tests.boards.test_table import REPORT
 
 HASH = "3373b45d"
 FILES = {
-    "report.json": {**REPORT, "network_hash": HASH, "fmax_mhz_by_seed": {"1": 26.0, "2": 24.0, "3": 25.0}},
+    "report.json": {
+        **REPORT,
+        "network_hash": HASH,
+        "fmax_mhz_by_seed": {"1": 26.0, "2": 24.0, "3": 25.0},
+        "mismatches": 0,
+        "cycle_mismatches": 0,
+    },
     "evaluate.json": {"network_hash": HASH, "accuracy_snn": 0.9917, "frames": 10_000},
     "estimate.json": {
         "network_hash": HASH,
@@ -66,6 +72,16 @@ def test_a_seed_that_does_not_route_counts_as_the_slowest(tmp_path):
         (changed("estimate.json", lanes=9), "estimate.json: lanes must be 8, as in report.json, not 9"),
         (changed("evaluate.json", accuracy_snn=None), "a figure must be a number, not None"),
         ({**FILES, "estimate.json": {"network_hash": HASH}}, "'plan'"),
+        (changed("estimate.json", cycles_per_frame=0), "estimate.json: cycles_per_frame must not be 0"),
+        (changed("estimate.json", cycles_per_frame=-5.0), "a figure must be from 0 to below 1e+15, not -5.0"),
+        (changed("estimate.json", cycles_per_frame=1e999), "a figure must be from 0 to below 1e+15, not inf"),
+        (changed("report.json", lut=10**400), "a figure must be from 0 to below 1e+15, not 10000000000000000000"),
+        (changed("report.json", lut=0), "report.json: lut must not be 0"),
+        (changed("report.json", fmax_mhz_by_seed={}), "fmax_mhz_by_seed must hold the clock of one seed or more"),
+        (changed("report.json", network="a|b"), "a name must be of printable characters, without |, not 'a|b'"),
+        (changed("report.json", network="a\nb"), r"a name must be of printable characters, without |, not 'a\nb'"),
+        (changed("evaluate.json", accuracy_snn=7), "evaluate.json: accuracy_snn must be a share, not 7"),
+        (changed("report.json", mismatches=5), "report.json: RTL and golden model differ in 5 places, which is no record"),
     ],
 )
 def test_files_that_do_not_belong_together(tmp_path, files, message):

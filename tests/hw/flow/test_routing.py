@@ -84,7 +84,12 @@ _ROOM = "Info: \t          TRELLIS_COMB:   {:,}/ 83640    60%\nERROR: {}\n".repl
         (
             _ROOM.format(50000, "Unable to find legal placement for cell 'a' of type 'TRELLIS_COMB' after 500 attempts"),
             RoutingError,
-            "^the placer does not find a place for every cell, with seed 1; try fewer lanes, another --seed or more --seeds; ",
+            "^the placer does not find a place for every cell; try fewer lanes, another --seed or more --seeds; see ",
+        ),
+        (
+            _ROOM.format(80000, "failed to place chain starting at cell 'a' of type 'TRELLIS_COMB'"),
+            RoutingError,
+            "^the placer does not find a place for every cell; try fewer lanes, another --seed or more --seeds; see ",
         ),
         (
             _ROOM.format(90000, "Unable to find legal placement for cell 'a' of type 'TRELLIS_COMB' after 500 attempts"),
