@@ -57,7 +57,7 @@ record = $(RUN) -m hw.build $(ZOO)/$(2).npz --plan $(ZOO)/$(2)-$(3).json --board
 	$(RUN) -m model.estimate $(ZOO)/$(2).npz --plan $(ZOO)/$(2)-$(3).json --dataset mnist --out $(RECORDS)/$(1)
 
 records: $(STAMP)
-	$(call record,icebreaker,mnist-narrow,folded,24.75)
+	$(call record,icebreaker,mnist-narrow,folded,24)
 	$(call record,ulx3s-85f,mnist-narrow,371,75)
 	$(call record,ecpix5-85f,mnist-narrow,371,105)
 	$(RUN) -m boards.records $(RECORDS)/* --docs docs/records.md

@@ -185,6 +185,10 @@ FAULTS = (
         "link", "link", "a packet that stands still is waited for", PacketReceiver,
         "late.eq(lasts & (self.silence == self._timeout - 1))", "late.eq(0)",
     ),
+    _fault(
+        "link", "link", "a byte of the payload is offered before it has been read", PacketReceiver,
+        'm.next = "READY"', 'm.next = "PASS"',
+    ),
     _fault("link", "link", "a packet's sequence number is that of the one before", PacketSender,
            "sequence.eq(self.choice.payload.sequence),", "sequence.eq(sequence),"),
     _fault("link", "link", "a byte without a stop bit is taken", UartReceiver, "with m.If(line & (~self", "with m.If((~self"),
