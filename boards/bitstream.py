@@ -371,6 +371,9 @@ def _check_size(job: _Job) -> None:
     board, family = job.board, job.board.of_family
     family.check_memories(job.plan)
     with job.steps.step("what it will take"):
+        made, asked = (f"{frequency_hz / 1e6:g}" for frequency_hz in (job.pll.output_hz, job.frequency_hz))
+        if made != asked:
+            job.steps.say(f"   a clock of {made} MHz: of those that the PLL makes, the nearest that is not above {asked}")
         if job.plan.folded:
             folded = Folded.of(job.network, job.plan)
             blocks = folded.blocks + folded.link_blocks
@@ -384,7 +387,7 @@ def _check_size(job: _Job) -> None:
                 f"{area.ram_blocks} block RAMs of {board.ram_blocks}"
             )
             job.tell_time(area.luts)
-            # Blocks are exact: no need to wait for the tools to say so.
+            # There are as many blocks or more: no need to wait for the tools to say so.
             job.tell_fit(board.short_of(luts=0, ram_blocks=area.ram_blocks))
         else:
             # What memories hold is the same everywhere, and no device has more than its blocks to hold it in.

@@ -27,7 +27,7 @@ from model.support.errors import Exit, fail
     "--clock",
     "clock_mhz",
     type=Number(1, 400),
-    help="Clock in MHz that must be met; the board's own (--list-boards) by default.",
+    help="Clock in MHz, or the nearest below it that the PLL makes, to be met; the board's own (--list-boards) by default.",
 )
 @click.option("--watch/--no-watch", default=None, help="Whether the host can watch spikes; as the plan says.")
 @click.option("--states/--no-states", default=None, help="Whether the host can read membrane potentials; as the plan says.")

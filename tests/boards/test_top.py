@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,16 @@ def test_too_small_memories_are_said_before_anything_runs(tmp_path, monkeypatch,
     monkeypatch.setattr("boards.bitstream.run_fast", None)
     with pytest.raises(DoesNotFitError, match=message):
         build(Options(net=BUNDLED.with_name("mnist-paper.npz"), board=board, plan="minimal", out=tmp_path), Console(quiet=True))
+
+
+@pytest.mark.parametrize(("asked", "told"), [(17.123, True), (16, False)])
+def test_another_clock_than_was_asked_for_is_told(tmp_path, asked, told):
+    console = Console(file=StringIO(), width=200)
+    net = BUNDLED.with_name("mnist-paper.npz")
+    with pytest.raises(DoesNotFitError):
+        build(Options(net=net, board="orangecrab-25f", plan="minimal", out=tmp_path, frequency_mhz=asked), console)
+    line = "a clock of 16 MHz: of those that the PLL makes, the nearest that is not above 17.123"
+    assert (line in console.file.getvalue()) == told
 
 
 @pytest.mark.parametrize(
