@@ -109,9 +109,9 @@ class Leaving:
         stood_long = stood & bench.before(stood, "no_byte_before")
         bench.holds(~(still & stood_long))
         bench.holds(dut.choice.ready == ~self.within)
-        self._lemmas(bench, inside, due)
-        bench.lemma(~inside.m._generated["fsm"].ongoing("FETCH") | (offered & ~stood))
-        bench.lemma(~inside.m._generated["fsm"].ongoing("CHOOSE") | ~(offered | stood_long))
+        state = self._lemmas(bench, inside, due)
+        bench.lemma(~state["FETCH"] | (offered & ~stood))
+        bench.lemma(~state["CHOOSE"] | ~(offered | stood_long))
 
     def _counter(self, bench: Bench, dut: Any, number: Value, due: Signal) -> None:
         """Of a counter both bytes are of the cycle in which the low one was read."""
@@ -123,8 +123,8 @@ class Leaving:
         with m.Else():
             m.d.sync += [self.low.eq(_of(lows, number[1:])), self.high.eq(_of(highs, number[1:]))]
 
-    def _lemmas(self, bench: Bench, inside: SimpleNamespace, due: Signal) -> None:
-        """Which state the sender is in, by what has left."""
+    def _lemmas(self, bench: Bench, inside: SimpleNamespace, due: Signal) -> dict[str, Value]:
+        """Which state the sender is in, by what has left; gives whether it is in each of them."""
         state = {name: inside.m._generated["fsm"].ongoing(name) for name in _STATES}
         index = inside.index
         bench.lemma(Cat(state.values()).any())
@@ -142,6 +142,7 @@ class Leaving:
         bench.lemma(~state["CHOOSE"] | (inside.at_hand == due))
         holds_high = state["CHOOSE"] | state["BODY"] | (state["FETCH"] & index[0])
         bench.lemma(~(self.counters & holds_high) | (inside.high == self.high))
+        return state
 
 
 _STATES = ("WAIT", "SYNC", "SEQUENCE", "HEAD", "SIZE_LOW", "SIZE_HIGH", "FETCH", "CHOOSE", "BODY", "CRC")
